@@ -1,0 +1,201 @@
+//! Every error that a caller can get: its stable code, its kind, and the two messages (one for the caller, one for the log).
+//!
+//! One table, [`CODES`], lists all codes. HTTP statuses are not here: the edge chooses them from [`Kind`].
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// A cause that goes to the log and never to a caller.
+pub type Source = Box<dyn StdError + Send + Sync + 'static>;
+
+/// The small closed set from which the edge chooses a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The request is not understandable, or its arguments are not the declared ones.
+    Invalid,
+    /// It is not known who calls.
+    Unauthenticated,
+    /// It is known who calls, and they may not.
+    Forbidden,
+    /// There is no such endpoint or path.
+    NotFound,
+    /// The path exists and does not take this method.
+    MethodNotAllowed,
+    /// None of the formats that the caller accepts can be made.
+    NotAcceptable,
+    /// The request body is too large.
+    TooLarge,
+    /// The body's media type is not taken.
+    UnsupportedMediaType,
+    /// Well formed, and refused by a rule or a limit.
+    Refused,
+    /// Something that the answer needs is away for now.
+    Unavailable,
+    /// The time limit ran out.
+    TimedOut,
+    /// A fault of the project, the data or lakegate.
+    Internal,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident, $name:literal, $kind:ident, $title:literal;)*) => {
+        /// What went wrong, as a name that is never changed or used again for something else.
+        ///
+        /// The first word is the stage of the request. Every code has a section in `docs/errors.md`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code { $($(#[$doc])* $variant,)* }
+
+        /// All codes, in the order of the stages.
+        pub const CODES: &[Code] = &[$(Code::$variant,)*];
+
+        impl Code {
+            /// The stable name, as callers see it.
+            pub fn name(self) -> &'static str {
+                match self { $(Code::$variant => $name,)* }
+            }
+
+            /// The kind, from which the edge chooses a status.
+            pub fn kind(self) -> Kind {
+                match self { $(Code::$variant => Kind::$kind,)* }
+            }
+
+            /// A short sentence that is the same for every occurrence.
+            pub fn title(self) -> &'static str {
+                match self { $(Code::$variant => $title,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A path that no route serves.
+    RequestPathUnknown, "request_path_unknown", NotFound, "There is nothing at this path";
+    /// A route that does not take the method.
+    RequestMethodNotAllowed, "request_method_not_allowed", MethodNotAllowed, "This path does not take this method";
+    /// A body that is not a JSON object.
+    RequestBodyMalformed, "request_body_malformed", Invalid, "The body is not a JSON object";
+    /// A body over the size limit.
+    RequestBodyTooLarge, "request_body_too_large", TooLarge, "The body is too large";
+    /// A body whose media type is not JSON.
+    RequestMediaType, "request_media_type", UnsupportedMediaType, "The body must be JSON";
+    /// A query string that is not valid percent-encoded UTF-8.
+    RequestQueryMalformed, "request_query_malformed", Invalid, "The query string is malformed";
+    /// A token in the URL, where logs and proxies see it.
+    RequestTokenInUrl, "request_token_in_url", Invalid, "A token must not be in the URL";
+    /// No format that the caller accepts.
+    RequestFormatUnknown, "request_format_unknown", NotAcceptable, "None of the accepted formats can be made";
+
+    /// No token came.
+    AccessTokenMissing, "access_token_missing", Unauthenticated, "A token is needed";
+    /// Two headers with different tokens.
+    AccessTokenConflict, "access_token_conflict", Invalid, "Several different tokens came";
+    /// A token that stands for nobody.
+    AccessTokenUnknown, "access_token_unknown", Unauthenticated, "The token is not known";
+    /// A token past its expiry.
+    AccessTokenExpired, "access_token_expired", Unauthenticated, "The token has expired";
+    /// A token that was revoked.
+    AccessTokenRevoked, "access_token_revoked", Unauthenticated, "The token was revoked";
+    /// The principal behind the token is disabled.
+    AccessPrincipalDisabled, "access_principal_disabled", Unauthenticated, "The principal is disabled";
+    /// No grant for the endpoint.
+    AccessNotGranted, "access_not_granted", Forbidden, "The endpoint is not granted";
+    /// The only grants for the endpoint have expired.
+    AccessGrantExpired, "access_grant_expired", Forbidden, "The grant has expired";
+    /// A policy needs an attribute that the principal does not have.
+    AccessAttributeMissing, "access_attribute_missing", Forbidden, "The principal lacks an attribute that a policy needs";
+    /// A policy needs an attribute of another type than the principal has.
+    AccessAttributeMismatch, "access_attribute_mismatch", Forbidden, "An attribute of the principal has the wrong type for a policy";
+    /// The access store does not answer.
+    AccessStoreUnavailable, "access_store_unavailable", Unavailable, "Access can not be decided now";
+
+    /// No endpoint of this name.
+    EndpointUnknown, "endpoint_unknown", NotFound, "There is no such endpoint";
+
+    /// The arguments as a whole; `errors` names each.
+    ArgumentsInvalid, "arguments_invalid", Invalid, "The arguments are not valid";
+    /// An argument that no parameter takes.
+    ArgumentUnknown, "argument_unknown", Invalid, "There is no such parameter";
+    /// A required parameter without an argument.
+    ArgumentMissing, "argument_missing", Invalid, "A parameter is missing";
+    /// A parameter given more than once.
+    ArgumentDuplicate, "argument_duplicate", Invalid, "A parameter came more than once";
+    /// An argument that is not of the declared type.
+    ArgumentType, "argument_type", Invalid, "An argument has the wrong type";
+    /// An argument outside `enum`, `min`, `max`, `pattern` or `max_length`.
+    ArgumentConstraint, "argument_constraint", Invalid, "An argument is outside what the parameter allows";
+    /// A rule of the endpoint that these arguments break.
+    RuleViolated, "rule_violated", Refused, "The arguments break a rule of the endpoint";
+
+    /// The plan could not be governed; nothing was run.
+    GovernRefused, "govern_refused", Internal, "The query can not be governed";
+    /// The query failed on data that the caller may see, or in the engine.
+    EngineFailed, "engine_failed", Internal, "The query failed";
+    /// The query took longer than its limit.
+    EngineTimedOut, "engine_timed_out", TimedOut, "The query took too long";
+    /// The query needed more memory than its limit.
+    EngineMemoryExceeded, "engine_memory_exceeded", Refused, "The query needs too much memory";
+    /// More requests run than the server takes.
+    EngineOverloaded, "engine_overloaded", Unavailable, "The server is busy";
+    /// Files of the lake can not be read now.
+    LakeUnavailable, "lake_unavailable", Unavailable, "The lake can not be read now";
+    /// A fault of lakegate.
+    Internal, "internal", Internal, "Something went wrong";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a caller is told, and beside it what only the log is told.
+#[derive(Debug, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct Error {
+    /// The stable code.
+    pub code: Code,
+    /// For the caller: what is wrong here. Never SQL, a path of the lake, or a value that is not the caller's own.
+    pub detail: String,
+    /// The parameter, where one is to blame.
+    pub parameter: Option<String>,
+    /// For the caller: what to do.
+    pub hint: Option<String>,
+    /// The single faults, where there are several.
+    pub errors: Vec<Error>,
+    /// For the log alone.
+    pub source: Option<Source>,
+}
+
+impl Error {
+    /// An error with a code and a sentence for the caller.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), parameter: None, hint: None, errors: Vec::new(), source: None }
+    }
+
+    /// Names the parameter that is to blame.
+    #[must_use]
+    pub fn parameter(mut self, name: impl Into<String>) -> Self {
+        self.parameter = Some(name.into());
+        self
+    }
+
+    /// Says what to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Keeps the cause for the log.
+    #[must_use]
+    pub fn source(mut self, source: impl Into<Source>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// One error for several wrong arguments; a single one is still listed, so that callers read one shape.
+    pub fn arguments(errors: Vec<Error>) -> Self {
+        let detail = errors.iter().map(|error| error.detail.as_str()).collect::<Vec<_>>().join("; ");
+        Self { errors, ..Self::new(Code::ArgumentsInvalid, detail) }
+    }
+}

@@ -1,0 +1,7 @@
+//! What is allowed: projects, endpoints, parameters, principals, tokens, grants, policies and error codes.
+//!
+//! No DataFusion, no HTTP, no I/O and no clock: files come in as text, time comes in as an argument.
+
+pub mod access;
+pub mod error;
+pub mod value;

@@ -1,0 +1,275 @@
+//! Typed values: what arguments and attributes are once they are no longer text.
+//!
+//! Parsing is exact: no trimming, no case folding, no guess. How a value meets a column is `lakegate_query`'s business.
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, Utc};
+use uuid::Uuid;
+
+/// The type of one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ScalarType {
+    /// UTF-8 text.
+    String,
+    /// A 64-bit signed integer.
+    Integer,
+    /// A finite 64-bit float.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// A calendar date.
+    Date,
+    /// A point in time, to the microsecond, kept in UTC.
+    Timestamp,
+    /// A UUID.
+    Uuid,
+}
+
+/// One value.
+#[derive(Clone, Debug, PartialEq, PartialOrd)]
+pub enum Scalar {
+    /// UTF-8 text.
+    String(String),
+    /// A 64-bit signed integer.
+    Integer(i64),
+    /// A finite 64-bit float.
+    Number(f64),
+    /// `true` or `false`.
+    Boolean(bool),
+    /// A calendar date.
+    Date(NaiveDate),
+    /// A point in time, to the microsecond.
+    Timestamp(DateTime<Utc>),
+    /// A UUID.
+    Uuid(Uuid),
+}
+
+/// The type of a value or of a list of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ValueType {
+    /// The type of the value, or of each item.
+    pub scalar: ScalarType,
+    /// Whether it is a list.
+    pub list: bool,
+}
+
+/// A value or a list of values of one type.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// One value.
+    Scalar(Scalar),
+    /// A list; the type is kept, because it may be empty.
+    List(ScalarType, Vec<Scalar>),
+}
+
+impl ScalarType {
+    /// All types, in the order of the docs.
+    pub const ALL: [ScalarType; 7] = [
+        ScalarType::String,
+        ScalarType::Integer,
+        ScalarType::Number,
+        ScalarType::Boolean,
+        ScalarType::Date,
+        ScalarType::Timestamp,
+        ScalarType::Uuid,
+    ];
+
+    /// The name in project files, the CLI and the docs.
+    pub fn name(self) -> &'static str {
+        match self {
+            ScalarType::String => "string",
+            ScalarType::Integer => "integer",
+            ScalarType::Number => "number",
+            ScalarType::Boolean => "boolean",
+            ScalarType::Date => "date",
+            ScalarType::Timestamp => "timestamp",
+            ScalarType::Uuid => "uuid",
+        }
+    }
+
+    /// The type of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scalar| scalar.name() == name)
+    }
+
+    /// What a value of this type looks like, for error messages.
+    pub fn expectation(self) -> &'static str {
+        match self {
+            ScalarType::String => "a string",
+            ScalarType::Integer => "a whole number between -9223372036854775808 and 9223372036854775807",
+            ScalarType::Number => "a finite number",
+            ScalarType::Boolean => "`true` or `false`",
+            ScalarType::Date => "a date as `YYYY-MM-DD`",
+            ScalarType::Timestamp => "a timestamp as `YYYY-MM-DD` or RFC 3339 (`2022-10-01T08:30:00Z`)",
+            ScalarType::Uuid => "a UUID as `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`",
+        }
+    }
+
+    /// Reads the text form. `None` when it is not one.
+    pub fn parse(self, text: &str) -> Option<Scalar> {
+        match self {
+            ScalarType::String => Some(Scalar::String(text.to_owned())),
+            ScalarType::Integer => parse_integer(text).map(Scalar::Integer),
+            ScalarType::Number => parse_number(text).map(Scalar::Number),
+            ScalarType::Boolean => match text {
+                "true" => Some(Scalar::Boolean(true)),
+                "false" => Some(Scalar::Boolean(false)),
+                _ => None,
+            },
+            ScalarType::Date => parse_date(text).map(Scalar::Date),
+            ScalarType::Timestamp => parse_timestamp(text).map(Scalar::Timestamp),
+            ScalarType::Uuid => parse_uuid(text).map(Scalar::Uuid),
+        }
+    }
+
+    /// Reads the JSON form: numbers and booleans as such, the rest as strings. `None` when it is not one.
+    pub fn from_json(self, json: &serde_json::Value) -> Option<Scalar> {
+        use serde_json::Value as Json;
+        match (self, json) {
+            (ScalarType::Integer, Json::Number(number)) => number.as_i64().map(Scalar::Integer),
+            (ScalarType::Number, Json::Number(number)) => {
+                number.as_f64().filter(|number| number.is_finite()).map(Scalar::Number)
+            }
+            (ScalarType::Boolean, Json::Bool(boolean)) => Some(Scalar::Boolean(*boolean)),
+            (ScalarType::Integer | ScalarType::Number | ScalarType::Boolean, _) => None,
+            (_, Json::String(text)) => self.parse(text),
+            _ => None,
+        }
+    }
+}
+
+impl ValueType {
+    /// The name in project files and docs: `integer`, or `integer[]` for a list.
+    pub fn name(self) -> String {
+        format!("{}{}", self.scalar.name(), if self.list { "[]" } else { "" })
+    }
+
+    /// The type of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let (scalar, list) = match name.strip_suffix("[]") {
+            Some(item) => (item, true),
+            None => (name, false),
+        };
+        Some(Self { scalar: ScalarType::from_name(scalar)?, list })
+    }
+}
+
+impl Scalar {
+    /// The type of this value.
+    pub fn scalar_type(&self) -> ScalarType {
+        match self {
+            Scalar::String(_) => ScalarType::String,
+            Scalar::Integer(_) => ScalarType::Integer,
+            Scalar::Number(_) => ScalarType::Number,
+            Scalar::Boolean(_) => ScalarType::Boolean,
+            Scalar::Date(_) => ScalarType::Date,
+            Scalar::Timestamp(_) => ScalarType::Timestamp,
+            Scalar::Uuid(_) => ScalarType::Uuid,
+        }
+    }
+
+    /// The JSON form; [`ScalarType::from_json`] reads it back.
+    pub fn to_json(&self) -> serde_json::Value {
+        match self {
+            Scalar::String(text) => text.clone().into(),
+            Scalar::Integer(integer) => (*integer).into(),
+            Scalar::Number(number) => (*number).into(),
+            Scalar::Boolean(boolean) => (*boolean).into(),
+            Scalar::Date(date) => date.to_string().into(),
+            Scalar::Timestamp(time) => time.to_rfc3339_opts(SecondsFormat::AutoSi, true).into(),
+            Scalar::Uuid(uuid) => uuid.to_string().into(),
+        }
+    }
+}
+
+impl std::fmt::Display for Scalar {
+    /// The text form; [`ScalarType::parse`] reads it back.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.to_json() {
+            serde_json::Value::String(text) => f.write_str(&text),
+            other => write!(f, "{other}"),
+        }
+    }
+}
+
+impl Value {
+    /// The type of this value.
+    pub fn value_type(&self) -> ValueType {
+        match self {
+            Value::Scalar(scalar) => ValueType { scalar: scalar.scalar_type(), list: false },
+            Value::List(scalar, _) => ValueType { scalar: *scalar, list: true },
+        }
+    }
+
+    /// The values: one, or those of the list.
+    pub fn scalars(&self) -> &[Scalar] {
+        match self {
+            Value::Scalar(scalar) => std::slice::from_ref(scalar),
+            Value::List(_, scalars) => scalars,
+        }
+    }
+
+    /// The JSON form.
+    pub fn to_json(&self) -> serde_json::Value {
+        match self {
+            Value::Scalar(scalar) => scalar.to_json(),
+            Value::List(_, scalars) => scalars.iter().map(Scalar::to_json).collect(),
+        }
+    }
+
+    /// Reads the JSON form of a value of this type. `None` when it is not one.
+    pub fn from_json(value_type: ValueType, json: &serde_json::Value) -> Option<Self> {
+        if !value_type.list {
+            return value_type.scalar.from_json(json).map(Value::Scalar);
+        }
+        let items = json.as_array()?;
+        let scalars = items.iter().map(|item| value_type.scalar.from_json(item)).collect::<Option<Vec<_>>>()?;
+        Some(Value::List(value_type.scalar, scalars))
+    }
+}
+
+/// An optional `-` and ASCII digits; nothing else that `str::parse` would let pass (`+1`, other digits).
+fn parse_integer(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| text.parse().ok()).flatten()
+}
+
+/// A JSON number: no `inf`, `nan`, hex or `+`.
+fn parse_number(text: &str) -> Option<f64> {
+    let number: serde_json::Number = serde_json::from_str(text).ok()?;
+    number.as_f64().filter(|number| number.is_finite())
+}
+
+/// Exactly `YYYY-MM-DD` in ASCII digits.
+fn parse_date(text: &str) -> Option<NaiveDate> {
+    let bytes = text.as_bytes();
+    let shaped = bytes.len() == 10
+        && bytes.iter().enumerate().all(|(at, byte)| if at == 4 || at == 7 { *byte == b'-' } else { byte.is_ascii_digit() });
+    shaped.then(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()).flatten()
+}
+
+/// `YYYY-MM-DD` (midnight UTC), RFC 3339, or RFC 3339 without an offset (UTC), to the microsecond.
+///
+/// The form without an offset is what clients that were written against database drivers send.
+fn parse_timestamp(text: &str) -> Option<DateTime<Utc>> {
+    if let Some(date) = parse_date(text) {
+        return Some(date.and_time(NaiveTime::MIN).and_utc());
+    }
+    let date_part = text.get(..10)?;
+    let separator = *text.as_bytes().get(10)?;
+    let time_starts_with_digit = text.as_bytes().get(11).is_some_and(u8::is_ascii_digit);
+    if parse_date(date_part).is_none() || !matches!(separator, b'T' | b't' | b' ') || !time_starts_with_digit {
+        return None;
+    }
+    let normal = format!("{date_part}T{}", text.get(11..)?);
+    let time = DateTime::parse_from_rfc3339(&normal).map(|time| time.with_timezone(&Utc)).ok().or_else(|| {
+        NaiveDateTime::parse_from_str(&normal, "%Y-%m-%dT%H:%M:%S%.f").ok().map(|time| time.and_utc())
+    })?;
+    // Finer than a microsecond would be cut silently, and a cut bound is another range than the caller asked for.
+    (time.timestamp_subsec_nanos() % 1_000 == 0).then_some(time)
+}
+
+/// The hyphenated form in either case.
+fn parse_uuid(text: &str) -> Option<Uuid> {
+    (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten()
+}
