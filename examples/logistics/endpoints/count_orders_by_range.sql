@@ -1,0 +1,24 @@
+/*---
+summary = "Number of orders of the trackcodes created in a date range"
+description = """
+One row. A trackcode has an order for each attempt to deliver it, and may have none.
+"""
+
+[params.start_datetime]
+type = "timestamp"
+description = "Start of the range, inclusive. A date alone means its midnight, UTC"
+example = "2022-10-01"
+
+[params.end_datetime]
+type = "timestamp"
+description = "End of the range, inclusive. A date alone means its midnight, UTC: the day itself is then left out"
+example = "2022-10-31T23:59:59.999999Z"
+
+[[rules]]
+check = "$start_datetime <= $end_datetime"
+message = "start_datetime must not be after end_datetime"
+---*/
+SELECT count(*) AS count
+FROM trackcode AS t
+JOIN "order" AS o ON o.trackcode_id = t.id
+WHERE t.creation BETWEEN $start_datetime AND $end_datetime
