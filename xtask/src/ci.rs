@@ -1,0 +1,70 @@
+//! `cargo xtask ci`: the steps that a change must pass, cheapest first; stops at the first that fails and says what to do.
+//!
+//! The tests come last and nothing is printed after them, so that the output ends with cargo's own counts.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::tidy;
+
+/// Runs all steps in the checkout at `root`.
+pub(crate) fn run(root: &Path) -> Result<()> {
+    let steps: [(&str, &str, Step); 4] = [
+        ("format", "run `cargo fmt --all`, look at the difference, commit it", format),
+        (
+            "house rules",
+            "each line above names a file and what to do; `cargo xtask tidy` runs this step alone",
+            tidy::run,
+        ),
+        ("lints", "fix the warnings; a lint that is wrong here gets `#[expect(…, reason = \"…\")]`", lints),
+        ("tests and doc tests", "run the failing test alone: `cargo test --workspace NAME`", tests),
+    ];
+    let count = steps.len();
+    for (index, (name, advice, step)) in steps.into_iter().enumerate() {
+        eprintln!("\n==> {}/{count} {name}", index + 1);
+        let start = Instant::now();
+        if let Err(error) = step(root) {
+            eprintln!("\n==> {name} failed after {:.1} s; what to do: {advice}", start.elapsed().as_secs_f64());
+            return Err(error);
+        }
+        if index + 1 < count {
+            eprintln!("==> {name} passed in {:.1} s", start.elapsed().as_secs_f64());
+        }
+    }
+    Ok(())
+}
+
+type Step = fn(&Path) -> Result<()>;
+
+fn format(root: &Path) -> Result<()> {
+    cargo(root, &["fmt", "--all", "--check"])
+}
+
+/// Clippy brings its own wrapper around rustc, so the one in `.cargo/config.toml` does not keep checkouts apart here.
+/// The arguments after `--` are part of what clippy remembers: one that names the checkout makes it look again.
+fn lints(root: &Path) -> Result<()> {
+    let checkout = format!("checkout={:?}", root.display().to_string());
+    cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings", "--cfg", &checkout])
+}
+
+/// `--no-fail-fast`, so that one round shows everything that is broken. Doc tests are part of it.
+fn tests(root: &Path) -> Result<()> {
+    cargo(root, &["test", "--workspace", "--no-fail-fast"])
+}
+
+/// Runs the cargo that called us, with its output passed through.
+fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(program)
+        .args(arguments)
+        .current_dir(root)
+        .status()
+        .with_context(|| format!("can not start `cargo {}`", arguments.join(" ")))?;
+    if !status.success() {
+        bail!("`cargo {}` failed", arguments[..2.min(arguments.len())].join(" "));
+    }
+    Ok(())
+}

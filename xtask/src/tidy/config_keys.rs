@@ -1,0 +1,81 @@
+//! Every key that a project file may have is explained in `docs/project.md`, and no explained key is left over.
+//!
+//! The keys are what the core's `project/*.rs` take from a section of TOML, as in `section.string("location")`, read as
+//! text. On the page they are the first cells of table rows, as in ``| `location` | …``, or stand in a heading, as in
+//! ``## `[tables.NAME.partitions]` ``.
+
+use std::collections::BTreeMap;
+
+use regex::Regex;
+
+use super::tree::{File, Finding, Tree};
+
+const FOLDER: &str = "crates/lakegate-core/src/project/";
+const PAGE: &str = "docs/project.md";
+
+pub(crate) fn documented(tree: &Tree) -> Vec<Finding> {
+    let accepted = accepted(tree);
+    let Some(page) = tree.file(PAGE) else { return vec![Finding::new(PAGE, 1, "write the page of project files")] };
+    if accepted.is_empty() {
+        return vec![Finding::new(FOLDER, 1, "no key was found; teach xtask/src/tidy/config_keys.rs the new form")];
+    }
+    let explained = explained(page);
+    let mut findings = Vec::new();
+    for (key, (path, line)) in &accepted {
+        if !explained.contains_key(key) {
+            findings.push(Finding::new(path, *line, format!("explain the key `{key}` in a table of `{PAGE}`")));
+        }
+    }
+    for (key, line) in &explained {
+        if !accepted.contains_key(key) {
+            findings.push(Finding::new(PAGE, *line, format!("`{key}` is no key that `{FOLDER}` accepts")));
+        }
+    }
+    findings
+}
+
+/// Each key, with the path and line where it is taken first.
+fn accepted(tree: &Tree) -> BTreeMap<String, (String, usize)> {
+    let taken = Regex::new(r#"\.(?:take|string|strings|boolean|integer|section|sections)\("(\w+)""#)
+        .expect("the pattern is a constant");
+    let mut keys = BTreeMap::new();
+    for file in tree.rust().filter(|file| file.path.starts_with(FOLDER)) {
+        for (number, line) in file.code_lines() {
+            for found in taken.captures_iter(line) {
+                keys.entry(found[1].to_owned()).or_insert((file.path.clone(), number));
+            }
+        }
+    }
+    keys
+}
+
+/// Each key on the page, with its line. Names that the user chooses are written in capitals and are no keys.
+fn explained(page: &File) -> BTreeMap<String, usize> {
+    let cell = Regex::new(r"^\| `(\w+)` \|").expect("the pattern is a constant");
+    let heading = Regex::new(r"^#+ .*`\[+([\w.]+)\]+`").expect("the pattern is a constant");
+    let mut keys = BTreeMap::new();
+    for (line, number) in page.text.lines().zip(1..) {
+        let found = cell.captures(line).or_else(|| heading.captures(line));
+        let Some(text) = found.and_then(|found| found.get(1)) else { continue };
+        for key in text.as_str().split('.').filter(|key| key.chars().any(char::is_lowercase)) {
+            keys.entry(key.to_owned()).or_insert(number);
+        }
+    }
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_compared_both_ways() {
+        let source = "//! x\nlet a = lake.string(\"location\");\nlet b = table.boolean(\"shared\");\nroot.section(\"tables\");\n";
+        let page = "# P\n## `[tables.NAME]`\n| key | is |\n| --- | --- |\n| `location` | where |\n| `old` | gone |\n";
+        let path = format!("{FOLDER}config.rs");
+        let found: Vec<_> =
+            documented(&Tree::of(&[(&path, source), (PAGE, page)])).into_iter().map(|f| f.message).collect();
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].contains("`shared`") && found[1].contains("`old`"), "{found:?}");
+    }
+}
