@@ -1,0 +1,195 @@
+//! Attributes as text: `client_id=4562`, `client_id:integer=4562`, `client_ids:integer[]=1,2,3`.
+//!
+//! A type that is not given is guessed only where nothing can be lost: whatever would read back as other text than was
+//! given (`007`, `+1`, `1.50`, `True`) stays text.
+
+use super::name::{NameError, NameKind};
+use crate::value::{Scalar, ScalarType, Value, ValueType};
+
+/// The longest text of one attribute, in bytes.
+const LONGEST_VALUE: usize = 65_536;
+/// The most items of a list attribute.
+const MOST_ITEMS: usize = 10_000;
+
+/// An attribute that can not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AttributeError {
+    /// No `=` in it.
+    #[error("attribute `{0}` has no value; write `{0}=VALUE` or `{0}:TYPE=VALUE`")]
+    NoValue(String),
+    /// The name breaks a rule.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// No such type.
+    #[error(
+        "attribute `{name}` has the unknown type `{found}`; use one of {}, or a list of it such as `integer[]`",
+        types()
+    )]
+    UnknownType {
+        /// The attribute.
+        name: String,
+        /// What stands where a type should.
+        found: String,
+    },
+    /// A value of another type.
+    #[error("attribute `{name}` is not {expectation}")]
+    Mismatch {
+        /// The attribute.
+        name: String,
+        /// What the type asks for.
+        expectation: String,
+    },
+    /// Too long, or too many items.
+    #[error(
+        "attribute `{name}` is too long; a value has at most {LONGEST_VALUE} bytes and a list at most {MOST_ITEMS} items"
+    )]
+    TooLong {
+        /// The attribute.
+        name: String,
+    },
+}
+
+/// Reads `NAME=VALUE` or `NAME:TYPE=VALUE`.
+pub fn parse(text: &str) -> Result<(String, Value), AttributeError> {
+    let Some((left, value)) = text.split_once('=') else {
+        return Err(AttributeError::NoValue(text.split(':').next().unwrap_or(text).to_owned()));
+    };
+    let (name, type_name) = match left.split_once(':') {
+        Some((name, type_name)) => (name, Some(type_name)),
+        None => (left, None),
+    };
+    NameKind::Attribute.check(name)?;
+    let name = name.to_owned();
+    if value.len() > LONGEST_VALUE {
+        return Err(AttributeError::TooLong { name });
+    }
+    let value = match type_name {
+        None => Value::Scalar(inferred(value)),
+        Some(type_name) => match ValueType::from_name(type_name) {
+            None => return Err(AttributeError::UnknownType { name, found: type_name.to_owned() }),
+            Some(ValueType { scalar, list: false }) => match scalar.parse(value) {
+                Some(value) => Value::Scalar(value),
+                None => return Err(AttributeError::Mismatch { name, expectation: scalar.expectation().to_owned() }),
+            },
+            Some(ValueType { scalar, list: true }) => match list(scalar, value) {
+                Some(items) if items.len() > MOST_ITEMS => return Err(AttributeError::TooLong { name }),
+                Some(items) => Value::List(scalar, items),
+                None => {
+                    let expectation =
+                        format!("a list of which each item is {}, as `A,B,C` or a JSON array", scalar.expectation());
+                    return Err(AttributeError::Mismatch { name, expectation });
+                }
+            },
+        },
+    };
+    Ok((name, value))
+}
+
+/// A whole number or a boolean if it is written in the one normal way, else text.
+fn inferred(text: &str) -> Scalar {
+    let guess = [ScalarType::Boolean, ScalarType::Integer].into_iter().find_map(|scalar| scalar.parse(text));
+    guess.filter(|scalar| scalar.to_string() == text).unwrap_or_else(|| Scalar::String(text.to_owned()))
+}
+
+/// Items between commas, or a JSON array (for text with commas). Nothing at all is the empty list.
+fn list(scalar: ScalarType, text: &str) -> Option<Vec<Scalar>> {
+    if text.is_empty() {
+        return Some(Vec::new());
+    }
+    if text.starts_with('[') {
+        let json: serde_json::Value = serde_json::from_str(text).ok()?;
+        return json.as_array()?.iter().map(|item| scalar.from_json(item)).collect();
+    }
+    text.split(',').map(|item| scalar.parse(item)).collect()
+}
+
+fn types() -> String {
+    ScalarType::ALL.map(|scalar| format!("`{}`", scalar.name())).join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value(text: &str) -> Value {
+        parse(text).unwrap().1
+    }
+
+    #[test]
+    fn a_guess_loses_nothing() {
+        assert_eq!(value("a=4562"), Value::Scalar(Scalar::Integer(4562)));
+        assert_eq!(value("a=-1"), Value::Scalar(Scalar::Integer(-1)));
+        assert_eq!(value("a=0"), Value::Scalar(Scalar::Integer(0)));
+        assert_eq!(value("a=true"), Value::Scalar(Scalar::Boolean(true)));
+        for text in [
+            "",
+            "007",
+            "-0",
+            "+1",
+            "1.5",
+            "True",
+            " 1",
+            "1 ",
+            "2022-10-01",
+            "99999999999999999999",
+            "NULL",
+            "a=b",
+            "1,2",
+        ] {
+            assert_eq!(value(&format!("a={text}")), Value::Scalar(Scalar::String(text.to_owned())), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_given_type_is_kept_to() {
+        assert_eq!(value("a:string=007"), Value::Scalar(Scalar::String("007".to_owned())));
+        assert_eq!(value("a:integer=007"), Value::Scalar(Scalar::Integer(7)));
+        assert_eq!(value("a:number=1.5"), Value::Scalar(Scalar::Number(1.5)));
+        let error = parse("a:integer=abc").unwrap_err().to_string();
+        assert!(error.starts_with("attribute `a` is not a whole number"), "{error}");
+        assert!(!error.contains("abc"), "an attribute may be personal: {error}");
+    }
+
+    #[test]
+    fn lists_are_typed_and_may_be_empty() {
+        let integers =
+            |items: &[i64]| Value::List(ScalarType::Integer, items.iter().copied().map(Scalar::Integer).collect());
+        assert_eq!(value("a:integer[]=1,2,3"), integers(&[1, 2, 3]));
+        assert_eq!(value("a:integer[]=1"), integers(&[1]));
+        assert_eq!(value("a:integer[]="), integers(&[]));
+        assert_eq!(value("a:integer[]=[1, 2]"), integers(&[1, 2]));
+        let strings = ["x,y", "z"].map(|text| Scalar::String(text.to_owned())).to_vec();
+        assert_eq!(value(r#"a:string[]=["x,y","z"]"#), Value::List(ScalarType::String, strings));
+        for text in ["1,", ",1", "1, 2", "a", "[1,", "[\"1\"]", "[1.5]", "{}"] {
+            assert!(parse(&format!("a:integer[]={text}")).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_rest_is_refused_with_a_next_step() {
+        let error = |text: &str| parse(text).unwrap_err().to_string();
+        assert_eq!(
+            error("client_id"),
+            "attribute `client_id` has no value; write `client_id=VALUE` or `client_id:TYPE=VALUE`"
+        );
+        assert!(error("client-id=1").contains("use letters, digits and `_`"));
+        assert!(error("=1").contains("is empty"));
+        assert!(error("a:int=1").contains("`integer`"));
+        assert!(error(&format!("a={}", "x".repeat(LONGEST_VALUE + 1))).contains("too long"));
+        assert!(error(&format!("a:integer[]={}1", "1,".repeat(MOST_ITEMS))).contains("too long"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in any::<String>()) {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn what_was_guessed_reads_back_as_given(text in "[-+0-9a-z. ]{0,20}") {
+            prop_assert_eq!(inferred(&text).to_string(), text);
+        }
+    }
+}

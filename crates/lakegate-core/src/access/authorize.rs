@@ -1,0 +1,326 @@
+//! Decides whether a principal may call an endpoint, and says which grant decided.
+//!
+//! Pure: principal, grants and time are arguments. No grant means no. That the endpoint exists is the caller's to check;
+//! rows and columns are not this module's business.
+
+use std::fmt;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use super::grant::{EndpointPattern, Grant, Grantee};
+use super::principal::Principal;
+use crate::error::{Code, Error};
+
+/// A principal that may call an endpoint, with the grant that says so. [`authorize`] is its only source.
+#[derive(Clone, Debug)]
+pub struct Authorized {
+    principal: Principal,
+    endpoint: String,
+    grant: Grant,
+    reason: Reason,
+}
+
+/// A principal that may not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Refusal {
+    reason: Reason,
+}
+
+/// Why it was decided so; its `Display` is a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// This grant allows it.
+    Granted {
+        /// The grant's id.
+        grant: String,
+        /// Whom it is for.
+        to: Grantee,
+        /// What it is about.
+        endpoint: EndpointPattern,
+        /// Until when.
+        expires_at: Option<DateTime<Utc>>,
+    },
+    /// No grant is about this principal and this endpoint.
+    NotGranted {
+        /// The endpoint.
+        endpoint: String,
+    },
+    /// There were grants, and the last of them has expired.
+    Expired {
+        /// The endpoint.
+        endpoint: String,
+        /// The id of the grant that expired last.
+        grant: String,
+        /// When it did.
+        expired_at: DateTime<Utc>,
+    },
+}
+
+/// Looks for a grant that lets `who` call the endpoint of this name now.
+///
+/// Grants to others may be among `grants`; they do not count. Of several that allow it the closest decides: to the
+/// principal before to a role, for the endpoint before for all, then the one that lasts longest.
+pub fn authorize(who: &Principal, endpoint: &str, grants: &[Grant], now: DateTime<Utc>) -> Result<Authorized, Refusal> {
+    let applicable = || grants.iter().filter(|grant| grant.to.covers(who) && grant.endpoint.covers(endpoint));
+
+    if let Some(grant) =
+        applicable().filter(|grant| !grant.has_expired(now)).max_by(|a, b| closeness(a).cmp(&closeness(b)))
+    {
+        let reason = Reason::Granted {
+            grant: grant.id.clone(),
+            to: grant.to.clone(),
+            endpoint: grant.endpoint.clone(),
+            expires_at: grant.expires_at,
+        };
+        return Ok(Authorized { principal: who.clone(), endpoint: endpoint.to_owned(), grant: grant.clone(), reason });
+    }
+    let endpoint = endpoint.to_owned();
+    let last = applicable().filter_map(|grant| Some((grant.expires_at?, &grant.id))).max();
+    Err(Refusal {
+        reason: match last {
+            Some((expired_at, grant)) => Reason::Expired { endpoint, grant: grant.clone(), expired_at },
+            None => Reason::NotGranted { endpoint },
+        },
+    })
+}
+
+/// Orders grants that all apply. The id comes last, so that the same grants always give the same decision.
+fn closeness(grant: &Grant) -> impl Ord + '_ {
+    let to_principal = matches!(grant.to, Grantee::Principal(_));
+    let named = matches!(grant.endpoint, EndpointPattern::Named(_));
+    let lasts = grant.expires_at.unwrap_or(DateTime::<Utc>::MAX_UTC);
+    (to_principal, named, lasts, &grant.id)
+}
+
+impl Authorized {
+    /// Who calls.
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The name of the endpoint.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The grant that decided.
+    pub fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// The decision in words.
+    pub fn reason(&self) -> &Reason {
+        &self.reason
+    }
+}
+
+impl Refusal {
+    /// The decision in words.
+    pub fn reason(&self) -> &Reason {
+        &self.reason
+    }
+
+    /// The code of the error that it becomes.
+    pub fn code(&self) -> Code {
+        match self.reason {
+            Reason::Expired { .. } => Code::AccessGrantExpired,
+            Reason::Granted { .. } | Reason::NotGranted { .. } => Code::AccessNotGranted,
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let detail = match &refusal.reason {
+            Reason::Expired { endpoint, expired_at, .. } => {
+                format!("the grant for endpoint `{endpoint}` expired at {}", shown(*expired_at))
+            }
+            Reason::Granted { .. } | Reason::NotGranted { .. } => {
+                format!("endpoint `{}` is not granted to this caller", refusal.reason.endpoint())
+            }
+        };
+        Error::new(refusal.code(), detail).hint("ask the operator for a grant").source(refusal)
+    }
+}
+
+impl Reason {
+    fn endpoint(&self) -> &str {
+        match self {
+            Reason::Granted { endpoint, .. } => endpoint.as_str(),
+            Reason::NotGranted { endpoint } | Reason::Expired { endpoint, .. } => endpoint,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Granted { grant, to, endpoint, expires_at: None } => {
+                write!(f, "grant `{grant}` lets {to} call {endpoint}")
+            }
+            Reason::Granted { grant, to, endpoint, expires_at: Some(expiry) } => {
+                write!(f, "grant `{grant}` lets {to} call {endpoint} until {}", shown(*expiry))
+            }
+            Reason::NotGranted { endpoint } => {
+                write!(f, "no grant lets the principal or one of its roles call endpoint `{endpoint}`")
+            }
+            Reason::Expired { endpoint, grant, expired_at } => {
+                write!(f, "the last grant for endpoint `{endpoint}`, `{grant}`, expired at {}", shown(*expired_at))
+            }
+        }
+    }
+}
+
+fn shown(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::access::{Credential, PrincipalRecord, TokenRecord, authenticate};
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    fn principal(name: &str, roles: &[&str]) -> Principal {
+        let record = roles.iter().fold(PrincipalRecord::new("p", name, at(0)), |record, role| record.with_role(*role));
+        let token = TokenRecord::new("t", at(0));
+        authenticate(&Credential { token, principal: Arc::new(record), grants: Arc::new([]) }, at(0)).unwrap()
+    }
+
+    fn grant(id: &str, to: Grantee, endpoint: &str, expires_at: Option<i64>) -> Grant {
+        let mut grant = Grant::new(id, to, EndpointPattern::from_text(endpoint), at(0));
+        grant.expires_at = expires_at.map(at);
+        grant
+    }
+
+    fn to(name: &str) -> Grantee {
+        Grantee::Principal(name.to_owned())
+    }
+
+    fn role(name: &str) -> Grantee {
+        Grantee::Role(name.to_owned())
+    }
+
+    /// The id of the grant that decided, or the code of the refusal.
+    fn decide(who: &Principal, endpoint: &str, grants: &[Grant], now: i64) -> Result<String, Code> {
+        authorize(who, endpoint, grants, at(now)).map(|yes| yes.grant().id.clone()).map_err(|no| no.code())
+    }
+
+    #[test]
+    fn no_grant_means_no() {
+        assert_eq!(decide(&principal("a", &[]), "orders", &[], 1), Err(Code::AccessNotGranted));
+    }
+
+    #[test]
+    fn only_grants_of_the_caller_count() {
+        let grants = [
+            grant("other", to("b"), "*", None),
+            grant("other_role", role("operator"), "*", None),
+            // A role and a principal of the same name are two things.
+            grant("role_named_like_a", role("a"), "*", None),
+            grant("principal_named_like_role", to("client"), "*", None),
+            grant("other_endpoint", to("a"), "orders2", None),
+            grant("case", to("A"), "orders", None),
+        ];
+        assert_eq!(decide(&principal("a", &["client"]), "orders", &grants, 1), Err(Code::AccessNotGranted));
+    }
+
+    #[test]
+    fn a_star_is_every_endpoint_and_an_endpoint_named_star_is_none() {
+        let grants = [grant("all", role("client"), "*", None)];
+        assert_eq!(decide(&principal("a", &["client"]), "orders", &grants, 1), Ok("all".to_owned()));
+        let named = [Grant::new("n", to("a"), EndpointPattern::Named("*".to_owned()), at(0))];
+        assert_eq!(decide(&principal("a", &[]), "orders", &named, 1), Err(Code::AccessNotGranted));
+    }
+
+    #[test]
+    fn the_closest_grant_decides() {
+        let who = principal("a", &["client"]);
+        let mut grants = vec![grant("role_all", role("client"), "*", None)];
+        assert_eq!(decide(&who, "orders", &grants, 1), Ok("role_all".to_owned()));
+        grants.push(grant("role_named", role("client"), "orders", Some(50)));
+        assert_eq!(decide(&who, "orders", &grants, 1), Ok("role_named".to_owned()));
+        grants.push(grant("own_all", to("a"), "*", Some(10)));
+        assert_eq!(decide(&who, "orders", &grants, 1), Ok("own_all".to_owned()));
+        grants.push(grant("own_named", to("a"), "orders", Some(5)));
+        assert_eq!(decide(&who, "orders", &grants, 1), Ok("own_named".to_owned()));
+        // As they expire, the next closest takes over.
+        assert_eq!(decide(&who, "orders", &grants, 5), Ok("own_all".to_owned()));
+        assert_eq!(decide(&who, "orders", &grants, 10), Ok("role_named".to_owned()));
+        assert_eq!(decide(&who, "orders", &grants, 50), Ok("role_all".to_owned()));
+    }
+
+    #[test]
+    fn only_expired_grants_say_so() {
+        let grants = [grant("old", to("a"), "orders", Some(5)), grant("older", to("a"), "*", Some(3))];
+        let who = principal("a", &[]);
+        assert_eq!(decide(&who, "orders", &grants, 4), Ok("old".to_owned()));
+        let refusal = authorize(&who, "orders", &grants, at(5)).unwrap_err();
+        assert_eq!(refusal.code(), Code::AccessGrantExpired);
+        assert_eq!(refusal.to_string(), "the last grant for endpoint `orders`, `old`, expired at 1970-01-01T00:00:05Z");
+        let error = Error::from(refusal);
+        assert_eq!(error.detail, "the grant for endpoint `orders` expired at 1970-01-01T00:00:05Z");
+        // Somebody else's expired grant is no reason to say anything but "not granted".
+        assert_eq!(decide(&principal("b", &[]), "orders", &grants, 9), Err(Code::AccessNotGranted));
+    }
+
+    #[test]
+    fn the_decision_says_why() {
+        let grants = [grant("g1", role("client"), "*", Some(60))];
+        let authorized = authorize(&principal("a", &["client"]), "orders", &grants, at(1)).unwrap();
+        assert_eq!((authorized.principal().name(), authorized.endpoint()), ("a", "orders"));
+        assert_eq!(
+            authorized.reason().to_string(),
+            "grant `g1` lets role `client` call every endpoint until 1970-01-01T00:01:00Z"
+        );
+        let error = Error::from(authorize(&principal("a", &[]), "orders", &grants, at(1)).unwrap_err());
+        assert_eq!(error.to_string(), "access_not_granted: endpoint `orders` is not granted to this caller");
+    }
+
+    fn any_grant() -> impl Strategy<Value = Grant> {
+        let grantee = prop_oneof![
+            prop_oneof![Just("a"), Just("b")].prop_map(to),
+            prop_oneof![Just("a"), Just("r"), Just("s")].prop_map(role),
+        ];
+        let endpoint = prop_oneof![Just("*"), Just("x"), Just("y")];
+        ("[a-z]{4}", grantee, endpoint, proptest::option::of(0i64..20))
+            .prop_map(|(id, to, endpoint, expires)| grant(&id, to, endpoint, expires))
+    }
+
+    proptest! {
+        /// The decision against its definition, over all mixes of grants; the order of the grants does not matter.
+        #[test]
+        fn allowed_exactly_when_some_live_grant_covers(
+            mut grants in proptest::collection::vec(any_grant(), 0..8),
+            has_role: bool,
+            now in 0i64..20,
+        ) {
+            let who = principal("a", if has_role { &["r"] } else { &[] });
+            let covers = |grant: &&Grant| {
+                let grantee = match &grant.to {
+                    Grantee::Principal(name) => name == "a",
+                    Grantee::Role(role) => has_role && role == "r",
+                };
+                grantee && matches!(grant.endpoint.as_str(), "*" | "x")
+            };
+            let live = grants.iter().filter(covers).any(|grant| grant.expires_at.is_none_or(|expiry| expiry > at(now)));
+            let any = grants.iter().any(|grant| covers(&grant));
+            let decision = decide(&who, "x", &grants, now);
+            match &decision {
+                Ok(_) => prop_assert!(live),
+                Err(Code::AccessGrantExpired) => prop_assert!(!live && any),
+                Err(code) => prop_assert!(*code == Code::AccessNotGranted && !any),
+            }
+            grants.reverse();
+            prop_assert_eq!(decide(&who, "x", &grants, now), decision);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What to make of the access-control table of the first system: one row a client, with its key and its endpoints.
+//!
+//! Pure: [`table`] reads cells into rows, [`plan`] turns rows into principals, grants and tokens, and says what can not
+//! go in. What the access store already holds is not this module's business. No key is in any message.
+
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+pub use self::table::{ID_COLUMN, KEY_COLUMN, TableError, table};
+use super::token::{PresentedToken, TokenError, TokenHash};
+
+/// One row of the table.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ImportRow {
+    /// Its number in the file, from 1, the header not counted.
+    pub row: usize,
+    /// The client's id. `None`: missing or not a whole number.
+    pub client: Option<i64>,
+    /// The client's key: a secret.
+    pub key: Option<String>,
+    /// The endpoints it may call.
+    pub endpoints: BTreeSet<String>,
+}
+
+/// What to create, and what can not be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImportPlan {
+    /// The clients, by id.
+    pub clients: Vec<PlannedClient>,
+    /// What is refused; the rest goes in.
+    pub conflicts: Vec<Conflict>,
+    /// Clients that have no key in the table: they go in and can call nothing until they get a token.
+    pub without_key: Vec<i64>,
+}
+
+/// A principal to be, with its grants and tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedClient {
+    /// The value of the attribute `client_id`.
+    pub client_id: i64,
+    /// The endpoints to grant.
+    pub endpoints: BTreeSet<String>,
+    /// The hashes of its keys.
+    pub keys: BTreeSet<TokenHash>,
+}
+
+/// Something in the table that is not taken over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Conflict {
+    /// One key in rows of several clients: with it, whose rows would a caller see? The key is refused; the clients go
+    /// in without it.
+    SharedKey {
+        /// Tells the key from others without showing it.
+        fingerprint: String,
+        /// The clients that share it.
+        clients: Vec<i64>,
+    },
+    /// Rows of one client that grant different endpoints. Taking all of them would let one key do what only the other
+    /// could, so the client is refused.
+    DifferingRows {
+        /// The client.
+        client: i64,
+        /// Its rows.
+        rows: Vec<usize>,
+    },
+    /// A row that names no client. It is refused.
+    NoClient {
+        /// The row.
+        row: usize,
+    },
+    /// A key that can not be a token. It is refused; the client goes in without it.
+    UnusableKey {
+        /// The client.
+        client: i64,
+        /// The row.
+        row: usize,
+        /// What is wrong with the key.
+        error: TokenError,
+    },
+    /// A key that the store knows as a token of another principal. It is refused; the client goes in without it.
+    KeyOfAnother {
+        /// Tells the key from others without showing it.
+        fingerprint: String,
+        /// The client that has it in the table.
+        client: i64,
+        /// The principal that has it in the store.
+        principal: String,
+    },
+    /// The store has a principal of the client's name with another `client_id`. The client is refused.
+    PrincipalDiffers {
+        /// The client.
+        client: i64,
+        /// The principal.
+        principal: String,
+    },
+}
+
+/// Turns the rows of the table into what to create.
+pub fn plan(rows: &[ImportRow]) -> ImportPlan {
+    let mut plan = ImportPlan::default();
+    let mut owners: BTreeMap<&str, BTreeSet<Option<i64>>> = BTreeMap::new();
+    let mut clients: BTreeMap<i64, Vec<&ImportRow>> = BTreeMap::new();
+    for row in rows {
+        if let Some(key) = &row.key {
+            owners.entry(key).or_default().insert(row.client);
+        }
+        match row.client {
+            Some(client) => clients.entry(client).or_default().push(row),
+            None => plan.conflicts.push(Conflict::NoClient { row: row.row }),
+        }
+    }
+    for (key, owners) in &owners {
+        // A row without a client counts as an owner: the key may stand for anybody.
+        if let (true, Ok(token)) = (owners.len() > 1, PresentedToken::parse(key)) {
+            let clients = owners.iter().flatten().copied().collect();
+            plan.conflicts.push(Conflict::SharedKey { fingerprint: token.hash().fingerprint(), clients });
+        }
+    }
+    for (client, rows) in clients {
+        if rows.iter().any(|row| row.endpoints != rows[0].endpoints) {
+            let rows = rows.iter().map(|row| row.row).collect();
+            plan.conflicts.push(Conflict::DifferingRows { client, rows });
+            continue;
+        }
+        if rows.iter().all(|row| row.key.is_none()) {
+            plan.without_key.push(client);
+        }
+        let mut keys = BTreeSet::new();
+        for row in &rows {
+            let Some(key) = &row.key else { continue };
+            match PresentedToken::parse(key) {
+                Ok(token) if owners[key.as_str()].len() == 1 => {
+                    keys.insert(token.hash());
+                }
+                Ok(_) => {}
+                Err(error) => plan.conflicts.push(Conflict::UnusableKey { client, row: row.row, error }),
+            }
+        }
+        plan.clients.push(PlannedClient { client_id: client, endpoints: rows[0].endpoints.clone(), keys });
+    }
+    plan
+}
+
+impl PlannedClient {
+    /// The name of its principal.
+    pub fn principal(&self) -> String {
+        principal_name(self.client_id)
+    }
+}
+
+/// The name of the principal that a client of the first system becomes.
+pub fn principal_name(client_id: i64) -> String {
+    format!("client-{client_id}")
+}
+
+impl Conflict {
+    /// A word for machines.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Conflict::SharedKey { .. } => "shared_key",
+            Conflict::DifferingRows { .. } => "differing_rows",
+            Conflict::NoClient { .. } => "no_client",
+            Conflict::UnusableKey { .. } => "unusable_key",
+            Conflict::KeyOfAnother { .. } => "key_of_another",
+            Conflict::PrincipalDiffers { .. } => "principal_differs",
+        }
+    }
+
+    /// The clients that it is about.
+    pub fn clients(&self) -> Vec<i64> {
+        match self {
+            Conflict::SharedKey { clients, .. } => clients.clone(),
+            Conflict::NoClient { .. } => Vec::new(),
+            Conflict::DifferingRows { client, .. }
+            | Conflict::UnusableKey { client, .. }
+            | Conflict::KeyOfAnother { client, .. }
+            | Conflict::PrincipalDiffers { client, .. } => vec![*client],
+        }
+    }
+
+    /// The key that it is about, as far as that can be shown.
+    pub fn fingerprint(&self) -> Option<&str> {
+        match self {
+            Conflict::SharedKey { fingerprint, .. } | Conflict::KeyOfAnother { fingerprint, .. } => Some(fingerprint),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Conflict::SharedKey { fingerprint, clients } if clients.len() > 1 => write!(
+                f,
+                "key {fingerprint}… stands for several clients ({}) and was refused; give each a token of its own with `lakegate token issue client-ID`",
+                listed(clients)
+            ),
+            Conflict::SharedKey { fingerprint, clients } => write!(
+                f,
+                "key {fingerprint}… of client {} is also in a row without a client and was refused; \
+                 use `lakegate token issue client-{}`",
+                listed(clients),
+                listed(clients)
+            ),
+            Conflict::DifferingRows { client, rows } => write!(
+                f,
+                "client {client} has rows with different endpoints (rows {}) and was refused; make its rows agree and import again",
+                listed(rows)
+            ),
+            Conflict::NoClient { row } => {
+                write!(f, "row {row} has no whole number in `{ID_COLUMN}` and was refused; fill it in and import again")
+            }
+            Conflict::UnusableKey { client, row, error } => write!(
+                f,
+                "the key of client {client} in row {row} was refused: {error}; use `lakegate token issue client-{client}`"
+            ),
+            Conflict::KeyOfAnother { fingerprint, client, principal } => write!(
+                f,
+                "key {fingerprint}… of client {client} is already a token of principal `{principal}` and was refused; \
+                 use `lakegate token issue client-{client}`"
+            ),
+            Conflict::PrincipalDiffers { client, principal } => write!(
+                f,
+                "principal `{principal}` exists and its `client_id` is not the integer {client}, so the client was refused; \
+                 look at `lakegate principal show {principal}`"
+            ),
+        }
+    }
+}
+
+impl fmt::Debug for ImportRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImportRow")
+            .field("row", &self.row)
+            .field("client", &self.client)
+            .field("key", &self.key.as_ref().map(|_| "…"))
+            .field("endpoints", &self.endpoints)
+            .finish()
+    }
+}
+
+fn listed<T: ToString>(items: &[T]) -> String {
+    const MOST: usize = 20;
+    let mut text = items.iter().take(MOST).map(T::to_string).collect::<Vec<_>>().join(", ");
+    if items.len() > MOST {
+        text.push_str(&format!(" and {} more", items.len() - MOST));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! The caller: its record in the store, and the authenticated principal that is made of it.
+//!
+//! Holding a [`Principal`] means that a token was looked up and found good; [`authenticate`] is the only source.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::grant::Grant;
+use super::token::{TokenRecord, TokenState};
+use crate::error::{Code, Error};
+use crate::value::Value;
+
+/// What is kept of a principal.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct PrincipalRecord {
+    /// Never used again for another principal.
+    pub id: String,
+    /// How people call it; unique.
+    pub name: String,
+    /// What policies ask for with `principal('…')`.
+    pub attributes: BTreeMap<String, Value>,
+    /// What grants and policies can name instead of the principal.
+    pub roles: BTreeSet<String>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// Once set, none of its tokens is taken.
+    pub disabled_at: Option<DateTime<Utc>>,
+}
+
+/// All that the store knows about a token: the record, the principal behind it, and the grants of the principal and of
+/// its roles.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// The token.
+    pub token: TokenRecord,
+    /// Whom it stands for; shared with every [`Principal`] made of it.
+    pub principal: Arc<PrincipalRecord>,
+    /// Every grant to the principal or to one of its roles, expired ones as well.
+    pub grants: Arc<[Grant]>,
+}
+
+/// An authenticated caller. Cheap to clone.
+#[derive(Clone)]
+pub struct Principal {
+    record: Arc<PrincipalRecord>,
+    token_id: Arc<str>,
+}
+
+/// Takes the token for its principal, or says why not.
+pub fn authenticate(credential: &Credential, now: DateTime<Utc>) -> Result<Principal, Error> {
+    match credential.token.state(now) {
+        TokenState::Active => {}
+        TokenState::Revoked => {
+            return Err(
+                Error::new(Code::AccessTokenRevoked, "the token was revoked").hint("ask the operator for a new token")
+            );
+        }
+        TokenState::Expired => {
+            return Err(
+                Error::new(Code::AccessTokenExpired, "the token has expired").hint("ask the operator for a new token")
+            );
+        }
+    }
+    if credential.principal.disabled_at.is_some() {
+        return Err(Error::new(Code::AccessPrincipalDisabled, "the principal behind the token is disabled")
+            .hint("ask the operator to enable it"));
+    }
+    Ok(Principal { record: Arc::clone(&credential.principal), token_id: credential.token.id.as_str().into() })
+}
+
+impl PrincipalRecord {
+    /// A principal without attributes and roles.
+    pub fn new(id: impl Into<String>, name: impl Into<String>, created_at: DateTime<Utc>) -> Self {
+        Self {
+            id: id.into(),
+            name: name.into(),
+            attributes: BTreeMap::new(),
+            roles: BTreeSet::new(),
+            created_at,
+            disabled_at: None,
+        }
+    }
+
+    /// With one more attribute.
+    #[must_use]
+    pub fn with_attribute(mut self, name: impl Into<String>, value: Value) -> Self {
+        self.attributes.insert(name.into(), value);
+        self
+    }
+
+    /// With one more role.
+    #[must_use]
+    pub fn with_role(mut self, role: impl Into<String>) -> Self {
+        self.roles.insert(role.into());
+        self
+    }
+}
+
+impl Principal {
+    /// The id in the store.
+    pub fn id(&self) -> &str {
+        &self.record.id
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.record.name
+    }
+
+    /// The id of the token that was presented; no secret.
+    pub fn token_id(&self) -> &str {
+        &self.token_id
+    }
+
+    /// The attribute of this name.
+    pub fn attribute(&self, name: &str) -> Option<&Value> {
+        self.record.attributes.get(name)
+    }
+
+    /// All attributes.
+    pub fn attributes(&self) -> &BTreeMap<String, Value> {
+        &self.record.attributes
+    }
+
+    /// Whether it has this role, by the exact name.
+    pub fn has_role(&self, role: &str) -> bool {
+        self.record.roles.contains(role)
+    }
+
+    /// All roles, in order.
+    pub fn roles(&self) -> impl Iterator<Item = &str> {
+        self.record.roles.iter().map(String::as_str)
+    }
+}
+
+impl fmt::Debug for Principal {
+    /// The name and the token's id: attribute values have no business in a log line by accident.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Principal")
+            .field("name", &self.name())
+            .field("token_id", &self.token_id)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::Scalar;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    fn credential() -> Credential {
+        let principal = PrincipalRecord::new("p1", "client-4562", at(0))
+            .with_attribute("client_id", Value::Scalar(Scalar::Integer(4562)))
+            .with_role("client");
+        Credential { token: TokenRecord::new("t1", at(0)), principal: Arc::new(principal), grants: Arc::new([]) }
+    }
+
+    fn code(credential: &Credential, now: DateTime<Utc>) -> Code {
+        authenticate(credential, now).unwrap_err().code
+    }
+
+    #[test]
+    fn a_good_token_gives_the_principal() {
+        let principal = authenticate(&credential(), at(1)).unwrap();
+        assert_eq!((principal.name(), principal.id(), principal.token_id()), ("client-4562", "p1", "t1"));
+        assert_eq!(principal.attribute("client_id"), Some(&Value::Scalar(Scalar::Integer(4562))));
+        assert_eq!(principal.attribute("CLIENT_ID"), None);
+        assert!(principal.has_role("client") && !principal.has_role("Client") && !principal.has_role(""));
+        assert_eq!(principal.roles().collect::<Vec<_>>(), ["client"]);
+        assert!(!format!("{principal:?}").contains("4562}"));
+    }
+
+    #[test]
+    fn every_other_token_gives_its_own_code() {
+        let mut expired = credential();
+        expired.token.expires_at = Some(at(10));
+        assert!(authenticate(&expired, at(9)).is_ok());
+        assert_eq!(code(&expired, at(10)), Code::AccessTokenExpired);
+
+        let mut revoked = expired.clone();
+        revoked.token.revoked_at = Some(at(5));
+        assert_eq!(code(&revoked, at(10)), Code::AccessTokenRevoked);
+
+        let mut disabled = credential();
+        Arc::make_mut(&mut disabled.principal).disabled_at = Some(at(5));
+        assert_eq!(code(&disabled, at(6)), Code::AccessPrincipalDisabled);
+    }
+}
