@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod ci;
 mod tidy;
 
@@ -23,6 +24,8 @@ enum Task {
     Ci,
     /// The house rules alone: file sizes, layers, documented error codes and keys, links
     Tidy,
+    /// Latency, throughput and memory of the sample project, measured over HTTP
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Ci => ci::run(&root),
         Task::Tidy => tidy::run(&root),
+        Task::Bench(options) => bench::run(&root, &options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

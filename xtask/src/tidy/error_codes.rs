@@ -87,8 +87,7 @@ mod tests {
     #[test]
     fn codes_and_sections_are_compared_both_ways() {
         let source = "codes! {\n    A, \"a_one\", Invalid, \"One\";\n    B, \"b_two\", Invalid, \"Two\";\n    C, \"c_three\", Refused, \"Three\";\n}\n";
-        let page =
-            "# E\n| Invalid | 400 | x |\n### `a_one`\n\n**One.** Invalid, 400.\n\n### c_three\n**Three.** Invalid, 400.\n## Z\n### gone\n";
+        let page = "# E\n| Invalid | 400 | x |\n### `a_one`\n\n**One.** Invalid, 400.\n\n### c_three\n**Three.** Invalid, 400.\n## Z\n### gone\n";
         let found: Vec<_> =
             documented(&Tree::of(&[(SOURCE, source), (PAGE, page)])).into_iter().map(|f| f.message).collect();
         assert_eq!(found.len(), 3, "{found:?}");
