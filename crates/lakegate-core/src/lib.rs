@@ -3,5 +3,7 @@
 //! No DataFusion, no HTTP, no I/O and no clock: files come in as text, time comes in as an argument.
 
 pub mod access;
+pub mod catalog;
 pub mod error;
+pub mod project;
 pub mod value;

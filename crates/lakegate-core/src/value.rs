@@ -244,7 +244,10 @@ fn parse_number(text: &str) -> Option<f64> {
 fn parse_date(text: &str) -> Option<NaiveDate> {
     let bytes = text.as_bytes();
     let shaped = bytes.len() == 10
-        && bytes.iter().enumerate().all(|(at, byte)| if at == 4 || at == 7 { *byte == b'-' } else { byte.is_ascii_digit() });
+        && bytes
+            .iter()
+            .enumerate()
+            .all(|(at, byte)| if at == 4 || at == 7 { *byte == b'-' } else { byte.is_ascii_digit() });
     shaped.then(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()).flatten()
 }
 
@@ -262,9 +265,10 @@ fn parse_timestamp(text: &str) -> Option<DateTime<Utc>> {
         return None;
     }
     let normal = format!("{date_part}T{}", text.get(11..)?);
-    let time = DateTime::parse_from_rfc3339(&normal).map(|time| time.with_timezone(&Utc)).ok().or_else(|| {
-        NaiveDateTime::parse_from_str(&normal, "%Y-%m-%dT%H:%M:%S%.f").ok().map(|time| time.and_utc())
-    })?;
+    let time = DateTime::parse_from_rfc3339(&normal)
+        .map(|time| time.with_timezone(&Utc))
+        .ok()
+        .or_else(|| NaiveDateTime::parse_from_str(&normal, "%Y-%m-%dT%H:%M:%S%.f").ok().map(|time| time.and_utc()))?;
     // Finer than a microsecond would be cut silently, and a cut bound is another range than the caller asked for.
     (time.timestamp_subsec_nanos() % 1_000 == 0).then_some(time)
 }

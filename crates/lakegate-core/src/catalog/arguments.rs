@@ -1,0 +1,158 @@
+//! Matches raw arguments with an endpoint's parameters: every wrong one is named, not just the first.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use super::raw::{RawArgument, RawArguments};
+use crate::access::Authorized;
+use crate::error::{Code, Error};
+use crate::project::{Endpoint, Param, suggest_or_list};
+use crate::value::{Scalar, Value};
+
+/// Typed arguments, in the order of the endpoint's parameters; `None` is NULL.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Arguments {
+    values: Vec<Option<Value>>,
+}
+
+/// An authorized principal, an endpoint and good arguments for it. Only [`call`] makes one.
+#[derive(Clone, Debug)]
+pub struct Call {
+    authorized: Authorized,
+    endpoint: Arc<Endpoint>,
+    arguments: Arguments,
+}
+
+/// An endpoint's rules, compiled.
+pub trait RuleCheck {
+    /// The places in [`Endpoint::rules`] of the rules that are false for these arguments.
+    ///
+    /// # Errors
+    /// When a rule can not be evaluated; the call is then refused.
+    fn violated(&self, arguments: &Arguments) -> Result<Vec<usize>, Error>;
+}
+
+impl Arguments {
+    /// The values, in the order of the endpoint's parameters.
+    pub fn values(&self) -> &[Option<Value>] {
+        &self.values
+    }
+}
+
+impl Call {
+    /// Who calls, and by which grant.
+    pub fn authorized(&self) -> &Authorized {
+        &self.authorized
+    }
+
+    /// What is called.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    /// With what.
+    pub fn arguments(&self) -> &Arguments {
+        &self.arguments
+    }
+}
+
+/// Checks the arguments of an authorized principal for the endpoint that it was authorized for.
+///
+/// # Errors
+/// [`Code::ArgumentsInvalid`] with every wrong argument; [`Code::RuleViolated`] with every broken rule.
+pub fn call(
+    authorized: Authorized,
+    endpoint: Arc<Endpoint>,
+    raw: RawArguments,
+    rules: &dyn RuleCheck,
+) -> Result<Call, Error> {
+    if authorized.endpoint() != endpoint.name {
+        let detail = "the endpoint is not the one that was authorized";
+        return Err(Error::new(Code::Internal, "something went wrong").source(detail));
+    }
+    let arguments = arguments(&endpoint, raw)?;
+    let violated = rules.violated(&arguments)?;
+    if !violated.is_empty() {
+        let messages = violated.iter().filter_map(|at| endpoint.rules.get(*at)).map(|rule| rule.message.as_str());
+        return Err(Error::new(Code::RuleViolated, messages.collect::<Vec<_>>().join("; ")));
+    }
+    Ok(Call { authorized, endpoint, arguments })
+}
+
+fn arguments(endpoint: &Endpoint, raw: RawArguments) -> Result<Arguments, Error> {
+    let mut errors = Vec::new();
+    let mut given: HashMap<&str, Vec<RawArgument>> = HashMap::new();
+    for (name, argument) in raw.entries {
+        match endpoint.param(&name) {
+            Some(param) => given.entry(&param.name).or_default().push(argument),
+            None => {
+                let known = endpoint.params.iter().map(|param| param.name.as_str());
+                let shown: String = name.chars().filter(|each| !each.is_control()).take(64).collect();
+                errors.push(
+                    Error::new(Code::ArgumentUnknown, format!("unknown parameter `{shown}`"))
+                        .parameter(shown.clone())
+                        .hint(suggest_or_list(&shown, known)),
+                );
+            }
+        }
+    }
+    let mut values = Vec::with_capacity(endpoint.params.len());
+    for param in &endpoint.params {
+        let came = given.remove(param.name.as_str()).unwrap_or_default();
+        match value(param, came) {
+            Ok(value) => values.push(value),
+            Err(error) => errors.push(error.parameter(&param.name)),
+        }
+    }
+    if errors.is_empty() { Ok(Arguments { values }) } else { Err(Error::arguments(errors)) }
+}
+
+/// One parameter's value; JSON `null` is the same as not given.
+fn value(param: &Param, mut came: Vec<RawArgument>) -> Result<Option<Value>, Error> {
+    came.retain(|argument| *argument != RawArgument::Json(Json::Null));
+    if came.is_empty() {
+        return match (&param.default, param.required) {
+            (Some(default), _) => Ok(Some(default.clone())),
+            (None, false) => Ok(None),
+            (None, true) => {
+                let detail = format!("parameter `{}` is missing", param.name);
+                Err(Error::new(Code::ArgumentMissing, detail).hint(format!("give {}", expectation(param))))
+            }
+        };
+    }
+    let all_text = came.iter().all(|argument| matches!(argument, RawArgument::Text(_)));
+    if came.len() > 1 && !(param.value_type.list && all_text) {
+        let detail = format!("parameter `{}` came {} times", param.name, came.len());
+        return Err(Error::new(Code::ArgumentDuplicate, detail).hint("give it once"));
+    }
+    let value = typed(param, &came).ok_or_else(|| {
+        Error::new(Code::ArgumentType, format!("parameter `{}` must be {}", param.name, expectation(param)))
+    })?;
+    match param.fault(&value) {
+        None => Ok(Some(value)),
+        Some(fault) => Err(Error::new(Code::ArgumentConstraint, format!("parameter `{}` {fault}", param.name))),
+    }
+}
+
+/// A list comes as a JSON array, or as a query parameter that is repeated.
+fn typed(param: &Param, came: &[RawArgument]) -> Option<Value> {
+    let scalar_type = param.value_type.scalar;
+    let scalar = |argument: &RawArgument| -> Option<Scalar> {
+        match argument {
+            RawArgument::Text(text) => scalar_type.parse(text),
+            RawArgument::Json(json) => scalar_type.from_json(json),
+        }
+    };
+    match came {
+        [RawArgument::Json(json)] => Value::from_json(param.value_type, json),
+        [one] if !param.value_type.list => scalar(one).map(Value::Scalar),
+        many => many.iter().map(scalar).collect::<Option<Vec<_>>>().map(|scalars| Value::List(scalar_type, scalars)),
+    }
+}
+
+fn expectation(param: &Param) -> String {
+    let item = param.value_type.scalar.expectation();
+    if param.value_type.list { format!("a list, each item {item}") } else { item.to_owned() }
+}

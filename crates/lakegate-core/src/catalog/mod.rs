@@ -1,0 +1,9 @@
+//! From what a caller sent to typed, checked arguments: a [`Call`].
+//!
+//! Plans and rows are not this module's business: see `lakegate_query`.
+
+mod arguments;
+mod raw;
+
+pub use arguments::{Arguments, Call, RuleCheck, call};
+pub use raw::{RawArgument, RawArguments};

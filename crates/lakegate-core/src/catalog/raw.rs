@@ -1,0 +1,96 @@
+//! Arguments as they came: text from a query string, JSON from a body. Nothing is interpreted yet.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value as Json;
+
+use crate::error::{Code, Error};
+use crate::project::name::{RESERVED_PARAMETERS, TOKEN_PARAMETERS};
+
+/// One argument as it came.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RawArgument {
+    /// From a query string.
+    Text(String),
+    /// From a JSON body.
+    Json(Json),
+}
+
+/// Names and arguments in the order in which they came; a name may stand several times.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RawArguments {
+    pub(super) entries: Vec<(String, RawArgument)>,
+}
+
+impl RawArguments {
+    /// Adds the pairs of a decoded query string. Reserved modifiers are not arguments and are given back.
+    pub fn add_query(
+        &mut self,
+        pairs: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Vec<(String, String)>, Error> {
+        let mut modifiers = Vec::new();
+        for (name, text) in pairs {
+            if is_token_name(&name) {
+                return Err(Error::new(
+                    Code::RequestTokenInUrl,
+                    format!("`{name}` must not be in the URL, where logs keep it"),
+                )
+                .hint("send the token in the `Authorization: Bearer` header, and replace a token that was in a URL"));
+            }
+            if RESERVED_PARAMETERS.contains(&name.as_str()) {
+                modifiers.push((name, text));
+            } else {
+                self.entries.push((name, RawArgument::Text(text)));
+            }
+        }
+        Ok(modifiers)
+    }
+
+    /// Adds the members of a JSON object. An empty body is an empty object.
+    pub fn add_json(&mut self, body: &[u8]) -> Result<(), Error> {
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Ok(());
+        }
+        let Members(members) = serde_json::from_slice(body).map_err(|error| {
+            // serde's message names positions and kinds of tokens; unlike the text itself, it is safe to repeat.
+            let detail = format!("the body is not a JSON object (line {}, column {})", error.line(), error.column());
+            Error::new(Code::RequestBodyMalformed, detail)
+                .hint("send an object with one member a parameter, such as `{\"start_datetime\": \"2022-10-01\"}`")
+                .source(error)
+        })?;
+        self.entries.extend(members.into_iter().map(|(name, value)| (name, RawArgument::Json(value))));
+        Ok(())
+    }
+}
+
+fn is_token_name(name: &str) -> bool {
+    TOKEN_PARAMETERS.iter().any(|token| name.eq_ignore_ascii_case(token))
+}
+
+/// A JSON object that keeps members that come twice, so that they can be refused and not silently overwritten.
+struct Members(Vec<(String, Json)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}

@@ -1,0 +1,344 @@
+//! `lakegate.toml`, checked: the lake, the access store, the server and the tables with their policies.
+//!
+//! Filters are kept as text here; whether they are good SQL is `lakegate_query`'s business.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::finding::{Finding, Position, suggest_or_list};
+use super::name;
+use super::reader::{Placed, Section, Source};
+use crate::value::ScalarType;
+
+/// The file's name in a project folder.
+pub const CONFIG_FILE: &str = "lakegate.toml";
+
+/// The checked content of `lakegate.toml`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the lake is: a path relative to the project folder, or a URL.
+    pub lake_location: String,
+    /// The access store, such as `sqlite:access.db`; a path in it is relative to the project folder.
+    pub access_store: String,
+    /// How the server listens and what it allows.
+    pub server: Server,
+    /// The tables by name.
+    pub tables: BTreeMap<String, Table>,
+}
+
+/// `[server]`.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Address and port.
+    pub listen: String,
+    /// A path under which the endpoints are served beside `/api`, for clients that move here; starts with `/`.
+    pub base_path: Option<String>,
+    /// The longest time that a query may take.
+    pub timeout: Duration,
+    /// The largest request body, in bytes.
+    pub max_body_bytes: usize,
+    /// How many queries run at once; more wait.
+    pub max_concurrent_queries: usize,
+    /// Memory of all running queries together, in bytes.
+    pub memory_limit_bytes: usize,
+    /// Memory for decoded copies of lake files, in bytes; 0 keeps none.
+    pub cache_limit_bytes: usize,
+}
+
+/// `[tables.NAME]`: files of the lake under a name, with the policy that protects them.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// The name in SQL.
+    pub name: String,
+    /// A file, a folder or a glob below the lake.
+    pub location: String,
+    /// The file format; `None` when the files' extension tells.
+    pub format: Option<FileFormat>,
+    /// Types of hive partition columns; a column that is not named here is a string.
+    pub partitions: BTreeMap<String, ScalarType>,
+    /// Who sees which rows.
+    pub policy: RowPolicy,
+    /// Where the table is declared.
+    pub position: Position,
+    /// Where its location stands.
+    pub location_position: Position,
+}
+
+/// Which rows of a table a caller sees.
+#[derive(Clone, Debug)]
+pub enum RowPolicy {
+    /// All rows, for every caller with a grant.
+    Shared,
+    /// The rows for which the filter is true.
+    Filtered {
+        /// A SQL predicate; `principal('x')` stands for an attribute of the caller.
+        filter: String,
+        /// Where the predicate stands.
+        position: Position,
+        /// Roles that see every row.
+        unfiltered_for: Vec<String>,
+    },
+}
+
+/// How a table's files are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileFormat {
+    /// Apache Parquet.
+    Parquet,
+    /// Comma-separated text with a header line.
+    Csv,
+}
+
+impl FileFormat {
+    /// The extension of such files, without a dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            FileFormat::Parquet => "parquet",
+            FileFormat::Csv => "csv",
+        }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".to_owned(),
+            base_path: None,
+            timeout: Duration::from_secs(60),
+            max_body_bytes: 1 << 20,
+            max_concurrent_queries: 64,
+            memory_limit_bytes: 2 << 30,
+            cache_limit_bytes: 1 << 30,
+        }
+    }
+}
+
+/// Reads the file; with findings, the config is what could be read.
+pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
+    let (source, table) = Source::new(CONFIG_FILE, text, 0..text.len());
+    let mut root = Section::new(&source, "the file", 0..0, table.get_ref());
+
+    let lake_location = match root.section("lake") {
+        Some(mut lake) => {
+            let location = lake.string("location");
+            if location.is_none() {
+                source.report(
+                    lake.span(),
+                    "[lake] has no `location`",
+                    Some("say where the files are, such as `location = \"lake/\"`".into()),
+                );
+            }
+            lake.finish();
+            location.map(|location| location.value)
+        }
+        None => {
+            source.report(
+                &(0..0),
+                "there is no [lake] section",
+                Some("add `[lake]` with `location = \"lake/\"`".into()),
+            );
+            None
+        }
+    };
+    let access_store = root.section("access").and_then(|mut access| {
+        let store = access.string("store");
+        if let Some(store) = &store
+            && !store.value.starts_with("sqlite:")
+        {
+            source.report(
+                &store.span,
+                format!("`{}` is not an access store", store.value),
+                Some("write `sqlite:` and a path, such as `sqlite:access.db`".into()),
+            );
+        }
+        access.finish();
+        store.map(|store| store.value)
+    });
+    let server = root.section("server").map(read_server).unwrap_or_default();
+    let mut tables = BTreeMap::new();
+    if let Some(section) = root.section("tables") {
+        for (name, table) in section.named_sections() {
+            if let Some(table) = read_table(&name, table) {
+                tables.insert(name.value, table);
+            }
+        }
+    }
+    root.finish();
+
+    let config = Config {
+        lake_location: lake_location.unwrap_or_else(|| ".".to_owned()),
+        access_store: access_store.unwrap_or_else(|| "sqlite:access.db".to_owned()),
+        server,
+        tables,
+    };
+    (config, source.into_findings())
+}
+
+fn read_server(mut section: Section<'_, '_>) -> Server {
+    let default = Server::default();
+    let source = section.source();
+    let listen = section.string("listen").and_then(|listen| match listen.value.parse::<std::net::SocketAddr>() {
+        Ok(_) => Some(listen.value),
+        Err(_) => {
+            source.report(
+                &listen.span,
+                format!("`{}` is not an address and a port", listen.value),
+                Some("write it like `127.0.0.1:8080`".into()),
+            );
+            None
+        }
+    });
+    let base_path = section.string("base_path").and_then(|path| match name::base_path_fault(&path.value) {
+        None => Some(path.value),
+        Some(fault) => {
+            source.report(
+                &path.span,
+                format!("`base_path` {fault}"),
+                Some("write it like `/prod`, or `/` for none".into()),
+            );
+            None
+        }
+    });
+    let timeout = section.integer("timeout_seconds", 1..=86_400);
+    let max_body_bytes = section.integer("max_body_bytes", 1..=(1 << 30));
+    let max_concurrent_queries = section.integer("max_concurrent_queries", 1..=10_000);
+    let memory_limit_mb = section.integer("memory_limit_mb", 16..=(1 << 24));
+    let cache_limit_mb = section.integer("cache_limit_mb", 0..=(1 << 24));
+    section.finish();
+    let megabytes =
+        |placed: Option<Placed<u64>>, default: usize| placed.map_or(default, |mb| (mb.value as usize) << 20);
+    Server {
+        listen: listen.unwrap_or(default.listen),
+        base_path,
+        timeout: timeout.map_or(default.timeout, |seconds| Duration::from_secs(seconds.value)),
+        max_body_bytes: max_body_bytes.map_or(default.max_body_bytes, |bytes| bytes.value as usize),
+        max_concurrent_queries: max_concurrent_queries
+            .map_or(default.max_concurrent_queries, |count| count.value as usize),
+        memory_limit_bytes: megabytes(memory_limit_mb, default.memory_limit_bytes),
+        cache_limit_bytes: megabytes(cache_limit_mb, default.cache_limit_bytes),
+    }
+}
+
+fn read_table(name: &Placed<String>, mut section: Section<'_, '_>) -> Option<Table> {
+    let source = section.source();
+    let position = source.position(&name.span);
+    if let Some(fault) = name::sql_name_fault(&name.value) {
+        source.report(&name.span, format!("table name `{}` {fault}", name.value), None);
+    }
+    let location = section.string("location");
+    if location.is_none() {
+        let help = format!("say where the files are below the lake, such as `location = \"{}/\"`", name.value);
+        source.report(&name.span, format!("table `{}` has no `location`", name.value), Some(help));
+    }
+    let format = section.string("format").and_then(|format| match format.value.as_str() {
+        "parquet" => Some(FileFormat::Parquet),
+        "csv" => Some(FileFormat::Csv),
+        other => {
+            source.report(&format.span, format!("`{other}` is not a format"), Some("use `parquet` or `csv`".into()));
+            None
+        }
+    });
+    let partitions = section.section("partitions").map(read_partitions).unwrap_or_default();
+    let policy = read_policy(name, &mut section);
+    section.finish();
+    let location = location?;
+    if let Some(fault) = name::location_fault(&location.value) {
+        source.report(
+            &location.span,
+            format!("location `{}` {fault}", location.value),
+            Some("a table's files lie below the lake's location".into()),
+        );
+    }
+    Some(Table {
+        name: name.value.clone(),
+        location_position: source.position(&location.span),
+        location: location.value,
+        format,
+        partitions,
+        policy: policy?,
+        position,
+    })
+}
+
+fn read_partitions(section: Section<'_, '_>) -> BTreeMap<String, ScalarType> {
+    let source = section.source();
+    let mut partitions = BTreeMap::new();
+    for (column, type_name) in section.named_strings() {
+        match ScalarType::from_name(&type_name.value) {
+            Some(scalar @ (ScalarType::String | ScalarType::Integer | ScalarType::Date)) => {
+                partitions.insert(column.value, scalar);
+            }
+            _ => source.report(
+                &type_name.span,
+                format!("`{}` is not a type of a partition column", type_name.value),
+                Some("use `string`, `integer` or `date`".into()),
+            ),
+        }
+    }
+    partitions
+}
+
+/// A table says who sees its rows, or the project is not served.
+fn read_policy(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<RowPolicy> {
+    let source = section.source();
+    let filter = section.string("row_filter");
+    let shared = section.boolean("shared");
+    let unfiltered_for = section.strings("unfiltered_for");
+    for role in unfiltered_for.iter().flat_map(|roles| &roles.value) {
+        if let Some(fault) = name::role_fault(&role.value) {
+            source.report(&role.span, format!("role `{}` {fault}", role.value), None);
+        }
+    }
+    match (filter, shared) {
+        (Some(filter), None) => {
+            if filter.value.trim().is_empty() {
+                source.report(
+                    &filter.span,
+                    "`row_filter` is empty",
+                    Some("write a predicate, or `shared = true` when every caller may see all rows".into()),
+                );
+                return None;
+            }
+            let roles = unfiltered_for.map(|roles| roles.value).unwrap_or_default();
+            Some(RowPolicy::Filtered {
+                filter: filter.value,
+                position: source.position(&filter.span),
+                unfiltered_for: roles.into_iter().map(|role| role.value).collect(),
+            })
+        }
+        (None, Some(Placed { value: true, .. })) => {
+            if let Some(roles) = unfiltered_for {
+                source.report(
+                    &roles.span,
+                    "`unfiltered_for` has no meaning on a shared table",
+                    Some("remove it".into()),
+                );
+            }
+            Some(RowPolicy::Shared)
+        }
+        (Some(_), Some(shared)) => {
+            source.report(
+                &shared.span,
+                format!("table `{}` has a `row_filter` and says `shared`", name.value),
+                Some("keep one of them".into()),
+            );
+            None
+        }
+        (None, _) => {
+            let help = "add `row_filter = \"client_id = principal('client_id')\"`, or `shared = true` when every caller may see all rows";
+            source.report(
+                &name.span,
+                format!("table `{}` has neither `row_filter` nor `shared`", name.value),
+                Some(help.into()),
+            );
+            None
+        }
+    }
+}
+
+impl Config {
+    /// The table of this name, or what to say when there is none.
+    pub fn table(&self, name: &str) -> Result<&Table, String> {
+        self.tables.get(name).ok_or_else(|| suggest_or_list(name, self.tables.keys().map(String::as_str)))
+    }
+}

@@ -1,0 +1,117 @@
+//! What `lakegate check` reports: one fault of a project file, where it is, and what to do.
+//!
+//! Not what callers of the API see: that is [`crate::error`].
+
+use std::fmt;
+
+/// A place in a project file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The path, relative to the project folder.
+    pub path: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+}
+
+/// One fault: place, what is wrong, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// Where it is.
+    pub position: Position,
+    /// What is wrong: lowercase, no full stop.
+    pub message: String,
+    /// What to do, where more can be said than the message says.
+    pub help: Option<String>,
+}
+
+impl Position {
+    /// The start of a file.
+    pub fn start(path: &str) -> Self {
+        Self { path: path.to_owned(), line: 1, column: 1 }
+    }
+
+    /// The place of a byte in a file's text.
+    pub fn of_byte(path: &str, text: &str, byte: usize) -> Self {
+        let mut end = byte.min(text.len());
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let before = &text[..end];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Self {
+            path: path.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
+}
+
+impl Finding {
+    /// A fault at a place.
+    pub fn new(position: Position, message: impl Into<String>) -> Self {
+        Self { position, message: message.into(), help: None }
+    }
+
+    /// Says what to do.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.path, self.line, self.column)
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.position, self.message)?;
+        match &self.help {
+            Some(help) => write!(f, "; {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The known word nearest to what was written, when one is near.
+pub fn suggestion<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|word| (strsim::damerau_levenshtein(&written.to_lowercase(), &word.to_lowercase()), word))
+        .filter(|(distance, word)| *distance <= (word.chars().count() / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
+}
+
+/// "did you mean …", or the list of what there is.
+pub fn suggest_or_list<'a>(written: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    if let Some(word) = suggestion(written, known.clone()) {
+        return format!("did you mean `{word}`?");
+    }
+    let list = known.into_iter().map(|word| format!("`{word}`")).collect::<Vec<_>>();
+    if list.is_empty() { "there are none".to_owned() } else { format!("known: {}", list.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_counts_lines_and_characters() {
+        let text = "ä = 1\nñ = 2";
+        assert_eq!(Position::of_byte("p", text, text.find('2').unwrap()).to_string(), "p:2:5");
+        assert_eq!(Position::of_byte("p", text, 1).to_string(), "p:1:1");
+        assert_eq!(Position::of_byte("p", text, 999).to_string(), "p:2:6");
+    }
+
+    #[test]
+    fn a_near_word_is_suggested_and_a_far_one_is_not() {
+        assert_eq!(suggestion("row_fliter", ["row_filter", "shared"]), Some("row_filter"));
+        assert_eq!(suggestion("zzz", ["row_filter", "shared"]), None);
+    }
+}

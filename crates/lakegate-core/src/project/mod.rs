@@ -1,0 +1,49 @@
+//! A project folder's files, checked: `lakegate.toml` and `endpoints/*.sql` become a [`Project`], or all their faults.
+//!
+//! Reads no files: the text comes in. What needs SQL or the lake is checked by `lakegate_query`.
+
+mod config;
+mod endpoint;
+mod finding;
+pub mod name;
+mod param;
+mod reader;
+
+use std::collections::BTreeMap;
+
+pub use config::{CONFIG_FILE, Config, FileFormat, RowPolicy, Server, Table};
+pub use endpoint::{Endpoint, Rule};
+pub use finding::{Finding, Position, suggest_or_list, suggestion};
+pub use param::{MAX_ITEMS, MAX_LENGTH, Param, Pattern};
+
+/// The text of a project's files.
+#[derive(Clone, Debug, Default)]
+pub struct ProjectFiles {
+    /// The text of `lakegate.toml`.
+    pub config: String,
+    /// Path relative to the project folder (`endpoints/x.sql`) and text of each endpoint file.
+    pub endpoints: BTreeMap<String, String>,
+}
+
+/// A checked project.
+#[derive(Clone, Debug)]
+pub struct Project {
+    /// `lakegate.toml`.
+    pub config: Config,
+    /// The endpoints by name.
+    pub endpoints: BTreeMap<String, Endpoint>,
+}
+
+impl Project {
+    /// Reads all files and gathers all faults; with faults, the project is what could be read, for further checks only.
+    pub fn read(files: &ProjectFiles) -> (Project, Vec<Finding>) {
+        let (config, mut findings) = config::read(&files.config);
+        let mut endpoints = BTreeMap::new();
+        for (path, text) in &files.endpoints {
+            let (endpoint, faults) = endpoint::read(path, text);
+            findings.extend(faults);
+            endpoints.extend(endpoint.map(|endpoint| (endpoint.name.clone(), endpoint)));
+        }
+        (Project { config, endpoints }, findings)
+    }
+}

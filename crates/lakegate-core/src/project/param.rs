@@ -1,0 +1,271 @@
+//! A parameter's declaration in an endpoint file, and the constraints that an argument must meet.
+//!
+//! How arguments come in and are matched with parameters is [`crate::catalog`]'s business.
+
+use regex::Regex;
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::finding::{Position, suggest_or_list};
+use super::name;
+use super::reader::{Placed, Section, Source};
+use crate::value::{Scalar, ScalarType, Value, ValueType};
+
+/// The most items that a list argument may have, unless the parameter says less.
+pub const MAX_ITEMS: usize = 1_000;
+
+/// The longest string argument in characters, unless the parameter says less.
+pub const MAX_LENGTH: usize = 10_000;
+
+/// `[params.NAME]` of an endpoint file.
+#[derive(Clone, Debug)]
+pub struct Param {
+    /// The name, as in `$name`.
+    pub name: String,
+    /// The declared type.
+    pub value_type: ValueType,
+    /// Whether a caller must give it.
+    pub required: bool,
+    /// What it is when the caller does not give it; `None` is NULL.
+    pub default: Option<Value>,
+    /// The only values that it takes; empty means any.
+    pub allowed: Vec<Scalar>,
+    /// The least value.
+    pub min: Option<Scalar>,
+    /// The greatest value.
+    pub max: Option<Scalar>,
+    /// What the whole of a string must match.
+    pub pattern: Option<Pattern>,
+    /// The most characters of a string.
+    pub max_length: usize,
+    /// The most items of a list.
+    pub max_items: usize,
+    /// For the docs.
+    pub description: Option<String>,
+    /// For the docs.
+    pub example: Option<Value>,
+    /// Where it is declared.
+    pub position: Position,
+}
+
+/// A regular expression that must match the whole of a string.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    /// As written.
+    pub text: String,
+    whole: Regex,
+}
+
+impl Pattern {
+    fn new(text: &str) -> Result<Self, regex::Error> {
+        // Compiled alone first, so that `a)|(b` can not close the group that anchors it.
+        Regex::new(text)?;
+        Ok(Self { text: text.to_owned(), whole: Regex::new(&format!("^(?:{text})$"))? })
+    }
+}
+
+impl Param {
+    /// Why a value of the right type is not allowed; `None` when it is.
+    pub fn fault(&self, value: &Value) -> Option<String> {
+        let scalars = value.scalars();
+        if value.value_type().list && scalars.len() > self.max_items {
+            return Some(format!("has {} items; at most {} are allowed", scalars.len(), self.max_items));
+        }
+        scalars.iter().find_map(|scalar| self.scalar_fault(scalar))
+    }
+
+    fn scalar_fault(&self, scalar: &Scalar) -> Option<String> {
+        if !self.allowed.is_empty() && !self.allowed.contains(scalar) {
+            let allowed = self.allowed.iter().map(|scalar| format!("`{scalar}`")).collect::<Vec<_>>();
+            return Some(format!("must be one of {}", allowed.join(", ")));
+        }
+        if let Some(min) = self.min.as_ref().filter(|min| scalar < *min) {
+            return Some(format!("must be at least `{min}`"));
+        }
+        if let Some(max) = self.max.as_ref().filter(|max| scalar > *max) {
+            return Some(format!("must be at most `{max}`"));
+        }
+        let Scalar::String(text) = scalar else { return None };
+        if text.chars().count() > self.max_length {
+            return Some(format!("is longer than {} characters", self.max_length));
+        }
+        if text.contains('\0') {
+            return Some("contains a NUL character".to_owned());
+        }
+        let pattern = self.pattern.as_ref().filter(|pattern| !pattern.whole.is_match(text))?;
+        Some(format!("must match `{}`", pattern.text))
+    }
+}
+
+/// Reads one declaration; `None` when it has no usable name and type.
+pub(crate) fn read(declared: &Placed<String>, mut section: Section<'_, '_>) -> Option<Param> {
+    let source = section.source();
+    let name_fault = name::parameter_fault(&declared.value);
+    if let Some(fault) = name_fault {
+        source.report(&declared.span, format!("parameter name `{}` {fault}", declared.value), None);
+    }
+    let value_type = read_type(declared, &mut section);
+    let required = section.boolean("required");
+    let description = section.string("description");
+    let keys = Constraints {
+        default: section.take("default"),
+        example: section.take("example"),
+        allowed: section.take("enum"),
+        min: section.take("min"),
+        max: section.take("max"),
+    };
+    let pattern = section.string("pattern");
+    let max_length = section.integer("max_length", 1..=MAX_LENGTH as u64);
+    let max_items = section.integer("max_items", 1..=100_000);
+    section.finish();
+
+    let value_type = value_type?;
+    let scalar_type = value_type.scalar;
+    if scalar_type != ScalarType::String {
+        for span in [pattern.as_ref().map(|it| &it.span), max_length.as_ref().map(|it| &it.span)].into_iter().flatten()
+        {
+            source.report(
+                span,
+                format!("only a string has `pattern` and `max_length`, not {}", value_type.name()),
+                None,
+            );
+        }
+    }
+    if let Some(items) = max_items.as_ref().filter(|_| !value_type.list) {
+        source.report(&items.span, format!("only a list has `max_items`, not {}", value_type.name()), None);
+    }
+    if matches!(scalar_type, ScalarType::String | ScalarType::Boolean | ScalarType::Uuid) {
+        for bound in [keys.min, keys.max].into_iter().flatten() {
+            source.report(&bound.span(), format!("a {} has no `min` and `max`", scalar_type.name()), None);
+        }
+    }
+    let default = keys.default.and_then(|value| read_value(source, "default", value_type, value));
+    if let Some(required) = required.as_ref().filter(|required| required.value && default.is_some()) {
+        source.report(
+            &required.span,
+            "a parameter with a `default` is not `required`",
+            Some("remove one of them".into()),
+        );
+    }
+    let pattern = pattern.and_then(|pattern| match Pattern::new(&pattern.value) {
+        Ok(compiled) => Some(compiled),
+        Err(error) => {
+            let reason = error.to_string().lines().last().unwrap_or_default().to_owned();
+            source.report(&pattern.span, format!("`pattern` is not a regular expression: {reason}"), None);
+            None
+        }
+    });
+    let param = Param {
+        name: declared.value.clone(),
+        value_type,
+        required: required.map_or(default.is_none(), |required| required.value),
+        default,
+        allowed: keys.allowed.map(|list| read_allowed(source, scalar_type, list)).unwrap_or_default(),
+        min: keys.min.and_then(|value| read_scalar(source, "min", scalar_type, value)),
+        max: keys.max.and_then(|value| read_scalar(source, "max", scalar_type, value)),
+        pattern,
+        max_length: max_length.map_or(MAX_LENGTH, |length| length.value as usize),
+        max_items: max_items.map_or(MAX_ITEMS, |items| items.value as usize),
+        description: description.map(|description| description.value),
+        example: keys.example.and_then(|value| read_value(source, "example", value_type, value)),
+        position: source.position(&declared.span),
+    };
+    for (key, value, written) in [("default", &param.default, keys.default), ("example", &param.example, keys.example)]
+    {
+        if let (Some(value), Some(written)) = (value, written)
+            && let Some(fault) = param.fault(value)
+        {
+            source.report(&written.span(), format!("`{key}` of parameter `{}` {fault}", param.name), None);
+        }
+    }
+    name_fault.is_none().then_some(param)
+}
+
+/// The keys whose values are of the parameter's own type.
+struct Constraints<'a, 's> {
+    default: Option<&'s Spanned<DeValue<'a>>>,
+    example: Option<&'s Spanned<DeValue<'a>>>,
+    allowed: Option<&'s Spanned<DeValue<'a>>>,
+    min: Option<&'s Spanned<DeValue<'a>>>,
+    max: Option<&'s Spanned<DeValue<'a>>>,
+}
+
+fn read_type(declared: &Placed<String>, section: &mut Section<'_, '_>) -> Option<ValueType> {
+    let source = section.source();
+    let Some(type_name) = section.string("type") else {
+        let names = ScalarType::ALL.map(|scalar| scalar.name()).join(", ");
+        source.report(
+            &declared.span,
+            format!("parameter `{}` has no `type`", declared.value),
+            Some(format!("use one of {names}, or a list of one such as `integer[]`")),
+        );
+        return None;
+    };
+    let value_type = ValueType::from_name(&type_name.value);
+    if value_type.is_none() {
+        let names = ScalarType::ALL.map(|scalar| scalar.name());
+        source.report(
+            &type_name.span,
+            format!("`{}` is not a type", type_name.value),
+            Some(suggest_or_list(&type_name.value, names)),
+        );
+    }
+    value_type
+}
+
+fn read_scalar(
+    source: &Source<'_>,
+    key: &str,
+    scalar_type: ScalarType,
+    value: &Spanned<DeValue<'_>>,
+) -> Option<Scalar> {
+    let scalar = match value.get_ref() {
+        DeValue::String(text)
+            if !matches!(scalar_type, ScalarType::Integer | ScalarType::Number | ScalarType::Boolean) =>
+        {
+            scalar_type.parse(text)
+        }
+        DeValue::Integer(integer) => match scalar_type {
+            ScalarType::Integer => i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(Scalar::Integer),
+            ScalarType::Number => integer.as_str().parse().ok().map(Scalar::Number),
+            _ => None,
+        },
+        DeValue::Float(float) if scalar_type == ScalarType::Number => {
+            float.as_str().parse::<f64>().ok().filter(|float| float.is_finite()).map(Scalar::Number)
+        }
+        DeValue::Boolean(boolean) if scalar_type == ScalarType::Boolean => Some(Scalar::Boolean(*boolean)),
+        DeValue::Datetime(datetime) if matches!(scalar_type, ScalarType::Date | ScalarType::Timestamp) => {
+            scalar_type.parse(&datetime.to_string())
+        }
+        _ => None,
+    };
+    if scalar.is_none() {
+        source.report(&value.span(), format!("`{key}` is not {}", scalar_type.expectation()), None);
+    }
+    scalar
+}
+
+fn read_value(source: &Source<'_>, key: &str, value_type: ValueType, value: &Spanned<DeValue<'_>>) -> Option<Value> {
+    if !value_type.list {
+        return read_scalar(source, key, value_type.scalar, value).map(Value::Scalar);
+    }
+    let DeValue::Array(items) = value.get_ref() else {
+        source.report(&value.span(), format!("`{key}` of a {} must be a list", value_type.name()), None);
+        return None;
+    };
+    let scalars =
+        items.iter().map(|item| read_scalar(source, key, value_type.scalar, item)).collect::<Option<Vec<_>>>()?;
+    Some(Value::List(value_type.scalar, scalars))
+}
+
+fn read_allowed(source: &Source<'_>, scalar_type: ScalarType, value: &Spanned<DeValue<'_>>) -> Vec<Scalar> {
+    match value.get_ref() {
+        DeValue::Array(items) if !items.is_empty() => {
+            items.iter().filter_map(|item| read_scalar(source, "enum", scalar_type, item)).collect()
+        }
+        _ => {
+            source.report(&value.span(), "`enum` must be a list of at least one value", None);
+            Vec::new()
+        }
+    }
+}
