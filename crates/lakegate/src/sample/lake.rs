@@ -1,0 +1,197 @@
+//! Writes a sample as a lake of Parquet files, whole or not at all.
+//!
+//! The files are clustered by client and creation, which is what makes a client's range cheap to find. `trackcode`
+//! and `order` come in several files, the other tables in one each.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use lakegate_query::lake::write::{Column, ColumnData, TableWriter, WriteOptions};
+
+use super::{Sample, SampleError, columns};
+
+/// Says which sample a lake holds; also marks a folder as one that may be replaced.
+const MARKER: &str = "sample.json";
+/// Changes when the rows or files of a seed and scale change.
+const LAYOUT: u32 = 1;
+/// Held by the process that makes the lake.
+const LOCK: &str = ".lock";
+/// A file of `trackcode` has at least so many rows, and a table at most about eight files.
+const PART_ROWS: u64 = 25_000;
+const MOST_PARTS: u64 = 8;
+
+/// Writes all tables into `dir`, and calls `progress` with the trackcodes done and all of them.
+///
+/// The lake is made beside `dir` and moved there when it is complete. An older sample is replaced; a folder that holds
+/// anything else is an error, and is left as it is.
+pub fn write_lake(sample: &Sample, dir: &Path, mut progress: impl FnMut(u64, u64)) -> Result<(), SampleError> {
+    if !may_replace(dir).map_err(|source| SampleError::File { path: dir.to_owned(), source })? {
+        return Err(SampleError::Exists { path: dir.to_owned() });
+    }
+    let staging = Staging::beside(dir)?;
+    progress(0, sample.trackcode_count());
+    dimensions(sample, &staging.path)?;
+    shipments(sample, &staging.path, &mut progress)?;
+    let marker = staging.path.join(MARKER);
+    fs::write(&marker, marker_of(sample)).map_err(|source| SampleError::File { path: marker.clone(), source })?;
+    staging.move_to(dir)
+}
+
+/// Whether `dir` holds exactly this sample, complete.
+pub fn is_written(sample: &Sample, dir: &Path) -> bool {
+    fs::read_to_string(dir.join(MARKER)).is_ok_and(|found| found == marker_of(sample))
+}
+
+fn marker_of(sample: &Sample) -> String {
+    format!(
+        "{{\"sample\": \"logistics\", \"layout\": {LAYOUT}, \"seed\": {}, \"scale\": {}, \"trackcodes\": {}}}\n",
+        sample.seed(),
+        sample.scale(),
+        sample.trackcode_count()
+    )
+}
+
+/// Nothing there, an empty folder, or an older sample.
+fn may_replace(dir: &Path) -> io::Result<bool> {
+    match fs::read_dir(dir) {
+        Ok(mut entries) => Ok(entries.next().is_none() || dir.join(MARKER).is_file()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn dimensions(sample: &Sample, dir: &Path) -> Result<(), SampleError> {
+    let file = |name: &'static str, columns: &[Column], data: Vec<ColumnData>| {
+        let mut table = Table::new(dir, name, columns, &["id"]);
+        table.open(None)?;
+        table.write(data)?;
+        table.close()
+    };
+    file("country", &columns::COUNTRY, columns::countries(&sample.countries()))?;
+    file("city", &columns::CITY, columns::cities(&sample.cities()))?;
+    file("service", &columns::SERVICE, columns::services(&sample.services()))?;
+    file("product_size", &columns::PRODUCT_SIZE, columns::product_sizes(&sample.product_sizes()))?;
+    file("client", &columns::CLIENT, columns::clients(sample.clients()))?;
+    file("route", &columns::ROUTE, columns::routes(&sample.routes().collect::<Vec<_>>()))
+}
+
+/// `trackcode` and `order` side by side: the same clients are in the files of the same number.
+fn shipments(sample: &Sample, dir: &Path, progress: &mut impl FnMut(u64, u64)) -> Result<(), SampleError> {
+    let all = sample.trackcode_count();
+    let part_rows = PART_ROWS.max(all.div_ceil(MOST_PARTS));
+    let mut trackcode = Table::new(dir, "trackcode", &columns::TRACKCODE, &["client_id", "creation", "id"]);
+    let mut order = Table::new(dir, "order", &columns::ORDER, &[]);
+    let (mut done, mut in_part, mut part) = (0, part_rows, 0);
+    for shipments in sample.shipments() {
+        if in_part >= part_rows {
+            trackcode.open(Some(part))?;
+            order.open(Some(part))?;
+            (in_part, part) = (0, part + 1);
+        }
+        trackcode.write(columns::trackcodes(&shipments.trackcodes))?;
+        order.write(columns::orders(&shipments.orders))?;
+        in_part += shipments.trackcodes.len() as u64;
+        done += shipments.trackcodes.len() as u64;
+        progress(done, all);
+    }
+    trackcode.close()?;
+    order.close()
+}
+
+/// A table and the file of it that is being written.
+struct Table<'a> {
+    dir: &'a Path,
+    name: &'static str,
+    columns: &'a [Column],
+    options: WriteOptions,
+    writer: Option<TableWriter>,
+}
+
+impl<'a> Table<'a> {
+    fn new(dir: &'a Path, name: &'static str, columns: &'a [Column], sorted_by: &[&'static str]) -> Self {
+        let options = WriteOptions { sorted_by: sorted_by.to_vec(), ..WriteOptions::default() };
+        Self { dir, name, columns, options, writer: None }
+    }
+
+    /// Closes the current file and starts the next, which is numbered if the table has several.
+    fn open(&mut self, part: Option<u64>) -> Result<(), SampleError> {
+        self.close()?;
+        let file = match part {
+            Some(part) => format!("{}-{part:04}.parquet", self.name),
+            None => format!("{}.parquet", self.name),
+        };
+        let writer = TableWriter::create(&self.dir.join(file), self.columns, &self.options);
+        self.writer = Some(writer.map_err(|source| SampleError::Table { table: self.name, source })?);
+        Ok(())
+    }
+
+    fn write(&mut self, data: Vec<ColumnData>) -> Result<(), SampleError> {
+        let writer = self.writer.as_mut().expect("a file is opened before rows are written");
+        writer.write(data).map_err(|source| SampleError::Table { table: self.name, source })
+    }
+
+    fn close(&mut self) -> Result<(), SampleError> {
+        match self.writer.take() {
+            Some(writer) => writer.finish().map_err(|source| SampleError::Table { table: self.name, source }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The hidden folder beside the lake in which it is made. Only one process at a time has it; what a killed one left
+/// there is thrown away by the next.
+struct Staging {
+    path: PathBuf,
+    lock: Option<File>,
+}
+
+impl Staging {
+    fn beside(dir: &Path) -> Result<Self, SampleError> {
+        let file_error = |source| SampleError::File { path: dir.to_owned(), source };
+        let name = dir.file_name().ok_or_else(|| file_error(io::ErrorKind::InvalidInput.into()))?;
+        let path = dir.with_file_name(format!(".{}.partial", name.to_string_lossy()));
+        fs::create_dir_all(&path).map_err(file_error)?;
+        let lock = File::create(path.join(LOCK)).map_err(file_error)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(SampleError::Busy { path: dir.to_owned() }),
+            Err(TryLockError::Error(source)) => return Err(file_error(source)),
+        }
+        let staging = Self { path, lock: Some(lock) };
+        staging.clear().map_err(file_error)?;
+        Ok(staging)
+    }
+
+    /// Removes all but the lock.
+    fn clear(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_name() != LOCK {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the lake its name, in place of an older one.
+    fn move_to(mut self, dir: &Path) -> Result<(), SampleError> {
+        let file_error = |source| SampleError::File { path: dir.to_owned(), source };
+        drop(self.lock.take());
+        fs::remove_file(self.path.join(LOCK)).map_err(file_error)?;
+        if dir.exists() {
+            fs::remove_dir_all(dir).map_err(file_error)?;
+        }
+        fs::rename(&self.path, dir).map_err(file_error)
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // After the move there is nothing left; after a failure the error says more than a second one would.
+        if self.lock.take().is_some() {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The logistics sample: a deterministic lake of any size, and the project that serves it.
+//!
+//! The same seed and scale give the same rows on every machine and in every version: randomness comes from the raw
+//! words of ChaCha8, arithmetic is that of integers, and nothing depends on the order of a hash map. Serving is not
+//! this module's business.
+
+pub mod model;
+pub mod generate;
+pub mod lake;
+pub mod project;
+
+mod calendar;
+mod columns;
+mod dimension;
+mod random;
+mod text;
+
+pub use generate::{Sample, Shipments};
+pub use lake::{is_written, write_lake};
+pub use project::{write_project, write_starter};
+
+use std::io;
+use std::path::PathBuf;
+
+use lakegate_query::lake::write::WriteError;
+
+/// Why a sample could not be made or written.
+#[derive(Debug, thiserror::Error)]
+pub enum SampleError {
+    /// A scale that no lake can have.
+    #[error("the scale must be a number above 0 and at most {max}, not {scale}")]
+    Scale {
+        /// What was asked for.
+        scale: f64,
+        /// The largest scale.
+        max: f64,
+    },
+    /// A file that is there already and is not the sample's.
+    #[error("`{}` is there already; nothing was written", path.display())]
+    Exists {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// Another process is making the same lake.
+    #[error("another process is writing `{}`", path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The file system refused.
+    #[error("cannot write `{}`", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A table could not be written.
+    #[error("cannot write the table `{table}`")]
+    Table {
+        /// The table.
+        table: &'static str,
+        /// Why.
+        source: WriteError,
+    },
+}

@@ -1,0 +1,94 @@
+//! The projects that lakegate can write: the logistics sample, and a small one to start from.
+//!
+//! They are part of the binary, so that neither needs the source tree. The sample's data is [`super::write_lake`]'s.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::SampleError;
+
+/// A path below the project's folder, with `/`, and the content.
+pub type ProjectFile = (&'static str, &'static str);
+
+macro_rules! logistics {
+    ($($path:literal,)*) => {
+        &[$(($path, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/logistics/", $path))),)*]
+    };
+}
+
+const LOGISTICS: &[ProjectFile] = logistics![
+    "lakegate.toml",
+    "README.md",
+    ".gitignore",
+    "endpoints/all_orders_by_range.sql",
+    "endpoints/count_delivered_trackcode_before_promise_time_by_range.sql",
+    "endpoints/count_orders_by_range.sql",
+    "endpoints/count_trackcode_by_range.sql",
+    "endpoints/count_trackcode_lost_by_range.sql",
+    "endpoints/get_money_from_routes_by_range.sql",
+    "endpoints/most_required_service_by_range.sql",
+    "endpoints/most_visited_location_from_trackcode_by_range.sql",
+    "endpoints/trackcodes_lost_by_range.sql",
+];
+
+const STARTER: &[ProjectFile] = &[
+    ("lakegate.toml", include_str!("starter/lakegate.toml")),
+    (".gitignore", include_str!("starter/gitignore")),
+    ("endpoints/sales_by_range.sql", include_str!("starter/endpoints/sales_by_range.sql")),
+    ("endpoints/best_products.sql", include_str!("starter/endpoints/best_products.sql")),
+    ("lake/sale.csv", include_str!("starter/lake/sale.csv")),
+    ("lake/product.csv", include_str!("starter/lake/product.csv")),
+];
+
+/// The files of the logistics project, without its lake.
+pub fn files() -> &'static [ProjectFile] {
+    LOGISTICS
+}
+
+/// The files of the starter project, with its lake.
+pub fn starter_files() -> &'static [ProjectFile] {
+    STARTER
+}
+
+/// Writes the logistics project into `dir`. Files that are there with the same content stay; if any has another
+/// content, nothing is written.
+pub fn write_project(dir: &Path) -> Result<(), SampleError> {
+    let mut missing = Vec::new();
+    for (path, content) in LOGISTICS {
+        match fs::read(dir.join(path)) {
+            Ok(found) if found == content.as_bytes() => {}
+            Ok(_) => return Err(SampleError::Exists { path: dir.join(path) }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => missing.push((*path, *content)),
+            Err(source) => return Err(SampleError::File { path: dir.join(path), source }),
+        }
+    }
+    write_new(dir, &missing)
+}
+
+/// Writes the starter project into `dir`. If any of its files is there already, nothing is written.
+pub fn write_starter(dir: &Path) -> Result<(), SampleError> {
+    if let Some((path, _)) = STARTER.iter().find(|(path, _)| dir.join(path).symlink_metadata().is_ok()) {
+        return Err(SampleError::Exists { path: dir.join(path) });
+    }
+    write_new(dir, STARTER)
+}
+
+fn write_new(dir: &Path, files: &[ProjectFile]) -> Result<(), SampleError> {
+    for (path, content) in files {
+        let path = dir.join(path);
+        create(&path, content).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => SampleError::Exists { path: path.clone() },
+            _ => SampleError::File { path: path.clone(), source },
+        })?;
+    }
+    Ok(())
+}
+
+/// Makes a file that must not be there yet: between the look and the write, somebody may have put one there.
+fn create(path: &Path, content: &str) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    OpenOptions::new().write(true).create_new(true).open(path)?.write_all(content.as_bytes())
+}
