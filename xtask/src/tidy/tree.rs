@@ -64,7 +64,7 @@ impl Tree {
 impl File {
     /// Whether the whole file is a test.
     pub(crate) fn is_test(&self) -> bool {
-        self.path.contains("/tests/") || self.path.ends_with("/tests.rs")
+        self.path.contains("/tests/") || self.path.ends_with("/tests.rs") || self.path.ends_with("_tests.rs")
     }
 
     /// The lines before the test module at the end of the file, with their numbers from 1.
