@@ -1,1 +1,7 @@
-//! x
+//! How it runs: tables of the lake, plans, governance in the plan, the engine and the encoders.
+//!
+//! The only crate that names DataFusion and Arrow. Who calls and over what protocol is `lakegate`'s business.
+
+pub mod govern;
+pub mod lake;
+pub mod plan;

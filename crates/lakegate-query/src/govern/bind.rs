@@ -1,0 +1,84 @@
+//! Fills a template's placeholders with the caller's attributes and arguments, as literals of exactly their types.
+
+use std::collections::BTreeMap;
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Result, plan_err};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use lakegate_core::value::{Scalar, Value};
+
+use super::literal;
+use super::template::{Shape, item_id, padded};
+
+/// Values by the ids of placeholders.
+#[derive(Debug, Default)]
+pub(crate) struct Bindings<'a> {
+    values: BTreeMap<String, &'a Scalar>,
+}
+
+/// A value that the column it meets can not hold.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("`{id}` has no literal of type {data_type}")]
+pub(crate) struct Unrepresentable {
+    pub(crate) id: String,
+    data_type: String,
+}
+
+impl<'a> Bindings<'a> {
+    /// Adds a value under an id, and notes in the shape what the optimiser must know of it.
+    pub(crate) fn add(&mut self, id: String, value: Option<&'a Value>, shape: &mut Shape) {
+        match value {
+            None => {
+                shape.nulls.insert(id);
+            }
+            Some(Value::Scalar(scalar)) => {
+                self.values.insert(id, scalar);
+            }
+            Some(Value::List(_, items)) => {
+                let length = padded(items.len());
+                for (at, item) in items.iter().chain(std::iter::repeat_n(&items[..1], length - items.len()).flatten()).enumerate() {
+                    self.values.insert(item_id(&id, at), item);
+                }
+                shape.lists.insert(id, length);
+            }
+        }
+    }
+
+    /// The plan without placeholders. Types, and so schemas, stay as they are.
+    ///
+    /// # Errors
+    /// [`Unrepresentable`] as an external error; a placeholder without a value.
+    pub(crate) fn fill(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        let filled = plan.transform_up_with_subqueries(|node| {
+            let names = NamePreserver::new(&node);
+            node.map_expressions(|expr| {
+                if !has_placeholder(&expr)? {
+                    return Ok(Transformed::no(expr));
+                }
+                let name = names.save(&expr);
+                let filled = expr.transform_up(|inner| self.fill_one(inner))?;
+                Ok(filled.update_data(|expr| name.restore(expr)))
+            })
+        })?;
+        Ok(filled.data)
+    }
+
+    fn fill_one(&self, expr: Expr) -> Result<Transformed<Expr>> {
+        let Expr::Placeholder(placeholder) = expr else { return Ok(Transformed::no(expr)) };
+        let (Some(scalar), Some(field)) = (self.values.get(&placeholder.id), &placeholder.field) else {
+            return plan_err!("placeholder `{}` has no value", placeholder.id);
+        };
+        match literal::literal(scalar, field.data_type()) {
+            Some(literal) => Ok(Transformed::yes(Expr::Literal(literal, None))),
+            None => {
+                let fault = Unrepresentable { id: placeholder.id, data_type: field.data_type().to_string() };
+                Err(datafusion::common::DataFusionError::External(Box::new(fault)))
+            }
+        }
+    }
+}
+
+fn has_placeholder(expr: &Expr) -> Result<bool> {
+    expr.exists(|inner| Ok(matches!(inner, Expr::Placeholder(_))))
+}

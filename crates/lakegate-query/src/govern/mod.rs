@@ -1,0 +1,149 @@
+//! Governance in the plan: a [`Call`] becomes a [`GovernedPlan`], in which every scan is under its policy.
+//!
+//! The order is fixed: scan, row filter on raw values, barrier, then the endpoint's own query.
+
+mod barrier;
+mod bind;
+mod inject;
+pub(crate) mod literal;
+pub(crate) mod policy;
+mod pushdown;
+pub(crate) mod template;
+mod total;
+mod verify;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::DataFusionError;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use lakegate_core::access::Principal;
+use lakegate_core::catalog::Call;
+use lakegate_core::error::{Code, Error};
+
+pub(crate) use barrier::BarrierPlanner;
+pub(crate) use inject::table_of;
+pub(crate) use pushdown::LeakProofPushdown;
+
+use crate::plan::{PlannedEndpoint, PlannedProject, placeholder_id};
+use bind::{Bindings, Unrepresentable};
+use template::Shape;
+
+/// A plan that may be run: every scan is under its policy, every value is bound. Only [`govern`] makes one.
+#[derive(Debug)]
+pub struct GovernedPlan {
+    plan: LogicalPlan,
+    schema: SchemaRef,
+    unfiltered: Vec<String>,
+    session: Arc<SessionState>,
+}
+
+impl GovernedPlan {
+    /// The columns of the answer.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Governed tables of which this caller sees every row, because of a role.
+    pub fn unfiltered(&self) -> &[String] {
+        &self.unfiltered
+    }
+
+    /// The plan as text, for people who operate the server. It holds the caller's values.
+    pub fn display(&self) -> String {
+        self.plan.display_indent().to_string()
+    }
+
+    pub(crate) fn plan(&self) -> &LogicalPlan {
+        &self.plan
+    }
+
+    pub(crate) fn session(&self) -> &Arc<SessionState> {
+        &self.session
+    }
+}
+
+/// Puts the caller's policies and arguments into the endpoint's plan.
+///
+/// # Errors
+/// [`Code::AccessAttributeMissing`] and [`Code::AccessAttributeMismatch`] when a policy can not be evaluated for this
+/// caller, [`Code::ArgumentConstraint`] when a column has no such value, [`Code::GovernRefused`] for everything else.
+pub fn govern(project: &PlannedProject, call: &Call) -> Result<GovernedPlan, Error> {
+    let endpoint = project.endpoint(call.endpoint())?;
+    let principal = call.authorized().principal();
+    let (unfiltered, attributes) = reach(project, endpoint, principal);
+
+    let mut shape = Shape { unfiltered, ..Shape::default() };
+    let mut bindings = Bindings::default();
+    for attribute in attributes {
+        let value = principal.attribute(attribute).ok_or_else(|| {
+            Error::new(Code::AccessAttributeMissing, format!("this caller has no attribute `{attribute}`, which the rows of `{}` go by", call.endpoint().name))
+                .hint("ask the operator to add it")
+        })?;
+        bindings.add(policy::placeholder_id(attribute), Some(value), &mut shape);
+    }
+    for (param, value) in call.endpoint().params.iter().zip(call.arguments().values()) {
+        bindings.add(placeholder_id(&param.name), value.as_ref(), &mut shape);
+    }
+    let unfiltered = shape.unfiltered.iter().cloned().collect();
+    let session = project.session();
+    let template = endpoint
+        .templates()
+        .get(shape, |shape| template::make(endpoint.plan(), project.policies(), shape, session))
+        .map_err(|error| refusal(&error).source(error))?;
+    let plan = bindings.fill(template.plan.clone()).map_err(|error| refusal(&error).source(error))?;
+    Ok(GovernedPlan { plan, schema: Arc::clone(endpoint.schema()), unfiltered, session: Arc::clone(session) })
+}
+
+/// The governed tables that an endpoint reads without a filter for this caller, and the attributes that the filters of
+/// the others need. A table that is read only by the filter of an unfiltered one is not reached.
+fn reach<'a>(
+    project: &'a PlannedProject,
+    endpoint: &'a PlannedEndpoint,
+    principal: &Principal,
+) -> (BTreeSet<String>, BTreeSet<&'a str>) {
+    let mut unfiltered = BTreeSet::new();
+    let mut attributes = BTreeSet::new();
+    let mut seen = BTreeSet::new();
+    let mut waiting = endpoint.tables().iter().map(String::as_str).collect::<Vec<_>>();
+    while let Some(table) = waiting.pop() {
+        let Some(filter) = project.policies().filter(table).filter(|_| seen.insert(table)) else { continue };
+        if filter.unfiltered_for.iter().any(|role| principal.has_role(role)) {
+            unfiltered.insert(table.to_owned());
+        } else {
+            attributes.extend(filter.attributes.iter().map(String::as_str));
+            waiting.extend(filter.reads.iter().map(String::as_str));
+        }
+    }
+    (unfiltered, attributes)
+}
+
+/// What the caller is told of a plan that was not made. Nothing was run.
+fn refusal(error: &DataFusionError) -> Error {
+    let root = error.find_root();
+    if let DataFusionError::Plan(text) = root
+        && let Some(attribute) = text.strip_prefix(template::LIST_OUTSIDE_IN).and_then(policy::attribute_of)
+    {
+        let detail = format!("attribute `{attribute}` of this caller is a list, which its policy does not take");
+        return Error::new(Code::AccessAttributeMismatch, detail).hint("ask the operator to give one value, or to write the policy with `IN`");
+    }
+    if let DataFusionError::External(external) = root
+        && let Some(fault) = external.downcast_ref::<Unrepresentable>()
+    {
+        let id = fault.id.split('#').next().unwrap_or(&fault.id);
+        return match policy::attribute_of(id) {
+            Some(attribute) => {
+                let detail = format!("attribute `{attribute}` of this caller is not of the type that its policy takes");
+                Error::new(Code::AccessAttributeMismatch, detail).hint("ask the operator to give it the right type")
+            }
+            None => {
+                let name = id.trim_start_matches('$');
+                let error = Error::new(Code::ArgumentConstraint, format!("parameter `{name}` is out of the range of what it is compared with"));
+                Error::arguments(vec![error.parameter(name)])
+            }
+        };
+    }
+    Error::new(Code::GovernRefused, "the query can not be governed; nothing was run")
+}

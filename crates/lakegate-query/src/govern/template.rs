@@ -1,0 +1,146 @@
+//! An endpoint's optimised plan for one shape of caller and arguments, kept between requests.
+//!
+//! A template holds no value of any caller: attributes and arguments are typed placeholders that [`super::bind`] fills.
+//! What the optimiser must know beforehand (which tables are unfiltered, how long lists are, which arguments are NULL)
+//! is the template's [`Shape`], and so its key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::expr::{InList, Placeholder};
+use datafusion::logical_expr::{Expr, LogicalPlan, lit};
+
+use super::inject::Injection;
+use super::policy::{Policies, attribute_of};
+use super::verify;
+
+/// What a template is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Shape {
+    /// Tables of which the caller sees every row.
+    pub(crate) unfiltered: BTreeSet<String>,
+    /// The number of items of each list, by the placeholder's id, rounded up by [`padded`].
+    pub(crate) lists: BTreeMap<String, usize>,
+    /// The ids of placeholders that are NULL.
+    pub(crate) nulls: BTreeSet<String>,
+}
+
+/// A governed, verified, optimised plan with placeholders.
+#[derive(Debug)]
+pub(crate) struct Template {
+    pub(crate) plan: LogicalPlan,
+}
+
+/// Lengths are rounded up to a power of two, and the first item fills the rest: few shapes for lists of any length.
+pub(crate) fn padded(length: usize) -> usize {
+    if length == 0 { 0 } else { length.next_power_of_two() }
+}
+
+/// The id of one item of a list.
+pub(crate) fn item_id(list: &str, at: usize) -> String {
+    format!("{list}#{at}")
+}
+
+/// Governs, verifies and optimises a typed plan for a shape.
+pub(crate) fn make(plan: &LogicalPlan, policies: &Policies, shape: &Shape, session: &SessionState) -> Result<Template> {
+    let injection = Injection { policies, unfiltered: &shape.unfiltered };
+    let governed = injection.govern(plan.clone())?;
+    verify::injected(&governed, &injection)?;
+    let shaped = fit(governed, shape)?;
+    let plan = session.optimize(&shaped)?;
+    verify::optimised(&plan, &injection)?;
+    Ok(Template { plan })
+}
+
+/// Spreads lists into items and puts NULL where it is known.
+fn fit(plan: LogicalPlan, shape: &Shape) -> Result<LogicalPlan> {
+    let fitted = plan.transform_up_with_subqueries(|node| {
+        node.map_expressions(|expr| {
+            let spread = expr.transform_down(|inner| match inner {
+                Expr::InList(list) => Ok(spread_list(list, shape)),
+                other => Ok(Transformed::no(other)),
+            })?;
+            spread.transform_data(|expr| expr.transform_up(|inner| fit_scalar(inner, shape)))
+        })
+    })?;
+    Ok(fitted.data)
+}
+
+fn spread_list(list: InList, shape: &Shape) -> Transformed<Expr> {
+    let mut items = Vec::with_capacity(list.list.len());
+    let mut changed = false;
+    for item in list.list {
+        match &item {
+            Expr::Placeholder(placeholder) if shape.lists.contains_key(&placeholder.id) => {
+                changed = true;
+                let length = shape.lists.get(&placeholder.id).copied().unwrap_or_default();
+                // A policy over a caller who stands for nothing lets nothing through, however it is written.
+                if length == 0 && attribute_of(&placeholder.id).is_some() {
+                    return Transformed::yes(lit(false));
+                }
+                items.extend((0..length).map(|at| {
+                    Expr::Placeholder(Placeholder::new_with_field(item_id(&placeholder.id, at), placeholder.field.clone()))
+                }));
+            }
+            _ => items.push(item),
+        }
+    }
+    if items.is_empty() {
+        return Transformed::yes(lit(list.negated));
+    }
+    let list = Expr::InList(InList { list: items, ..list });
+    if changed { Transformed::yes(list) } else { Transformed::no(list) }
+}
+
+fn fit_scalar(expr: Expr, shape: &Shape) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::Placeholder(placeholder) if shape.lists.contains_key(&placeholder.id) => {
+            plan_err!("{LIST_OUTSIDE_IN}{}", placeholder.id)
+        }
+        Expr::Placeholder(placeholder) if shape.nulls.contains(&placeholder.id) => {
+            let null = match &placeholder.field {
+                Some(field) => ScalarValue::try_from(field.data_type())?,
+                None => ScalarValue::Null,
+            };
+            Ok(Transformed::yes(Expr::Literal(null, None)))
+        }
+        // A value that came is not NULL: `$city IS NULL OR city = $city` becomes `city = $city`, which prunes.
+        Expr::IsNull(inner) if matches!(*inner, Expr::Placeholder(_)) => Ok(Transformed::yes(lit(false))),
+        Expr::IsNotNull(inner) if matches!(*inner, Expr::Placeholder(_)) => Ok(Transformed::yes(lit(true))),
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+/// How [`fit`] says that a list attribute meets `=` and not `IN`.
+pub(crate) const LIST_OUTSIDE_IN: &str = "a list outside IN: ";
+
+/// What happens to templates of an endpoint: made once for a shape, then shared.
+#[derive(Debug)]
+pub(crate) struct Templates {
+    cache: moka::sync::Cache<Shape, Arc<Template>>,
+}
+
+impl Templates {
+    /// Room for this many shapes; the least used go first.
+    const SHAPES: u64 = 128;
+
+    pub(crate) fn new() -> Self {
+        Self { cache: moka::sync::Cache::new(Self::SHAPES) }
+    }
+
+    /// The template for a shape, made at most once at a time.
+    pub(crate) fn get(
+        &self,
+        shape: Shape,
+        make: impl FnOnce(&Shape) -> Result<Template>,
+    ) -> Result<Arc<Template>, Arc<datafusion::common::DataFusionError>> {
+        if let Some(template) = self.cache.get(&shape) {
+            return Ok(template);
+        }
+        let key = shape.clone();
+        self.cache.try_get_with(key, || make(&shape).map(Arc::new))
+    }
+}

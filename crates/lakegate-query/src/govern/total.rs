@@ -1,0 +1,200 @@
+//! Which expressions are total: give a value for every row, never an error, and always the same one.
+//!
+//! Only total expressions stand below a barrier: in policies, and in what is moved down for pruning.
+
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::expr::InList;
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
+
+use super::barrier::Barrier;
+
+/// Functions that give a value for every input.
+const TOTAL_FUNCTIONS: &[&str] = &[
+    "array_has",
+    "array_has_all",
+    "array_has_any",
+    "btrim",
+    "character_length",
+    "coalesce",
+    "contains",
+    "ends_with",
+    "get_field",
+    "lower",
+    "ltrim",
+    "nullif",
+    "octet_length",
+    "rtrim",
+    "starts_with",
+    "upper",
+];
+
+/// What keeps an expression from being total, in words; `None` when it is. Subqueries are looked at by their plans.
+pub(crate) fn fault(expr: &Expr, schema: &DFSchema) -> Option<String> {
+    let mut fault = None;
+    // The closure never fails, so neither does the walk.
+    let _ = expr.apply(|node| {
+        fault = node_fault(node, schema);
+        Ok(if fault.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    fault
+}
+
+fn node_fault(expr: &Expr, schema: &DFSchema) -> Option<String> {
+    match expr {
+        Expr::Column(_)
+        | Expr::OuterReferenceColumn(..)
+        | Expr::Literal(..)
+        | Expr::Placeholder(_)
+        | Expr::Alias(_)
+        | Expr::Not(_)
+        | Expr::IsNull(_)
+        | Expr::IsNotNull(_)
+        | Expr::IsTrue(_)
+        | Expr::IsFalse(_)
+        | Expr::IsUnknown(_)
+        | Expr::IsNotTrue(_)
+        | Expr::IsNotFalse(_)
+        | Expr::IsNotUnknown(_)
+        | Expr::Between(_)
+        | Expr::InList(_)
+        | Expr::Case(_)
+        | Expr::Exists(_)
+        | Expr::InSubquery(_)
+        | Expr::TryCast(_) => None,
+        Expr::BinaryExpr(BinaryExpr { op, .. }) if is_total_operator(*op) => None,
+        Expr::BinaryExpr(BinaryExpr { op, .. }) => Some(format!("the operator `{op}` can fail")),
+        Expr::Like(like) if matches!(*like.pattern, Expr::Literal(..)) && like.escape_char.is_none() => None,
+        Expr::Like(_) => Some("`LIKE` takes a fixed pattern here".to_owned()),
+        Expr::Cast(cast) => {
+            let from = cast.expr.get_type(schema).ok();
+            let to = cast.field.data_type();
+            let total = from.as_ref().is_some_and(|from| is_total_cast(from, to));
+            (!total).then(|| match from {
+                Some(from) => format!("the cast from {from} to {to} can fail"),
+                None => format!("the cast to {to} can fail"),
+            })
+        }
+        Expr::ScalarFunction(function) if TOTAL_FUNCTIONS.contains(&function.name()) => None,
+        Expr::ScalarFunction(function) => Some(format!("the function `{}` can fail or change", function.name())),
+        Expr::ScalarSubquery(_) => Some("a subquery used as a value can give several".to_owned()),
+        Expr::AggregateFunction(_) | Expr::WindowFunction(_) => Some("aggregates can fail".to_owned()),
+        other => Some(format!("`{}` is not known to be safe", other.variant_name())),
+    }
+}
+
+fn is_total_operator(op: Operator) -> bool {
+    use Operator::{And, Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq, Or};
+    matches!(op, And | Eq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom | Lt | LtEq | NotEq | Or)
+}
+
+fn is_total_cast(from: &DataType, to: &DataType) -> bool {
+    use DataType::{Date32, Dictionary, Float32, Float64, Timestamp};
+    let is_text = |kind: &DataType| matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    // Seconds, milliseconds, microseconds, nanoseconds: to the coarser is a division, to the finer may overflow.
+    let fineness = |unit: &TimeUnit| *unit as u8;
+    match (from, to) {
+        _ if from == to => true,
+        (DataType::Null, _) => true,
+        (Dictionary(_, value), to) => is_total_cast(value, to),
+        (from, to) if is_text(from) && is_text(to) => true,
+        (from, to) if from.is_integer() && to.is_integer() => integer_fits(from, to),
+        (from, Float64) if from.is_integer() => true,
+        (Float32, Float64) => true,
+        // Days to microseconds fit for all dates of 290,000 years around 1970; to nanoseconds they do not.
+        (Date32, Timestamp(TimeUnit::Second | TimeUnit::Millisecond, None)) => true,
+        (Timestamp(from, None), Timestamp(to, None)) => fineness(from) >= fineness(to),
+        _ => false,
+    }
+}
+
+/// Whether every value of one integer type is one of the other.
+fn integer_fits(from: &DataType, to: &DataType) -> bool {
+    let bits = |kind: &DataType| kind.primitive_width().unwrap_or(16) * 8;
+    match (from.is_unsigned_integer(), to.is_unsigned_integer()) {
+        (true, true) | (false, false) => bits(from) <= bits(to),
+        (true, false) => bits(from) < bits(to),
+        (false, true) => false,
+    }
+}
+
+/// Whether a predicate of a query may be evaluated on hidden rows: comparisons of a plain column with values of the
+/// same type, so that nothing is cast, nothing fails, and all that is learnt is which files and pages to skip.
+pub(crate) fn is_leak_proof(expr: &Expr, schema: &DFSchema) -> bool {
+    let is_column = |expr: &Expr| matches!(expr, Expr::Column(_));
+    let is_value = |expr: &Expr| matches!(expr, Expr::Literal(..) | Expr::Placeholder(_));
+    let same_type = |one: &Expr, other: &Expr| match (one.get_type(schema), other.get_type(schema)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    };
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => {
+            is_leak_proof(left, schema) && is_leak_proof(right, schema)
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_total_operator(*op) => {
+            let sides = (is_column(left) && is_value(right)) || (is_value(left) && is_column(right));
+            sides && same_type(left, right)
+        }
+        Expr::Not(inner) => is_leak_proof(inner, schema),
+        Expr::IsNull(inner) | Expr::IsNotNull(inner) => is_column(inner),
+        Expr::Between(between) => {
+            is_column(&between.expr)
+                && [&between.low, &between.high].iter().all(|bound| is_value(bound) && same_type(&between.expr, bound))
+        }
+        Expr::InList(InList { expr, list, .. }) => {
+            is_column(expr) && list.iter().all(|item| is_value(item) && same_type(expr, item))
+        }
+        _ => false,
+    }
+}
+
+/// What keeps a plan below a barrier from being total; `None` when every expression and node of it is.
+pub(crate) fn plan_fault(plan: &LogicalPlan) -> Option<String> {
+    let mut found = None;
+    let walked = plan.apply_with_subqueries(|node| {
+        found = shape_fault(node).or_else(|| expressions_fault(node));
+        Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    found.or_else(|| walked.err().map(|error| error.to_string()))
+}
+
+fn shape_fault(node: &LogicalPlan) -> Option<String> {
+    match node {
+        LogicalPlan::Filter(_)
+        | LogicalPlan::Projection(_)
+        | LogicalPlan::TableScan(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Subquery(_)
+        | LogicalPlan::Join(_)
+        | LogicalPlan::Union(_)
+        | LogicalPlan::Distinct(_)
+        | LogicalPlan::EmptyRelation(_) => None,
+        // How `DISTINCT` is written after optimisation.
+        LogicalPlan::Aggregate(aggregate) if aggregate.aggr_expr.is_empty() => None,
+        other if Barrier::of(other).is_some() => None,
+        other => Some(format!("`{}` can not be part of a row filter", node_name(other))),
+    }
+}
+
+fn node_name(node: &LogicalPlan) -> String {
+    node.display().to_string().split([':', ' ']).next().unwrap_or_default().to_owned()
+}
+
+fn expressions_fault(node: &LogicalPlan) -> Option<String> {
+    let mut schema = DFSchema::clone(node.schema());
+    for input in node.inputs() {
+        schema.merge(input.schema());
+    }
+    if let LogicalPlan::TableScan(scan) = node
+        && let Ok(source) = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())
+    {
+        schema.merge(&source);
+    }
+    let mut found = None;
+    let _ = node.apply_expressions(|expr| {
+        found = fault(expr, &schema);
+        Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    found
+}

@@ -1,0 +1,97 @@
+//! The second walk: refuses a plan in which a scan of a governed table is not under its policy.
+//!
+//! It shares no traversal with [`super::inject`], so that one mistake does not open both locks.
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, plan_err};
+use datafusion::logical_expr::{Expr, LogicalPlan};
+
+use super::barrier::Barrier;
+use super::inject::{Injection, Rule, table_of};
+use super::policy::{self, attribute_of};
+use super::total;
+
+/// Checks a plan as it was injected: each governed scan is exactly barrier, filter, scan, and the filter is the policy's.
+pub(crate) fn injected(plan: &LogicalPlan, injection: &Injection<'_>) -> Result<()> {
+    if let Some(barrier) = Barrier::of(plan) {
+        let LogicalPlan::Filter(filter) = barrier.input() else { return plan_err!("a barrier without a filter") };
+        let LogicalPlan::TableScan(scan) = filter.input.as_ref() else { return plan_err!("a filter that is not at its scan") };
+        let table = table_of(scan)?;
+        return match injection.rule(&table)? {
+            Rule::Rows(predicate) if *predicate == filter.predicate && table == barrier.table() => {
+                subqueries_of(&filter.predicate, &mut |inner| injected(inner, injection))
+            }
+            _ => plan_err!("the filter at the scan of `{table}` is not its policy"),
+        };
+    }
+    if let LogicalPlan::TableScan(scan) = plan {
+        let table = table_of(scan)?;
+        if let Rule::Rows(_) = injection.rule(&table)? {
+            return plan_err!("a scan of `{table}` is not under its policy");
+        }
+    }
+    for expr in plan.expressions() {
+        subqueries_of(&expr, &mut |inner| injected(inner, injection))?;
+    }
+    plan.inputs().into_iter().try_for_each(|input| injected(input, injection))
+}
+
+/// Checks a plan after the optimiser: each governed scan is still below its barrier, the policy's attributes are still
+/// there, and nothing below a barrier can fail or goes by anything but the policy and leak-proof predicates.
+pub(crate) fn optimised(plan: &LogicalPlan, injection: &Injection<'_>) -> Result<()> {
+    below(plan, None, injection)
+}
+
+fn below(plan: &LogicalPlan, guard: Option<&str>, injection: &Injection<'_>) -> Result<()> {
+    let mut guard = guard;
+    if let Some(barrier) = Barrier::of(plan) {
+        if let Some(fault) = total::plan_fault(barrier.input()) {
+            return plan_err!("below the barrier of `{}`: {fault}", barrier.table());
+        }
+        let filter = injection.policies.filter(barrier.table());
+        let missing = filter.into_iter().flat_map(|filter| &filter.attributes).find(|name| !mentions(barrier.input(), name));
+        if let Some(attribute) = missing {
+            return plan_err!("the policy of `{}` has lost `{attribute}`", barrier.table());
+        }
+        guard = Some(barrier.table());
+    }
+    if let LogicalPlan::TableScan(scan) = plan {
+        let table = table_of(scan)?;
+        let governed = matches!(injection.rule(&table)?, Rule::Rows(_));
+        if governed && guard != Some(table.as_str()) {
+            return plan_err!("a scan of `{table}` is not under its policy");
+        }
+    }
+    for expr in plan.expressions() {
+        subqueries_of(&expr, &mut |inner| below(inner, None, injection))?;
+    }
+    plan.inputs().into_iter().try_for_each(|input| below(input, guard, injection))
+}
+
+/// Whether a plan speaks of an attribute, or was found to have no rows at all.
+fn mentions(plan: &LogicalPlan, attribute: &str) -> bool {
+    let mut found = false;
+    let walked = plan.apply_with_subqueries(|node| {
+        found |= matches!(node, LogicalPlan::EmptyRelation(_));
+        node.apply_expressions(|expr| {
+            expr.apply(|inner| {
+                if let Expr::Placeholder(placeholder) = inner {
+                    let id = attribute_of(&placeholder.id).map(|id| id.split('#').next().unwrap_or(id));
+                    found |= id == Some(attribute);
+                }
+                Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+            })
+        })
+    });
+    found && walked.is_ok()
+}
+
+fn subqueries_of(expr: &Expr, check: &mut dyn FnMut(&LogicalPlan) -> Result<()>) -> Result<()> {
+    expr.apply(|inner| {
+        if let Some(plan) = policy::subquery_of(inner) {
+            check(plan)?;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
+}

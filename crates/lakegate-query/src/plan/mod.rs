@@ -1,0 +1,293 @@
+//! A checked project over an open lake: tables, policies and the typed plan of every endpoint.
+//!
+//! Everything that does not depend on a request is done here, once.
+
+pub(crate) mod functions;
+mod params;
+pub(crate) mod place;
+mod rules;
+mod session;
+pub(crate) mod sql;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::execution::SessionState;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::logical_expr::LogicalPlan;
+use futures::future::join_all;
+use lakegate_core::catalog::RuleCheck;
+use lakegate_core::error::{Code, Error};
+use lakegate_core::project::{Endpoint, Finding, Project};
+
+pub(crate) use params::placeholder_id;
+
+use crate::govern::policy::{Policies, unknown_tables};
+use crate::govern::template::{self, Shape, Templates};
+use crate::lake::{Lake, LakeTable};
+use params::column_type_name;
+use place::Place;
+use rules::CompiledRules;
+
+/// A project that can be served: every file checked, every endpoint planned, every policy compiled.
+#[derive(Debug)]
+pub struct PlannedProject {
+    project: Project,
+    session: Arc<SessionState>,
+    policies: Policies,
+    endpoints: BTreeMap<String, PlannedEndpoint>,
+    tables: Vec<Arc<LakeTable>>,
+}
+
+/// An endpoint with its plan.
+#[derive(Debug)]
+pub struct PlannedEndpoint {
+    endpoint: Arc<Endpoint>,
+    /// Typed, and not governed yet.
+    plan: LogicalPlan,
+    schema: SchemaRef,
+    tables: BTreeSet<String>,
+    rules: CompiledRules,
+    templates: Templates,
+}
+
+/// A column of an endpoint's answer, for the docs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputColumn {
+    /// The name.
+    pub name: String,
+    /// The type, in the words of parameters.
+    pub type_name: String,
+    /// Whether it may be NULL.
+    pub nullable: bool,
+}
+
+impl PlannedProject {
+    /// Opens the tables, compiles the policies and plans the endpoints of a project; or says everything that is wrong.
+    ///
+    /// # Errors
+    /// All findings, those of the files (`findings`) among them.
+    pub async fn load(
+        project: Project,
+        mut findings: Vec<Finding>,
+        lake: &Lake,
+        runtime: Arc<RuntimeEnv>,
+    ) -> Result<Self, Vec<Finding>> {
+        let declared = project.config.tables.len();
+        let (tables, faults) = open_tables(&project, lake, &runtime).await;
+        findings.extend(faults);
+        let all_tables_open = tables.len() == declared;
+        let internal = |error| vec![Finding::new(lakegate_core::project::Position::start("lakegate.toml"), format!("{error}"))];
+        let session = session::session(lake, tables.clone(), runtime).map_err(internal)?;
+        let (policies, faults) = Policies::compile(&project.config, &session).await;
+        // A table that is not there makes every filter and query over it fail; its own finding says why.
+        findings.extend(faults.into_iter().filter(|_| all_tables_open));
+        if all_tables_open && findings.is_empty() {
+            findings.extend(probe_policies(&policies, &session).await);
+        }
+        let mut endpoints = BTreeMap::new();
+        for endpoint in project.endpoints.values() {
+            match plan_endpoint(endpoint, &project, &session).await {
+                Ok(planned) => {
+                    endpoints.insert(endpoint.name.clone(), planned);
+                }
+                Err(faults) => findings.extend(faults.into_iter().filter(|_| all_tables_open)),
+            }
+        }
+        if !findings.is_empty() {
+            return Err(sorted(findings));
+        }
+        let planned = Self { project, session: Arc::new(session), policies, endpoints, tables };
+        let findings = planned.check_templates();
+        if findings.is_empty() { Ok(planned) } else { Err(sorted(findings)) }
+    }
+
+    /// The files' content.
+    pub fn project(&self) -> &Project {
+        &self.project
+    }
+
+    /// The tables, in the order of their names.
+    pub fn tables(&self) -> &[Arc<LakeTable>] {
+        &self.tables
+    }
+
+    /// The endpoints, in the order of their names.
+    pub fn endpoints(&self) -> impl Iterator<Item = &PlannedEndpoint> {
+        self.endpoints.values()
+    }
+
+    /// The endpoint of this name.
+    pub fn find(&self, name: &str) -> Option<&PlannedEndpoint> {
+        self.endpoints.get(name)
+    }
+
+    pub(crate) fn endpoint(&self, endpoint: &Arc<Endpoint>) -> Result<&PlannedEndpoint, Error> {
+        let planned = self.endpoints.get(&endpoint.name).filter(|planned| Arc::ptr_eq(&planned.endpoint, endpoint));
+        planned.ok_or_else(|| Error::new(Code::GovernRefused, "the endpoint is not of this project"))
+    }
+
+    pub(crate) fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
+    pub(crate) fn session(&self) -> &Arc<SessionState> {
+        &self.session
+    }
+
+    /// Makes the usual template of every endpoint, so that what can not be governed is known before a request.
+    fn check_templates(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for planned in self.endpoints.values() {
+            let mut shape = Shape::default();
+            for param in planned.endpoint.params.iter().filter(|param| param.value_type.list) {
+                shape.lists.insert(placeholder_id(&param.name), 1);
+            }
+            let made = planned.templates.get(shape, |shape| template::make(&planned.plan, &self.policies, shape, &self.session));
+            if let Err(error) = made {
+                findings.push(Place::File(&planned.endpoint).error(&error));
+            }
+        }
+        findings
+    }
+}
+
+impl PlannedEndpoint {
+    /// The endpoint's declaration.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    /// The columns of the answer.
+    pub fn columns(&self) -> Vec<OutputColumn> {
+        let fields = self.schema.fields().iter();
+        let column = |field: &Arc<datafusion::arrow::datatypes::Field>| OutputColumn {
+            name: field.name().clone(),
+            type_name: column_type_name(field.data_type()),
+            nullable: field.is_nullable(),
+        };
+        fields.map(column).collect()
+    }
+
+    /// The compiled rules.
+    pub fn rules(&self) -> &dyn RuleCheck {
+        &self.rules
+    }
+
+    pub(crate) fn plan(&self) -> &LogicalPlan {
+        &self.plan
+    }
+
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    pub(crate) fn tables(&self) -> &BTreeSet<String> {
+        &self.tables
+    }
+
+    pub(crate) fn templates(&self) -> &Templates {
+        &self.templates
+    }
+}
+
+async fn open_tables(project: &Project, lake: &Lake, runtime: &Arc<RuntimeEnv>) -> (Vec<Arc<LakeTable>>, Vec<Finding>) {
+    let bare = match session::session(lake, Vec::new(), Arc::clone(runtime)) {
+        Ok(session) => session,
+        Err(error) => {
+            let position = lakegate_core::project::Position::start("lakegate.toml");
+            return (Vec::new(), vec![Finding::new(position, format!("the lake can not be opened: {error}"))]);
+        }
+    };
+    let opening = project.config.tables.values().map(|table| LakeTable::open(lake, table, &bare));
+    let mut tables = Vec::new();
+    let mut findings = Vec::new();
+    for (opened, table) in join_all(opening).await.into_iter().zip(project.config.tables.values()) {
+        match opened {
+            Ok(opened) => tables.push(Arc::new(opened)),
+            Err(fault) => {
+                let reason = fault.source.map(|source| format!(": {source}")).unwrap_or_default();
+                let message = format!("table `{}`: {}{reason}", table.name, fault.message);
+                findings.push(Finding { position: table.location_position.clone(), message, help: fault.help });
+            }
+        }
+    }
+    (tables, findings)
+}
+
+/// Optimises a bare scan of every governed table: a filter that can fail, or that the barrier can not hold, shows here.
+async fn probe_policies(policies: &Policies, session: &SessionState) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (table, filter) in policies.filters() {
+        let probed = match session.create_logical_plan(&format!("SELECT * FROM \"{table}\"")).await {
+            Ok(plan) => template::make(&plan, policies, &Shape::default(), session).map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = probed {
+            let finding = Place::String(&filter.position).error(&error);
+            let message = format!("the row filter of `{table}` is not safe: {}", finding.message);
+            findings.push(Finding { message, ..finding }.help("a row filter compares columns with attributes and fixed values; it can neither fail nor change"));
+        }
+    }
+    findings
+}
+
+async fn plan_endpoint(endpoint: &Endpoint, project: &Project, session: &SessionState) -> Result<PlannedEndpoint, Vec<Finding>> {
+    let place = Place::File(endpoint);
+    let (rules, rule_syntax, mut findings) = CompiledRules::compile(endpoint, session);
+    let (statement, syntax) = match sql::parse_query(&endpoint.sql, &place) {
+        Ok(parsed) => parsed,
+        Err(faults) => {
+            findings.extend(faults);
+            return Err(findings);
+        }
+    };
+    findings.extend(params::check_names(endpoint, &syntax, &rule_syntax, &place));
+    findings.extend(unknown_tables(&syntax, &project.config, &place));
+    if !findings.is_empty() {
+        return Err(findings);
+    }
+    let plan = session.statement_to_plan(statement).await.map_err(|error| vec![place.error(&error)])?;
+    for name in functions::refused(&plan) {
+        let message = format!("function `{name}` can not be called in an endpoint: its answer changes from call to call");
+        findings.push(place.finding(datafusion::sql::sqlparser::tokenizer::Span::empty(), message).help("take the value as a parameter"));
+    }
+    let plan = params::typed(plan, endpoint).map_err(|faults| [std::mem::take(&mut findings), faults].concat())?;
+    let schema = Arc::new(plan.schema().as_arrow().clone());
+    findings.extend(repeated_columns(&schema, &place));
+    if !findings.is_empty() {
+        return Err(findings);
+    }
+    let tables = tables_of(&plan).map_err(|error| vec![place.error(&error)])?;
+    Ok(PlannedEndpoint { endpoint: Arc::new(endpoint.clone()), plan, schema, tables, rules, templates: Templates::new() })
+}
+
+fn repeated_columns(schema: &Schema, place: &Place<'_>) -> Vec<Finding> {
+    let mut seen = BTreeSet::new();
+    let repeated = schema.fields().iter().filter(|field| !seen.insert(field.name()));
+    let finding = |field: &Arc<datafusion::arrow::datatypes::Field>| {
+        let message = format!("the answer has two columns `{}`", field.name());
+        place.finding(datafusion::sql::sqlparser::tokenizer::Span::empty(), message).help("give one another name with `AS`")
+    };
+    repeated.map(finding).collect()
+}
+
+/// The lake tables that a plan scans, in subqueries too.
+fn tables_of(plan: &LogicalPlan) -> datafusion::common::Result<BTreeSet<String>> {
+    let mut tables = BTreeSet::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            tables.insert(crate::govern::table_of(scan)?);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(tables)
+}
+
+fn sorted(mut findings: Vec<Finding>) -> Vec<Finding> {
+    findings.sort();
+    findings.dedup();
+    findings
+}

@@ -1,0 +1,145 @@
+//! Gives every placeholder of an endpoint's plan its exact type, or says why a declared type does not fit.
+//!
+//! Values are bound late, as literals of just these types, so that no column is ever cast to meet an argument.
+
+use std::collections::BTreeMap;
+
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DataFusionError, Result};
+use datafusion::logical_expr::expr::{InList, Placeholder};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
+use lakegate_core::project::{Endpoint, Finding, Param};
+use std::sync::Arc;
+
+use super::sql::Syntax;
+use super::place::Place;
+use crate::govern::literal;
+
+/// Placeholders that no parameter declares, and parameters that neither the query nor a rule uses.
+pub(crate) fn check_names(endpoint: &Endpoint, query: &Syntax, rules: &[Syntax], place: &Place<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, span) in &query.placeholders {
+        if endpoint.param(name).is_none() {
+            let help = format!("declare it: `[params.{name}]` with a `type`");
+            findings.push(place.finding(*span, format!("`${name}` is not a declared parameter")).help(help));
+        }
+    }
+    let used = |param: &Param| {
+        let mut names = query.placeholders.iter().chain(rules.iter().flat_map(|rule| &rule.placeholders));
+        names.any(|(name, _)| *name == param.name)
+    };
+    for param in endpoint.params.iter().filter(|param| !used(param)) {
+        let message = format!("parameter `{}` is not used", param.name);
+        findings.push(Finding::new(param.position.clone(), message).help(format!("use `${}` in the query, or remove it", param.name)));
+    }
+    findings
+}
+
+/// The plan with typed placeholders.
+pub(crate) fn typed(plan: LogicalPlan, endpoint: &Endpoint) -> Result<LogicalPlan, Vec<Finding>> {
+    let mut faults = BTreeMap::new();
+    let outcome = plan.transform_up_with_subqueries(|node| {
+        let mut schema = node.schema().as_ref().clone();
+        for input in node.inputs() {
+            schema.merge(input.schema());
+        }
+        node.map_expressions(|expr| {
+            misplaced_lists(&expr, endpoint, &mut faults)?;
+            // The planner infers types for filters and projections; joins and nested expressions come here bare.
+            let (expr, has_placeholder) = expr.infer_placeholder_types(&schema)?;
+            if !has_placeholder {
+                return Ok(Transformed::no(expr));
+            }
+            expr.transform_up(|inner| match inner {
+                Expr::Placeholder(placeholder) => Ok(Transformed::yes(typed_placeholder(placeholder, endpoint, &mut faults))),
+                other => Ok(Transformed::no(other)),
+            })
+        })?
+        .map_data(LogicalPlan::recompute_schema)
+    });
+    match outcome {
+        Ok(typed) if faults.is_empty() => Ok(typed.data),
+        Ok(_) => Err(faults.into_values().collect()),
+        Err(error) => Err(vec![Place::File(endpoint).error(&error)]),
+    }
+}
+
+/// The id of a parameter's placeholder.
+pub(crate) fn placeholder_id(param: &str) -> String {
+    format!("${param}")
+}
+
+fn param_of<'a>(placeholder: &Placeholder, endpoint: &'a Endpoint) -> Option<&'a Param> {
+    endpoint.param(placeholder.id.strip_prefix('$')?)
+}
+
+fn typed_placeholder(placeholder: Placeholder, endpoint: &Endpoint, faults: &mut BTreeMap<String, Finding>) -> Expr {
+    // An undeclared one was reported from the syntax already.
+    let Some(param) = param_of(&placeholder, endpoint) else { return Expr::Placeholder(placeholder) };
+    let scalar = param.value_type.scalar;
+    let natural = literal::natural_type(scalar);
+    let data_type = match placeholder.field.as_ref().map(|field| field.data_type()) {
+        None | Some(DataType::Null) => natural,
+        // `creation > $start - INTERVAL '1 day'` makes the planner take `$start` for an interval.
+        Some(DataType::Interval(_)) => natural,
+        Some(inferred) if literal::can_bind(scalar, inferred) => inferred.clone(),
+        Some(inferred) => {
+            let message = format!("parameter `{}` is declared {scalar_name} and meets {inferred}", param.name, scalar_name = scalar.name());
+            let help = match literal::declared_type(inferred) {
+                Some(better) => format!("declare it `{}`, or cast it in the query", better.name()),
+                None => "cast it, or the column, in the query".to_owned(),
+            };
+            faults.insert(param.name.clone(), Finding::new(param.position.clone(), message).help(help));
+            natural
+        }
+    };
+    let field = Arc::new(Field::new("", data_type, true));
+    Expr::Placeholder(Placeholder::new_with_field(placeholder.id, Some(field)))
+}
+
+/// A list stands in `IN ($list)` and nowhere else.
+fn misplaced_lists(expr: &Expr, endpoint: &Endpoint, faults: &mut BTreeMap<String, Finding>) -> Result<(), DataFusionError> {
+    let is_list = |expr: &Expr| match expr {
+        Expr::Placeholder(placeholder) => param_of(placeholder, endpoint).filter(|param| param.value_type.list),
+        _ => None,
+    };
+    expr.apply(|inner| {
+        if let Expr::InList(InList { expr, list, .. }) = inner {
+            // The column side may be anything, and the list's items that are not lists may be too.
+            expr.apply(|column| report_list(is_list(column), faults))?;
+            for item in list.iter().filter(|item| is_list(item).is_none()) {
+                item.apply(|part| report_list(is_list(part), faults))?;
+            }
+            return Ok(TreeNodeRecursion::Jump);
+        }
+        report_list(is_list(inner), faults)
+    })?;
+    Ok(())
+}
+
+fn report_list(param: Option<&Param>, faults: &mut BTreeMap<String, Finding>) -> Result<TreeNodeRecursion> {
+    if let Some(param) = param {
+        let message = format!("list parameter `{}` stands outside `IN (…)`", param.name);
+        let finding = Finding::new(param.position.clone(), message).help(format!("write `column IN (${})`", param.name));
+        faults.insert(param.name.clone(), finding);
+    }
+    Ok(TreeNodeRecursion::Continue)
+}
+
+/// The type of the output column, in our words.
+pub(crate) fn column_type_name(data_type: &DataType) -> String {
+    match literal::declared_type(data_type) {
+        Some(scalar) => scalar.name().to_owned(),
+        None => match data_type {
+            DataType::List(item) | DataType::LargeList(item) => format!("{}[]", column_type_name(item.data_type())),
+            DataType::Struct(_) => "object".to_owned(),
+            other => other.to_string().to_lowercase(),
+        },
+    }
+}
+
+/// The type of an expression, when the plan tells.
+pub(crate) fn type_in(plan: &LogicalPlan, expr: &Expr) -> Option<DataType> {
+    expr.get_type(plan.schema()).ok()
+}

@@ -1,0 +1,78 @@
+//! Turns places in a SQL text into places in a project file, and the engine's errors into findings.
+
+use datafusion::common::{DataFusionError, SchemaError};
+use datafusion::sql::sqlparser::tokenizer::Span;
+use lakegate_core::project::{Endpoint, Finding, Position, suggest_or_list};
+
+use super::sql;
+
+/// Where a SQL text stands.
+pub(crate) enum Place<'a> {
+    /// The file of an endpoint, line by line.
+    File(&'a Endpoint),
+    /// A string in a file: places within it are places in a line of the file.
+    String(&'a Position),
+}
+
+impl Place<'_> {
+    pub(crate) fn finding(&self, span: Span, message: impl Into<String>) -> Finding {
+        Finding::new(self.position(span.start.line, span.start.column), message)
+    }
+
+    /// A finding for what the parser or the planner says.
+    pub(crate) fn error(&self, error: &DataFusionError) -> Finding {
+        match error.find_root() {
+            DataFusionError::SQL(parser, _) => {
+                let (line, column) = sql::parser_error_place(parser).unwrap_or((0, 0));
+                let text = parser.to_string();
+                let text = text.trim_start_matches("sql parser error: ");
+                let text = text.split(" at Line: ").next().unwrap_or(text);
+                Finding::new(self.position(line, column), format!("not valid SQL: {text}"))
+            }
+            root => {
+                let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
+                let (line, column) = span.map_or((0, 0), |span| (span.start.line, span.start.column));
+                let (message, help) = describe(root);
+                Finding { position: self.position(line, column), message, help }
+            }
+        }
+    }
+
+    fn position(&self, line: u64, column: u64) -> Position {
+        match self {
+            Place::File(endpoint) if line == 0 => {
+                let start = endpoint.sql.len() - endpoint.sql.trim_start().len();
+                Position::of_byte(&endpoint.path, &endpoint.sql, start)
+            }
+            Place::File(endpoint) => endpoint.position(line as usize, column as usize),
+            // The text starts after the opening quote.
+            Place::String(position) if line == 1 => {
+                Position { column: position.column + column as usize, ..Position::clone(position) }
+            }
+            Place::String(position) => Position::clone(position),
+        }
+    }
+}
+
+fn describe(error: &DataFusionError) -> (String, Option<String>) {
+    match error {
+        DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
+            SchemaError::FieldNotFound { field, valid_fields } => {
+                let names = valid_fields.iter().map(|column| column.name.as_str()).collect::<Vec<_>>();
+                (format!("there is no column `{}`", field.flat_name()), Some(suggest_or_list(&field.name, names)))
+            }
+            SchemaError::AmbiguousReference { field } => {
+                (format!("column `{}` could be of several tables", field.name), Some("write the table's name before it".to_owned()))
+            }
+            other => (other.to_string(), None),
+        },
+        DataFusionError::Plan(text) | DataFusionError::NotImplemented(text) => (clean(text), None),
+        other => (clean(&other.strip_backtrace()), None),
+    }
+}
+
+/// The first paragraph, without the engine's way of saying where an error came from.
+fn clean(text: &str) -> String {
+    let text = text.trim_start_matches("Error during planning: ").trim_start_matches("This feature is not implemented: ");
+    text.lines().next().unwrap_or_default().trim_end_matches('.').to_owned()
+}

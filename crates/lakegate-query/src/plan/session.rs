@@ -1,0 +1,83 @@
+//! The DataFusion session of a project: its tables, its functions, the barrier's planner, and nothing that writes.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::{MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider};
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, Session as DataFusionSession};
+use datafusion::common::Result;
+use datafusion::execution::context::QueryPlanner;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::optimizer::{Optimizer, OptimizerRule};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+use datafusion::prelude::SessionConfig;
+
+use crate::govern::{BarrierPlanner, LeakProofPushdown};
+use crate::lake::{Lake, LakeTable};
+
+/// A session over the tables of one project.
+pub(crate) fn session(lake: &Lake, tables: Vec<Arc<LakeTable>>, runtime: Arc<RuntimeEnv>) -> Result<SessionState> {
+    runtime.register_object_store(lake.url().as_ref(), Arc::clone(lake.store()));
+    let schema = MemorySchemaProvider::new();
+    for table in tables {
+        schema.register_table(table.name().to_owned(), table)?;
+    }
+    let catalog = MemoryCatalogProvider::new();
+    catalog.register_schema("public", Arc::new(schema))?;
+    let catalogs = MemoryCatalogProviderList::new();
+    catalogs.register_catalog("lakegate".to_owned(), Arc::new(catalog));
+
+    Ok(SessionStateBuilder::new()
+        .with_default_features()
+        .with_config(config())
+        .with_runtime_env(runtime)
+        .with_catalog_list(Arc::new(catalogs))
+        // No table function reads a file or makes rows without end.
+        .with_table_functions(Default::default())
+        .with_table_factories(Default::default())
+        .with_optimizer_rules(optimizer_rules())
+        .with_query_planner(Arc::new(GovernedPlanner))
+        .build())
+}
+
+fn config() -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_default_catalog_and_schema("lakegate", "public")
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(false)
+        // One thread a query: the same latency for small queries, and more requests at once.
+        .with_target_partitions(1);
+    let options = config.options_mut();
+    // Places of names in the SQL, for the findings of `check`.
+    options.sql_parser.collect_spans = true;
+    options.execution.time_zone = Some("UTC".to_owned());
+    config
+}
+
+/// The default rules, with ours before the one that pushes filters down; passes repeat until nothing changes.
+fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    let place = rules.iter().position(|rule| rule.name() == "push_down_filter").unwrap_or(rules.len());
+    rules.insert(place, Arc::new(LeakProofPushdown));
+    rules
+}
+
+/// Plans barriers beside everything that DataFusion plans.
+#[derive(Debug)]
+struct GovernedPlanner;
+
+#[async_trait]
+impl QueryPlanner for GovernedPlanner {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        session: &dyn DataFusionSession,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(BarrierPlanner)])
+            .create_physical_plan(plan, session)
+            .await
+    }
+}

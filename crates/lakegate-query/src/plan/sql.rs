@@ -1,0 +1,174 @@
+//! Reads an endpoint's SQL: one statement, a query, and only what a query may contain.
+//!
+//! Works on the syntax alone; names of columns and types are found out when it is planned.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::ast::{
+    self, Expr, ObjectName, Query, SetExpr, Spanned, TableFactor, Value, Visit, Visitor,
+};
+use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::tokenizer::Span;
+use lakegate_core::project::Finding;
+
+use super::place::Place;
+
+/// What was found in a query's syntax.
+#[derive(Debug, Default)]
+pub(crate) struct Syntax {
+    /// Names and places of `$placeholders`, without the dollar sign.
+    pub(crate) placeholders: Vec<(String, Span)>,
+    /// Names and places of tables that are not common table expressions.
+    pub(crate) tables: Vec<(String, Span)>,
+}
+
+/// Parses the text of a query and lists what it may not contain.
+pub(crate) fn parse_query(sql: &str, place: &Place<'_>) -> Result<(Statement, Syntax), Vec<Finding>> {
+    let parsed = DFParserBuilder::new(sql).build().and_then(|mut parser| parser.parse_statements());
+    let mut statements = parsed.map_err(|error| vec![place.error(&error)])?;
+    if let Some(second) = statements.get(1) {
+        let finding = place.finding(span_of(second), "there is more than one statement");
+        return Err(vec![finding.help("an endpoint is one query; put the other into a file of its own")]);
+    }
+    let Some(statement) = statements.pop_front() else {
+        return Err(vec![place.finding(Span::empty(), "there is no query").help("write one `SELECT` after the front matter")]);
+    };
+    let query = match &statement {
+        Statement::Statement(inner) => match inner.as_ref() {
+            ast::Statement::Query(query) => query.as_ref(),
+            other => return Err(vec![not_a_query(place, other.span())]),
+        },
+        other => return Err(vec![not_a_query(place, span_of(other))]),
+    };
+    let mut walk = Walk::new(place);
+    let _ = query.visit(&mut walk);
+    if walk.findings.is_empty() { Ok((statement, walk.syntax)) } else { Err(walk.findings) }
+}
+
+/// Parses the text of one predicate and lists what it may not contain.
+pub(crate) fn parse_predicate(sql: &str, place: &Place<'_>) -> Result<(Expr, Syntax), Vec<Finding>> {
+    let parsed = DFParserBuilder::new(sql).build().and_then(|mut parser| parser.parse_into_expr());
+    let expr = parsed.map_err(|error| vec![place.error(&error)])?.expr;
+    let mut walk = Walk::new(place);
+    let _ = expr.visit(&mut walk);
+    if walk.findings.is_empty() { Ok((expr, walk.syntax)) } else { Err(walk.findings) }
+}
+
+fn span_of(statement: &Statement) -> Span {
+    match statement {
+        Statement::Statement(inner) => inner.span(),
+        _ => Span::empty(),
+    }
+}
+
+fn not_a_query(place: &Place<'_>, span: Span) -> Finding {
+    place.finding(span, "this is not a query").help("an endpoint is one `SELECT`, which may begin with `WITH`")
+}
+
+/// Collects names and refuses what is not on the list of a query's parts.
+struct Walk<'a> {
+    place: &'a Place<'a>,
+    syntax: Syntax,
+    findings: Vec<Finding>,
+    common_tables: Vec<BTreeSet<String>>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(place: &'a Place<'a>) -> Self {
+        Self { place, syntax: Syntax::default(), findings: Vec::new(), common_tables: Vec::new() }
+    }
+
+    fn refuse(&mut self, span: Span, message: &str, help: &str) {
+        self.findings.push(self.place.finding(span, message).help(help));
+    }
+
+    fn set_expression(&mut self, body: &SetExpr) {
+        match body {
+            SetExpr::Select(select) => {
+                if select.into.is_some() {
+                    self.refuse(select.span(), "`SELECT … INTO` writes", "remove `INTO`");
+                }
+            }
+            SetExpr::SetOperation { left, right, .. } => {
+                self.set_expression(left);
+                self.set_expression(right);
+            }
+            SetExpr::Query(_) | SetExpr::Values(_) => {}
+            other => self.refuse(other.span(), "this is not a query", "an endpoint only reads"),
+        }
+    }
+}
+
+impl Visitor for Walk<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let mut names = BTreeSet::new();
+        if let Some(with) = &query.with {
+            if with.recursive {
+                self.refuse(query.span(), "`WITH RECURSIVE` can run without end", "write it without recursion");
+            }
+            names.extend(with.cte_tables.iter().map(|cte| folded(&cte.alias.name)));
+        }
+        self.common_tables.push(names);
+        if !query.locks.is_empty() {
+            self.refuse(query.span(), "a query does not lock", "remove `FOR UPDATE` or `FOR SHARE`");
+        }
+        self.set_expression(&query.body);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+        self.common_tables.pop();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        match factor {
+            TableFactor::Table { args: None, .. }
+            | TableFactor::Derived { .. }
+            | TableFactor::NestedJoin { .. }
+            | TableFactor::UNNEST { .. } => {}
+            other => self.refuse(other.span(), "table functions are not part of a query here", "read a table of `lakegate.toml`"),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
+        let parts = relation.0.iter().filter_map(|part| part.as_ident()).map(folded).collect::<Vec<_>>();
+        let name = parts.join(".");
+        if !self.common_tables.iter().any(|names| names.contains(&name)) {
+            self.syntax.tables.push((name, relation.span()));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Expr::Value(value) = expr
+            && let Value::Placeholder(name) = &value.value
+        {
+            let name = name.trim_start_matches('$').to_owned();
+            self.syntax.placeholders.push((name, value.span));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// A name as SQL compares it: as written in quotes, else in lower case.
+fn folded(ident: &ast::Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+}
+
+/// The line and column that a parser's message ends with: `… at Line: 1, Column: 5`.
+pub(crate) fn parser_error_place(error: &ParserError) -> Option<(u64, u64)> {
+    let text = match error {
+        ParserError::ParserError(text) | ParserError::TokenizerError(text) => text,
+        ParserError::RecursionLimitExceeded => return None,
+    };
+    let (_, after) = text.rsplit_once("Line: ")?;
+    let (line, column) = after.split_once(", Column: ")?;
+    let digits = column.chars().take_while(char::is_ascii_digit).collect::<String>();
+    Some((line.parse().ok()?, digits.parse().ok()?))
+}
