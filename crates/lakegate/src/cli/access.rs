@@ -1,0 +1,168 @@
+//! `lakegate access import`: takes over the access-control table of the first system.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use lakegate_core::access::import;
+use lakegate_query::lake::records::read_records;
+use serde_json::json;
+
+use super::context::{StoreArgs, endpoint_names};
+use super::output::{print, say};
+use crate::clock;
+use crate::store::ImportOutcome;
+
+/// The exit code when something was refused though the rest went in.
+const SOMETHING_REFUSED: u8 = 3;
+
+/// What can be done with all access at once.
+#[derive(Debug, Subcommand)]
+pub enum AccessCommand {
+    /// Take over an access-control table: a row a client, with its key and its endpoints
+    #[command(after_help = IMPORT_HELP)]
+    Import(ImportArgs),
+}
+
+const IMPORT_HELP: &str = "\
+FILE is Parquet, or CSV with commas or semicolons, with the columns
+  id             the client's id, a whole number
+  enterpriseKey  the client's key; clients go on using it as their token
+  and one boolean column an endpoint, named like it: true (or t, 1) grants it; false (f, 0) or nothing does not.
+Client 4562 becomes principal `client-4562` with the attribute client_id = 4562, a grant for each of its endpoints,
+and its key as a token. Only a hash of the key is kept.
+
+Refused and reported, while the rest goes in: a key that stands for several clients or already for another principal,
+a client whose rows differ in their endpoints, a row without an id, a key that can not be a token.
+A client without a key goes in without a token.
+
+All goes in at once or, if the process is stopped, not at all. An import only adds: running it again changes nothing,
+and what was revoked or disabled since stays so.
+
+Exit codes: 0 all is in, 1 failed and nothing is in, 3 something was refused and the rest is in.
+
+Examples:
+  lakegate access import access_control_table.parquet --dry-run
+  lakegate access import access_control_table.csv";
+
+#[derive(Args, Debug)]
+pub struct ImportArgs {
+    /// The table: Parquet or CSV
+    file: PathBuf,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// A column that is no endpoint; can be given several times
+    #[arg(long, value_name = "NAME")]
+    ignore_column: Vec<String>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+pub(super) async fn run(command: AccessCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        AccessCommand::Import(args) => import(args).await,
+    }
+}
+
+async fn import(args: ImportArgs) -> anyhow::Result<ExitCode> {
+    let file = || format!("`{}` can not be imported", args.file.display());
+    let records = read_records(&args.file).with_context(file)?;
+    let rows = import::table(&records.columns, &records.rows, &args.ignore_column).with_context(file)?;
+    drop(records);
+    let plan = import::plan(&rows);
+    drop(rows);
+
+    let store = args.store.open().await?;
+    let bar = progress_bar(plan.clients.len());
+    let outcome = store.import(&plan, clock::now(), args.dry_run, |done| bar.set_position(done as u64)).await;
+    bar.finish_and_clear();
+    let outcome = outcome?;
+
+    if args.store.json {
+        print(json_of(&outcome, args.dry_run))?;
+    } else {
+        print(summary(&outcome, args.dry_run))?;
+    }
+    say_the_rest(&outcome);
+    say_unknown_endpoints(&args.store, &plan);
+    Ok(if outcome.conflicts.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(SOMETHING_REFUSED) })
+}
+
+fn summary(outcome: &ImportOutcome, dry_run: bool) -> String {
+    let ImportOutcome { principals_added, tokens_added, grants_added, unchanged, .. } = outcome;
+    if !outcome.changes_anything() {
+        return format!("nothing to add; {unchanged} principals, tokens and grants are there already");
+    }
+    let verb = if dry_run { "would add" } else { "added" };
+    format!(
+        "{verb} {principals_added} principals, {tokens_added} tokens and {grants_added} grants; {unchanged} were there already"
+    )
+}
+
+fn json_of(outcome: &ImportOutcome, dry_run: bool) -> serde_json::Value {
+    let conflicts = outcome.conflicts.iter().map(|conflict| {
+        json!({
+            "kind": conflict.kind(),
+            "clients": conflict.clients(),
+            "key_fingerprint": conflict.fingerprint(),
+            "message": conflict.to_string(),
+        })
+    });
+    json!({
+        "dry_run": dry_run,
+        "changed": outcome.changes_anything() && !dry_run,
+        "principals_added": outcome.principals_added,
+        "tokens_added": outcome.tokens_added,
+        "grants_added": outcome.grants_added,
+        "unchanged": outcome.unchanged,
+        "still_revoked": outcome.still_revoked,
+        "without_key": outcome.without_key,
+        "conflicts": conflicts.collect::<Vec<_>>(),
+    })
+}
+
+fn say_the_rest(outcome: &ImportOutcome) {
+    if !outcome.without_key.is_empty() {
+        say(format_args!(
+            "note: {} without a key, so without a token: {}; use `lakegate token issue client-ID`",
+            counted(outcome.without_key.len(), "client"),
+            listed(outcome.without_key.iter().map(i64::to_string))
+        ));
+    }
+    if outcome.still_revoked > 0 {
+        say(format_args!("note: {} revoked here and stays so", counted(outcome.still_revoked, "token or grant")));
+    }
+    for conflict in &outcome.conflicts {
+        say(format_args!("refused: {conflict}"));
+    }
+}
+
+fn say_unknown_endpoints(args: &StoreArgs, plan: &import::ImportPlan) {
+    let Some(names) = endpoint_names(&args.project) else { return };
+    let granted: std::collections::BTreeSet<&String> =
+        plan.clients.iter().flat_map(|client| &client.endpoints).collect();
+    let unknown: Vec<String> = granted.into_iter().filter(|name| !names.contains(name)).cloned().collect();
+    if !unknown.is_empty() {
+        say(format_args!("note: the project has no endpoint of these names yet: {}", listed(unknown.into_iter())));
+    }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+fn listed(items: impl ExactSizeIterator<Item = String>) -> String {
+    const MOST: usize = 20;
+    let more = items.len().saturating_sub(MOST);
+    let text = items.take(MOST).collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{text} and {more} more") } else { text }
+}
+
+/// A bar on stderr; nothing where that is no terminal.
+fn progress_bar(clients: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} clients {eta}").expect("the template is valid");
+    ProgressBar::new(clients as u64).with_style(style)
+}

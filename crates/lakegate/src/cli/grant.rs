@@ -1,0 +1,164 @@
+//! `lakegate grant …`: add, list and revoke grants.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use lakegate_core::access::{EndpointPattern, Grantee};
+
+use super::context::{StoreArgs, endpoint_names};
+use super::output::{self, print, print_table, say};
+use super::time::ExpiryArgs;
+use crate::clock;
+use crate::store::{GrantListing, GrantRequest, Granting};
+
+/// What can be done with grants.
+#[derive(Debug, Subcommand)]
+pub enum GrantCommand {
+    /// Let a principal or a role call an endpoint
+    #[command(after_help = ADD_HELP)]
+    Add(AddArgs),
+    /// List grants
+    List(ListArgs),
+    /// Revoke a grant: it stops to count within moments, for good
+    Revoke(RevokeArgs),
+}
+
+const ADD_HELP: &str = "\
+Without a grant nobody may call anything. A grant lets call; which rows and columns the answer has is for the
+policies of the tables.
+
+Examples:
+  lakegate grant add --role client --endpoint count_orders_by_range
+  lakegate grant add --role operator --endpoint '*'
+  lakegate grant add --principal acme --endpoint all_orders_by_range --expires 2027-01-01";
+
+#[derive(Args, Debug)]
+pub struct AddArgs {
+    #[command(flatten)]
+    to: GranteeArgs,
+    /// The endpoint's name, or `*` for every endpoint, also those to come
+    #[arg(long, value_name = "NAME")]
+    endpoint: String,
+    #[command(flatten)]
+    expiry: ExpiryArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(super) struct GranteeArgs {
+    /// The principal that may
+    #[arg(long, value_name = "NAME")]
+    principal: Option<String>,
+    /// The role whose principals may
+    #[arg(long, value_name = "ROLE")]
+    role: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// Only those to this principal itself (`lakegate principal show` also has those to its roles)
+    #[arg(long, value_name = "NAME", conflicts_with = "role")]
+    principal: Option<String>,
+    /// Only those to this role
+    #[arg(long, value_name = "ROLE")]
+    role: Option<String>,
+    /// Only those for this endpoint, by its name or `*`
+    #[arg(long, value_name = "NAME")]
+    endpoint: Option<String>,
+    /// Also revoked ones
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct RevokeArgs {
+    /// The id of the grant; `lakegate grant list` shows it
+    id: String,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+pub(super) async fn run(command: GrantCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        GrantCommand::Add(args) => add(args).await?,
+        GrantCommand::List(args) => list(args).await?,
+        GrantCommand::Revoke(args) => revoke(args).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn add(args: AddArgs) -> anyhow::Result<()> {
+    let store = args.store.open().await?;
+    let now = clock::now();
+    let to = match (args.to.principal, args.to.role) {
+        (Some(principal), _) => Grantee::Principal(principal),
+        (None, Some(role)) => Grantee::Role(role),
+        (None, None) => anyhow::bail!("give `--principal NAME` or `--role ROLE`"),
+    };
+    let endpoint = EndpointPattern::from_text(&args.endpoint);
+    let request = GrantRequest { to: to.clone(), endpoint: endpoint.clone(), expires_at: args.expiry.at(now)? };
+    let granting = store.add_grant(request, now).await?;
+    let (grant, is_new) = match granting {
+        Granting::Added(grant) => (grant, true),
+        Granting::Unchanged(grant) => (grant, false),
+    };
+    if args.store.json {
+        print(output::grant_json(&GrantListing { grant, revoked_at: None }, now))?;
+    } else {
+        let what = if is_new { "added" } else { "nothing to do, there is already" };
+        print(format_args!(
+            "{what} grant `{}`: {to} may call {endpoint}, {}",
+            grant.id,
+            output::until(grant.expires_at)
+        ))?;
+    }
+    if let (EndpointPattern::Named(name), Some(names)) = (&endpoint, endpoint_names(&args.store.project))
+        && !names.contains(name)
+    {
+        say(format_args!("note: the project has no endpoint `{name}` yet"));
+    }
+    if let Grantee::Role(role) = &to
+        && !store.principals().await?.iter().any(|principal| principal.roles.contains(role))
+    {
+        say(format_args!("note: nobody has role `{role}` yet; `lakegate principal set NAME --role {role}`"));
+    }
+    Ok(())
+}
+
+async fn list(args: ListArgs) -> anyhow::Result<()> {
+    let store = args.store.open().await?;
+    let now = clock::now();
+    if let Some(name) = &args.principal {
+        store.principal(name).await?;
+    }
+    let mut grants = store.grants().await?;
+    grants.retain(|listing| {
+        let to = match (&args.principal, &args.role) {
+            (Some(principal), _) => listing.grant.to == Grantee::Principal(principal.clone()),
+            (None, Some(role)) => listing.grant.to == Grantee::Role(role.clone()),
+            (None, None) => true,
+        };
+        let endpoint = args.endpoint.as_ref().is_none_or(|endpoint| listing.grant.endpoint.as_str() == endpoint);
+        to && endpoint && (args.all || listing.revoked_at.is_none())
+    });
+    if args.store.json {
+        return print(grants.iter().map(|listing| output::grant_json(listing, now)).collect::<serde_json::Value>());
+    }
+    let rows = grants.iter().map(|listing| output::grant_row(listing, now)).collect();
+    print_table(&output::GRANT_HEADER, rows, "no grants; add one with `lakegate grant add --role ROLE --endpoint NAME`")
+}
+
+async fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
+    let store = args.store.open().await?;
+    let now = clock::now();
+    let (listing, changed) = store.revoke_grant(&args.id, now).await?;
+    if args.store.json {
+        return print(output::grant_json(&listing, now));
+    }
+    let state = if changed { "revoked" } else { "already revoked" };
+    print(format_args!("grant `{}` ({}, {}) is {state}", listing.grant.id, listing.grant.to, listing.grant.endpoint))
+}

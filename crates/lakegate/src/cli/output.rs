@@ -1,0 +1,187 @@
+//! What commands print: tables and JSON on stdout, words on stderr.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use comfy_table::{ContentArrangement, Table, presets};
+use lakegate_core::access::{Grant, Grantee, PrincipalRecord, TokenRecord};
+use lakegate_core::value::Value;
+use serde_json::{Map, json};
+
+use crate::store::{GrantListing, TokenListing};
+
+/// A line on stdout.
+pub(super) fn print(line: impl fmt::Display) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    Ok(stdout.flush()?)
+}
+
+/// A line on stderr. That nobody listens there is no reason to fail.
+pub(super) fn say(line: impl fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Whether the error is that nobody reads stdout any more.
+pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// A table for people.
+pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header.to_vec());
+    for row in rows {
+        table.add_row(row.iter().map(|cell| escaped(cell)));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+}
+
+/// Prints a table, or says that there is nothing.
+pub(super) fn print_table(header: &[&str], rows: Vec<Vec<String>>, nothing: &str) -> anyhow::Result<()> {
+    if rows.is_empty() {
+        say(nothing);
+        return Ok(());
+    }
+    for line in table(header, rows).lines() {
+        print(line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// Text without anything that a terminal would obey.
+fn escaped(text: &str) -> String {
+    text.chars()
+        .flat_map(|character| {
+            let control = character.is_control();
+            control.then(|| character.escape_default()).into_iter().flatten().chain((!control).then_some(character))
+        })
+        .collect()
+}
+
+/// A time for people and for JSON.
+pub(super) fn time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// A time that may not be; nothing where it is not.
+pub(super) fn optional_time(moment: Option<DateTime<Utc>>) -> String {
+    moment.map(time).unwrap_or_default()
+}
+
+/// An expiry for a sentence.
+pub(super) fn until(expires_at: Option<DateTime<Utc>>) -> String {
+    expires_at.map_or_else(|| "without an expiry".to_owned(), |expiry| format!("until {}", time(expiry)))
+}
+
+/// `client_id = 4562 (integer)`
+pub(super) fn attribute(name: &str, value: &Value) -> String {
+    let text = match value {
+        Value::Scalar(scalar) => scalar.to_string(),
+        list => list.to_json().to_string(),
+    };
+    escaped(&format!("{name} = {text} ({})", value.value_type().name()))
+}
+
+/// A principal as JSON.
+pub(super) fn principal_json(principal: &PrincipalRecord) -> serde_json::Value {
+    let attributes = principal.attributes.iter().map(|(name, value)| (name.clone(), value.to_json()));
+    let types = principal.attributes.iter().map(|(name, value)| (name.clone(), value.value_type().name().into()));
+    json!({
+        "name": principal.name,
+        "attributes": attributes.collect::<Map<_, _>>(),
+        "attribute_types": types.collect::<Map<_, _>>(),
+        "roles": principal.roles,
+        "created_at": time(principal.created_at),
+        "disabled_at": principal.disabled_at.map(time),
+    })
+}
+
+/// A token as JSON; without its secret, which is not known.
+pub(super) fn token_json(listing: &TokenListing, now: DateTime<Utc>) -> serde_json::Value {
+    let TokenListing { token, principal } = listing;
+    json!({
+        "id": token.id,
+        "principal": principal,
+        "label": token.label,
+        "state": token.state(now).name(),
+        "created_at": time(token.created_at),
+        "expires_at": token.expires_at.map(time),
+        "revoked_at": token.revoked_at.map(time),
+        "last_used_at": token.last_used_at.map(time),
+        "successor": token.successor,
+    })
+}
+
+/// A grant as JSON.
+pub(super) fn grant_json(listing: &GrantListing, now: DateTime<Utc>) -> serde_json::Value {
+    let (principal, role) = grantee(&listing.grant.to);
+    json!({
+        "id": listing.grant.id,
+        "principal": principal,
+        "role": role,
+        "endpoint": listing.grant.endpoint.as_str(),
+        "state": grant_state(&listing.grant, listing.revoked_at, now),
+        "created_at": time(listing.grant.created_at),
+        "expires_at": listing.grant.expires_at.map(time),
+        "revoked_at": listing.revoked_at.map(time),
+    })
+}
+
+/// The header that goes with [`token_row`].
+pub(super) const TOKEN_HEADER: [&str; 7] = ["ID", "PRINCIPAL", "LABEL", "STATE", "CREATED", "EXPIRES", "LAST USED"];
+
+/// A token for people.
+pub(super) fn token_row(token: &TokenRecord, principal: &str, now: DateTime<Utc>) -> Vec<String> {
+    vec![
+        token.id.clone(),
+        principal.to_owned(),
+        token.label.clone().unwrap_or_default(),
+        token.state(now).name().to_owned(),
+        time(token.created_at),
+        optional_time(token.expires_at),
+        optional_time(token.last_used_at),
+    ]
+}
+
+/// The header that goes with [`grant_row`].
+pub(super) const GRANT_HEADER: [&str; 6] = ["ID", "TO", "ENDPOINT", "STATE", "CREATED", "EXPIRES"];
+
+/// A grant for people.
+pub(super) fn grant_row(listing: &GrantListing, now: DateTime<Utc>) -> Vec<String> {
+    let to = match &listing.grant.to {
+        Grantee::Principal(name) => format!("principal {name}"),
+        Grantee::Role(name) => format!("role {name}"),
+    };
+    vec![
+        listing.grant.id.clone(),
+        to,
+        listing.grant.endpoint.as_str().to_owned(),
+        grant_state(&listing.grant, listing.revoked_at, now).to_owned(),
+        time(listing.grant.created_at),
+        optional_time(listing.grant.expires_at),
+    ]
+}
+
+/// The word for a grant's state.
+pub(super) fn grant_state(grant: &Grant, revoked_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> &'static str {
+    match revoked_at {
+        Some(_) => "revoked",
+        None if grant.has_expired(now) => "expired",
+        None => "active",
+    }
+}
+
+fn grantee(to: &Grantee) -> (Option<&str>, Option<&str>) {
+    match to {
+        Grantee::Principal(name) => (Some(name), None),
+        Grantee::Role(name) => (None, Some(name)),
+    }
+}

@@ -1,0 +1,271 @@
+//! `lakegate principal …`: add, list, show, change, disable and enable principals.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::{Args, Subcommand};
+use lakegate_core::access::{PrincipalRecord, attribute};
+use lakegate_core::value::Value;
+
+use super::context::StoreArgs;
+use super::output::{self, print, print_table, say};
+use crate::clock;
+use crate::store::{GrantListing, NewPrincipal, PrincipalChange};
+
+/// What can be done with principals.
+#[derive(Debug, Subcommand)]
+pub enum PrincipalCommand {
+    /// Add a principal
+    #[command(after_help = ADD_HELP)]
+    Add(AddArgs),
+    /// List all principals
+    List(ListArgs),
+    /// Show a principal with its attributes, tokens and grants
+    Show(NameArgs),
+    /// Change the attributes and roles of a principal
+    #[command(after_help = SET_HELP)]
+    Set(SetArgs),
+    /// Disable a principal: none of its tokens is taken any more
+    Disable(NameArgs),
+    /// Enable a disabled principal again
+    Enable(NameArgs),
+}
+
+const ADD_HELP: &str = "\
+Attributes are what row filters ask for with principal('name'). They are typed:
+  --attribute client_id=4562              an integer, because it is written as one
+  --attribute code=007                    text: a leading zero would be lost
+  --attribute code:string=4562            text, because you say so
+  --attribute client_ids:integer[]=1,2,3  a list; or a JSON array: names:string[]='[\"a,b\",\"c\"]'
+Types: string, integer, number, boolean, date, timestamp, uuid, and a list of any: integer[].
+Without a type, `true`, `false` and plain whole numbers are what they look like, all else is text.
+
+Examples:
+  lakegate principal add acme --attribute client_id=4562 --role client
+  lakegate principal add ops@example.com --role operator";
+
+const SET_HELP: &str = "\
+Attributes are written as for `lakegate principal add`. What is not named stays as it is.
+
+Examples:
+  lakegate principal set acme --attribute client_ids:integer[]=4562,4563 --remove-attribute client_id
+  lakegate principal set acme --role auditor --remove-role client";
+
+#[derive(Args, Debug)]
+pub struct AddArgs {
+    /// The name: letters, digits and `-_.@:+`
+    name: String,
+    /// An attribute; can be given several times
+    #[arg(long, value_name = "NAME[:TYPE]=VALUE", value_parser = attribute::parse)]
+    attribute: Vec<(String, Value)>,
+    /// A role; can be given several times
+    #[arg(long, value_name = "ROLE")]
+    role: Vec<String>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct SetArgs {
+    /// The principal
+    name: String,
+    /// An attribute to set; can be given several times
+    #[arg(long, value_name = "NAME[:TYPE]=VALUE", value_parser = attribute::parse)]
+    attribute: Vec<(String, Value)>,
+    /// An attribute to take away; can be given several times
+    #[arg(long, value_name = "NAME")]
+    remove_attribute: Vec<String>,
+    /// A role to give; can be given several times
+    #[arg(long, value_name = "ROLE")]
+    role: Vec<String>,
+    /// A role to take away; can be given several times
+    #[arg(long, value_name = "ROLE")]
+    remove_role: Vec<String>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// Only those with this role
+    #[arg(long, value_name = "ROLE")]
+    role: Option<String>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct NameArgs {
+    /// The principal
+    name: String,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+pub(super) async fn run(command: PrincipalCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        PrincipalCommand::Add(args) => add(args).await?,
+        PrincipalCommand::List(args) => list(args).await?,
+        PrincipalCommand::Show(args) => show(args).await?,
+        PrincipalCommand::Set(args) => set(args).await?,
+        PrincipalCommand::Disable(args) => disable(args).await?,
+        PrincipalCommand::Enable(args) => enable(args).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn add(args: AddArgs) -> anyhow::Result<()> {
+    let attributes = by_name(args.attribute)?;
+    let new = NewPrincipal { name: args.name, attributes, roles: args.role.into_iter().collect() };
+    let store = args.store.open().await?;
+    let principal = store.add_principal(new, clock::now()).await?;
+    if args.store.json {
+        return print(output::principal_json(&principal));
+    }
+    print(format_args!("added principal `{}`", principal.name))?;
+    say_what_it_has(&principal);
+    say(format_args!("next: lakegate token issue {}", principal.name));
+    Ok(())
+}
+
+async fn set(args: SetArgs) -> anyhow::Result<()> {
+    let change = PrincipalChange {
+        set_attributes: by_name(args.attribute)?,
+        remove_attributes: args.remove_attribute.into_iter().collect(),
+        add_roles: args.role.into_iter().collect(),
+        remove_roles: args.remove_role.into_iter().collect(),
+    };
+    let nothing = change.set_attributes.is_empty()
+        && change.remove_attributes.is_empty()
+        && change.add_roles.is_empty()
+        && change.remove_roles.is_empty();
+    if nothing {
+        bail!("nothing to change; give `--attribute`, `--remove-attribute`, `--role` or `--remove-role`");
+    }
+    let store = args.store.open().await?;
+    let principal = store.change_principal(&args.name, change).await?;
+    if args.store.json {
+        return print(output::principal_json(&principal));
+    }
+    print(format_args!("changed principal `{}`", principal.name))?;
+    say_what_it_has(&principal);
+    Ok(())
+}
+
+async fn list(args: ListArgs) -> anyhow::Result<()> {
+    let store = args.store.open().await?;
+    let mut principals = store.principals().await?;
+    if let Some(role) = &args.role {
+        principals.retain(|principal| principal.roles.contains(role));
+    }
+    if args.store.json {
+        return print(principals.iter().map(output::principal_json).collect::<serde_json::Value>());
+    }
+    let rows = principals.iter().map(|principal| {
+        vec![
+            principal.name.clone(),
+            joined(&principal.roles),
+            principal.attributes.iter().map(|(name, value)| short(name, value)).collect::<Vec<_>>().join(" "),
+            if principal.disabled_at.is_some() { "disabled" } else { "enabled" }.to_owned(),
+        ]
+    });
+    let nothing = "no principals; add one with `lakegate principal add NAME`";
+    print_table(&["NAME", "ROLES", "ATTRIBUTES", "STATE"], rows.collect(), nothing)
+}
+
+async fn show(args: NameArgs) -> anyhow::Result<()> {
+    let store = args.store.open().await?;
+    let now = clock::now();
+    let principal = store.principal(&args.name).await?;
+    let tokens = store.tokens(Some(&args.name)).await?;
+    let grants = store.grants_of(&args.name).await?;
+    let grants: Vec<_> = grants.into_iter().map(|grant| GrantListing { grant, revoked_at: None }).collect();
+    if args.store.json {
+        let mut json = output::principal_json(&principal);
+        json["tokens"] = tokens.iter().map(|listing| output::token_json(listing, now)).collect();
+        json["grants"] = grants.iter().map(|listing| output::grant_json(listing, now)).collect();
+        return print(json);
+    }
+    print(format_args!("principal   {}", principal.name))?;
+    print(format_args!("created     {}", output::time(principal.created_at)))?;
+    match principal.disabled_at {
+        Some(disabled_at) => print(format_args!("state       disabled since {}", output::time(disabled_at)))?,
+        None => print("state       enabled")?,
+    }
+    print(format_args!(
+        "roles       {}",
+        if principal.roles.is_empty() { "none".to_owned() } else { joined(&principal.roles) }
+    ))?;
+    if principal.attributes.is_empty() {
+        print("attributes  none")?;
+    }
+    for (index, (name, value)) in principal.attributes.iter().enumerate() {
+        let title = if index == 0 { "attributes" } else { "" };
+        print(format_args!("{title:<12}{}", output::attribute(name, value)))?;
+    }
+    print("")?;
+    let rows = tokens.iter().map(|listing| output::token_row(&listing.token, &listing.principal, now)).collect();
+    print_table(
+        &output::TOKEN_HEADER,
+        rows,
+        &format!("no tokens; make one with `lakegate token issue {}`", args.name),
+    )?;
+    print("")?;
+    let rows = grants.iter().map(|listing| output::grant_row(listing, now)).collect();
+    let nothing = format!("no grants; add one with `lakegate grant add --principal {} --endpoint NAME`", args.name);
+    print_table(&output::GRANT_HEADER, rows, &nothing)
+}
+
+async fn disable(args: NameArgs) -> anyhow::Result<()> {
+    let store = args.store.open().await?;
+    let changed = store.disable_principal(&args.name, clock::now()).await?;
+    report_state(&args, &store.principal(&args.name).await?, if changed { "disabled" } else { "already disabled" })
+}
+
+async fn enable(args: NameArgs) -> anyhow::Result<()> {
+    let store = args.store.open().await?;
+    let changed = store.enable_principal(&args.name).await?;
+    report_state(&args, &store.principal(&args.name).await?, if changed { "enabled" } else { "already enabled" })
+}
+
+fn report_state(args: &NameArgs, principal: &PrincipalRecord, state: &str) -> anyhow::Result<()> {
+    if args.store.json {
+        return print(output::principal_json(principal));
+    }
+    print(format_args!("principal `{}` is {state}", principal.name))
+}
+
+fn say_what_it_has(principal: &PrincipalRecord) {
+    for (name, value) in &principal.attributes {
+        say(format_args!("  {}", output::attribute(name, value)));
+    }
+    for role in &principal.roles {
+        say(format_args!("  role {role}"));
+    }
+}
+
+fn by_name(attributes: Vec<(String, Value)>) -> anyhow::Result<BTreeMap<String, Value>> {
+    let mut by_name = BTreeMap::new();
+    for (name, value) in attributes {
+        if by_name.insert(name.clone(), value).is_some() {
+            bail!("attribute `{name}` is given twice; for several values use a list, such as `{name}:integer[]=1,2`");
+        }
+    }
+    Ok(by_name)
+}
+
+/// An attribute in a table: a long one is cut.
+fn short(name: &str, value: &Value) -> String {
+    let text = match value {
+        Value::Scalar(scalar) => scalar.to_string(),
+        list => list.to_json().to_string(),
+    };
+    let cut: String = text.chars().take(40).collect();
+    let dots = if cut.len() < text.len() { "…" } else { "" };
+    format!("{name}={cut}{dots}")
+}
+
+fn joined(names: &BTreeSet<String>) -> String {
+    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,181 @@
+//! `lakegate token …`: issue, list, rotate and revoke tokens.
+//!
+//! A token is printed once, alone on stdout, when it is made; no other command can show it.
+
+use std::process::ExitCode;
+
+use chrono::Duration;
+use clap::{Args, Subcommand};
+use lakegate_core::access::{NewToken, TokenState};
+
+use super::context::StoreArgs;
+use super::output::{self, print, print_table, say};
+use super::time::{ExpiryArgs, duration};
+use crate::clock;
+use crate::store::{Expiry, Rotation, TokenListing, TokenRequest, new_token};
+
+/// What can be done with tokens.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token for a principal and print it, once
+    #[command(after_help = ISSUE_HELP)]
+    Issue(IssueArgs),
+    /// List tokens, without their secrets
+    List(ListArgs),
+    /// Replace a token by a new one with the same label, and print that, once
+    #[command(after_help = ROTATE_HELP)]
+    Rotate(RotateArgs),
+    /// Revoke a token: it is refused within moments, for good
+    #[command(after_help = REVOKE_HELP)]
+    Revoke(RevokeArgs),
+}
+
+const ISSUE_HELP: &str = "\
+The token alone goes to stdout, everything else to stderr. Only its hash is kept: it can not be shown again.
+
+Examples:
+  TOKEN=$(lakegate token issue acme --label warehouse-sync --expires-in 90d)
+  lakegate token issue acme --expires 2027-01-01 --json";
+
+const ROTATE_HELP: &str = "\
+Without --grace the old token is revoked at once. With it, both are taken until the grace ends.
+Without --expires or --expires-in the new token lives as long as the old one was made to.
+
+Examples:
+  lakegate token rotate mfrggzdfmztwq2lk --grace 24h
+  lakegate token rotate mfrggzdfmztwq2lk --expires-in 90d";
+
+const REVOKE_HELP: &str = "\
+The id of a token is the part between `lg_` and the next `_`; `lakegate token list` shows it.
+
+Example:
+  lakegate token revoke mfrggzdfmztwq2lk";
+
+#[derive(Args, Debug)]
+pub struct IssueArgs {
+    /// The principal that it is to stand for
+    principal: String,
+    /// What it is for
+    #[arg(long, value_name = "TEXT")]
+    label: Option<String>,
+    #[command(flatten)]
+    expiry: ExpiryArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// Only those of this principal
+    #[arg(long, value_name = "NAME")]
+    principal: Option<String>,
+    /// Only those that are taken now
+    #[arg(long)]
+    active: bool,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct RotateArgs {
+    /// The id of the token to replace
+    id: String,
+    /// How long the old token is still taken: `45s`, `30m`, `24h`, `90d`, `2w`
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration)]
+    grace: Duration,
+    #[command(flatten)]
+    expiry: ExpiryArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct RevokeArgs {
+    /// The id of the token
+    id: String,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+pub(super) async fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        TokenCommand::Issue(args) => issue(args).await?,
+        TokenCommand::List(args) => list(args).await?,
+        TokenCommand::Rotate(args) => rotate(args).await?,
+        TokenCommand::Revoke(args) => revoke(args).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn issue(args: IssueArgs) -> anyhow::Result<()> {
+    let store = args.store.open().await?;
+    let now = clock::now();
+    let request = TokenRequest { label: args.label, expires_at: args.expiry.at(now)? };
+    let token = new_token()?;
+    let listing = store.issue_token(&args.principal, &token, request, now).await?;
+    print_token(&args.store, &token, &listing)?;
+    say(format_args!(
+        "token `{}` for principal `{}`, {}; it is not shown again",
+        listing.token.id,
+        listing.principal,
+        output::until(listing.token.expires_at)
+    ));
+    if store.principal(&args.principal).await?.disabled_at.is_some() {
+        say(format_args!("note: the principal is disabled; `lakegate principal enable {}`", args.principal));
+    } else if store.grants_of(&args.principal).await?.is_empty() {
+        say(format_args!("next: lakegate grant add --principal {} --endpoint NAME", args.principal));
+    }
+    Ok(())
+}
+
+async fn rotate(args: RotateArgs) -> anyhow::Result<()> {
+    let store = args.store.open().await?;
+    let now = clock::now();
+    let expiry = args.expiry.at(now)?.map_or(Expiry::SameLifetime, Expiry::At);
+    let token = new_token()?;
+    let listing = store.rotate_token(&args.id, &token, Rotation { grace: args.grace, expiry }, now).await?;
+    print_token(&args.store, &token, &listing)?;
+    let old = if args.grace > Duration::zero() { "is taken until the grace ends" } else { "is revoked" };
+    say(format_args!(
+        "token `{}` for principal `{}`, {}; it is not shown again; the old one {old}",
+        listing.token.id,
+        listing.principal,
+        output::until(listing.token.expires_at)
+    ));
+    Ok(())
+}
+
+async fn list(args: ListArgs) -> anyhow::Result<()> {
+    let store = args.store.open().await?;
+    let now = clock::now();
+    let mut tokens = store.tokens(args.principal.as_deref()).await?;
+    if args.active {
+        tokens.retain(|listing| listing.token.state(now) == TokenState::Active);
+    }
+    if args.store.json {
+        return print(tokens.iter().map(|listing| output::token_json(listing, now)).collect::<serde_json::Value>());
+    }
+    let rows = tokens.iter().map(|listing| output::token_row(&listing.token, &listing.principal, now)).collect();
+    print_table(&output::TOKEN_HEADER, rows, "no tokens; make one with `lakegate token issue PRINCIPAL`")
+}
+
+async fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
+    let store = args.store.open().await?;
+    let now = clock::now();
+    let (listing, changed) = store.revoke_token(&args.id, now).await?;
+    if args.store.json {
+        return print(output::token_json(&listing, now));
+    }
+    let state = if changed { "revoked" } else { "already revoked" };
+    print(format_args!("token `{}` of principal `{}` is {state}", listing.token.id, listing.principal))
+}
+
+/// The one moment at which a token is seen.
+fn print_token(args: &StoreArgs, token: &NewToken, listing: &TokenListing) -> anyhow::Result<()> {
+    if !args.json {
+        return print(token.text());
+    }
+    let mut json = output::token_json(listing, listing.token.created_at);
+    json["token"] = token.text().into();
+    print(json)
+}

@@ -1,0 +1,118 @@
+//! What runs beside the requests: it watches the store for changes by other processes and writes last uses in batches.
+//!
+//! The tasks belong to [`Background`]: shutting it down ends them after a last write, dropping it aborts them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Interval, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::access::{Inner, READ_TIMEOUT, now_millis};
+use super::error::StoreError;
+
+/// How often the store is asked whether something changed.
+const WATCH_EVERY: Duration = Duration::from_millis(250);
+/// How often last uses are written.
+const WRITE_EVERY: Duration = Duration::from_secs(5);
+/// How long the end waits for the last write.
+const LAST_WRITE: Duration = Duration::from_secs(10);
+
+/// The background tasks of an [`super::Access`].
+#[derive(Debug)]
+#[must_use = "dropping it ends the watch over the store, and the access refuses everybody soon after"]
+pub struct Background {
+    cancel: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Background {
+    pub(super) fn start(access: Arc<Inner>, version: i64) -> Self {
+        let cancel = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(watch(Arc::clone(&access), version, cancel.clone()));
+        tasks.spawn(write(access, cancel.clone()));
+        Self { cancel, tasks }
+    }
+
+    /// Ends the tasks and writes what is still to be written.
+    pub async fn shutdown(mut self) {
+        self.cancel.cancel();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_WRITE, all).await.is_err() {
+            tracing::warn!("the last uses of tokens could not be written in time");
+        }
+    }
+}
+
+/// Compares the store's version with the one last seen, and forgets everything when it is another.
+async fn watch(access: Arc<Inner>, version: i64, cancel: CancellationToken) {
+    // `None` after a failure: whatever is found then may be another store.
+    let mut seen = Some(version);
+    let mut ticks = ticks(WATCH_EVERY);
+    let mut answers = true;
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        // Taken before the store is asked: what it says was so at this moment or later.
+        let asked_at = now_millis();
+        match look(&access).await {
+            Ok((version, replaced)) => {
+                if seen != Some(version) || replaced {
+                    seen = Some(version);
+                    access.forget();
+                }
+                access.confirm(asked_at);
+                if !answers {
+                    tracing::info!(store = %access.store().location(), "the access store answers again");
+                }
+                answers = true;
+            }
+            Err(error) => {
+                if answers {
+                    let error = &error as &(dyn std::error::Error + 'static);
+                    tracing::error!(store = %access.store().location(), error, "the access store can not be read; callers are refused until it can");
+                }
+                answers = false;
+                seen = None;
+            }
+        }
+    }
+}
+
+/// The version of the store, and whether its file is another one than before.
+async fn look(access: &Inner) -> Result<(i64, bool), StoreError> {
+    let store = access.store();
+    let replaced = store.identity().look_again();
+    let replaced =
+        replaced.map_err(|source| StoreError::Open { path: store.location().path().display().to_string(), source })?;
+    let version = tokio::time::timeout(READ_TIMEOUT, store.access_version()).await.map_err(|_| StoreError::Slow)??;
+    Ok((version, replaced))
+}
+
+/// Writes last uses until the end, and once more then.
+async fn write(access: Arc<Inner>, cancel: CancellationToken) {
+    let mut ticks = ticks(WRITE_EVERY);
+    loop {
+        let ends = tokio::select! {
+            () = cancel.cancelled() => true,
+            _ = ticks.tick() => false,
+        };
+        if let Err(error) = access.write_last_use().await {
+            let error = &error as &(dyn std::error::Error + 'static);
+            tracing::warn!(error, "the last uses of tokens could not be written; they are kept for the next time");
+        }
+        if ends {
+            return;
+        }
+    }
+}
+
+fn ticks(every: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}

@@ -1,0 +1,44 @@
+//! How values lie in the store's columns: times as microseconds, attributes as typed JSON.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use lakegate_core::value::{Value, ValueType};
+use serde_json::json;
+
+use super::error::StoreError;
+
+/// A time to the microsecond, as it will be read back.
+pub(super) fn to_micros(time: DateTime<Utc>) -> i64 {
+    time.timestamp_micros()
+}
+
+pub(super) fn from_micros(micros: i64) -> Result<DateTime<Utc>, StoreError> {
+    DateTime::from_timestamp_micros(micros).ok_or_else(|| StoreError::Corrupt(format!("the time {micros}")))
+}
+
+pub(super) fn from_optional_micros(micros: Option<i64>) -> Result<Option<DateTime<Utc>>, StoreError> {
+    micros.map(from_micros).transpose()
+}
+
+/// `{"client_id": {"type": "integer", "value": 4562}}`
+pub(super) fn attributes_to_json(attributes: &BTreeMap<String, Value>) -> String {
+    let members = attributes
+        .iter()
+        .map(|(name, value)| (name.clone(), json!({ "type": value.value_type().name(), "value": value.to_json() })));
+    serde_json::Value::Object(members.collect()).to_string()
+}
+
+/// Reads them back. What can not be read is an error and never a missing attribute.
+pub(super) fn attributes_from_json(text: &str) -> Result<BTreeMap<String, Value>, StoreError> {
+    let corrupt = || StoreError::Corrupt("the attributes of a principal".to_owned());
+    let json: serde_json::Value = serde_json::from_str(text).map_err(|_| corrupt())?;
+    let members = json.as_object().ok_or_else(corrupt)?;
+    let mut attributes = BTreeMap::new();
+    for (name, typed) in members {
+        let value_type = typed.get("type").and_then(|name| ValueType::from_name(name.as_str()?)).ok_or_else(corrupt)?;
+        let value = typed.get("value").and_then(|json| Value::from_json(value_type, json)).ok_or_else(corrupt)?;
+        attributes.insert(name.clone(), value);
+    }
+    Ok(attributes)
+}

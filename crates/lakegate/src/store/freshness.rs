@@ -1,0 +1,62 @@
+//! Whether the file that is open is still the one at its path.
+//!
+//! A deleted or replaced file stays readable for who has it open. An answer from it would be an answer from a store
+//! that the operator has taken away.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The file behind a path, as the system numbers it.
+#[derive(Debug)]
+pub(super) struct FileIdentity {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    known: Option<FileNumber>,
+    replaced_at: Option<Instant>,
+}
+
+type FileNumber = (u64, u64);
+
+impl FileIdentity {
+    pub(super) fn of(path: &Path) -> Self {
+        let known = file_number(path).ok();
+        Self { path: path.to_owned(), state: Mutex::new(State { known, replaced_at: None }) }
+    }
+
+    /// Looks at the path again. `true` when another file is there than before; an error when none is.
+    pub(super) fn look_again(&self) -> io::Result<bool> {
+        let found = file_number(&self.path);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = found.as_ref().ok().copied();
+        let replaced = state.known != number;
+        if replaced {
+            state.known = number;
+            state.replaced_at = Some(Instant::now());
+        }
+        found.map(|_| replaced)
+    }
+
+    /// Whether another file came to the path in the last `age`.
+    pub(super) fn replaced_within(&self, age: Duration) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.replaced_at.is_some_and(|replaced_at| replaced_at.elapsed() <= age)
+    }
+}
+
+#[cfg(unix)]
+fn file_number(path: &Path) -> io::Result<FileNumber> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+#[cfg(not(unix))]
+fn file_number(path: &Path) -> io::Result<FileNumber> {
+    // An open file can not be replaced on such a system.
+    std::fs::metadata(path).map(|_| (0, 0))
+}

@@ -1,0 +1,197 @@
+//! Grants in the store: add, list, revoke.
+
+use chrono::{DateTime, Utc};
+use lakegate_core::access::name::NameKind;
+use lakegate_core::access::{EndpointPattern, Grant, Grantee};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+
+use super::cells::{from_micros, from_optional_micros, to_micros};
+use super::error::StoreError;
+use super::open::Store;
+use super::principals;
+use super::random::new_id;
+
+/// A grant to add.
+#[derive(Clone, Debug)]
+pub struct GrantRequest {
+    /// Who may.
+    pub to: Grantee,
+    /// What they may call.
+    pub endpoint: EndpointPattern,
+    /// From when on it does not count.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Granting {
+    /// The grant is new.
+    Added(Grant),
+    /// The same grant, with the same expiry, is in force already.
+    Unchanged(Grant),
+}
+
+/// A grant, and whether it was ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantListing {
+    /// The grant.
+    pub grant: Grant,
+    /// When it was revoked.
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+impl Store {
+    /// Adds a grant. One that is in force already with the same expiry is left as it is; with another, it is an error.
+    pub async fn add_grant(&self, request: GrantRequest, now: DateTime<Utc>) -> Result<Granting, StoreError> {
+        if let EndpointPattern::Named(name) = &request.endpoint {
+            NameKind::Endpoint.check(name)?;
+        }
+        if let Some(expiry) = request.expires_at.filter(|expiry| *expiry <= now) {
+            return Err(StoreError::ExpiryInThePast(expiry));
+        }
+        let mut change = self.begin_change().await?;
+        let grantee = GranteeRow::of(&mut change, &request.to).await?;
+        let rows = sqlx::query(
+            "SELECT g.id, g.role, g.endpoint, g.created_at, g.expires_at, p.name \
+             FROM grants AS g LEFT JOIN principals AS p ON p.id = g.principal_id \
+             WHERE g.revoked_at IS NULL AND g.endpoint = ? AND (g.principal_id = ? OR g.role = ?)",
+        )
+        .bind(request.endpoint.as_str())
+        .bind(&grantee.principal_id)
+        .bind(&grantee.role)
+        .fetch_all(&mut *change)
+        .await?;
+        for row in &rows {
+            let grant = grant_of(row)?;
+            if grant.has_expired(now) {
+                continue;
+            }
+            if grant.expires_at.map(to_micros) == request.expires_at.map(to_micros) {
+                return Ok(Granting::Unchanged(grant));
+            }
+            return Err(StoreError::GrantExists { id: grant.id, expires_at: grant.expires_at });
+        }
+        let mut grant = Grant::new(new_id()?, request.to, request.endpoint, from_micros(to_micros(now))?);
+        grant.expires_at = request.expires_at;
+        insert(&mut change, &grantee, &grant).await?;
+        self.commit(change).await?;
+        Ok(Granting::Added(grant))
+    }
+
+    /// All grants, also expired and revoked ones; those to principals first, by name.
+    pub async fn grants(&self) -> Result<Vec<GrantListing>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT g.id, g.role, g.endpoint, g.created_at, g.expires_at, g.revoked_at, p.name \
+             FROM grants AS g LEFT JOIN principals AS p ON p.id = g.principal_id \
+             ORDER BY g.role IS NOT NULL, p.name, g.role, g.endpoint, g.created_at, g.id",
+        )
+        .fetch_all(self.pool())
+        .await?;
+        rows.iter().map(listing_of).collect()
+    }
+
+    /// Revokes a grant for good. `false`: it was revoked already.
+    pub async fn revoke_grant(&self, id: &str, now: DateTime<Utc>) -> Result<(GrantListing, bool), StoreError> {
+        let mut change = self.begin_change().await?;
+        let listing = existing(&mut change, id).await?;
+        if listing.revoked_at.is_some() {
+            return Ok((listing, false));
+        }
+        sqlx::query("UPDATE grants SET revoked_at = ? WHERE id = ?")
+            .bind(to_micros(now))
+            .bind(id)
+            .execute(&mut *change)
+            .await?;
+        let listing = existing(&mut change, id).await?;
+        self.commit(change).await?;
+        Ok((listing, true))
+    }
+}
+
+/// Whom a grant is for, as the columns have it.
+pub(super) struct GranteeRow {
+    principal_id: Option<String>,
+    role: Option<String>,
+}
+
+impl GranteeRow {
+    pub(super) fn principal(id: String) -> Self {
+        Self { principal_id: Some(id), role: None }
+    }
+
+    async fn of(connection: &mut SqliteConnection, grantee: &Grantee) -> Result<Self, StoreError> {
+        match grantee {
+            Grantee::Principal(name) => Ok(Self::principal(principals::existing(connection, name).await?.id)),
+            Grantee::Role(role) => {
+                NameKind::Role.check(role)?;
+                Ok(Self { principal_id: None, role: Some(role.clone()) })
+            }
+        }
+    }
+}
+
+pub(super) async fn insert(
+    connection: &mut SqliteConnection,
+    grantee: &GranteeRow,
+    grant: &Grant,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO grants (id, principal_id, role, endpoint, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
+    )
+    .bind(&grant.id)
+    .bind(&grantee.principal_id)
+    .bind(&grantee.role)
+    .bind(grant.endpoint.as_str())
+    .bind(to_micros(grant.created_at))
+    .bind(grant.expires_at.map(to_micros))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The grants in force for a principal: to itself and to its roles. Expired ones are among them.
+pub(super) async fn of_principal(connection: &mut SqliteConnection, id: &str) -> Result<Vec<Grant>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT g.id, g.role, g.endpoint, g.created_at, g.expires_at, p.name \
+         FROM grants AS g LEFT JOIN principals AS p ON p.id = g.principal_id \
+         WHERE g.revoked_at IS NULL \
+           AND (g.principal_id = ? OR g.role IN (SELECT role FROM principal_roles WHERE principal_id = ?)) \
+         ORDER BY g.id",
+    )
+    .bind(id)
+    .bind(id)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(grant_of).collect()
+}
+
+async fn existing(connection: &mut SqliteConnection, id: &str) -> Result<GrantListing, StoreError> {
+    let row = sqlx::query(
+        "SELECT g.id, g.role, g.endpoint, g.created_at, g.expires_at, g.revoked_at, p.name \
+         FROM grants AS g LEFT JOIN principals AS p ON p.id = g.principal_id WHERE g.id = ?",
+    )
+    .bind(id)
+    .fetch_optional(connection)
+    .await?;
+    let row = row.ok_or_else(|| StoreError::Missing { what: "grant", name: id.to_owned() })?;
+    listing_of(&row)
+}
+
+fn listing_of(row: &SqliteRow) -> Result<GrantListing, StoreError> {
+    Ok(GrantListing { grant: grant_of(row)?, revoked_at: from_optional_micros(row.try_get("revoked_at")?)? })
+}
+
+/// The grant in a row with the columns `id, role, endpoint, created_at, expires_at` and the principal's `name`.
+fn grant_of(row: &SqliteRow) -> Result<Grant, StoreError> {
+    let to = match (row.try_get::<Option<String>, _>("name")?, row.try_get::<Option<String>, _>("role")?) {
+        (Some(name), None) => Grantee::Principal(name),
+        (None, Some(role)) => Grantee::Role(role),
+        _ => return Err(StoreError::Corrupt("whom a grant is for".to_owned())),
+    };
+    let endpoint = EndpointPattern::from_text(row.try_get("endpoint")?);
+    let created_at = from_micros(row.try_get("created_at")?)?;
+    let mut grant = Grant::new(row.try_get::<String, _>("id")?, to, endpoint, created_at);
+    grant.expires_at = from_optional_micros(row.try_get("expires_at")?)?;
+    Ok(grant)
+}

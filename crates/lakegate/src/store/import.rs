@@ -1,0 +1,194 @@
+//! Puts the plan of an import into the store: all of it in one transaction, and only what is not there yet.
+//!
+//! An import adds and never takes away, and it brings nothing back: a token or a grant that was revoked since an
+//! earlier import stays revoked, a disabled principal stays disabled.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chrono::{DateTime, Utc};
+use lakegate_core::access::import::{Conflict, ImportPlan, PlannedClient};
+use lakegate_core::access::{EndpointPattern, Grant, Grantee, PrincipalRecord, TokenHash};
+use lakegate_core::value::{Scalar, Value};
+use sqlx::{Row, SqliteConnection};
+
+use super::cells::{attributes_from_json, from_micros, to_micros};
+use super::error::StoreError;
+use super::grants::{self, GranteeRow};
+use super::open::Store;
+use super::principals::{self, NewPrincipal};
+use super::random::new_id;
+use super::tokens::{self, NewRow, TokenRequest};
+
+/// The attribute that an imported principal gets.
+const ATTRIBUTE: &str = "client_id";
+
+/// The label that an imported token gets.
+pub const IMPORTED_LABEL: &str = "imported";
+
+/// What an import did, or would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImportOutcome {
+    /// Principals that are new.
+    pub principals_added: usize,
+    /// Tokens that are new.
+    pub tokens_added: usize,
+    /// Grants that are new.
+    pub grants_added: usize,
+    /// Principals, tokens and grants that were there already.
+    pub unchanged: usize,
+    /// Of those, tokens and grants that were revoked here and stay so.
+    pub still_revoked: usize,
+    /// What was refused.
+    pub conflicts: Vec<Conflict>,
+    /// Clients without a key.
+    pub without_key: Vec<i64>,
+}
+
+impl ImportOutcome {
+    /// Whether something was, or would be, added.
+    pub fn changes_anything(&self) -> bool {
+        self.principals_added + self.tokens_added + self.grants_added > 0
+    }
+}
+
+impl Store {
+    /// Puts the plan in, or only looks what that would do. `progress` hears after each client how many are done.
+    pub async fn import(
+        &self,
+        plan: &ImportPlan,
+        now: DateTime<Utc>,
+        dry_run: bool,
+        mut progress: impl FnMut(usize),
+    ) -> Result<ImportOutcome, StoreError> {
+        let mut change = self.begin_change().await?;
+        let present = Present::read(&mut change).await?;
+        let mut outcome = ImportOutcome {
+            conflicts: plan.conflicts.clone(),
+            without_key: plan.without_key.clone(),
+            ..ImportOutcome::default()
+        };
+        for (index, client) in plan.clients.iter().enumerate() {
+            put(&mut change, &present, client, now, &mut outcome).await?;
+            progress(index + 1);
+        }
+        if dry_run || !outcome.changes_anything() {
+            change.rollback().await?;
+        } else {
+            self.commit(change).await?;
+        }
+        Ok(outcome)
+    }
+}
+
+/// What the store holds before the import, as far as it matters.
+struct Present {
+    principals: HashMap<String, (String, Option<Value>)>,
+    tokens: HashMap<Vec<u8>, PresentToken>,
+    /// Principal id and endpoint of each grant; whether it was revoked.
+    grants: HashMap<(String, String), bool>,
+}
+
+struct PresentToken {
+    principal: String,
+    revoked: bool,
+}
+
+impl Present {
+    async fn read(connection: &mut SqliteConnection) -> Result<Self, StoreError> {
+        let mut principals = HashMap::new();
+        for row in sqlx::query("SELECT id, name, attributes FROM principals").fetch_all(&mut *connection).await? {
+            let client_id = attributes_from_json(row.try_get("attributes")?)?.remove(ATTRIBUTE);
+            principals.insert(row.try_get("name")?, (row.try_get("id")?, client_id));
+        }
+        let mut tokens = HashMap::new();
+        let sql = "SELECT t.hash, p.name, t.revoked_at IS NOT NULL AS revoked \
+                   FROM tokens AS t JOIN principals AS p ON p.id = t.principal_id";
+        for row in sqlx::query(sql).fetch_all(&mut *connection).await? {
+            let token = PresentToken { principal: row.try_get("name")?, revoked: row.try_get("revoked")? };
+            tokens.insert(row.try_get("hash")?, token);
+        }
+        let mut grants = HashMap::new();
+        let sql = "SELECT principal_id, endpoint, min(revoked_at IS NOT NULL) AS revoked \
+                   FROM grants WHERE principal_id IS NOT NULL GROUP BY principal_id, endpoint";
+        for row in sqlx::query(sql).fetch_all(&mut *connection).await? {
+            grants.insert((row.try_get("principal_id")?, row.try_get("endpoint")?), row.try_get("revoked")?);
+        }
+        Ok(Self { principals, tokens, grants })
+    }
+}
+
+async fn put(
+    connection: &mut SqliteConnection,
+    present: &Present,
+    client: &PlannedClient,
+    now: DateTime<Utc>,
+    outcome: &mut ImportOutcome,
+) -> Result<(), StoreError> {
+    let client_id = client.client_id;
+    let name = client.principal();
+    let attribute = Value::Scalar(Scalar::Integer(client_id));
+    let principal_id = match present.principals.get(&name) {
+        Some((id, found)) if *found == Some(attribute.clone()) => {
+            outcome.unchanged += 1;
+            id.clone()
+        }
+        Some(_) => {
+            outcome.conflicts.push(Conflict::PrincipalDiffers { client: client_id, principal: name });
+            return Ok(());
+        }
+        None => {
+            let attributes = BTreeMap::from([(ATTRIBUTE.to_owned(), attribute)]);
+            let new = NewPrincipal { name: name.clone(), attributes, roles: BTreeSet::new() };
+            let PrincipalRecord { id, .. } = principals::insert(connection, new, now).await?;
+            outcome.principals_added += 1;
+            id
+        }
+    };
+    for endpoint in &client.endpoints {
+        match present.grants.get(&(principal_id.clone(), endpoint.clone())) {
+            Some(revoked) => {
+                outcome.unchanged += 1;
+                outcome.still_revoked += usize::from(*revoked);
+            }
+            None => {
+                let endpoint = EndpointPattern::Named(endpoint.clone());
+                let to = Grantee::Principal(name.clone());
+                let grant = Grant::new(new_id()?, to, endpoint, from_micros(to_micros(now))?);
+                grants::insert(connection, &GranteeRow::principal(principal_id.clone()), &grant).await?;
+                outcome.grants_added += 1;
+            }
+        }
+    }
+    for key in &client.keys {
+        put_key(connection, present, (client_id, &name, &principal_id), *key, now, outcome).await?;
+    }
+    Ok(())
+}
+
+async fn put_key(
+    connection: &mut SqliteConnection,
+    present: &Present,
+    (client_id, name, principal_id): (i64, &str, &str),
+    key: TokenHash,
+    now: DateTime<Utc>,
+    outcome: &mut ImportOutcome,
+) -> Result<(), StoreError> {
+    match present.tokens.get(key.as_bytes().as_slice()) {
+        Some(token) if token.principal == name => {
+            outcome.unchanged += 1;
+            outcome.still_revoked += usize::from(token.revoked);
+        }
+        Some(token) => outcome.conflicts.push(Conflict::KeyOfAnother {
+            fingerprint: key.fingerprint(),
+            client: client_id,
+            principal: token.principal.clone(),
+        }),
+        None => {
+            let request = TokenRequest { label: Some(IMPORTED_LABEL.to_owned()), expires_at: None };
+            let row = NewRow { id: &new_id()?, principal_id, hash: key, request: &request };
+            tokens::insert(connection, row, now).await?;
+            outcome.tokens_added += 1;
+        }
+    }
+    Ok(())
+}

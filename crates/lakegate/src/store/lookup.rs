@@ -1,0 +1,50 @@
+//! Reads all that the store knows about one token, as it was at one moment.
+
+use std::sync::Arc;
+
+use lakegate_core::access::{Credential, PrincipalRecord, TokenHash};
+use sqlx::Row;
+
+use super::cells::{attributes_from_json, from_micros, from_optional_micros};
+use super::error::StoreError;
+use super::open::Store;
+use super::{grants, principals, tokens};
+
+impl Store {
+    /// The token of this hash, its principal, and the grants of both principal and roles. `None`: no such token.
+    pub(super) async fn credential(&self, hash: TokenHash) -> Result<Option<Credential>, StoreError> {
+        // One transaction: never the roles of before a change with the grants of after it.
+        let mut read = self.pool().begin().await?;
+        let row = sqlx::query(
+            "SELECT t.id, t.label, t.created_at, t.expires_at, t.revoked_at, t.last_used_at, t.successor, \
+                    p.id AS principal_id, p.name, p.attributes, p.created_at AS principal_created_at, p.disabled_at \
+             FROM tokens AS t JOIN principals AS p ON p.id = t.principal_id WHERE t.hash = ?",
+        )
+        .bind(hash.as_bytes().as_slice())
+        .fetch_optional(&mut *read)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+
+        let id: String = row.try_get("principal_id")?;
+        let created_at = from_micros(row.try_get("principal_created_at")?)?;
+        let mut principal = PrincipalRecord::new(id, row.try_get::<String, _>("name")?, created_at);
+        principal.attributes = attributes_from_json(row.try_get("attributes")?)?;
+        principal.disabled_at = from_optional_micros(row.try_get("disabled_at")?)?;
+        principal.roles = principals::roles_of(&mut read, &principal.id).await?;
+        let grants = grants::of_principal(&mut read, &principal.id).await?;
+        let token = tokens::record_of(&row)?;
+        Ok(Some(Credential { token, principal: Arc::new(principal), grants: grants.into() }))
+    }
+
+    /// The count of changes that can turn a decision, made by any process.
+    pub(super) async fn access_version(&self) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar("SELECT version FROM access_version").fetch_one(self.pool()).await?)
+    }
+
+    /// The grants that a principal of this name has, itself or through its roles; expired ones are among them.
+    pub async fn grants_of(&self, principal: &str) -> Result<Vec<lakegate_core::access::Grant>, StoreError> {
+        let mut read = self.pool().begin().await?;
+        let record = principals::existing(&mut read, principal).await?;
+        grants::of_principal(&mut read, &record.id).await
+    }
+}

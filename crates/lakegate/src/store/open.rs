@@ -1,0 +1,178 @@
+//! Opens the store's file: makes it on first use, for its owner alone, and brings its tables up to date.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool, Transaction};
+
+use super::error::StoreError;
+use super::freshness::FileIdentity;
+use super::location::StoreLocation;
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// `PRAGMA application_id` of a store; the same number is in the first migration.
+const APPLICATION_ID: i32 = 0x6c6b_6774;
+
+/// How long a writer waits for another.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An open access store. Cheap to clone; clones share connections.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: SqlitePool,
+    location: StoreLocation,
+    changes: Arc<AtomicU64>,
+    identity: Arc<FileIdentity>,
+}
+
+impl Store {
+    /// Opens the store; makes it if it is not there.
+    pub async fn open(location: &StoreLocation) -> Result<Self, StoreError> {
+        make_file(location.path())?;
+        let identity = Arc::new(FileIdentity::of(location.path()));
+        let options = SqliteConnectOptions::new()
+            .filename(location.path())
+            .create_if_missing(false)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A token that was printed must be there after a power cut.
+            .synchronous(SqliteSynchronous::Full)
+            .disable_statement_logging();
+        prepare(&options, location.path()).await?;
+
+        let of_pool = Arc::clone(&identity);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(4)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .test_before_acquire(false)
+            .before_acquire(move |_, connection| {
+                // A connection from before the file was replaced still reads the old one.
+                let usable = !of_pool.replaced_within(connection.age);
+                Box::pin(async move { Ok(usable) })
+            })
+            .connect_lazy_with(options);
+        Ok(Self { pool, location: location.clone(), changes: Arc::default(), identity })
+    }
+
+    /// Where it is.
+    pub fn location(&self) -> &StoreLocation {
+        &self.location
+    }
+
+    /// Closes all connections. Other clones can no longer be used.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    pub(super) fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
+    pub(super) fn identity(&self) -> &FileIdentity {
+        &self.identity
+    }
+
+    /// How often this handle and its clones have changed something, or heard of a change.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Counts a change. Call it after the commit: who reads the count before reading the store then either sees the
+    /// change or has a count that is old.
+    pub(super) fn count_change(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Starts a change: waits for the write lock at once, so that what it reads first is still so when it writes.
+    pub(super) async fn begin_change(&self) -> Result<Transaction<'static, sqlx::Sqlite>, StoreError> {
+        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// Ends a change.
+    pub(super) async fn commit(&self, change: Transaction<'static, sqlx::Sqlite>) -> Result<(), StoreError> {
+        let committed = change.commit().await;
+        self.count_change();
+        Ok(committed?)
+    }
+}
+
+/// Makes an empty file that only its owner can read; SQLite gives the files beside it the same mode.
+fn make_file(path: &Path) -> Result<(), StoreError> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(source) => Err(StoreError::Open { path: path.display().to_string(), source }),
+    }
+}
+
+/// Checks that it is a store and brings its tables up to date; waits where another process is doing the same.
+async fn prepare(options: &SqliteConnectOptions, path: &Path) -> Result<(), StoreError> {
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        let outcome = async {
+            let mut connection = options.connect().await.map_err(|error| not_a_database(error, path))?;
+            let outcome = bring_up_to_date(&mut connection, path).await;
+            connection.close().await?;
+            outcome
+        }
+        .await;
+        match outcome {
+            // Switching to WAL does not wait for others on its own.
+            Err(StoreError::Busy) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(20)).await,
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn bring_up_to_date(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+    let read = async {
+        let application: i32 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await?;
+        let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *connection).await?;
+        Ok((application, tables))
+    };
+    let (application, tables) = read.await.map_err(|error| not_a_database(error, path))?;
+    if application != APPLICATION_ID && (application != 0 || tables != 0) {
+        return Err(StoreError::NotAStore { path: path.display().to_string() });
+    }
+    if application == APPLICATION_ID && is_up_to_date(connection).await? {
+        return Ok(());
+    }
+    // All migrations in one transaction, under the write lock: two processes that meet here do it once.
+    let mut change = connection.begin_with("BEGIN IMMEDIATE").await?;
+    MIGRATIONS.run_direct(None, &mut *change, false).await.map_err(StoreError::Migration)?;
+    Ok(change.commit().await?)
+}
+
+async fn is_up_to_date(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
+    let found: i64 =
+        sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations").fetch_one(connection).await?;
+    let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+    if found > known {
+        return Err(StoreError::Newer { found });
+    }
+    Ok(found == known)
+}
+
+/// SQLite reads a file only when it is first asked for something; 26 is SQLITE_NOTADB.
+fn not_a_database(error: sqlx::Error, path: &Path) -> StoreError {
+    let path = path.display().to_string();
+    match error.as_database_error().and_then(|error| error.code()).as_deref() {
+        Some("26") => StoreError::NotAStore { path },
+        // SQLITE_CANTOPEN, SQLITE_READONLY and its kin.
+        Some(code) if code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 8 | 14)) => {
+            StoreError::Open { path, source: io::Error::other(error) }
+        }
+        _ => error.into(),
+    }
+}

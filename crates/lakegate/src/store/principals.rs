@@ -1,0 +1,238 @@
+//! Principals in the store: add, list, show, change, disable, enable.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use lakegate_core::access::PrincipalRecord;
+use lakegate_core::access::name::NameKind;
+use lakegate_core::value::Value;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+
+use super::cells::{attributes_from_json, attributes_to_json, from_micros, from_optional_micros, to_micros};
+use super::error::StoreError;
+use super::open::Store;
+use super::random::new_id;
+
+/// The most attributes, and the most roles, of one principal.
+const MOST: usize = 200;
+
+/// A principal to add.
+#[derive(Clone, Debug, Default)]
+pub struct NewPrincipal {
+    /// Its name; must be new.
+    pub name: String,
+    /// Its attributes.
+    pub attributes: BTreeMap<String, Value>,
+    /// Its roles.
+    pub roles: BTreeSet<String>,
+}
+
+/// What to change of a principal; the rest stays.
+#[derive(Clone, Debug, Default)]
+pub struct PrincipalChange {
+    /// Attributes to set.
+    pub set_attributes: BTreeMap<String, Value>,
+    /// Attributes to take away.
+    pub remove_attributes: BTreeSet<String>,
+    /// Roles to give.
+    pub add_roles: BTreeSet<String>,
+    /// Roles to take away.
+    pub remove_roles: BTreeSet<String>,
+}
+
+impl Store {
+    /// Adds a principal.
+    pub async fn add_principal(&self, new: NewPrincipal, now: DateTime<Utc>) -> Result<PrincipalRecord, StoreError> {
+        let mut change = self.begin_change().await?;
+        if find(&mut change, &new.name).await?.is_some() {
+            return Err(StoreError::PrincipalExists { name: new.name });
+        }
+        let record = insert(&mut change, new, now).await?;
+        self.commit(change).await?;
+        Ok(record)
+    }
+
+    /// All principals, by name.
+    pub async fn principals(&self) -> Result<Vec<PrincipalRecord>, StoreError> {
+        let mut read = self.pool().begin().await?;
+        let rows = sqlx::query("SELECT id, name, attributes, created_at, disabled_at FROM principals ORDER BY name")
+            .fetch_all(&mut *read)
+            .await?;
+        let mut roles: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let pairs: Vec<(String, String)> =
+            sqlx::query_as("SELECT principal_id, role FROM principal_roles").fetch_all(&mut *read).await?;
+        for (principal, role) in pairs {
+            roles.entry(principal).or_default().insert(role);
+        }
+        let mut records = Vec::with_capacity(rows.len());
+        for row in rows {
+            let mut record = record_of(&row)?;
+            record.roles = roles.remove(&record.id).unwrap_or_default();
+            records.push(record);
+        }
+        Ok(records)
+    }
+
+    /// The principal of this name.
+    pub async fn principal(&self, name: &str) -> Result<PrincipalRecord, StoreError> {
+        let mut read = self.pool().begin().await?;
+        existing(&mut read, name).await
+    }
+
+    /// Changes attributes and roles. Returns the principal as it is then.
+    pub async fn change_principal(&self, name: &str, change: PrincipalChange) -> Result<PrincipalRecord, StoreError> {
+        let mut transaction = self.begin_change().await?;
+        let before = existing(&mut transaction, name).await?;
+        let mut record = before.clone();
+        for attribute in &change.remove_attributes {
+            if record.attributes.remove(attribute).is_none() {
+                return Err(StoreError::Refused(format!(
+                    "principal `{name}` has no attribute `{attribute}` to remove"
+                )));
+            }
+        }
+        record.attributes.extend(change.set_attributes);
+        for role in &change.remove_roles {
+            if !record.roles.remove(role) {
+                return Err(StoreError::Refused(format!("principal `{name}` has no role `{role}` to remove")));
+            }
+        }
+        record.roles.extend(change.add_roles);
+        check(&record.attributes, &record.roles)?;
+        if record == before {
+            return Ok(record);
+        }
+        sqlx::query("UPDATE principals SET attributes = ? WHERE id = ?")
+            .bind(attributes_to_json(&record.attributes))
+            .bind(&record.id)
+            .execute(&mut *transaction)
+            .await?;
+        for role in before.roles.difference(&record.roles) {
+            sqlx::query("DELETE FROM principal_roles WHERE principal_id = ? AND role = ?")
+                .bind(&record.id)
+                .bind(role)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        for role in record.roles.difference(&before.roles) {
+            insert_role(&mut transaction, &record.id, role).await?;
+        }
+        self.commit(transaction).await?;
+        Ok(record)
+    }
+
+    /// Disables a principal: none of its tokens is taken until it is enabled. `false`: it was disabled already.
+    pub async fn disable_principal(&self, name: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let mut change = self.begin_change().await?;
+        let record = existing(&mut change, name).await?;
+        if record.disabled_at.is_some() {
+            return Ok(false);
+        }
+        sqlx::query("UPDATE principals SET disabled_at = ? WHERE id = ?")
+            .bind(to_micros(now))
+            .bind(&record.id)
+            .execute(&mut *change)
+            .await?;
+        self.commit(change).await?;
+        Ok(true)
+    }
+
+    /// Enables a disabled principal. `false`: it was not disabled.
+    pub async fn enable_principal(&self, name: &str) -> Result<bool, StoreError> {
+        let mut change = self.begin_change().await?;
+        let record = existing(&mut change, name).await?;
+        if record.disabled_at.is_none() {
+            return Ok(false);
+        }
+        sqlx::query("UPDATE principals SET disabled_at = NULL WHERE id = ?")
+            .bind(&record.id)
+            .execute(&mut *change)
+            .await?;
+        self.commit(change).await?;
+        Ok(true)
+    }
+}
+
+/// The principal of this name, with its roles.
+pub(super) async fn find(connection: &mut SqliteConnection, name: &str) -> Result<Option<PrincipalRecord>, StoreError> {
+    let row = sqlx::query("SELECT id, name, attributes, created_at, disabled_at FROM principals WHERE name = ?")
+        .bind(name)
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let mut record = record_of(&row)?;
+    record.roles = roles_of(connection, &record.id).await?;
+    Ok(Some(record))
+}
+
+pub(super) async fn existing(connection: &mut SqliteConnection, name: &str) -> Result<PrincipalRecord, StoreError> {
+    let found = find(connection, name).await?;
+    found.ok_or_else(|| StoreError::Missing { what: "principal", name: name.to_owned() })
+}
+
+pub(super) async fn roles_of(connection: &mut SqliteConnection, id: &str) -> Result<BTreeSet<String>, StoreError> {
+    let roles: Vec<String> = sqlx::query_scalar("SELECT role FROM principal_roles WHERE principal_id = ?")
+        .bind(id)
+        .fetch_all(connection)
+        .await?;
+    Ok(roles.into_iter().collect())
+}
+
+/// Adds a principal whose name is known to be new.
+pub(super) async fn insert(
+    connection: &mut SqliteConnection,
+    new: NewPrincipal,
+    now: DateTime<Utc>,
+) -> Result<PrincipalRecord, StoreError> {
+    NameKind::Principal.check(&new.name)?;
+    check(&new.attributes, &new.roles)?;
+    let mut record = PrincipalRecord::new(new_id()?, new.name, from_micros(to_micros(now))?);
+    record.attributes = new.attributes;
+    record.roles = new.roles;
+    sqlx::query("INSERT INTO principals (id, name, attributes, created_at) VALUES (?, ?, ?, ?)")
+        .bind(&record.id)
+        .bind(&record.name)
+        .bind(attributes_to_json(&record.attributes))
+        .bind(to_micros(now))
+        .execute(&mut *connection)
+        .await?;
+    for role in &record.roles {
+        insert_role(connection, &record.id, role).await?;
+    }
+    Ok(record)
+}
+
+async fn insert_role(connection: &mut SqliteConnection, id: &str, role: &str) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO principal_roles (principal_id, role) VALUES (?, ?)")
+        .bind(id)
+        .bind(role)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+fn check(attributes: &BTreeMap<String, Value>, roles: &BTreeSet<String>) -> Result<(), StoreError> {
+    if attributes.len() > MOST || roles.len() > MOST {
+        return Err(StoreError::Refused(format!("a principal has at most {MOST} attributes and {MOST} roles")));
+    }
+    for attribute in attributes.keys() {
+        NameKind::Attribute.check(attribute)?;
+    }
+    for role in roles {
+        NameKind::Role.check(role)?;
+    }
+    Ok(())
+}
+
+/// The principal in a row with the columns `id, name, attributes, created_at, disabled_at`; without its roles.
+fn record_of(row: &SqliteRow) -> Result<PrincipalRecord, StoreError> {
+    let mut record = PrincipalRecord::new(
+        row.try_get::<String, _>("id")?,
+        row.try_get::<String, _>("name")?,
+        from_micros(row.try_get("created_at")?)?,
+    );
+    record.attributes = attributes_from_json(row.try_get("attributes")?)?;
+    record.disabled_at = from_optional_micros(row.try_get("disabled_at")?)?;
+    Ok(record)
+}

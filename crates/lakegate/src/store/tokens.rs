@@ -1,0 +1,238 @@
+//! Tokens in the store: issue, list, rotate, revoke. Only hashes are kept.
+
+use chrono::{DateTime, Duration, Utc};
+use lakegate_core::access::{NewToken, TokenHash, TokenRecord};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+
+use super::cells::{from_micros, from_optional_micros, to_micros};
+use super::error::StoreError;
+use super::open::Store;
+use super::principals;
+
+/// The longest label, in characters.
+const LONGEST_LABEL: usize = 200;
+
+/// What a token is to be.
+#[derive(Clone, Debug, Default)]
+pub struct TokenRequest {
+    /// What its owner calls it.
+    pub label: Option<String>,
+    /// From when on it is not taken.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// A token and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenListing {
+    /// The token.
+    pub token: TokenRecord,
+    /// The name of its principal.
+    pub principal: String,
+}
+
+/// How a token is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// How long the old token is still taken; zero: it is revoked at once.
+    pub grace: Duration,
+    /// When the new one expires.
+    pub expiry: Expiry,
+}
+
+/// When the successor of a token expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// After as long as its predecessor was made for; never, if that never was to.
+    SameLifetime,
+    /// Then.
+    At(DateTime<Utc>),
+}
+
+impl Store {
+    /// Keeps a new token for a principal.
+    pub async fn issue_token(
+        &self,
+        principal: &str,
+        token: &NewToken,
+        request: TokenRequest,
+        now: DateTime<Utc>,
+    ) -> Result<TokenListing, StoreError> {
+        check(&request, now)?;
+        let mut change = self.begin_change().await?;
+        let principal = principals::existing(&mut change, principal).await?;
+        let row = NewRow { id: token.id(), principal_id: &principal.id, hash: token.hash(), request: &request };
+        insert(&mut change, row, now).await?;
+        let listing = existing(&mut change, token.id()).await?.0;
+        self.commit(change).await?;
+        Ok(listing)
+    }
+
+    /// All tokens, or those of one principal; the newest last.
+    pub async fn tokens(&self, principal: Option<&str>) -> Result<Vec<TokenListing>, StoreError> {
+        let mut read = self.pool().begin().await?;
+        if let Some(name) = principal {
+            principals::existing(&mut read, name).await?;
+        }
+        let rows = sqlx::query(
+            "SELECT t.id, t.label, t.created_at, t.expires_at, t.revoked_at, t.last_used_at, t.successor, p.name \
+             FROM tokens AS t JOIN principals AS p ON p.id = t.principal_id \
+             WHERE ? IS NULL OR p.name = ? \
+             ORDER BY p.name, t.created_at, t.id",
+        )
+        .bind(principal)
+        .bind(principal)
+        .fetch_all(&mut *read)
+        .await?;
+        rows.iter().map(listing_of).collect()
+    }
+
+    /// Keeps a successor of a token, and ends the token itself at once or after the grace.
+    pub async fn rotate_token(
+        &self,
+        id: &str,
+        successor: &NewToken,
+        rotation: Rotation,
+        now: DateTime<Utc>,
+    ) -> Result<TokenListing, StoreError> {
+        let mut change = self.begin_change().await?;
+        let (old, principal_id) = existing(&mut change, id).await?;
+        if let Some(successor) = old.token.successor {
+            return Err(StoreError::TokenRotated { id: id.to_owned(), successor });
+        }
+        if old.token.revoked_at.is_some() {
+            return Err(StoreError::TokenRevoked { id: id.to_owned(), principal: old.principal });
+        }
+        let expires_at = match (rotation.expiry, old.token.expires_at) {
+            (Expiry::At(expiry), _) => Some(expiry),
+            (Expiry::SameLifetime, Some(expiry)) => now.checked_add_signed(expiry - old.token.created_at),
+            (Expiry::SameLifetime, None) => None,
+        };
+        let request = TokenRequest { label: old.token.label, expires_at };
+        check(&request, now)?;
+        let row = NewRow { id: successor.id(), principal_id: &principal_id, hash: successor.hash(), request: &request };
+        insert(&mut change, row, now).await?;
+
+        let end_of_grace = now.checked_add_signed(rotation.grace);
+        // Never longer than it had.
+        let old_expires_at = [old.token.expires_at, end_of_grace].into_iter().flatten().min();
+        let revoked_at = (rotation.grace <= Duration::zero()).then(|| to_micros(now));
+        sqlx::query("UPDATE tokens SET successor = ?, expires_at = ?, revoked_at = ? WHERE id = ?")
+            .bind(successor.id())
+            .bind(if revoked_at.is_some() { old.token.expires_at } else { old_expires_at }.map(to_micros))
+            .bind(revoked_at)
+            .bind(id)
+            .execute(&mut *change)
+            .await?;
+        let listing = existing(&mut change, successor.id()).await?.0;
+        self.commit(change).await?;
+        Ok(listing)
+    }
+
+    /// Revokes a token for good. `false`: it was revoked already.
+    pub async fn revoke_token(&self, id: &str, now: DateTime<Utc>) -> Result<(TokenListing, bool), StoreError> {
+        let mut change = self.begin_change().await?;
+        let (listing, _) = existing(&mut change, id).await?;
+        if listing.token.revoked_at.is_some() {
+            return Ok((listing, false));
+        }
+        sqlx::query("UPDATE tokens SET revoked_at = ? WHERE id = ?")
+            .bind(to_micros(now))
+            .bind(id)
+            .execute(&mut *change)
+            .await?;
+        let (listing, _) = existing(&mut change, id).await?;
+        self.commit(change).await?;
+        Ok((listing, true))
+    }
+
+    /// Notes when tokens were last taken. Turns no decision, so nobody who keeps one needs to hear of it.
+    pub(super) async fn note_last_use(&self, uses: &[(String, DateTime<Utc>)]) -> Result<(), StoreError> {
+        let mut change = self.begin_change().await?;
+        for (id, used_at) in uses {
+            sqlx::query(
+                "UPDATE tokens SET last_used_at = ? WHERE id = ? AND (last_used_at IS NULL OR last_used_at < ?)",
+            )
+            .bind(to_micros(*used_at))
+            .bind(id)
+            .bind(to_micros(*used_at))
+            .execute(&mut *change)
+            .await?;
+        }
+        Ok(change.commit().await?)
+    }
+}
+
+/// A token to insert.
+pub(super) struct NewRow<'a> {
+    pub(super) id: &'a str,
+    pub(super) principal_id: &'a str,
+    pub(super) hash: TokenHash,
+    pub(super) request: &'a TokenRequest,
+}
+
+pub(super) async fn insert(
+    connection: &mut SqliteConnection,
+    row: NewRow<'_>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO tokens (id, principal_id, hash, label, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)")
+        .bind(row.id)
+        .bind(row.principal_id)
+        .bind(row.hash.as_bytes().as_slice())
+        .bind(row.request.label.as_deref())
+        .bind(to_micros(now))
+        .bind(row.request.expires_at.map(to_micros))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// The token in a row with the columns `id, label, created_at, expires_at, revoked_at, last_used_at, successor`.
+pub(super) fn record_of(row: &SqliteRow) -> Result<TokenRecord, StoreError> {
+    let mut record = TokenRecord::new(row.try_get::<String, _>("id")?, from_micros(row.try_get("created_at")?)?);
+    record.label = row.try_get("label")?;
+    record.expires_at = from_optional_micros(row.try_get("expires_at")?)?;
+    record.revoked_at = from_optional_micros(row.try_get("revoked_at")?)?;
+    record.last_used_at = from_optional_micros(row.try_get("last_used_at")?)?;
+    record.successor = row.try_get("successor")?;
+    Ok(record)
+}
+
+/// The token of this id, and the id of its principal.
+async fn existing(connection: &mut SqliteConnection, id: &str) -> Result<(TokenListing, String), StoreError> {
+    let row = sqlx::query(
+        "SELECT t.id, t.label, t.created_at, t.expires_at, t.revoked_at, t.last_used_at, t.successor, p.name, t.principal_id \
+         FROM tokens AS t JOIN principals AS p ON p.id = t.principal_id WHERE t.id = ?",
+    )
+    .bind(id)
+    .fetch_optional(connection)
+    .await?;
+    // Someone may have passed the whole token: what goes into a message is at most an id.
+    let name = || id.chars().take(40).collect::<String>();
+    match row {
+        Some(row) => Ok((listing_of(&row)?, row.try_get("principal_id")?)),
+        None if id.starts_with("lg_") || id.len() > 32 => Err(StoreError::Refused(
+            "that is not the id of a token; the id is the part between `lg_` and the next `_`, see `lakegate token list`".to_owned(),
+        )),
+        None => Err(StoreError::Missing { what: "token", name: name() }),
+    }
+}
+
+fn listing_of(row: &SqliteRow) -> Result<TokenListing, StoreError> {
+    Ok(TokenListing { token: record_of(row)?, principal: row.try_get("name")? })
+}
+
+fn check(request: &TokenRequest, now: DateTime<Utc>) -> Result<(), StoreError> {
+    if let Some(expiry) = request.expires_at.filter(|expiry| *expiry <= now) {
+        return Err(StoreError::ExpiryInThePast(expiry));
+    }
+    match &request.label {
+        Some(label) if label.chars().count() > LONGEST_LABEL || label.chars().any(char::is_control) => {
+            Err(StoreError::Refused(format!(
+                "a label has at most {LONGEST_LABEL} characters and no line breaks or control characters"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
