@@ -4,9 +4,9 @@
 //! words of ChaCha8, arithmetic is that of integers, and nothing depends on the order of a hash map. Serving is not
 //! this module's business.
 
-pub mod model;
 pub mod generate;
 pub mod lake;
+pub mod model;
 pub mod project;
 
 mod calendar;
