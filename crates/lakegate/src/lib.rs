@@ -1,7 +1,11 @@
 //! Who asks: the access store, the HTTP server and the command line around the engine.
 
+pub mod app;
 pub mod cli;
 pub mod clock;
+pub mod http;
+pub mod pipeline;
+pub mod project;
 pub mod store;
 
 pub mod sample;

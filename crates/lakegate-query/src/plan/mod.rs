@@ -39,6 +39,7 @@ pub struct PlannedProject {
     policies: Policies,
     endpoints: BTreeMap<String, PlannedEndpoint>,
     tables: Vec<Arc<LakeTable>>,
+    lake: Lake,
 }
 
 /// An endpoint with its plan.
@@ -72,15 +73,15 @@ impl PlannedProject {
     pub async fn load(
         project: Project,
         mut findings: Vec<Finding>,
-        lake: &Lake,
+        lake: Lake,
         runtime: Arc<RuntimeEnv>,
     ) -> Result<Self, Vec<Finding>> {
         let declared = project.config.tables.len();
-        let (tables, faults) = open_tables(&project, lake, &runtime).await;
+        let (tables, faults) = open_tables(&project, &lake, &runtime).await;
         findings.extend(faults);
         let all_tables_open = tables.len() == declared;
         let internal = |error| vec![Finding::new(lakegate_core::project::Position::start("lakegate.toml"), format!("{error}"))];
-        let session = session::session(lake, tables.clone(), runtime).map_err(internal)?;
+        let session = session::session(&lake, tables.clone(), runtime).map_err(internal)?;
         let (policies, faults) = Policies::compile(&project.config, &session).await;
         // A table that is not there makes every filter and query over it fail; its own finding says why.
         findings.extend(faults.into_iter().filter(|_| all_tables_open));
@@ -99,7 +100,7 @@ impl PlannedProject {
         if !findings.is_empty() {
             return Err(sorted(findings));
         }
-        let planned = Self { project, session: Arc::new(session), policies, endpoints, tables };
+        let planned = Self { project, session: Arc::new(session), policies, endpoints, tables, lake };
         let findings = planned.check_templates();
         if findings.is_empty() { Ok(planned) } else { Err(sorted(findings)) }
     }
@@ -107,6 +108,11 @@ impl PlannedProject {
     /// The files' content.
     pub fn project(&self) -> &Project {
         &self.project
+    }
+
+    /// The lake that it is served from.
+    pub fn lake(&self) -> &Lake {
+        &self.lake
     }
 
     /// The tables, in the order of their names.

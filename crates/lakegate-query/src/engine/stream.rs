@@ -1,0 +1,61 @@
+//! The rows of a running query. Dropping the stream ends the query and frees what it holds.
+
+use std::any::Any;
+use std::time::Instant;
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::execution::SendableRecordBatchStream;
+use futures::StreamExt;
+use lakegate_core::error::Error;
+
+use super::failure::{failure, timed_out};
+
+/// Record batches, until the end, the first error or the deadline.
+pub struct BatchStream {
+    batches: SendableRecordBatchStream,
+    schema: SchemaRef,
+    deadline: Instant,
+    /// What must live as long as the query runs.
+    held: Vec<Box<dyn Any + Send>>,
+}
+
+impl BatchStream {
+    pub(crate) fn new(batches: SendableRecordBatchStream, schema: SchemaRef, deadline: Instant) -> Self {
+        Self { batches, schema, deadline, held: Vec::new() }
+    }
+
+    /// Keeps something until the query has ended.
+    #[must_use]
+    pub fn holding(mut self, held: impl Any + Send) -> Self {
+        self.held.push(Box::new(held));
+        self
+    }
+
+    /// The columns.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The next batch with rows; `None` at the end.
+    ///
+    /// # Errors
+    /// When the query fails or its time is over.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, Error> {
+        loop {
+            let next = tokio::time::timeout_at(self.deadline.into(), self.batches.next()).await;
+            match next.map_err(|_| timed_out())? {
+                Some(Ok(batch)) if batch.num_rows() == 0 => {}
+                Some(Ok(batch)) => return Ok(Some(batch)),
+                Some(Err(error)) => return Err(failure(error)),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for BatchStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BatchStream").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,32 @@
+//! What a running server holds: the project, the access and the engine. Made once, shared by all requests.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lakegate_query::engine::{Embedded, Engine, Limited};
+use lakegate_query::plan::PlannedProject;
+
+use crate::project::{self, ProjectError};
+use crate::store::Access;
+
+/// The state of a server.
+pub struct App {
+    /// The project that is served.
+    pub project: Arc<PlannedProject>,
+    /// Who may call.
+    pub access: Access,
+    /// What runs the queries.
+    pub engine: Box<dyn Engine>,
+}
+
+impl App {
+    /// Loads a project and puts it together with an access and the embedded engine.
+    ///
+    /// # Errors
+    /// When the project has faults or its lake is not there.
+    pub async fn load(folder: &Path, lake: Option<&str>, access: Access) -> Result<Self, ProjectError> {
+        let project = project::load(folder, lake).await?;
+        let queries = project.project().config.server.max_concurrent_queries;
+        Ok(Self { project: Arc::new(project), access, engine: Box::new(Limited::new(Embedded, queries)) })
+    }
+}

@@ -1,0 +1,61 @@
+//! Reads what a request carries: the query string, strictly, and the body, up to a size.
+
+use axum::body::Body;
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use lakegate_core::error::{Code, Error};
+use percent_encoding::percent_decode_str;
+
+/// The pairs of a query string, decoded.
+pub(super) fn pairs(query: Option<&str>) -> Result<Vec<(String, String)>, Error> {
+    let parts = query.unwrap_or_default().split('&').filter(|part| !part.is_empty());
+    parts
+        .map(|part| {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            Ok((decoded(name)?, decoded(value)?))
+        })
+        .collect()
+}
+
+fn decoded(text: &str) -> Result<String, Error> {
+    let malformed = || {
+        Error::new(Code::RequestQueryMalformed, "the query string is not percent-encoded UTF-8")
+            .hint("encode every byte that is not a letter, digit, `-`, `.`, `_` or `~` as `%XX`")
+    };
+    let mut after_percents = text.split('%').skip(1);
+    if !after_percents.all(|rest| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit())) {
+        return Err(malformed());
+    }
+    let spaced = text.replace('+', " ");
+    let decoded = percent_decode_str(&spaced).decode_utf8().map_err(|error| malformed().source(error))?;
+    Ok(decoded.into_owned())
+}
+
+/// The whole body, if it is within the limit.
+pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, Error> {
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Error::new(Code::RequestBodyTooLarge, format!("the body is larger than {limit} bytes")))
+        }
+        Err(error) => Err(Error::new(Code::RequestBodyMalformed, "the body did not come whole").source(error)),
+    }
+}
+
+/// A body that is no JSON and does not say that it is: the media type is what to mend.
+pub(super) fn blame_media_type(error: Error, headers: &HeaderMap) -> Error {
+    let declared = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let is_json = |declared: &str| {
+        let essence = declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        essence == "application/json" || essence.ends_with("+json")
+    };
+    match declared {
+        Some(declared) if error.code == Code::RequestBodyMalformed && !is_json(declared) => {
+            Error::new(Code::RequestMediaType, "the body must be a JSON object").hint("send it as `application/json`").source(error)
+        }
+        _ => error,
+    }
+}
+

@@ -1,0 +1,53 @@
+//! The HTTP server: routes, the layers around them, and draining at the end.
+
+mod accept;
+mod answer;
+mod body;
+mod health;
+mod list;
+mod query;
+mod respond;
+mod serve;
+mod token;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::Method;
+use axum::middleware::from_fn;
+use axum::routing::get;
+use lakegate_core::error::{Code, Error};
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::app::App;
+use respond::Failure;
+
+pub use serve::{Server, interrupted};
+
+/// The routes of a server.
+pub fn router(app: Arc<App>) -> Router {
+    let endpoints = || Router::new().route("/{endpoint}", get(query::by_query).post(query::by_body));
+    let mut router = Router::new()
+        .route("/api", get(list::endpoints))
+        .nest("/api", endpoints())
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready));
+    router = match app.project.project().config.server.base_path.as_deref() {
+        None => router,
+        Some("/") => router.merge(endpoints()),
+        Some(path) => router.nest(path, endpoints()),
+    };
+    let layers = ServiceBuilder::new().layer(from_fn(respond::observe)).layer(CatchPanicLayer::custom(respond::panicked));
+    router.fallback(unknown_path).method_not_allowed_fallback(method_not_allowed).layer(layers).with_state(app)
+}
+
+async fn unknown_path() -> Failure {
+    let error = Error::new(Code::RequestPathUnknown, "there is nothing at this path");
+    Failure(error.hint("endpoints are at `/api/{endpoint}`, and `GET /api` lists them"))
+}
+
+async fn method_not_allowed(method: Method) -> Failure {
+    let error = Error::new(Code::RequestMethodNotAllowed, format!("this path does not take {method}"));
+    Failure(error.hint("use GET with a query string, or POST with a JSON object for an endpoint"))
+}

@@ -1,0 +1,73 @@
+//! `GET` and `POST` of an endpoint: arguments from the query string and the body, rows back.
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, Path, RawQuery, Request, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use lakegate_core::catalog::RawArguments;
+use lakegate_core::error::{Code, Error};
+
+use super::respond::{Failure, RequestId};
+use super::{accept, answer, body, token};
+use crate::app::App;
+use crate::pipeline;
+
+/// Arguments from the query string.
+pub(super) async fn by_query(
+    State(app): State<Arc<App>>,
+    Path(endpoint): Path<String>,
+    RawQuery(query): RawQuery,
+    Extension(id): Extension<RequestId>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let (raw, format) = arguments(query.as_deref())?;
+    respond(&app, &endpoint, raw, format, &headers, id).await
+}
+
+/// Arguments from a JSON object, and from the query string beside it.
+pub(super) async fn by_body(
+    State(app): State<Arc<App>>,
+    Path(endpoint): Path<String>,
+    RawQuery(query): RawQuery,
+    Extension(id): Extension<RequestId>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let (parts, body) = request.into_parts();
+    let (mut raw, format) = arguments(query.as_deref())?;
+    // A caller without a token does not make the server read a body.
+    token::presented(&parts.headers)?;
+    let bytes = body::read(body, app.project.project().config.server.max_body_bytes).await?;
+    raw.add_json(&bytes).map_err(|error| body::blame_media_type(error, &parts.headers))?;
+    respond(&app, &endpoint, raw, format, &parts.headers, id).await
+}
+
+fn arguments(query: Option<&str>) -> Result<(RawArguments, Option<String>), Error> {
+    let mut raw = RawArguments::default();
+    let mut format = None;
+    for (name, value) in raw.add_query(body::pairs(query)?)? {
+        match name.as_str() {
+            "format" if format.is_none() => format = Some(value),
+            "format" => return Err(Error::new(Code::ArgumentDuplicate, "`format` came more than once").parameter("format")),
+            _ => {
+                let error = Error::new(Code::ArgumentUnknown, format!("the modifier `{name}` is not available")).parameter(name);
+                return Err(Error::arguments(vec![error]));
+            }
+        }
+    }
+    Ok((raw, format))
+}
+
+async fn respond(
+    app: &App,
+    endpoint: &str,
+    raw: RawArguments,
+    format: Option<String>,
+    headers: &HeaderMap,
+    id: RequestId,
+) -> Result<Response, Failure> {
+    let token = token::presented(headers)?;
+    let encoder = accept::encoder(format.as_deref(), headers)?;
+    let rows = pipeline::answer(app, &token, endpoint, raw).await?;
+    Ok(answer::start(rows, encoder, id).await?)
+}

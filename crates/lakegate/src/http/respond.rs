@@ -1,0 +1,166 @@
+//! From errors to answers: the one place that knows statuses and writes problem bodies (RFC 9457), and the layer that
+//! gives every request an id, a log line and its headers.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::Request;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use lakegate_core::error::{Code, Error, Kind};
+use serde::Serialize;
+use uuid::Uuid;
+
+/// An error on its way to the caller. [`observe`] writes its body, because only it knows the request's id.
+pub(super) struct Failure(pub(super) Error);
+
+/// The id of a request, in its answer and in the log. Never taken from the caller, who could write another's.
+#[derive(Clone, Debug)]
+pub(super) struct RequestId(pub(super) String);
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = status(self.0.code.kind()).into_response();
+        response.extensions_mut().insert(Arc::new(self.0));
+        response
+    }
+}
+
+fn status(kind: Kind) -> StatusCode {
+    match kind {
+        Kind::Invalid => StatusCode::BAD_REQUEST,
+        Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Kind::Forbidden => StatusCode::FORBIDDEN,
+        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Kind::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
+        Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Kind::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Kind::Refused => StatusCode::UNPROCESSABLE_ENTITY,
+        Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// The body of a problem.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    code: &'static str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Fault<'a>>,
+    request_id: &'a str,
+}
+
+/// One wrong argument.
+#[derive(Serialize)]
+struct Fault<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<&'a str>,
+    code: &'static str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
+}
+
+fn problem<'a>(error: &'a Error, status: StatusCode, id: &'a RequestId) -> Problem<'a> {
+    let fault = |error: &'a Error| Fault {
+        parameter: error.parameter.as_deref(),
+        code: error.code.name(),
+        detail: &error.detail,
+        hint: error.hint.as_deref(),
+    };
+    Problem {
+        r#type: format!("urn:lakegate:problem:{}", error.code.name()),
+        title: error.code.title(),
+        status: status.as_u16(),
+        code: error.code.name(),
+        detail: &error.detail,
+        hint: error.hint.as_deref(),
+        errors: error.errors.iter().map(fault).collect(),
+        request_id: &id.0,
+    }
+}
+
+/// Around every request: an id, problem bodies, headers that hold for all answers, and one log line.
+pub(super) async fn observe(mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = RequestId(Uuid::now_v7().to_string());
+    let method = request.method().clone();
+    // The path alone: a query string holds arguments, and perhaps a token that does not belong there.
+    let path = request.uri().path().to_owned();
+    request.extensions_mut().insert(id.clone());
+    let mut response = next.run(request).await;
+
+    let status = response.status();
+    let duration_ms = started.elapsed().as_secs_f64() * 1e3;
+    if let Some(error) = response.extensions_mut().remove::<Arc<Error>>() {
+        log_refusal(&error, &id, method.as_str(), &path, status, duration_ms);
+        *response.body_mut() = Json(problem(&error, status, &id)).into_response().into_body();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    } else {
+        tracing::info!(request.id = id.0, %method, path, status = status.as_u16(), duration_ms, "answered");
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    headers.insert(VARY, HeaderValue::from_static("authorization, x-api-key, token, accept"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(value) = HeaderValue::from_str(&id.0) {
+        headers.insert("x-request-id", value);
+    }
+    response
+}
+
+fn log_refusal(error: &Error, id: &RequestId, method: &str, path: &str, status: StatusCode, duration_ms: f64) {
+    let cause = chain(error);
+    let code = error.code.name();
+    let status = status.as_u16();
+    let detail = &error.detail;
+    if status >= 500 {
+        tracing::error!(request.id = id.0, method, path, status, duration_ms, code, detail, cause, "failed");
+    } else {
+        tracing::info!(request.id = id.0, method, path, status, duration_ms, code, detail, cause, "refused");
+    }
+}
+
+/// An error that came after the first byte, when the status was sent already: for the log, once.
+pub(super) fn log_cut(error: &Error, id: &RequestId) {
+    tracing::error!(request.id = id.0, code = error.code.name(), detail = error.detail, cause = chain(error), "cut");
+}
+
+/// The causes of an error, outermost first.
+fn chain(error: &Error) -> String {
+    let mut causes = Vec::new();
+    let mut next = error.source.as_deref().map(|source| source as &dyn std::error::Error);
+    while let Some(cause) = next {
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
+    causes.join(": ")
+}
+
+/// A panic is a fault of ours; the caller gets a status, and the log what it said.
+pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let said = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    let error = Error::new(Code::Internal, "something went wrong; the operator finds the reason under the request id");
+    Failure(error.source(said.unwrap_or_else(|| "a panic".to_owned()))).into_response()
+}

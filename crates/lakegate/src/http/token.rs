@@ -1,0 +1,32 @@
+//! Finds the token in a request's headers. Whether it is good is decided elsewhere.
+
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderValue};
+use lakegate_core::access::PresentedToken;
+use lakegate_core::error::{Code, Error};
+
+/// The token of the three headers: `Authorization: Bearer`, `X-API-Key` and `token`.
+pub(super) fn presented(headers: &HeaderMap) -> Result<PresentedToken, Error> {
+    let mut tokens = bearer_tokens(headers);
+    for name in ["x-api-key", "token"] {
+        tokens.extend(headers.get_all(name).iter().map(HeaderValue::as_bytes));
+    }
+    let Some((first, others)) = tokens.split_first() else {
+        return Err(Error::new(Code::AccessTokenMissing, "this request has no token")
+            .hint("send it as `Authorization: Bearer TOKEN`, or in the header `X-API-Key` or `token`"));
+    };
+    if others.iter().any(|other| other != first) {
+        return Err(Error::new(Code::AccessTokenConflict, "the headers hold different tokens").hint("send one"));
+    }
+    PresentedToken::from_bytes(first)
+        .map_err(|error| Error::new(Code::AccessTokenUnknown, "the token is not known").source(error))
+}
+
+fn bearer_tokens(headers: &HeaderMap) -> Vec<&[u8]> {
+    let values = headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);
+    let token = |value: &'_ [u8]| -> Option<usize> {
+        let scheme = value.get(..7)?;
+        scheme.eq_ignore_ascii_case(b"bearer ").then_some(7)
+    };
+    values.filter_map(|value| Some(value[token(value)?..].trim_ascii())).collect()
+}

@@ -1,0 +1,43 @@
+//! A whole request, from a token to the rows. Each stage takes what only the stage before it can make.
+//!
+//! Knows no HTTP: headers and bodies are `http`'s business.
+
+use std::time::Instant;
+
+use lakegate_core::access::{PresentedToken, authorize};
+use lakegate_core::catalog::{RawArguments, call};
+use lakegate_core::error::{Code, Error};
+use lakegate_query::engine::{BatchStream, Limits};
+use lakegate_query::govern::govern;
+use std::sync::Arc;
+
+use crate::app::App;
+use crate::clock;
+
+/// Runs one request: principal, authorized, call, governed plan, rows.
+///
+/// 401, 404 and 403 are decided here, in this order: an unknown caller learns nothing, a known one learns whether an
+/// endpoint exists (unless it is `hidden`), and then whether it is theirs.
+///
+/// # Errors
+/// The first stage that refuses says why.
+pub async fn answer(app: &App, token: &PresentedToken, endpoint: &str, raw: RawArguments) -> Result<BatchStream, Error> {
+    let now = clock::now();
+    let (principal, credential) = app.access.authenticate(token, now).await?;
+    let planned = app.project.find(endpoint).ok_or_else(unknown_endpoint)?;
+    let authorized = authorize(&principal, endpoint, &credential.grants, now).map_err(|refusal| {
+        // A hidden endpoint and one that is not there give the same answer.
+        if planned.endpoint().hidden { unknown_endpoint().source(refusal) } else { refusal.into() }
+    })?;
+    let call = call(authorized, Arc::clone(planned.endpoint()), raw, planned.rules())?;
+    let plan = govern(&app.project, &call)?;
+    if !plan.unfiltered().is_empty() {
+        tracing::info!(principal = principal.name(), endpoint, tables = ?plan.unfiltered(), "all rows are seen by a role");
+    }
+    let limits = Limits { deadline: Instant::now() + app.project.project().config.server.timeout };
+    app.engine.run(plan, limits).await
+}
+
+fn unknown_endpoint() -> Error {
+    Error::new(Code::EndpointUnknown, "there is no such endpoint").hint("`GET /api` lists the endpoints that this token may call")
+}

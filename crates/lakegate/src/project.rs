@@ -1,0 +1,105 @@
+//! A project folder on disk: reads its files, checks them and plans them over a lake.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use lakegate_core::project::{CONFIG_FILE, Config, Finding, Position, Project, ProjectFiles};
+use lakegate_query::engine;
+use lakegate_query::lake::{Lake, LakeError};
+use lakegate_query::plan::PlannedProject;
+
+/// The largest project file, in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Why a project can not be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectError {
+    /// There is none.
+    #[error("there is no `{CONFIG_FILE}` in `{}`; make a project with `lakegate init`, or name its folder with `--project`", .0.display())]
+    Missing(PathBuf),
+    /// A file or folder can not be read.
+    #[error("`{}` can not be read", .0.display())]
+    Unreadable(PathBuf, #[source] std::io::Error),
+    /// The project has faults.
+    #[error("{}", listed(.0))]
+    Faulty(Vec<Finding>),
+    /// The lake can not be opened.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// The engine can not be started.
+    #[error("the engine can not be started")]
+    Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+fn listed(findings: &[Finding]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Reads the text of a project's files.
+///
+/// # Errors
+/// When there is no project, or a file of it can not be read.
+pub fn read_files(folder: &Path) -> Result<ProjectFiles, ProjectError> {
+    let config_path = folder.join(CONFIG_FILE);
+    if !config_path.is_file() {
+        return Err(ProjectError::Missing(folder.to_owned()));
+    }
+    let config = read_text(&config_path)?;
+    let mut endpoints = BTreeMap::new();
+    let endpoints_folder = folder.join("endpoints");
+    if endpoints_folder.is_dir() {
+        let unreadable = |error| ProjectError::Unreadable(endpoints_folder.clone(), error);
+        for entry in std::fs::read_dir(&endpoints_folder).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            // Editors leave hidden files beside the ones that they edit.
+            if path.extension().is_some_and(|extension| extension == "sql") && !name.starts_with('.') {
+                endpoints.insert(format!("endpoints/{name}"), read_text(&path)?);
+            }
+        }
+    }
+    Ok(ProjectFiles { config, endpoints })
+}
+
+fn read_text(path: &Path) -> Result<String, ProjectError> {
+    let unreadable = |error| ProjectError::Unreadable(path.to_owned(), error);
+    if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE_BYTES {
+        return Err(unreadable(std::io::Error::other("it is larger than a project file may be, 1 MiB")));
+    }
+    std::fs::read_to_string(path).map_err(unreadable)
+}
+
+/// Reads `lakegate.toml` alone: what commands about access need of a project.
+///
+/// # Errors
+/// When there is no project, or the file has faults.
+pub fn read_config(folder: &Path) -> Result<Config, ProjectError> {
+    let files = ProjectFiles { endpoints: BTreeMap::new(), ..read_files(folder)? };
+    let (project, findings) = Project::read(&files);
+    if findings.is_empty() { Ok(project.config) } else { Err(ProjectError::Faulty(findings)) }
+}
+
+/// Reads, checks and plans a project over its lake, or over `lake` when it is given (relative to the current folder).
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub async fn load(folder: &Path, lake: Option<&str>) -> Result<PlannedProject, ProjectError> {
+    let files = read_files(folder)?;
+    let (project, mut findings) = Project::read(&files);
+    if project.endpoints.is_empty() && findings.is_empty() {
+        let finding = Finding::new(Position::start("endpoints/"), "there are no endpoints");
+        findings.push(finding.help("write a query into a file such as `endpoints/orders.sql`"));
+    }
+    let opened = match lake {
+        Some(location) => Lake::open(Path::new(""), location),
+        None => Lake::open(folder, &project.config.lake_location),
+    };
+    let lake = match opened {
+        Ok(lake) => lake,
+        // The files' own faults are worth more than a lake that their faults hide.
+        Err(_) if !findings.is_empty() => return Err(ProjectError::Faulty(findings)),
+        Err(error) => return Err(error.into()),
+    };
+    let runtime = engine::runtime(project.config.server.memory_limit_bytes).map_err(|error| ProjectError::Engine(error.into()))?;
+    PlannedProject::load(project, findings, lake, runtime).await.map_err(ProjectError::Faulty)
+}
