@@ -27,21 +27,29 @@ pub enum AccessCommand {
 }
 
 const IMPORT_HELP: &str = "\
-FILE is Parquet, or CSV with commas or semicolons, with the columns
+FILE is Parquet, or CSV with commas or semicolons, with these columns:
   id             the client's id, a whole number
-  enterpriseKey  the client's key; clients go on using it as their token
-  and one boolean column an endpoint, named like it: true (or t, 1) grants it; false (f, 0) or nothing does not.
-Client 4562 becomes principal `client-4562` with the attribute client_id = 4562, a grant for each of its endpoints,
-and its key as a token. Only a hash of the key is kept.
+  enterpriseKey  the client's key; the client goes on using it as its token
+  and a boolean column for each endpoint, named like it:
+  true (or t, 1) grants it; false (f, 0) or nothing does not
 
-Refused and reported, while the rest goes in: a key that stands for several clients or already for another principal,
-a client whose rows differ in their endpoints, a row without an id, a key that can not be a token.
-A client without a key goes in without a token.
+Client 4562 becomes principal `client-4562` with the attribute client_id = 4562, a grant for each
+of its endpoints, and its key as a token. Only a hash of the key is kept.
 
-All goes in at once or, if the process is stopped, not at all. An import only adds: running it again changes nothing,
-and what was revoked or disabled since stays so.
+These are refused and reported, and the rest goes in:
+  a key that stands for several clients, or is a token of another principal already
+  a key that can not be a token (8 to 512 visible ASCII characters)
+  a client whose rows differ in their endpoints
+  a row without an id
+A client without a usable key goes in without a token.
 
-Exit codes: 0 all is in, 1 failed and nothing is in, 3 something was refused and the rest is in.
+Everything goes in at once or, if the process is stopped, nothing does. An import only adds:
+running it again changes nothing, and what was revoked or disabled since stays so.
+
+Exit codes:
+  0  everything is in
+  1  it failed, and nothing is in
+  3  something was refused, and the rest is in
 
 Examples:
   lakegate access import access_control_table.parquet --dry-run
@@ -92,13 +100,16 @@ async fn import(args: ImportArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn summary(outcome: &ImportOutcome, dry_run: bool) -> String {
-    let ImportOutcome { principals_added, tokens_added, grants_added, unchanged, .. } = outcome;
     if !outcome.changes_anything() {
-        return format!("nothing to add; {unchanged} principals, tokens and grants are there already");
+        return format!("nothing to add; {} principals, tokens and grants are there already", outcome.unchanged);
     }
-    let verb = if dry_run { "would add" } else { "added" };
     format!(
-        "{verb} {principals_added} principals, {tokens_added} tokens and {grants_added} grants; {unchanged} were there already"
+        "{} {}, {} and {}; {} were there already",
+        if dry_run { "would add" } else { "added" },
+        counted(outcome.principals_added, "principal"),
+        counted(outcome.tokens_added, "token"),
+        counted(outcome.grants_added, "grant"),
+        outcome.unchanged,
     )
 }
 
@@ -132,8 +143,10 @@ fn say_the_rest(outcome: &ImportOutcome) {
             listed(outcome.without_key.iter().map(i64::to_string))
         ));
     }
-    if outcome.still_revoked > 0 {
-        say(format_args!("note: {} revoked here and stays so", counted(outcome.still_revoked, "token or grant")));
+    match outcome.still_revoked {
+        0 => {}
+        1 => say("note: 1 token or grant was revoked here and stays so"),
+        many => say(format_args!("note: {many} tokens and grants were revoked here and stay so")),
     }
     for conflict in &outcome.conflicts {
         say(format_args!("refused: {conflict}"));

@@ -3,10 +3,14 @@
 //! Results go to stdout, everything said beside them to stderr, so that output can be piped.
 
 mod access;
+mod check;
 pub mod context;
+mod demo;
 mod grant;
+mod init;
 mod output;
 mod principal;
+mod serve;
 mod time;
 mod token;
 
@@ -24,16 +28,36 @@ pub struct Cli {
 }
 
 const EXAMPLES: &str = "\
+See it work:
+  lakegate demo
+
 Examples, in a project folder:
+  lakegate check
+  lakegate serve
   lakegate principal add acme --attribute client_id=4562 --role client
   lakegate grant add --role client --endpoint '*'
   TOKEN=$(lakegate token issue acme --expires-in 90d)
 
-Exit codes: 0 done, 1 failed, 2 wrong usage; `access import` also has 3: something was refused, the rest is in.";
+Exit codes: 0 done, 1 failed, 2 wrong usage.";
 
 /// What can be asked.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make a sample lake and project, and serve it
+    #[command(after_help = demo::HELP)]
+    Demo(demo::DemoArgs),
+    /// Write a small working project to start from
+    #[command(after_help = init::HELP)]
+    Init(init::InitArgs),
+    /// Say everything that is wrong with a project
+    #[command(after_help = check::CHECK_HELP)]
+    Check(check::ProjectArgs),
+    /// List the endpoints of a project
+    #[command(after_help = check::ENDPOINTS_HELP)]
+    Endpoints(check::ProjectArgs),
+    /// Serve a project over HTTP
+    #[command(after_help = serve::HELP)]
+    Serve(serve::ServeArgs),
     /// Who may call: clients, apps and operators, with the attributes that policies ask for
     #[command(subcommand)]
     Principal(principal::PrincipalCommand),
@@ -51,6 +75,11 @@ pub enum Command {
 /// Does what was asked. An error is printed here, once, with its causes.
 pub async fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
+        Command::Demo(args) => demo::run(args).await,
+        Command::Init(args) => init::run(args),
+        Command::Check(args) => check::check(args).await,
+        Command::Endpoints(args) => check::endpoints(args).await,
+        Command::Serve(args) => serve::run(args).await,
         Command::Principal(command) => principal::run(command).await,
         Command::Token(command) => token::run(command).await,
         Command::Grant(command) => grant::run(command).await,

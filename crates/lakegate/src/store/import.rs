@@ -67,6 +67,12 @@ impl Store {
             without_key: plan.without_key.clone(),
             ..ImportOutcome::default()
         };
+        for conflict in &mut outcome.conflicts {
+            if let Conflict::SharedKey { key, in_force, .. } = conflict {
+                let token = present.tokens.get(key.as_bytes().as_slice()).filter(|token| !token.revoked);
+                *in_force = token.map(|token| (token.id.clone(), token.principal.clone()));
+            }
+        }
         for (index, client) in plan.clients.iter().enumerate() {
             put(&mut change, &present, client, now, &mut outcome).await?;
             progress(index + 1);
@@ -89,6 +95,7 @@ struct Present {
 }
 
 struct PresentToken {
+    id: String,
     principal: String,
     revoked: bool,
 }
@@ -101,10 +108,14 @@ impl Present {
             principals.insert(row.try_get("name")?, (row.try_get("id")?, client_id));
         }
         let mut tokens = HashMap::new();
-        let sql = "SELECT t.hash, p.name, t.revoked_at IS NOT NULL AS revoked \
+        let sql = "SELECT t.id, t.hash, p.name, t.revoked_at IS NOT NULL AS revoked \
                    FROM tokens AS t JOIN principals AS p ON p.id = t.principal_id";
         for row in sqlx::query(sql).fetch_all(&mut *connection).await? {
-            let token = PresentToken { principal: row.try_get("name")?, revoked: row.try_get("revoked")? };
+            let token = PresentToken {
+                id: row.try_get("id")?,
+                principal: row.try_get("name")?,
+                revoked: row.try_get("revoked")?,
+            };
             tokens.insert(row.try_get("hash")?, token);
         }
         let mut grants = HashMap::new();
@@ -179,7 +190,7 @@ async fn put_key(
             outcome.still_revoked += usize::from(token.revoked);
         }
         Some(token) => outcome.conflicts.push(Conflict::KeyOfAnother {
-            fingerprint: key.fingerprint(),
+            key,
             client: client_id,
             principal: token.principal.clone(),
         }),

@@ -137,8 +137,11 @@ async fn prepare(options: &SqliteConnectOptions, path: &Path) -> Result<(), Stor
 
 async fn bring_up_to_date(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
     let read = async {
-        let application: i32 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await?;
-        let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *connection).await?;
+        // One transaction, so that another process can not make the tables between the two questions.
+        let mut read = connection.begin().await?;
+        let application: i32 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *read).await?;
+        let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *read).await?;
+        read.rollback().await?;
         Ok((application, tables))
     };
     let (application, tables) = read.await.map_err(|error| not_a_database(error, path))?;

@@ -1,0 +1,106 @@
+//! `lakegate check` and `lakegate endpoints`: what is wrong with a project, and what it serves.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use lakegate_core::project::Finding;
+use serde_json::{Value, json};
+
+use super::output::{print, print_table, say};
+use crate::project::{self, ProjectError};
+
+pub(super) const CHECK_HELP: &str = "\
+Reads every file of the project, opens every table and plans every endpoint under its policies, as `serve` does.
+Each fault is a line `path:line:column: what; what to do`. Exit code 0 without faults, 1 with.
+
+Examples:
+  lakegate check
+  lakegate check --project logistics --json";
+
+pub(super) const ENDPOINTS_HELP: &str = "\
+Examples:
+  lakegate endpoints
+  lakegate endpoints --json";
+
+/// Which project, over what lake.
+#[derive(Args, Debug)]
+pub struct ProjectArgs {
+    /// The project folder
+    #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
+    project: PathBuf,
+    /// The lake, instead of `[lake] location`; relative to the current folder
+    #[arg(long, value_name = "LOCATION", env = "LAKEGATE_LAKE")]
+    lake: Option<String>,
+    /// Print JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn check(args: ProjectArgs) -> anyhow::Result<ExitCode> {
+    match project::load(&args.project, args.lake.as_deref()).await {
+        Ok(planned) => {
+            let (endpoints, tables) = (planned.endpoints().count(), planned.tables().len());
+            if args.json {
+                print(json!({ "ok": true, "endpoints": endpoints, "tables": tables, "findings": [] }))?;
+            } else {
+                print(format_args!("the project is good: {endpoints} endpoints over {tables} tables"))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(ProjectError::Faulty(findings)) => {
+            if args.json {
+                print(json!({ "ok": false, "findings": findings.iter().map(finding_json).collect::<Value>() }))?;
+            } else {
+                for finding in &findings {
+                    print(finding)?;
+                }
+                say(format_args!(
+                    "{} to mend",
+                    if findings.len() == 1 { "1 fault".to_owned() } else { format!("{} faults", findings.len()) }
+                ));
+            }
+            Ok(ExitCode::FAILURE)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn finding_json(finding: &Finding) -> Value {
+    json!({
+        "path": finding.position.path,
+        "line": finding.position.line,
+        "column": finding.position.column,
+        "message": finding.message,
+        "help": finding.help,
+    })
+}
+
+pub(super) async fn endpoints(args: ProjectArgs) -> anyhow::Result<ExitCode> {
+    let planned = project::load(&args.project, args.lake.as_deref()).await?;
+    if args.json {
+        let endpoints = planned.endpoints().map(|planned| {
+            let endpoint = planned.endpoint();
+            json!({
+                "name": endpoint.name,
+                "summary": endpoint.summary,
+                "hidden": endpoint.hidden,
+                "parameters": endpoint.params.iter().map(|param| json!({
+                    "name": param.name, "type": param.value_type.name(), "required": param.required,
+                })).collect::<Value>(),
+                "columns": planned.columns().iter().map(|column| json!({
+                    "name": column.name, "type": column.type_name,
+                })).collect::<Value>(),
+            })
+        });
+        print(endpoints.collect::<Value>())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows = planned.endpoints().map(|planned| {
+        let endpoint = planned.endpoint();
+        let params = endpoint.params.iter().map(|param| format!("{}: {}", param.name, param.value_type.name()));
+        vec![endpoint.name.clone(), params.collect::<Vec<_>>().join(", "), endpoint.summary.clone()]
+    });
+    print_table(&["ENDPOINT", "PARAMETERS", "SUMMARY"], rows.collect(), "there are no endpoints")?;
+    Ok(ExitCode::SUCCESS)
+}
