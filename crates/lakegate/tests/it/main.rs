@@ -1,6 +1,11 @@
 //! All integration tests of lakegate, as one binary, so that the engine is linked once.
 //!
-//! One module a subject; nothing but `mod` lines here.
+//! Everything that needs more than one crate, a process or a file belongs here; rules that are pure are tested where
+//! they are. One module a subject, its name starting with the part's; nothing but `mod` lines in this file.
 
+mod access_cli;
+mod access_import;
+mod access_store;
+mod binary;
 mod oracle;
 mod sample;

@@ -319,6 +319,24 @@ fn the_starter_project_never_overwrites() {
     assert_eq!(names(&started), ["lake"]);
 }
 
+#[tokio::test]
+async fn the_projects_that_lakegate_writes_can_be_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let (logistics, starter) = (folder.path().join("logistics"), folder.path().join("starter"));
+    write_project(&logistics).unwrap();
+    write_lake(&Sample::new(7, 0.01).unwrap(), &logistics.join("lake"), |_, _| {}).unwrap();
+    let served = lakegate::project::load(&logistics, None).await.unwrap();
+    let names = served.endpoints().map(|planned| planned.endpoint().name.clone()).collect::<BTreeSet<_>>();
+    assert_eq!(names, oracle::ENDPOINTS.map(|(endpoint, _)| endpoint.to_owned()).into());
+    let columns = served.endpoints().flat_map(|planned| planned.columns());
+    assert!(columns.into_iter().all(|column| column.name != "enterprise_key"), "a secret is in no answer");
+
+    write_starter(&starter).unwrap();
+    let served = lakegate::project::load(&starter, None).await.unwrap();
+    let names = served.endpoints().map(|planned| planned.endpoint().name.clone()).collect::<Vec<_>>();
+    assert_eq!(names, ["best_products", "sales_by_range"]);
+}
+
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).expect("the test made this folder");
     let name = |entry: std::io::Result<fs::DirEntry>| entry.expect("an entry").file_name();

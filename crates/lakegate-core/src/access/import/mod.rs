@@ -52,10 +52,12 @@ pub enum Conflict {
     /// One key in rows of several clients: with it, whose rows would a caller see? The key is refused; the clients go
     /// in without it.
     SharedKey {
-        /// Tells the key from others without showing it.
-        fingerprint: String,
+        /// The hash of the key.
+        key: TokenHash,
         /// The clients that share it.
         clients: Vec<i64>,
+        /// The token that it already is in the store, and its principal. An import takes nothing away.
+        in_force: Option<(String, String)>,
     },
     /// Rows of one client that grant different endpoints. Taking all of them would let one key do what only the other
     /// could, so the client is refused.
@@ -81,8 +83,8 @@ pub enum Conflict {
     },
     /// A key that the store knows as a token of another principal. It is refused; the client goes in without it.
     KeyOfAnother {
-        /// Tells the key from others without showing it.
-        fingerprint: String,
+        /// The hash of the key.
+        key: TokenHash,
         /// The client that has it in the table.
         client: i64,
         /// The principal that has it in the store.
@@ -115,7 +117,7 @@ pub fn plan(rows: &[ImportRow]) -> ImportPlan {
         // A row without a client counts as an owner: the key may stand for anybody.
         if let (true, Ok(token)) = (owners.len() > 1, PresentedToken::parse(key)) {
             let clients = owners.iter().flatten().copied().collect();
-            plan.conflicts.push(Conflict::SharedKey { fingerprint: token.hash().fingerprint(), clients });
+            plan.conflicts.push(Conflict::SharedKey { key: token.hash(), clients, in_force: None });
         }
     }
     for (client, rows) in clients {
@@ -181,9 +183,9 @@ impl Conflict {
     }
 
     /// The key that it is about, as far as that can be shown.
-    pub fn fingerprint(&self) -> Option<&str> {
+    pub fn fingerprint(&self) -> Option<String> {
         match self {
-            Conflict::SharedKey { fingerprint, .. } | Conflict::KeyOfAnother { fingerprint, .. } => Some(fingerprint),
+            Conflict::SharedKey { key, .. } | Conflict::KeyOfAnother { key, .. } => Some(key.fingerprint()),
             _ => None,
         }
     }
@@ -192,18 +194,23 @@ impl Conflict {
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Conflict::SharedKey { fingerprint, clients } if clients.len() > 1 => write!(
-                f,
-                "key {fingerprint}… stands for several clients ({}) and was refused; give each a token of its own with `lakegate token issue client-ID`",
-                listed(clients)
-            ),
-            Conflict::SharedKey { fingerprint, clients } => write!(
-                f,
-                "key {fingerprint}… of client {} is also in a row without a client and was refused; \
-                 use `lakegate token issue client-{}`",
-                listed(clients),
-                listed(clients)
-            ),
+            Conflict::SharedKey { key, clients, in_force } => {
+                let key = key.fingerprint();
+                match clients.as_slice() {
+                    [client] => {
+                        write!(f, "key {key}… of client {client} is also in a row without a client and was refused")?
+                    }
+                    _ => write!(f, "key {key}… stands for several clients ({}) and was refused", listed(clients))?,
+                }
+                if let Some((token, principal)) = in_force {
+                    write!(
+                        f,
+                        ", but is token `{token}` of principal `{principal}` since before; \
+                         end that with `lakegate token revoke {token}`"
+                    )?;
+                }
+                f.write_str("; give each client a token of its own with `lakegate token issue client-ID`")
+            }
             Conflict::DifferingRows { client, rows } => write!(
                 f,
                 "client {client} has rows with different endpoints (rows {}) and was refused; make its rows agree and import again",
@@ -216,10 +223,11 @@ impl fmt::Display for Conflict {
                 f,
                 "the key of client {client} in row {row} was refused: {error}; use `lakegate token issue client-{client}`"
             ),
-            Conflict::KeyOfAnother { fingerprint, client, principal } => write!(
+            Conflict::KeyOfAnother { key, client, principal } => write!(
                 f,
-                "key {fingerprint}… of client {client} is already a token of principal `{principal}` and was refused; \
-                 use `lakegate token issue client-{client}`"
+                "key {}… of client {client} is already a token of principal `{principal}` and was refused; \
+                 use `lakegate token issue client-{client}`",
+                key.fingerprint()
             ),
             Conflict::PrincipalDiffers { client, principal } => write!(
                 f,

@@ -38,7 +38,7 @@ fn a_key_of_two_clients_is_nobodys() {
     let plan =
         plan(&[row(1, Some(1), Some(A), &["x"]), row(2, Some(2), Some(A), &["x"]), row(3, Some(3), Some(C), &["x"])]);
     assert_eq!(clients(&plan), [(1, vec![]), (2, vec![]), (3, vec![hash(C)])]);
-    assert_eq!(plan.conflicts, [Conflict::SharedKey { fingerprint: hash(A).fingerprint(), clients: vec![1, 2] }]);
+    assert_eq!(plan.conflicts, [Conflict::SharedKey { key: hash(A), clients: vec![1, 2], in_force: None }]);
     let message = plan.conflicts[0].to_string();
     assert!(message.contains("(1, 2)") && !message.contains(&A[..9]), "{message}");
     assert!(plan.without_key.is_empty(), "they have a key in the table, and its conflict is reported");
