@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use lakegate_query::lake::write::{Column, ColumnData, TableWriter, WriteOptions};
 
+use super::model::Rows;
 use super::{Sample, SampleError, columns};
 
 /// Says which sample a lake holds; also marks a folder as one that may be replaced.
@@ -63,18 +64,41 @@ fn may_replace(dir: &Path) -> io::Result<bool> {
 }
 
 fn dimensions(sample: &Sample, dir: &Path) -> Result<(), SampleError> {
-    let file = |name: &'static str, columns: &[Column], data: Vec<ColumnData>| {
-        let mut table = Table::new(dir, name, columns, &["id"]);
-        table.open(None)?;
-        table.write(data)?;
-        table.close()
-    };
+    let file = |name, columns: &[Column], data| one_file(dir, name, columns, &["id"], data);
     file("country", &columns::COUNTRY, columns::countries(&sample.countries()))?;
     file("city", &columns::CITY, columns::cities(&sample.cities()))?;
     file("service", &columns::SERVICE, columns::services(&sample.services()))?;
     file("product_size", &columns::PRODUCT_SIZE, columns::product_sizes(&sample.product_sizes()))?;
     file("client", &columns::CLIENT, columns::clients(sample.clients()))?;
     file("route", &columns::ROUTE, columns::routes(&sample.routes().collect::<Vec<_>>()))
+}
+
+/// A table of one file.
+fn one_file(
+    dir: &Path,
+    name: &'static str,
+    columns: &[Column],
+    sorted_by: &[&'static str],
+    data: Vec<ColumnData>,
+) -> Result<(), SampleError> {
+    let mut table = Table::new(dir, name, columns, sorted_by);
+    table.open(None)?;
+    table.write(data)?;
+    table.close()
+}
+
+/// Writes any rows as a lake of one file a table: for lakes that differ from a sample in a way that one chooses.
+pub fn write_rows(rows: &Rows, dir: &Path) -> Result<(), SampleError> {
+    fs::create_dir_all(dir).map_err(|source| SampleError::File { path: dir.to_owned(), source })?;
+    let file = |name, columns: &[Column], data| one_file(dir, name, columns, &[], data);
+    file("country", &columns::COUNTRY, columns::countries(&rows.countries))?;
+    file("city", &columns::CITY, columns::cities(&rows.cities))?;
+    file("service", &columns::SERVICE, columns::services(&rows.services))?;
+    file("product_size", &columns::PRODUCT_SIZE, columns::product_sizes(&rows.product_sizes))?;
+    file("client", &columns::CLIENT, columns::clients(&rows.clients))?;
+    file("route", &columns::ROUTE, columns::routes(&rows.routes))?;
+    file("trackcode", &columns::TRACKCODE, columns::trackcodes(&rows.trackcodes))?;
+    file("order", &columns::ORDER, columns::orders(&rows.orders))
 }
 
 /// `trackcode` and `order` side by side: the same clients are in the files of the same number.

@@ -16,7 +16,7 @@ mod random;
 mod text;
 
 pub use generate::{Sample, Shipments};
-pub use lake::{is_written, write_lake};
+pub use lake::{is_written, write_lake, write_rows};
 pub use project::{write_project, write_starter};
 
 use std::io;

@@ -6,6 +6,10 @@
 mod access_cli;
 mod access_import;
 mod access_store;
+mod app;
 mod binary;
+mod error_oracle;
+mod http_answers;
+mod noninterference;
 mod oracle;
 mod sample;

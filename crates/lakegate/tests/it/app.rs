@@ -1,0 +1,141 @@
+//! A server in this process: a project folder, its access store and the router, without a socket. No tests here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request};
+use chrono::{DateTime, Utc};
+use http_body_util::BodyExt;
+use lakegate::app::App;
+use lakegate::sample::model::Rows;
+use lakegate::sample::{write_project, write_rows};
+use lakegate::store::{Access, Background, GrantRequest, NewPrincipal, Store, StoreLocation, TokenRequest, new_token};
+use lakegate::{clock, http};
+use lakegate_core::access::{EndpointPattern, Grantee};
+use lakegate_core::value::Value;
+use serde_json::Value as Json;
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+/// A served project.
+pub(crate) struct TestApp {
+    pub(crate) folder: TempDir,
+    pub(crate) store: Store,
+    router: Router,
+    _background: Background,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub(crate) fn json(&self) -> Json {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    /// The rows of a good answer.
+    pub(crate) fn rows(&self) -> Vec<Json> {
+        assert_eq!(self.status, 200, "{}", self.text());
+        self.json().as_array().unwrap().clone()
+    }
+
+    /// Status and code of a problem, whose shape is checked on the way.
+    pub(crate) fn problem(&self) -> (u16, String) {
+        let problem = self.json();
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        assert_eq!(problem["status"], self.status);
+        assert_eq!(problem["request_id"], self.headers["x-request-id"].to_str().unwrap());
+        (self.status, problem["code"].as_str().unwrap().to_owned())
+    }
+}
+
+impl TestApp {
+    /// Serves the logistics project over these rows.
+    pub(crate) async fn logistics(rows: &Rows) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        write_project(folder.path()).unwrap();
+        write_rows(rows, &folder.path().join("lake")).unwrap();
+        Self::serve(folder).await
+    }
+
+    /// Serves a project of these files, paths relative to its folder.
+    pub(crate) async fn project(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        write_files(folder.path(), files);
+        Self::serve(folder).await
+    }
+
+    /// Serves what is in a folder.
+    pub(crate) async fn serve(folder: TempDir) -> Self {
+        let store = Store::open(&StoreLocation::parse("sqlite:access.db", folder.path()).unwrap()).await.unwrap();
+        let (access, background) = Access::start(store.clone()).await.unwrap();
+        let app = App::load(folder.path(), None, access).await.unwrap_or_else(|error| panic!("{error}"));
+        Self { folder, store, router: http::router(Arc::new(app)), _background: background }
+    }
+
+    /// Adds a principal with a role, grants it every endpoint, and gives a token of it.
+    pub(crate) async fn admit(&self, name: &str, role: &str, attributes: &[(&str, Value)]) -> String {
+        self.add_principal(name, role, attributes).await;
+        self.grant(Grantee::Principal(name.to_owned()), EndpointPattern::All, None).await;
+        self.token(name, None).await
+    }
+
+    pub(crate) async fn add_principal(&self, name: &str, role: &str, attributes: &[(&str, Value)]) {
+        let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let attributes = attributes.collect::<BTreeMap<_, _>>();
+        let new = NewPrincipal { name: name.to_owned(), attributes, roles: BTreeSet::from([role.to_owned()]) };
+        self.store.add_principal(new, clock::now()).await.unwrap();
+    }
+
+    pub(crate) async fn grant(&self, to: Grantee, endpoint: EndpointPattern, expires_at: Option<DateTime<Utc>>) {
+        self.store.add_grant(GrantRequest { to, endpoint, expires_at }, clock::now()).await.unwrap();
+    }
+
+    pub(crate) async fn token(&self, principal: &str, expires_at: Option<DateTime<Utc>>) -> String {
+        let token = new_token().unwrap();
+        let request = TokenRequest { label: None, expires_at };
+        self.store.issue_token(principal, &token, request, clock::now()).await.unwrap();
+        token.text().to_owned()
+    }
+
+    pub(crate) async fn get(&self, token: &str, path: &str) -> Answer {
+        self.send(Request::get(path).header("authorization", format!("Bearer {token}")).body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn post(&self, token: &str, path: &str, body: &Json) -> Answer {
+        self.post_text(token, path, &body.to_string()).await
+    }
+
+    pub(crate) async fn post_text(&self, token: &str, path: &str, body: &str) -> Answer {
+        let request = Request::post(path).header("token", token).header("content-type", "application/json");
+        self.send(request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes().to_vec();
+        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+    }
+}
+
+/// Writes files below a folder.
+pub(crate) fn write_files(folder: &Path, files: &[(&str, &str)]) {
+    for (path, content) in files {
+        let path = folder.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+}
