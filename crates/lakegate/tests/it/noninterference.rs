@@ -44,7 +44,7 @@ fn with_canaries(rows: &Rows, client: i64) -> Rows {
     }
     let own_routes = own.routes.iter().map(|row| row.id).collect::<BTreeSet<_>>();
     for row in marked.routes.iter_mut().filter(|row| !own_routes.contains(&row.id)) {
-        row.code = Some(CANARY.to_owned());
+        row.code = CANARY.to_owned();
         row.price_official = Some(f64::NAN);
     }
     let own_orders = own.orders.iter().map(|row| row.id).collect::<BTreeSet<_>>();
