@@ -96,14 +96,21 @@ async fn look(access: &Inner) -> Result<(i64, bool), StoreError> {
 /// Writes last uses until the end, and once more then.
 async fn write(access: Arc<Inner>, cancel: CancellationToken) {
     let mut ticks = ticks(WRITE_EVERY);
+    let mut fails = false;
     loop {
         let ends = tokio::select! {
             () = cancel.cancelled() => true,
             _ = ticks.tick() => false,
         };
-        if let Err(error) = access.write_last_use().await {
-            let error = &error as &(dyn std::error::Error + 'static);
-            tracing::warn!(error, "the last uses of tokens could not be written; they are kept for the next time");
+        match access.write_last_use().await {
+            Ok(()) => fails = false,
+            // Said once, and not every few seconds for as long as it lasts.
+            Err(error) if !fails => {
+                let error = &error as &(dyn std::error::Error + 'static);
+                tracing::warn!(error, "the last uses of tokens could not be written; they are kept for the next time");
+                fails = true;
+            }
+            Err(_) => {}
         }
         if ends {
             return;

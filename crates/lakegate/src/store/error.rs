@@ -36,8 +36,8 @@ pub enum StoreError {
         /// The version of its tables.
         found: i64,
     },
-    /// Another process holds the write lock.
-    #[error("the access store is being written by another process; try again in a moment")]
+    /// Another change holds the write lock.
+    #[error("the access store is busy with another change; try again in a moment")]
     Busy,
     /// Anything else that the database reports.
     #[error("the access store does not answer")]
@@ -110,6 +110,7 @@ impl From<sqlx::Error> for StoreError {
         let code = error.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<u32>().ok());
         match code {
             Some(code) if matches!(code & 0xff, 5 | 6) => StoreError::Busy,
+            None if matches!(error, sqlx::Error::PoolTimedOut) => StoreError::Busy,
             _ => StoreError::Database(error),
         }
     }

@@ -25,7 +25,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// An open access store. Cheap to clone; clones share connections.
 #[derive(Clone, Debug)]
 pub struct Store {
-    pool: SqlitePool,
+    /// For reads. Apart from the writer, so that a change that waits for another process does not hold up lookups.
+    readers: SqlitePool,
+    /// One connection: changes of one process take turns anyway.
+    writer: SqlitePool,
     location: StoreLocation,
     changes: Arc<AtomicU64>,
     identity: Arc<FileIdentity>,
@@ -47,18 +50,13 @@ impl Store {
             .disable_statement_logging();
         prepare(&options, location.path()).await?;
 
-        let of_pool = Arc::clone(&identity);
-        let pool = SqlitePoolOptions::new()
-            .max_connections(4)
-            .acquire_timeout(BUSY_TIMEOUT)
-            .test_before_acquire(false)
-            .before_acquire(move |_, connection| {
-                // A connection from before the file was replaced still reads the old one.
-                let usable = !of_pool.replaced_within(connection.age);
-                Box::pin(async move { Ok(usable) })
-            })
-            .connect_lazy_with(options);
-        Ok(Self { pool, location: location.clone(), changes: Arc::default(), identity })
+        Ok(Self {
+            readers: pool(4, options.clone(), &identity),
+            writer: pool(1, options, &identity),
+            location: location.clone(),
+            changes: Arc::default(),
+            identity,
+        })
     }
 
     /// Where it is.
@@ -68,11 +66,12 @@ impl Store {
 
     /// Closes all connections. Other clones can no longer be used.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.readers.close().await;
+        self.writer.close().await;
     }
 
     pub(super) fn pool(&self) -> &SqlitePool {
-        &self.pool
+        &self.readers
     }
 
     pub(super) fn identity(&self) -> &FileIdentity {
@@ -92,7 +91,7 @@ impl Store {
 
     /// Starts a change: waits for the write lock at once, so that what it reads first is still so when it writes.
     pub(super) async fn begin_change(&self) -> Result<Transaction<'static, sqlx::Sqlite>, StoreError> {
-        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
 
     /// Ends a change.
@@ -101,6 +100,20 @@ impl Store {
         self.count_change();
         Ok(committed?)
     }
+}
+
+fn pool(connections: u32, options: SqliteConnectOptions, identity: &Arc<FileIdentity>) -> SqlitePool {
+    let identity = Arc::clone(identity);
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(BUSY_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(move |_, connection| {
+            // A connection from before the file was replaced still reads the old one.
+            let usable = !identity.replaced_within(connection.age);
+            Box::pin(async move { Ok(usable) })
+        })
+        .connect_lazy_with(options)
 }
 
 /// Makes an empty file that only its owner can read; SQLite gives the files beside it the same mode.

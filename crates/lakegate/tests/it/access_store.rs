@@ -370,6 +370,35 @@ async fn after_a_revocation_returns_no_lookup_takes_the_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn changes_that_wait_for_another_process_do_not_hold_up_lookups() {
+    let (_folder, location) = folder();
+    let store = Store::open(&location).await.unwrap();
+    let (access, background) = Access::start(store.clone()).await.unwrap();
+    add(&store, "acme", &[]).await;
+    let token = issue(&store, "acme", None).await;
+
+    let mut elsewhere = raw(location.path()).await;
+    let change = elsewhere.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let mut waiting = tokio::task::JoinSet::new();
+    for number in 0..8 {
+        let store = store.clone();
+        waiting.spawn(async move { add(&store, &format!("p{number}"), &[]).await });
+    }
+    for _ in 0..50 {
+        assert_eq!(who(&access, &new_token().unwrap(), at(1)).await, Err(Code::AccessTokenUnknown));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(who(&access, &token, at(1)).await, Ok("acme".to_owned()));
+    assert!(!waiting.is_empty());
+    change.rollback().await.unwrap();
+    while let Some(added) = waiting.join_next().await {
+        added.unwrap();
+    }
+    assert_eq!(store.principals().await.unwrap().len(), 9);
+    background.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_known_token_needs_no_store_for_a_moment_and_is_refused_after_it() {
     let (_folder, location) = folder();
     let store = Store::open(&location).await.unwrap();
