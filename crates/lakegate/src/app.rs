@@ -26,6 +26,9 @@ impl App {
     /// When the project has faults or its lake is not there.
     pub async fn load(folder: &Path, lake: Option<&str>, access: Access) -> Result<Self, ProjectError> {
         let project = project::load(folder, lake).await?;
+        let memory = project.project().config.server.cache_limit_bytes;
+        let (tables, bytes) = project.copy_to_memory(memory).await.map_err(ProjectError::Unread)?;
+        tracing::info!(tables = tables.join(", "), megabytes = bytes >> 20, "tables in memory");
         let queries = project.project().config.server.max_concurrent_queries;
         Ok(Self { project: Arc::new(project), access, engine: Box::new(Limited::new(Embedded, queries)) })
     }

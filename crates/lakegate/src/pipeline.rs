@@ -30,7 +30,7 @@ pub async fn answer(app: &App, token: &PresentedToken, endpoint: &str, raw: RawA
         if planned.endpoint().hidden { unknown_endpoint().source(refusal) } else { refusal.into() }
     })?;
     let call = call(authorized, Arc::clone(planned.endpoint()), raw, planned.rules())?;
-    let plan = govern(&app.project, &call)?;
+    let plan = govern(&app.project, &call, now)?;
     if !plan.unfiltered().is_empty() {
         tracing::info!(principal = principal.name(), endpoint, tables = ?plan.unfiltered(), "all rows are seen by a role");
     }

@@ -26,6 +26,9 @@ pub enum ProjectError {
     /// The lake can not be opened.
     #[error(transparent)]
     Lake(#[from] LakeError),
+    /// A file of the lake can not be read.
+    #[error("the tables can not be read")]
+    Unread(#[source] lakegate_core::error::Error),
     /// The engine can not be started.
     #[error("the engine can not be started")]
     Engine(#[source] Box<dyn std::error::Error + Send + Sync>),

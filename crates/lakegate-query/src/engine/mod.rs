@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use lakegate_core::error::Error;
 
 pub use embedded::{Embedded, runtime};
+pub(crate) use failure::failure;
 pub use limited::Limited;
 pub use stream::BatchStream;
 

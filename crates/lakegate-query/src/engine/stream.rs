@@ -37,6 +37,11 @@ impl BatchStream {
         &self.schema
     }
 
+    /// When the answer must be complete.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// The next batch with rows; `None` at the end.
     ///
     /// # Errors

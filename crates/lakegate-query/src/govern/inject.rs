@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Result, plan_err};
-use datafusion::datasource::source_as_provider;
-use datafusion::logical_expr::{Expr, Filter, LogicalPlan, TableScan};
+use datafusion::datasource::{provider_as_source, source_as_provider};
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan, LogicalPlanBuilder, TableScan};
 
 use super::barrier::Barrier;
+use super::inherit;
 use super::policy::{self, Policies, TablePolicy};
-use crate::lake::lake_table;
+use crate::lake::{LakeTable, lake_table};
 
 /// The policies of a project as they are for one shape of caller.
 pub(crate) struct Injection<'a> {
@@ -45,13 +46,43 @@ impl Injection<'_> {
 
     fn scan(&self, scan: TableScan) -> Result<Transformed<LogicalPlan>> {
         let table = table_of(&scan)?;
-        match self.rule(&table)? {
-            Rule::AllRows => Ok(Transformed::no(LogicalPlan::TableScan(scan))),
-            Rule::Rows(predicate) => {
-                let filter = Filter::try_new(*predicate, Arc::new(LogicalPlan::TableScan(scan)))?;
-                Ok(Transformed::yes(Barrier::over(&table, LogicalPlan::Filter(filter))))
-            }
-        }
+        let Rule::Rows(predicate) = self.rule(&table)? else { return Ok(Transformed::no(LogicalPlan::TableScan(scan))) };
+        let governed = match self.owned(&scan)? {
+            Some(owned) => owned,
+            None => LogicalPlan::Filter(Filter::try_new(*predicate, Arc::new(LogicalPlan::TableScan(scan)))?),
+        };
+        Ok(Transformed::yes(Barrier::over(&table, governed)))
+    }
+
+    /// The governed scan of a table whose rows' owners are known: projection (without the owner), filter, scan.
+    fn owned(&self, scan: &TableScan) -> Result<Option<LogicalPlan>> {
+        let provider = source_as_provider(&scan.source)?;
+        let any: &dyn Any = provider.as_ref();
+        let Some(owned) = lake_table(any).and_then(LakeTable::owned) else { return Ok(None) };
+        let Some(root) = self.root_of(owned.name()) else { return Ok(None) };
+        let predicate = inherit::owner_predicate(root, &scan.table_name)?;
+        let visible = scan.source.schema().fields().len();
+        let owned = provider_as_source(Arc::<LakeTable>::clone(owned));
+        let plan = LogicalPlanBuilder::scan(scan.table_name.clone(), owned, None)?.filter(predicate)?;
+        let columns = plan.schema().columns().into_iter().take(visible).map(Expr::Column).collect::<Vec<_>>();
+        plan.project(columns)?.build().map(Some)
+    }
+
+    /// The predicate that names the owner, for a table that is governed through links to it; `None` when a table on the
+    /// way is of another form, or is not filtered for this caller.
+    pub(crate) fn root_of(&self, table: &str) -> Option<&Expr> {
+        let chain = inherit::chain(self.policies, table)?;
+        let all_filtered = !chain.iter().any(|link| self.unfiltered.contains(*link));
+        let root = self.policies.filter(chain.last().filter(|_| all_filtered && chain.len() > 1)?)?;
+        Some(&root.predicate)
+    }
+
+    /// The attributes that the filter of a table goes by, its own or through links.
+    pub(crate) fn attributes_of(&self, table: &str) -> impl Iterator<Item = &str> {
+        let own = self.policies.filter(table).into_iter().flat_map(|filter| &filter.attributes);
+        let chain = self.root_of(table).and_then(|_| inherit::chain(self.policies, table)).unwrap_or_default();
+        let root = chain.last().and_then(|root| self.policies.filter(root));
+        own.chain(root.into_iter().flat_map(|filter| &filter.attributes)).map(String::as_str)
     }
 
     /// What scans of a table are under.

@@ -4,6 +4,7 @@
 
 mod barrier;
 mod bind;
+pub(crate) mod inherit;
 mod inject;
 pub(crate) mod literal;
 pub(crate) mod policy;
@@ -15,6 +16,7 @@ mod verify;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
 use datafusion::execution::SessionState;
@@ -22,12 +24,13 @@ use datafusion::logical_expr::LogicalPlan;
 use lakegate_core::access::Principal;
 use lakegate_core::catalog::Call;
 use lakegate_core::error::{Code, Error};
+use lakegate_core::value::{Scalar, Value};
 
 pub(crate) use barrier::BarrierPlanner;
 pub(crate) use inject::table_of;
 pub(crate) use pushdown::LeakProofPushdown;
 
-use crate::plan::{PlannedEndpoint, PlannedProject, placeholder_id};
+use crate::plan::{PlannedEndpoint, PlannedProject, functions, placeholder_id};
 use bind::{Bindings, Unrepresentable};
 use template::Shape;
 
@@ -65,12 +68,12 @@ impl GovernedPlan {
     }
 }
 
-/// Puts the caller's policies and arguments into the endpoint's plan.
+/// Puts the caller's policies and arguments, and the time for `now()`, into the endpoint's plan.
 ///
 /// # Errors
 /// [`Code::AccessAttributeMissing`] and [`Code::AccessAttributeMismatch`] when a policy can not be evaluated for this
 /// caller, [`Code::ArgumentConstraint`] when a column has no such value, [`Code::GovernRefused`] for everything else.
-pub fn govern(project: &PlannedProject, call: &Call) -> Result<GovernedPlan, Error> {
+pub fn govern(project: &PlannedProject, call: &Call, now: DateTime<Utc>) -> Result<GovernedPlan, Error> {
     let endpoint = project.endpoint(call.endpoint())?;
     let principal = call.authorized().principal();
     let (unfiltered, attributes) = reach(project, endpoint, principal);
@@ -87,6 +90,9 @@ pub fn govern(project: &PlannedProject, call: &Call) -> Result<GovernedPlan, Err
     for (param, value) in call.endpoint().params.iter().zip(call.arguments().values()) {
         bindings.add(placeholder_id(&param.name), value.as_ref(), &mut shape);
     }
+    let (now, today) = (Value::Scalar(Scalar::Timestamp(now)), Value::Scalar(Scalar::Date(now.date_naive())));
+    bindings.add(functions::NOW.to_owned(), Some(&now), &mut shape);
+    bindings.add(functions::TODAY.to_owned(), Some(&today), &mut shape);
     let unfiltered = shape.unfiltered.iter().cloned().collect();
     let session = project.session();
     let template = endpoint

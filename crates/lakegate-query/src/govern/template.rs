@@ -131,6 +131,11 @@ impl Templates {
         Self { cache: moka::sync::Cache::new(Self::SHAPES) }
     }
 
+    /// Forgets all templates: the tables are not what they were.
+    pub(crate) fn clear(&self) {
+        self.cache.invalidate_all();
+    }
+
     /// The template for a shape, made at most once at a time.
     pub(crate) fn get(
         &self,

@@ -7,13 +7,18 @@ use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use super::barrier::Barrier;
+use super::inherit;
 use super::inject::{Injection, Rule, table_of};
 use super::policy::{self, attribute_of};
 use super::total;
+use crate::lake::OWNER_COLUMN;
 
 /// Checks a plan as it was injected: each governed scan is exactly barrier, filter, scan, and the filter is the policy's.
 pub(crate) fn injected(plan: &LogicalPlan, injection: &Injection<'_>) -> Result<()> {
     if let Some(barrier) = Barrier::of(plan) {
+        if let LogicalPlan::Projection(_) = barrier.input() {
+            return owned(barrier, injection);
+        }
         let LogicalPlan::Filter(filter) = barrier.input() else { return plan_err!("a barrier without a filter") };
         let LogicalPlan::TableScan(scan) = filter.input.as_ref() else { return plan_err!("a filter that is not at its scan") };
         let table = table_of(scan)?;
@@ -36,6 +41,24 @@ pub(crate) fn injected(plan: &LogicalPlan, injection: &Injection<'_>) -> Result<
     plan.inputs().into_iter().try_for_each(|input| injected(input, injection))
 }
 
+/// A scan with owners: plain columns without the owner, over the root policy asked of the owner, over the table's own scan.
+fn owned(barrier: &Barrier, injection: &Injection<'_>) -> Result<()> {
+    let table = barrier.table();
+    let LogicalPlan::Projection(projection) = barrier.input() else { return plan_err!("owners without a projection") };
+    let LogicalPlan::Filter(filter) = projection.input.as_ref() else { return plan_err!("owners without a filter") };
+    let LogicalPlan::TableScan(scan) = filter.input.as_ref() else { return plan_err!("owners that are not at their scan") };
+    let hides_owner = projection.expr.iter().all(|expr| matches!(expr, Expr::Column(column) if column.name != OWNER_COLUMN));
+    let has_owner = scan.source.schema().index_of(OWNER_COLUMN).is_ok();
+    let expected = match injection.root_of(table) {
+        Some(root) => inherit::owner_predicate(root, &scan.table_name)?,
+        None => return plan_err!("the rows of `{table}` do not go by an owner for this caller"),
+    };
+    if hides_owner && has_owner && table_of(scan)? == table && filter.predicate == expected {
+        return Ok(());
+    }
+    plan_err!("the owners at the scan of `{table}` are not those of its policy")
+}
+
 /// Checks a plan after the optimiser: each governed scan is still below its barrier, the policy's attributes are still
 /// there, and nothing below a barrier can fail or goes by anything but the policy and leak-proof predicates.
 pub(crate) fn optimised(plan: &LogicalPlan, injection: &Injection<'_>) -> Result<()> {
@@ -48,10 +71,10 @@ fn below(plan: &LogicalPlan, guard: Option<&str>, injection: &Injection<'_>) -> 
         if let Some(fault) = total::plan_fault(barrier.input()) {
             return plan_err!("below the barrier of `{}`: {fault}", barrier.table());
         }
-        let filter = injection.policies.filter(barrier.table());
-        let missing = filter.into_iter().flat_map(|filter| &filter.attributes).find(|name| !mentions(barrier.input(), name));
-        if let Some(attribute) = missing {
-            return plan_err!("the policy of `{}` has lost `{attribute}`", barrier.table());
+        for attribute in injection.attributes_of(barrier.table()) {
+            if !mentions(barrier.input(), attribute) {
+                return plan_err!("the policy of `{}` has lost `{attribute}`", barrier.table());
+            }
         }
         guard = Some(barrier.table());
     }

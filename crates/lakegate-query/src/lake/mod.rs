@@ -3,9 +3,12 @@
 //! Who may see which rows is not decided here: see `govern`.
 
 mod location;
+mod memory;
+mod owners;
 pub mod records;
 mod table;
 pub mod write;
+mod zones;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +18,7 @@ use datafusion::object_store::ObjectStore;
 use datafusion::object_store::local::LocalFileSystem;
 use lakegate_core::error::Source;
 
+pub(crate) use owners::OWNER_COLUMN;
 pub(crate) use table::lake_table;
 pub use table::LakeTable;
 

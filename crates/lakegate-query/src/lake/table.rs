@@ -3,10 +3,11 @@
 //! A `LakeTable` gives all rows; who sees which of them is `govern`'s business, which knows governed scans by this type.
 
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{Result as DataFusionResult, ScalarValue, Statistics};
@@ -17,13 +18,17 @@ use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
 use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::SessionState;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::Expr;
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::StreamExt;
 use lakegate_core::project::{FileFormat, Table};
 use lakegate_core::value::ScalarType;
 
 use super::location::{self, TableFile};
+use super::memory::MemoryCopy;
+use super::owners::{OWNER_COLUMN, Owners};
 use super::{Lake, TableFault};
 
 /// One version of a table: its files, schema and statistics as they were when it was opened.
@@ -35,6 +40,8 @@ pub struct LakeTable {
     schema: TableSchema,
     files: FileGroup,
     statistics: Statistics,
+    copy: OnceLock<Arc<MemoryCopy>>,
+    owned: OnceLock<Arc<LakeTable>>,
 }
 
 impl LakeTable {
@@ -62,7 +69,7 @@ impl LakeTable {
         if let Some(name) = table.partitions.keys().find(|name| !found.partition_columns.contains(name)) {
             return Err(TableFault::new(format!("there is no partition column `{name}` at `{}`", table.location)));
         }
-        let schema = TableSchema::new(Arc::clone(&file_schema), partition_fields);
+        let schema = TableSchema::builder(Arc::clone(&file_schema)).with_table_partition_cols(partition_fields).build();
         let mut files = Vec::with_capacity(found.files.len());
         for TableFile { object, partition_values } in found.files {
             let statistics =
@@ -83,7 +90,78 @@ impl LakeTable {
             schema,
             files: FileGroup::new(files),
             statistics,
+            copy: OnceLock::new(),
+            owned: OnceLock::new(),
         })
+    }
+
+    /// Decodes the table into memory, if it takes no more than so many bytes. Gives the bytes that it takes; `None` when
+    /// it is too large and stays in its files.
+    pub(crate) async fn copy_to_memory(&self, session: &SessionState, most_bytes: usize) -> DataFusionResult<Option<usize>> {
+        let plan = self.scan(session, None, &[], None).await?;
+        let mut rows = execute_stream(plan, session.task_ctx())?;
+        let (mut batches, mut bytes) = (Vec::new(), 0);
+        while let Some(batch) = rows.next().await.transpose()? {
+            bytes += batch.columns().iter().map(|array| array.to_data().get_slice_memory_size().unwrap_or(0)).sum::<usize>();
+            if bytes > most_bytes {
+                return Ok(None);
+            }
+            batches.push(batch);
+        }
+        let copy = MemoryCopy::of(self.schema.table_schema(), &batches)?;
+        let bytes = copy.bytes();
+        if bytes > most_bytes {
+            return Ok(None);
+        }
+        // A table is copied once, before it is served.
+        let _ = self.copy.set(Arc::new(copy));
+        Ok(Some(bytes))
+    }
+
+    /// The same table with its rows' owners in [`OWNER_COLUMN`], if they were computed.
+    pub(crate) fn owned(&self) -> Option<&Arc<LakeTable>> {
+        self.owned.get()
+    }
+
+    /// Computes the owner of every row from the parent that `column` refers to by its `key`: the value of the parent's
+    /// `owner` column, or else the parent's own computed owners. Does nothing where it can not be done exactly.
+    pub(crate) fn inherit(&self, column: &str, parent: &LakeTable, key: &str, owner: Option<&str>) -> DataFusionResult<()> {
+        let parent = if owner.is_some() { Some(parent) } else { parent.owned().map(AsRef::as_ref) };
+        let (Some(parent), Some(copy)) = (parent, self.copy.get()) else { return Ok(()) };
+        let (schema, parent_schema) = (self.schema.table_schema(), parent.schema.table_schema());
+        let Some(parent_copy) = parent.copy.get() else { return Ok(()) };
+        let (column, key) = (schema.index_of(column)?, parent_schema.index_of(key)?);
+        let owner = parent_schema.index_of(owner.unwrap_or(OWNER_COLUMN))?;
+        let Some(owners) = Owners::of(parent_copy.batches(), key, owner)? else { return Ok(()) };
+        let mut fields = schema.fields().to_vec();
+        fields.push(Arc::new(owners.field()));
+        let owned_schema = Arc::new(Schema::new(fields));
+        let mut batches = Vec::with_capacity(copy.batches().len());
+        for batch in copy.batches() {
+            let of_rows = owners.of_rows(batch.column(column), parent_schema.field(key).data_type())?;
+            let Some(of_rows) = of_rows else { return Ok(()) };
+            let columns = batch.columns().iter().cloned().chain([of_rows]).collect();
+            batches.push(RecordBatch::try_new(Arc::clone(&owned_schema), columns)?);
+        }
+        let owned_copy = MemoryCopy::of(&owned_schema, &batches)?;
+        let owned = Self {
+            name: self.name.clone(),
+            store_url: self.store_url.clone(),
+            format: Arc::clone(&self.format),
+            schema: TableSchema::from(owned_schema),
+            files: FileGroup::new(Vec::new()),
+            statistics: Statistics::default(),
+            copy: OnceLock::from(Arc::new(owned_copy)),
+            owned: OnceLock::new(),
+        };
+        // Owners are computed once, before the table is served.
+        let _ = self.owned.set(Arc::new(owned));
+        Ok(())
+    }
+
+    /// The size of all files, in bytes.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.object_meta.size).sum()
     }
 
     /// The table's name in the project.
@@ -124,6 +202,9 @@ impl TableProvider for LakeTable {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        if let Some(copy) = self.copy.get() {
+            return copy.scan(self.schema.table_schema(), projection);
+        }
         let source = self.format.file_source(self.schema.clone());
         let config = FileScanConfigBuilder::new(self.store_url.clone(), source)
             .with_file_groups(vec![self.files.clone()])

@@ -1,7 +1,40 @@
 //! Which functions a query may call: those that give the same answer for the same rows.
 
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::Field;
+use datafusion::common::Result;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Volatility};
+
+/// The placeholder of `now()`. No parameter has a dot in its name.
+pub(crate) const NOW: &str = "$clock.now";
+/// The placeholder of `current_date()`.
+pub(crate) const TODAY: &str = "$clock.today";
+
+/// The plan with placeholders for the time of the request: plans are kept, so the time must not be in them.
+pub(crate) fn with_clock(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let clocked = plan.transform_up_with_subqueries(|node| {
+        let schema = Arc::clone(node.schema());
+        let names = NamePreserver::new(&node);
+        node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let clocked = expr.transform_up(|inner| {
+                let id = match &inner {
+                    Expr::ScalarFunction(call) if call.name() == "now" => NOW,
+                    Expr::ScalarFunction(call) if call.name() == "current_date" => TODAY,
+                    _ => return Ok(Transformed::no(inner)),
+                };
+                let field = Arc::new(Field::new("", inner.get_type(&schema)?, false));
+                Ok(Transformed::yes(Expr::Placeholder(Placeholder::new_with_field(id.to_owned(), Some(field)))))
+            })?;
+            Ok(if clocked.transformed { clocked.update_data(|expr| name.restore(expr)) } else { clocked })
+        })
+    })?;
+    Ok(clocked.data)
+}
 
 /// The names of functions in a plan that a query may not call, each once.
 pub(crate) fn refused(plan: &LogicalPlan) -> Vec<String> {

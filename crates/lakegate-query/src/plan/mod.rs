@@ -24,6 +24,8 @@ use lakegate_core::project::{Endpoint, Finding, Project};
 
 pub(crate) use params::placeholder_id;
 
+use crate::engine::failure;
+use crate::govern::inherit;
 use crate::govern::policy::{Policies, unknown_tables};
 use crate::govern::template::{self, Shape, Templates};
 use crate::lake::{Lake, LakeTable};
@@ -103,6 +105,32 @@ impl PlannedProject {
         let planned = Self { project, session: Arc::new(session), policies, endpoints, tables, lake };
         let findings = planned.check_templates();
         if findings.is_empty() { Ok(planned) } else { Err(sorted(findings)) }
+    }
+
+    /// Decodes tables into memory, the smallest first, until so many bytes are taken. Gives the names of the tables that
+    /// are in memory, and what they take.
+    ///
+    /// # Errors
+    /// When a file can not be read.
+    pub async fn copy_to_memory(&self, most_bytes: usize) -> Result<(Vec<&str>, usize), Error> {
+        let mut tables = self.tables.iter().collect::<Vec<_>>();
+        tables.sort_by_key(|table| table.file_bytes());
+        let (mut names, mut taken) = (Vec::new(), 0);
+        for table in tables {
+            // Files are never larger than what is decoded from them.
+            if table.file_bytes() as usize > most_bytes - taken {
+                break;
+            }
+            if let Some(bytes) = table.copy_to_memory(&self.session, most_bytes - taken).await.map_err(failure)? {
+                names.push(table.name());
+                taken += bytes;
+            }
+        }
+        inherit::compute(&self.policies, &self.tables).map_err(failure)?;
+        for endpoint in self.endpoints.values() {
+            endpoint.templates.clear();
+        }
+        Ok((names, taken))
     }
 
     /// The files' content.
@@ -255,7 +283,8 @@ async fn plan_endpoint(endpoint: &Endpoint, project: &Project, session: &Session
     if !findings.is_empty() {
         return Err(findings);
     }
-    let plan = session.statement_to_plan(statement).await.map_err(|error| vec![place.error(&error)])?;
+    let plan = session.statement_to_plan(statement).await.and_then(functions::with_clock);
+    let plan = plan.map_err(|error| vec![place.error(&error)])?;
     for name in functions::refused(&plan) {
         let message = format!("function `{name}` can not be called in an endpoint: its answer changes from call to call");
         findings.push(place.finding(datafusion::sql::sqlparser::tokenizer::Span::empty(), message).help("take the value as a parameter"));

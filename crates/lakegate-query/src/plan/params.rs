@@ -8,7 +8,7 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::expr::{InList, Placeholder};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use lakegate_core::project::{Endpoint, Finding, Param};
 use std::sync::Arc;
 
@@ -137,9 +137,4 @@ pub(crate) fn column_type_name(data_type: &DataType) -> String {
             other => other.to_string().to_lowercase(),
         },
     }
-}
-
-/// The type of an expression, when the plan tells.
-pub(crate) fn type_in(plan: &LogicalPlan, expr: &Expr) -> Option<DataType> {
-    expr.get_type(plan.schema()).ok()
 }

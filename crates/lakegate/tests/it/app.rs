@@ -70,6 +70,15 @@ impl TestApp {
         Self::serve(folder).await
     }
 
+    /// The same, with nothing of the lake kept in memory.
+    pub(crate) async fn logistics_from_files(rows: &Rows) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        write_project(folder.path()).unwrap();
+        write_rows(rows, &folder.path().join("lake")).unwrap();
+        append(folder.path(), NOTHING_IN_MEMORY);
+        Self::serve(folder).await
+    }
+
     /// Serves a project of these files, paths relative to its folder.
     pub(crate) async fn project(files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -129,6 +138,16 @@ impl TestApp {
         let body = body.collect().await.unwrap().to_bytes().to_vec();
         Answer { status: parts.status.as_u16(), headers: parts.headers, body }
     }
+}
+
+/// For the end of a `lakegate.toml` without a section `[server]`.
+pub(crate) const NOTHING_IN_MEMORY: &str = "\n[server]\ncache_limit_mb = 0\n";
+
+/// Adds to the end of a project's `lakegate.toml`.
+pub(crate) fn append(folder: &Path, text: &str) {
+    let path = folder.join("lakegate.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(path, config + text).unwrap();
 }
 
 /// Writes files below a folder.

@@ -5,7 +5,7 @@ use lakegate_core::value::{Scalar, Value};
 use lakegate_query::lake::write::{Column, ColumnData, ColumnKind, TableWriter, WriteOptions};
 use serde_json::json;
 
-use crate::app::{TestApp, write_files};
+use crate::app::{NOTHING_IN_MEMORY, TestApp, append, write_files};
 
 const CONFIG: &str = r#"
 [lake]
@@ -117,27 +117,29 @@ fn write_parquet(folder: &std::path::Path, notes: &Notes) {
 
 #[tokio::test]
 async fn a_predicate_that_fails_on_a_foreign_row_gives_the_callers_rows() {
-    for clustered in [false, true] {
-        for parquet in [false, true] {
-            let notes = notes(clustered);
-            let folder = tempfile::tempdir().unwrap();
-            project(folder.path());
-            if parquet { write_parquet(folder.path(), &notes) } else { write_csv(folder.path(), &notes) }
-            let app = TestApp::serve(folder).await;
-            let token = app.admit("a", "client", &[("tenant", Value::Scalar(Scalar::String("A".into())))]).await;
-            let own = notes.ids.iter().zip(&notes.tenants).filter(|(_, tenant)| **tenant == Some("A")).map(|(id, _)| *id);
-            let own = own.collect::<Vec<_>>();
-            for (name, _) in ATTACKS {
-                let answer = app.post(&token, &format!("/api/{name}"), &json!({ "x": 1 })).await;
-                let what = format!("{name}, clustered {clustered}, parquet {parquet}");
-                assert_eq!(answer.status, 200, "{what}: {}", answer.text());
-                assert!(!answer.text().contains("SECRET"), "{what}");
-                let got = answer.rows().iter().map(|row| row["id"].as_i64().unwrap()).collect::<Vec<_>>();
-                match *name {
-                    "aggregate" => assert_eq!(got, [*own.last().unwrap()], "{what}"),
-                    // Own rows with a division that is 1: all of them.
-                    _ => assert_eq!(got, own, "{what}"),
-                }
+    for layout in 0..8 {
+        let [clustered, parquet, in_memory] = [1, 2, 4].map(|bit| layout & bit != 0);
+        let notes = notes(clustered);
+        let folder = tempfile::tempdir().unwrap();
+        project(folder.path());
+        if parquet { write_parquet(folder.path(), &notes) } else { write_csv(folder.path(), &notes) }
+        if !in_memory {
+            append(folder.path(), NOTHING_IN_MEMORY);
+        }
+        let app = TestApp::serve(folder).await;
+        let token = app.admit("a", "client", &[("tenant", Value::Scalar(Scalar::String("A".into())))]).await;
+        let own = notes.ids.iter().zip(&notes.tenants).filter(|(_, tenant)| **tenant == Some("A")).map(|(id, _)| *id);
+        let own = own.collect::<Vec<_>>();
+        for (name, _) in ATTACKS {
+            let answer = app.post(&token, &format!("/api/{name}"), &json!({ "x": 1 })).await;
+            let what = format!("{name}, clustered {clustered}, parquet {parquet}, in memory {in_memory}");
+            assert_eq!(answer.status, 200, "{what}: {}", answer.text());
+            assert!(!answer.text().contains("SECRET"), "{what}");
+            let got = answer.rows().iter().map(|row| row["id"].as_i64().unwrap()).collect::<Vec<_>>();
+            match *name {
+                "aggregate" => assert_eq!(got, [*own.last().unwrap()], "{what}"),
+                // Own rows with a division that is 1: all of them.
+                _ => assert_eq!(got, own, "{what}"),
             }
         }
     }

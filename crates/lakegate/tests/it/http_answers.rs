@@ -55,14 +55,24 @@ pub(crate) async fn callers(app: &TestApp, sample: &Sample) -> Vec<(String, Stri
 async fn every_endpoint_answers_what_the_rows_say() {
     let sample = Sample::new(11, 0.03).unwrap();
     let rows = sample.rows();
-    let app = TestApp::logistics(&rows).await;
+    hold_against_the_oracle(&TestApp::logistics(&rows).await, &sample, &rows).await;
+}
+
+#[tokio::test]
+async fn every_endpoint_answers_from_files_what_it_answers_from_memory() {
+    let sample = Sample::new(12, 0.01).unwrap();
+    let rows = sample.rows();
+    hold_against_the_oracle(&TestApp::logistics_from_files(&rows).await, &sample, &rows).await;
+}
+
+async fn hold_against_the_oracle(app: &TestApp, sample: &Sample, rows: &Rows) {
     let mut answers = 0;
-    for (name, token, caller) in callers(&app, &sample).await {
+    for (name, token, caller) in callers(app, sample).await {
         for (endpoint, ordered) in ENDPOINTS {
             for (start, end) in RANGES {
                 let body = json!({ "start_datetime": start, "end_datetime": end });
                 let got = app.post(&token, &format!("/api/{endpoint}"), &body).await.rows();
-                let wanted = answer(endpoint, &rows, &caller, micros(start), micros(end));
+                let wanted = answer(endpoint, rows, &caller, micros(start), micros(end));
                 compare(&format!("{name} {endpoint} {start}..{end}"), got, wanted.into_iter().map(Json::Object).collect(), ordered);
                 answers += 1;
             }
