@@ -108,9 +108,10 @@ fn pool(connections: u32, options: SqliteConnectOptions, identity: &Arc<FileIden
         .max_connections(connections)
         .acquire_timeout(BUSY_TIMEOUT)
         .test_before_acquire(false)
-        .before_acquire(move |_, connection| {
-            // A connection from before the file was replaced still reads the old one.
-            let usable = !identity.replaced_within(connection.age);
+        .before_acquire(move |connection, metadata| {
+            // A connection from before the file was replaced still reads the old one, and one whose transaction somehow
+            // stayed open reads the past.
+            let usable = !identity.replaced_within(metadata.age) && !connection.is_in_transaction();
             Box::pin(async move { Ok(usable) })
         })
         .connect_lazy_with(options)
