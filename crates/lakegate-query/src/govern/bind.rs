@@ -37,7 +37,9 @@ impl<'a> Bindings<'a> {
             }
             Some(Value::List(_, items)) => {
                 let length = padded(items.len());
-                for (at, item) in items.iter().chain(std::iter::repeat_n(&items[..1], length - items.len()).flatten()).enumerate() {
+                // An empty list has no item to fill up with, and nothing to fill.
+                let filling = items.first().into_iter().cycle();
+                for (at, item) in items.iter().chain(filling).take(length).enumerate() {
                     self.values.insert(item_id(&id, at), item);
                 }
                 shape.lists.insert(id, length);
