@@ -234,10 +234,12 @@ fn parse_integer(text: &str) -> Option<i64> {
     plain.then(|| text.parse().ok()).flatten()
 }
 
-/// A JSON number: no `inf`, `nan`, hex or `+`.
+/// A JSON number and nothing around it: no `inf`, `nan`, hex, `+` or spaces.
 fn parse_number(text: &str) -> Option<f64> {
-    let number: serde_json::Number = serde_json::from_str(text).ok()?;
-    number.as_f64().filter(|number| number.is_finite())
+    let json =
+        serde_json::from_str::<serde_json::Number>(text).is_ok() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    // The grammar is JSON's; the value is read by std, which is exact to the last bit.
+    json.then(|| text.parse::<f64>().ok()).flatten().filter(|number| number.is_finite())
 }
 
 /// Exactly `YYYY-MM-DD` in ASCII digits.
@@ -258,13 +260,10 @@ fn parse_timestamp(text: &str) -> Option<DateTime<Utc>> {
     if let Some(date) = parse_date(text) {
         return Some(date.and_time(NaiveTime::MIN).and_utc());
     }
-    let date_part = text.get(..10)?;
-    let separator = *text.as_bytes().get(10)?;
-    let time_starts_with_digit = text.as_bytes().get(11).is_some_and(u8::is_ascii_digit);
-    if parse_date(date_part).is_none() || !matches!(separator, b'T' | b't' | b' ') || !time_starts_with_digit {
+    if !is_date_and_time(text.as_bytes()) {
         return None;
     }
-    let normal = format!("{date_part}T{}", text.get(11..)?);
+    let normal = format!("{}T{}", text.get(..10)?, text.get(11..)?);
     let time = DateTime::parse_from_rfc3339(&normal)
         .map(|time| time.with_timezone(&Utc))
         .ok()
@@ -273,7 +272,107 @@ fn parse_timestamp(text: &str) -> Option<DateTime<Utc>> {
     (time.timestamp_subsec_nanos() % 1_000 == 0).then_some(time)
 }
 
+/// Whether this is shaped like RFC 3339, the offset left out or not. chrono alone takes more: `8:5:0`, spaces in the time,
+/// a typographic minus, digits that it then cuts, and leap seconds, of which a timestamp has none.
+fn is_date_and_time(text: &[u8]) -> bool {
+    let Some((head, tail)) = text.split_at_checked(19) else { return false };
+    let shaped = head.iter().zip(b"dddd-dd-dd dd:dd:dd").all(|(byte, shape)| match shape {
+        b'd' => byte.is_ascii_digit(),
+        b' ' => matches!(byte, b'T' | b't' | b' '),
+        _ => byte == shape,
+    });
+    let digits =
+        tail.strip_prefix(b".").map_or(0, |fraction| fraction.iter().take_while(|byte| byte.is_ascii_digit()).count());
+    let offset = if digits > 0 { &tail[1 + digits..] } else { tail };
+    let offset_shaped = match offset {
+        [] | [b'Z' | b'z'] => true,
+        [b'+' | b'-', a, b, b':', c, d] => [a, b, c, d].iter().all(|byte| byte.is_ascii_digit()),
+        _ => false,
+    };
+    shaped && digits <= 9 && offset_shaped && &head[17..] != b"60"
+}
+
 /// The hyphenated form in either case.
 fn parse_uuid(text: &str) -> Option<Uuid> {
     (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_rfc_3339_and_nothing_near_it() {
+        let parsed = |text: &str| match ScalarType::Timestamp.parse(text) {
+            Some(Scalar::Timestamp(time)) => Some(time.to_rfc3339_opts(SecondsFormat::Micros, true)),
+            _ => None,
+        };
+        for (text, wanted) in [
+            ("2022-10-01", "2022-10-01T00:00:00.000000Z"),
+            ("2022-10-01T08:30:00Z", "2022-10-01T08:30:00.000000Z"),
+            ("2022-10-01t08:30:00z", "2022-10-01T08:30:00.000000Z"),
+            ("2022-10-01 08:30:00", "2022-10-01T08:30:00.000000Z"),
+            ("2022-10-01T08:30:00.5", "2022-10-01T08:30:00.500000Z"),
+            ("2022-10-01T08:30:00.123456000+05:30", "2022-10-01T03:00:00.123456Z"),
+            ("2022-10-01T08:30:00-00:00", "2022-10-01T08:30:00.000000Z"),
+            ("2024-02-29T23:59:59.999999Z", "2024-02-29T23:59:59.999999Z"),
+            ("0000-01-01", "0000-01-01T00:00:00.000000Z"),
+        ] {
+            assert_eq!(parsed(text).as_deref(), Some(wanted), "{text}");
+        }
+        for text in [
+            "",
+            " 2022-10-01",
+            "2022-10-01 ",
+            "2022-10-1",
+            "22-10-01",
+            "12022-10-01",
+            "+2022-10-01",
+            "2022-02-30",
+            "2023-02-29",
+            "2022-13-01",
+            "2022-10-00",
+            "20221001",
+            "2022/10/01",
+            "2022-10-01T",
+            "2022-10-01T08",
+            "2022-10-01T08:30",
+            "2022-10-01T8:5:0",
+            "2022-10-01T08: 5:00",
+            "2022-10-01T24:00:00Z",
+            "2022-10-01T08:60:00Z",
+            "2022-10-01T08:30:60Z",
+            "2016-12-31T23:59:60Z",
+            "2022-10-01T08:30:61Z",
+            "2022-10-01T08:30:00.",
+            "2022-10-01T08:30:00.Z",
+            "2022-10-01T08:30:00.1234567",
+            "2022-10-01T08:30:00.1234560001",
+            "2022-10-01T08:30:00 Z",
+            "2022-10-01T08:30:00+05",
+            "2022-10-01T08:30:00+0530",
+            "2022-10-01T08:30:00+24:00",
+            "2022-10-01T08:30:00+05:60",
+            "2022-10-01T08:30:00\u{2212}05:00",
+            "２０２２-10-01",
+            "2022-10-01T08:30:00Zx",
+            "2022-10-01\u{a0}08:30:00",
+            "now",
+            "1664582400",
+        ] {
+            assert_eq!(parsed(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_json_numbers_to_the_last_bit_and_nothing_around_them() {
+        for text in ["0", "-0.5", "1e3", "0.30000000000000004", "31.245270191439438", "1.7976931348623157e308"] {
+            assert_eq!(ScalarType::Number.parse(text), Some(Scalar::Number(text.parse().unwrap())), "{text}");
+        }
+        for text in
+            ["", " 1", "1 ", "1\n", "+1", ".5", "5.", "01", "1e999", "NaN", "inf", "0x1", "1_000", "1,5", "１", "1;"]
+        {
+            assert_eq!(ScalarType::Number.parse(text), None, "{text:?}");
+        }
+    }
 }
