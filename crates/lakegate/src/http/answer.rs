@@ -9,10 +9,13 @@ use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
-use futures::stream;
-use lakegate_core::error::Error;
+use futures::{Stream, StreamExt, stream};
+use lakegate_core::error::{Code, Error};
 use lakegate_query::encode::Encoder;
 use lakegate_query::engine::BatchStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout_at;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::respond::{RequestId, log_cut};
 
@@ -31,20 +34,51 @@ pub(super) async fn start(rows: BatchStream, encoder: Box<dyn Encoder>, id: Requ
         }
     }
     let first = stream::iter([Ok(held.freeze())]);
-    let rest = stream::unfold(Some((pieces, id)), |state| async move {
-        let (mut pieces, id) = state?;
-        match pieces.next().await {
-            Ok(Some(piece)) => Some((Ok(piece), Some((pieces, id)))),
-            Ok(None) => None,
-            Err(error) => {
-                log_cut(&error, &id);
-                // What the connection is cut with is for nobody; the log has the reason.
-                Some((Err(io::Error::other("the answer is not complete")), None))
+    let body = Body::from_stream(first.chain(rest(pieces, id)));
+    Ok(([(CONTENT_TYPE, content_type)], body).into_response())
+}
+
+/// What comes after the held rows. A task makes it, one piece ahead of the client, so that the query ends with its
+/// deadline even if the client never reads on; nobody keeps a place among the running queries by not reading. Dropping
+/// the stream ends the task.
+fn rest(pieces: Pieces, id: RequestId) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    let (sender, receiver) = mpsc::channel(1);
+    let task = AbortOnDropHandle::new(tokio::spawn(async move {
+        if let Err(error) = make(pieces, sender).await {
+            log_cut(&error, &id);
+        }
+    }));
+    stream::unfold(Some((receiver, task)), |state| async move {
+        let (mut receiver, task) = state?;
+        match receiver.recv().await {
+            Some(Some(piece)) => Some((Ok(piece), Some((receiver, task)))),
+            Some(None) => None,
+            // What the connection is cut with is for nobody; the log has the reason.
+            None => Some((Err(io::Error::other("the answer is not complete")), None)),
+        }
+    })
+}
+
+/// Sends the pieces, and `None` once the answer is whole.
+async fn make(mut pieces: Pieces, sender: mpsc::Sender<Option<Bytes>>) -> Result<(), Error> {
+    let deadline = pieces.rows.deadline();
+    while let Some(piece) = pieces.next().await? {
+        match timeout_at(deadline.into(), sender.send(Some(piece))).await {
+            Ok(Ok(())) => {}
+            // The client has left.
+            Ok(Err(_)) => return Ok(()),
+            Err(_) => {
+                return Err(Error::new(
+                    Code::EngineTimedOut,
+                    "the client did not read the answer within the time limit",
+                ));
             }
         }
-    });
-    let body = Body::from_stream(futures::StreamExt::chain(first, rest));
-    Ok(([(CONTENT_TYPE, content_type)], body).into_response())
+    }
+    // The query is over; how long the client takes for the rest is its own business.
+    drop(pieces);
+    let _ = sender.send(None).await;
+    Ok(())
 }
 
 /// Encoded pieces of an answer, none of them empty.
