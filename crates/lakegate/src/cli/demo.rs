@@ -70,10 +70,11 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     make_lake(&sample, &args.dir.join("lake"))?;
 
     let store = Store::open(&StoreLocation::parse("sqlite:access.db", &args.dir)?).await?;
-    let callers = admit(&store, &sample).await?;
-    let (access, background) = Access::start(store).await?;
+    let (access, background) = Access::start(store.clone()).await?;
     let app = App::load(&args.dir, None, access).await?;
     let server = bind(&args.listen, app).await?;
+    // Only now: a demo that can not serve must not revoke the tokens of one that does.
+    let callers = admit(&store, &sample).await?;
     let url = format!("http://{}", server.address());
     if args.json {
         print_json(&url, &callers)?
