@@ -15,4 +15,4 @@ mod token;
 pub use authorize::{Authorized, Reason, Refusal, authorize};
 pub use grant::{EndpointPattern, Grant, Grantee};
 pub use principal::{Credential, Principal, PrincipalRecord, authenticate};
-pub use token::{NewToken, PresentedToken, TokenError, TokenHash, TokenRecord, TokenState};
+pub use token::{NewToken, PresentedToken, TokenError, TokenHash, TokenRecord, TokenState, looks_like_token};

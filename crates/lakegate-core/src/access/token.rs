@@ -77,6 +77,16 @@ pub enum TokenError {
     Characters,
 }
 
+/// Whether text holds a token that lakegate made, for places where none belongs: a URL, a log line.
+pub fn looks_like_token(text: &str) -> bool {
+    let secret =
+        |part: &str| part.bytes().take_while(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()).count() >= 40;
+    text.match_indices("lg_").any(|(at, prefix)| {
+        let rest = &text[at + prefix.len()..];
+        rest.split_once('_').is_some_and(|(id, rest)| id.len() <= 32 && secret(rest))
+    })
+}
+
 impl PresentedToken {
     /// Takes the text of a header, exactly: nothing is trimmed or folded.
     pub fn parse(text: &str) -> Result<Self, TokenError> {
@@ -225,6 +235,16 @@ mod tests {
         let token = NewToken::from_random([7; 32], "abc123");
         assert_eq!(token.text(), "lg_abc123_a4dqobyha4dqobyha4dqobyha4dqobyha4dqobyha4dqobyha4dq");
         assert_eq!(PresentedToken::parse(token.text()).unwrap().hash(), token.hash());
+        assert!(looks_like_token(token.text()) && looks_like_token(&format!("/api/{}/x", token.text())));
+        for text in [
+            "",
+            "lg_",
+            "lg_abc_def",
+            "lg_plan_for_a_long_name_that_is_no_secret_of_any_kind",
+            "5ce7f90d-0000-4000-8000-000000000001",
+        ] {
+            assert!(!looks_like_token(text), "{text}");
+        }
     }
 
     #[test]

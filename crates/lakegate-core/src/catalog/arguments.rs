@@ -11,6 +11,9 @@ use crate::error::{Code, Error};
 use crate::project::{Endpoint, Param, suggest_or_list};
 use crate::value::{Scalar, Value};
 
+/// So many unknown names are told each by itself; of more only the number is, or a small request would get a huge answer.
+const MOST_UNKNOWN: usize = 50;
+
 /// Typed arguments, in the order of the endpoint's parameters; `None` is NULL.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arguments {
@@ -83,11 +86,16 @@ pub fn call(
 
 fn arguments(endpoint: &Endpoint, raw: RawArguments) -> Result<Arguments, Error> {
     let mut errors = Vec::new();
+    let mut unknown = 0_usize;
     let mut given: HashMap<&str, Vec<RawArgument>> = HashMap::new();
     for (name, argument) in raw.entries {
         match endpoint.param(&name) {
             Some(param) => given.entry(&param.name).or_default().push(argument),
             None => {
+                unknown += 1;
+                if unknown > MOST_UNKNOWN {
+                    continue;
+                }
                 let known = endpoint.params.iter().map(|param| param.name.as_str());
                 let shown: String = name.chars().filter(|each| !each.is_control()).take(64).collect();
                 errors.push(
@@ -97,6 +105,9 @@ fn arguments(endpoint: &Endpoint, raw: RawArguments) -> Result<Arguments, Error>
                 );
             }
         }
+    }
+    if let Some(more) = unknown.checked_sub(MOST_UNKNOWN).filter(|more| *more > 0) {
+        errors.push(Error::new(Code::ArgumentUnknown, format!("{more} more unknown parameters")));
     }
     let mut values = Vec::with_capacity(endpoint.params.len());
     for param in &endpoint.params {

@@ -5,8 +5,9 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value as Json;
 
+use crate::access::looks_like_token;
 use crate::error::{Code, Error};
-use crate::project::name::{RESERVED_PARAMETERS, TOKEN_PARAMETERS};
+use crate::project::name::TOKEN_PARAMETERS;
 
 /// One argument as it came.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,22 +25,26 @@ pub struct RawArguments {
 }
 
 impl RawArguments {
-    /// Adds the pairs of a decoded query string. Reserved modifiers are not arguments and are given back.
+    /// Adds the pairs of a decoded query string, but for those of the modifier, whose values are given back. A modifier
+    /// that is not available is an argument that no parameter takes, and is reported among all others.
+    ///
+    /// # Errors
+    /// [`Code::RequestTokenInUrl`] when a name or a value is that of a token.
     pub fn add_query(
         &mut self,
         pairs: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Vec<(String, String)>, Error> {
+        modifier: &str,
+    ) -> Result<Vec<String>, Error> {
         let mut modifiers = Vec::new();
         for (name, text) in pairs {
-            if is_token_name(&name) {
-                return Err(Error::new(
-                    Code::RequestTokenInUrl,
-                    format!("`{name}` must not be in the URL, where logs keep it"),
-                )
-                .hint("send the token in the `Authorization: Bearer` header, and replace a token that was in a URL"));
+            if is_token_name(&name) || looks_like_token(&name) || looks_like_token(&text) {
+                return Err(Error::new(Code::RequestTokenInUrl, "a token must not be in the URL, where logs keep it")
+                    .hint(
+                        "send the token in the `Authorization: Bearer` header, and replace a token that was in a URL",
+                    ));
             }
-            if RESERVED_PARAMETERS.contains(&name.as_str()) {
-                modifiers.push((name, text));
+            if name == modifier {
+                modifiers.push(text);
             } else {
                 self.entries.push((name, RawArgument::Text(text)));
             }

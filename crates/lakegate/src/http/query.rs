@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, RawQuery, Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -13,22 +14,30 @@ use super::{accept, answer, body, token};
 use crate::app::App;
 use crate::pipeline;
 
+/// The name in the path; the other side is a name that is not UTF-8.
+type EndpointName = Result<Path<String>, PathRejection>;
+
+/// No endpoint has an empty name: what is not text is as unknown as any other name, to a known caller and an unknown one.
+fn name(endpoint: &EndpointName) -> &str {
+    endpoint.as_ref().map_or("", |Path(name)| name.as_str())
+}
+
 /// Arguments from the query string.
 pub(super) async fn by_query(
     State(app): State<Arc<App>>,
-    Path(endpoint): Path<String>,
+    endpoint: EndpointName,
     RawQuery(query): RawQuery,
     Extension(id): Extension<RequestId>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let (raw, format) = arguments(query.as_deref())?;
-    respond(&app, &endpoint, raw, format, &headers, id).await
+    respond(&app, name(&endpoint), raw, format, &headers, id).await
 }
 
 /// Arguments from a JSON object, and from the query string beside it.
 pub(super) async fn by_body(
     State(app): State<Arc<App>>,
-    Path(endpoint): Path<String>,
+    endpoint: EndpointName,
     RawQuery(query): RawQuery,
     Extension(id): Extension<RequestId>,
     request: Request,
@@ -39,20 +48,16 @@ pub(super) async fn by_body(
     token::presented(&parts.headers)?;
     let bytes = body::read(body, app.project.project().config.server.max_body_bytes).await?;
     raw.add_json(&bytes).map_err(|error| body::blame_media_type(error, &parts.headers))?;
-    respond(&app, &endpoint, raw, format, &parts.headers, id).await
+    respond(&app, name(&endpoint), raw, format, &parts.headers, id).await
 }
 
 fn arguments(query: Option<&str>) -> Result<(RawArguments, Option<String>), Error> {
     let mut raw = RawArguments::default();
     let mut format = None;
-    for (name, value) in raw.add_query(body::pairs(query)?)? {
-        match name.as_str() {
-            "format" if format.is_none() => format = Some(value),
-            "format" => return Err(Error::new(Code::ArgumentDuplicate, "`format` came more than once").parameter("format")),
-            _ => {
-                let error = Error::new(Code::ArgumentUnknown, format!("the modifier `{name}` is not available")).parameter(name);
-                return Err(Error::arguments(vec![error]));
-            }
+    for value in raw.add_query(body::pairs(query)?, "format")? {
+        if format.replace(value).is_some() {
+            let error = Error::new(Code::ArgumentDuplicate, "`format` came more than once").parameter("format");
+            return Err(Error::arguments(vec![error.hint("give it once")]));
         }
     }
     Ok((raw, format))

@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use axum::Json;
 use axum::extract::Request;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use lakegate_core::access::looks_like_token;
 use lakegate_core::error::{Code, Error, Kind};
 use serde::Serialize;
 use uuid::Uuid;
@@ -62,6 +63,8 @@ struct Problem<'a> {
     code: &'static str,
     detail: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Fault<'a>>,
@@ -92,6 +95,7 @@ fn problem<'a>(error: &'a Error, status: StatusCode, id: &'a RequestId) -> Probl
         status: status.as_u16(),
         code: error.code.name(),
         detail: &error.detail,
+        parameter: error.parameter.as_deref(),
         hint: error.hint.as_deref(),
         errors: error.errors.iter().map(fault).collect(),
         request_id: &id.0,
@@ -103,8 +107,9 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = RequestId(Uuid::now_v7().to_string());
     let method = request.method().clone();
-    // The path alone: a query string holds arguments, and perhaps a token that does not belong there.
-    let path = request.uri().path().to_owned();
+    // The path alone: a query string holds arguments. A token does not belong in either, and never in a log.
+    let path = request.uri().path();
+    let path = if looks_like_token(path) { "(a path with a token)".to_owned() } else { path.to_owned() };
     request.extensions_mut().insert(id.clone());
     let mut response = next.run(request).await;
 
@@ -119,6 +124,9 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     }
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
@@ -160,7 +168,8 @@ fn chain(error: &Error) -> String {
 
 /// A panic is a fault of ours; the caller gets a status, and the log what it said.
 pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
-    let said = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    let said =
+        panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
     let error = Error::new(Code::Internal, "something went wrong; the operator finds the reason under the request id");
     Failure(error.source(said.unwrap_or_else(|| "a panic".to_owned()))).into_response()
 }

@@ -1,0 +1,112 @@
+//! What is taken away is gone with the next request: on this server at once, by another process within a moment.
+
+use std::time::{Duration, Instant};
+
+use lakegate::clock;
+use lakegate::store::{Store, StoreLocation};
+use lakegate_core::access::{EndpointPattern, Grantee};
+
+use crate::app::TestApp;
+use crate::http_refusals::refused;
+
+const CONFIG: &str = "[lake]\nlocation = \"lake/\"\n[tables.one]\nlocation = \"one.csv\"\nshared = true\n";
+const SQL: &str = "/*---\nsummary = \"One\"\n---*/\nSELECT n FROM one\n";
+
+/// A revocation by another process is noticed within a second or so; this is long past that, and is never waited for.
+const AT_MOST: Duration = Duration::from_secs(5);
+
+async fn app() -> TestApp {
+    TestApp::project(&[("lakegate.toml", CONFIG), ("lake/one.csv", "n\n1\n"), ("endpoints/one.sql", SQL)]).await
+}
+
+/// What somebody may do to the store.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Revoke,
+    Disable,
+    RevokeGrant,
+}
+
+const CHANGES: [(Change, (u16, &str)); 3] = [
+    (Change::Revoke, (401, "access_token_revoked")),
+    (Change::Disable, (401, "access_principal_disabled")),
+    (Change::RevokeGrant, (403, "access_not_granted")),
+];
+
+async fn make(change: Change, store: &Store, token: &str) {
+    let now = clock::now();
+    match change {
+        Change::Revoke => {
+            store.revoke_token(token.split('_').nth(1).unwrap(), now).await.unwrap();
+        }
+        Change::Disable => {
+            store.disable_principal("caller", now).await.unwrap();
+        }
+        Change::RevokeGrant => {
+            for listing in store.grants().await.unwrap() {
+                store.revoke_grant(&listing.grant.id, now).await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_change_on_this_server_counts_at_once() {
+    for (change, (status, code)) in CHANGES {
+        let app = app().await;
+        let token = app.admit("caller", "client", &[]).await;
+        // Several times, so that the token is remembered.
+        for _ in 0..3 {
+            assert_eq!(app.get(&token, "/api/one").await.status, 200);
+        }
+        make(change, &app.store, &token).await;
+        assert_eq!(refused(&app.get(&token, "/api/one").await), (status, code.to_owned()), "{change:?}");
+        if status == 403 {
+            assert_eq!(app.get(&token, "/api").await.json()["endpoints"], serde_json::json!([]));
+            let to = Grantee::Principal("caller".to_owned());
+            app.grant(to, EndpointPattern::Named("one".to_owned()), None).await;
+            assert_eq!(app.get(&token, "/api/one").await.status, 200, "a new grant counts at once too");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_change_by_another_process_counts_within_a_moment() {
+    for (change, (status, code)) in CHANGES {
+        let app = app().await;
+        let token = app.admit("caller", "client", &[]).await;
+        assert_eq!(app.get(&token, "/api/one").await.status, 200);
+        // A handle of its own shares nothing with the server's but the file.
+        let location = StoreLocation::parse("sqlite:access.db", app.folder.path()).unwrap();
+        let other = Store::open(&location).await.unwrap();
+        make(change, &other, &token).await;
+        let deadline = Instant::now() + AT_MOST;
+        let refusal = loop {
+            let answer = app.get(&token, "/api/one").await;
+            if answer.status != 200 {
+                break refused(&answer);
+            }
+            assert!(Instant::now() < deadline, "{change:?} was not noticed");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert_eq!(refusal, (status, code.to_owned()), "{change:?}");
+    }
+}
+
+/// A token that was unknown a moment ago is not remembered as unknown once another process has made it.
+#[tokio::test]
+async fn a_token_of_another_process_is_known_within_a_moment() {
+    let app = app().await;
+    app.admit("caller", "client", &[]).await;
+    let token = lakegate::store::new_token().unwrap();
+    assert_eq!(refused(&app.get(token.text(), "/api/one").await), (401, "access_token_unknown".to_owned()));
+    let location = StoreLocation::parse("sqlite:access.db", app.folder.path()).unwrap();
+    let other = Store::open(&location).await.unwrap();
+    let request = lakegate::store::TokenRequest { label: None, expires_at: None };
+    other.issue_token("caller", &token, request, clock::now()).await.unwrap();
+    let deadline = Instant::now() + AT_MOST;
+    while app.get(token.text(), "/api/one").await.status != 200 {
+        assert!(Instant::now() < deadline, "the token is still unknown");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
