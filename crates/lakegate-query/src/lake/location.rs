@@ -126,7 +126,12 @@ fn refuse_outside(lake: &Lake, path: &Path) -> Result<(), TableFault> {
 }
 
 fn relative<'a>(path: &'a Path, base: &str) -> &'a str {
-    path.as_ref().strip_prefix(base).unwrap_or(path.as_ref()).trim_start_matches('/')
+    let path = path.as_ref();
+    match path.strip_prefix(base) {
+        // `note.csv` is not a file `.csv` below `note`.
+        Some(below) if base.is_empty() || below.starts_with('/') => below.trim_start_matches('/'),
+        _ => path,
+    }
 }
 
 fn is_hidden(path: &str) -> bool {
@@ -198,6 +203,13 @@ mod tests {
         assert_eq!(fixed_folder("a/b/*.parquet"), "a/b");
         assert_eq!(fixed_folder("*.csv"), "");
         assert_eq!(fixed_folder("a/b*/c"), "a");
+    }
+
+    #[test]
+    fn a_file_found_by_its_name_without_extension_is_not_hidden() {
+        assert_eq!(relative(&Path::from("note.csv"), "note"), "note.csv");
+        assert_eq!(relative(&Path::from("note/a.csv"), "note"), "a.csv");
+        assert_eq!(relative(&Path::from("a.csv"), ""), "a.csv");
     }
 
     #[test]

@@ -181,7 +181,10 @@ impl PlannedProject {
             }
             let made = planned.templates.get(shape, |shape| template::make(&planned.plan, &self.policies, shape, &self.session));
             if let Err(error) = made {
-                findings.push(Place::File(&planned.endpoint).error(&error));
+                let finding = Place::File(&planned.endpoint).error(&error);
+                let message = format!("the query can not be governed: {}", finding.message);
+                let help = "a condition on parameters alone that can fail would be evaluated on rows of other callers; state it in [[rules]]";
+                findings.push(Finding { message, ..finding }.help(help));
             }
         }
         findings
