@@ -27,7 +27,7 @@ const ATTACKS: &[(&str, &str)] = &[
     ("cast_in_select", "SELECT id, CAST(text AS BIGINT) AS number FROM note WHERE id >= $x ORDER BY id"),
     ("cast_before_comparison", "SELECT id FROM note WHERE $x <= CAST(text AS BIGINT) AND id > 0 ORDER BY id"),
     ("division", "SELECT id FROM note WHERE 100 / salary >= $x ORDER BY id"),
-    ("modulo", "SELECT id FROM note WHERE 100 % salary >= $x ORDER BY id"),
+    ("modulo", "SELECT id FROM note WHERE 100 % salary >= $x - 1 ORDER BY id"),
     ("case", "SELECT id FROM note WHERE CASE WHEN id > 0 THEN CAST(text AS BIGINT) ELSE 0 END >= $x ORDER BY id"),
     ("subquery", "SELECT id FROM note WHERE id IN (SELECT id FROM note WHERE CAST(text AS BIGINT) >= $x) ORDER BY id"),
     ("exists", "SELECT n.id FROM note n WHERE EXISTS (SELECT 1 FROM note m WHERE m.id = n.id AND CAST(m.text AS BIGINT) >= $x) ORDER BY n.id"),
