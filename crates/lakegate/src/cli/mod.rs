@@ -38,7 +38,7 @@ Examples, in a project folder:
   lakegate grant add --role client --endpoint '*'
   TOKEN=$(lakegate token issue acme --expires-in 90d)
 
-Exit codes: 0 done, 1 failed, 2 wrong usage.";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 an import that refused a part.";
 
 /// What can be asked.
 #[derive(Debug, Subcommand)]

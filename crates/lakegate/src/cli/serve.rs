@@ -94,5 +94,6 @@ pub(super) fn start_log(usual: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("LAKEGATE_LOG").unwrap_or_else(|_| usual.into());
     let colours = std::io::stderr().is_terminal();
     // A second start in one process keeps the first log.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).try_init();
+    let _ =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).try_init();
 }

@@ -1,4 +1,6 @@
-//! Reads what a request carries: the query string, strictly, and the body, up to a size.
+//! Reads what a request carries: the query string, strictly, and the body, up to a size and a time.
+
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::HeaderMap;
@@ -33,9 +35,13 @@ fn decoded(text: &str) -> Result<String, Error> {
     Ok(decoded.into_owned())
 }
 
-/// The whole body, if it is within the limit.
-pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, Error> {
-    match Limited::new(body, limit).collect().await {
+/// The whole body, if it is within the limit and comes in time: who sends nothing must not keep a connection for ever.
+pub(super) async fn read(body: Body, limit: usize, patience: Duration) -> Result<Bytes, Error> {
+    let Ok(read) = tokio::time::timeout(patience, Limited::new(body, limit).collect()).await else {
+        let detail = format!("the body did not come whole within {} seconds", patience.as_secs());
+        return Err(Error::new(Code::RequestBodyMalformed, detail));
+    };
+    match read {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             Err(Error::new(Code::RequestBodyTooLarge, format!("the body is larger than {limit} bytes")))
@@ -53,9 +59,10 @@ pub(super) fn blame_media_type(error: Error, headers: &HeaderMap) -> Error {
     };
     match declared {
         Some(declared) if error.code == Code::RequestBodyMalformed && !is_json(declared) => {
-            Error::new(Code::RequestMediaType, "the body must be a JSON object").hint("send it as `application/json`").source(error)
+            Error::new(Code::RequestMediaType, "the body must be a JSON object")
+                .hint("send it as `application/json`")
+                .source(error)
         }
         _ => error,
     }
 }
-

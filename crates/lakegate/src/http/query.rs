@@ -46,7 +46,8 @@ pub(super) async fn by_body(
     let (mut raw, format) = arguments(query.as_deref())?;
     // A caller without a token does not make the server read a body.
     token::presented(&parts.headers)?;
-    let bytes = body::read(body, app.project.project().config.server.max_body_bytes).await?;
+    let server = &app.project.project().config.server;
+    let bytes = body::read(body, server.max_body_bytes, server.timeout).await?;
     raw.add_json(&bytes).map_err(|error| body::blame_media_type(error, &parts.headers))?;
     respond(&app, name(&endpoint), raw, format, &parts.headers, id).await
 }

@@ -1,0 +1,207 @@
+//! The real binary as a server process, and a small HTTP/1.1 client over a bare socket. No tests here.
+
+#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+
+use crate::binary::Ran;
+
+/// Far more than anything here takes; reaching it is a failure, never a proof.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks until it is so.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A server that has said where it serves. Killed when dropped.
+pub(crate) struct Process {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    log: Option<JoinHandle<String>>,
+    /// What it said, with `--json`.
+    pub(crate) said: Json,
+}
+
+impl Process {
+    /// Starts a command with `--json` and reads its one line.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let log = std::thread::spawn(move || {
+            let mut log = Vec::new();
+            let _ = stderr.read_to_end(&mut log);
+            String::from_utf8(log).unwrap()
+        });
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut process = Self { child, stdout, log: Some(log), said: Json::Null };
+        let mut line = String::new();
+        process.stdout.read_line(&mut line).unwrap();
+        assert!(!line.is_empty(), "it ended: {:?}", process.wait());
+        process.said = serde_json::from_str(&line).unwrap();
+        process
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        self.said["url"].as_str().unwrap().strip_prefix("http://").unwrap()
+    }
+
+    /// Sends a signal such as `INT`.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the end; what came after the first line is the stdout.
+    pub(crate) fn wait(&mut self) -> Ran {
+        until("the process ends", || self.child.try_wait().unwrap().is_some());
+        let mut stdout = String::new();
+        self.stdout.read_to_string(&mut stdout).unwrap();
+        let stderr = self.log.take().unwrap().join().unwrap();
+        Ran { code: self.child.wait().unwrap().code(), stdout, stderr }
+    }
+
+    /// Ends it as an operator does.
+    pub(crate) fn stop(mut self) -> Ran {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// A request, answered.
+    pub(crate) fn get(&self, path: &str, token: &str) -> Reply {
+        Exchange::begin(self.address(), "GET", path, &[("token", token)], "").finish()
+    }
+
+    pub(crate) fn post(&self, path: &str, token: &str, body: &str) -> Reply {
+        Exchange::begin(self.address(), "POST", path, &[("token", token)], body).finish()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+    /// Whether the answer came to its end; a cut one does not.
+    pub(crate) whole: bool,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Json {
+        assert!(self.whole, "{}", self.head);
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The rows of a good answer.
+    pub(crate) fn rows(&self) -> Vec<Json> {
+        assert_eq!(self.status, 200, "{}", self.text());
+        self.json().as_array().unwrap().clone()
+    }
+
+    /// Status and code of a refusal.
+    pub(crate) fn refusal(&self) -> (u16, String) {
+        (self.status, self.json()["code"].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+/// A request that was sent, and whose answer is read by and by.
+pub(crate) struct Exchange {
+    socket: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Exchange {
+    pub(crate) fn begin(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Self {
+        let length = body.len().to_string();
+        let headers = [headers, &[("content-length", length.as_str())]].concat();
+        let mut begun = Self::head(address, method, path, &headers);
+        begun.socket.write_all(body.as_bytes()).unwrap();
+        begun
+    }
+
+    /// A `POST` whose body does not come.
+    pub(crate) fn begin_without_body(address: &str, path: &str, headers: &[(&str, &str)]) -> Self {
+        Self::head(address, "POST", path, headers)
+    }
+
+    fn head(address: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> Self {
+        let mut socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let headers = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect::<String>();
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\r\n");
+        socket.write_all(head.as_bytes()).unwrap();
+        Self { socket, read: Vec::new() }
+    }
+
+    /// Reads what is there, at most so many bytes; `false` at the end.
+    pub(crate) fn read(&mut self, bytes: usize) -> bool {
+        let before = self.read.len();
+        self.read.resize(before + bytes, 0);
+        // A cut connection may end in a reset.
+        let read = self.socket.read(&mut self.read[before..]).unwrap_or(0);
+        self.read.truncate(before + read);
+        read > 0
+    }
+
+    /// Reads until so many bytes are there.
+    pub(crate) fn read_at_least(&mut self, bytes: usize) {
+        while self.read.len() < bytes {
+            assert!(self.read(64 * 1024), "it ended after {} bytes", self.read.len());
+        }
+    }
+
+    /// Reads to the end.
+    pub(crate) fn finish(mut self) -> Reply {
+        while self.read(64 * 1024) {}
+        let end = self.read.windows(4).position(|window| window == b"\r\n\r\n").expect("no head came");
+        let head = String::from_utf8(self.read[..end].to_vec()).unwrap().to_ascii_lowercase();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let raw = &self.read[end + 4..];
+        let length =
+            head.split("content-length: ").nth(1).map(|rest| rest.lines().next().unwrap().parse::<usize>().unwrap());
+        let (body, whole) = match length {
+            Some(length) => (raw.to_vec(), raw.len() == length),
+            None => unchunked(raw),
+        };
+        Reply { status, head, body, whole }
+    }
+}
+
+/// The body of a chunked answer, and whether its last chunk came.
+fn unchunked(mut raw: &[u8]) -> (Vec<u8>, bool) {
+    let mut body = Vec::new();
+    loop {
+        let Some(line) = raw.windows(2).position(|window| window == b"\r\n") else { return (body, false) };
+        let Ok(size) = usize::from_str_radix(std::str::from_utf8(&raw[..line]).unwrap(), 16) else {
+            return (body, false);
+        };
+        if size == 0 {
+            return (body, true);
+        }
+        let Some(chunk) = raw.get(line + 2..line + 2 + size) else { return (body, false) };
+        body.extend_from_slice(chunk);
+        raw = raw.get(line + 4 + size..).unwrap_or_default();
+    }
+}
