@@ -1,5 +1,7 @@
 //! Hostile arguments for every endpoint of the sample: the right status and code, every wrong one named, none repeated.
 
+#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
 use lakegate::sample::Sample;
 use lakegate_core::value::{Scalar, Value};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};

@@ -1,5 +1,7 @@
 //! Every endpoint of the sample against every kind of caller: status, code, and that no refusal tells anything.
 
+#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
 use std::collections::BTreeSet;
 use std::process::Command;
 
@@ -85,11 +87,14 @@ pub(crate) fn endpoints(app: &TestApp) -> Vec<String> {
     names
 }
 
-/// A kind of caller: the headers that it sends, and what it gets from an endpoint: `None` is an answer.
+/// What a caller gets from an endpoint: a refusal of this status and code, or an answer.
+type Wanted = Box<dyn Fn(&str) -> Option<(u16, &'static str)>>;
+
+/// A kind of caller: the headers that it sends, and what it gets from an endpoint.
 struct Kindred {
     what: &'static str,
     headers: Vec<(&'static str, Vec<u8>)>,
-    wanted: Box<dyn Fn(&str) -> Option<(u16, &'static str)>>,
+    wanted: Wanted,
 }
 
 fn kindred(what: &'static str, token: &str, wanted: Option<(u16, &'static str)>) -> Kindred {

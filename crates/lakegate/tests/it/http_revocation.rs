@@ -1,5 +1,7 @@
 //! What is taken away is gone with the next request: on this server at once, by another process within a moment.
 
+#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
 use std::time::{Duration, Instant};
 
 use lakegate::clock;

@@ -202,8 +202,8 @@ fn is_command(place: &str, typed: &str) {
         typed.split_whitespace().skip(1).take_while(|word| !matches!(*word, "&&" | "|" | ">")).collect::<Vec<_>>();
     for word in words {
         let word = word.trim_matches(['\'', '"', ')', '(', ',', ';', '.', ':']);
-        if word.starts_with("--") {
-            let name = word[2..].split('=').next().unwrap();
+        if let Some(option) = word.strip_prefix("--") {
+            let name = option.split('=').next().unwrap();
             let known = command.get_arguments().any(|argument| argument.get_long() == Some(name))
                 || matches!(name, "help" | "version");
             assert!(known, "{place}: `{typed}` has the option `{word}`, which `{}` has not", command.get_name());

@@ -1,0 +1,83 @@
+//! Parameters that one could think of putting into SQL text: lists, and strings of any kind. They are values.
+
+use serde_json::json;
+
+use crate::app::Answer;
+use crate::http_parameters::{app, query, wrong};
+
+#[tokio::test]
+async fn lists_come_repeated_or_as_an_array() {
+    let (app, token) = app().await;
+    let numbers = |answer: Answer| answer.rows().iter().map(|row| row["n"].as_i64().unwrap()).collect::<Vec<_>>();
+    assert_eq!(numbers(app.get(&token, "/api/lists").await), [1, 2]);
+    for (pairs, body, wanted) in [
+        (&[("numbers", "2")][..], json!({ "numbers": [2] }), &[2][..]),
+        (&[("numbers", "2"), ("numbers", "1"), ("numbers", "2")], json!({ "numbers": [2, 1, 2] }), &[1, 2]),
+        (&[("texts", "b"), ("texts", "a' OR '1'='1")], json!({ "texts": ["b", "a' OR '1'='1"] }), &[2]),
+        (&[("days", "2022-10-01")], json!({ "days": ["2022-10-01"] }), &[1]),
+    ] {
+        assert_eq!(numbers(app.get(&token, &query("/api/lists", pairs)).await), wanted, "{pairs:?}");
+        assert_eq!(numbers(app.post(&token, "/api/lists", &body).await), wanted, "{body}");
+    }
+    assert_eq!(numbers(app.post(&token, "/api/lists", &json!({ "numbers": [] })).await), [0_i64; 0]);
+    for (pairs, code) in [
+        (&[("numbers", "1,2")][..], "argument_type"),
+        (&[("numbers", "[1,2]")], "argument_type"),
+        (&[("numbers", "1"), ("numbers", "x")], "argument_type"),
+        (&[("numbers", "0")], "argument_constraint"),
+        (&[("numbers", "1"); 5], "argument_constraint"),
+    ] {
+        let got = app.get(&token, &query("/api/lists", pairs)).await;
+        assert_eq!(wrong(&got), ("numbers".to_owned(), code.to_owned()), "{pairs:?}");
+    }
+    for (value, code) in [
+        (json!(1), "argument_type"),
+        (json!("1"), "argument_type"),
+        (json!([1, "2"]), "argument_type"),
+        (json!([1, null]), "argument_type"),
+        (json!([[1]]), "argument_type"),
+        (json!({ "0": 1 }), "argument_type"),
+        (json!([1, 2, 3, 4, 5]), "argument_constraint"),
+    ] {
+        let got = app.post(&token, "/api/lists", &json!({ "numbers": value })).await;
+        assert_eq!(wrong(&got), ("numbers".to_owned(), code.to_owned()), "{value}");
+    }
+    let both = app.post(&token, "/api/lists?numbers=1", &json!({ "numbers": [2] })).await;
+    assert_eq!(wrong(&both), ("numbers".to_owned(), "argument_duplicate".to_owned()));
+}
+
+/// A text is a value, whatever is in it: it comes back as it went in, from the query string and from JSON.
+#[tokio::test]
+async fn sql_in_a_text_is_text() {
+    let (app, token) = app().await;
+    let long = "é".repeat(10_000);
+    for text in [
+        "'",
+        "''",
+        "' OR '1'='1",
+        "'; DROP TABLE one; --",
+        "\" OR \"\"=\"",
+        "/* x */ -- y",
+        "$1 $text ? :a @b",
+        "%27 %00 + &=#",
+        "\\' \\n \\u0027",
+        "a\nb\r\tc\u{1b}",
+        "\u{ff07} \u{2019} \u{202e}abc",
+        "🦀 e\u{301}",
+        "NULL",
+        "<script>alert(1)</script>",
+        "=1+1",
+        "",
+        &long,
+    ] {
+        let got = app.get(&token, &query("/api/free", &[("text", text)])).await.rows();
+        assert_eq!(got[0]["text"], *text);
+        assert_eq!(got[0]["length"], text.chars().count());
+        assert_eq!(app.post(&token, "/api/free", &json!({ "text": text })).await.rows(), got);
+    }
+    let over = "é".repeat(10_001);
+    let got = app.post(&token, "/api/free", &json!({ "text": over })).await;
+    assert_eq!(wrong(&got), ("text".to_owned(), "argument_constraint".to_owned()));
+    let nul = app.post(&token, "/api/free", &json!({ "text": "a\0b" })).await;
+    assert_eq!(wrong(&nul), ("text".to_owned(), "argument_constraint".to_owned()));
+}
