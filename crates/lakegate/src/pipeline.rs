@@ -21,7 +21,12 @@ use crate::clock;
 ///
 /// # Errors
 /// The first stage that refuses says why.
-pub async fn answer(app: &App, token: &PresentedToken, endpoint: &str, raw: RawArguments) -> Result<BatchStream, Error> {
+pub async fn answer(
+    app: &App,
+    token: &PresentedToken,
+    endpoint: &str,
+    raw: RawArguments,
+) -> Result<BatchStream, Error> {
     let now = clock::now();
     let (principal, credential) = app.access.authenticate(token, now).await?;
     let planned = app.project.find(endpoint).ok_or_else(unknown_endpoint)?;
@@ -39,5 +44,6 @@ pub async fn answer(app: &App, token: &PresentedToken, endpoint: &str, raw: RawA
 }
 
 fn unknown_endpoint() -> Error {
-    Error::new(Code::EndpointUnknown, "there is no such endpoint").hint("`GET /api` lists the endpoints that this token may call")
+    Error::new(Code::EndpointUnknown, "there is no such endpoint")
+        .hint("`GET /api` lists the endpoints that this token may call")
 }

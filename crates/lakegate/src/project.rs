@@ -103,6 +103,7 @@ pub async fn load(folder: &Path, lake: Option<&str>) -> Result<PlannedProject, P
         Err(_) if !findings.is_empty() => return Err(ProjectError::Faulty(findings)),
         Err(error) => return Err(error.into()),
     };
-    let runtime = engine::runtime(project.config.server.memory_limit_bytes).map_err(|error| ProjectError::Engine(error.into()))?;
+    let runtime = engine::runtime(project.config.server.memory_limit_bytes)
+        .map_err(|error| ProjectError::Engine(error.into()))?;
     PlannedProject::load(project, findings, lake, runtime).await.map_err(ProjectError::Faulty)
 }

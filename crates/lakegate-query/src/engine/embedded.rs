@@ -32,7 +32,8 @@ impl Engine for Embedded {
     async fn run(&self, plan: GovernedPlan, limits: Limits) -> Result<BatchStream, Error> {
         let session = plan.session();
         // The plan is optimised already; only the physical one is made for each request.
-        let physical = session.query_planner().create_physical_plan(plan.plan(), session.as_ref()).await.map_err(failure)?;
+        let physical =
+            session.query_planner().create_physical_plan(plan.plan(), session.as_ref()).await.map_err(failure)?;
         let context = Arc::new(TaskContext::from(session.as_ref()));
         let batches = execute_stream(physical, context).map_err(failure)?;
         Ok(BatchStream::new(batches, Arc::clone(plan.schema()), limits.deadline))

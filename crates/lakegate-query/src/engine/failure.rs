@@ -6,8 +6,10 @@ use lakegate_core::error::{Code, Error};
 /// The error for a caller; the engine's own goes to the log as its source.
 pub(crate) fn failure(error: DataFusionError) -> Error {
     let told = match error.find_root() {
-        DataFusionError::ResourcesExhausted(_) => Error::new(Code::EngineMemoryExceeded, "the query needs more memory than it may have")
-            .hint("ask for less, for example for a shorter range"),
+        DataFusionError::ResourcesExhausted(_) => {
+            Error::new(Code::EngineMemoryExceeded, "the query needs more memory than it may have")
+                .hint("ask for less, for example for a shorter range")
+        }
         DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) | DataFusionError::ParquetError(_) => {
             Error::new(Code::LakeUnavailable, "files of the lake can not be read now").hint("try again later")
         }
@@ -18,5 +20,6 @@ pub(crate) fn failure(error: DataFusionError) -> Error {
 
 /// The error for a query that ran out of time.
 pub(crate) fn timed_out() -> Error {
-    Error::new(Code::EngineTimedOut, "the query did not end within its time limit").hint("ask for less, for example for a shorter range")
+    Error::new(Code::EngineTimedOut, "the query did not end within its time limit")
+        .hint("ask for less, for example for a shorter range")
 }

@@ -32,12 +32,14 @@ impl<E> Limited<E> {
 #[async_trait]
 impl<E: Engine> Engine for Limited<E> {
     async fn run(&self, plan: GovernedPlan, limits: Limits) -> Result<BatchStream, Error> {
-        let overloaded = || Error::new(Code::EngineOverloaded, "too many queries run and wait").hint("try again in a moment");
+        let overloaded =
+            || Error::new(Code::EngineOverloaded, "too many queries run and wait").hint("try again in a moment");
         let running = match Arc::clone(&self.running).try_acquire_owned() {
             Ok(running) => running,
             Err(_) => {
                 let _place = self.waiting.try_acquire().map_err(|_| overloaded())?;
-                let acquired = tokio::time::timeout_at(limits.deadline.into(), Arc::clone(&self.running).acquire_owned());
+                let acquired =
+                    tokio::time::timeout_at(limits.deadline.into(), Arc::clone(&self.running).acquire_owned());
                 // The semaphore is never closed.
                 acquired.await.map_err(|_| timed_out())?.map_err(|_| overloaded())?
             }

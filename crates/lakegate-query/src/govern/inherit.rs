@@ -25,10 +25,12 @@ pub(crate) struct Link {
 /// The link that a predicate is, if it is just that.
 pub(crate) fn link(predicate: &Expr) -> Option<Link> {
     let Expr::InSubquery(InSubquery { expr, subquery, negated: false }) = predicate else { return None };
-    let (Expr::Column(column), LogicalPlan::Projection(projection)) = (expr.as_ref(), subquery.subquery.as_ref()) else {
+    let (Expr::Column(column), LogicalPlan::Projection(projection)) = (expr.as_ref(), subquery.subquery.as_ref())
+    else {
         return None;
     };
-    let (LogicalPlan::TableScan(scan), [Expr::Column(key)]) = (projection.input.as_ref(), projection.expr.as_slice()) else {
+    let (LogicalPlan::TableScan(scan), [Expr::Column(key)]) = (projection.input.as_ref(), projection.expr.as_slice())
+    else {
         return None;
     };
     let whole = scan.filters.is_empty() && scan.fetch.is_none() && subquery.outer_ref_columns.is_empty();

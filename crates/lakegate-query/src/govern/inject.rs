@@ -46,7 +46,9 @@ impl Injection<'_> {
 
     fn scan(&self, scan: TableScan) -> Result<Transformed<LogicalPlan>> {
         let table = table_of(&scan)?;
-        let Rule::Rows(predicate) = self.rule(&table)? else { return Ok(Transformed::no(LogicalPlan::TableScan(scan))) };
+        let Rule::Rows(predicate) = self.rule(&table)? else {
+            return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
+        };
         let governed = match self.owned(&scan)? {
             Some(owned) => owned,
             None => LogicalPlan::Filter(Filter::try_new(*predicate, Arc::new(LogicalPlan::TableScan(scan)))?),

@@ -1,8 +1,8 @@
 //! Typed values become literals of exactly the type that a column has, or nothing: never a nearby value.
 
+use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, Utc};
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
-use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, Utc};
 use lakegate_core::value::{Scalar, ScalarType};
 
 /// The type of a value that meets no column.
@@ -23,7 +23,9 @@ pub(crate) fn declared_type(data_type: &DataType) -> Option<ScalarType> {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Some(ScalarType::String),
         DataType::Dictionary(_, value) => declared_type(value),
         kind if kind.is_integer() => Some(ScalarType::Integer),
-        DataType::Float32 | DataType::Float64 | DataType::Decimal128(..) | DataType::Decimal256(..) => Some(ScalarType::Number),
+        DataType::Float32 | DataType::Float64 | DataType::Decimal128(..) | DataType::Decimal256(..) => {
+            Some(ScalarType::Number)
+        }
         DataType::Boolean => Some(ScalarType::Boolean),
         DataType::Date32 | DataType::Date64 => Some(ScalarType::Date),
         DataType::Timestamp(..) => Some(ScalarType::Timestamp),
@@ -83,7 +85,9 @@ fn integer_literal(integer: i64, to: &DataType) -> Option<ScalarValue> {
         DataType::Float32 | DataType::Float64 => {
             (-EXACT..=EXACT).contains(&integer).then_some(integer as f64).and_then(|number| number_literal(number, to))
         }
-        DataType::Decimal128(..) | DataType::Decimal256(..) => ScalarValue::try_from_string(integer.to_string(), to).ok(),
+        DataType::Decimal128(..) | DataType::Decimal256(..) => {
+            ScalarValue::try_from_string(integer.to_string(), to).ok()
+        }
         _ => None,
     }
 }
@@ -95,7 +99,9 @@ fn number_literal(number: f64, to: &DataType) -> Option<ScalarValue> {
         DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => {
             let text = number.to_string();
             let digits = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
-            (digits <= usize::try_from(*scale).unwrap_or(0)).then(|| ScalarValue::try_from_string(text, to).ok()).flatten()
+            (digits <= usize::try_from(*scale).unwrap_or(0))
+                .then(|| ScalarValue::try_from_string(text, to).ok())
+                .flatten()
         }
         _ => None,
     }
@@ -120,13 +126,13 @@ fn timestamp_literal(time: DateTime<Utc>, to: &DataType) -> Option<ScalarValue> 
     let zone = zone.clone();
     match unit {
         TimeUnit::Second => (nanos == 0).then(|| ScalarValue::TimestampSecond(Some(time.timestamp()), zone)),
-        TimeUnit::Millisecond => {
-            (nanos.is_multiple_of(1_000_000)).then(|| ScalarValue::TimestampMillisecond(Some(time.timestamp_millis()), zone))
+        TimeUnit::Millisecond => (nanos.is_multiple_of(1_000_000))
+            .then(|| ScalarValue::TimestampMillisecond(Some(time.timestamp_millis()), zone)),
+        TimeUnit::Microsecond => (nanos.is_multiple_of(1_000))
+            .then(|| ScalarValue::TimestampMicrosecond(Some(time.timestamp_micros()), zone)),
+        TimeUnit::Nanosecond => {
+            time.timestamp_nanos_opt().map(|nanos| ScalarValue::TimestampNanosecond(Some(nanos), zone))
         }
-        TimeUnit::Microsecond => {
-            (nanos.is_multiple_of(1_000)).then(|| ScalarValue::TimestampMicrosecond(Some(time.timestamp_micros()), zone))
-        }
-        TimeUnit::Nanosecond => time.timestamp_nanos_opt().map(|nanos| ScalarValue::TimestampNanosecond(Some(nanos), zone)),
     }
 }
 
@@ -154,7 +160,10 @@ mod tests {
             (Scalar::Integer(7), DataType::Decimal128(10, 2)),
             (Scalar::Number(1.5), DataType::Decimal128(10, 2)),
             (ScalarType::Date.parse("2022-10-01").unwrap(), DataType::Timestamp(TimeUnit::Nanosecond, None)),
-            (ScalarType::Timestamp.parse("2022-10-01").unwrap(), DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))),
+            (
+                ScalarType::Timestamp.parse("2022-10-01").unwrap(),
+                DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+            ),
         ];
         for (scalar, to) in types {
             assert_eq!(literal(&scalar, &to).map(|literal| literal.data_type()), Some(to));

@@ -82,8 +82,14 @@ pub fn govern(project: &PlannedProject, call: &Call, now: DateTime<Utc>) -> Resu
     let mut bindings = Bindings::default();
     for attribute in attributes {
         let value = principal.attribute(attribute).ok_or_else(|| {
-            Error::new(Code::AccessAttributeMissing, format!("this caller has no attribute `{attribute}`, which the rows of `{}` go by", call.endpoint().name))
-                .hint("ask the operator to add it")
+            Error::new(
+                Code::AccessAttributeMissing,
+                format!(
+                    "this caller has no attribute `{attribute}`, which the rows of `{}` go by",
+                    call.endpoint().name
+                ),
+            )
+            .hint("ask the operator to add it")
         })?;
         bindings.add(policy::placeholder_id(attribute), Some(value), &mut shape);
     }
@@ -133,7 +139,8 @@ fn refusal(error: &DataFusionError) -> Error {
         && let Some(attribute) = text.strip_prefix(template::LIST_OUTSIDE_IN).and_then(policy::attribute_of)
     {
         let detail = format!("attribute `{attribute}` of this caller is a list, which its policy does not take");
-        return Error::new(Code::AccessAttributeMismatch, detail).hint("ask the operator to give one value, or to write the policy with `IN`");
+        return Error::new(Code::AccessAttributeMismatch, detail)
+            .hint("ask the operator to give one value, or to write the policy with `IN`");
     }
     if let DataFusionError::External(external) = root
         && let Some(fault) = external.downcast_ref::<Unrepresentable>()
@@ -146,7 +153,10 @@ fn refusal(error: &DataFusionError) -> Error {
             }
             None => {
                 let name = id.trim_start_matches('$');
-                let error = Error::new(Code::ArgumentConstraint, format!("parameter `{name}` is out of the range of what it is compared with"));
+                let error = Error::new(
+                    Code::ArgumentConstraint,
+                    format!("parameter `{name}` is out of the range of what it is compared with"),
+                );
                 Error::arguments(vec![error.parameter(name)])
             }
         };

@@ -33,7 +33,7 @@ pub(crate) enum TablePolicy {
     /// Every caller sees all rows.
     Shared,
     /// A caller sees the rows for which the filter is true.
-    Filtered(RowFilter),
+    Filtered(Box<RowFilter>),
 }
 
 /// A compiled row filter.
@@ -75,8 +75,9 @@ impl Policies {
                     match compile(table, filter, position, config, session).await {
                         Ok((predicate, attributes, reads)) => {
                             let unfiltered_for = unfiltered_for.clone();
-                            let filter = RowFilter { predicate, attributes, reads, unfiltered_for, position: position.clone() };
-                            policies.tables.insert(table.name.clone(), TablePolicy::Filtered(filter));
+                            let filter =
+                                RowFilter { predicate, attributes, reads, unfiltered_for, position: position.clone() };
+                            policies.tables.insert(table.name.clone(), TablePolicy::Filtered(Box::new(filter)));
                         }
                         Err(faults) => findings.extend(faults),
                     }
@@ -113,7 +114,9 @@ impl Policies {
             let mut waiting = filter.reads.iter().map(String::as_str).collect::<Vec<_>>();
             while let Some(next) = waiting.pop() {
                 if reached.insert(next) {
-                    waiting.extend(self.filter(next).into_iter().flat_map(|filter| filter.reads.iter().map(String::as_str)));
+                    waiting.extend(
+                        self.filter(next).into_iter().flat_map(|filter| filter.reads.iter().map(String::as_str)),
+                    );
                 }
             }
             if reached.contains(table) {
@@ -158,9 +161,13 @@ async fn compile(
     let refused = functions::refused(&plan);
     if !refused.is_empty() {
         let names = refused.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        return Err(vec![Finding::new(position.clone(), format!("a row filter must not change from call to call: {names}"))]);
+        return Err(vec![Finding::new(
+            position.clone(),
+            format!("a row filter must not change from call to call: {names}"),
+        )]);
     }
-    let predicate = predicate_of(plan).ok_or_else(|| vec![Finding::new(position.clone(), "this is not a row filter")])?;
+    let predicate =
+        predicate_of(plan).ok_or_else(|| vec![Finding::new(position.clone(), "this is not a row filter")])?;
     check_types(&predicate, position)?;
     Ok((predicate, attributes, reads))
 }
@@ -199,10 +206,12 @@ fn check_types(predicate: &Expr, position: &Position) -> Result<(), Vec<Finding>
     let mut check = |expr: &Expr| {
         if let Expr::Placeholder(placeholder) = expr {
             let data_type = placeholder.field.as_ref().map(|field| field.data_type());
-            if !data_type.is_some_and(|data_type: &DataType| literal::declared_type(data_type).is_some()) {
+            if data_type.is_none_or(|data_type: &DataType| literal::declared_type(data_type).is_none()) {
                 let attribute = attribute_of(&placeholder.id).unwrap_or(&placeholder.id);
                 let message = format!("the type of `principal('{attribute}')` is not known here");
-                let help = format!("compare it with a column: `column = principal('{attribute}')` or `column IN (principal('{attribute}'))`");
+                let help = format!(
+                    "compare it with a column: `column = principal('{attribute}')` or `column IN (principal('{attribute}'))`"
+                );
                 findings.push(Finding::new(position.clone(), message).help(help));
             }
         }
@@ -212,7 +221,10 @@ fn check_types(predicate: &Expr, position: &Position) -> Result<(), Vec<Finding>
 }
 
 /// Visits an expression and those of its subqueries' plans.
-pub(crate) fn visit_with_subqueries(expr: &Expr, visit: &mut dyn FnMut(&Expr)) -> datafusion::common::Result<TreeNodeRecursion> {
+pub(crate) fn visit_with_subqueries(
+    expr: &Expr,
+    visit: &mut dyn FnMut(&Expr),
+) -> datafusion::common::Result<TreeNodeRecursion> {
     expr.apply(|inner| {
         visit(inner);
         if let Some(plan) = subquery_of(inner) {

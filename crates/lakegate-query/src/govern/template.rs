@@ -82,7 +82,10 @@ fn spread_list(list: InList, shape: &Shape) -> Transformed<Expr> {
                     return Transformed::yes(lit(false));
                 }
                 items.extend((0..length).map(|at| {
-                    Expr::Placeholder(Placeholder::new_with_field(item_id(&placeholder.id, at), placeholder.field.clone()))
+                    Expr::Placeholder(Placeholder::new_with_field(
+                        item_id(&placeholder.id, at),
+                        placeholder.field.clone(),
+                    ))
                 }));
             }
             _ => items.push(item),

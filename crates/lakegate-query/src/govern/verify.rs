@@ -20,7 +20,9 @@ pub(crate) fn injected(plan: &LogicalPlan, injection: &Injection<'_>) -> Result<
             return owned(barrier, injection);
         }
         let LogicalPlan::Filter(filter) = barrier.input() else { return plan_err!("a barrier without a filter") };
-        let LogicalPlan::TableScan(scan) = filter.input.as_ref() else { return plan_err!("a filter that is not at its scan") };
+        let LogicalPlan::TableScan(scan) = filter.input.as_ref() else {
+            return plan_err!("a filter that is not at its scan");
+        };
         let table = table_of(scan)?;
         return match injection.rule(&table)? {
             Rule::Rows(predicate) if *predicate == filter.predicate && table == barrier.table() => {
@@ -46,8 +48,11 @@ fn owned(barrier: &Barrier, injection: &Injection<'_>) -> Result<()> {
     let table = barrier.table();
     let LogicalPlan::Projection(projection) = barrier.input() else { return plan_err!("owners without a projection") };
     let LogicalPlan::Filter(filter) = projection.input.as_ref() else { return plan_err!("owners without a filter") };
-    let LogicalPlan::TableScan(scan) = filter.input.as_ref() else { return plan_err!("owners that are not at their scan") };
-    let hides_owner = projection.expr.iter().all(|expr| matches!(expr, Expr::Column(column) if column.name != OWNER_COLUMN));
+    let LogicalPlan::TableScan(scan) = filter.input.as_ref() else {
+        return plan_err!("owners that are not at their scan");
+    };
+    let hides_owner =
+        projection.expr.iter().all(|expr| matches!(expr, Expr::Column(column) if column.name != OWNER_COLUMN));
     let has_owner = scan.source.schema().index_of(OWNER_COLUMN).is_ok();
     let expected = match injection.root_of(table) {
         Some(root) => inherit::owner_predicate(root, &scan.table_name)?,

@@ -94,7 +94,8 @@ async fn single_file(lake: &Lake, location: &str, format: Option<FileFormat>) ->
             Err(error) => return Err(TableFault::new(format!("the file `{candidate}` can not be read")).source(error)),
         }
     }
-    Err(TableFault::new(format!("there is nothing at `{location}` in the lake")).help("check `location` here and in [lake]"))
+    Err(TableFault::new(format!("there is nothing at `{location}` in the lake"))
+        .help("check `location` here and in [lake]"))
 }
 
 /// A folder of a table format also holds files that are no longer, or not yet, part of the table.
@@ -110,8 +111,10 @@ fn refuse_table_formats(objects: &[ObjectMeta], base: &str) -> Result<(), TableF
         }
     });
     match kind {
-        Some(kind) => Err(TableFault::new(format!("`{base}` is a {kind} table, whose files can not be read as a plain folder: deleted rows would come back"))
-            .help("export it as Parquet for now")),
+        Some(kind) => Err(TableFault::new(format!(
+            "`{base}` is a {kind} table, whose files can not be read as a plain folder: deleted rows would come back"
+        ))
+        .help("export it as Parquet for now")),
         None => Ok(()),
     }
 }
@@ -122,7 +125,8 @@ fn refuse_outside(lake: &Lake, path: &Path) -> Result<(), TableFault> {
     if real.is_ok_and(|real: std::path::PathBuf| real.starts_with(&lake.root)) {
         return Ok(());
     }
-    Err(TableFault::new(format!("`{path}` leads out of the lake")).help("a table's files, and what links among them point to, lie below the lake's location"))
+    Err(TableFault::new(format!("`{path}` leads out of the lake"))
+        .help("a table's files, and what links among them point to, lie below the lake's location"))
 }
 
 fn relative<'a>(path: &'a Path, base: &str) -> &'a str {

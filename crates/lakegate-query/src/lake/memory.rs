@@ -53,7 +53,11 @@ impl MemoryCopy {
     }
 
     /// A scan of the copy.
-    pub(crate) fn scan(self: &Arc<Self>, schema: &SchemaRef, projection: Option<&Vec<usize>>) -> Result<Arc<dyn ExecutionPlan>> {
+    pub(crate) fn scan(
+        self: &Arc<Self>,
+        schema: &SchemaRef,
+        projection: Option<&Vec<usize>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let places = projection.cloned().unwrap_or_else(|| (0..schema.fields().len()).collect());
         let scan = MemoryScan {
             schema: Arc::new(schema.project(&places)?),
@@ -101,7 +105,8 @@ impl MemoryScan {
     fn pruned(&self) -> Option<Vec<bool>> {
         let snapshots = self.filters.iter().map(|filter| snapshot_physical_expr(Arc::clone(filter)));
         let filter = conjunction_opt(snapshots.collect::<Result<Vec<_>>>().ok()?)?;
-        let pruning = PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema)).try_build(filter).ok()?;
+        let pruning =
+            PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema)).try_build(filter).ok()?;
         pruning.prune(&self.copy.zones).ok()
     }
 }

@@ -19,8 +19,8 @@ use datafusion::object_store::local::LocalFileSystem;
 use lakegate_core::error::Source;
 
 pub(crate) use owners::OWNER_COLUMN;
-pub(crate) use table::lake_table;
 pub use table::LakeTable;
+pub(crate) use table::lake_table;
 
 /// An open lake. Paths in it are relative to its root, so that no error names a place of the machine.
 #[derive(Debug)]

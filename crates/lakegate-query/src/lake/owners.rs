@@ -84,5 +84,8 @@ impl Owners {
 /// Types whose equality is that of their bytes.
 fn is_exact(data_type: &DataType) -> bool {
     data_type.is_integer()
-        || matches!(data_type, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 | DataType::Date32 | DataType::Boolean)
+        || matches!(
+            data_type,
+            DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 | DataType::Date32 | DataType::Boolean
+        )
 }

@@ -51,9 +51,13 @@ impl LakeTable {
         let format = data_fusion_format(found.format);
         let objects = found.files.iter().map(|file| file.object.clone()).collect::<Vec<_>>();
         let unreadable = |error| {
-            TableFault::new(format!("the files at `{}` can not be read as {}", table.location, found.format.extension()))
-                .help("check that they are complete and that all have the same columns")
-                .source(error)
+            TableFault::new(format!(
+                "the files at `{}` can not be read as {}",
+                table.location,
+                found.format.extension()
+            ))
+            .help("check that they are complete and that all have the same columns")
+            .source(error)
         };
         let file_schema = format.infer_schema(session, &lake.store, &objects).await.map_err(unreadable)?;
         let partition_fields = found
@@ -63,7 +67,10 @@ impl LakeTable {
             .collect::<Vec<_>>();
         for field in &partition_fields {
             if file_schema.field_with_name(field.name()).is_ok() {
-                return Err(TableFault::new(format!("`{}` is a column of the files and a partition folder", field.name())));
+                return Err(TableFault::new(format!(
+                    "`{}` is a column of the files and a partition folder",
+                    field.name()
+                )));
             }
         }
         if let Some(name) = table.partitions.keys().find(|name| !found.partition_columns.contains(name)) {
@@ -72,8 +79,10 @@ impl LakeTable {
         let schema = TableSchema::builder(Arc::clone(&file_schema)).with_table_partition_cols(partition_fields).build();
         let mut files = Vec::with_capacity(found.files.len());
         for TableFile { object, partition_values } in found.files {
-            let statistics =
-                format.infer_stats(session, &lake.store, Arc::clone(&file_schema), &object).await.map_err(unreadable)?;
+            let statistics = format
+                .infer_stats(session, &lake.store, Arc::clone(&file_schema), &object)
+                .await
+                .map_err(unreadable)?;
             let mut file = PartitionedFile::from(object);
             file.partition_values = partition_values
                 .into_iter()
@@ -97,12 +106,17 @@ impl LakeTable {
 
     /// Decodes the table into memory, if it takes no more than so many bytes. Gives the bytes that it takes; `None` when
     /// it is too large and stays in its files.
-    pub(crate) async fn copy_to_memory(&self, session: &SessionState, most_bytes: usize) -> DataFusionResult<Option<usize>> {
+    pub(crate) async fn copy_to_memory(
+        &self,
+        session: &SessionState,
+        most_bytes: usize,
+    ) -> DataFusionResult<Option<usize>> {
         let plan = self.scan(session, None, &[], None).await?;
         let mut rows = execute_stream(plan, session.task_ctx())?;
         let (mut batches, mut bytes) = (Vec::new(), 0);
         while let Some(batch) = rows.next().await.transpose()? {
-            bytes += batch.columns().iter().map(|array| array.to_data().get_slice_memory_size().unwrap_or(0)).sum::<usize>();
+            bytes +=
+                batch.columns().iter().map(|array| array.to_data().get_slice_memory_size().unwrap_or(0)).sum::<usize>();
             if bytes > most_bytes {
                 return Ok(None);
             }
@@ -125,7 +139,13 @@ impl LakeTable {
 
     /// Computes the owner of every row from the parent that `column` refers to by its `key`: the value of the parent's
     /// `owner` column, or else the parent's own computed owners. Does nothing where it can not be done exactly.
-    pub(crate) fn inherit(&self, column: &str, parent: &LakeTable, key: &str, owner: Option<&str>) -> DataFusionResult<()> {
+    pub(crate) fn inherit(
+        &self,
+        column: &str,
+        parent: &LakeTable,
+        key: &str,
+        owner: Option<&str>,
+    ) -> DataFusionResult<()> {
         let parent = if owner.is_some() { Some(parent) } else { parent.owned().map(AsRef::as_ref) };
         let (Some(parent), Some(copy)) = (parent, self.copy.get()) else { return Ok(()) };
         let (schema, parent_schema) = (self.schema.table_schema(), parent.schema.table_schema());
@@ -234,17 +254,20 @@ fn partition_type(table: &Table, column: &str) -> DataType {
 
 fn partition_value(value: Option<String>, field: &Field) -> Result<ScalarValue, TableFault> {
     let Some(text) = value else {
-        return ScalarValue::try_from(field.data_type()).map_err(|error| TableFault::new("a partition has no type").source(error));
+        return ScalarValue::try_from(field.data_type())
+            .map_err(|error| TableFault::new("a partition has no type").source(error));
     };
     ScalarValue::try_from_string(text.clone(), field.data_type()).map_err(|error| {
-        TableFault::new(format!("the partition folder `{}={text}` is not of the declared type", field.name())).source(error)
+        TableFault::new(format!("the partition folder `{}={text}` is not of the declared type", field.name()))
+            .source(error)
     })
 }
 
 /// The statistics of all files together.
 fn summary(files: &[PartitionedFile], schema: &SchemaRef) -> Result<Statistics, TableFault> {
     let each = files.iter().filter_map(|file| file.statistics.as_deref());
-    Statistics::try_merge_iter(each, schema).map_err(|error| TableFault::new("the files' statistics do not fit together").source(error))
+    Statistics::try_merge_iter(each, schema)
+        .map_err(|error| TableFault::new("the files' statistics do not fit together").source(error))
 }
 
 /// The lake table behind a scan.

@@ -35,7 +35,8 @@ impl Zones {
         for at in 0..schema.fields().len() {
             let arrays = batches.iter().map(|batch| batch.column(at)).collect::<Vec<_>>();
             columns.push(bounds(schema.field(at).data_type(), &arrays)?);
-            nulls.push(Arc::new(arrays.iter().map(|array| Some(array.null_count() as u64)).collect::<UInt64Array>()) as ArrayRef);
+            nulls.push(Arc::new(arrays.iter().map(|array| Some(array.null_count() as u64)).collect::<UInt64Array>())
+                as ArrayRef);
         }
         let rows = Arc::new(batches.iter().map(|batch| Some(batch.num_rows() as u64)).collect::<UInt64Array>());
         Ok(Self { schema: Arc::clone(schema), columns, nulls, rows, batches: batches.len() })
@@ -47,7 +48,8 @@ impl Zones {
         statistics.num_rows = Precision::Exact(batches.iter().map(RecordBatch::num_rows).sum());
         for (at, bounds) in self.columns.iter().enumerate() {
             let nulls = batches.iter().map(|batch| batch.column(at).null_count()).sum();
-            let mut column = ColumnStatistics { null_count: Precision::Exact(nulls), ..ColumnStatistics::new_unknown() };
+            let mut column =
+                ColumnStatistics { null_count: Precision::Exact(nulls), ..ColumnStatistics::new_unknown() };
             if let Some(Bounds { min, max }) = bounds {
                 column.min_value = Precision::Exact(least(min)?);
                 column.max_value = Precision::Exact(greatest(max)?);
@@ -72,7 +74,11 @@ fn bounds(data_type: &DataType, arrays: &[&ArrayRef]) -> Result<Option<Bounds>> 
     }
     let each = |of: fn(&ArrayRef) -> Result<ScalarValue>| -> Result<ArrayRef> {
         let values = arrays.iter().map(|array| of(array)).collect::<Result<Vec<_>>>()?;
-        if values.is_empty() { Ok(datafusion::arrow::array::new_empty_array(data_type)) } else { ScalarValue::iter_to_array(values) }
+        if values.is_empty() {
+            Ok(datafusion::arrow::array::new_empty_array(data_type))
+        } else {
+            ScalarValue::iter_to_array(values)
+        }
     };
     Ok(Some(Bounds { min: each(least)?, max: each(greatest)? }))
 }
@@ -117,7 +123,11 @@ impl PruningStatistics for Zones {
         Some(Arc::clone(&self.rows))
     }
 
-    fn contained(&self, _column: &Column, _values: &HashSet<ScalarValue>) -> Option<datafusion::arrow::array::BooleanArray> {
+    fn contained(
+        &self,
+        _column: &Column,
+        _values: &HashSet<ScalarValue>,
+    ) -> Option<datafusion::arrow::array::BooleanArray> {
         None
     }
 }

@@ -82,7 +82,8 @@ impl PlannedProject {
         let (tables, faults) = open_tables(&project, &lake, &runtime).await;
         findings.extend(faults);
         let all_tables_open = tables.len() == declared;
-        let internal = |error| vec![Finding::new(lakegate_core::project::Position::start("lakegate.toml"), format!("{error}"))];
+        let internal =
+            |error| vec![Finding::new(lakegate_core::project::Position::start("lakegate.toml"), format!("{error}"))];
         let session = session::session(&lake, tables.clone(), runtime).map_err(internal)?;
         let (policies, faults) = Policies::compile(&project.config, &session).await;
         // A table that is not there makes every filter and query over it fail; its own finding says why.
@@ -179,7 +180,9 @@ impl PlannedProject {
             for param in planned.endpoint.params.iter().filter(|param| param.value_type.list) {
                 shape.lists.insert(placeholder_id(&param.name), 1);
             }
-            let made = planned.templates.get(shape, |shape| template::make(&planned.plan, &self.policies, shape, &self.session));
+            let made = planned
+                .templates
+                .get(shape, |shape| template::make(&planned.plan, &self.policies, shape, &self.session));
             if let Err(error) = made {
                 let finding = Place::File(&planned.endpoint).error(&error);
                 let message = format!("the query can not be governed: {}", finding.message);
@@ -265,13 +268,19 @@ async fn probe_policies(policies: &Policies, session: &SessionState) -> Vec<Find
         if let Err(error) = probed {
             let finding = Place::String(&filter.position).error(&error);
             let message = format!("the row filter of `{table}` is not safe: {}", finding.message);
-            findings.push(Finding { message, ..finding }.help("a row filter compares columns with attributes and fixed values; it can neither fail nor change"));
+            findings.push(Finding { message, ..finding }.help(
+                "a row filter compares columns with attributes and fixed values; it can neither fail nor change",
+            ));
         }
     }
     findings
 }
 
-async fn plan_endpoint(endpoint: &Endpoint, project: &Project, session: &SessionState) -> Result<PlannedEndpoint, Vec<Finding>> {
+async fn plan_endpoint(
+    endpoint: &Endpoint,
+    project: &Project,
+    session: &SessionState,
+) -> Result<PlannedEndpoint, Vec<Finding>> {
     let place = Place::File(endpoint);
     let (rules, rule_syntax, mut findings) = CompiledRules::compile(endpoint, session);
     let (statement, syntax) = match sql::parse_query(&endpoint.sql, &place) {
@@ -289,8 +298,13 @@ async fn plan_endpoint(endpoint: &Endpoint, project: &Project, session: &Session
     let plan = session.statement_to_plan(statement).await.and_then(functions::with_clock);
     let plan = plan.map_err(|error| vec![place.error(&error)])?;
     for name in functions::refused(&plan) {
-        let message = format!("function `{name}` can not be called in an endpoint: its answer changes from call to call");
-        findings.push(place.finding(datafusion::sql::sqlparser::tokenizer::Span::empty(), message).help("take the value as a parameter"));
+        let message =
+            format!("function `{name}` can not be called in an endpoint: its answer changes from call to call");
+        findings.push(
+            place
+                .finding(datafusion::sql::sqlparser::tokenizer::Span::empty(), message)
+                .help("take the value as a parameter"),
+        );
     }
     let plan = params::typed(plan, endpoint).map_err(|faults| [std::mem::take(&mut findings), faults].concat())?;
     let schema = Arc::new(plan.schema().as_arrow().clone());
@@ -299,7 +313,14 @@ async fn plan_endpoint(endpoint: &Endpoint, project: &Project, session: &Session
         return Err(findings);
     }
     let tables = tables_of(&plan).map_err(|error| vec![place.error(&error)])?;
-    Ok(PlannedEndpoint { endpoint: Arc::new(endpoint.clone()), plan, schema, tables, rules, templates: Templates::new() })
+    Ok(PlannedEndpoint {
+        endpoint: Arc::new(endpoint.clone()),
+        plan,
+        schema,
+        tables,
+        rules,
+        templates: Templates::new(),
+    })
 }
 
 fn repeated_columns(schema: &Schema, place: &Place<'_>) -> Vec<Finding> {
@@ -307,7 +328,9 @@ fn repeated_columns(schema: &Schema, place: &Place<'_>) -> Vec<Finding> {
     let repeated = schema.fields().iter().filter(|field| !seen.insert(field.name()));
     let finding = |field: &Arc<datafusion::arrow::datatypes::Field>| {
         let message = format!("the answer has two columns `{}`", field.name());
-        place.finding(datafusion::sql::sqlparser::tokenizer::Span::empty(), message).help("give one another name with `AS`")
+        place
+            .finding(datafusion::sql::sqlparser::tokenizer::Span::empty(), message)
+            .help("give one another name with `AS`")
     };
     repeated.map(finding).collect()
 }

@@ -12,8 +12,8 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use lakegate_core::project::{Endpoint, Finding, Param};
 use std::sync::Arc;
 
-use super::sql::Syntax;
 use super::place::Place;
+use super::sql::Syntax;
 use crate::govern::literal;
 
 /// Placeholders that no parameter declares, and parameters that neither the query nor a rule uses.
@@ -31,7 +31,10 @@ pub(crate) fn check_names(endpoint: &Endpoint, query: &Syntax, rules: &[Syntax],
     };
     for param in endpoint.params.iter().filter(|param| !used(param)) {
         let message = format!("parameter `{}` is not used", param.name);
-        findings.push(Finding::new(param.position.clone(), message).help(format!("use `${}` in the query, or remove it", param.name)));
+        findings.push(
+            Finding::new(param.position.clone(), message)
+                .help(format!("use `${}` in the query, or remove it", param.name)),
+        );
     }
     findings
 }
@@ -52,7 +55,9 @@ pub(crate) fn typed(plan: LogicalPlan, endpoint: &Endpoint) -> Result<LogicalPla
                 return Ok(Transformed::no(expr));
             }
             expr.transform_up(|inner| match inner {
-                Expr::Placeholder(placeholder) => Ok(Transformed::yes(typed_placeholder(placeholder, endpoint, &mut faults))),
+                Expr::Placeholder(placeholder) => {
+                    Ok(Transformed::yes(typed_placeholder(placeholder, endpoint, &mut faults)))
+                }
                 other => Ok(Transformed::no(other)),
             })
         })?
@@ -85,7 +90,11 @@ fn typed_placeholder(placeholder: Placeholder, endpoint: &Endpoint, faults: &mut
         Some(DataType::Interval(_)) => natural,
         Some(inferred) if literal::can_bind(scalar, inferred) => inferred.clone(),
         Some(inferred) => {
-            let message = format!("parameter `{}` is declared {scalar_name} and meets {inferred}", param.name, scalar_name = scalar.name());
+            let message = format!(
+                "parameter `{}` is declared {scalar_name} and meets {inferred}",
+                param.name,
+                scalar_name = scalar.name()
+            );
             let help = match literal::declared_type(inferred) {
                 Some(better) => format!("declare it `{}`, or cast it in the query", better.name()),
                 None => "cast it, or the column, in the query".to_owned(),
@@ -99,7 +108,11 @@ fn typed_placeholder(placeholder: Placeholder, endpoint: &Endpoint, faults: &mut
 }
 
 /// A list stands in `IN ($list)` and nowhere else.
-fn misplaced_lists(expr: &Expr, endpoint: &Endpoint, faults: &mut BTreeMap<String, Finding>) -> Result<(), DataFusionError> {
+fn misplaced_lists(
+    expr: &Expr,
+    endpoint: &Endpoint,
+    faults: &mut BTreeMap<String, Finding>,
+) -> Result<(), DataFusionError> {
     let is_list = |expr: &Expr| match expr {
         Expr::Placeholder(placeholder) => param_of(placeholder, endpoint).filter(|param| param.value_type.list),
         _ => None,
@@ -121,7 +134,8 @@ fn misplaced_lists(expr: &Expr, endpoint: &Endpoint, faults: &mut BTreeMap<Strin
 fn report_list(param: Option<&Param>, faults: &mut BTreeMap<String, Finding>) -> Result<TreeNodeRecursion> {
     if let Some(param) = param {
         let message = format!("list parameter `{}` stands outside `IN (…)`", param.name);
-        let finding = Finding::new(param.position.clone(), message).help(format!("write `column IN (${})`", param.name));
+        let finding =
+            Finding::new(param.position.clone(), message).help(format!("write `column IN (${})`", param.name));
         faults.insert(param.name.clone(), finding);
     }
     Ok(TreeNodeRecursion::Continue)

@@ -61,9 +61,10 @@ fn describe(error: &DataFusionError) -> (String, Option<String>) {
                 let names = valid_fields.iter().map(|column| column.name.as_str()).collect::<Vec<_>>();
                 (format!("there is no column `{}`", field.flat_name()), Some(suggest_or_list(&field.name, names)))
             }
-            SchemaError::AmbiguousReference { field } => {
-                (format!("column `{}` could be of several tables", field.name), Some("write the table's name before it".to_owned()))
-            }
+            SchemaError::AmbiguousReference { field } => (
+                format!("column `{}` could be of several tables", field.name),
+                Some("write the table's name before it".to_owned()),
+            ),
             other => (other.to_string(), None),
         },
         DataFusionError::Plan(text) | DataFusionError::NotImplemented(text) => (clean(text), None),
@@ -73,6 +74,7 @@ fn describe(error: &DataFusionError) -> (String, Option<String>) {
 
 /// The first paragraph, without the engine's way of saying where an error came from.
 fn clean(text: &str) -> String {
-    let text = text.trim_start_matches("Error during planning: ").trim_start_matches("This feature is not implemented: ");
+    let text =
+        text.trim_start_matches("Error during planning: ").trim_start_matches("This feature is not implemented: ");
     text.lines().next().unwrap_or_default().trim_end_matches('.').to_owned()
 }

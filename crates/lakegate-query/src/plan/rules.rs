@@ -32,7 +32,8 @@ impl CompiledRules {
     /// Compiles the rules; gives their syntax too, for the check of unused parameters.
     pub(crate) fn compile(endpoint: &Endpoint, session: &SessionState) -> (Self, Vec<Syntax>, Vec<Finding>) {
         let scalars = || endpoint.params.iter().enumerate().filter(|(_, param)| !param.value_type.list);
-        let fields = scalars().map(|(_, param)| Field::new(&param.name, literal::natural_type(param.value_type.scalar), true));
+        let fields =
+            scalars().map(|(_, param)| Field::new(&param.name, literal::natural_type(param.value_type.scalar), true));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let places = scalars().map(|(place, _)| place).collect();
         let mut rules = Self { schema, places, checks: Vec::new() };
@@ -65,7 +66,9 @@ impl CompiledRules {
         for (name, span) in &syntax.placeholders {
             match endpoint.param(name) {
                 Some(param) if param.value_type.list => {
-                    return Err(place.finding(*span, format!("a rule can not look at the list `${name}`")).help("use `max_items`, `enum` or `pattern` on the parameter"));
+                    return Err(place
+                        .finding(*span, format!("a rule can not look at the list `${name}`"))
+                        .help("use `max_items`, `enum` or `pattern` on the parameter"));
                 }
                 Some(_) => {}
                 None => return Err(place.finding(*span, format!("`${name}` is not a declared parameter"))),
@@ -77,12 +80,17 @@ impl CompiledRules {
         let _ = VisitMut::visit(&mut expr, &mut PlaceholdersToColumns);
         let schema = DFSchema::try_from(Arc::clone(&self.schema)).map_err(|error| place.error(&error))?;
         let planned = session
-            .create_logical_expr_from_sql_expr(datafusion::sql::sqlparser::ast::ExprWithAlias { expr, alias: None }, &schema)
+            .create_logical_expr_from_sql_expr(
+                datafusion::sql::sqlparser::ast::ExprWithAlias { expr, alias: None },
+                &schema,
+            )
             .and_then(|expr| session.create_physical_expr(expr, &schema))
             .map_err(|error| place.error(&error))?;
         match planned.data_type(&self.schema) {
             Ok(DataType::Boolean) => Ok(planned),
-            _ => Err(place.finding(sqlparser_start(), "a rule's `check` must be true or false").help("write a comparison, such as `$start <= $end`")),
+            _ => Err(place
+                .finding(sqlparser_start(), "a rule's `check` must be true or false")
+                .help("write a comparison, such as `$start <= $end`")),
         }
     }
 
@@ -117,8 +125,10 @@ impl RuleCheck for CompiledRules {
         if self.checks.is_empty() {
             return Ok(Vec::new());
         }
-        self.evaluate(arguments)
-            .map_err(|error| Error::new(Code::RuleViolated, "a rule of the endpoint can not be evaluated for these arguments").source(error))
+        self.evaluate(arguments).map_err(|error| {
+            Error::new(Code::RuleViolated, "a rule of the endpoint can not be evaluated for these arguments")
+                .source(error)
+        })
     }
 }
 

@@ -33,7 +33,9 @@ pub(crate) fn parse_query(sql: &str, place: &Place<'_>) -> Result<(Statement, Sy
         return Err(vec![finding.help("an endpoint is one query; put the other into a file of its own")]);
     }
     let Some(statement) = statements.pop_front() else {
-        return Err(vec![place.finding(Span::empty(), "there is no query").help("write one `SELECT` after the front matter")]);
+        return Err(vec![
+            place.finding(Span::empty(), "there is no query").help("write one `SELECT` after the front matter"),
+        ]);
     };
     let query = match &statement {
         Statement::Statement(inner) => match inner.as_ref() {
@@ -131,7 +133,11 @@ impl Visitor for Walk<'_> {
             | TableFactor::Derived { .. }
             | TableFactor::NestedJoin { .. }
             | TableFactor::UNNEST { .. } => {}
-            other => self.refuse(other.span(), "table functions are not part of a query here", "read a table of `lakegate.toml`"),
+            other => self.refuse(
+                other.span(),
+                "table functions are not part of a query here",
+                "read a table of `lakegate.toml`",
+            ),
         }
         ControlFlow::Continue(())
     }

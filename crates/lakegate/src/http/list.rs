@@ -20,18 +20,18 @@ use crate::clock;
 pub(super) async fn endpoints(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<Value>, Failure> {
     let now = clock::now();
     let (principal, credential) = app.access.authenticate(&token::presented(&headers)?, now).await?;
-    let granted = |planned: &&PlannedEndpoint| {
-        authorize(&principal, &planned.endpoint().name, &credential.grants, now).is_ok()
-    };
+    let granted =
+        |planned: &&PlannedEndpoint| authorize(&principal, &planned.endpoint().name, &credential.grants, now).is_ok();
     let endpoints = app.project.endpoints().filter(granted).map(described).collect::<Vec<_>>();
     Ok(Json(json!({ "endpoints": endpoints })))
 }
 
 fn described(planned: &PlannedEndpoint) -> Value {
     let endpoint = planned.endpoint();
-    let columns = planned.columns().into_iter().map(|column| {
-        json!({ "name": column.name, "type": column.type_name, "nullable": column.nullable })
-    });
+    let columns = planned
+        .columns()
+        .into_iter()
+        .map(|column| json!({ "name": column.name, "type": column.type_name, "nullable": column.nullable }));
     let mut described = Map::new();
     described.insert("name".into(), endpoint.name.clone().into());
     described.insert("path".into(), format!("/api/{}", endpoint.name).into());

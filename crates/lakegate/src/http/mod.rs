@@ -38,7 +38,8 @@ pub fn router(app: Arc<App>) -> Router {
         Some("/") => router.merge(endpoints()),
         Some(path) => router.nest(path, endpoints()),
     };
-    let layers = ServiceBuilder::new().layer(from_fn(respond::observe)).layer(CatchPanicLayer::custom(respond::panicked));
+    let layers =
+        ServiceBuilder::new().layer(from_fn(respond::observe)).layer(CatchPanicLayer::custom(respond::panicked));
     router.fallback(unknown_path).method_not_allowed_fallback(method_not_allowed).layer(layers).with_state(app)
 }
 

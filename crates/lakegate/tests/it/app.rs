@@ -1,5 +1,7 @@
 //! A server in this process: a project folder, its access store and the router, without a socket. No tests here.
 
+#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -120,7 +122,8 @@ impl TestApp {
     }
 
     pub(crate) async fn get(&self, token: &str, path: &str) -> Answer {
-        self.send(Request::get(path).header("authorization", format!("Bearer {token}")).body(Body::empty()).unwrap()).await
+        self.send(Request::get(path).header("authorization", format!("Bearer {token}")).body(Body::empty()).unwrap())
+            .await
     }
 
     pub(crate) async fn post(&self, token: &str, path: &str, body: &Json) -> Answer {

@@ -1,6 +1,8 @@
 //! The error oracle: predicates that fail on a foreign row only. The caller gets its own rows and 200, whatever lies in
 //! the rows of others; with a caller who owns half of the table, with NULL owners, and in both file formats.
 
+#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
 use lakegate_core::value::{Scalar, Value};
 use lakegate_query::lake::write::{Column, ColumnData, ColumnKind, TableWriter, WriteOptions};
 use serde_json::json;
@@ -30,17 +32,35 @@ const ATTACKS: &[(&str, &str)] = &[
     ("modulo", "SELECT id FROM note WHERE 100 % salary >= $x - 1 ORDER BY id"),
     ("case", "SELECT id FROM note WHERE CASE WHEN id > 0 THEN CAST(text AS BIGINT) ELSE 0 END >= $x ORDER BY id"),
     ("subquery", "SELECT id FROM note WHERE id IN (SELECT id FROM note WHERE CAST(text AS BIGINT) >= $x) ORDER BY id"),
-    ("exists", "SELECT n.id FROM note n WHERE EXISTS (SELECT 1 FROM note m WHERE m.id = n.id AND CAST(m.text AS BIGINT) >= $x) ORDER BY n.id"),
-    ("self_join", "SELECT n.id FROM note n JOIN note m ON CAST(n.text AS BIGINT) = CAST(m.text AS BIGINT) AND n.id = m.id WHERE n.id >= $x ORDER BY n.id"),
+    (
+        "exists",
+        "SELECT n.id FROM note n WHERE EXISTS (SELECT 1 FROM note m WHERE m.id = n.id AND CAST(m.text AS BIGINT) >= $x) ORDER BY n.id",
+    ),
+    (
+        "self_join",
+        "SELECT n.id FROM note n JOIN note m ON CAST(n.text AS BIGINT) = CAST(m.text AS BIGINT) AND n.id = m.id WHERE n.id >= $x ORDER BY n.id",
+    ),
     ("outer_join", "SELECT n.id FROM note n LEFT JOIN note m ON m.id = n.id AND 1 / m.salary >= $x - 1 ORDER BY n.id"),
-    ("cte", "WITH c AS (SELECT id, CAST(text AS BIGINT) AS number FROM note) SELECT id FROM c WHERE number >= $x ORDER BY id"),
-    ("union", "SELECT id FROM note WHERE CAST(text AS BIGINT) >= $x UNION SELECT id FROM note WHERE 1 / salary >= $x ORDER BY id"),
+    (
+        "cte",
+        "WITH c AS (SELECT id, CAST(text AS BIGINT) AS number FROM note) SELECT id FROM c WHERE number >= $x ORDER BY id",
+    ),
+    (
+        "union",
+        "SELECT id FROM note WHERE CAST(text AS BIGINT) >= $x UNION SELECT id FROM note WHERE 1 / salary >= $x ORDER BY id",
+    ),
     ("group", "SELECT max(id) AS id FROM note GROUP BY CAST(text AS BIGINT) HAVING max(id) >= $x ORDER BY id"),
     ("sort", "SELECT id FROM note WHERE id >= $x ORDER BY CAST(text AS BIGINT), id"),
     ("aggregate", "SELECT max(id) AS id FROM note WHERE id >= $x HAVING sum(CAST(text AS BIGINT)) > 0"),
-    ("window", "SELECT id FROM (SELECT id, rank() OVER (ORDER BY CAST(text AS BIGINT)) AS place FROM note) p WHERE place >= $x ORDER BY id"),
+    (
+        "window",
+        "SELECT id FROM (SELECT id, rank() OVER (ORDER BY CAST(text AS BIGINT)) AS place FROM note) p WHERE place >= $x ORDER BY id",
+    ),
     ("child", "SELECT l.id FROM line l JOIN one o ON true WHERE CAST(l.text AS BIGINT) >= $x ORDER BY l.id"),
-    ("child_join", "SELECT l.id FROM line l JOIN note n ON n.id = l.note_id WHERE CAST(l.text AS BIGINT) >= $x AND 1 / n.salary >= 0 ORDER BY l.id"),
+    (
+        "child_join",
+        "SELECT l.id FROM line l JOIN note n ON n.id = l.note_id WHERE CAST(l.text AS BIGINT) >= $x AND 1 / n.salary >= 0 ORDER BY l.id",
+    ),
     ("limit", "SELECT id FROM note WHERE CAST(text AS BIGINT) >= $x LIMIT 1000"),
 ];
 
@@ -107,8 +127,11 @@ fn write_parquet(folder: &std::path::Path, notes: &Notes) {
     let salaries = ColumnData::Integer(rows().map(|(_, tenant)| Some(salary(*tenant))).collect());
     note.write(vec![ids(), tenants, texts(), salaries]).unwrap();
     note.finish().unwrap();
-    let columns =
-        [Column::new("id", ColumnKind::Integer), Column::new("note_id", ColumnKind::Integer), Column::new("text", ColumnKind::Text)];
+    let columns = [
+        Column::new("id", ColumnKind::Integer),
+        Column::new("note_id", ColumnKind::Integer),
+        Column::new("text", ColumnKind::Text),
+    ];
     let mut line = TableWriter::create(&lake.join("line.parquet"), &columns, &options).unwrap();
     line.write(vec![ids(), ids(), texts()]).unwrap();
     line.finish().unwrap();
@@ -121,7 +144,11 @@ async fn a_predicate_that_fails_on_a_foreign_row_gives_the_callers_rows() {
         let notes = notes(clustered);
         let folder = tempfile::tempdir().unwrap();
         project(folder.path());
-        if parquet { write_parquet(folder.path(), &notes) } else { write_csv(folder.path(), &notes) }
+        if parquet {
+            write_parquet(folder.path(), &notes)
+        } else {
+            write_csv(folder.path(), &notes)
+        }
         if !in_memory {
             append(folder.path(), NOTHING_IN_MEMORY);
         }

@@ -73,7 +73,12 @@ async fn hold_against_the_oracle(app: &TestApp, sample: &Sample, rows: &Rows) {
                 let body = json!({ "start_datetime": start, "end_datetime": end });
                 let got = app.post(&token, &format!("/api/{endpoint}"), &body).await.rows();
                 let wanted = answer(endpoint, rows, &caller, micros(start), micros(end));
-                compare(&format!("{name} {endpoint} {start}..{end}"), got, wanted.into_iter().map(Json::Object).collect(), ordered);
+                compare(
+                    &format!("{name} {endpoint} {start}..{end}"),
+                    got,
+                    wanted.into_iter().map(Json::Object).collect(),
+                    ordered,
+                );
                 answers += 1;
             }
         }
@@ -90,12 +95,15 @@ async fn get_and_post_and_all_headers_give_the_same_answer() {
     let posted = app.post(&token, path, &json!({ "start_datetime": "2022-09-01", "end_datetime": "2022-12-31" })).await;
     let query = format!("{path}?start_datetime=2022-09-01&end_datetime=2022-12-31");
     assert!(posted.rows().len() > 5);
-    for (header, value) in [("authorization", format!("bearer {token}")), ("x-api-key", token.clone()), ("token", token.clone())] {
+    for (header, value) in
+        [("authorization", format!("bearer {token}")), ("x-api-key", token.clone()), ("token", token.clone())]
+    {
         let request = axum::http::Request::get(&query).header(header, value).body(axum::body::Body::empty()).unwrap();
         assert_eq!(app.send(request).await.body, posted.body, "{header}");
     }
     // A part of the arguments in each is one call too.
-    let mixed = app.post(&token, &format!("{path}?start_datetime=2022-09-01"), &json!({ "end_datetime": "2022-12-31" })).await;
+    let mixed =
+        app.post(&token, &format!("{path}?start_datetime=2022-09-01"), &json!({ "end_datetime": "2022-12-31" })).await;
     assert_eq!(mixed.body, posted.body);
 }
 
@@ -116,7 +124,8 @@ fn same(got: &Json, wanted: &Json) -> bool {
     match (got, wanted) {
         (Json::Number(got), Json::Number(wanted)) => got == wanted || got.as_f64() == wanted.as_f64(),
         (Json::Object(got), Json::Object(wanted)) => {
-            got.len() == wanted.len() && got.iter().zip(wanted).all(|(got, wanted)| got.0 == wanted.0 && same(got.1, wanted.1))
+            got.len() == wanted.len()
+                && got.iter().zip(wanted).all(|(got, wanted)| got.0 == wanted.0 && same(got.1, wanted.1))
         }
         (got, wanted) => got == wanted,
     }

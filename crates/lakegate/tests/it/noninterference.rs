@@ -72,7 +72,10 @@ async fn answers(rows: &Rows, client: Option<i64>, in_memory: bool) -> Vec<Answe
     let mut answers = Vec::new();
     for (endpoint, _) in ENDPOINTS {
         for (start, end) in RANGES {
-            answers.push(app.post(&token, &format!("/api/{endpoint}"), &json!({ "start_datetime": start, "end_datetime": end })).await);
+            answers.push(
+                app.post(&token, &format!("/api/{endpoint}"), &json!({ "start_datetime": start, "end_datetime": end }))
+                    .await,
+            );
         }
     }
     answers
