@@ -94,7 +94,7 @@ impl Policies {
 
     pub(crate) fn filters(&self) -> impl Iterator<Item = (&str, &RowFilter)> {
         self.tables.iter().filter_map(|(table, policy)| match policy {
-            TablePolicy::Filtered(filter) => Some((table.as_str(), filter)),
+            TablePolicy::Filtered(filter) => Some((table.as_str(), filter.as_ref())),
             TablePolicy::Shared => None,
         })
     }
