@@ -1,8 +1,9 @@
 //! Parameters that one could think of putting into SQL text: lists, and strings of any kind. They are values.
 
+use lakegate_core::value::{Scalar, ScalarType, Value};
 use serde_json::json;
 
-use crate::app::Answer;
+use crate::app::{Answer, TestApp};
 use crate::http_parameters::{app, query, wrong};
 
 #[tokio::test]
@@ -80,4 +81,23 @@ async fn sql_in_a_text_is_text() {
     assert_eq!(wrong(&got), ("text".to_owned(), "argument_constraint".to_owned()));
     let nul = app.post(&token, "/api/free", &json!({ "text": "a\0b" })).await;
     assert_eq!(wrong(&nul), ("text".to_owned(), "argument_constraint".to_owned()));
+}
+
+/// An empty list, as an argument and as the attribute of a policy, is no fault: nothing is in it.
+#[tokio::test]
+async fn an_empty_list_gives_no_rows() {
+    let config = "[lake]\nlocation = \"lake/\"\n[tables.note]\nlocation = \"note.csv\"\nrow_filter = \"tenant IN (principal('tenant'))\"\n";
+    let sql = "/*---\nsummary = \"Notes\"\n[params.ids]\ntype = \"integer[]\"\n---*/\nSELECT id FROM note WHERE id IN ($ids)\n";
+    let lake = "id,tenant\n1,1\n2,2\n";
+    let app =
+        TestApp::project(&[("lakegate.toml", config), ("lake/note.csv", lake), ("endpoints/notes.sql", sql)]).await;
+    let tenants = |ids: &[i64]| Value::List(ScalarType::Integer, ids.iter().copied().map(Scalar::Integer).collect());
+    let nobody = app.admit("nobody", "client", &[("tenant", tenants(&[]))]).await;
+    let somebody = app.admit("somebody", "client", &[("tenant", tenants(&[2]))]).await;
+    for (token, ids, wanted) in
+        [(&nobody, json!([1, 2]), 0), (&nobody, json!([]), 0), (&somebody, json!([]), 0), (&somebody, json!([1, 2]), 1)]
+    {
+        let got = app.post(token, "/api/notes", &json!({ "ids": ids })).await;
+        assert_eq!(got.rows().len(), wanted, "{ids}");
+    }
 }
