@@ -99,3 +99,21 @@ impl<'de> Deserialize<'de> for Members {
         deserializer.deserialize_map(MembersVisitor)
     }
 }
+
+#[cfg(test)]
+mod number_tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_number_in_a_body_is_the_number_that_was_written(digits in 1_000_000_000_000_000_u64.., exponent in -30_i32..30) {
+            let text = format!("{digits}e{exponent}");
+            let mut raw = RawArguments::default();
+            raw.add_json(format!("{{\"x\": {text}}}").as_bytes()).unwrap();
+            let RawArgument::Json(Json::Number(number)) = &raw.entries[0].1 else { panic!("{raw:?}") };
+            prop_assert_eq!(number.as_f64(), text.parse().ok());
+        }
+    }
+}

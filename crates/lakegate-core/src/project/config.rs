@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::finding::{Finding, Position, suggest_or_list};
 use super::name;
 use super::reader::{Placed, Section, Source};
+use crate::access::name::NameKind;
 use crate::value::ScalarType;
 
 /// The file's name in a project folder.
@@ -285,8 +286,8 @@ fn read_policy(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<R
     let shared = section.boolean("shared");
     let unfiltered_for = section.strings("unfiltered_for");
     for role in unfiltered_for.iter().flat_map(|roles| &roles.value) {
-        if let Some(fault) = name::role_fault(&role.value) {
-            source.report(&role.span, format!("role `{}` {fault}", role.value), None);
+        if let Err(fault) = NameKind::Role.check(&role.value) {
+            source.report(&role.span, fault.to_string(), None);
         }
     }
     match (filter, shared) {

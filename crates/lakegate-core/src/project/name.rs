@@ -34,13 +34,6 @@ pub(crate) fn endpoint_fault(name: &str) -> Option<&'static str> {
         .then_some("must be at most 100 lowercase letters, digits, underscores and hyphens, and start with a letter")
 }
 
-/// Why a role name is not taken.
-pub(crate) fn role_fault(name: &str) -> Option<&'static str> {
-    let shaped = name.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && name.chars().all(|each| each.is_ascii_alphanumeric() || "_-.".contains(each));
-    (!shaped || name.len() > 100).then_some("must be at most 100 letters, digits, `_`, `-` and `.`")
-}
-
 /// Why a base path is not taken.
 pub(crate) fn base_path_fault(path: &str) -> Option<&'static str> {
     let segments_shaped = path.split('/').skip(1).all(|segment| {

@@ -16,7 +16,8 @@ use crate::http::{Server, interrupted};
 use crate::store::{Access, Store};
 
 pub(super) const HELP: &str = "\
-The project is checked first; one with a fault is not served. Ctrl-C and SIGTERM drain: running requests are answered.
+The project is checked first; one with a fault is not served. Ctrl-C and SIGTERM drain: running requests are answered;
+a second one ends at once.
 The log goes to stderr; LAKEGATE_LOG chooses how much, for example `warn` or `lakegate=debug`.
 
 Examples:

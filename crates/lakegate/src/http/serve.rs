@@ -53,14 +53,15 @@ impl Server {
             stop.await;
             told.cancel();
         });
+        // A second signal is somebody who does not want to wait.
         let overdue = async {
             stopping.cancelled().await;
-            tokio::time::sleep(DRAIN).await;
+            let _ = tokio::time::timeout(DRAIN, interrupted()).await;
         };
         tokio::select! {
             served = std::future::IntoFuture::into_future(serving) => served,
             () = overdue => {
-                tracing::warn!(seconds = DRAIN.as_secs(), "requests that did not end while draining were cut");
+                tracing::warn!("requests that did not end while draining were cut");
                 Ok(())
             }
         }
