@@ -120,8 +120,9 @@ impl ExecutionPlan for BarrierExec {
         self.input.properties()
     }
 
+    /// It does; but the optimiser moves a query's sort below every node that says so, where it would sort hidden rows.
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
+        vec![false]
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Result, plan_err};
+use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use lakegate_core::value::{Scalar, Value};
@@ -52,18 +53,7 @@ impl<'a> Bindings<'a> {
     /// # Errors
     /// [`Unrepresentable`] as an external error; a placeholder without a value.
     pub(crate) fn fill(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
-        let filled = plan.transform_up_with_subqueries(|node| {
-            let names = NamePreserver::new(&node);
-            node.map_expressions(|expr| {
-                if !has_placeholder(&expr)? {
-                    return Ok(Transformed::no(expr));
-                }
-                let name = names.save(&expr);
-                let filled = expr.transform_up(|inner| self.fill_one(inner))?;
-                Ok(filled.update_data(|expr| name.restore(expr)))
-            })
-        })?;
-        Ok(filled.data)
+        replace(plan, &|expr| self.fill_one(expr))
     }
 
     fn fill_one(&self, expr: Expr) -> Result<Transformed<Expr>> {
@@ -79,6 +69,32 @@ impl<'a> Bindings<'a> {
             }
         }
     }
+}
+
+/// The plan with NULL for every placeholder: the same plan to a planner, for `check`.
+pub(crate) fn with_nulls(plan: LogicalPlan) -> Result<LogicalPlan> {
+    replace(plan, &|expr| match expr {
+        Expr::Placeholder(Placeholder { field: Some(field), .. }) => {
+            Ok(Transformed::yes(Expr::Literal(ScalarValue::try_from(field.data_type())?, None)))
+        }
+        other => Ok(Transformed::no(other)),
+    })
+}
+
+/// Replaces placeholders; columns keep their names, which nodes above refer to.
+fn replace(plan: LogicalPlan, with: &dyn Fn(Expr) -> Result<Transformed<Expr>>) -> Result<LogicalPlan> {
+    let replaced = plan.transform_up_with_subqueries(|node| {
+        let names = NamePreserver::new(&node);
+        node.map_expressions(|expr| {
+            if !has_placeholder(&expr)? {
+                return Ok(Transformed::no(expr));
+            }
+            let name = names.save(&expr);
+            let replaced = expr.transform_up(with)?;
+            Ok(replaced.update_data(|expr| name.restore(expr)))
+        })
+    })?;
+    Ok(replaced.data)
 }
 
 fn has_placeholder(expr: &Expr) -> Result<bool> {

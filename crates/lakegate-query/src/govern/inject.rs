@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{Result, plan_err};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan, LogicalPlanBuilder, TableScan};
@@ -79,14 +79,6 @@ impl Injection<'_> {
         Some(&root.predicate)
     }
 
-    /// The attributes that the filter of a table goes by, its own or through links.
-    pub(crate) fn attributes_of(&self, table: &str) -> impl Iterator<Item = &str> {
-        let own = self.policies.filter(table).into_iter().flat_map(|filter| &filter.attributes);
-        let chain = self.root_of(table).and_then(|_| inherit::chain(self.policies, table)).unwrap_or_default();
-        let root = chain.last().and_then(|root| self.policies.filter(root));
-        own.chain(root.into_iter().flat_map(|filter| &filter.attributes)).map(String::as_str)
-    }
-
     /// What scans of a table are under.
     pub(crate) fn rule(&self, table: &str) -> Result<Rule> {
         match self.policies.get(table) {
@@ -99,6 +91,18 @@ impl Injection<'_> {
             }
         }
     }
+}
+
+/// The lake tables that a plan scans, in subqueries too.
+pub(crate) fn tables_of(plan: &LogicalPlan) -> Result<BTreeSet<String>> {
+    let mut tables = BTreeSet::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            tables.insert(table_of(scan)?);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(tables)
 }
 
 /// The lake table behind a scan: what it is, not what the query calls it.

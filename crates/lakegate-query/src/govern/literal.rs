@@ -1,4 +1,5 @@
-//! Typed values become literals of exactly the type that a column has, or nothing: never a nearby value.
+//! Typed values become literals of exactly the type that a column has, or nothing: never a nearby value. (But a fraction
+//! becomes the nearest float of 32 bits where the column has them.)
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, Utc};
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
@@ -71,8 +72,8 @@ fn text_literal(text: String, to: &DataType) -> Option<ScalarValue> {
 }
 
 fn integer_literal(integer: i64, to: &DataType) -> Option<ScalarValue> {
-    /// The largest integer below which every integer is a float of 64 bits.
-    const EXACT: i64 = 1 << 53;
+    // Up to here every integer is a float; beyond, the nearest float is another integer.
+    let is_exact = |digits: u32| integer.unsigned_abs() <= 1 << digits;
     match to {
         DataType::Int8 => integer.try_into().ok().map(|it| ScalarValue::Int8(Some(it))),
         DataType::Int16 => integer.try_into().ok().map(|it| ScalarValue::Int16(Some(it))),
@@ -82,9 +83,8 @@ fn integer_literal(integer: i64, to: &DataType) -> Option<ScalarValue> {
         DataType::UInt16 => integer.try_into().ok().map(|it| ScalarValue::UInt16(Some(it))),
         DataType::UInt32 => integer.try_into().ok().map(|it| ScalarValue::UInt32(Some(it))),
         DataType::UInt64 => integer.try_into().ok().map(|it| ScalarValue::UInt64(Some(it))),
-        DataType::Float32 | DataType::Float64 => {
-            (-EXACT..=EXACT).contains(&integer).then_some(integer as f64).and_then(|number| number_literal(number, to))
-        }
+        DataType::Float32 => is_exact(f32::MANTISSA_DIGITS).then(|| ScalarValue::Float32(Some(integer as f32))),
+        DataType::Float64 => is_exact(f64::MANTISSA_DIGITS).then(|| ScalarValue::Float64(Some(integer as f64))),
         DataType::Decimal128(..) | DataType::Decimal256(..) => {
             ScalarValue::try_from_string(integer.to_string(), to).ok()
         }
@@ -95,7 +95,8 @@ fn integer_literal(integer: i64, to: &DataType) -> Option<ScalarValue> {
 fn number_literal(number: f64, to: &DataType) -> Option<ScalarValue> {
     match to {
         DataType::Float64 => Some(ScalarValue::Float64(Some(number))),
-        DataType::Float32 => Some(ScalarValue::Float32(Some(number as f32))),
+        // A fraction has hardly ever an equal in 32 bits; a column of them holds the nearest one too.
+        DataType::Float32 => (number as f32).is_finite().then(|| ScalarValue::Float32(Some(number as f32))),
         DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => {
             let text = number.to_string();
             let digits = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());

@@ -3,7 +3,8 @@
 //! The order is fixed: scan, row filter on raw values, barrier, then the endpoint's own query.
 
 mod barrier;
-mod bind;
+pub(crate) mod bind;
+mod evidence;
 pub(crate) mod inherit;
 mod inject;
 pub(crate) mod literal;
@@ -12,6 +13,19 @@ mod pushdown;
 pub(crate) mod template;
 mod total;
 mod verify;
+
+#[cfg(test)]
+mod cases;
+#[cfg(test)]
+mod literal_tests;
+#[cfg(test)]
+mod physical_tests;
+#[cfg(test)]
+mod shape_tests;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod verify_tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,7 +41,7 @@ use lakegate_core::error::{Code, Error};
 use lakegate_core::value::{Scalar, Value};
 
 pub(crate) use barrier::BarrierPlanner;
-pub(crate) use inject::table_of;
+pub(crate) use inject::tables_of;
 pub(crate) use pushdown::LeakProofPushdown;
 
 use crate::plan::{PlannedEndpoint, PlannedProject, functions, placeholder_id};

@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 use lakegate_core::access::name::NameKind;
 use lakegate_core::project::{Config, Finding, Position, RowPolicy, Table};
 
+use super::inject::tables_of;
 use super::literal;
 use crate::plan::functions;
 use crate::plan::place::Place;
@@ -153,7 +154,6 @@ async fn compile(
     if !findings.is_empty() {
         return Err(findings);
     }
-    let reads = syntax.tables.into_iter().map(|(name, _)| name).collect();
     let plan = session
         .statement_to_plan(select_where(&table.name, expr, &place)?)
         .await
@@ -169,6 +169,7 @@ async fn compile(
     let predicate =
         predicate_of(plan).ok_or_else(|| vec![Finding::new(position.clone(), "this is not a row filter")])?;
     check_types(&predicate, position)?;
+    let reads = tables_read(&predicate).map_err(|error| vec![place.error(&error)])?;
     Ok((predicate, attributes, reads))
 }
 
@@ -198,6 +199,18 @@ fn predicate_of(plan: LogicalPlan) -> Option<Expr> {
         },
         _ => None,
     }
+}
+
+/// The tables that the subqueries of a predicate scan, whatever names the text gives them.
+fn tables_read(predicate: &Expr) -> datafusion::common::Result<BTreeSet<String>> {
+    let mut tables = BTreeSet::new();
+    predicate.apply(|inner| {
+        if let Some(plan) = subquery_of(inner) {
+            tables.extend(tables_of(plan)?);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(tables)
 }
 
 /// Every attribute meets a column, and so has a type.

@@ -51,22 +51,34 @@ pub(crate) fn make(plan: &LogicalPlan, policies: &Policies, shape: &Shape, sessi
     verify::injected(&governed, &injection)?;
     let shaped = fit(governed, shape)?;
     let plan = session.optimize(&shaped)?;
-    verify::optimised(&plan, &injection)?;
+    verify::optimised(&plan, &injection, shape)?;
     Ok(Template { plan })
 }
 
 /// Spreads lists into items and puts NULL where it is known.
 fn fit(plan: LogicalPlan, shape: &Shape) -> Result<LogicalPlan> {
-    let fitted = plan.transform_up_with_subqueries(|node| {
-        node.map_expressions(|expr| {
-            let spread = expr.transform_down(|inner| match inner {
-                Expr::InList(list) => Ok(spread_list(list, shape)),
-                other => Ok(Transformed::no(other)),
-            })?;
-            spread.transform_data(|expr| expr.transform_up(|inner| fit_scalar(inner, shape)))
-        })
-    })?;
+    let fitted = plan.transform_up_with_subqueries(|node| node.map_expressions(|expr| fit_in(expr, shape)))?;
     Ok(fitted.data)
+}
+
+/// One expression, fitted; plans of its subqueries stay as they are.
+pub(crate) fn fit_expr(expr: Expr, shape: &Shape) -> Result<Expr> {
+    Ok(fit_in(expr, shape)?.data)
+}
+
+fn fit_in(expr: Expr, shape: &Shape) -> Result<Transformed<Expr>> {
+    let spread = expr.transform_down(|inner| match inner {
+        Expr::InList(list) => Ok(spread_list(list, shape)),
+        // A list that came is not NULL: `$cities IS NULL OR city IN ($cities)`.
+        Expr::IsNull(list) if is_given_list(&list, shape) => Ok(Transformed::yes(lit(false))),
+        Expr::IsNotNull(list) if is_given_list(&list, shape) => Ok(Transformed::yes(lit(true))),
+        other => Ok(Transformed::no(other)),
+    })?;
+    spread.transform_data(|expr| expr.transform_up(|inner| fit_scalar(inner, shape)))
+}
+
+fn is_given_list(expr: &Expr, shape: &Shape) -> bool {
+    matches!(expr, Expr::Placeholder(placeholder) if shape.lists.contains_key(&placeholder.id))
 }
 
 fn spread_list(list: InList, shape: &Shape) -> Transformed<Expr> {

@@ -7,9 +7,11 @@ use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use super::barrier::Barrier;
+use super::evidence;
 use super::inherit;
 use super::inject::{Injection, Rule, table_of};
-use super::policy::{self, attribute_of};
+use super::policy;
+use super::template::Shape;
 use super::total;
 use crate::lake::OWNER_COLUMN;
 
@@ -64,22 +66,20 @@ fn owned(barrier: &Barrier, injection: &Injection<'_>) -> Result<()> {
     plan_err!("the owners at the scan of `{table}` are not those of its policy")
 }
 
-/// Checks a plan after the optimiser: each governed scan is still below its barrier, the policy's attributes are still
-/// there, and nothing below a barrier can fail or goes by anything but the policy and leak-proof predicates.
-pub(crate) fn optimised(plan: &LogicalPlan, injection: &Injection<'_>) -> Result<()> {
-    below(plan, None, injection)
+/// Checks a plan after the optimiser: each governed scan is still below its barrier, what its policy goes by is still
+/// asked there, and nothing below a barrier can fail.
+pub(crate) fn optimised(plan: &LogicalPlan, injection: &Injection<'_>, shape: &Shape) -> Result<()> {
+    below(plan, None, injection, shape)
 }
 
-fn below(plan: &LogicalPlan, guard: Option<&str>, injection: &Injection<'_>) -> Result<()> {
+fn below(plan: &LogicalPlan, guard: Option<&str>, injection: &Injection<'_>, shape: &Shape) -> Result<()> {
     let mut guard = guard;
     if let Some(barrier) = Barrier::of(plan) {
         if let Some(fault) = total::plan_fault(barrier.input()) {
             return plan_err!("below the barrier of `{}`: {fault}", barrier.table());
         }
-        for attribute in injection.attributes_of(barrier.table()) {
-            if !mentions(barrier.input(), attribute) {
-                return plan_err!("the policy of `{}` has lost `{attribute}`", barrier.table());
-            }
+        if let Some(lost) = evidence::lost(barrier, injection, shape)? {
+            return plan_err!("the policy of `{}` has lost {lost}", barrier.table());
         }
         guard = Some(barrier.table());
     }
@@ -91,27 +91,9 @@ fn below(plan: &LogicalPlan, guard: Option<&str>, injection: &Injection<'_>) -> 
         }
     }
     for expr in plan.expressions() {
-        subqueries_of(&expr, &mut |inner| below(inner, None, injection))?;
+        subqueries_of(&expr, &mut |inner| below(inner, None, injection, shape))?;
     }
-    plan.inputs().into_iter().try_for_each(|input| below(input, guard, injection))
-}
-
-/// Whether a plan speaks of an attribute, or was found to have no rows at all.
-fn mentions(plan: &LogicalPlan, attribute: &str) -> bool {
-    let mut found = false;
-    let walked = plan.apply_with_subqueries(|node| {
-        found |= matches!(node, LogicalPlan::EmptyRelation(_));
-        node.apply_expressions(|expr| {
-            expr.apply(|inner| {
-                if let Expr::Placeholder(placeholder) = inner {
-                    let id = attribute_of(&placeholder.id).map(|id| id.split('#').next().unwrap_or(id));
-                    found |= id == Some(attribute);
-                }
-                Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-            })
-        })
-    });
-    found && walked.is_ok()
+    plan.inputs().into_iter().try_for_each(|input| below(input, guard, injection, shape))
 }
 
 fn subqueries_of(expr: &Expr, check: &mut dyn FnMut(&LogicalPlan) -> Result<()>) -> Result<()> {

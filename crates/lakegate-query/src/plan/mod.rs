@@ -13,7 +13,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::LogicalPlan;
@@ -25,9 +24,9 @@ use lakegate_core::project::{Endpoint, Finding, Project};
 pub(crate) use params::placeholder_id;
 
 use crate::engine::failure;
-use crate::govern::inherit;
 use crate::govern::policy::{Policies, unknown_tables};
 use crate::govern::template::{self, Shape, Templates};
+use crate::govern::{bind, inherit, tables_of};
 use crate::lake::{Lake, LakeTable};
 use params::column_type_name;
 use place::Place;
@@ -104,7 +103,7 @@ impl PlannedProject {
             return Err(sorted(findings));
         }
         let planned = Self { project, session: Arc::new(session), policies, endpoints, tables, lake };
-        let findings = planned.check_templates();
+        let findings = planned.check_templates().await;
         if findings.is_empty() { Ok(planned) } else { Err(sorted(findings)) }
     }
 
@@ -173,7 +172,7 @@ impl PlannedProject {
     }
 
     /// Makes the usual template of every endpoint, so that what can not be governed is known before a request.
-    fn check_templates(&self) -> Vec<Finding> {
+    async fn check_templates(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         for planned in self.endpoints.values() {
             let mut shape = Shape::default();
@@ -183,12 +182,24 @@ impl PlannedProject {
             let made = planned
                 .templates
                 .get(shape, |shape| template::make(&planned.plan, &self.policies, shape, &self.session));
-            if let Err(error) = made {
-                let finding = Place::File(&planned.endpoint).error(&error);
-                let message = format!("the query can not be governed: {}", finding.message);
-                let help = "a condition on parameters alone that can fail would be evaluated on rows of other callers; state it in [[rules]]";
-                findings.push(Finding { message, ..finding }.help(help));
-            }
+            let place = Place::File(&planned.endpoint);
+            let template = match made {
+                Ok(template) => template,
+                Err(error) => {
+                    let finding = place.error(&error);
+                    let message = format!("the query can not be governed: {}", finding.message);
+                    let help = "a condition on parameters alone that can fail would be evaluated on rows of other callers; state it in [[rules]]";
+                    findings.push(Finding { message, ..finding }.help(help));
+                    continue;
+                }
+            };
+            // What the engine can not run is known here, and not from a caller's 500.
+            let session = self.session.as_ref();
+            let physical = match bind::with_nulls(template.plan.clone()) {
+                Ok(plan) => session.query_planner().create_physical_plan(&plan, session).await,
+                Err(error) => Err(error),
+            };
+            findings.extend(physical.err().map(|error| place.error(&error)));
         }
         findings
     }
@@ -333,18 +344,6 @@ fn repeated_columns(schema: &Schema, place: &Place<'_>) -> Vec<Finding> {
             .help("give one another name with `AS`")
     };
     repeated.map(finding).collect()
-}
-
-/// The lake tables that a plan scans, in subqueries too.
-fn tables_of(plan: &LogicalPlan) -> datafusion::common::Result<BTreeSet<String>> {
-    let mut tables = BTreeSet::new();
-    plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::TableScan(scan) = node {
-            tables.insert(crate::govern::table_of(scan)?);
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(tables)
 }
 
 fn sorted(mut findings: Vec<Finding>) -> Vec<Finding> {

@@ -107,7 +107,7 @@ fn typed_placeholder(placeholder: Placeholder, endpoint: &Endpoint, faults: &mut
     Expr::Placeholder(Placeholder::new_with_field(placeholder.id, Some(field)))
 }
 
-/// A list stands in `IN ($list)` and nowhere else.
+/// A list stands in `IN ($list)`, may be asked for NULL, and stands nowhere else.
 fn misplaced_lists(
     expr: &Expr,
     endpoint: &Endpoint,
@@ -126,7 +126,10 @@ fn misplaced_lists(
             }
             return Ok(TreeNodeRecursion::Jump);
         }
-        report_list(is_list(inner), faults)
+        match inner {
+            Expr::IsNull(asked) | Expr::IsNotNull(asked) if is_list(asked).is_some() => Ok(TreeNodeRecursion::Jump),
+            _ => report_list(is_list(inner), faults),
+        }
     })?;
     Ok(())
 }

@@ -67,9 +67,35 @@ fn describe(error: &DataFusionError) -> (String, Option<String>) {
             ),
             other => (other.to_string(), None),
         },
-        DataFusionError::Plan(text) | DataFusionError::NotImplemented(text) => (clean(text), None),
+        DataFusionError::Plan(text) | DataFusionError::NotImplemented(text) => plan_fault(text),
         other => (clean(&other.strip_backtrace()), None),
     }
+}
+
+/// What the planner says, in words for the one who writes the query.
+fn plan_fault(text: &str) -> (String, Option<String>) {
+    let quoted = |text: &str, mark: char| text.split(mark).nth(1).unwrap_or_default().to_owned();
+    if text.contains("does not support logical expression") {
+        let help = "put `IN (SELECT …)` or `EXISTS (SELECT …)` into `WHERE`, or join the table";
+        return ("a subquery can not stand there".to_owned(), Some(help.to_owned()));
+    }
+    if let Some(rest) = text.strip_prefix("Invalid function '") {
+        let name = rest.split('\'').next().unwrap_or_default();
+        let near = rest.split_once("Did you mean '").map(|(_, near)| near.split('\'').next().unwrap_or_default());
+        let help = match (name, near) {
+            ("principal", _) => Some(
+                "attributes of the caller stand in row filters; the tables of a query are filtered already".to_owned(),
+            ),
+            (_, Some(near)) => Some(format!("did you mean `{near}`?")),
+            _ => None,
+        };
+        return (format!("there is no function `{name}`"), help);
+    }
+    if text.contains("must appear in the GROUP BY clause") {
+        let help = "add it to `GROUP BY`, or put it into an aggregate such as `max(…)`";
+        return (format!("column `{}` is neither grouped nor aggregated", quoted(text, '"')), Some(help.to_owned()));
+    }
+    (clean(text), None)
 }
 
 /// The first paragraph, without the engine's way of saying where an error came from.

@@ -1,0 +1,171 @@
+//! What must still be asked below a barrier after the optimiser: the columns and attributes that the policy goes by, and
+//! the tables that it reads.
+//!
+//! The optimiser may write a policy in another form, so forms are not compared. It is the second lock: see
+//! [`super::verify`].
+
+use std::collections::BTreeSet;
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, Result, ScalarValue};
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, TableScan};
+
+use super::barrier::Barrier;
+use super::inherit;
+use super::inject::{Injection, table_of, tables_of};
+use super::policy::{self, attribute_of};
+use super::template::{self, Shape};
+use crate::lake::OWNER_COLUMN;
+
+/// What a policy's predicate goes by.
+#[derive(Debug, Default)]
+struct Evidence {
+    columns: BTreeSet<Column>,
+    /// Attributes that are compared with the table's own columns.
+    attributes: BTreeSet<String>,
+    /// Attributes that stand in subqueries.
+    nested_attributes: BTreeSet<String>,
+    tables: BTreeSet<String>,
+}
+
+/// What is asked in the plan below a barrier.
+#[derive(Debug, Default)]
+struct Asked {
+    columns: BTreeSet<Column>,
+    attributes: BTreeSet<String>,
+    tables: BTreeSet<String>,
+    own_scan: Option<TableScan>,
+    /// Whether a part of the plan was found to have no rows, and so may speak of nothing.
+    empty_part: bool,
+}
+
+/// What the plan below a barrier does not ask although the policy goes by it, in words.
+pub(super) fn lost(barrier: &Barrier, injection: &Injection<'_>, shape: &Shape) -> Result<Option<String>> {
+    let table = barrier.table();
+    let Some(filter) = injection.policies.filter(table) else { return Ok(None) };
+    let asked = Asked::below(barrier)?;
+    // Without a scan there are no rows to hide.
+    let Some(scan) = &asked.own_scan else { return Ok(None) };
+    let predicate = match injection.root_of(table) {
+        Some(root) if scan.source.schema().index_of(OWNER_COLUMN).is_ok() => {
+            inherit::owner_predicate(root, &scan.table_name)?
+        }
+        _ => filter.predicate.clone(),
+    };
+    let fitted = without_false(template::fit_expr(predicate, shape)?);
+    if is_false(&fitted) {
+        return Ok(Some("that there is nothing to see".to_owned()));
+    }
+    let needed = Evidence::of(&fitted, shape)?;
+    let column = needed.columns.iter().find(|column| !asked.columns.contains(*column));
+    let attribute = needed.attributes.iter().find(|name| !asked.attributes.contains(*name));
+    let nested = needed.nested_attributes.iter().find(|name| !asked.attributes.contains(*name) && !asked.empty_part);
+    let read = needed.tables.iter().find(|name| !asked.tables.contains(*name) && !asked.empty_part);
+    Ok(column
+        .map(|column| format!("`{column}`"))
+        .or_else(|| attribute.or(nested).map(|name| format!("`principal('{name}')`")))
+        .or_else(|| read.map(|name| format!("the table `{name}`"))))
+}
+
+impl Evidence {
+    fn of(predicate: &Expr, shape: &Shape) -> Result<Self> {
+        let mut evidence = Self::default();
+        predicate.apply(|inner| {
+            match inner {
+                Expr::Column(column) => {
+                    evidence.columns.insert(column.clone());
+                }
+                Expr::Placeholder(placeholder) => evidence.attributes.extend(attribute(&placeholder.id)),
+                _ => {}
+            }
+            if let Some(plan) = policy::subquery_of(inner) {
+                evidence.tables.extend(tables_of(plan)?);
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        policy::visit_with_subqueries(predicate, &mut |inner| {
+            if let Expr::Placeholder(placeholder) = inner
+                && shape.lists.get(&placeholder.id) != Some(&0)
+            {
+                evidence.nested_attributes.extend(attribute(&placeholder.id));
+            }
+        })?;
+        Ok(evidence)
+    }
+}
+
+impl Asked {
+    fn below(barrier: &Barrier) -> Result<Self> {
+        let mut asked = Self::default();
+        barrier.input().apply_with_subqueries(|node| {
+            match node {
+                LogicalPlan::TableScan(scan) => {
+                    let table = table_of(scan)?;
+                    if table == barrier.table() {
+                        asked.own_scan = Some(scan.clone());
+                    }
+                    asked.tables.insert(table);
+                }
+                LogicalPlan::EmptyRelation(_) => asked.empty_part = true,
+                _ => {}
+            }
+            // A plain column in a projection is read and not asked.
+            let asks = |expr: &Expr| match node {
+                LogicalPlan::Filter(_) | LogicalPlan::Join(_) => true,
+                LogicalPlan::Projection(_) => !matches!(expr, Expr::Column(_)),
+                _ => false,
+            };
+            node.apply_expressions(|expr| {
+                if asks(expr) {
+                    asked.expression(expr)?;
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })?;
+        Ok(asked)
+    }
+
+    fn expression(&mut self, expr: &Expr) -> Result<()> {
+        expr.apply(|inner| {
+            match inner {
+                Expr::Column(column) => {
+                    self.columns.insert(column.clone());
+                }
+                Expr::Placeholder(placeholder) => self.attributes.extend(attribute(&placeholder.id)),
+                _ => {}
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(())
+    }
+}
+
+/// The attribute of a placeholder, or of an item of a list.
+fn attribute(id: &str) -> Option<String> {
+    attribute_of(id).map(|name| name.split('#').next().unwrap_or(name).to_owned())
+}
+
+fn is_false(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(ScalarValue::Boolean(Some(false)), _))
+}
+
+/// `false OR a` is `a`; `false AND a` is `false`.
+fn without_false(expr: Expr) -> Expr {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            match (without_false(*left), without_false(*right)) {
+                (left, right) if is_false(&left) => right,
+                (left, right) if is_false(&right) => left,
+                (left, right) => left.or(right),
+            }
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+            match (without_false(*left), without_false(*right)) {
+                (left, _) if is_false(&left) => left,
+                (_, right) if is_false(&right) => right,
+                (left, right) => left.and(right),
+            }
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,202 @@
+//! A small lake with policies of every kind, callers, and calls of endpoints over it. No tests here.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::DateTime;
+use datafusion::arrow::array::{Array, RecordBatch};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::parquet::arrow::ArrowWriter;
+use datafusion::physical_plan::{ExecutionPlan, collect};
+use lakegate_core::access::{
+    Credential, EndpointPattern, Grant, Grantee, Principal, PrincipalRecord, TokenRecord, attribute, authenticate,
+    authorize,
+};
+use lakegate_core::catalog::{RawArguments, call};
+use lakegate_core::error::Error;
+use lakegate_core::project::{Project, ProjectFiles};
+use lakegate_core::value::Scalar;
+use tempfile::TempDir;
+
+use super::{GovernedPlan, govern};
+use crate::engine::{Embedded, Engine, Limits, runtime};
+use crate::lake::Lake;
+use crate::plan::PlannedProject;
+
+pub(crate) const TABLES: [&str; 6] = ["account", "city", "client", "event", "order", "trackcode"];
+
+pub(crate) fn cases_folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("cases/govern")
+}
+
+pub(crate) fn config() -> String {
+    std::fs::read_to_string(cases_folder().join("lakegate.toml")).unwrap()
+}
+
+/// The same tables without policies.
+pub(crate) fn ungoverned_config() -> String {
+    let tables = TABLES.map(|table| format!("[tables.{table}]\nlocation = \"{table}\"\nshared = true\n"));
+    format!("[lake]\nlocation = \".\"\n{}", tables.concat())
+}
+
+/// An endpoint's file: SQL with front matter, or without, which is then put before it.
+pub(crate) fn endpoint_file(sql: &str) -> String {
+    if sql.trim_start().starts_with("/*---") { sql.to_owned() } else { format!("/*---\nsummary = \"s\"\n---*/\n{sql}") }
+}
+
+/// A project over the lake in a folder; endpoints are names and SQL.
+pub(crate) async fn project(lake: &Path, config: &str, endpoints: &[(&str, &str)]) -> PlannedProject {
+    match try_project(lake, config, endpoints).await {
+        Ok(project) => project,
+        Err(findings) => panic!("{}", findings.join("\n")),
+    }
+}
+
+pub(crate) async fn try_project(
+    lake: &Path,
+    config: &str,
+    endpoints: &[(&str, &str)],
+) -> Result<PlannedProject, Vec<String>> {
+    let endpoints = endpoints.iter().map(|(name, sql)| (format!("endpoints/{name}.sql"), endpoint_file(sql)));
+    let files = ProjectFiles { config: config.to_owned(), endpoints: endpoints.collect() };
+    let (project, findings) = Project::read(&files);
+    let lake = Lake::open(lake, &project.config.lake_location).unwrap();
+    let loaded = PlannedProject::load(project, findings, lake, runtime(1 << 28).unwrap()).await;
+    loaded.map_err(|findings| findings.iter().map(ToString::to_string).collect())
+}
+
+/// A caller, from words such as `client_id=1`, `owner:string=A` and `role=operator`.
+pub(crate) fn principal(words: &str) -> Principal {
+    let start = DateTime::UNIX_EPOCH;
+    let mut record = PrincipalRecord::new("p", "caller", start);
+    for word in words.split_whitespace() {
+        record = match word.strip_prefix("role=") {
+            Some(role) => record.with_role(role),
+            None => {
+                let (name, value) = attribute::parse(word).unwrap();
+                record.with_attribute(name, value)
+            }
+        };
+    }
+    let credential =
+        Credential { token: TokenRecord::new("t", start), principal: Arc::new(record), grants: Arc::new([]) };
+    authenticate(&credential, start).unwrap()
+}
+
+/// The governed plan of a call; `arguments` is a JSON object.
+pub(crate) fn governed(
+    project: &PlannedProject,
+    who: &Principal,
+    endpoint: &str,
+    arguments: &str,
+) -> Result<GovernedPlan, Error> {
+    let start = DateTime::UNIX_EPOCH;
+    let grant = Grant::new("g", Grantee::Principal("caller".to_owned()), EndpointPattern::All, start);
+    let planned = project.find(endpoint).unwrap();
+    let authorized = authorize(who, endpoint, &[grant], start).unwrap();
+    let mut raw = RawArguments::default();
+    raw.add_json(arguments.as_bytes())?;
+    govern(project, &call(authorized, Arc::clone(planned.endpoint()), raw, planned.rules())?, start)
+}
+
+/// The rows as lines.
+pub(crate) async fn rows(plan: GovernedPlan) -> Result<Vec<String>, Error> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut stream = Embedded.run(plan, Limits { deadline }).await?;
+    let mut lines = Vec::new();
+    while let Some(batch) = stream.next().await? {
+        lines.extend(lines_of(&batch));
+    }
+    Ok(lines)
+}
+
+fn lines_of(batch: &RecordBatch) -> Vec<String> {
+    let options = FormatOptions::default().with_null("NULL");
+    let columns = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap());
+    let columns = columns.collect::<Vec<_>>();
+    let line = |row| columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join("|");
+    (0..batch.num_rows()).map(line).collect()
+}
+
+/// What the embedded engine would run.
+pub(crate) async fn physical(plan: &GovernedPlan) -> Arc<dyn ExecutionPlan> {
+    let session = plan.session();
+    session.query_planner().create_physical_plan(plan.plan(), session.as_ref()).await.unwrap()
+}
+
+/// All rows of a table, without any policy.
+async fn table_rows(lake: &Path, table: &str) -> (SchemaRef, Vec<RecordBatch>) {
+    let name = format!("SELECT * FROM \"{table}\"");
+    let project = project(lake, &ungoverned_config(), &[("all", &name)]).await;
+    let plan = governed(&project, &principal(""), "all", "{}").unwrap();
+    let physical = physical(&plan).await;
+    let batches = collect(Arc::clone(&physical), plan.session().task_ctx()).await.unwrap();
+    (physical.schema(), batches)
+}
+
+/// Writes rows into a Parquet file of row groups of two, so that owners share them.
+fn write_parquet(path: &Path, schema: &SchemaRef, rows: &[RecordBatch]) {
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, Arc::clone(schema), None).unwrap();
+    for (at, row) in rows.iter().enumerate() {
+        writer.write(row).unwrap();
+        if at % 2 == 1 {
+            writer.flush().unwrap();
+        }
+    }
+    writer.close().unwrap();
+}
+
+fn one_by_one(batches: &[RecordBatch]) -> Vec<RecordBatch> {
+    batches.iter().flat_map(|batch| (0..batch.num_rows()).map(|row| batch.slice(row, 1))).collect()
+}
+
+/// The same tables as Parquet files.
+pub(crate) async fn parquet_lake(csv: &Path) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for table in TABLES {
+        let (schema, batches) = table_rows(csv, table).await;
+        write_parquet(&folder.path().join(format!("{table}.parquet")), &schema, &one_by_one(&batches));
+    }
+    folder
+}
+
+/// A lake of the rows that a caller may see, found out without any of governance's work.
+pub(crate) async fn own_lake(lake: &Path, who: &Principal) -> TempDir {
+    let ids = who.attribute("client_id").map(|value| value.scalars()).unwrap_or_default();
+    let ids = ids.iter().map(Scalar::to_string).collect::<BTreeSet<_>>();
+    let owner = who.attribute("owner").map(|value| value.scalars()[0].to_string());
+    let is_operator = who.has_role("operator");
+    let (mut trackcodes, mut orders) = (BTreeSet::new(), BTreeSet::new());
+    let folder = tempfile::tempdir().unwrap();
+    // Parents before children.
+    for table in ["city", "client", "account", "trackcode", "order", "event"] {
+        let (schema, batches) = table_rows(lake, table).await;
+        let mut own = Vec::new();
+        for row in one_by_one(&batches) {
+            let line = lines_of(&row).remove(0);
+            let cells = line.split('|').collect::<Vec<_>>();
+            let visible = match table {
+                "city" => true,
+                "client" => is_operator || ids.contains(cells[0]),
+                "account" => owner.as_deref().is_some_and(|owner| owner == cells[0]) && row.column(0).null_count() == 0,
+                "trackcode" => is_operator || ids.contains(cells[1]),
+                "order" => who.has_role("auditor") || trackcodes.contains(cells[1]),
+                _ => orders.contains(cells[1]),
+            };
+            if visible {
+                match table {
+                    "trackcode" => trackcodes.insert(cells[0].to_owned()),
+                    "order" => orders.insert(cells[0].to_owned()),
+                    _ => true,
+                };
+                own.push(row);
+            }
+        }
+        write_parquet(&folder.path().join(format!("{table}.parquet")), &schema, &own);
+    }
+    folder
+}
