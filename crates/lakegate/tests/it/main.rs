@@ -26,4 +26,3 @@ mod server_demo;
 mod server_process;
 mod server_streaming;
 mod wire;
-mod zz_review;
