@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, ScalarValue, plan_err};
-use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::expr::{InList, Placeholder};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 use lakegate_core::value::{Scalar, Value};
 
 use super::literal;
@@ -16,6 +16,7 @@ use super::template::{Shape, item_id, padded};
 #[derive(Debug, Default)]
 pub(crate) struct Bindings<'a> {
     values: BTreeMap<String, &'a Scalar>,
+    has_long_lists: bool,
 }
 
 /// A value that the column it meets can not hold.
@@ -43,6 +44,7 @@ impl<'a> Bindings<'a> {
                 for (at, item) in items.iter().chain(filling).take(length).enumerate() {
                     self.values.insert(item_id(&id, at), item);
                 }
+                self.has_long_lists |= length >= LONG_LIST;
                 shape.lists.insert(id, length);
             }
         }
@@ -53,7 +55,8 @@ impl<'a> Bindings<'a> {
     /// # Errors
     /// [`Unrepresentable`] as an external error; a placeholder without a value.
     pub(crate) fn fill(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
-        replace(plan, &|expr| self.fill_one(expr))
+        let filled = replace(plan, &|expr| self.fill_one(expr))?;
+        if self.has_long_lists { fold_lists(filled) } else { Ok(filled) }
     }
 
     fn fill_one(&self, expr: Expr) -> Result<Transformed<Expr>> {
@@ -68,6 +71,53 @@ impl<'a> Bindings<'a> {
                 Err(datafusion::common::DataFusionError::External(Box::new(fault)))
             }
         }
+    }
+}
+
+/// From this many comparisons on, a list is looked up faster than compared item by item.
+const LONG_LIST: usize = 8;
+
+/// Long chains of `x = 1 OR x = 2 …` as lists again: templates have no lists of placeholders, see `template`.
+fn fold_lists(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let folded = plan.transform_up_with_subqueries(|node| {
+        let names = NamePreserver::new(&node);
+        node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let folded = expr.transform_down(|inner| Ok(fold_list(inner)))?;
+            Ok(if folded.transformed { folded.update_data(|expr| name.restore(expr)) } else { folded })
+        })
+    })?;
+    Ok(folded.data)
+}
+
+fn fold_list(expr: Expr) -> Transformed<Expr> {
+    for (join, compare, negated) in [(Operator::Or, Operator::Eq, false), (Operator::And, Operator::NotEq, true)] {
+        let mut leaves = Vec::new();
+        leaves_of(&expr, join, &mut leaves);
+        let Some(Expr::BinaryExpr(BinaryExpr { left: column, .. })) = leaves.first() else { continue };
+        let item = |leaf: &&Expr| match leaf {
+            Expr::BinaryExpr(BinaryExpr { left, op, right })
+                if *op == compare && left == column && matches!(**right, Expr::Literal(..)) =>
+            {
+                Some((**right).clone())
+            }
+            _ => None,
+        };
+        let items = leaves.iter().map(item).collect::<Option<Vec<_>>>();
+        if let Some(list) = items.filter(|items| items.len() >= LONG_LIST) {
+            return Transformed::yes(Expr::InList(InList { expr: column.clone(), list, negated }));
+        }
+    }
+    Transformed::no(expr)
+}
+
+fn leaves_of<'e>(expr: &'e Expr, join: Operator, leaves: &mut Vec<&'e Expr>) {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if *op == join => {
+            leaves_of(left, join, leaves);
+            leaves_of(right, join, leaves);
+        }
+        leaf => leaves.push(leaf),
     }
 }
 

@@ -106,8 +106,28 @@ fn spread_list(list: InList, shape: &Shape) -> Transformed<Expr> {
     if items.is_empty() {
         return Transformed::yes(lit(list.negated));
     }
-    let list = Expr::InList(InList { list: items, ..list });
-    if changed { Transformed::yes(list) } else { Transformed::no(list) }
+    if items.iter().all(|item| matches!(item, Expr::Literal(..))) {
+        let list = Expr::InList(InList { list: items, ..list });
+        return if changed { Transformed::yes(list) } else { Transformed::no(list) };
+    }
+    Transformed::yes(comparisons(*list.expr, &items, list.negated))
+}
+
+/// `x IN (a, b)` as `x = a OR x = b`, and `x NOT IN (a, b)` as `x <> a AND x <> b`: the same for every value and NULL.
+///
+/// The optimiser merges lists over one column by how their items are written: `tenant IN ($a) AND tenant NOT IN ('X')`
+/// becomes `tenant IN ($a)`, and a caller for whom `$a` is `X` sees what the policy excludes. Comparisons it leaves alone.
+fn comparisons(expr: Expr, items: &[Expr], negated: bool) -> Expr {
+    match items {
+        [item] if negated => expr.not_eq(item.clone()),
+        [item] => expr.eq(item.clone()),
+        items => {
+            // Halves, so that a long list is not a deep tree.
+            let (left, right) = items.split_at(items.len() / 2);
+            let (left, right) = (comparisons(expr.clone(), left, negated), comparisons(expr, right, negated));
+            if negated { left.and(right) } else { left.or(right) }
+        }
+    }
 }
 
 fn fit_scalar(expr: Expr, shape: &Shape) -> Result<Transformed<Expr>> {

@@ -60,6 +60,10 @@ impl LakeTable {
             .source(error)
         };
         let file_schema = format.infer_schema(session, &lake.store, &objects).await.map_err(unreadable)?;
+        if file_schema.index_of(OWNER_COLUMN).is_ok() || found.partition_columns.iter().any(|name| name == OWNER_COLUMN)
+        {
+            return Err(TableFault::new(format!("`{OWNER_COLUMN}` is not a name for a column of a lake")));
+        }
         let partition_fields = found
             .partition_columns
             .iter()
@@ -92,7 +96,7 @@ impl LakeTable {
             files.push(file.with_statistics(Arc::new(statistics)));
         }
         let statistics = summary(&files, schema.table_schema())?;
-        Ok(Self {
+        let table = Self {
             name: table.name.clone(),
             store_url: lake.url.clone(),
             format,
@@ -101,7 +105,22 @@ impl LakeTable {
             statistics,
             copy: OnceLock::new(),
             owned: OnceLock::new(),
-        })
+        };
+        if found.format == FileFormat::Csv {
+            table.read_through(session).await.map_err(unreadable)?;
+        }
+        Ok(table)
+    }
+
+    /// Reads every row once. Text files are only known to be readable when they were read: a row that is not would fail
+    /// the queries of all callers, whosever it is.
+    async fn read_through(&self, session: &dyn Session) -> DataFusionResult<()> {
+        let plan = self.scan(session, None, &[], None).await?;
+        let mut rows = execute_stream(plan, session.task_ctx())?;
+        while let Some(batch) = rows.next().await {
+            batch?;
+        }
+        Ok(())
     }
 
     /// Decodes the table into memory, if it takes no more than so many bytes. Gives the bytes that it takes; `None` when

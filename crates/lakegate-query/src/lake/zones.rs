@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::stats::Precision;
@@ -35,8 +35,9 @@ impl Zones {
         for at in 0..schema.fields().len() {
             let arrays = batches.iter().map(|batch| batch.column(at)).collect::<Vec<_>>();
             columns.push(bounds(schema.field(at).data_type(), &arrays)?);
-            nulls.push(Arc::new(arrays.iter().map(|array| Some(array.null_count() as u64)).collect::<UInt64Array>())
-                as ArrayRef);
+            nulls.push(Arc::new(
+                arrays.iter().map(|array| Some(array.logical_null_count() as u64)).collect::<UInt64Array>(),
+            ) as ArrayRef);
         }
         let rows = Arc::new(batches.iter().map(|batch| Some(batch.num_rows() as u64)).collect::<UInt64Array>());
         Ok(Self { schema: Arc::clone(schema), columns, nulls, rows, batches: batches.len() })
@@ -47,7 +48,7 @@ impl Zones {
         let mut statistics = Statistics::new_unknown(&self.schema);
         statistics.num_rows = Precision::Exact(batches.iter().map(RecordBatch::num_rows).sum());
         for (at, bounds) in self.columns.iter().enumerate() {
-            let nulls = batches.iter().map(|batch| batch.column(at).null_count()).sum();
+            let nulls = batches.iter().map(|batch| batch.column(at).logical_null_count()).sum();
             let mut column =
                 ColumnStatistics { null_count: Precision::Exact(nulls), ..ColumnStatistics::new_unknown() };
             if let Some(Bounds { min, max }) = bounds {

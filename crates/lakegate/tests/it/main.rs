@@ -20,6 +20,7 @@ mod http_revocation;
 mod http_texts;
 mod noninterference;
 mod oracle;
+mod policy_lists;
 mod readme;
 mod sample;
 mod server_demo;
