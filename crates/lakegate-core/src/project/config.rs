@@ -2,7 +2,7 @@
 //!
 //! Filters are kept as text here; whether they are good SQL is `lakegate_query`'s business.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::finding::{Finding, Position, suggest_or_list};
@@ -25,6 +25,8 @@ pub struct Config {
     pub server: Server,
     /// The tables by name.
     pub tables: BTreeMap<String, Table>,
+    /// The names of all tables, also of those that could not be read.
+    pub declared: BTreeSet<String>,
 }
 
 /// `[server]`.
@@ -121,8 +123,9 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
 
     let lake_location = match root.section("lake") {
         Some(mut lake) => {
+            let is_given = lake.has("location");
             let location = lake.string("location");
-            if location.is_none() {
+            if !is_given {
                 source.report(
                     lake.span(),
                     "[lake] has no `location`",
@@ -156,9 +159,10 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
         store.map(|store| store.value)
     });
     let server = root.section("server").map(read_server).unwrap_or_default();
-    let mut tables = BTreeMap::new();
+    let (mut tables, mut declared) = (BTreeMap::new(), BTreeSet::new());
     if let Some(section) = root.section("tables") {
         for (name, table) in section.named_sections() {
+            declared.insert(name.value.clone());
             if let Some(table) = read_table(&name, table) {
                 tables.insert(name.value, table);
             }
@@ -171,6 +175,7 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
         access_store: access_store.unwrap_or_else(|| "sqlite:access.db".to_owned()),
         server,
         tables,
+        declared,
     };
     (config, source.into_findings())
 }
@@ -226,8 +231,9 @@ fn read_table(name: &Placed<String>, mut section: Section<'_, '_>) -> Option<Tab
     if let Some(fault) = name::sql_name_fault(&name.value) {
         source.report(&name.span, format!("table name `{}` {fault}", name.value), None);
     }
+    let has_location = section.has("location");
     let location = section.string("location");
-    if location.is_none() {
+    if !has_location {
         let help = format!("say where the files are below the lake, such as `location = \"{}/\"`", name.value);
         source.report(&name.span, format!("table `{}` has no `location`", name.value), Some(help));
     }
@@ -249,6 +255,7 @@ fn read_table(name: &Placed<String>, mut section: Section<'_, '_>) -> Option<Tab
             format!("location `{}` {fault}", location.value),
             Some("a table's files lie below the lake's location".into()),
         );
+        return None;
     }
     Some(Table {
         name: name.value.clone(),
@@ -282,6 +289,7 @@ fn read_partitions(section: Section<'_, '_>) -> BTreeMap<String, ScalarType> {
 /// A table says who sees its rows, or the project is not served.
 fn read_policy(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<RowPolicy> {
     let source = section.source();
+    let is_given = section.has("row_filter") || section.has("shared");
     let filter = section.string("row_filter");
     let shared = section.boolean("shared");
     let unfiltered_for = section.strings("unfiltered_for");
@@ -325,6 +333,8 @@ fn read_policy(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<R
             );
             None
         }
+        // A value that could not be taken was reported.
+        (None, None) if is_given => None,
         (None, _) => {
             let help = "add `row_filter = \"client_id = principal('client_id')\"`, or `shared = true` when every caller may see all rows";
             source.report(
@@ -340,6 +350,6 @@ fn read_policy(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<R
 impl Config {
     /// The table of this name, or what to say when there is none.
     pub fn table(&self, name: &str) -> Result<&Table, String> {
-        self.tables.get(name).ok_or_else(|| suggest_or_list(name, self.tables.keys().map(String::as_str)))
+        self.tables.get(name).ok_or_else(|| suggest_or_list(name, self.declared.iter().map(String::as_str)))
     }
 }

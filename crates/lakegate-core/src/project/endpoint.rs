@@ -25,6 +25,8 @@ pub struct Endpoint {
     pub hidden: bool,
     /// The parameters, in the order of the file.
     pub params: Vec<Param>,
+    /// The names of all declared parameters, also of those that could not be read.
+    pub declared_params: Vec<String>,
     /// What the arguments must fulfil together.
     pub rules: Vec<Rule>,
     /// The file's text with the front matter blanked out, so that lines and columns are those of the file.
@@ -79,6 +81,11 @@ pub(crate) fn read(path: &str, text: &str) -> (Option<Endpoint>, Vec<Finding>) {
     };
     let sql_start = toml_start + toml_length + CLOSE.len();
     let (source, table) = Source::new(path, text, toml_start..toml_start + toml_length);
+    if source.has_findings() {
+        // What stands where is not known, and guesses would only add to the list.
+        findings.extend(source.into_findings());
+        return (None, findings);
+    }
     let mut root = Section::new(&source, "the front matter", 0..0, table.get_ref());
 
     let summary = root.string("summary");
@@ -87,10 +94,11 @@ pub(crate) fn read(path: &str, text: &str) -> (Option<Endpoint>, Vec<Finding>) {
     }
     let description = root.string("description");
     let hidden = root.boolean("hidden");
-    let mut params = Vec::new();
+    let (mut params, mut declared_params) = (Vec::new(), Vec::new());
     if let Some(section) = root.section("params") {
         for (declared, section) in section.named_sections() {
             params.extend(param::read(&declared, section));
+            declared_params.push(declared.value);
         }
     }
     let rules = root.sections("rules").into_iter().filter_map(read_rule).collect();
@@ -104,6 +112,7 @@ pub(crate) fn read(path: &str, text: &str) -> (Option<Endpoint>, Vec<Finding>) {
         description: description.map(|description| description.value),
         hidden: hidden.is_some_and(|hidden| hidden.value),
         params,
+        declared_params,
         rules,
         sql: format!("{}{}", blank(&text[..sql_start]), &text[sql_start..]),
     };

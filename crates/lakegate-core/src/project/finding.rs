@@ -78,14 +78,19 @@ impl fmt::Display for Finding {
     }
 }
 
-/// The known word nearest to what was written, when one is near.
-pub fn suggestion<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .into_iter()
-        .map(|word| (strsim::damerau_levenshtein(&written.to_lowercase(), &word.to_lowercase()), word))
-        .filter(|(distance, word)| *distance <= (word.chars().count() / 3).max(1))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, word)| word)
+/// The known word nearest to what was written, when one is near: by its letters, or because one begins like the other.
+pub fn suggestion<'a>(written: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    let near = |word: &&str| {
+        let distance = strsim::damerau_levenshtein(&written.to_lowercase(), &word.to_lowercase());
+        let letters = word.chars().count();
+        (distance <= (letters / 3).max(1) && distance < letters).then_some(distance)
+    };
+    let nearest = known.clone().into_iter().filter_map(|word| Some((near(&word)?, word))).min_by_key(|(far, _)| *far);
+    let begins_alike = |word: &&str| {
+        let (short, long) = if word.len() < written.len() { (*word, written) } else { (written, *word) };
+        short.len() >= 3 && long.starts_with(short)
+    };
+    nearest.map(|(_, word)| word).or_else(|| known.into_iter().find(begins_alike))
 }
 
 /// "did you mean …", or the list of what there is.
@@ -112,6 +117,8 @@ mod tests {
     #[test]
     fn a_near_word_is_suggested_and_a_far_one_is_not() {
         assert_eq!(suggestion("row_fliter", ["row_filter", "shared"]), Some("row_filter"));
+        assert_eq!(suggestion("timeout", ["listen", "timeout_seconds"]), Some("timeout_seconds"));
+        assert_eq!(suggestion("minimum", ["max", "min"]), Some("min"));
         assert_eq!(suggestion("zzz", ["row_filter", "shared"]), None);
     }
 }

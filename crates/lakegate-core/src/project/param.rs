@@ -136,7 +136,15 @@ pub(crate) fn read(declared: &Placed<String>, mut section: Section<'_, '_>) -> O
     }
     if matches!(scalar_type, ScalarType::String | ScalarType::Boolean | ScalarType::Uuid) {
         for bound in [keys.min, keys.max].into_iter().flatten() {
-            source.report(&bound.span(), format!("a {} has no `min` and `max`", scalar_type.name()), None);
+            source.report(
+                &bound.span(),
+                format!(
+                    "parameter `{}` has no use for `min` and `max`: it is a {}",
+                    declared.value,
+                    scalar_type.name()
+                ),
+                None,
+            );
         }
     }
     let default = keys.default.and_then(|value| read_value(source, "default", value_type, value));
@@ -170,6 +178,11 @@ pub(crate) fn read(declared: &Placed<String>, mut section: Section<'_, '_>) -> O
         example: keys.example.and_then(|value| read_value(source, "example", value_type, value)),
         position: source.position(&declared.span),
     };
+    if let (Some(min), Some(max), Some(written)) = (&param.min, &param.max, keys.max)
+        && min > max
+    {
+        source.report(&written.span(), format!("`max` of parameter `{}` is less than its `min`", param.name), None);
+    }
     for (key, value, written) in [("default", &param.default, keys.default), ("example", &param.example, keys.example)]
     {
         if let (Some(value), Some(written)) = (value, written)
@@ -207,10 +220,25 @@ fn read_type(declared: &Placed<String>, section: &mut Section<'_, '_>) -> Option
         source.report(
             &type_name.span,
             format!("`{}` is not a type", type_name.value),
-            Some(suggest_or_list(&type_name.value, names)),
+            Some(match usual_name(&type_name.value) {
+                Some(scalar) => format!("did you mean `{}`?", scalar.name()),
+                None => suggest_or_list(&type_name.value, names),
+            }),
         );
     }
     value_type
+}
+
+/// The type that other systems call so.
+fn usual_name(name: &str) -> Option<ScalarType> {
+    Some(match name.to_lowercase().as_str() {
+        "text" | "varchar" | "str" | "char" => ScalarType::String,
+        "int" | "int32" | "int64" | "bigint" | "long" => ScalarType::Integer,
+        "float" | "double" | "decimal" | "numeric" | "real" => ScalarType::Number,
+        "bool" => ScalarType::Boolean,
+        "datetime" | "time" => ScalarType::Timestamp,
+        _ => return None,
+    })
 }
 
 fn read_scalar(

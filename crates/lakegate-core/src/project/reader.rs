@@ -57,6 +57,10 @@ impl<'a> Source<'a> {
         self.findings.borrow_mut().push(finding);
     }
 
+    pub(crate) fn has_findings(&self) -> bool {
+        !self.findings.borrow().is_empty()
+    }
+
     pub(crate) fn into_findings(self) -> Vec<Finding> {
         self.findings.into_inner()
     }
@@ -82,6 +86,11 @@ impl<'a, 's> Section<'a, 's> {
 
     pub(crate) fn span(&self) -> &Range<usize> {
         &self.span
+    }
+
+    /// Whether the key stands there, whatever its value is: a value that can not be taken is not a missing one.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|(name, _, _)| name == key)
     }
 
     pub(crate) fn take(&mut self, key: &'static str) -> Option<&'s Spanned<DeValue<'a>>> {

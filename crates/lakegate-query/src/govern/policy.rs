@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
@@ -63,8 +64,12 @@ pub(crate) fn attribute_of(id: &str) -> Option<&str> {
 }
 
 impl Policies {
-    /// Compiles all filters; `session` has the tables.
-    pub(crate) async fn compile(config: &Config, session: &SessionState) -> (Self, Vec<Finding>) {
+    /// Compiles all filters; `session` has the tables that are `open`. Over others a filter's syntax alone is looked at.
+    pub(crate) async fn compile(
+        config: &Config,
+        session: &SessionState,
+        open: &BTreeSet<String>,
+    ) -> (Self, Vec<Finding>) {
         let mut policies = Self::default();
         let mut findings = Vec::new();
         for table in config.tables.values() {
@@ -73,7 +78,7 @@ impl Policies {
                     policies.tables.insert(table.name.clone(), TablePolicy::Shared);
                 }
                 RowPolicy::Filtered { filter, position, unfiltered_for } => {
-                    match compile(table, filter, position, config, session).await {
+                    match compile(table, filter, position, config, session, open).await {
                         Ok((predicate, attributes, reads)) => {
                             let unfiltered_for = unfiltered_for.clone();
                             let filter =
@@ -139,6 +144,7 @@ async fn compile(
     position: &Position,
     config: &Config,
     session: &SessionState,
+    open: &BTreeSet<String>,
 ) -> Result<Compiled, Vec<Finding>> {
     let place = Place::String(position);
     let (mut expr, syntax) = sql::parse_predicate(text, &place)?;
@@ -151,7 +157,8 @@ async fn compile(
     let _ = VisitMut::visit(&mut expr, &mut calls);
     let attributes = calls.attributes;
     findings.extend(unknown_tables(&syntax, config, &place));
-    if !findings.is_empty() {
+    let all_open = open.contains(&table.name) && syntax.tables.iter().all(|(name, _)| open.contains(name));
+    if !findings.is_empty() || !all_open {
         return Err(findings);
     }
     let plan = session
@@ -161,21 +168,27 @@ async fn compile(
     let refused = functions::refused(&plan);
     if !refused.is_empty() {
         let names = refused.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        return Err(vec![Finding::new(
-            position.clone(),
-            format!("a row filter must not change from call to call: {names}"),
-        )]);
+        let message = format!("a row filter must not change from call to call, as {names} does");
+        let help = "compare columns with attributes of the caller and fixed values";
+        return Err(vec![Finding::new(position.clone(), message).help(help)]);
     }
     let predicate =
         predicate_of(plan).ok_or_else(|| vec![Finding::new(position.clone(), "this is not a row filter")])?;
     check_types(&predicate, position)?;
+    if !depends_on_rows(&predicate) {
+        let message = format!("the row filter of `{}` is the same for every row", table.name);
+        let help = "name a column, or say `shared = true` when every caller may see all rows";
+        return Err(vec![Finding::new(position.clone(), message).help(help)]);
+    }
     let reads = tables_read(&predicate).map_err(|error| vec![place.error(&error)])?;
     Ok((predicate, attributes, reads))
 }
 
 /// Names of tables that the project does not have.
 pub(crate) fn unknown_tables(syntax: &Syntax, config: &Config, place: &Place<'_>) -> Vec<Finding> {
-    let unknown = syntax.tables.iter().filter_map(|(name, span)| Some((name, span, config.table(name).err()?)));
+    // A table that could not be read was reported where it is declared.
+    let tables = syntax.tables.iter().filter(|(name, _)| !config.declared.contains(name));
+    let unknown = tables.filter_map(|(name, span)| Some((name, span, config.table(name).err()?)));
     unknown.map(|(name, span, help)| place.finding(*span, format!("there is no table `{name}`")).help(help)).collect()
 }
 
@@ -199,6 +212,14 @@ fn predicate_of(plan: LogicalPlan) -> Option<Expr> {
         },
         _ => None,
     }
+}
+
+/// Whether a predicate goes by rows or by the caller. `false` is a filter too: nobody sees a row but named roles.
+fn depends_on_rows(predicate: &Expr) -> bool {
+    let is_false = matches!(predicate, Expr::Literal(ScalarValue::Boolean(Some(false)), _));
+    let depends = predicate
+        .exists(|inner| Ok(matches!(inner, Expr::Column(_) | Expr::Placeholder(_)) || subquery_of(inner).is_some()));
+    is_false || depends.unwrap_or(false)
 }
 
 /// The tables that the subqueries of a predicate scan, whatever names the text gives them.

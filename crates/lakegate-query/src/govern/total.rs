@@ -9,6 +9,7 @@ use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
 
 use super::barrier::Barrier;
+use crate::plan::column_type_name;
 
 /// Functions that give a value for every input.
 const TOTAL_FUNCTIONS: &[&str] = &[
@@ -72,8 +73,8 @@ fn node_fault(expr: &Expr, schema: &DFSchema) -> Option<String> {
             let to = cast.field.data_type();
             let total = from.as_ref().is_some_and(|from| is_total_cast(from, to));
             (!total).then(|| match from {
-                Some(from) => format!("the cast from {from} to {to} can fail"),
-                None => format!("the cast to {to} can fail"),
+                Some(from) => format!("the cast from {} to {} can fail", column_type_name(&from), column_type_name(to)),
+                None => format!("the cast to {} can fail", column_type_name(to)),
             })
         }
         Expr::ScalarFunction(function) if TOTAL_FUNCTIONS.contains(&function.name()) => None,

@@ -79,7 +79,7 @@ fn below(plan: &LogicalPlan, guard: Option<&str>, injection: &Injection<'_>, sha
             return plan_err!("below the barrier of `{}`: {fault}", barrier.table());
         }
         if let Some(lost) = evidence::lost(barrier, injection, shape)? {
-            return plan_err!("the policy of `{}` has lost {lost}", barrier.table());
+            return plan_err!("the policy of `{}` no longer goes by {lost}", barrier.table());
         }
         guard = Some(barrier.table());
     }

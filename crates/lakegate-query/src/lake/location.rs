@@ -2,6 +2,7 @@
 //!
 //! What is in the files is `table`'s business.
 
+use std::collections::BTreeSet;
 use std::path::Path as FilePath;
 
 use datafusion::object_store::path::Path;
@@ -35,7 +36,6 @@ pub(crate) async fn find(lake: &Lake, table: &Table) -> Result<TableFiles, Table
     let is_glob = location.contains(['*', '?', '[']);
     let base = if is_glob { fixed_folder(location) } else { location };
     let listed = list(lake, base).await?;
-    refuse_table_formats(&listed, base)?;
 
     let mut objects = if is_glob {
         let pattern = glob::Pattern::new(location)
@@ -47,17 +47,29 @@ pub(crate) async fn find(lake: &Lake, table: &Table) -> Result<TableFiles, Table
     } else {
         listed
     };
+    refuse_table_formats(lake, &objects).await?;
     objects.retain(|object| object.size > 0 && !is_hidden(relative(&object.location, base)));
     let format = table.format.or_else(|| common_format(&objects));
     let Some(format) = format else {
-        return Err(TableFault::new(format!("there are no Parquet or CSV files at `{}`", table.location))
-            .help("check the location, or say `format = \"parquet\"` or `format = \"csv\"` when the files have another extension or several"));
+        let both = objects.iter().any(|object| extension_is(&object.location, FileFormat::Parquet));
+        let (what, help) = match both {
+            true => (
+                "both Parquet and CSV files",
+                "say which are the table's: `format = \"parquet\"` or `format = \"csv\"`",
+            ),
+            false => {
+                ("no Parquet or CSV files", "check the location, or say `format` when the files have another extension")
+            }
+        };
+        return Err(TableFault::new(format!("there are {what} at `{}`", table.location)).help(help));
     };
-    if objects.len() > 1 || table.format.is_none() {
+    // A format that is given reads files of any name, unless some have its extension.
+    if objects.iter().any(|object| extension_is(&object.location, format)) {
         objects.retain(|object| extension_is(&object.location, format));
     }
     if objects.is_empty() {
-        return Err(TableFault::new(format!("there are no {} files at `{}`", format.extension(), table.location)));
+        return Err(TableFault::new(format!("there are no {} files at `{}`", format.extension(), table.location))
+            .help("check the location"));
     }
     objects.sort_by(|one, other| one.location.cmp(&other.location));
     for object in &objects {
@@ -98,25 +110,40 @@ async fn single_file(lake: &Lake, location: &str, format: Option<FileFormat>) ->
         .help("check `location` here and in [lake]"))
 }
 
-/// A folder of a table format also holds files that are no longer, or not yet, part of the table.
-fn refuse_table_formats(objects: &[ObjectMeta], base: &str) -> Result<(), TableFault> {
-    let kind = objects.iter().find_map(|object| {
-        let path = relative(&object.location, base);
-        if path.contains("_delta_log/") {
-            Some("Delta")
-        } else if path.contains("metadata/") && path.ends_with(".metadata.json") {
-            Some("Iceberg")
-        } else {
-            None
+/// A folder of a table format also holds files that are no longer, or not yet, part of the table. Looks beside the
+/// files and above them, up to the lake's root: a part of such a table is no safer to read than the whole.
+async fn refuse_table_formats(lake: &Lake, objects: &[ObjectMeta]) -> Result<(), TableFault> {
+    let mut folders = BTreeSet::new();
+    for object in objects {
+        let mut path = object.location.as_ref();
+        while let Some((folder, _)) = path.rsplit_once('/') {
+            folders.insert(folder);
+            path = folder;
         }
-    });
-    match kind {
-        Some(kind) => Err(TableFault::new(format!(
-            "`{base}` is a {kind} table, whose files can not be read as a plain folder: deleted rows would come back"
-        ))
-        .help("export it as Parquet for now")),
-        None => Ok(()),
     }
+    folders.insert("");
+    for folder in folders {
+        let Some(kind) = table_format(lake, folder).await? else { continue };
+        let message = format!(
+            "`{folder}` is {kind} table, whose files can not be read as they lie: deleted rows would come back"
+        );
+        return Err(TableFault::new(message).help("export it as Parquet for now"));
+    }
+    Ok(())
+}
+
+/// The table format of which a folder is a table.
+async fn table_format(lake: &Lake, folder: &str) -> Result<Option<&'static str>, TableFault> {
+    let below = |name: &str| if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+    if !list(lake, &below("_delta_log")).await?.is_empty() {
+        return Ok(Some("a Delta"));
+    }
+    if !list(lake, &below(".hoodie")).await?.is_empty() {
+        return Ok(Some("a Hudi"));
+    }
+    let metadata = list(lake, &below("metadata")).await?;
+    let is_iceberg = metadata.iter().any(|object| object.location.as_ref().ends_with(".metadata.json"));
+    Ok(is_iceberg.then_some("an Iceberg"))
 }
 
 /// A link must not lead out of the lake.

@@ -2,6 +2,7 @@
 //!
 //! Who may see which rows is not decided here: see `govern`.
 
+mod columns;
 mod location;
 mod memory;
 mod owners;

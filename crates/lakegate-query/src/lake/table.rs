@@ -23,13 +23,16 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
-use lakegate_core::project::{FileFormat, Table};
+use lakegate_core::project::{FileFormat, Table, suggest_or_list};
+
 use lakegate_core::value::ScalarType;
 
+use super::columns;
 use super::location::{self, TableFile};
 use super::memory::MemoryCopy;
 use super::owners::{OWNER_COLUMN, Owners};
 use super::{Lake, TableFault};
+use crate::plan::column_type_name;
 
 /// One version of a table: its files, schema and statistics as they were when it was opened.
 #[derive(Debug)]
@@ -50,16 +53,13 @@ impl LakeTable {
         let found = location::find(lake, table).await?;
         let format = data_fusion_format(found.format);
         let objects = found.files.iter().map(|file| file.object.clone()).collect::<Vec<_>>();
-        let unreadable = |error| {
-            TableFault::new(format!(
-                "the files at `{}` can not be read as {}",
-                table.location,
-                found.format.extension()
-            ))
-            .help("check that they are complete and that all have the same columns")
-            .source(error)
+        let unreadable = |error: String| {
+            let kind = found.format.extension();
+            TableFault::new(format!("the files at `{}` can not be read as {kind}: {error}", table.location))
+                .help("check that all files are complete and have the same columns")
         };
-        let file_schema = format.infer_schema(session, &lake.store, &objects).await.map_err(unreadable)?;
+        let file_schema =
+            columns::read(&format, found.format, session, &lake.store, &objects).await.map_err(unreadable)?;
         if file_schema.index_of(OWNER_COLUMN).is_ok() || found.partition_columns.iter().any(|name| name == OWNER_COLUMN)
         {
             return Err(TableFault::new(format!("`{OWNER_COLUMN}` is not a name for a column of a lake")));
@@ -71,22 +71,23 @@ impl LakeTable {
             .collect::<Vec<_>>();
         for field in &partition_fields {
             if file_schema.field_with_name(field.name()).is_ok() {
-                return Err(TableFault::new(format!(
-                    "`{}` is a column of the files and a partition folder",
-                    field.name()
-                )));
+                let message = format!("`{}` is a column of the files and a partition folder", field.name());
+                return Err(TableFault::new(message).help("rename the folders, or leave the column out of the files"));
             }
         }
         if let Some(name) = table.partitions.keys().find(|name| !found.partition_columns.contains(name)) {
-            return Err(TableFault::new(format!("there is no partition column `{name}` at `{}`", table.location)));
+            let help = match found.partition_columns.is_empty() {
+                true => "there are no folders `name=value` there; remove it".to_owned(),
+                false => suggest_or_list(name, found.partition_columns.iter().map(String::as_str)),
+            };
+            let message = format!("there is no partition column `{name}` at `{}`", table.location);
+            return Err(TableFault::new(message).help(help));
         }
         let schema = TableSchema::builder(Arc::clone(&file_schema)).with_table_partition_cols(partition_fields).build();
         let mut files = Vec::with_capacity(found.files.len());
         for TableFile { object, partition_values } in found.files {
-            let statistics = format
-                .infer_stats(session, &lake.store, Arc::clone(&file_schema), &object)
-                .await
-                .map_err(unreadable)?;
+            let statistics = format.infer_stats(session, &lake.store, Arc::clone(&file_schema), &object);
+            let statistics = columns::guarded(statistics).await.map_err(unreadable)?;
             let mut file = PartitionedFile::from(object);
             file.partition_values = partition_values
                 .into_iter()
@@ -107,7 +108,7 @@ impl LakeTable {
             owned: OnceLock::new(),
         };
         if found.format == FileFormat::Csv {
-            table.read_through(session).await.map_err(unreadable)?;
+            table.read_through(session).await.map_err(|error| unreadable(error.to_string()))?;
         }
         Ok(table)
     }
@@ -276,9 +277,10 @@ fn partition_value(value: Option<String>, field: &Field) -> Result<ScalarValue, 
         return ScalarValue::try_from(field.data_type())
             .map_err(|error| TableFault::new("a partition has no type").source(error));
     };
-    ScalarValue::try_from_string(text.clone(), field.data_type()).map_err(|error| {
-        TableFault::new(format!("the partition folder `{}={text}` is not of the declared type", field.name()))
-            .source(error)
+    ScalarValue::try_from_string(text.clone(), field.data_type()).map_err(|_| {
+        let (name, declared) = (field.name(), column_type_name(field.data_type()));
+        TableFault::new(format!("the partition folder `{name}={text}` is not of the declared type {declared}"))
+            .help(format!("correct the folder, or `{name}` under `partitions`"))
     })
 }
 

@@ -54,6 +54,16 @@ pub(crate) fn refused(plan: &LogicalPlan) -> Vec<String> {
     names
 }
 
+/// The same for one expression.
+pub(crate) fn refused_in(expr: &Expr) -> Vec<String> {
+    let mut names = Vec::new();
+    let _ = expr.apply(|inner| {
+        names.extend(refused_name(inner));
+        Ok(TreeNodeRecursion::Continue)
+    });
+    names
+}
+
 fn refused_name(expr: &Expr) -> Option<String> {
     let (name, volatility) = match expr {
         Expr::ScalarFunction(call) => (call.name(), call.func.signature().volatility),

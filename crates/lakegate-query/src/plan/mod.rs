@@ -16,19 +16,19 @@ use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::sqlparser::tokenizer::Span;
 use futures::future::join_all;
 use lakegate_core::catalog::RuleCheck;
 use lakegate_core::error::{Code, Error};
 use lakegate_core::project::{Endpoint, Finding, Project};
 
-pub(crate) use params::placeholder_id;
+pub(crate) use params::{column_type_name, placeholder_id};
 
 use crate::engine::failure;
 use crate::govern::policy::{Policies, unknown_tables};
 use crate::govern::template::{self, Shape, Templates};
 use crate::govern::{bind, inherit, tables_of};
 use crate::lake::{Lake, LakeTable};
-use params::column_type_name;
 use place::Place;
 use rules::CompiledRules;
 
@@ -77,34 +77,35 @@ impl PlannedProject {
         lake: Lake,
         runtime: Arc<RuntimeEnv>,
     ) -> Result<Self, Vec<Finding>> {
-        let declared = project.config.tables.len();
         let (tables, faults) = open_tables(&project, &lake, &runtime).await;
         findings.extend(faults);
-        let all_tables_open = tables.len() == declared;
+        let open = tables.iter().map(|table| table.name().to_owned()).collect::<BTreeSet<_>>();
         let internal =
             |error| vec![Finding::new(lakegate_core::project::Position::start("lakegate.toml"), format!("{error}"))];
         let session = session::session(&lake, tables.clone(), runtime).map_err(internal)?;
-        let (policies, faults) = Policies::compile(&project.config, &session).await;
-        // A table that is not there makes every filter and query over it fail; its own finding says why.
-        findings.extend(faults.into_iter().filter(|_| all_tables_open));
-        if all_tables_open && findings.is_empty() {
-            findings.extend(probe_policies(&policies, &session).await);
+        let (policies, mut faults) = Policies::compile(&project.config, &session, &open).await;
+        let all_are_there = open == project.config.declared;
+        if all_are_there && faults.is_empty() {
+            faults.extend(probe_policies(&policies, &session).await);
         }
+        let can_govern = all_are_there && faults.is_empty();
+        findings.extend(faults);
         let mut endpoints = BTreeMap::new();
         for endpoint in project.endpoints.values() {
-            match plan_endpoint(endpoint, &project, &session).await {
+            match plan_endpoint(endpoint, &project, &open, &session).await {
                 Ok(planned) => {
+                    if can_govern {
+                        findings.extend(check_template(&planned, &policies, &session).await);
+                    }
                     endpoints.insert(endpoint.name.clone(), planned);
                 }
-                Err(faults) => findings.extend(faults.into_iter().filter(|_| all_tables_open)),
+                Err(faults) => findings.extend(faults),
             }
         }
         if !findings.is_empty() {
             return Err(sorted(findings));
         }
-        let planned = Self { project, session: Arc::new(session), policies, endpoints, tables, lake };
-        let findings = planned.check_templates().await;
-        if findings.is_empty() { Ok(planned) } else { Err(sorted(findings)) }
+        Ok(Self { project, session: Arc::new(session), policies, endpoints, tables, lake })
     }
 
     /// Decodes tables into memory, the smallest first, until so many bytes are taken. Gives the names of the tables that
@@ -170,39 +171,30 @@ impl PlannedProject {
     pub(crate) fn session(&self) -> &Arc<SessionState> {
         &self.session
     }
+}
 
-    /// Makes the usual template of every endpoint, so that what can not be governed is known before a request.
-    async fn check_templates(&self) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        for planned in self.endpoints.values() {
-            let mut shape = Shape::default();
-            for param in planned.endpoint.params.iter().filter(|param| param.value_type.list) {
-                shape.lists.insert(placeholder_id(&param.name), 1);
-            }
-            let made = planned
-                .templates
-                .get(shape, |shape| template::make(&planned.plan, &self.policies, shape, &self.session));
-            let place = Place::File(&planned.endpoint);
-            let template = match made {
-                Ok(template) => template,
-                Err(error) => {
-                    let finding = place.error(&error);
-                    let message = format!("the query can not be governed: {}", finding.message);
-                    let help = "a condition on parameters alone that can fail would be evaluated on rows of other callers; state it in [[rules]]";
-                    findings.push(Finding { message, ..finding }.help(help));
-                    continue;
-                }
-            };
-            // What the engine can not run is known here, and not from a caller's 500.
-            let session = self.session.as_ref();
-            let physical = match bind::with_nulls(template.plan.clone()) {
-                Ok(plan) => session.query_planner().create_physical_plan(&plan, session).await,
-                Err(error) => Err(error),
-            };
-            findings.extend(physical.err().map(|error| place.error(&error)));
-        }
-        findings
+/// Makes the usual template of an endpoint and plans it to the end, so that what can not be governed or run is known
+/// here, and not from a caller's 500.
+async fn check_template(planned: &PlannedEndpoint, policies: &Policies, session: &SessionState) -> Option<Finding> {
+    let mut shape = Shape::default();
+    for param in planned.endpoint.params.iter().filter(|param| param.value_type.list) {
+        shape.lists.insert(placeholder_id(&param.name), 1);
     }
+    let place = Place::File(&planned.endpoint);
+    let template = match planned.templates.get(shape, |shape| template::make(&planned.plan, policies, shape, session)) {
+        Ok(template) => template,
+        Err(error) => {
+            let finding = place.error(&error);
+            let message = format!("the query can not be governed: {}", finding.message);
+            let help = "a condition on parameters alone that can fail would be evaluated on rows of other callers; state it in [[rules]]";
+            return Some(Finding { message, ..finding }.help(help));
+        }
+    };
+    let physical = match bind::with_nulls(template.plan.clone()) {
+        Ok(plan) => session.query_planner().create_physical_plan(&plan, session).await,
+        Err(error) => Err(error),
+    };
+    physical.err().map(|error| place.error(&error))
 }
 
 impl PlannedEndpoint {
@@ -259,7 +251,8 @@ async fn open_tables(project: &Project, lake: &Lake, runtime: &Arc<RuntimeEnv>) 
         match opened {
             Ok(opened) => tables.push(Arc::new(opened)),
             Err(fault) => {
-                let reason = fault.source.map(|source| format!(": {source}")).unwrap_or_default();
+                let reason = fault.source.map(|source| source.to_string()).unwrap_or_default();
+                let reason = reason.lines().next().map(|line| format!(": {line}")).unwrap_or_default();
                 let message = format!("table `{}`: {}{reason}", table.name, fault.message);
                 findings.push(Finding { position: table.location_position.clone(), message, help: fault.help });
             }
@@ -270,7 +263,7 @@ async fn open_tables(project: &Project, lake: &Lake, runtime: &Arc<RuntimeEnv>) 
 
 /// Optimises a bare scan of every governed table: a filter that can fail, or that the barrier can not hold, shows here.
 async fn probe_policies(policies: &Policies, session: &SessionState) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let mut faults = BTreeMap::new();
     for (table, filter) in policies.filters() {
         let probed = match session.create_logical_plan(&format!("SELECT * FROM \"{table}\"")).await {
             Ok(plan) => template::make(&plan, policies, &Shape::default(), session).map(drop),
@@ -278,21 +271,30 @@ async fn probe_policies(policies: &Policies, session: &SessionState) -> Vec<Find
         };
         if let Err(error) = probed {
             let finding = Place::String(&filter.position).error(&error);
-            let message = format!("the row filter of `{table}` is not safe: {}", finding.message);
-            findings.push(Finding { message, ..finding }.help(
-                "a row filter compares columns with attributes and fixed values; it can neither fail nor change",
-            ));
+            let reason = finding.message.replace(&format!("below the barrier of `{table}`: "), "");
+            let message = format!("the row filter of `{table}` is not safe: {reason}");
+            faults.insert(
+                table,
+                Finding { message, ..finding }.help(
+                    "a row filter compares columns with attributes and fixed values; it can neither fail nor change",
+                ),
+            );
         }
     }
-    findings
+    // The fault of a parent's filter shows in its children too; it is one fault.
+    let faulty = faults.keys().map(|table| (*table).to_owned()).collect::<BTreeSet<_>>();
+    faults.retain(|table, _| policies.filter(table).is_some_and(|filter| filter.reads.is_disjoint(&faulty)));
+    faults.into_values().collect()
 }
 
 async fn plan_endpoint(
     endpoint: &Endpoint,
     project: &Project,
+    open: &BTreeSet<String>,
     session: &SessionState,
 ) -> Result<PlannedEndpoint, Vec<Finding>> {
     let place = Place::File(endpoint);
+    let lacks_params = endpoint.declared_params.len() != endpoint.params.len();
     let (rules, rule_syntax, mut findings) = CompiledRules::compile(endpoint, session);
     let (statement, syntax) = match sql::parse_query(&endpoint.sql, &place) {
         Ok(parsed) => parsed,
@@ -303,19 +305,30 @@ async fn plan_endpoint(
     };
     findings.extend(params::check_names(endpoint, &syntax, &rule_syntax, &place));
     findings.extend(unknown_tables(&syntax, &project.config, &place));
-    if !findings.is_empty() {
+    // What is wrong with a table is said once, at the table; and nothing can be planned over it.
+    let all_open = syntax.tables.iter().all(|(name, _)| open.contains(name));
+    if !findings.is_empty() || !all_open {
         return Err(findings);
     }
     let plan = session.statement_to_plan(statement).await.and_then(functions::with_clock);
-    let plan = plan.map_err(|error| vec![place.error(&error)])?;
+    let plan = match plan {
+        // The same for a parameter; but what has nothing to do with its type can be said.
+        Err(error) if lacks_params && error.to_string().contains("Placeholder") => return Err(findings),
+        Err(error) => return Err(vec![place.error(&error)]),
+        Ok(_) if lacks_params => return Err(findings),
+        Ok(plan) => plan,
+    };
     for name in functions::refused(&plan) {
-        let message =
-            format!("function `{name}` can not be called in an endpoint: its answer changes from call to call");
-        findings.push(
-            place
-                .finding(datafusion::sql::sqlparser::tokenizer::Span::empty(), message)
-                .help("take the value as a parameter"),
-        );
+        let span = syntax.functions.iter().find(|(called, _)| *called == name).map_or(Span::empty(), |(_, span)| *span);
+        let finding = match name.as_str() {
+            "version" => {
+                place.finding(span, "function `version` can not be called: it would tell callers what runs here")
+            }
+            _ => place
+                .finding(span, format!("function `{name}` can not be called: its answer changes from call to call"))
+                .help("take the value as a parameter; `now()` and `current_date` are the time of the request"),
+        };
+        findings.push(finding);
     }
     let plan = params::typed(plan, endpoint).map_err(|faults| [std::mem::take(&mut findings), faults].concat())?;
     let schema = Arc::new(plan.schema().as_arrow().clone());
@@ -339,9 +352,7 @@ fn repeated_columns(schema: &Schema, place: &Place<'_>) -> Vec<Finding> {
     let repeated = schema.fields().iter().filter(|field| !seen.insert(field.name()));
     let finding = |field: &Arc<datafusion::arrow::datatypes::Field>| {
         let message = format!("the answer has two columns `{}`", field.name());
-        place
-            .finding(datafusion::sql::sqlparser::tokenizer::Span::empty(), message)
-            .help("give one another name with `AS`")
+        place.finding(Span::empty(), message).help("give one another name with `AS`")
     };
     repeated.map(finding).collect()
 }

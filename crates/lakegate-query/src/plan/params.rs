@@ -9,7 +9,8 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::expr::{InList, Placeholder};
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use lakegate_core::project::{Endpoint, Finding, Param};
+use datafusion::sql::sqlparser::tokenizer::Span;
+use lakegate_core::project::{Endpoint, Finding, Param, suggestion};
 use std::sync::Arc;
 
 use super::place::Place;
@@ -20,10 +21,7 @@ use crate::govern::literal;
 pub(crate) fn check_names(endpoint: &Endpoint, query: &Syntax, rules: &[Syntax], place: &Place<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, span) in &query.placeholders {
-        if endpoint.param(name).is_none() {
-            let help = format!("declare it: `[params.{name}]` with a `type`");
-            findings.push(place.finding(*span, format!("`${name}` is not a declared parameter")).help(help));
-        }
+        findings.extend(undeclared(endpoint, name, *span, place));
     }
     let used = |param: &Param| {
         let mut names = query.placeholders.iter().chain(rules.iter().flat_map(|rule| &rule.placeholders));
@@ -37,6 +35,22 @@ pub(crate) fn check_names(endpoint: &Endpoint, query: &Syntax, rules: &[Syntax],
         );
     }
     findings
+}
+
+/// What to say of a placeholder that no parameter declares.
+pub(crate) fn undeclared(endpoint: &Endpoint, name: &str, span: Span, place: &Place<'_>) -> Option<Finding> {
+    if endpoint.declared_params.iter().any(|declared| declared == name) {
+        return None;
+    }
+    if !name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_') {
+        let finding = place.finding(span, "a placeholder has a name here");
+        return Some(finding.help("write `$name`, and declare it: `[params.name]` with a `type`"));
+    }
+    let help = match suggestion(name, endpoint.declared_params.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `${near}`? Otherwise declare it: `[params.{name}]` with a `type`"),
+        None => format!("declare it: `[params.{name}]` with a `type`"),
+    };
+    Some(place.finding(span, format!("`${name}` is not a declared parameter")).help(help))
 }
 
 /// The plan with typed placeholders.
@@ -90,13 +104,12 @@ fn typed_placeholder(placeholder: Placeholder, endpoint: &Endpoint, faults: &mut
         Some(DataType::Interval(_)) => natural,
         Some(inferred) if literal::can_bind(scalar, inferred) => inferred.clone(),
         Some(inferred) => {
-            let message = format!(
-                "parameter `{}` is declared {scalar_name} and meets {inferred}",
-                param.name,
-                scalar_name = scalar.name()
-            );
+            let list = if param.value_type.list { "[]" } else { "" };
+            let declared = param.value_type.name();
+            let met = column_type_name(inferred);
+            let message = format!("parameter `{}` is declared `{declared}` and meets values of type {met}", param.name);
             let help = match literal::declared_type(inferred) {
-                Some(better) => format!("declare it `{}`, or cast it in the query", better.name()),
+                Some(better) => format!("declare it `{}{list}`, or cast it in the query", better.name()),
                 None => "cast it, or the column, in the query".to_owned(),
             };
             faults.insert(param.name.clone(), Finding::new(param.position.clone(), message).help(help));

@@ -1,5 +1,7 @@
 //! Turns places in a SQL text into places in a project file, and the engine's errors into findings.
 
+use std::collections::BTreeSet;
+
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::tokenizer::Span;
 use lakegate_core::project::{Endpoint, Finding, Position, suggest_or_list};
@@ -58,6 +60,12 @@ fn describe(error: &DataFusionError) -> (String, Option<String>) {
     match error {
         DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
             SchemaError::FieldNotFound { field, valid_fields } => {
+                let tables = valid_fields.iter().filter_map(|column| column.relation.as_ref());
+                let tables = tables.map(|table| table.table()).collect::<BTreeSet<_>>();
+                if let Some(table) = field.relation.as_ref().filter(|table| !tables.contains(table.table())) {
+                    let help = suggest_or_list(table.table(), tables);
+                    return (format!("`{table}` is not a table of this query, nor another name of one"), Some(help));
+                }
                 let names = valid_fields.iter().map(|column| column.name.as_str()).collect::<Vec<_>>();
                 (format!("there is no column `{}`", field.flat_name()), Some(suggest_or_list(&field.name, names)))
             }
@@ -75,9 +83,17 @@ fn describe(error: &DataFusionError) -> (String, Option<String>) {
 /// What the planner says, in words for the one who writes the query.
 fn plan_fault(text: &str) -> (String, Option<String>) {
     let quoted = |text: &str, mark: char| text.split(mark).nth(1).unwrap_or_default().to_owned();
-    if text.contains("does not support logical expression") {
+    if let Some((_, what)) = text.split_once("does not support logical expression ") {
+        if what.starts_with("AggregateFunction") || what.starts_with("WindowFunction") {
+            return ("an aggregate can not stand there".to_owned(), None);
+        }
         let help = "put `IN (SELECT …)` or `EXISTS (SELECT …)` into `WHERE`, or join the table";
         return ("a subquery can not stand there".to_owned(), Some(help.to_owned()));
+    }
+    if text.contains("non-boolean predicate") {
+        let help =
+            "write a comparison, such as `client_id = principal('client_id')` in a row filter or `id = $id` in a query";
+        return ("a condition must be true or false for a row".to_owned(), Some(help.to_owned()));
     }
     if let Some(rest) = text.strip_prefix("Invalid function '") {
         let name = rest.split('\'').next().unwrap_or_default();

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::execution::SessionState;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ColumnarValue;
 use datafusion::sql::sqlparser::ast::{self, Expr as SqlExpr, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::tokenizer::Span;
 use lakegate_core::catalog::{Arguments, RuleCheck};
 use lakegate_core::error::{Code, Error};
 use lakegate_core::project::{Endpoint, Finding};
@@ -17,6 +18,7 @@ use std::ops::ControlFlow;
 
 use super::place::Place;
 use super::sql::{self, Syntax};
+use super::{functions, params};
 use crate::govern::literal;
 
 /// The compiled rules of an endpoint.
@@ -45,7 +47,7 @@ impl CompiledRules {
                 Ok((expr, syntax)) => {
                     match rules.compile_one(expr, &syntax, endpoint, session, &place) {
                         Ok(check) => rules.checks.push(check),
-                        Err(finding) => findings.push(finding),
+                        Err(finding) => findings.extend(finding),
                     }
                     syntaxes.push(syntax);
                 }
@@ -62,35 +64,54 @@ impl CompiledRules {
         endpoint: &Endpoint,
         session: &SessionState,
         place: &Place<'_>,
-    ) -> Result<Arc<dyn PhysicalExpr>, Finding> {
+    ) -> Result<Arc<dyn PhysicalExpr>, Option<Finding>> {
         for (name, span) in &syntax.placeholders {
             match endpoint.param(name) {
                 Some(param) if param.value_type.list => {
-                    return Err(place
-                        .finding(*span, format!("a rule can not look at the list `${name}`"))
-                        .help("use `max_items`, `enum` or `pattern` on the parameter"));
+                    return Err(Some(
+                        place
+                            .finding(*span, format!("a rule can not look at the list `${name}`"))
+                            .help("use `max_items`, `enum` or `pattern` on the parameter"),
+                    ));
                 }
                 Some(_) => {}
-                None => return Err(place.finding(*span, format!("`${name}` is not a declared parameter"))),
+                // With a fault of its own, which was reported: the rule can not be looked at.
+                None => return Err(params::undeclared(endpoint, name, *span, place)),
             }
         }
         if let Some((_, span)) = syntax.tables.first() {
-            return Err(place.finding(*span, "a rule looks at parameters only, not at tables"));
+            return Err(Some(place.finding(*span, "a rule looks at parameters only, not at tables")));
+        }
+        if let Some((name, span)) = syntax.columns.first() {
+            let finding = place.finding(*span, format!("`{name}` is not a parameter: a rule looks at parameters only"));
+            return Err(Some(finding.help(match endpoint.declared_params.contains(name) {
+                true => format!("write `${name}`"),
+                false => "write parameters with a dollar sign, such as `$start <= $end`".to_owned(),
+            })));
         }
         let _ = VisitMut::visit(&mut expr, &mut PlaceholdersToColumns);
-        let schema = DFSchema::try_from(Arc::clone(&self.schema)).map_err(|error| place.error(&error))?;
+        let schema = DFSchema::try_from(Arc::clone(&self.schema)).map_err(|error| Some(place.error(&error)))?;
         let planned = session
             .create_logical_expr_from_sql_expr(
                 datafusion::sql::sqlparser::ast::ExprWithAlias { expr, alias: None },
                 &schema,
             )
-            .and_then(|expr| session.create_physical_expr(expr, &schema))
-            .map_err(|error| place.error(&error))?;
+            .map_err(|error| Some(rule_fault(place, &error)))?;
+        if let Some(name) = functions::refused_in(&planned).first() {
+            let span =
+                syntax.functions.iter().find(|(called, _)| called == name).map_or(Span::empty(), |(_, span)| *span);
+            let finding = place.finding(span, format!("function `{name}` can not be called in a rule"));
+            return Err(Some(finding.help("a rule gives the same answer for the same arguments")));
+        }
+        let planned =
+            session.create_physical_expr(planned, &schema).map_err(|error| Some(rule_fault(place, &error)))?;
         match planned.data_type(&self.schema) {
             Ok(DataType::Boolean) => Ok(planned),
-            _ => Err(place
-                .finding(sqlparser_start(), "a rule's `check` must be true or false")
-                .help("write a comparison, such as `$start <= $end`")),
+            _ => Err(Some(
+                place
+                    .finding(Span::empty(), "a rule's `check` must be true or false")
+                    .help("write a comparison, such as `$start <= $end`"),
+            )),
         }
     }
 
@@ -132,8 +153,15 @@ impl RuleCheck for CompiledRules {
     }
 }
 
-fn sqlparser_start() -> datafusion::sql::sqlparser::tokenizer::Span {
-    datafusion::sql::sqlparser::tokenizer::Span::empty()
+fn rule_fault(place: &Place<'_>, error: &DataFusionError) -> Finding {
+    let finding = place.error(error);
+    if finding.message.ends_with("can not stand there") {
+        return Finding {
+            help: Some("a rule compares parameters with each other and with fixed values".to_owned()),
+            ..finding
+        };
+    }
+    finding
 }
 
 /// `$name` becomes the column `name` of the row of arguments.

@@ -7,10 +7,11 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
-    self, Expr, ObjectName, Query, SetExpr, Spanned, TableFactor, Value, Visit, Visitor,
+    self, Expr, LimitClause, ObjectName, Query, SetExpr, Spanned, TableFactor, Value, Visit, Visitor,
 };
+use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::ParserError;
-use datafusion::sql::sqlparser::tokenizer::Span;
+use datafusion::sql::sqlparser::tokenizer::{Span, Token, Tokenizer};
 use lakegate_core::project::Finding;
 
 use super::place::Place;
@@ -22,27 +23,33 @@ pub(crate) struct Syntax {
     pub(crate) placeholders: Vec<(String, Span)>,
     /// Names and places of tables that are not common table expressions.
     pub(crate) tables: Vec<(String, Span)>,
+    /// Names and places of columns, also of those with a table's name before them.
+    pub(crate) columns: Vec<(String, Span)>,
+    /// Names and places of function calls.
+    pub(crate) functions: Vec<(String, Span)>,
 }
 
 /// Parses the text of a query and lists what it may not contain.
 pub(crate) fn parse_query(sql: &str, place: &Place<'_>) -> Result<(Statement, Syntax), Vec<Finding>> {
     let parsed = DFParserBuilder::new(sql).build().and_then(|mut parser| parser.parse_statements());
     let mut statements = parsed.map_err(|error| vec![place.error(&error)])?;
-    if let Some(second) = statements.get(1) {
-        let finding = place.finding(span_of(second), "there is more than one statement");
+    if statements.len() > 1 {
+        let finding = place.finding(start_of_statement(sql, 1), "there is more than one statement");
         return Err(vec![finding.help("an endpoint is one query; put the other into a file of its own")]);
     }
     let Some(statement) = statements.pop_front() else {
         return Err(vec![
-            place.finding(Span::empty(), "there is no query").help("write one `SELECT` after the front matter"),
+            place
+                .finding(start_of_statement(sql, 0), "there is no query")
+                .help("write one `SELECT` after the front matter"),
         ]);
     };
     let query = match &statement {
         Statement::Statement(inner) => match inner.as_ref() {
             ast::Statement::Query(query) => query.as_ref(),
-            other => return Err(vec![not_a_query(place, other.span())]),
+            _ => return Err(vec![not_a_query(place, sql)]),
         },
-        other => return Err(vec![not_a_query(place, span_of(other))]),
+        _ => return Err(vec![not_a_query(place, sql)]),
     };
     let mut walk = Walk::new(place);
     let _ = query.visit(&mut walk);
@@ -58,15 +65,25 @@ pub(crate) fn parse_predicate(sql: &str, place: &Place<'_>) -> Result<(Expr, Syn
     if walk.findings.is_empty() { Ok((expr, walk.syntax)) } else { Err(walk.findings) }
 }
 
-fn span_of(statement: &Statement) -> Span {
-    match statement {
-        Statement::Statement(inner) => inner.span(),
-        _ => Span::empty(),
+/// The place of the first word of a statement, counted from 0; not all statements know theirs.
+fn start_of_statement(sql: &str, number: usize) -> Span {
+    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap_or_default();
+    let mut ended = 0;
+    for token in tokens {
+        match token.token {
+            Token::Whitespace(_) => {}
+            Token::SemiColon => ended += 1,
+            _ if ended >= number => return token.span,
+            _ => {}
+        }
     }
+    Span::empty()
 }
 
-fn not_a_query(place: &Place<'_>, span: Span) -> Finding {
-    place.finding(span, "this is not a query").help("an endpoint is one `SELECT`, which may begin with `WITH`")
+fn not_a_query(place: &Place<'_>, sql: &str) -> Finding {
+    place
+        .finding(start_of_statement(sql, 0), "this is not a query")
+        .help("an endpoint is one `SELECT`, which may begin with `WITH`")
 }
 
 /// Collects names and refuses what is not on the list of a query's parts.
@@ -86,12 +103,34 @@ impl<'a> Walk<'a> {
         self.findings.push(self.place.finding(span, message).help(help));
     }
 
+    /// Refuses clauses that other systems have.
+    fn left_out(&mut self, span: Span, clauses: &[(&str, bool)]) {
+        for (clause, _) in clauses.iter().filter(|(_, is_there)| *is_there) {
+            let message = match clause.starts_with(|first: char| first.is_lowercase()) {
+                true => format!("a table can not be read with {clause}"),
+                false => format!("`{clause}` is not supported"),
+            };
+            self.refuse(span, &message, "write it in standard SQL, such as `WHERE`, `ORDER BY` and `LIMIT`");
+        }
+    }
+
     fn set_expression(&mut self, body: &SetExpr) {
         match body {
             SetExpr::Select(select) => {
                 if select.into.is_some() {
                     self.refuse(select.span(), "`SELECT … INTO` writes", "remove `INTO`");
                 }
+                // The engine would leave these out without a word.
+                let left_out = [
+                    ("TOP", select.top.is_some()),
+                    ("PREWHERE", select.prewhere.is_some()),
+                    ("CONNECT BY", !select.connect_by.is_empty()),
+                    ("LATERAL VIEW", !select.lateral_views.is_empty()),
+                    ("SORT BY", !select.sort_by.is_empty()),
+                    ("CLUSTER BY", !select.cluster_by.is_empty()),
+                    ("DISTRIBUTE BY", !select.distribute_by.is_empty()),
+                ];
+                self.left_out(select.span(), &left_out);
             }
             SetExpr::SetOperation { left, right, .. } => {
                 self.set_expression(left);
@@ -118,6 +157,18 @@ impl Visitor for Walk<'_> {
         if !query.locks.is_empty() {
             self.refuse(query.span(), "a query does not lock", "remove `FOR UPDATE` or `FOR SHARE`");
         }
+        let left_out = [
+            ("FETCH", query.fetch.is_some()),
+            (
+                "LIMIT … BY",
+                matches!(&query.limit_clause, Some(LimitClause::LimitOffset { limit_by, .. }) if !limit_by.is_empty()),
+            ),
+            ("FOR XML or FOR JSON", query.for_clause.is_some()),
+            ("SETTINGS", query.settings.is_some()),
+            ("FORMAT", query.format_clause.is_some()),
+            ("|>", !query.pipe_operators.is_empty()),
+        ];
+        self.left_out(query.span(), &left_out);
         self.set_expression(&query.body);
         ControlFlow::Continue(())
     }
@@ -129,10 +180,28 @@ impl Visitor for Walk<'_> {
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
         match factor {
-            TableFactor::Table { args: None, .. }
-            | TableFactor::Derived { .. }
-            | TableFactor::NestedJoin { .. }
-            | TableFactor::UNNEST { .. } => {}
+            TableFactor::Table {
+                sample,
+                version,
+                with_hints,
+                with_ordinality,
+                partitions,
+                json_path,
+                index_hints,
+                ..
+            } if factor_has_no_arguments(factor) => {
+                let left_out = [
+                    ("TABLESAMPLE", sample.is_some()),
+                    ("a version", version.is_some()),
+                    ("hints", !with_hints.is_empty() || !index_hints.is_empty()),
+                    ("WITH ORDINALITY", *with_ordinality),
+                    ("PARTITION", !partitions.is_empty()),
+                    ("a path", json_path.is_some()),
+                ];
+                self.left_out(factor.span(), &left_out);
+            }
+            TableFactor::Derived { sample: Some(_), .. } => self.left_out(factor.span(), &[("TABLESAMPLE", true)]),
+            TableFactor::Derived { .. } | TableFactor::NestedJoin { .. } | TableFactor::UNNEST { .. } => {}
             other => self.refuse(
                 other.span(),
                 "table functions are not part of a query here",
@@ -158,8 +227,23 @@ impl Visitor for Walk<'_> {
             let name = name.trim_start_matches('$').to_owned();
             self.syntax.placeholders.push((name, value.span));
         }
+        match expr {
+            Expr::Identifier(name) => self.syntax.columns.push((folded(name), name.span)),
+            Expr::CompoundIdentifier(parts) => {
+                let name = parts.iter().map(folded).collect::<Vec<_>>().join(".");
+                self.syntax.columns.push((name, expr.span()));
+            }
+            _ => {}
+        }
+        if let Expr::Function(function) = expr {
+            self.syntax.functions.push((function.name.to_string().to_lowercase(), function.span()));
+        }
         ControlFlow::Continue(())
     }
+}
+
+fn factor_has_no_arguments(factor: &TableFactor) -> bool {
+    matches!(factor, TableFactor::Table { args: None, .. })
 }
 
 /// A name as SQL compares it: as written in quotes, else in lower case.

@@ -21,6 +21,7 @@ mod http_texts;
 mod noninterference;
 mod oracle;
 mod policy_lists;
+mod project_check;
 mod readme;
 mod sample;
 mod server_demo;
