@@ -108,7 +108,7 @@ impl LakeTable {
             owned: OnceLock::new(),
         };
         if found.format == FileFormat::Csv {
-            table.read_through(session).await.map_err(|error| unreadable(error.to_string()))?;
+            columns::guarded(table.read_through(session)).await.map_err(unreadable)?;
         }
         Ok(table)
     }
