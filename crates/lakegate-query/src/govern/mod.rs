@@ -23,7 +23,7 @@ mod physical_tests;
 #[cfg(test)]
 mod shape_tests;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod verify_tests;
 

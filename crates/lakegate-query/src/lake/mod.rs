@@ -4,6 +4,8 @@
 
 mod columns;
 mod location;
+#[cfg(test)]
+mod location_tests;
 mod memory;
 mod owners;
 pub mod records;
