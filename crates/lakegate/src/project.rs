@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use lakegate_core::project::{CONFIG_FILE, Config, Finding, Position, Project, ProjectFiles};
+use lakegate_core::project::{CONFIG_FILE, Finding, Position, Project, ProjectFiles};
 use lakegate_query::engine;
 use lakegate_query::lake::{Lake, LakeError};
 use lakegate_query::plan::PlannedProject;
@@ -70,16 +70,6 @@ fn read_text(path: &Path) -> Result<String, ProjectError> {
         return Err(unreadable(std::io::Error::other("it is larger than a project file may be, 1 MiB")));
     }
     std::fs::read_to_string(path).map_err(unreadable)
-}
-
-/// Reads `lakegate.toml` alone: what commands about access need of a project.
-///
-/// # Errors
-/// When there is no project, or the file has faults.
-pub fn read_config(folder: &Path) -> Result<Config, ProjectError> {
-    let files = ProjectFiles { endpoints: BTreeMap::new(), ..read_files(folder)? };
-    let (project, findings) = Project::read(&files);
-    if findings.is_empty() { Ok(project.config) } else { Err(ProjectError::Faulty(findings)) }
 }
 
 /// Reads, checks and plans a project over its lake, or over `lake` when it is given (relative to the current folder).
