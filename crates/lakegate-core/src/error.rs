@@ -101,6 +101,12 @@ codes! {
     AccessNotGranted, "access_not_granted", Forbidden, "The endpoint is not granted";
     /// The only grants for the endpoint have expired.
     AccessGrantExpired, "access_grant_expired", Forbidden, "The grant has expired";
+    /// The token's scope leaves the endpoint out.
+    AccessOutOfScope, "access_out_of_scope", Forbidden, "The token is not for this endpoint";
+    /// An admin token where endpoints are called.
+    AccessAdminToken, "access_admin_token", Forbidden, "An admin token calls no endpoint";
+    /// A token that is not for administration, where only such are taken.
+    AccessNotAdmin, "access_not_admin", Forbidden, "The token is not for administration";
     /// A policy needs an attribute that the principal does not have.
     AccessAttributeMissing, "access_attribute_missing", Forbidden, "The principal lacks an attribute that a policy needs";
     /// A policy needs an attribute of another type than the principal has.
@@ -123,6 +129,8 @@ codes! {
     ArgumentType, "argument_type", Invalid, "An argument has the wrong type";
     /// An argument outside `enum`, `min`, `max`, `pattern` or `max_length`.
     ArgumentConstraint, "argument_constraint", Invalid, "An argument is outside what the parameter allows";
+    /// Arguments that no grant of the caller admits; `errors` names each.
+    ArgumentNotGranted, "argument_not_granted", Refused, "The grant does not allow these arguments";
     /// A rule of the endpoint that these arguments break.
     RuleViolated, "rule_violated", Refused, "The arguments break a rule of the endpoint";
 
@@ -136,6 +144,10 @@ codes! {
     EngineMemoryExceeded, "engine_memory_exceeded", Refused, "The query needs too much memory";
     /// More requests run than the server takes.
     EngineOverloaded, "engine_overloaded", Unavailable, "The server is busy";
+    /// More rows than the grant allows.
+    ResultTooLarge, "result_too_large", Refused, "The answer has more rows than are allowed";
+    /// The audit record could not be made durable, and the server answers nothing without it.
+    AuditUnavailable, "audit_unavailable", Unavailable, "The audit log can not be written";
     /// Files of the lake can not be read now.
     LakeUnavailable, "lake_unavailable", Unavailable, "The lake can not be read now";
     /// A fault of lakegate.

@@ -3,20 +3,26 @@
 //! Pure: principal, grants and time are arguments. No grant means no. That the endpoint exists is the caller's to check;
 //! rows and columns are not this module's business.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use super::grant::{EndpointPattern, Grant, Grantee};
+use super::allowance::Allowance;
+use super::grant::{Effect, EndpointPattern, Grant, Grantee};
 use super::principal::Principal;
+use super::terms::Unmask;
 use crate::error::{Code, Error};
 
-/// A principal that may call an endpoint, with the grant that says so. [`authorize`] is its only source.
+/// A principal that may call an endpoint, with the grants that say so. [`authorize`] is its only source.
 #[derive(Clone, Debug)]
 pub struct Authorized {
     principal: Principal,
     endpoint: String,
-    grant: Grant,
+    /// Those that allow it, the closest first; never empty.
+    grants: Vec<Grant>,
+    denied_columns: BTreeSet<String>,
+    denied_unmask: BTreeSet<Unmask>,
     reason: Reason,
 }
 
@@ -55,33 +61,64 @@ pub enum Reason {
         /// When it did.
         expired_at: DateTime<Utc>,
     },
+    /// A denial takes the endpoint away, whatever other grants say.
+    Denied {
+        /// The endpoint.
+        endpoint: String,
+        /// The id of the denial.
+        grant: String,
+        /// Whom it is for.
+        to: Grantee,
+    },
+    /// The token is for other endpoints.
+    OutOfScope {
+        /// The endpoint.
+        endpoint: String,
+    },
 }
 
-/// Looks for a grant that lets `who` call the endpoint of this name now.
+/// Looks for grants that let `who` call the endpoint of this name now.
 ///
-/// Grants to others may be among `grants`; they do not count. Of several that allow it the closest decides: to the
-/// principal before to a role, for the endpoint before for all, then the one that lasts longest.
+/// Grants to others may be among `grants`; they do not count. A denial of the endpoint decides before everything. Of
+/// several grants that allow it the closest comes first and is the reason: to the principal before to a role, for the
+/// endpoint before for all, then the one that lasts longest. What they give together depends on the arguments, see
+/// [`crate::catalog::call`].
 pub fn authorize(who: &Principal, endpoint: &str, grants: &[Grant], now: DateTime<Utc>) -> Result<Authorized, Refusal> {
-    let applicable = || grants.iter().filter(|grant| grant.to.covers(who) && grant.endpoint.covers(endpoint));
-
-    if let Some(grant) =
-        applicable().filter(|grant| !grant.has_expired(now)).max_by(|a, b| closeness(a).cmp(&closeness(b)))
-    {
-        let reason = Reason::Granted {
-            grant: grant.id.clone(),
-            to: grant.to.clone(),
-            endpoint: grant.endpoint.clone(),
-            expires_at: grant.expires_at,
-        };
-        return Ok(Authorized { principal: who.clone(), endpoint: endpoint.to_owned(), grant: grant.clone(), reason });
+    let refuse = |reason| Err(Refusal { reason });
+    let name = || endpoint.to_owned();
+    if !who.scope().covers(endpoint) {
+        return refuse(Reason::OutOfScope { endpoint: name() });
     }
-    let endpoint = endpoint.to_owned();
-    let last = applicable().filter_map(|grant| Some((grant.expires_at?, &grant.id))).max();
-    Err(Refusal {
-        reason: match last {
-            Some((expired_at, grant)) => Reason::Expired { endpoint, grant: grant.clone(), expired_at },
-            None => Reason::NotGranted { endpoint },
-        },
+    let applicable = || grants.iter().filter(|grant| grant.to.covers(who) && grant.endpoint.covers(endpoint));
+    let in_force = |effect| applicable().filter(move |grant| grant.effect == effect && !grant.has_expired(now));
+
+    let mut denied_columns = BTreeSet::new();
+    let mut denied_unmask = BTreeSet::new();
+    for denial in in_force(Effect::Deny) {
+        if denial.terms.is_empty() {
+            let (grant, to) = (denial.id.clone(), denial.to.clone());
+            return refuse(Reason::Denied { endpoint: name(), grant, to });
+        }
+        denied_columns.extend(denial.terms.columns.iter().flatten().cloned());
+        denied_unmask.extend(denial.terms.unmask.iter().cloned());
+    }
+    let mut allowing = in_force(Effect::Allow).cloned().collect::<Vec<_>>();
+    allowing.sort_by(|a, b| closeness(b).cmp(&closeness(a)));
+    if let Some(closest) = allowing.first() {
+        let reason = Reason::Granted {
+            grant: closest.id.clone(),
+            to: closest.to.clone(),
+            endpoint: closest.endpoint.clone(),
+            expires_at: closest.expires_at,
+        };
+        let principal = who.clone();
+        return Ok(Authorized { principal, endpoint: name(), grants: allowing, denied_columns, denied_unmask, reason });
+    }
+    let allowing = applicable().filter(|grant| grant.effect == Effect::Allow);
+    let last = allowing.filter_map(|grant| Some((grant.expires_at?, &grant.id))).max();
+    refuse(match last {
+        Some((expired_at, grant)) => Reason::Expired { endpoint: name(), grant: grant.clone(), expired_at },
+        None => Reason::NotGranted { endpoint: name() },
     })
 }
 
@@ -104,9 +141,24 @@ impl Authorized {
         &self.endpoint
     }
 
-    /// The grant that decided.
-    pub fn grant(&self) -> &Grant {
-        &self.grant
+    /// The grants that allow it, the closest first. What one of them gives counts only for arguments that meet its terms.
+    pub fn grants(&self) -> &[Grant] {
+        &self.grants
+    }
+
+    /// What these grants give together, without what denials take away and the token's scope leaves out.
+    pub fn allowance<'g>(&self, grants: impl IntoIterator<Item = &'g Grant>) -> Allowance {
+        let mut allowance = Allowance::nothing();
+        allowance.without.clone_from(&self.denied_columns);
+        for grant in grants {
+            allowance.add(grant);
+        }
+        match self.principal.scope().masked {
+            true => allowance.unmask.clear(),
+            false => allowance.unmask.retain(|unmask| !self.denied_unmask.contains(unmask)),
+        }
+        allowance.never_unmasked.clone_from(&self.denied_unmask);
+        allowance
     }
 
     /// The decision in words.
@@ -125,7 +177,8 @@ impl Refusal {
     pub fn code(&self) -> Code {
         match self.reason {
             Reason::Expired { .. } => Code::AccessGrantExpired,
-            Reason::Granted { .. } | Reason::NotGranted { .. } => Code::AccessNotGranted,
+            Reason::OutOfScope { .. } => Code::AccessOutOfScope,
+            Reason::Granted { .. } | Reason::NotGranted { .. } | Reason::Denied { .. } => Code::AccessNotGranted,
         }
     }
 }
@@ -136,11 +189,17 @@ impl From<Refusal> for Error {
             Reason::Expired { endpoint, expired_at, .. } => {
                 format!("the grant for endpoint `{endpoint}` expired at {}", shown(*expired_at))
             }
-            Reason::Granted { .. } | Reason::NotGranted { .. } => {
+            Reason::OutOfScope { endpoint } => format!("endpoint `{endpoint}` is outside the scope of this token"),
+            // That it was taken away, and not just never given, is for the operator to know.
+            Reason::Granted { .. } | Reason::NotGranted { .. } | Reason::Denied { .. } => {
                 format!("endpoint `{}` is not granted to this caller", refusal.reason.endpoint())
             }
         };
-        Error::new(refusal.code(), detail).hint("ask the operator for a grant").source(refusal)
+        let hint = match refusal.reason {
+            Reason::OutOfScope { .. } => "ask the operator for a token with a wider scope",
+            _ => "ask the operator for a grant",
+        };
+        Error::new(refusal.code(), detail).hint(hint).source(refusal)
     }
 }
 
@@ -148,7 +207,10 @@ impl Reason {
     fn endpoint(&self) -> &str {
         match self {
             Reason::Granted { endpoint, .. } => endpoint.as_str(),
-            Reason::NotGranted { endpoint } | Reason::Expired { endpoint, .. } => endpoint,
+            Reason::NotGranted { endpoint }
+            | Reason::Expired { endpoint, .. }
+            | Reason::Denied { endpoint, .. }
+            | Reason::OutOfScope { endpoint } => endpoint,
         }
     }
 }
@@ -165,6 +227,10 @@ impl fmt::Display for Reason {
             Reason::NotGranted { endpoint } => {
                 write!(f, "no grant lets the principal or one of its roles call endpoint `{endpoint}`")
             }
+            Reason::Denied { endpoint, grant, to } => {
+                write!(f, "denial `{grant}` takes endpoint `{endpoint}` away from {to}")
+            }
+            Reason::OutOfScope { endpoint } => write!(f, "the scope of the token leaves endpoint `{endpoint}` out"),
             Reason::Expired { endpoint, grant, expired_at } => {
                 write!(f, "the last grant for endpoint `{endpoint}`, `{grant}`, expired at {}", shown(*expired_at))
             }
@@ -211,7 +277,7 @@ mod tests {
 
     /// The id of the grant that decided, or the code of the refusal.
     fn decide(who: &Principal, endpoint: &str, grants: &[Grant], now: i64) -> Result<String, Code> {
-        authorize(who, endpoint, grants, at(now)).map(|yes| yes.grant().id.clone()).map_err(|no| no.code())
+        authorize(who, endpoint, grants, at(now)).map(|yes| yes.grants()[0].id.clone()).map_err(|no| no.code())
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! Grants: who may call which endpoint, and until when.
 //!
-//! A grant only ever allows. Whether one applies to a call is decided in [`super::authorize`].
+//! Whether one applies to a call is decided in [`super::authorize`], and whether the arguments meet its terms in
+//! [`crate::catalog`].
 
 use std::fmt;
 
 use chrono::{DateTime, Utc};
 
 use super::principal::Principal;
+use super::terms::Terms;
 
-/// "This principal or role may call this endpoint."
+/// "This principal or role may call this endpoint", or may not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Grant {
@@ -18,10 +20,24 @@ pub struct Grant {
     pub to: Grantee,
     /// What they may call.
     pub endpoint: EndpointPattern,
+    /// Whether it gives or takes away.
+    pub effect: Effect,
+    /// What it gives of the endpoint, or takes away of it.
+    pub terms: Terms,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// From this time on it does not count.
     pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// Whether a grant gives or takes away. What one takes away no other gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Effect {
+    /// It gives what its terms say.
+    #[default]
+    Allow,
+    /// It takes away the columns and the unmasking that its terms name; without any, the endpoint.
+    Deny,
 }
 
 /// Whom a grant is for, by exact name.
@@ -43,14 +59,44 @@ pub enum EndpointPattern {
 }
 
 impl Grant {
-    /// A grant that never expires.
+    /// A grant of the whole endpoint that never expires.
     pub fn new(id: impl Into<String>, to: Grantee, endpoint: EndpointPattern, created_at: DateTime<Utc>) -> Self {
-        Self { id: id.into(), to, endpoint, created_at, expires_at: None }
+        let (effect, terms) = (Effect::Allow, Terms::default());
+        Self { id: id.into(), to, endpoint, effect, terms, created_at, expires_at: None }
+    }
+
+    /// With these terms.
+    #[must_use]
+    pub fn with_terms(mut self, terms: Terms) -> Self {
+        self.terms = terms;
+        self
+    }
+
+    /// As one that takes away.
+    #[must_use]
+    pub fn denying(mut self) -> Self {
+        self.effect = Effect::Deny;
+        self
     }
 
     /// Whether it no longer counts. The moment of expiry is already outside.
     pub fn has_expired(&self, now: DateTime<Utc>) -> bool {
         self.expires_at.is_some_and(|expiry| expiry <= now)
+    }
+}
+
+impl Effect {
+    /// `allow` or `deny`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Effect::Allow => "allow",
+            Effect::Deny => "deny",
+        }
+    }
+
+    /// The effect of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Effect::Allow, Effect::Deny].into_iter().find(|effect| effect.name() == name)
     }
 }
 

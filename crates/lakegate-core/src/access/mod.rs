@@ -4,15 +4,21 @@
 //! [`PresentedToken`] → [`Credential`] (looked up by the store) → [`Principal`] ([`authenticate`]) → [`Authorized`]
 //! ([`authorize`]); the last two can be made nowhere else.
 
+mod allowance;
 pub mod attribute;
 mod authorize;
 mod grant;
 pub mod import;
 pub mod name;
 mod principal;
+mod scope;
+mod terms;
 mod token;
 
+pub use allowance::Allowance;
 pub use authorize::{Authorized, Reason, Refusal, authorize};
-pub use grant::{EndpointPattern, Grant, Grantee};
+pub use grant::{Effect, EndpointPattern, Grant, Grantee};
 pub use principal::{Credential, Principal, PrincipalRecord, authenticate};
+pub use scope::Scope;
+pub use terms::{Distance, ParameterTerm, SpanTerm, Terms, TermsError, Unmask};
 pub use token::{NewToken, PresentedToken, TokenError, TokenHash, TokenRecord, TokenState, looks_like_token};

@@ -13,6 +13,8 @@ pub enum NameKind {
     Attribute,
     /// `count_orders_by_range`: the name of the file and of the path.
     Endpoint,
+    /// `pii`: what columns are marked with.
+    Tag,
 }
 
 /// A name that breaks a rule.
@@ -49,20 +51,21 @@ impl NameKind {
             NameKind::Role => "role",
             NameKind::Attribute => "attribute",
             NameKind::Endpoint => "endpoint",
+            NameKind::Tag => "tag",
         }
     }
 
     fn longest(self) -> usize {
         match self {
             NameKind::Attribute => 63,
-            NameKind::Role | NameKind::Principal | NameKind::Endpoint => 128,
+            NameKind::Role | NameKind::Principal | NameKind::Endpoint | NameKind::Tag => 128,
         }
     }
 
     fn may_start(self, character: char) -> bool {
         match self {
             NameKind::Principal => character.is_ascii_alphanumeric(),
-            NameKind::Role => character.is_ascii_alphabetic(),
+            NameKind::Role | NameKind::Tag => character.is_ascii_alphabetic(),
             NameKind::Attribute | NameKind::Endpoint => character.is_ascii_alphabetic() || character == '_',
         }
     }
@@ -71,7 +74,7 @@ impl NameKind {
         character.is_ascii_alphanumeric()
             || match self {
                 NameKind::Principal => matches!(character, '-' | '_' | '.' | '@' | ':' | '+'),
-                NameKind::Role => matches!(character, '-' | '_' | '.' | ':'),
+                NameKind::Role | NameKind::Tag => matches!(character, '-' | '_' | '.' | ':'),
                 NameKind::Attribute => character == '_',
                 NameKind::Endpoint => matches!(character, '-' | '_'),
             }
@@ -80,7 +83,7 @@ impl NameKind {
     fn rule(self) -> &'static str {
         match self {
             NameKind::Principal => "use letters, digits and `-_.@:+`, starting with a letter or digit",
-            NameKind::Role => "use letters, digits and `-_.:`, starting with a letter",
+            NameKind::Role | NameKind::Tag => "use letters, digits and `-_.:`, starting with a letter",
             NameKind::Attribute => "use letters, digits and `_`, starting with a letter or `_`",
             NameKind::Endpoint => "use letters, digits, `_` and `-`, starting with a letter or `_`",
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::grant::Grant;
+use super::scope::Scope;
 use super::token::{TokenRecord, TokenState};
 use crate::error::{Code, Error};
 use crate::value::Value;
@@ -48,6 +49,7 @@ pub struct Credential {
 pub struct Principal {
     record: Arc<PrincipalRecord>,
     token_id: Arc<str>,
+    scope: Arc<Scope>,
 }
 
 /// Takes the token for its principal, or says why not.
@@ -69,7 +71,11 @@ pub fn authenticate(credential: &Credential, now: DateTime<Utc>) -> Result<Princ
         return Err(Error::new(Code::AccessPrincipalDisabled, "the principal behind the token is disabled")
             .hint("ask the operator to enable it"));
     }
-    Ok(Principal { record: Arc::clone(&credential.principal), token_id: credential.token.id.as_str().into() })
+    Ok(Principal {
+        record: Arc::clone(&credential.principal),
+        token_id: credential.token.id.as_str().into(),
+        scope: Arc::new(credential.token.scope.clone()),
+    })
 }
 
 impl PrincipalRecord {
@@ -114,6 +120,11 @@ impl Principal {
     /// The id of the token that was presented; no secret.
     pub fn token_id(&self) -> &str {
         &self.token_id
+    }
+
+    /// What of its access the presented token carries.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
     }
 
     /// The attribute of this name.

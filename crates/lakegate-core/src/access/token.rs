@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use sha2::{Digest, Sha256};
 
+use super::scope::Scope;
 use crate::error::{Code, Error};
 
 /// What is hashed before the token, so that the hash is of no use anywhere else.
@@ -53,6 +54,10 @@ pub struct TokenRecord {
     pub last_used_at: Option<DateTime<Utc>>,
     /// The token that replaced it.
     pub successor: Option<String>,
+    /// What of the principal's access it carries.
+    pub scope: Scope,
+    /// Whether it is for administration: such a token calls no endpoint, and no other is taken there.
+    pub admin: bool,
 }
 
 /// What a token is worth at a time.
@@ -198,6 +203,8 @@ impl TokenRecord {
             revoked_at: None,
             last_used_at: None,
             successor: None,
+            scope: Scope::default(),
+            admin: false,
         }
     }
 

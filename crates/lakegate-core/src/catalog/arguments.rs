@@ -1,12 +1,16 @@
 //! Matches raw arguments with an endpoint's parameters: every wrong one is named, not just the first.
+//!
+//! What the caller's grants ask of the arguments is [`super::admission`]'s business.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 
+use super::admission;
+use super::modifiers::Modifiers;
 use super::raw::{RawArgument, RawArguments};
-use crate::access::Authorized;
+use crate::access::{Allowance, Authorized};
 use crate::error::{Code, Error};
 use crate::project::{Endpoint, Param, suggest_or_list};
 use crate::value::{Scalar, Value};
@@ -17,15 +21,18 @@ const MOST_UNKNOWN: usize = 50;
 /// Typed arguments, in the order of the endpoint's parameters; `None` is NULL.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arguments {
-    values: Vec<Option<Value>>,
+    pub(super) values: Vec<Option<Value>>,
 }
 
-/// An authorized principal, an endpoint and good arguments for it. Only [`call`] makes one.
+/// An authorized principal, an endpoint, good arguments for it, and what the grants that admit them give. Only [`call`]
+/// makes one.
 #[derive(Clone, Debug)]
 pub struct Call {
     authorized: Authorized,
     endpoint: Arc<Endpoint>,
     arguments: Arguments,
+    modifiers: Modifiers,
+    allowance: Allowance,
 }
 
 /// An endpoint's rules, compiled.
@@ -59,12 +66,23 @@ impl Call {
     pub fn arguments(&self) -> &Arguments {
         &self.arguments
     }
+
+    /// How the caller wants the answer.
+    pub fn modifiers(&self) -> &Modifiers {
+        &self.modifiers
+    }
+
+    /// What the grants that admit these arguments give.
+    pub fn allowance(&self) -> &Allowance {
+        &self.allowance
+    }
 }
 
 /// Checks the arguments of an authorized principal for the endpoint that it was authorized for.
 ///
 /// # Errors
-/// [`Code::ArgumentsInvalid`] with every wrong argument; [`Code::RuleViolated`] with every broken rule.
+/// [`Code::ArgumentsInvalid`] with every wrong argument; [`Code::ArgumentNotGranted`] with what the grants allow, when
+/// none admits the arguments; [`Code::RuleViolated`] with every broken rule.
 pub fn call(
     authorized: Authorized,
     endpoint: Arc<Endpoint>,
@@ -75,20 +93,24 @@ pub fn call(
         let detail = "the endpoint is not the one that was authorized";
         return Err(Error::new(Code::Internal, "something went wrong").source(detail));
     }
-    let arguments = arguments(&endpoint, raw)?;
+    let RawArguments { entries, modifiers } = raw;
+    let given = given(&endpoint, entries)?;
+    let (arguments, grants) = admission::admit(&authorized, &endpoint, given)?;
+    let allowance = authorized.allowance(grants.into_iter().map(|at| &authorized.grants()[at]));
     let violated = rules.violated(&arguments)?;
     if !violated.is_empty() {
         let messages = violated.iter().filter_map(|at| endpoint.rules.get(*at)).map(|rule| rule.message.as_str());
         return Err(Error::new(Code::RuleViolated, messages.collect::<Vec<_>>().join("; ")));
     }
-    Ok(Call { authorized, endpoint, arguments })
+    Ok(Call { authorized, endpoint, arguments, modifiers, allowance })
 }
 
-fn arguments(endpoint: &Endpoint, raw: RawArguments) -> Result<Arguments, Error> {
+/// What came for each parameter, in their order: a typed value that meets the parameter's constraints, or nothing.
+fn given(endpoint: &Endpoint, entries: Vec<(String, RawArgument)>) -> Result<Vec<Option<Value>>, Error> {
     let mut errors = Vec::new();
     let mut unknown = 0_usize;
     let mut given: HashMap<&str, Vec<RawArgument>> = HashMap::new();
-    for (name, argument) in raw.entries {
+    for (name, argument) in entries {
         match endpoint.param(&name) {
             Some(param) => given.entry(&param.name).or_default().push(argument),
             None => {
@@ -114,24 +136,42 @@ fn arguments(endpoint: &Endpoint, raw: RawArguments) -> Result<Arguments, Error>
         let came = given.remove(param.name.as_str()).unwrap_or_default();
         match value(param, came) {
             Ok(value) => values.push(value),
-            Err(error) => errors.push(error.parameter(&param.name)),
+            Err(error) => {
+                values.push(None);
+                errors.push(error.parameter(&param.name));
+            }
         }
     }
-    if errors.is_empty() { Ok(Arguments { values }) } else { Err(Error::arguments(errors)) }
+    if errors.is_empty() {
+        return Ok(values);
+    }
+    // All faults at once: what is missing is told beside what is wrong, even if a grant might have filled it in.
+    for (param, value) in endpoint.params.iter().zip(&values) {
+        if value.is_none() && !errors.iter().any(|error| error.parameter.as_deref() == Some(&param.name)) {
+            errors.extend(without(param).err());
+        }
+    }
+    Err(Error::arguments(errors))
+}
+
+/// The value of a parameter that nobody gave.
+pub(super) fn without(param: &Param) -> Result<Option<Value>, Error> {
+    match (&param.default, param.required) {
+        (Some(default), _) => Ok(Some(default.clone())),
+        (None, false) => Ok(None),
+        (None, true) => {
+            let detail = format!("parameter `{}` is missing", param.name);
+            let error = Error::new(Code::ArgumentMissing, detail).parameter(&param.name);
+            Err(error.hint(format!("give {}", expectation(param))))
+        }
+    }
 }
 
 /// One parameter's value; JSON `null` is the same as not given.
 fn value(param: &Param, mut came: Vec<RawArgument>) -> Result<Option<Value>, Error> {
     came.retain(|argument| *argument != RawArgument::Json(Json::Null));
     if came.is_empty() {
-        return match (&param.default, param.required) {
-            (Some(default), _) => Ok(Some(default.clone())),
-            (None, false) => Ok(None),
-            (None, true) => {
-                let detail = format!("parameter `{}` is missing", param.name);
-                Err(Error::new(Code::ArgumentMissing, detail).hint(format!("give {}", expectation(param))))
-            }
-        };
+        return Ok(None);
     }
     let all_text = came.iter().all(|argument| matches!(argument, RawArgument::Text(_)));
     if came.len() > 1 && !(param.value_type.list && all_text) {
@@ -163,7 +203,7 @@ fn typed(param: &Param, came: &[RawArgument]) -> Option<Value> {
     }
 }
 
-fn expectation(param: &Param) -> String {
+pub(super) fn expectation(param: &Param) -> String {
     let item = param.value_type.scalar.expectation();
     if param.value_type.list { format!("a list, each item {item}") } else { item.to_owned() }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value as Json;
 
+use super::modifiers::Modifiers;
 use crate::access::looks_like_token;
 use crate::error::{Code, Error};
 use crate::project::name::TOKEN_PARAMETERS;
@@ -22,20 +23,16 @@ pub enum RawArgument {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RawArguments {
     pub(super) entries: Vec<(String, RawArgument)>,
+    pub(super) modifiers: Modifiers,
 }
 
 impl RawArguments {
-    /// Adds the pairs of a decoded query string, but for those of the modifier, whose values are given back. A modifier
-    /// that is not available is an argument that no parameter takes, and is reported among all others.
+    /// Adds the pairs of a decoded query string, the modifiers among them. A modifier that is not available is an argument
+    /// that no parameter takes, and is reported among all others.
     ///
     /// # Errors
-    /// [`Code::RequestTokenInUrl`] when a name or a value is that of a token.
-    pub fn add_query(
-        &mut self,
-        pairs: impl IntoIterator<Item = (String, String)>,
-        modifier: &str,
-    ) -> Result<Vec<String>, Error> {
-        let mut modifiers = Vec::new();
+    /// [`Code::RequestTokenInUrl`] when a name or a value is that of a token; a modifier that can not be read.
+    pub fn add_query(&mut self, pairs: impl IntoIterator<Item = (String, String)>) -> Result<(), Error> {
         for (name, text) in pairs {
             if is_token_name(&name) || looks_like_token(&name) || looks_like_token(&text) {
                 return Err(Error::new(Code::RequestTokenInUrl, "a token must not be in the URL, where logs keep it")
@@ -43,13 +40,21 @@ impl RawArguments {
                         "send the token in the `Authorization: Bearer` header, and replace a token that was in a URL",
                     ));
             }
-            if name == modifier {
-                modifiers.push(text);
-            } else {
+            if !self.modifiers.take(&name, &text)? {
                 self.entries.push((name, RawArgument::Text(text)));
             }
         }
-        Ok(modifiers)
+        Ok(())
+    }
+
+    /// The modifiers that came.
+    pub fn modifiers(&self) -> &Modifiers {
+        &self.modifiers
+    }
+
+    /// The names of all arguments that came, whatever they are worth.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|(name, _)| name.as_str())
     }
 
     /// Adds the members of a JSON object. An empty body is an empty object.

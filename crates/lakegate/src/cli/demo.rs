@@ -122,15 +122,18 @@ async fn admit(store: &Store, sample: &Sample) -> anyhow::Result<Vec<Caller>> {
                 .await?;
         }
         let to = Grantee::Role(role.to_owned());
-        store.add_grant(GrantRequest { to, endpoint: EndpointPattern::All, expires_at: None }, now).await?;
+        store.add_grant(GrantRequest::new(to, EndpointPattern::All), now).await?;
         for old in store.tokens(Some(&name)).await? {
             if old.token.label.as_deref() == Some(LABEL) && old.token.revoked_at.is_none() {
                 store.revoke_token(&old.token.id, now).await?;
             }
         }
         let token = new_token()?;
-        let request =
-            TokenRequest { label: Some(LABEL.to_owned()), expires_at: Some(now + Duration::days(TOKEN_DAYS)) };
+        let request = TokenRequest {
+            label: Some(LABEL.to_owned()),
+            expires_at: Some(now + Duration::days(TOKEN_DAYS)),
+            ..TokenRequest::default()
+        };
         store.issue_token(&name, &token, request, now).await?;
         callers.push(Caller { name, role, client_id, token: token.text().to_owned() });
     }

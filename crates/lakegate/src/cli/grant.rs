@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use lakegate_core::access::{EndpointPattern, Grantee};
+use lakegate_core::access::{Effect, EndpointPattern, Grantee, Terms};
 
 use super::context::{StoreArgs, endpoint_names};
 use super::output::{self, print, print_table, say};
+use super::terms::{RuleArgs, TermsArgs};
 use super::time::ExpiryArgs;
 use crate::clock;
 use crate::store::{GrantListing, GrantRequest, Granting};
@@ -17,6 +18,9 @@ pub enum GrantCommand {
     /// Let a principal or a role call an endpoint
     #[command(after_help = ADD_HELP)]
     Add(AddArgs),
+    /// Take an endpoint, columns of it or unmasking away, whatever other grants give
+    #[command(after_help = DENY_HELP)]
+    Deny(DenyArgs),
     /// List grants
     List(ListArgs),
     /// Revoke a grant: it stops to count within moments, for good
@@ -24,13 +28,35 @@ pub enum GrantCommand {
 }
 
 const ADD_HELP: &str = "\
-Without a grant nobody may call anything. A grant lets call; which rows and columns the answer has is for the
-policies of the tables.
+Without a grant nobody may call anything. A grant lets call; which rows the answer has is for the policies of the tables.
+Several grants add up: a caller gets the columns and the unmasking of every grant whose rules the arguments meet.
+
+Without --column a grant gives all columns, also those that come later; with it, only those that are named.
+--unmask shows a masked column (TABLE.COLUMN), or all columns with a tag (tag:NAME), as they are.
+
+Rules for arguments, each of which can be given several times; a caller that breaks one gets 422 and what is allowed:
+  --fix NAME=VALUE               the argument is this, also when it is left out
+  --fix-attribute NAME=ATTRIBUTE the argument is the caller's attribute, or one of its values
+  --one-of NAME=A,B,C            one of these
+  --min NAME=VALUE --max NAME=VALUE
+  --max-span FROM..TO=31d        two arguments are at most so far apart; `d`, `h`, `m`, `s`, `w`, or a number
+  --max-rows N                   a longer answer is refused
 
 Examples:
   lakegate grant add --role client --endpoint count_orders_by_range
   lakegate grant add --role operator --endpoint '*'
-  lakegate grant add --principal acme --endpoint all_orders_by_range --expires 2027-01-01";
+  lakegate grant add --principal acme --endpoint all_orders_by_range --expires 2027-01-01
+  lakegate grant add --role partner --endpoint all_orders_by_range --column trackcode_id --column creation \\
+    --max-span start_datetime..end_datetime=31d --max-rows 10000
+  lakegate grant add --role owner --endpoint '*' --unmask tag:address";
+
+const DENY_HELP: &str = "\
+What is denied to a principal or to one of its roles, no grant gives. Without --column and --unmask the whole endpoint is denied.
+
+Examples:
+  lakegate grant deny --principal acme --endpoint all_orders_by_range
+  lakegate grant deny --role partner --endpoint '*' --column product_price
+  lakegate grant deny --role partner --endpoint '*' --unmask tag:address";
 
 #[derive(Args, Debug)]
 pub struct AddArgs {
@@ -39,6 +65,25 @@ pub struct AddArgs {
     /// The endpoint's name, or `*` for every endpoint, also those to come
     #[arg(long, value_name = "NAME")]
     endpoint: String,
+    #[command(flatten)]
+    terms: TermsArgs,
+    #[command(flatten)]
+    rules: RuleArgs,
+    #[command(flatten)]
+    expiry: ExpiryArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct DenyArgs {
+    #[command(flatten)]
+    to: GranteeArgs,
+    /// The endpoint's name, or `*` for every endpoint, also those to come
+    #[arg(long, value_name = "NAME")]
+    endpoint: String,
+    #[command(flatten)]
+    terms: TermsArgs,
     #[command(flatten)]
     expiry: ExpiryArgs,
     #[command(flatten)]
@@ -84,39 +129,58 @@ pub struct RevokeArgs {
 
 pub(super) async fn run(command: GrantCommand) -> anyhow::Result<ExitCode> {
     match command {
-        GrantCommand::Add(args) => add(args).await?,
+        GrantCommand::Add(args) => {
+            let terms = args.rules.with(args.terms.terms())?;
+            add(Effect::Allow, args.to, &args.endpoint, terms, args.expiry, args.store).await?;
+        }
+        GrantCommand::Deny(args) => {
+            add(Effect::Deny, args.to, &args.endpoint, args.terms.terms(), args.expiry, args.store).await?;
+        }
         GrantCommand::List(args) => list(args).await?,
         GrantCommand::Revoke(args) => revoke(args).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn add(args: AddArgs) -> anyhow::Result<()> {
-    let store = args.store.open().await?;
+async fn add(
+    effect: Effect,
+    to: GranteeArgs,
+    endpoint: &str,
+    terms: Terms,
+    expiry: ExpiryArgs,
+    args: StoreArgs,
+) -> anyhow::Result<()> {
+    let store = args.open().await?;
     let now = clock::now();
-    let to = match (args.to.principal, args.to.role) {
+    let to = match (to.principal, to.role) {
         (Some(principal), _) => Grantee::Principal(principal),
         (None, Some(role)) => Grantee::Role(role),
         (None, None) => anyhow::bail!("give `--principal NAME` or `--role ROLE`"),
     };
-    let endpoint = EndpointPattern::from_text(&args.endpoint);
-    let request = GrantRequest { to: to.clone(), endpoint: endpoint.clone(), expires_at: args.expiry.at(now)? };
+    let endpoint = EndpointPattern::from_text(endpoint);
+    let expires_at = expiry.at(now)?;
+    let request = GrantRequest { effect, terms, expires_at, ..GrantRequest::new(to.clone(), endpoint.clone()) };
     let granting = store.add_grant(request, now).await?;
     let (grant, is_new) = match granting {
         Granting::Added(grant) => (grant, true),
         Granting::Unchanged(grant) => (grant, false),
     };
-    if args.store.json {
+    if args.json {
         print(output::grant_json(&GrantListing { grant, revoked_at: None }, now))?;
     } else {
         let what = if is_new { "added" } else { "nothing to do, there is already" };
-        print(format_args!(
-            "{what} grant `{}`: {to} may call {endpoint}, {}",
-            grant.id,
-            output::until(grant.expires_at)
-        ))?;
+        let (terms, until) = (output::terms(&grant), output::until(grant.expires_at));
+        let said = match effect {
+            Effect::Deny if grant.terms.is_empty() => {
+                format!("denial `{}`: {to} may not call {endpoint}, {until}", grant.id)
+            }
+            Effect::Deny => format!("denial `{}`: {to} at {endpoint}: {terms}, {until}", grant.id),
+            Effect::Allow if terms.is_empty() => format!("grant `{}`: {to} may call {endpoint}, {until}", grant.id),
+            Effect::Allow => format!("grant `{}`: {to} may call {endpoint} with {terms}, {until}", grant.id),
+        };
+        print(format_args!("{what} {said}"))?;
     }
-    if let (EndpointPattern::Named(name), Some(names)) = (&endpoint, endpoint_names(&args.store.project))
+    if let (EndpointPattern::Named(name), Some(names)) = (&endpoint, endpoint_names(&args.project))
         && !names.contains(name)
     {
         say(format_args!("note: the project has no endpoint `{name}` yet"));

@@ -11,6 +11,7 @@ mod init;
 mod output;
 mod principal;
 mod serve;
+mod terms;
 mod time;
 mod token;
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use comfy_table::{ContentArrangement, Table, presets};
-use lakegate_core::access::{Grant, Grantee, PrincipalRecord, TokenRecord};
+use lakegate_core::access::{Effect, Grant, Grantee, PrincipalRecord, Terms, TokenRecord};
 use lakegate_core::value::Value;
 use serde_json::{Map, json};
 
@@ -117,6 +117,8 @@ pub(super) fn token_json(listing: &TokenListing, now: DateTime<Utc>) -> serde_js
         "revoked_at": token.revoked_at.map(time),
         "last_used_at": token.last_used_at.map(time),
         "successor": token.successor,
+        "scope": token.scope,
+        "admin": token.admin,
     })
 }
 
@@ -128,6 +130,8 @@ pub(super) fn grant_json(listing: &GrantListing, now: DateTime<Utc>) -> serde_js
         "principal": principal,
         "role": role,
         "endpoint": listing.grant.endpoint.as_str(),
+        "effect": listing.grant.effect.name(),
+        "terms": listing.grant.terms,
         "state": grant_state(&listing.grant, listing.revoked_at, now),
         "created_at": time(listing.grant.created_at),
         "expires_at": listing.grant.expires_at.map(time),
@@ -136,7 +140,8 @@ pub(super) fn grant_json(listing: &GrantListing, now: DateTime<Utc>) -> serde_js
 }
 
 /// The header that goes with [`token_row`].
-pub(super) const TOKEN_HEADER: [&str; 7] = ["ID", "PRINCIPAL", "LABEL", "STATE", "CREATED", "EXPIRES", "LAST USED"];
+pub(super) const TOKEN_HEADER: [&str; 8] =
+    ["ID", "PRINCIPAL", "LABEL", "FOR", "STATE", "CREATED", "EXPIRES", "LAST USED"];
 
 /// A token for people.
 pub(super) fn token_row(token: &TokenRecord, principal: &str, now: DateTime<Utc>) -> Vec<String> {
@@ -144,6 +149,7 @@ pub(super) fn token_row(token: &TokenRecord, principal: &str, now: DateTime<Utc>
         token.id.clone(),
         principal.to_owned(),
         token.label.clone().unwrap_or_default(),
+        purpose(token),
         token.state(now).name().to_owned(),
         time(token.created_at),
         optional_time(token.expires_at),
@@ -151,8 +157,20 @@ pub(super) fn token_row(token: &TokenRecord, principal: &str, now: DateTime<Utc>
     ]
 }
 
+/// What a token can be used for, in few words.
+fn purpose(token: &TokenRecord) -> String {
+    if token.admin {
+        return "administration".to_owned();
+    }
+    let endpoints = match &token.scope.endpoints {
+        None => "everything".to_owned(),
+        Some(names) => names.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
+    };
+    if token.scope.masked { format!("{endpoints}; masked") } else { endpoints }
+}
+
 /// The header that goes with [`grant_row`].
-pub(super) const GRANT_HEADER: [&str; 6] = ["ID", "TO", "ENDPOINT", "STATE", "CREATED", "EXPIRES"];
+pub(super) const GRANT_HEADER: [&str; 7] = ["ID", "TO", "ENDPOINT", "TERMS", "STATE", "CREATED", "EXPIRES"];
 
 /// A grant for people.
 pub(super) fn grant_row(listing: &GrantListing, now: DateTime<Utc>) -> Vec<String> {
@@ -164,10 +182,37 @@ pub(super) fn grant_row(listing: &GrantListing, now: DateTime<Utc>) -> Vec<Strin
         listing.grant.id.clone(),
         to,
         listing.grant.endpoint.as_str().to_owned(),
+        terms(&listing.grant),
         grant_state(&listing.grant, listing.revoked_at, now).to_owned(),
         time(listing.grant.created_at),
         optional_time(listing.grant.expires_at),
     ]
+}
+
+/// What a grant says beside whom and what, in one line; nothing for a grant of the whole endpoint.
+pub(super) fn terms(grant: &Grant) -> String {
+    let Terms { columns, unmask, parameters, spans, max_rows } = &grant.terms;
+    let mut parts = Vec::new();
+    if grant.effect == Effect::Deny {
+        parts.push("denied".to_owned());
+    }
+    let listed = |names: &mut dyn Iterator<Item = String>| names.collect::<Vec<_>>().join(",");
+    parts.extend(columns.iter().map(|columns| format!("columns={}", listed(&mut columns.iter().cloned()))));
+    if !unmask.is_empty() {
+        parts.push(format!("unmask={}", listed(&mut unmask.iter().map(ToString::to_string))));
+    }
+    for (name, term) in parameters {
+        parts.extend(term.fixed.iter().map(|value| format!("{name}={value}")));
+        parts.extend(term.attribute.iter().map(|attribute| format!("{name}=principal('{attribute}')")));
+        if !term.one_of.is_empty() {
+            parts.push(format!("{name} in {}", term.one_of.join("|")));
+        }
+        parts.extend(term.min.iter().map(|min| format!("{name}>={min}")));
+        parts.extend(term.max.iter().map(|max| format!("{name}<={max}")));
+    }
+    parts.extend(spans.iter().map(|span| format!("{}..{}<={}", span.from, span.to, span.at_most)));
+    parts.extend(max_rows.iter().map(|rows| format!("rows<={rows}")));
+    parts.join(" ")
 }
 
 /// The word for a grant's state.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use chrono::Duration;
 use clap::{Args, Subcommand};
-use lakegate_core::access::{NewToken, TokenState};
+use lakegate_core::access::{NewToken, Scope, TokenState};
 
 use super::context::StoreArgs;
 use super::output::{self, print, print_table, say};
@@ -35,7 +35,9 @@ The token alone goes to stdout, everything else to stderr. Only its hash is kept
 
 Examples:
   TOKEN=$(lakegate token issue acme --label warehouse-sync --expires-in 90d)
-  lakegate token issue acme --expires 2027-01-01 --json";
+  lakegate token issue acme --expires 2027-01-01 --json
+  lakegate token issue acme --scope-endpoint count_orders_by_range
+  lakegate token issue alice --admin --expires-in 30d";
 
 const ROTATE_HELP: &str = "\
 Without --grace the old token is revoked at once. With it, both are taken until the grace ends.
@@ -58,6 +60,15 @@ pub struct IssueArgs {
     /// What it is for
     #[arg(long, value_name = "TEXT")]
     label: Option<String>,
+    /// Only for this endpoint, however many the principal may call; can be given several times
+    #[arg(long, value_name = "NAME", conflicts_with = "admin")]
+    scope_endpoint: Vec<String>,
+    /// Every mask stays on for it, whatever the principal's grants lift
+    #[arg(long, conflicts_with = "admin")]
+    scope_masked: bool,
+    /// For the admin API, and for nothing else
+    #[arg(long)]
+    admin: bool,
     #[command(flatten)]
     expiry: ExpiryArgs,
     #[command(flatten)]
@@ -110,7 +121,13 @@ pub(super) async fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
 async fn issue(args: IssueArgs) -> anyhow::Result<()> {
     let store = args.store.open().await?;
     let now = clock::now();
-    let request = TokenRequest { label: args.label, expires_at: args.expiry.at(now)? };
+    let endpoints = (!args.scope_endpoint.is_empty()).then(|| args.scope_endpoint.into_iter().collect());
+    let request = TokenRequest {
+        label: args.label,
+        expires_at: args.expiry.at(now)?,
+        scope: Scope { endpoints, masked: args.scope_masked },
+        admin: args.admin,
+    };
     let token = new_token()?;
     let listing = store.issue_token(&args.principal, &token, request, now).await?;
     print_token(&args.store, &token, &listing)?;

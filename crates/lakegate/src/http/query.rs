@@ -7,7 +7,7 @@ use axum::extract::{Extension, Path, RawQuery, Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use lakegate_core::catalog::RawArguments;
-use lakegate_core::error::{Code, Error};
+use lakegate_core::error::Error;
 
 use super::respond::{Failure, RequestId};
 use super::{accept, answer, body, token};
@@ -30,8 +30,8 @@ pub(super) async fn by_query(
     Extension(id): Extension<RequestId>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let (raw, format) = arguments(query.as_deref())?;
-    respond(&app, name(&endpoint), raw, format, &headers, id).await
+    let raw = arguments(query.as_deref())?;
+    respond(&app, name(&endpoint), raw, &headers, id).await
 }
 
 /// Arguments from a JSON object, and from the query string beside it.
@@ -43,37 +43,30 @@ pub(super) async fn by_body(
     request: Request,
 ) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
-    let (mut raw, format) = arguments(query.as_deref())?;
+    let mut raw = arguments(query.as_deref())?;
     // A caller without a token does not make the server read a body.
     token::presented(&parts.headers)?;
     let server = &app.project.project().config.server;
     let bytes = body::read(body, server.max_body_bytes, server.timeout).await?;
     raw.add_json(&bytes).map_err(|error| body::blame_media_type(error, &parts.headers))?;
-    respond(&app, name(&endpoint), raw, format, &parts.headers, id).await
+    respond(&app, name(&endpoint), raw, &parts.headers, id).await
 }
 
-fn arguments(query: Option<&str>) -> Result<(RawArguments, Option<String>), Error> {
+fn arguments(query: Option<&str>) -> Result<RawArguments, Error> {
     let mut raw = RawArguments::default();
-    let mut format = None;
-    for value in raw.add_query(body::pairs(query)?, "format")? {
-        if format.replace(value).is_some() {
-            let error = Error::new(Code::ArgumentDuplicate, "`format` came more than once").parameter("format");
-            return Err(Error::arguments(vec![error.hint("give it once")]));
-        }
-    }
-    Ok((raw, format))
+    raw.add_query(body::pairs(query)?)?;
+    Ok(raw)
 }
 
 async fn respond(
     app: &App,
     endpoint: &str,
     raw: RawArguments,
-    format: Option<String>,
     headers: &HeaderMap,
     id: RequestId,
 ) -> Result<Response, Failure> {
     let token = token::presented(headers)?;
-    let encoder = accept::encoder(format.as_deref(), headers)?;
+    let encoder = accept::encoder(raw.modifiers().format(), headers)?;
     let rows = pipeline::answer(app, &token, endpoint, raw).await?;
     Ok(answer::start(rows, encoder, id).await?)
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use lakegate_core::value::{Value, ValueType};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::error::StoreError;
@@ -41,4 +43,14 @@ pub(super) fn attributes_from_json(text: &str) -> Result<BTreeMap<String, Value>
         attributes.insert(name.clone(), value);
     }
     Ok(attributes)
+}
+
+/// What serde writes of a value.
+pub(super) fn to_json(value: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Refused(error.to_string()))
+}
+
+/// Reads it back; `what` names it in the error.
+pub(super) fn from_json<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|_| StoreError::Corrupt(what.to_owned()))
 }

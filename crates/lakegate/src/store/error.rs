@@ -1,6 +1,7 @@
 //! What can go wrong with the access store, for the operator who changes it and for the caller who waits for it.
 
 use chrono::{DateTime, Utc};
+use lakegate_core::access::TermsError;
 use lakegate_core::access::name::NameError;
 use lakegate_core::error::{Code, Error};
 
@@ -58,6 +59,9 @@ pub enum StoreError {
     /// A name breaks a rule.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// The terms of a grant make no sense.
+    #[error(transparent)]
+    Terms(#[from] TermsError),
     /// There is no such thing.
     #[error("there is no {what} `{name}`; see `lakegate {what} list`")]
     Missing {

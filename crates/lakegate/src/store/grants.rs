@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use lakegate_core::access::name::NameKind;
-use lakegate_core::access::{EndpointPattern, Grant, Grantee};
+use lakegate_core::access::{Effect, EndpointPattern, Grant, Grantee, Terms};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::cells::{from_micros, from_optional_micros, to_micros};
+use super::cells::{from_json, from_micros, from_optional_micros, to_json, to_micros};
 use super::error::StoreError;
 use super::open::Store;
 use super::principals;
@@ -19,8 +19,19 @@ pub struct GrantRequest {
     pub to: Grantee,
     /// What they may call.
     pub endpoint: EndpointPattern,
+    /// Whether it gives or takes away.
+    pub effect: Effect,
+    /// What it gives of the endpoint, or takes away of it.
+    pub terms: Terms,
     /// From when on it does not count.
     pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl GrantRequest {
+    /// A grant of the whole endpoint, for good.
+    pub fn new(to: Grantee, endpoint: EndpointPattern) -> Self {
+        Self { to, endpoint, effect: Effect::Allow, terms: Terms::default(), expires_at: None }
+    }
 }
 
 /// What came of a request.
@@ -28,7 +39,7 @@ pub struct GrantRequest {
 pub enum Granting {
     /// The grant is new.
     Added(Grant),
-    /// The same grant, with the same expiry, is in force already.
+    /// The same grant, with the same terms and expiry, is in force already.
     Unchanged(Grant),
 }
 
@@ -42,10 +53,15 @@ pub struct GrantListing {
 }
 
 impl Store {
-    /// Adds a grant. One that is in force already with the same expiry is left as it is; with another, it is an error.
+    /// Adds a grant. One that is in force already with the same terms and expiry is left as it is. One with the same terms
+    /// and another expiry is an error; with other terms it is another grant, and what both give is added up.
     pub async fn add_grant(&self, request: GrantRequest, now: DateTime<Utc>) -> Result<Granting, StoreError> {
         if let EndpointPattern::Named(name) = &request.endpoint {
             NameKind::Endpoint.check(name)?;
+        }
+        match request.effect {
+            Effect::Allow => request.terms.check()?,
+            Effect::Deny => request.terms.check_denial()?,
         }
         if let Some(expiry) = request.expires_at.filter(|expiry| *expiry <= now) {
             return Err(StoreError::ExpiryInThePast(expiry));
@@ -53,7 +69,7 @@ impl Store {
         let mut change = self.begin_change().await?;
         let grantee = GranteeRow::of(&mut change, &request.to).await?;
         let rows = sqlx::query(
-            "SELECT g.id, g.role, g.endpoint, g.created_at, g.expires_at, p.name \
+            "SELECT g.id, g.role, g.endpoint, g.effect, g.terms, g.created_at, g.expires_at, p.name \
              FROM grants AS g LEFT JOIN principals AS p ON p.id = g.principal_id \
              WHERE g.revoked_at IS NULL AND g.endpoint = ? AND (g.principal_id = ? OR g.role = ?)",
         )
@@ -64,7 +80,7 @@ impl Store {
         .await?;
         for row in &rows {
             let grant = grant_of(row)?;
-            if grant.has_expired(now) {
+            if grant.has_expired(now) || grant.effect != request.effect || grant.terms != request.terms {
                 continue;
             }
             if grant.expires_at.map(to_micros) == request.expires_at.map(to_micros) {
@@ -73,6 +89,8 @@ impl Store {
             return Err(StoreError::GrantExists { id: grant.id, expires_at: grant.expires_at });
         }
         let mut grant = Grant::new(new_id()?, request.to, request.endpoint, from_micros(to_micros(now))?);
+        grant.effect = request.effect;
+        grant.terms = request.terms;
         grant.expires_at = request.expires_at;
         insert(&mut change, &grantee, &grant).await?;
         self.commit(change).await?;
@@ -82,7 +100,7 @@ impl Store {
     /// All grants, also expired and revoked ones; those to principals first, by name.
     pub async fn grants(&self) -> Result<Vec<GrantListing>, StoreError> {
         let rows = sqlx::query(
-            "SELECT g.id, g.role, g.endpoint, g.created_at, g.expires_at, g.revoked_at, p.name \
+            "SELECT g.id, g.role, g.endpoint, g.effect, g.terms, g.created_at, g.expires_at, g.revoked_at, p.name \
              FROM grants AS g LEFT JOIN principals AS p ON p.id = g.principal_id \
              ORDER BY g.role IS NOT NULL, p.name, g.role, g.endpoint, g.created_at, g.id",
         )
@@ -137,12 +155,15 @@ pub(super) async fn insert(
     grant: &Grant,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO grants (id, principal_id, role, endpoint, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO grants (id, principal_id, role, endpoint, effect, terms, created_at, expires_at) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(&grant.id)
     .bind(&grantee.principal_id)
     .bind(&grantee.role)
     .bind(grant.endpoint.as_str())
+    .bind(grant.effect.name())
+    .bind(to_json(&grant.terms)?)
     .bind(to_micros(grant.created_at))
     .bind(grant.expires_at.map(to_micros))
     .execute(connection)
@@ -153,7 +174,7 @@ pub(super) async fn insert(
 /// The grants in force for a principal: to itself and to its roles. Expired ones are among them.
 pub(super) async fn of_principal(connection: &mut SqliteConnection, id: &str) -> Result<Vec<Grant>, StoreError> {
     let rows = sqlx::query(
-        "SELECT g.id, g.role, g.endpoint, g.created_at, g.expires_at, p.name \
+        "SELECT g.id, g.role, g.endpoint, g.effect, g.terms, g.created_at, g.expires_at, p.name \
          FROM grants AS g LEFT JOIN principals AS p ON p.id = g.principal_id \
          WHERE g.revoked_at IS NULL \
            AND (g.principal_id = ? OR g.role IN (SELECT role FROM principal_roles WHERE principal_id = ?)) \
@@ -168,7 +189,7 @@ pub(super) async fn of_principal(connection: &mut SqliteConnection, id: &str) ->
 
 async fn existing(connection: &mut SqliteConnection, id: &str) -> Result<GrantListing, StoreError> {
     let row = sqlx::query(
-        "SELECT g.id, g.role, g.endpoint, g.created_at, g.expires_at, g.revoked_at, p.name \
+        "SELECT g.id, g.role, g.endpoint, g.effect, g.terms, g.created_at, g.expires_at, g.revoked_at, p.name \
          FROM grants AS g LEFT JOIN principals AS p ON p.id = g.principal_id WHERE g.id = ?",
     )
     .bind(id)
@@ -182,7 +203,7 @@ fn listing_of(row: &SqliteRow) -> Result<GrantListing, StoreError> {
     Ok(GrantListing { grant: grant_of(row)?, revoked_at: from_optional_micros(row.try_get("revoked_at")?)? })
 }
 
-/// The grant in a row with the columns `id, role, endpoint, created_at, expires_at` and the principal's `name`.
+/// The grant in a row with the columns `id, role, endpoint, effect, terms, created_at, expires_at` and the principal's `name`.
 fn grant_of(row: &SqliteRow) -> Result<Grant, StoreError> {
     let to = match (row.try_get::<Option<String>, _>("name")?, row.try_get::<Option<String>, _>("role")?) {
         (Some(name), None) => Grantee::Principal(name),
@@ -192,6 +213,10 @@ fn grant_of(row: &SqliteRow) -> Result<Grant, StoreError> {
     let endpoint = EndpointPattern::from_text(row.try_get("endpoint")?);
     let created_at = from_micros(row.try_get("created_at")?)?;
     let mut grant = Grant::new(row.try_get::<String, _>("id")?, to, endpoint, created_at);
+    // What can not be read is an error and never a grant without terms.
+    let corrupt = || StoreError::Corrupt("the effect of a grant".to_owned());
+    grant.effect = Effect::from_name(row.try_get("effect")?).ok_or_else(corrupt)?;
+    grant.terms = from_json(row.try_get("terms")?, "the terms of a grant")?;
     grant.expires_at = from_optional_micros(row.try_get("expires_at")?)?;
     Ok(grant)
 }

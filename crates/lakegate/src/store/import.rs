@@ -195,7 +195,7 @@ async fn put_key(
             principal: token.principal.clone(),
         }),
         None => {
-            let request = TokenRequest { label: Some(IMPORTED_LABEL.to_owned()), expires_at: None };
+            let request = TokenRequest { label: Some(IMPORTED_LABEL.to_owned()), ..TokenRequest::default() };
             let row = NewRow { id: &new_id()?, principal_id, hash: key, request: &request };
             tokens::insert(connection, row, now).await?;
             outcome.tokens_added += 1;

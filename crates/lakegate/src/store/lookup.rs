@@ -16,7 +16,7 @@ impl Store {
         // One transaction: never the roles of before a change with the grants of after it.
         let mut read = self.pool().begin().await?;
         let row = sqlx::query(
-            "SELECT t.id, t.label, t.created_at, t.expires_at, t.revoked_at, t.last_used_at, t.successor, \
+            "SELECT t.id, t.label, t.created_at, t.expires_at, t.revoked_at, t.last_used_at, t.successor, t.scope, t.admin, \
                     p.id AS principal_id, p.name, p.attributes, p.created_at AS principal_created_at, p.disabled_at \
              FROM tokens AS t JOIN principals AS p ON p.id = t.principal_id WHERE t.hash = ?",
         )

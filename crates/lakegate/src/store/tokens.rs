@@ -1,11 +1,11 @@
 //! Tokens in the store: issue, list, rotate, revoke. Only hashes are kept.
 
 use chrono::{DateTime, Duration, Utc};
-use lakegate_core::access::{NewToken, TokenHash, TokenRecord};
+use lakegate_core::access::{NewToken, Scope, TokenHash, TokenRecord};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::cells::{from_micros, from_optional_micros, to_micros};
+use super::cells::{from_json, from_micros, from_optional_micros, to_json, to_micros};
 use super::error::StoreError;
 use super::open::Store;
 use super::principals;
@@ -20,6 +20,10 @@ pub struct TokenRequest {
     pub label: Option<String>,
     /// From when on it is not taken.
     pub expires_at: Option<DateTime<Utc>>,
+    /// What of the principal's access it carries.
+    pub scope: Scope,
+    /// Whether it is for administration, and for nothing else.
+    pub admin: bool,
 }
 
 /// A token and whose it is.
@@ -75,7 +79,7 @@ impl Store {
             principals::existing(&mut read, name).await?;
         }
         let rows = sqlx::query(
-            "SELECT t.id, t.label, t.created_at, t.expires_at, t.revoked_at, t.last_used_at, t.successor, p.name \
+            "SELECT t.id, t.label, t.created_at, t.expires_at, t.revoked_at, t.last_used_at, t.successor, t.scope, t.admin, p.name \
              FROM tokens AS t JOIN principals AS p ON p.id = t.principal_id \
              WHERE ? IS NULL OR p.name = ? \
              ORDER BY p.name, t.created_at, t.id",
@@ -108,7 +112,8 @@ impl Store {
             (Expiry::SameLifetime, Some(expiry)) => now.checked_add_signed(expiry - old.token.created_at),
             (Expiry::SameLifetime, None) => None,
         };
-        let request = TokenRequest { label: old.token.label, expires_at };
+        let TokenRecord { label, scope, admin, .. } = old.token;
+        let request = TokenRequest { label, expires_at, scope, admin };
         check(&request, now)?;
         let row = NewRow { id: successor.id(), principal_id: &principal_id, hash: successor.hash(), request: &request };
         insert(&mut change, row, now).await?;
@@ -176,19 +181,25 @@ pub(super) async fn insert(
     row: NewRow<'_>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO tokens (id, principal_id, hash, label, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)")
-        .bind(row.id)
-        .bind(row.principal_id)
-        .bind(row.hash.as_bytes().as_slice())
-        .bind(row.request.label.as_deref())
-        .bind(to_micros(now))
-        .bind(row.request.expires_at.map(to_micros))
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "INSERT INTO tokens (id, principal_id, hash, label, created_at, expires_at, scope, admin) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(row.id)
+    .bind(row.principal_id)
+    .bind(row.hash.as_bytes().as_slice())
+    .bind(row.request.label.as_deref())
+    .bind(to_micros(now))
+    .bind(row.request.expires_at.map(to_micros))
+    .bind(to_json(&row.request.scope)?)
+    .bind(row.request.admin)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
-/// The token in a row with the columns `id, label, created_at, expires_at, revoked_at, last_used_at, successor`.
+/// The token in a row with the columns `id, label, created_at, expires_at, revoked_at, last_used_at, successor, scope,
+/// admin`.
 pub(super) fn record_of(row: &SqliteRow) -> Result<TokenRecord, StoreError> {
     let mut record = TokenRecord::new(row.try_get::<String, _>("id")?, from_micros(row.try_get("created_at")?)?);
     record.label = row.try_get("label")?;
@@ -196,13 +207,15 @@ pub(super) fn record_of(row: &SqliteRow) -> Result<TokenRecord, StoreError> {
     record.revoked_at = from_optional_micros(row.try_get("revoked_at")?)?;
     record.last_used_at = from_optional_micros(row.try_get("last_used_at")?)?;
     record.successor = row.try_get("successor")?;
+    record.scope = from_json(row.try_get("scope")?, "the scope of a token")?;
+    record.admin = row.try_get("admin")?;
     Ok(record)
 }
 
 /// The token of this id, and the id of its principal.
 async fn existing(connection: &mut SqliteConnection, id: &str) -> Result<(TokenListing, String), StoreError> {
     let row = sqlx::query(
-        "SELECT t.id, t.label, t.created_at, t.expires_at, t.revoked_at, t.last_used_at, t.successor, p.name, t.principal_id \
+        "SELECT t.id, t.label, t.created_at, t.expires_at, t.revoked_at, t.last_used_at, t.successor, t.scope, t.admin, p.name, t.principal_id \
          FROM tokens AS t JOIN principals AS p ON p.id = t.principal_id WHERE t.id = ?",
     )
     .bind(id)
@@ -227,6 +240,7 @@ fn check(request: &TokenRequest, now: DateTime<Utc>) -> Result<(), StoreError> {
     if let Some(expiry) = request.expires_at.filter(|expiry| *expiry <= now) {
         return Err(StoreError::ExpiryInThePast(expiry));
     }
+    request.scope.check()?;
     match &request.label {
         Some(label) if label.chars().count() > LONGEST_LABEL || label.chars().any(char::is_control) => {
             Err(StoreError::Refused(format!(

@@ -43,7 +43,7 @@ async fn add(store: &Store, name: &str, roles: &[&str]) {
 
 async fn issue(store: &Store, principal: &str, expires_at: Option<DateTime<Utc>>) -> NewToken {
     let token = new_token().unwrap();
-    store.issue_token(principal, &token, TokenRequest { label: None, expires_at }, at(0)).await.unwrap();
+    store.issue_token(principal, &token, TokenRequest { expires_at, ..TokenRequest::default() }, at(0)).await.unwrap();
     token
 }
 
@@ -61,7 +61,7 @@ async fn who(access: &Access, token: &NewToken, now: DateTime<Utc>) -> Result<St
 async fn decide(access: &Access, token: &NewToken, endpoint: &str, now: DateTime<Utc>) -> Result<String, Code> {
     let (principal, credential) = access.authenticate(&presented(token), now).await.map_err(|error| error.code)?;
     authorize(&principal, endpoint, &credential.grants, now)
-        .map(|authorized| authorized.grant().id.clone())
+        .map(|authorized| authorized.grants()[0].id.clone())
         .map_err(|refusal| Error::from(refusal).code)
 }
 
@@ -234,7 +234,7 @@ async fn grants_of_the_principal_and_of_its_roles_count_and_no_others() {
     let globex = issue(&store, "globex", None).await;
     let named_like_a_role = issue(&store, "client", None).await;
     let grant = async |to: Grantee, endpoint: &str, expires_at| {
-        let request = GrantRequest { to, endpoint: EndpointPattern::from_text(endpoint), expires_at };
+        let request = GrantRequest { expires_at, ..GrantRequest::new(to, EndpointPattern::from_text(endpoint)) };
         match store.add_grant(request, at(0)).await.unwrap() {
             Granting::Added(grant) | Granting::Unchanged(grant) => grant.id,
         }
@@ -256,9 +256,8 @@ async fn grants_of_the_principal_and_of_its_roles_count_and_no_others() {
     // Adding the same again changes nothing; with another expiry it is an error and not a silent second one.
     assert_eq!(grant(Grantee::Principal("acme".to_owned()), "orders", None).await, own);
     let request = GrantRequest {
-        to: Grantee::Principal("acme".to_owned()),
-        endpoint: EndpointPattern::from_text("orders"),
         expires_at: Some(at(9)),
+        ..GrantRequest::new(Grantee::Principal("acme".to_owned()), EndpointPattern::from_text("orders"))
     };
     assert!(matches!(store.add_grant(request, at(0)).await, Err(StoreError::GrantExists { id, .. }) if id == own));
 
@@ -320,8 +319,7 @@ async fn a_change_by_another_process_counts_within_moments() {
     elsewhere.issue_token("acme", &token, TokenRequest::default(), at(0)).await.unwrap();
     within_5_seconds(Ok("acme".to_owned()), async || who(&access, &token, at(1)).await).await;
 
-    let request =
-        GrantRequest { to: Grantee::Role("client".to_owned()), endpoint: EndpointPattern::All, expires_at: None };
+    let request = GrantRequest::new(Grantee::Role("client".to_owned()), EndpointPattern::All);
     let Granting::Added(grant) = elsewhere.add_grant(request, at(0)).await.unwrap() else { panic!("it is new") };
     within_5_seconds(Ok(grant.id.clone()), async || decide(&access, &token, "x", at(1)).await).await;
     elsewhere.revoke_grant(&grant.id, at(1)).await.unwrap();

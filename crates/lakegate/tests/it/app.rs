@@ -111,12 +111,15 @@ impl TestApp {
     }
 
     pub(crate) async fn grant(&self, to: Grantee, endpoint: EndpointPattern, expires_at: Option<DateTime<Utc>>) {
-        self.store.add_grant(GrantRequest { to, endpoint, expires_at }, clock::now()).await.unwrap();
+        self.store
+            .add_grant(GrantRequest { expires_at, ..GrantRequest::new(to, endpoint) }, clock::now())
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn token(&self, principal: &str, expires_at: Option<DateTime<Utc>>) -> String {
         let token = new_token().unwrap();
-        let request = TokenRequest { label: None, expires_at };
+        let request = TokenRequest { expires_at, ..TokenRequest::default() };
         self.store.issue_token(principal, &token, request, clock::now()).await.unwrap();
         token.text().to_owned()
     }

@@ -118,7 +118,7 @@ async fn callers(app: &TestApp, client: i64) -> Vec<Kindred> {
     let good = app.admit("secret-name-good", "client", &own).await;
     let other = app.admit("secret-name-other", "client", &own).await;
     let expired = new_token().unwrap();
-    let request = TokenRequest { label: None, expires_at: Some(ago) };
+    let request = TokenRequest { expires_at: Some(ago), ..TokenRequest::default() };
     app.store.issue_token("secret-name-good", &expired, request, past).await.unwrap();
     let revoked = app.token("secret-name-good", None).await;
     app.store.revoke_token(&id(&revoked), now).await.unwrap();
@@ -129,7 +129,7 @@ async fn callers(app: &TestApp, client: i64) -> Vec<Kindred> {
     let none = app.token("secret-name-none", None).await;
     app.add_principal("secret-name-late", "client", &own).await;
     let to = Grantee::Principal("secret-name-late".to_owned());
-    let late_grant = GrantRequest { to, endpoint: EndpointPattern::All, expires_at: Some(ago) };
+    let late_grant = GrantRequest { expires_at: Some(ago), ..GrantRequest::new(to, EndpointPattern::All) };
     app.store.add_grant(late_grant, past).await.unwrap();
     let late = app.token("secret-name-late", None).await;
     let mut narrow = Vec::new();

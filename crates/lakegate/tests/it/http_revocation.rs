@@ -104,7 +104,7 @@ async fn a_token_of_another_process_is_known_within_a_moment() {
     assert_eq!(refused(&app.get(token.text(), "/api/one").await), (401, "access_token_unknown".to_owned()));
     let location = StoreLocation::parse("sqlite:access.db", app.folder.path()).unwrap();
     let other = Store::open(&location).await.unwrap();
-    let request = lakegate::store::TokenRequest { label: None, expires_at: None };
+    let request = lakegate::store::TokenRequest::default();
     other.issue_token("caller", &token, request, clock::now()).await.unwrap();
     let deadline = Instant::now() + AT_MOST;
     while app.get(token.text(), "/api/one").await.status != 200 {

@@ -1,0 +1,89 @@
+//! What several grants give together: columns, unmasking, rows. Only [`super::Authorized`] and what comes after it make one.
+
+use std::collections::BTreeSet;
+
+use super::grant::Grant;
+use super::terms::Unmask;
+
+/// What a caller gets of an endpoint, for arguments that the grants admit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// The ids of the grants, the closest first.
+    grants: Vec<String>,
+    /// The columns that are given; `None` is all.
+    only: Option<BTreeSet<String>>,
+    /// The columns that are taken away.
+    pub(super) without: BTreeSet<String>,
+    /// What is shown unmasked.
+    pub(super) unmask: BTreeSet<Unmask>,
+    /// What stays masked, whatever is in `unmask`.
+    pub(super) never_unmasked: BTreeSet<Unmask>,
+    /// The most rows; `None` is no cap.
+    max_rows: Option<u64>,
+}
+
+impl Allowance {
+    pub(super) fn nothing() -> Self {
+        Self {
+            grants: Vec::new(),
+            only: Some(BTreeSet::new()),
+            without: BTreeSet::new(),
+            unmask: BTreeSet::new(),
+            never_unmasked: BTreeSet::new(),
+            max_rows: Some(0),
+        }
+    }
+
+    /// Adds what a grant gives: the union of columns and unmasking, the larger cap.
+    pub(super) fn add(&mut self, grant: &Grant) {
+        self.grants.push(grant.id.clone());
+        self.only = match (self.only.take(), &grant.terms.columns) {
+            (Some(only), Some(columns)) => Some(only.into_iter().chain(columns.iter().cloned()).collect()),
+            _ => None,
+        };
+        self.unmask.extend(grant.terms.unmask.iter().cloned());
+        self.max_rows = self.max_rows.zip(grant.terms.max_rows).map(|(one, other)| one.max(other));
+    }
+
+    /// The ids of the grants that give it, the closest first.
+    pub fn grants(&self) -> &[String] {
+        &self.grants
+    }
+
+    /// Whether the output column of this name is given.
+    pub fn shows(&self, column: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(column)) && !self.without.contains(column)
+    }
+
+    /// Whether every column of the endpoint is given, also those that come later.
+    pub fn shows_all(&self) -> bool {
+        self.only.is_none() && self.without.is_empty()
+    }
+
+    /// Whether the masks of a table's column are lifted, given the column's tags.
+    ///
+    /// A mask that a tag brings is lifted by the tag; one of the column itself by naming the column, or by all of its
+    /// tags. `tag` is the tag that brings the mask, or `None` for the column's own.
+    pub fn lifts(&self, table: &str, column: &str, tags: &BTreeSet<String>, tag: Option<&str>) -> bool {
+        let named = Unmask::Column { table: table.to_owned(), column: column.to_owned() };
+        let of_tag = |tag: &str| self.unmask.contains(&Unmask::Tag(tag.to_owned()));
+        let denied = self.never_unmasked.contains(&named)
+            || tags.iter().any(|tag| self.never_unmasked.contains(&Unmask::Tag(tag.clone())));
+        let lifted = self.unmask.contains(&named)
+            || match tag {
+                Some(tag) => of_tag(tag),
+                None => !tags.is_empty() && tags.iter().all(|tag| of_tag(tag)),
+            };
+        lifted && !denied
+    }
+
+    /// What is shown unmasked.
+    pub fn unmask(&self) -> &BTreeSet<Unmask> {
+        &self.unmask
+    }
+
+    /// The most rows of an answer.
+    pub fn max_rows(&self) -> Option<u64> {
+        self.max_rows
+    }
+}

@@ -1,0 +1,226 @@
+//! Which of the caller's grants admit the arguments, and what the arguments then are.
+//!
+//! A grant may fix a parameter, narrow it, or bound the distance of two. The closest grant that admits what was given
+//! decides the arguments; every other grant that admits the same ones adds what it gives. So nothing that one grant gives
+//! is had with arguments that only another one allows.
+
+use std::collections::BTreeSet;
+
+use super::arguments::{Arguments, expectation, without};
+use crate::access::{Authorized, Distance, EndpointPattern, Grant, ParameterTerm, Principal, SpanTerm};
+use crate::error::{Code, Error};
+use crate::project::{Endpoint, Param};
+use crate::value::{Scalar, Value};
+
+/// The arguments, and the places among the authorized grants of those that admit them.
+///
+/// # Errors
+/// [`Code::ArgumentNotGranted`] when no grant admits them, with what the one that comes nearest allows;
+/// [`Code::ArgumentsInvalid`] when only something is missing.
+pub(super) fn admit(
+    authorized: &Authorized,
+    endpoint: &Endpoint,
+    given: Vec<Option<Value>>,
+) -> Result<(Arguments, Vec<usize>), Error> {
+    let mut admitted: Option<(Arguments, Vec<usize>)> = None;
+    let mut nearest: Option<Refused> = None;
+    for (at, grant) in authorized.grants().iter().enumerate() {
+        match under(grant, authorized.principal(), endpoint, &given) {
+            Ok(arguments) => match &mut admitted {
+                None => admitted = Some((arguments, vec![at])),
+                Some((decided, places)) if *decided == arguments => places.push(at),
+                Some(_) => {}
+            },
+            Err(refused) if nearest.as_ref().is_none_or(|nearest| refused.count() < nearest.count()) => {
+                nearest = Some(refused);
+            }
+            Err(_) => {}
+        }
+    }
+    admitted.ok_or_else(|| nearest.unwrap_or_default().into_error())
+}
+
+/// Why a grant does not admit arguments.
+#[derive(Debug, Default)]
+struct Refused {
+    violations: Vec<Error>,
+    missing: Vec<Error>,
+}
+
+impl Refused {
+    fn count(&self) -> (usize, usize) {
+        (self.violations.len(), self.missing.len())
+    }
+
+    fn into_error(self) -> Error {
+        if self.violations.is_empty() && !self.missing.is_empty() {
+            return Error::arguments(self.missing);
+        }
+        let detail = self.violations.iter().map(|error| error.detail.as_str()).collect::<Vec<_>>().join("; ");
+        let detail = if detail.is_empty() { "no grant admits these arguments".to_owned() } else { detail };
+        let errors = self.violations.into_iter().chain(self.missing).collect();
+        Error { errors, ..Error::new(Code::ArgumentNotGranted, detail) }
+    }
+}
+
+fn violation(parameter: &str, detail: String) -> Error {
+    Error::new(Code::ArgumentNotGranted, detail).parameter(parameter)
+}
+
+/// The arguments under one grant.
+fn under(grant: &Grant, who: &Principal, endpoint: &Endpoint, given: &[Option<Value>]) -> Result<Arguments, Refused> {
+    let mut refused = Refused::default();
+    let mut values = Vec::with_capacity(given.len());
+    for (param, came) in endpoint.params.iter().zip(given) {
+        let term = grant.terms.parameters.get(&param.name);
+        let value = match term.map(|term| fixed(term, param, who, came.as_ref())) {
+            None | Some(Ok(None)) => match came {
+                Some(value) => Ok(Some(value.clone())),
+                None => without(param).map_err(|error| (false, error)),
+            },
+            Some(Ok(Some(value))) => Ok(Some(value)),
+            Some(Err(detail)) => Err((true, violation(&param.name, detail))),
+        };
+        let value = value.and_then(|value| match term.and_then(|term| outside(term, param, value.as_ref())) {
+            Some(detail) => Err((true, violation(&param.name, detail))),
+            None => Ok(value),
+        });
+        match value {
+            Ok(value) => values.push(value),
+            Err((is_violation, error)) => {
+                values.push(None);
+                if is_violation { refused.violations.push(error) } else { refused.missing.push(error) }
+            }
+        }
+    }
+    // What a rule is about must be there: one about nothing would be one that is not kept to. A grant for every endpoint
+    // speaks of many, and not all of them have the parameter.
+    if let EndpointPattern::Named(_) = grant.endpoint {
+        let names =
+            grant.terms.parameters.keys().chain(grant.terms.spans.iter().flat_map(|span| [&span.from, &span.to]));
+        for name in names.collect::<BTreeSet<_>>() {
+            if endpoint.param(name).is_none() {
+                let detail = format!("the grant has a rule for `{name}`, which is no parameter of the endpoint");
+                refused.violations.push(violation(name, detail).hint("ask the operator to mend the grant"));
+            }
+        }
+    }
+    for span in &grant.terms.spans {
+        let place = |name: &str| endpoint.params.iter().position(|param| param.name == name);
+        let (Some(from), Some(to)) = (place(&span.from), place(&span.to)) else { continue };
+        let is_known = |name: &str| {
+            !refused.violations.iter().chain(&refused.missing).any(|error| error.parameter.as_deref() == Some(name))
+        };
+        if is_known(&span.from)
+            && is_known(&span.to)
+            && let Some(detail) = too_far(span, values[from].as_ref(), values[to].as_ref())
+        {
+            refused.violations.push(violation(&span.to, detail));
+        }
+    }
+    if refused.violations.is_empty() && refused.missing.is_empty() { Ok(Arguments { values }) } else { Err(refused) }
+}
+
+/// The value that a term sets, if it sets one; or why what came is not allowed.
+fn fixed(term: &ParameterTerm, param: &Param, who: &Principal, came: Option<&Value>) -> Result<Option<Value>, String> {
+    let name = &param.name;
+    if let Some(text) = &term.fixed {
+        let item = param.value_type.scalar.parse(text).ok_or_else(|| unusable(param))?;
+        let value =
+            if param.value_type.list { Value::List(param.value_type.scalar, vec![item]) } else { Value::Scalar(item) };
+        return match came {
+            Some(came) if *came != value => Err(format!("parameter `{name}` must be `{text}`, or left out")),
+            _ if param.fault(&value).is_some() => Err(unusable(param)),
+            _ => Ok(Some(value)),
+        };
+    }
+    let Some(attribute) = &term.attribute else { return Ok(None) };
+    let Some(own) = who.attribute(attribute) else {
+        return Err(format!(
+            "parameter `{name}` must be the caller's attribute `{attribute}`, which this caller does not have"
+        ));
+    };
+    let scalar = param.value_type.scalar;
+    // Exactly of the parameter's type: nothing is converted on the way.
+    if own.value_type().scalar != scalar {
+        return Err(unusable(param));
+    }
+    let own_items = own.scalars();
+    match came {
+        Some(came) if came.scalars().iter().all(|item| own_items.contains(item)) => Ok(Some(came.clone())),
+        Some(_) => Err(format!("parameter `{name}` must be a value of the caller's attribute `{attribute}`")),
+        None if param.value_type.list => {
+            let value = Value::List(scalar, own_items.to_vec());
+            if param.fault(&value).is_some() { Err(unusable(param)) } else { Ok(Some(value)) }
+        }
+        None => match own_items {
+            [item] => {
+                let value = Value::Scalar(item.clone());
+                if param.fault(&value).is_some() { Err(unusable(param)) } else { Ok(Some(value)) }
+            }
+            _ => Err(format!("parameter `{name}` must be given, as a value of the caller's attribute `{attribute}`")),
+        },
+    }
+}
+
+fn unusable(param: &Param) -> String {
+    format!("the grant's rule for parameter `{}` does not fit it; it takes {}", param.name, expectation(param))
+}
+
+/// Why a value is outside what a term allows.
+fn outside(term: &ParameterTerm, param: &Param, value: Option<&Value>) -> Option<String> {
+    let name = &param.name;
+    let narrows = !term.one_of.is_empty() || term.min.is_some() || term.max.is_some();
+    if !narrows {
+        return None;
+    }
+    // NULL mostly means "any", which is more than what is allowed.
+    let Some(value) = value else { return Some(format!("parameter `{name}` must be given: {}", allowed(term))) };
+    let parse = |text: &String| param.value_type.scalar.parse(text);
+    let (min, max) = (term.min.as_ref().map(parse), term.max.as_ref().map(parse));
+    let one_of = term.one_of.iter().map(parse).collect::<Option<Vec<_>>>();
+    let (Some(one_of), false, false) = (one_of, min == Some(None), max == Some(None)) else {
+        return Some(unusable(param));
+    };
+    let (min, max) = (min.flatten(), max.flatten());
+    let is_allowed = |item: &Scalar| {
+        (one_of.is_empty() || one_of.contains(item))
+            && min.as_ref().is_none_or(|min| item >= min)
+            && max.as_ref().is_none_or(|max| item <= max)
+    };
+    (!value.scalars().iter().all(is_allowed)).then(|| format!("parameter `{name}` must be {}", allowed(term)))
+}
+
+/// What a term allows, in words.
+fn allowed(term: &ParameterTerm) -> String {
+    let one_of = (!term.one_of.is_empty()).then(|| {
+        let items = term.one_of.iter().map(|item| format!("`{item}`")).collect::<Vec<_>>();
+        format!("one of {}", items.join(", "))
+    });
+    let min = term.min.as_ref().map(|min| format!("at least `{min}`"));
+    let max = term.max.as_ref().map(|max| format!("at most `{max}`"));
+    [one_of, min, max].into_iter().flatten().collect::<Vec<_>>().join(" and ")
+}
+
+/// Why two values are too far apart.
+fn too_far(span: &SpanTerm, from: Option<&Value>, to: Option<&Value>) -> Option<String> {
+    let (Some(Value::Scalar(from)), Some(Value::Scalar(to))) = (from, to) else {
+        return Some(format!("`{}` and `{}` must be given, at most {} apart", span.from, span.to, span.at_most));
+    };
+    let within = match (span.at_most, from, to) {
+        (Distance::Time(seconds), Scalar::Timestamp(from), Scalar::Timestamp(to)) => {
+            chrono::TimeDelta::try_seconds(seconds).is_some_and(|most| *to - *from <= most)
+        }
+        (Distance::Time(seconds), Scalar::Date(from), Scalar::Date(to)) => {
+            chrono::TimeDelta::try_seconds(seconds).is_some_and(|most| *to - *from <= most)
+        }
+        (Distance::Number(most), Scalar::Integer(from), Scalar::Integer(to)) => {
+            i128::from(*to) - i128::from(*from) <= i128::from(most)
+        }
+        (Distance::Number(most), Scalar::Number(from), Scalar::Number(to)) => to - from <= most as f64,
+        _ => {
+            return Some(format!("the grant's rule for `{}` and `{}` does not fit their types", span.from, span.to));
+        }
+    };
+    (!within).then(|| format!("`{}` must be at most {} after `{}`", span.to, span.at_most, span.from))
+}
