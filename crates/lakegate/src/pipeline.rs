@@ -39,7 +39,8 @@ pub async fn answer(
     if !plan.unfiltered().is_empty() {
         tracing::info!(principal = principal.name(), endpoint, tables = ?plan.unfiltered(), "all rows are seen by a role");
     }
-    let limits = Limits { deadline: Instant::now() + app.project.project().config.server.timeout };
+    let deadline = Instant::now() + app.project.project().config.server.timeout;
+    let limits = Limits { deadline, max_rows: call.allowance().max_rows() };
     app.engine.run(plan, limits).await
 }
 

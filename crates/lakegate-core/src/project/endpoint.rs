@@ -29,8 +29,21 @@ pub struct Endpoint {
     pub declared_params: Vec<String>,
     /// What the arguments must fulfil together.
     pub rules: Vec<Rule>,
+    /// How many subjects a group of the answer has at least; `None` is no bound.
+    pub small_groups: Option<SmallGroups>,
     /// The file's text with the front matter blanked out, so that lines and columns are those of the file.
     pub sql: String,
+}
+
+/// `min_group_size` and `subject`: groups of few are not shown.
+#[derive(Clone, Debug)]
+pub struct SmallGroups {
+    /// A group with fewer distinct subjects is not in the answer.
+    pub least: u64,
+    /// The column of the grouped rows that says whom a row is about, as the query calls it.
+    pub subject: String,
+    /// Where that column is named.
+    pub subject_position: Position,
 }
 
 /// `[[rules]]`: a predicate over the parameters.
@@ -102,6 +115,7 @@ pub(crate) fn read(path: &str, text: &str) -> (Option<Endpoint>, Vec<Finding>) {
         }
     }
     let rules = root.sections("rules").into_iter().filter_map(read_rule).collect();
+    let small_groups = read_small_groups(&mut root);
     root.finish();
     findings.extend(source.into_findings());
 
@@ -114,9 +128,26 @@ pub(crate) fn read(path: &str, text: &str) -> (Option<Endpoint>, Vec<Finding>) {
         params,
         declared_params,
         rules,
+        small_groups,
         sql: format!("{}{}", blank(&text[..sql_start]), &text[sql_start..]),
     };
     (Some(endpoint), findings)
+}
+
+fn read_small_groups(root: &mut Section<'_, '_>) -> Option<SmallGroups> {
+    let source = root.source();
+    let (has_least, has_subject) = (root.has("min_group_size"), root.has("subject"));
+    let least = root.integer("min_group_size", 2..=1_000_000);
+    let subject = root.string("subject");
+    if has_least != has_subject {
+        let (given, missing) = if has_least { ("min_group_size", "subject") } else { ("subject", "min_group_size") };
+        let span = least.as_ref().map(|least| &least.span).or(subject.as_ref().map(|subject| &subject.span));
+        let help =
+            "say `min_group_size = 5` and `subject = \"t.client_id\"`, the column whose distinct values are counted";
+        source.report(span.unwrap_or(&(0..0)), format!("`{given}` stands without `{missing}`"), Some(help.into()));
+    }
+    let (least, subject) = (least?, subject?);
+    Some(SmallGroups { least: least.value, subject_position: source.position(&subject.span), subject: subject.value })
 }
 
 fn read_rule(mut section: Section<'_, '_>) -> Option<Rule> {

@@ -12,7 +12,7 @@ mod reader;
 use std::collections::BTreeMap;
 
 pub use config::{CONFIG_FILE, Config, FileFormat, RowPolicy, Server, Table};
-pub use endpoint::{Endpoint, Rule};
+pub use endpoint::{Endpoint, Rule, SmallGroups};
 pub use finding::{Finding, Position, suggest_or_list, suggestion};
 pub use param::{MAX_ITEMS, MAX_LENGTH, Param, Pattern};
 

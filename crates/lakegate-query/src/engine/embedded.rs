@@ -36,6 +36,6 @@ impl Engine for Embedded {
             session.query_planner().create_physical_plan(plan.plan(), session.as_ref()).await.map_err(failure)?;
         let context = Arc::new(TaskContext::from(session.as_ref()));
         let batches = execute_stream(physical, context).map_err(failure)?;
-        Ok(BatchStream::new(batches, Arc::clone(plan.schema()), limits.deadline))
+        Ok(BatchStream::new(batches, Arc::clone(plan.schema()), limits))
     }
 }

@@ -23,3 +23,13 @@ pub(crate) fn timed_out() -> Error {
     Error::new(Code::EngineTimedOut, "the query did not end within its time limit")
         .hint("ask for less, for example for a shorter range")
 }
+
+/// The error for an answer that is longer than the grant allows.
+pub(crate) fn too_many_rows(most: u64) -> Error {
+    let row = if most == 1 { "row" } else { "rows" };
+    Error::new(
+        Code::ResultTooLarge,
+        format!("the answer has more than {most} {row}, which is the most that is granted"),
+    )
+    .hint("ask for less, for example for a shorter range")
+}

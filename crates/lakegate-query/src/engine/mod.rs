@@ -22,6 +22,8 @@ use crate::govern::GovernedPlan;
 pub struct Limits {
     /// When the answer must be complete.
     pub deadline: Instant,
+    /// The most rows of the answer; more are an error. `None` is no bound.
+    pub max_rows: Option<u64>,
 }
 
 /// Executes governed plans.

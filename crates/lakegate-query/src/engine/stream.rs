@@ -9,20 +9,22 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use lakegate_core::error::Error;
 
-use super::failure::{failure, timed_out};
+use super::Limits;
+use super::failure::{failure, timed_out, too_many_rows};
 
 /// Record batches, until the end, the first error or the deadline.
 pub struct BatchStream {
     batches: SendableRecordBatchStream,
     schema: SchemaRef,
-    deadline: Instant,
+    limits: Limits,
+    rows: u64,
     /// What must live as long as the query runs.
     held: Vec<Box<dyn Any + Send>>,
 }
 
 impl BatchStream {
-    pub(crate) fn new(batches: SendableRecordBatchStream, schema: SchemaRef, deadline: Instant) -> Self {
-        Self { batches, schema, deadline, held: Vec::new() }
+    pub(crate) fn new(batches: SendableRecordBatchStream, schema: SchemaRef, limits: Limits) -> Self {
+        Self { batches, schema, limits, rows: 0, held: Vec::new() }
     }
 
     /// Keeps something until the query has ended.
@@ -39,19 +41,35 @@ impl BatchStream {
 
     /// When the answer must be complete.
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        self.limits.deadline
+    }
+
+    /// The most rows of the answer.
+    pub fn max_rows(&self) -> Option<u64> {
+        self.limits.max_rows
+    }
+
+    /// How many rows were given so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
     }
 
     /// The next batch with rows; `None` at the end.
     ///
     /// # Errors
-    /// When the query fails or its time is over.
+    /// When the query fails, its time is over, or there are more rows than may be.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, Error> {
         loop {
-            let next = tokio::time::timeout_at(self.deadline.into(), self.batches.next()).await;
+            let next = tokio::time::timeout_at(self.limits.deadline.into(), self.batches.next()).await;
             match next.map_err(|_| timed_out())? {
                 Some(Ok(batch)) if batch.num_rows() == 0 => {}
-                Some(Ok(batch)) => return Ok(Some(batch)),
+                Some(Ok(batch)) => {
+                    self.rows += batch.num_rows() as u64;
+                    return match self.limits.max_rows.filter(|most| self.rows > *most) {
+                        Some(most) => Err(too_many_rows(most)),
+                        None => Ok(Some(batch)),
+                    };
+                }
                 Some(Err(error)) => return Err(failure(error)),
                 None => return Ok(None),
             }

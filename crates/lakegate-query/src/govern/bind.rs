@@ -1,6 +1,6 @@
 //! Fills a template's placeholders with the caller's attributes and arguments, as literals of exactly their types.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, ScalarValue, plan_err};
@@ -9,6 +9,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 use lakegate_core::value::{Scalar, Value};
 
+use super::fingerprint::Fingerprint;
 use super::literal;
 use super::template::{Shape, item_id, padded};
 
@@ -47,6 +48,16 @@ impl<'a> Bindings<'a> {
                 self.has_long_lists |= length >= LONG_LIST;
                 shape.lists.insert(id, length);
             }
+        }
+    }
+
+    /// Adds the values of these placeholders to a fingerprint. Others are not in the plan: the answer is the same for any
+    /// value of theirs.
+    pub(crate) fn add_to(&self, fingerprint: &mut Fingerprint, ids: &BTreeSet<String>) {
+        for (id, scalar) in self.values.iter().filter(|(id, _)| ids.contains(*id)) {
+            fingerprint.part(id.as_bytes());
+            fingerprint.part(scalar.scalar_type().name().as_bytes());
+            fingerprint.text(scalar);
         }
     }
 

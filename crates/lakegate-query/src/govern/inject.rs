@@ -1,7 +1,7 @@
 //! Puts the policies into a logical plan: at every scan, before the optimiser sees it.
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
@@ -103,6 +103,20 @@ pub(crate) fn tables_of(plan: &LogicalPlan) -> Result<BTreeSet<String>> {
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(tables)
+}
+
+/// The tables that a plan scans, in subqueries too, with their versions.
+pub(crate) fn versions_of(plan: &LogicalPlan) -> Result<BTreeMap<String, [u8; 32]>> {
+    let mut versions = BTreeMap::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            let provider = source_as_provider(&scan.source)?;
+            let any: &dyn Any = provider.as_ref();
+            versions.extend(lake_table(any).map(|table| (table.name().to_owned(), table.version())));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(versions)
 }
 
 /// The lake table behind a scan: what it is, not what the query calls it.

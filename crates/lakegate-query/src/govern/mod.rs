@@ -5,9 +5,11 @@
 mod barrier;
 pub(crate) mod bind;
 mod evidence;
+pub(crate) mod fingerprint;
 pub(crate) mod inherit;
 mod inject;
 pub(crate) mod literal;
+pub(crate) mod output;
 pub(crate) mod policy;
 mod pushdown;
 pub(crate) mod template;
@@ -46,6 +48,7 @@ pub(crate) use pushdown::LeakProofPushdown;
 
 use crate::plan::{PlannedEndpoint, PlannedProject, functions, placeholder_id};
 use bind::{Bindings, Unrepresentable};
+use output::Output;
 use template::Shape;
 
 /// A plan that may be run: every scan is under its policy, every value is bound. Only [`govern`] makes one.
@@ -54,6 +57,7 @@ pub struct GovernedPlan {
     plan: LogicalPlan,
     schema: SchemaRef,
     unfiltered: Vec<String>,
+    fingerprint: String,
     session: Arc<SessionState>,
 }
 
@@ -66,6 +70,11 @@ impl GovernedPlan {
     /// Governed tables of which this caller sees every row, because of a role.
     pub fn unfiltered(&self) -> &[String] {
         &self.unfiltered
+    }
+
+    /// The policy fingerprint: 64 hexadecimal digits that stand for all that the answer depends on.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     /// The plan as text, for people who operate the server. It holds the caller's values.
@@ -92,7 +101,7 @@ pub fn govern(project: &PlannedProject, call: &Call, now: DateTime<Utc>) -> Resu
     let principal = call.authorized().principal();
     let (unfiltered, attributes) = reach(project, endpoint, principal);
 
-    let mut shape = Shape { unfiltered, ..Shape::default() };
+    let mut shape = Shape { unfiltered, output: Output::of(call, endpoint.schema())?, ..Shape::default() };
     let mut bindings = Bindings::default();
     for attribute in attributes {
         let value = principal.attribute(attribute).ok_or_else(|| {
@@ -117,10 +126,14 @@ pub fn govern(project: &PlannedProject, call: &Call, now: DateTime<Utc>) -> Resu
     let session = project.session();
     let template = endpoint
         .templates()
-        .get(shape, |shape| template::make(endpoint.plan(), project.policies(), shape, session))
+        .get(shape, |shape| template::make(endpoint.plan(), project.policies(), shape, session, endpoint.digest()))
         .map_err(|error| refusal(&error).source(error))?;
     let plan = bindings.fill(template.plan.clone()).map_err(|error| refusal(&error).source(error))?;
-    Ok(GovernedPlan { plan, schema: Arc::clone(endpoint.schema()), unfiltered, session: Arc::clone(session) })
+    let mut fingerprint = template.fingerprint.clone();
+    bindings.add_to(&mut fingerprint, &template.placeholders);
+    fingerprint.text(format_args!("{:?}", call.allowance().max_rows()));
+    let (schema, fingerprint) = (Arc::clone(&template.schema), fingerprint.hex());
+    Ok(GovernedPlan { plan, schema, unfiltered, fingerprint, session: Arc::clone(session) })
 }
 
 /// The governed tables that an endpoint reads without a filter for this caller, and the attributes that the filters of

@@ -7,13 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::{InList, Placeholder};
 use datafusion::logical_expr::{Expr, LogicalPlan, lit};
 
-use super::inject::Injection;
+use super::fingerprint::{self, Fingerprint};
+use super::inject::{Injection, versions_of};
+use super::output::{self, Output};
 use super::policy::{Policies, attribute_of};
 use super::verify;
 
@@ -26,12 +29,19 @@ pub(crate) struct Shape {
     pub(crate) lists: BTreeMap<String, usize>,
     /// The ids of placeholders that are NULL.
     pub(crate) nulls: BTreeSet<String>,
+    /// The columns and the order of the answer; `None` is as the endpoint gives them.
+    pub(crate) output: Option<Output>,
 }
 
 /// A governed, verified, optimised plan with placeholders.
 #[derive(Debug)]
 pub(crate) struct Template {
     pub(crate) plan: LogicalPlan,
+    pub(crate) schema: SchemaRef,
+    /// Of everything but the values.
+    pub(crate) fingerprint: Fingerprint,
+    /// The ids of the placeholders that the plan still has.
+    pub(crate) placeholders: BTreeSet<String>,
 }
 
 /// Lengths are rounded up to a power of two, and the first item fills the rest: few shapes for lists of any length.
@@ -45,14 +55,39 @@ pub(crate) fn item_id(list: &str, at: usize) -> String {
 }
 
 /// Governs, verifies and optimises a typed plan for a shape.
-pub(crate) fn make(plan: &LogicalPlan, policies: &Policies, shape: &Shape, session: &SessionState) -> Result<Template> {
+///
+/// `digest` stands for the endpoint's file.
+pub(crate) fn make(
+    plan: &LogicalPlan,
+    policies: &Policies,
+    shape: &Shape,
+    session: &SessionState,
+    digest: &[u8],
+) -> Result<Template> {
     let injection = Injection { policies, unfiltered: &shape.unfiltered };
     let governed = injection.govern(plan.clone())?;
-    verify::injected(&governed, &injection)?;
-    let shaped = fit(governed, shape)?;
-    let plan = session.optimize(&shaped)?;
-    verify::optimised(&plan, &injection, shape)?;
-    Ok(Template { plan })
+    let answered = match &shape.output {
+        Some(output) => output.over(governed)?,
+        None => governed,
+    };
+    verify::injected(&answered, &injection)?;
+    // The policies as they stand in this plan, before the optimiser numbers names of its own.
+    let answered_text = answered.display_indent().to_string();
+    let shaped = fit(answered, shape)?;
+    let optimised = session.optimize(&shaped)?;
+    verify::optimised(&optimised, &injection, shape)?;
+    output::verify(&optimised, plan, shape.output.as_ref())?;
+    let mut fingerprint = Fingerprint::new("lakegate policy v1");
+    fingerprint.part(digest);
+    // A shape and a plan are printed in one way only: their maps and sets are ordered.
+    fingerprint.text(format_args!("{shape:?}"));
+    fingerprint.text(answered_text);
+    for (table, version) in versions_of(&optimised)? {
+        fingerprint.part(table.as_bytes());
+        fingerprint.part(&version);
+    }
+    let placeholders = fingerprint::placeholders(&optimised)?;
+    Ok(Template { schema: output::schema_of(&optimised), plan: optimised, fingerprint, placeholders })
 }
 
 /// Spreads lists into items and puts NULL where it is known.

@@ -105,7 +105,7 @@ pub(crate) fn governed(
 /// The rows as lines.
 pub(crate) async fn rows(plan: GovernedPlan) -> Result<Vec<String>, Error> {
     let deadline = Instant::now() + Duration::from_secs(60);
-    let mut stream = Embedded.run(plan, Limits { deadline }).await?;
+    let mut stream = Embedded.run(plan, Limits { deadline, max_rows: None }).await?;
     let mut lines = Vec::new();
     while let Some(batch) = stream.next().await? {
         lines.extend(lines_of(&batch));

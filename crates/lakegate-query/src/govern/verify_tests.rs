@@ -143,7 +143,7 @@ async fn an_optimised_plan_that_was_changed_is_refused() {
     for (project, endpoint) in endpoints {
         let injection = Injection { policies: project.policies(), unfiltered: &shape.unfiltered };
         let sql = endpoint.endpoint().sql.trim();
-        let plan = template::make(endpoint.plan(), project.policies(), &shape, project.session()).unwrap().plan;
+        let plan = template::make(endpoint.plan(), project.policies(), &shape, project.session(), &[]).unwrap().plan;
         verify::optimised(&plan, &injection, &shape).unwrap();
         for (what, change) in changes() {
             let plans = changed(&plan, change.as_ref());
@@ -164,8 +164,9 @@ async fn what_can_fail_below_a_barrier_is_refused() {
     let project = project().await;
     let shape = Shape::default();
     let injection = Injection { policies: project.policies(), unfiltered: &shape.unfiltered };
-    let plan =
-        template::make(project.find("q0").unwrap().plan(), project.policies(), &shape, project.session()).unwrap().plan;
+    let plan = template::make(project.find("q0").unwrap().plan(), project.policies(), &shape, project.session(), &[])
+        .unwrap()
+        .plan;
     let session = project.session();
     let unsafe_conditions = ["CAST(note AS BIGINT) = 1", "1 / id > 0", "upper(note) = 'X' AND id % 2 = 0"];
     for condition in unsafe_conditions {

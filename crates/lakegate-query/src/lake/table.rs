@@ -32,6 +32,7 @@ use super::location::{self, TableFile};
 use super::memory::MemoryCopy;
 use super::owners::{OWNER_COLUMN, Owners};
 use super::{Lake, TableFault};
+use crate::govern::fingerprint::Fingerprint;
 use crate::plan::column_type_name;
 
 /// One version of a table: its files, schema and statistics as they were when it was opened.
@@ -43,6 +44,7 @@ pub struct LakeTable {
     schema: TableSchema,
     files: FileGroup,
     statistics: Statistics,
+    version: [u8; 32],
     copy: OnceLock<Arc<MemoryCopy>>,
     owned: OnceLock<Arc<LakeTable>>,
 }
@@ -98,6 +100,7 @@ impl LakeTable {
         }
         let statistics = summary(&files, schema.table_schema())?;
         let table = Self {
+            version: version_of(&files),
             name: table.name.clone(),
             store_url: lake.url.clone(),
             format,
@@ -191,12 +194,18 @@ impl LakeTable {
             schema: TableSchema::from(owned_schema),
             files: FileGroup::new(Vec::new()),
             statistics: Statistics::default(),
+            version: self.version,
             copy: OnceLock::from(Arc::new(owned_copy)),
             owned: OnceLock::new(),
         };
         // Owners are computed once, before the table is served.
         let _ = self.owned.set(Arc::new(owned));
         Ok(())
+    }
+
+    /// What tells this version of the table from others: its files with their sizes, times and tags.
+    pub(crate) fn version(&self) -> [u8; 32] {
+        self.version
     }
 
     /// The size of all files, in bytes.
@@ -282,6 +291,18 @@ fn partition_value(value: Option<String>, field: &Field) -> Result<ScalarValue, 
         TableFault::new(format!("the partition folder `{name}={text}` is not of the declared type {declared}"))
             .help(format!("correct the folder, or `{name}` under `partitions`"))
     })
+}
+
+fn version_of(files: &[PartitionedFile]) -> [u8; 32] {
+    let mut version = Fingerprint::new("lakegate table version v1");
+    for file in files {
+        let object = &file.object_meta;
+        version.text(&object.location);
+        version.text(object.size);
+        version.text(object.last_modified.timestamp_micros());
+        version.text(format_args!("{:?} {:?}", object.e_tag, object.version));
+    }
+    version.bytes()
 }
 
 /// The statistics of all files together.

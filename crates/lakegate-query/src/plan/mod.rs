@@ -3,6 +3,7 @@
 //! Everything that does not depend on a request is done here, once.
 
 pub(crate) mod functions;
+mod groups;
 mod params;
 pub(crate) mod place;
 mod rules;
@@ -25,6 +26,7 @@ use lakegate_core::project::{Endpoint, Finding, Project};
 pub(crate) use params::{column_type_name, placeholder_id};
 
 use crate::engine::failure;
+use crate::govern::fingerprint::Fingerprint;
 use crate::govern::policy::{Policies, unknown_tables};
 use crate::govern::template::{self, Shape, Templates};
 use crate::govern::{bind, inherit, tables_of};
@@ -52,6 +54,8 @@ pub struct PlannedEndpoint {
     schema: SchemaRef,
     tables: BTreeSet<String>,
     rules: CompiledRules,
+    /// Stands for the endpoint's file.
+    digest: [u8; 32],
     templates: Templates,
 }
 
@@ -181,7 +185,10 @@ async fn check_template(planned: &PlannedEndpoint, policies: &Policies, session:
         shape.lists.insert(placeholder_id(&param.name), 1);
     }
     let place = Place::File(&planned.endpoint);
-    let template = match planned.templates.get(shape, |shape| template::make(&planned.plan, policies, shape, session)) {
+    let template = match planned
+        .templates
+        .get(shape, |shape| template::make(&planned.plan, policies, shape, session, &planned.digest))
+    {
         Ok(template) => template,
         Err(error) => {
             let finding = place.error(&error);
@@ -231,6 +238,10 @@ impl PlannedEndpoint {
         &self.tables
     }
 
+    pub(crate) fn digest(&self) -> &[u8] {
+        &self.digest
+    }
+
     pub(crate) fn templates(&self) -> &Templates {
         &self.templates
     }
@@ -266,7 +277,7 @@ async fn probe_policies(policies: &Policies, session: &SessionState) -> Vec<Find
     let mut faults = BTreeMap::new();
     for (table, filter) in policies.filters() {
         let probed = match session.create_logical_plan(&format!("SELECT * FROM \"{table}\"")).await {
-            Ok(plan) => template::make(&plan, policies, &Shape::default(), session).map(drop),
+            Ok(plan) => template::make(&plan, policies, &Shape::default(), session, &[]).map(drop),
             Err(error) => Err(error),
         };
         if let Err(error) = probed {
@@ -330,14 +341,21 @@ async fn plan_endpoint(
         };
         findings.push(finding);
     }
-    let plan = params::typed(plan, endpoint).map_err(|faults| [std::mem::take(&mut findings), faults].concat())?;
+    let mut plan = params::typed(plan, endpoint).map_err(|faults| [std::mem::take(&mut findings), faults].concat())?;
+    if let Some(small) = &endpoint.small_groups {
+        plan = groups::without_small(plan, small, session)
+            .map_err(|faults| [std::mem::take(&mut findings), faults].concat())?;
+    }
     let schema = Arc::new(plan.schema().as_arrow().clone());
     findings.extend(repeated_columns(&schema, &place));
     if !findings.is_empty() {
         return Err(findings);
     }
     let tables = tables_of(&plan).map_err(|error| vec![place.error(&error)])?;
+    let mut digest = Fingerprint::new("lakegate endpoint v1");
+    digest.text(format_args!("{endpoint:?}"));
     Ok(PlannedEndpoint {
+        digest: digest.bytes(),
         endpoint: Arc::new(endpoint.clone()),
         plan,
         schema,

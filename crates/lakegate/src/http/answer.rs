@@ -22,12 +22,17 @@ use super::respond::{RequestId, log_cut};
 /// How much is held back before the status is sent, in bytes. Smaller answers are complete, and known to be good, by then.
 const HELD_BYTES: usize = 256 * 1024;
 
+/// How much is held back of an answer that may have so many rows and no more, so that one with too many is refused with a
+/// status and not cut. A capped answer that is larger is cut all the same.
+const HELD_BYTES_WHEN_CAPPED: usize = 16 * 1024 * 1024;
+
 /// Pulls the first rows and makes the response.
 pub(super) async fn start(rows: BatchStream, encoder: Box<dyn Encoder>, id: RequestId) -> Result<Response, Error> {
     let content_type = encoder.content_type();
+    let most_held = if rows.max_rows().is_some() { HELD_BYTES_WHEN_CAPPED } else { HELD_BYTES };
     let mut pieces = Pieces { rows, encoder, ended: false };
     let mut held = BytesMut::new();
-    while held.len() < HELD_BYTES {
+    while held.len() < most_held {
         match pieces.next().await? {
             Some(piece) => held.extend_from_slice(&piece),
             None => return Ok(([(CONTENT_TYPE, content_type)], held.freeze()).into_response()),

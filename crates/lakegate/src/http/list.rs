@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use lakegate_core::access::authorize;
+use lakegate_core::access::{Authorized, authorize};
 use lakegate_core::project::Param;
 use lakegate_core::value::Scalar;
 use lakegate_query::plan::PlannedEndpoint;
@@ -20,16 +20,23 @@ use crate::clock;
 pub(super) async fn endpoints(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<Value>, Failure> {
     let now = clock::now();
     let (principal, credential) = app.access.authenticate(&token::presented(&headers)?, now).await?;
-    let granted =
-        |planned: &&PlannedEndpoint| authorize(&principal, &planned.endpoint().name, &credential.grants, now).is_ok();
-    let endpoints = app.project.endpoints().filter(granted).map(described).collect::<Vec<_>>();
-    Ok(Json(json!({ "endpoints": endpoints })))
+    let endpoints = app.project.endpoints().filter_map(|planned| {
+        let authorized = authorize(&principal, &planned.endpoint().name, &credential.grants, now).ok()?;
+        described(planned, &authorized)
+    });
+    Ok(Json(json!({ "endpoints": endpoints.collect::<Vec<_>>() })))
 }
 
-fn described(planned: &PlannedEndpoint) -> Value {
+/// An endpoint as this caller may know it: without the columns that no grant of it shows. `None` when none is left.
+fn described(planned: &PlannedEndpoint, authorized: &Authorized) -> Option<Value> {
     let endpoint = planned.endpoint();
-    let columns = planned
-        .columns()
+    let allowance = authorized.allowance(authorized.grants());
+    let mut columns = planned.columns();
+    columns.retain(|column| allowance.shows(&column.name));
+    if columns.is_empty() {
+        return None;
+    }
+    let columns = columns
         .into_iter()
         .map(|column| json!({ "name": column.name, "type": column.type_name, "nullable": column.nullable }));
     let mut described = Map::new();
@@ -40,7 +47,7 @@ fn described(planned: &PlannedEndpoint) -> Value {
     described.insert("parameters".into(), endpoint.params.iter().map(parameter).collect());
     described.insert("rules".into(), endpoint.rules.iter().map(|rule| Value::from(rule.message.clone())).collect());
     described.insert("columns".into(), columns.collect());
-    described.into()
+    Some(described.into())
 }
 
 fn parameter(param: &Param) -> Value {

@@ -16,8 +16,8 @@ use lakegate::sample::model::Rows;
 use lakegate::sample::{write_project, write_rows};
 use lakegate::store::{Access, Background, GrantRequest, NewPrincipal, Store, StoreLocation, TokenRequest, new_token};
 use lakegate::{clock, http};
-use lakegate_core::access::{EndpointPattern, Grantee};
-use lakegate_core::value::Value;
+use lakegate_core::access::{Effect, EndpointPattern, Grantee};
+use lakegate_core::value::{Scalar, Value};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 use tower::ServiceExt;
@@ -115,6 +115,22 @@ impl TestApp {
             .add_grant(GrantRequest { expires_at, ..GrantRequest::new(to, endpoint) }, clock::now())
             .await
             .unwrap();
+    }
+
+    /// A principal with a role and grants of these terms on one endpoint, and a token of it.
+    pub(crate) async fn admit_with(&self, name: &str, endpoint: &str, terms: &[Json]) -> String {
+        self.add_principal(name, "client", &[("client_id", Value::Scalar(Scalar::Integer(1)))]).await;
+        for terms in terms {
+            self.add_terms(Effect::Allow, Grantee::Principal(name.to_owned()), endpoint, terms).await;
+        }
+        self.token(name, None).await
+    }
+
+    /// Adds a grant or a denial with terms as JSON.
+    pub(crate) async fn add_terms(&self, effect: Effect, to: Grantee, endpoint: &str, terms: &Json) {
+        let terms = serde_json::from_value(terms.clone()).unwrap();
+        let request = GrantRequest { effect, terms, ..GrantRequest::new(to, EndpointPattern::from_text(endpoint)) };
+        self.store.add_grant(request, clock::now()).await.unwrap();
     }
 
     pub(crate) async fn token(&self, principal: &str, expires_at: Option<DateTime<Utc>>) -> String {

@@ -1,0 +1,99 @@
+//! Small groups: puts `min_group_size` into an endpoint's plan, so that groups of fewer subjects are not in the answer.
+//!
+//! The endpoint's outermost aggregation counts the distinct subjects of every group beside what it computes, and a filter
+//! right above it drops the groups with too few. Nothing between that filter and the answer may bring other rows in.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DataFusionError, Result};
+use datafusion::execution::SessionState;
+use datafusion::functions_aggregate::expr_fn::count_distinct;
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ExprWithAlias};
+use datafusion::sql::sqlparser::tokenizer::Span;
+use lakegate_core::project::{Finding, SmallGroups};
+
+use super::place::Place;
+use super::sql;
+use crate::govern::policy::subquery_of;
+
+/// The name of the counted subjects, which only the filter sees.
+const SUBJECTS: &str = "__lakegate_subjects";
+
+/// The plan without small groups.
+pub(crate) fn without_small(
+    plan: LogicalPlan,
+    groups: &SmallGroups,
+    session: &SessionState,
+) -> Result<LogicalPlan, Vec<Finding>> {
+    let place = Place::String(&groups.subject_position);
+    let (subject, _) = sql::parse_predicate(&groups.subject, &place)?;
+    if !matches!(subject, SqlExpr::Identifier(_) | SqlExpr::CompoundIdentifier(_)) {
+        let finding = place.finding(Span::empty(), "`subject` is not a column");
+        return Err(vec![finding.help("name a column of the rows that are grouped, such as `t.client_id`")]);
+    }
+    rewritten(plan, groups, &subject, session, &place)
+}
+
+fn rewritten(
+    plan: LogicalPlan,
+    groups: &SmallGroups,
+    subject: &SqlExpr,
+    session: &SessionState,
+    place: &Place<'_>,
+) -> Result<LogicalPlan, Vec<Finding>> {
+    let fault = |error: DataFusionError| vec![place.error(&error)];
+    if let LogicalPlan::Aggregate(aggregate) = plan {
+        let named = ExprWithAlias { expr: subject.clone(), alias: None };
+        let column = session.create_logical_expr_from_sql_expr(named, aggregate.input.schema()).map_err(fault)?;
+        return filtered(aggregate, column, groups.least).map_err(fault);
+    }
+    let passes = matches!(
+        plan,
+        LogicalPlan::Projection(_)
+            | LogicalPlan::Sort(_)
+            | LogicalPlan::Filter(_)
+            | LogicalPlan::Limit(_)
+            | LogicalPlan::SubqueryAlias(_)
+            | LogicalPlan::Window(_)
+            | LogicalPlan::Distinct(_)
+    );
+    let mut inputs = plan.inputs().into_iter().cloned().collect::<Vec<_>>();
+    let (true, Some(input), true) = (passes, inputs.pop(), inputs.is_empty()) else {
+        let finding = place.finding(Span::empty(), "`min_group_size` needs a query that groups its rows at the end");
+        return Err(vec![finding.help("write the query as one `SELECT … GROUP BY …` over whatever it reads")]);
+    };
+    if has_subquery(&plan) {
+        let finding =
+            place.finding(Span::empty(), "a subquery beside the groups would not be held to `min_group_size`");
+        return Err(vec![finding.help("move it into the rows that are grouped")]);
+    }
+    let input = rewritten(input, groups, subject, session, place)?;
+    plan.with_new_exprs(plan.expressions(), vec![input]).map_err(fault)
+}
+
+fn filtered(aggregate: Aggregate, subject: Expr, least: u64) -> Result<LogicalPlan> {
+    let least = i64::try_from(least).unwrap_or(i64::MAX);
+    let columns = aggregate.schema.columns().into_iter().map(Expr::Column).collect::<Vec<_>>();
+    let mut counted = aggregate.aggr_expr.clone();
+    counted.push(count_distinct(subject).alias(SUBJECTS));
+    let aggregate = Aggregate::try_new(Arc::clone(&aggregate.input), aggregate.group_expr, counted)?;
+    LogicalPlanBuilder::from(LogicalPlan::Aggregate(aggregate))
+        .filter(Expr::Column(Column::from_name(SUBJECTS)).gt_eq(lit(least)))?
+        .project(columns)?
+        .build()
+}
+
+/// Whether a node's own expressions have a subquery.
+fn has_subquery(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    // The closure never fails, so neither does the walk.
+    let _ = plan.apply_expressions(|expr| {
+        expr.apply(|inner| {
+            found |= subquery_of(inner).is_some();
+            Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        })
+    });
+    found
+}
