@@ -8,6 +8,8 @@ mod evidence;
 pub(crate) mod inherit;
 mod inject;
 pub(crate) mod literal;
+#[cfg_attr(not(test), expect(dead_code, reason = "no plan has masks yet"))]
+pub(crate) mod mask;
 pub(crate) mod policy;
 mod pushdown;
 pub(crate) mod template;
@@ -43,6 +45,8 @@ use lakegate_core::value::{Scalar, Value};
 pub(crate) use barrier::BarrierPlanner;
 pub(crate) use inject::tables_of;
 pub(crate) use pushdown::LeakProofPushdown;
+
+pub use mask::{MaskKey, WeakMaskKey};
 
 use crate::plan::{PlannedEndpoint, PlannedProject, functions, placeholder_id};
 use bind::{Bindings, Unrepresentable};
