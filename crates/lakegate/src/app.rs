@@ -6,6 +6,9 @@ use std::sync::Arc;
 use lakegate_query::engine::{Embedded, Engine, Limited};
 use lakegate_query::plan::PlannedProject;
 
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::mask_key;
 use crate::project::{self, ProjectError};
 use crate::store::Access;
 
@@ -17,6 +20,8 @@ pub struct App {
     pub access: Access,
     /// What runs the queries.
     pub engine: Box<dyn Engine>,
+    /// Looks whether the key of masks was replaced.
+    _mask_key: Option<AbortOnDropHandle<()>>,
 }
 
 impl App {
@@ -30,6 +35,8 @@ impl App {
         let (tables, bytes) = project.copy_to_memory(memory).await.map_err(ProjectError::Unread)?;
         tracing::info!(tables = tables.join(", "), megabytes = bytes >> 20, "tables in memory");
         let queries = project.project().config.server.max_concurrent_queries;
-        Ok(Self { project: Arc::new(project), access, engine: Box::new(Limited::new(Embedded, queries)) })
+        let project = Arc::new(project);
+        let mask_key = mask_key::watch(Arc::clone(&project), folder);
+        Ok(Self { project, access, engine: Box::new(Limited::new(Embedded, queries)), _mask_key: mask_key })
     }
 }

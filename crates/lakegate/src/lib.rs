@@ -4,6 +4,7 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod http;
+pub mod mask_key;
 pub mod pipeline;
 pub mod project;
 pub mod store;

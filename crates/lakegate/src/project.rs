@@ -8,6 +8,8 @@ use lakegate_query::engine;
 use lakegate_query::lake::{Lake, LakeError};
 use lakegate_query::plan::PlannedProject;
 
+use crate::mask_key;
+
 /// The largest project file, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
@@ -95,5 +97,7 @@ pub async fn load(folder: &Path, lake: Option<&str>) -> Result<PlannedProject, P
     };
     let runtime = engine::runtime(project.config.server.memory_limit_bytes)
         .map_err(|error| ProjectError::Engine(error.into()))?;
-    PlannedProject::load(project, findings, lake, runtime).await.map_err(ProjectError::Faulty)
+    let planned = PlannedProject::load(project, findings, lake, runtime).await.map_err(ProjectError::Faulty)?;
+    mask_key::set(&planned, folder).map_err(|finding| ProjectError::Faulty(vec![finding]))?;
+    Ok(planned)
 }

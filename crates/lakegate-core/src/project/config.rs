@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::column::{self, ColumnRule, Masking, Needs, TagRule};
 use super::finding::{Finding, Position, suggest_or_list};
 use super::name;
 use super::reader::{Placed, Section, Source};
@@ -27,6 +28,10 @@ pub struct Config {
     pub tables: BTreeMap<String, Table>,
     /// The names of all tables, also of those that could not be read.
     pub declared: BTreeSet<String>,
+    /// The tags that columns may have, by name.
+    pub tags: BTreeMap<String, TagRule>,
+    /// Where the key of masks is.
+    pub masking: Masking,
 }
 
 /// `[server]`.
@@ -61,6 +66,8 @@ pub struct Table {
     pub partitions: BTreeMap<String, ScalarType>,
     /// Who sees which rows.
     pub policy: RowPolicy,
+    /// Columns with tags or a mask, in the order of the file.
+    pub columns: Vec<ColumnRule>,
     /// Where the table is declared.
     pub position: Position,
     /// Where its location stands.
@@ -160,14 +167,18 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
     });
     let server = root.section("server").map(read_server).unwrap_or_default();
     let (mut tables, mut declared) = (BTreeMap::new(), BTreeSet::new());
+    let mut needs = Needs::default();
     if let Some(section) = root.section("tables") {
         for (name, table) in section.named_sections() {
             declared.insert(name.value.clone());
-            if let Some(table) = read_table(&name, table) {
+            if let Some(table) = read_table(&name, table, &mut needs) {
                 tables.insert(name.value, table);
             }
         }
     }
+    let tags = column::read_tags(&mut root, &mut needs);
+    let masking = column::read_masking(&mut root);
+    column::check_needs(&source, needs, &tags, masking.position.is_some());
     root.finish();
 
     let config = Config {
@@ -176,6 +187,8 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
         server,
         tables,
         declared,
+        tags,
+        masking,
     };
     (config, source.into_findings())
 }
@@ -225,7 +238,7 @@ fn read_server(mut section: Section<'_, '_>) -> Server {
     }
 }
 
-fn read_table(name: &Placed<String>, mut section: Section<'_, '_>) -> Option<Table> {
+fn read_table(name: &Placed<String>, mut section: Section<'_, '_>, needs: &mut Needs) -> Option<Table> {
     let source = section.source();
     let position = source.position(&name.span);
     if let Some(fault) = name::sql_name_fault(&name.value) {
@@ -247,6 +260,7 @@ fn read_table(name: &Placed<String>, mut section: Section<'_, '_>) -> Option<Tab
     });
     let partitions = section.section("partitions").map(read_partitions).unwrap_or_default();
     let policy = read_policy(name, &mut section);
+    let columns = column::read_columns(&mut section, needs);
     section.finish();
     let location = location?;
     if let Some(fault) = name::location_fault(&location.value) {
@@ -264,6 +278,7 @@ fn read_table(name: &Placed<String>, mut section: Section<'_, '_>) -> Option<Tab
         format,
         partitions,
         policy: policy?,
+        columns,
         position,
     })
 }

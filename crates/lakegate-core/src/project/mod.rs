@@ -2,18 +2,22 @@
 //!
 //! Reads no files: the text comes in. What needs SQL or the lake is checked by `lakegate_query`.
 
+mod column;
 mod config;
 mod endpoint;
 mod finding;
+mod mask;
 pub mod name;
 mod param;
 mod reader;
 
 use std::collections::BTreeMap;
 
+pub use column::{ColumnRule, Masking, SecretLocation, TagRule};
 pub use config::{CONFIG_FILE, Config, FileFormat, RowPolicy, Server, Table};
 pub use endpoint::{Endpoint, Rule, SmallGroups};
 pub use finding::{Finding, Position, suggest_or_list, suggestion};
+pub use mask::{Granularity, MaskSpec, Step};
 pub use param::{MAX_ITEMS, MAX_LENGTH, Param, Pattern};
 
 /// The text of a project's files.

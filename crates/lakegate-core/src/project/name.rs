@@ -15,6 +15,14 @@ pub(crate) fn sql_name_fault(name: &str) -> Option<&'static str> {
         .then_some("must be at most 63 lowercase letters, digits and underscores, and not start with a digit")
 }
 
+/// Why a tag is not taken.
+pub(crate) fn tag_fault(tag: &str) -> Option<&'static str> {
+    let shaped = tag.starts_with(|first: char| first.is_ascii_lowercase())
+        && tag.chars().all(|each| each.is_ascii_lowercase() || each.is_ascii_digit() || each == '_' || each == '-');
+    (!shaped || tag.len() > 63)
+        .then_some("must be at most 63 lowercase letters, digits, underscores and hyphens, and start with a letter")
+}
+
 /// Why a parameter name is not taken.
 pub(crate) fn parameter_fault(name: &str) -> Option<&'static str> {
     if RESERVED_PARAMETERS.contains(&name) {

@@ -231,7 +231,8 @@ impl<'a, 's> Section<'a, 's> {
     }
 }
 
-fn describe(value: &DeValue<'_>) -> String {
+/// What stands there, in a message.
+pub(super) fn describe(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(_) => "a string".to_owned(),
         DeValue::Integer(integer) => format!("`{integer}`"),

@@ -5,6 +5,7 @@
 //! plan and one in the physical plan. Both let pass what can not fail and does not depend on more than plain columns
 //! and values: see [`super::pushdown`] and [`BarrierExec::gather_filters_for_pushdown`].
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,13 +29,15 @@ use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd)]
 pub(crate) struct Barrier {
     table: String,
+    /// Columns that are masked above: nothing that a query says about them goes down.
+    masked: BTreeSet<String>,
     input: LogicalPlan,
 }
 
 impl Barrier {
-    /// The governed table, and its scan under its filter.
-    pub(crate) fn over(table: &str, input: LogicalPlan) -> LogicalPlan {
-        let node = Self { table: table.to_owned(), input };
+    /// The governed table, its columns that are masked, and its scan under its filter.
+    pub(crate) fn over(table: &str, masked: BTreeSet<String>, input: LogicalPlan) -> LogicalPlan {
+        let node = Self { table: table.to_owned(), masked, input };
         LogicalPlan::Extension(Extension { node: Arc::new(node) })
     }
 
@@ -48,6 +51,10 @@ impl Barrier {
 
     pub(crate) fn table(&self) -> &str {
         &self.table
+    }
+
+    pub(crate) fn masked(&self) -> &BTreeSet<String> {
+        &self.masked
     }
 
     pub(crate) fn input(&self) -> &LogicalPlan {
@@ -81,7 +88,7 @@ impl UserDefinedLogicalNodeCore for Barrier {
 
     fn with_exprs_and_inputs(&self, _exprs: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
         match (inputs.pop(), inputs.is_empty()) {
-            (Some(input), true) => Ok(Self { table: self.table.clone(), input }),
+            (Some(input), true) => Ok(Self { table: self.table.clone(), masked: self.masked.clone(), input }),
             _ => internal_err!("a barrier has one input"),
         }
     }

@@ -7,6 +7,7 @@ use lakegate_core::access::Principal;
 use lakegate_core::error::Error;
 
 use super::inject::Injection;
+use super::masking::InForce;
 use super::{reach, testing};
 use crate::plan::PlannedProject;
 
@@ -105,7 +106,7 @@ async fn outcome(project: &PlannedProject, who: &Principal, case: &Case) -> Stri
     };
     let endpoint = project.find(&case.name()).unwrap();
     let (unfiltered, _) = reach(project, endpoint, who);
-    let injection = Injection { policies: project.policies(), unfiltered: &unfiltered };
+    let injection = Injection { policies: project.policies(), unfiltered: &unfiltered, masks: &InForce::default() };
     let injected = injection.govern(endpoint.plan().clone()).unwrap().display_indent().to_string();
     let optimised = plan.display();
     let rows = match rows_of(project, who, case).await {

@@ -43,6 +43,9 @@ struct Asked {
 pub(super) fn lost(barrier: &Barrier, injection: &Injection<'_>, shape: &Shape) -> Result<Option<String>> {
     let table = barrier.table();
     let Some(filter) = injection.policies.filter(table) else { return Ok(None) };
+    if injection.unfiltered.contains(table) {
+        return Ok(None);
+    }
     let asked = Asked::below(barrier)?;
     // Without a scan there are no rows to hide.
     let Some(scan) = &asked.own_scan else { return Ok(None) };

@@ -2,8 +2,9 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{Result, plan_err};
 use datafusion::datasource::{provider_as_source, source_as_provider};
@@ -11,15 +12,22 @@ use datafusion::logical_expr::{Expr, Filter, LogicalPlan, LogicalPlanBuilder, Ta
 
 use super::barrier::Barrier;
 use super::inherit;
+use super::masking::InForce;
 use super::policy::{self, Policies, TablePolicy};
 use crate::lake::{LakeTable, lake_table};
 
 /// The policies of a project as they are for one shape of caller.
+#[derive(Clone, Copy)]
 pub(crate) struct Injection<'a> {
     pub(crate) policies: &'a Policies,
     /// Tables of which this caller sees every row.
     pub(crate) unfiltered: &'a BTreeSet<String>,
+    /// The masks that are on for this caller.
+    pub(crate) masks: &'a InForce,
 }
+
+/// No mask, for the filters of policies: they are evaluated on raw values.
+static UNMASKED: LazyLock<InForce> = LazyLock::new(InForce::default);
 
 /// What a scan is under.
 pub(crate) enum Rule {
@@ -30,7 +38,7 @@ pub(crate) enum Rule {
 }
 
 impl Injection<'_> {
-    /// The plan with every scan of a governed table under its filter and the barrier.
+    /// The plan with every scan of a governed table under its filter, the barrier and its masks.
     ///
     /// # Errors
     /// A scan of anything but a table of the project.
@@ -39,6 +47,8 @@ impl Injection<'_> {
         // It goes up, so that what is put in is not visited again.
         let governed = plan.transform_up_with_subqueries(|node| match node {
             LogicalPlan::TableScan(scan) => self.scan(scan),
+            // A mask can give NULL where the column has none, and what stands above must know.
+            other if self.masks.is_any() => Ok(Transformed::yes(other.recompute_schema()?)),
             other => Ok(Transformed::no(other)),
         })?;
         Ok(governed.data)
@@ -46,14 +56,23 @@ impl Injection<'_> {
 
     fn scan(&self, scan: TableScan) -> Result<Transformed<LogicalPlan>> {
         let table = table_of(&scan)?;
-        let Rule::Rows(predicate) = self.rule(&table)? else {
-            return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
+        let masked = self.masks.columns(&table);
+        let governed = match (self.rule(&table)?, self.owned(&scan)?) {
+            (Rule::AllRows, _) if masked.is_empty() => return Ok(Transformed::no(LogicalPlan::TableScan(scan))),
+            // Masked columns take no part in pruning and statistics, so these rows stand behind a barrier too.
+            (Rule::AllRows, _) => LogicalPlan::TableScan(scan),
+            (Rule::Rows(_), Some(owned)) => owned,
+            (Rule::Rows(predicate), None) => {
+                LogicalPlan::Filter(Filter::try_new(*predicate, Arc::new(LogicalPlan::TableScan(scan)))?)
+            }
         };
-        let governed = match self.owned(&scan)? {
-            Some(owned) => owned,
-            None => LogicalPlan::Filter(Filter::try_new(*predicate, Arc::new(LogicalPlan::TableScan(scan)))?),
-        };
-        Ok(Transformed::yes(Barrier::over(&table, governed)))
+        let behind = Barrier::over(&table, masked, governed);
+        Ok(Transformed::yes(self.masks.over(&table, behind)?))
+    }
+
+    /// The same policies as a row filter's own subqueries see the lake: without masks.
+    pub(crate) fn of_filters(&self) -> Injection<'_> {
+        Injection { masks: &UNMASKED, ..*self }
     }
 
     /// The governed scan of a table whose rows' owners are known: projection (without the owner), filter, scan.
@@ -86,11 +105,24 @@ impl Injection<'_> {
             Some(TablePolicy::Shared) => Ok(Rule::AllRows),
             Some(TablePolicy::Filtered(_)) if self.unfiltered.contains(table) => Ok(Rule::AllRows),
             Some(TablePolicy::Filtered(filter)) => {
-                let predicate = policy::map_subqueries(filter.predicate.clone(), &mut |plan| self.govern(plan))?;
+                let raw = self.of_filters();
+                let predicate = policy::map_subqueries(filter.predicate.clone(), &mut |plan| raw.govern(plan))?;
                 Ok(Rule::Rows(Box::new(predicate)))
             }
         }
     }
+}
+
+/// The schemas of the lake tables that a plan scans, in subqueries too.
+pub(crate) fn schemas_of(plan: &LogicalPlan) -> Result<BTreeMap<String, SchemaRef>> {
+    let mut schemas = BTreeMap::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            schemas.insert(table_of(scan)?, scan.source.schema());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(schemas)
 }
 
 /// The lake tables that a plan scans, in subqueries too.

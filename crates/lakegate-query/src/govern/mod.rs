@@ -9,9 +9,12 @@ pub(crate) mod fingerprint;
 pub(crate) mod inherit;
 mod inject;
 pub(crate) mod literal;
+pub(crate) mod mask;
+pub(crate) mod masking;
 pub(crate) mod output;
 pub(crate) mod policy;
 mod pushdown;
+mod taint;
 pub(crate) mod template;
 mod total;
 mod verify;
@@ -45,6 +48,8 @@ use lakegate_core::value::{Scalar, Value};
 pub(crate) use barrier::BarrierPlanner;
 pub(crate) use inject::tables_of;
 pub(crate) use pushdown::LeakProofPushdown;
+
+pub use mask::{MaskKey, WeakMaskKey};
 
 use crate::plan::{PlannedEndpoint, PlannedProject, functions, placeholder_id};
 use bind::{Bindings, Unrepresentable};
@@ -124,9 +129,14 @@ pub fn govern(project: &PlannedProject, call: &Call, now: DateTime<Utc>) -> Resu
     bindings.add(functions::TODAY.to_owned(), Some(&today), &mut shape);
     let unfiltered = shape.unfiltered.iter().cloned().collect();
     let session = project.session();
+    let key = project.mask_key();
+    if endpoint.hashes() {
+        shape.mask_key = key.as_ref().map(|key| key.id().to_owned());
+    }
+    shape.lifted = project.masking().lifted(call.allowance(), endpoint.tables());
     let template = endpoint
         .templates()
-        .get(shape, |shape| template::make(endpoint.plan(), project.policies(), shape, session, endpoint.digest()))
+        .get(shape, |shape| template::make(endpoint.plan(), shape, project.maker(key.as_ref()), endpoint.digest()))
         .map_err(|error| refusal(&error).source(error))?;
     let plan = bindings.fill(template.plan.clone()).map_err(|error| refusal(&error).source(error))?;
     let mut fingerprint = template.fingerprint.clone();

@@ -11,6 +11,7 @@ use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use std::sync::Arc;
 
 use super::barrier::Barrier;
+use super::masking;
 use super::total;
 
 /// The optimiser rule. It must run before and between the passes of `PushDownFilter`.
@@ -34,10 +35,10 @@ impl OptimizerRule for LeakProofPushdown {
         let schema = filter.input.schema();
         let (below, above): (Vec<_>, Vec<_>) = split_conjunction_owned(filter.predicate.clone())
             .into_iter()
-            .partition(|conjunct| total::is_leak_proof(conjunct, schema));
+            .partition(|conjunct| total::is_leak_proof(conjunct, schema) && !masking::names(conjunct, barrier.masked()));
         let Some(below) = conjunction(below) else { return Ok(Transformed::no(LogicalPlan::Filter(filter))) };
         let governed = LogicalPlan::Filter(Filter::try_new(below, Arc::new(barrier.input().clone()))?);
-        let barrier = Barrier::over(barrier.table(), governed);
+        let barrier = Barrier::over(barrier.table(), barrier.masked().clone(), governed);
         Ok(Transformed::yes(match conjunction(above) {
             Some(above) => LogicalPlan::Filter(Filter::try_new(above, Arc::new(barrier))?),
             None => barrier,

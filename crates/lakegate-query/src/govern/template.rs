@@ -15,7 +15,9 @@ use datafusion::logical_expr::expr::{InList, Placeholder};
 use datafusion::logical_expr::{Expr, LogicalPlan, lit};
 
 use super::fingerprint::{self, Fingerprint};
-use super::inject::{Injection, versions_of};
+use super::inject::{Injection, schemas_of, versions_of};
+use super::mask::MaskKey;
+use super::masking::{InForce, MaskId, Masking};
 use super::output::{self, Output};
 use super::policy::{Policies, attribute_of};
 use super::verify;
@@ -31,6 +33,19 @@ pub(crate) struct Shape {
     pub(crate) nulls: BTreeSet<String>,
     /// The columns and the order of the answer; `None` is as the endpoint gives them.
     pub(crate) output: Option<Output>,
+    /// The masks of the project that are off for the caller.
+    pub(crate) lifted: BTreeSet<MaskId>,
+    /// The id of the key of `hash` masks, where a table of the endpoint has such.
+    pub(crate) mask_key: Option<String>,
+}
+
+/// What all templates of a project are made with.
+#[derive(Clone, Copy)]
+pub(crate) struct Maker<'a> {
+    pub(crate) policies: &'a Policies,
+    pub(crate) masking: &'a Masking,
+    pub(crate) key: Option<&'a Arc<MaskKey>>,
+    pub(crate) session: &'a SessionState,
 }
 
 /// A governed, verified, optimised plan with placeholders.
@@ -57,14 +72,10 @@ pub(crate) fn item_id(list: &str, at: usize) -> String {
 /// Governs, verifies and optimises a typed plan for a shape.
 ///
 /// `digest` stands for the endpoint's file.
-pub(crate) fn make(
-    plan: &LogicalPlan,
-    policies: &Policies,
-    shape: &Shape,
-    session: &SessionState,
-    digest: &[u8],
-) -> Result<Template> {
-    let injection = Injection { policies, unfiltered: &shape.unfiltered };
+pub(crate) fn make(plan: &LogicalPlan, shape: &Shape, maker: Maker<'_>, digest: &[u8]) -> Result<Template> {
+    let Maker { policies, masking, key, session } = maker;
+    let masks = InForce::new(masking, &schemas_of(plan)?, &shape.lifted, key)?;
+    let injection = Injection { policies, unfiltered: &shape.unfiltered, masks: &masks };
     let governed = injection.govern(plan.clone())?;
     let answered = match &shape.output {
         Some(output) => output.over(governed)?,
@@ -82,6 +93,7 @@ pub(crate) fn make(
     // A shape and a plan are printed in one way only: their maps and sets are ordered.
     fingerprint.text(format_args!("{shape:?}"));
     fingerprint.text(answered_text);
+    fingerprint.text(format_args!("{masks:?}"));
     for (table, version) in versions_of(&optimised)? {
         fingerprint.part(table.as_bytes());
         fingerprint.part(&version);

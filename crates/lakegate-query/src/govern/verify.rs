@@ -11,31 +11,30 @@ use super::evidence;
 use super::inherit;
 use super::inject::{Injection, Rule, table_of};
 use super::policy;
+use super::taint;
 use super::template::Shape;
 use super::total;
 use crate::lake::OWNER_COLUMN;
 
-/// Checks a plan as it was injected: each governed scan is exactly barrier, filter, scan, and the filter is the policy's.
+/// Checks a plan as it was injected: each governed scan is exactly masks, barrier, filter, scan; the filter is the
+/// policy's, and the masks are those that are on.
 pub(crate) fn injected(plan: &LogicalPlan, injection: &Injection<'_>) -> Result<()> {
+    if let LogicalPlan::Projection(projection) = plan
+        && let Some(barrier) = Barrier::of(&projection.input)
+        && injection.masks.of(barrier.table()).is_some()
+    {
+        injection.masks.verify(barrier.table(), projection)?;
+        return guarded(barrier, injection);
+    }
     if let Some(barrier) = Barrier::of(plan) {
-        if let LogicalPlan::Projection(_) = barrier.input() {
-            return owned(barrier, injection);
+        if injection.masks.of(barrier.table()).is_some() {
+            return plan_err!("the columns of `{}` are not under their masks", barrier.table());
         }
-        let LogicalPlan::Filter(filter) = barrier.input() else { return plan_err!("a barrier without a filter") };
-        let LogicalPlan::TableScan(scan) = filter.input.as_ref() else {
-            return plan_err!("a filter that is not at its scan");
-        };
-        let table = table_of(scan)?;
-        return match injection.rule(&table)? {
-            Rule::Rows(predicate) if *predicate == filter.predicate && table == barrier.table() => {
-                subqueries_of(&filter.predicate, &mut |inner| injected(inner, injection))
-            }
-            _ => plan_err!("the filter at the scan of `{table}` is not its policy"),
-        };
+        return guarded(barrier, injection);
     }
     if let LogicalPlan::TableScan(scan) = plan {
         let table = table_of(scan)?;
-        if let Rule::Rows(_) = injection.rule(&table)? {
+        if matches!(injection.rule(&table)?, Rule::Rows(_)) || injection.masks.of(&table).is_some() {
             return plan_err!("a scan of `{table}` is not under its policy");
         }
     }
@@ -43,6 +42,36 @@ pub(crate) fn injected(plan: &LogicalPlan, injection: &Injection<'_>) -> Result<
         subqueries_of(&expr, &mut |inner| injected(inner, injection))?;
     }
     plan.inputs().into_iter().try_for_each(|input| injected(input, injection))
+}
+
+/// What stands behind a barrier: the table's scan under its filter, or the bare scan where all rows may be seen.
+fn guarded(barrier: &Barrier, injection: &Injection<'_>) -> Result<()> {
+    if *barrier.masked() != injection.masks.columns(barrier.table()) {
+        return plan_err!("the barrier of `{}` does not know which columns are masked", barrier.table());
+    }
+    let filter = match barrier.input() {
+        LogicalPlan::Projection(_) => return owned(barrier, injection),
+        LogicalPlan::Filter(filter) => filter,
+        LogicalPlan::TableScan(scan) => {
+            let table = table_of(scan)?;
+            return match injection.rule(&table)? {
+                Rule::AllRows if table == barrier.table() => Ok(()),
+                _ => plan_err!("a scan of `{table}` is not under its policy"),
+            };
+        }
+        _ => return plan_err!("a barrier without a filter"),
+    };
+    let LogicalPlan::TableScan(scan) = filter.input.as_ref() else {
+        return plan_err!("a filter that is not at its scan");
+    };
+    let table = table_of(scan)?;
+    match injection.rule(&table)? {
+        Rule::Rows(predicate) if *predicate == filter.predicate && table == barrier.table() => {
+            let raw = injection.of_filters();
+            subqueries_of(&filter.predicate, &mut |inner| injected(inner, &raw))
+        }
+        _ => plan_err!("the filter at the scan of `{table}` is not its policy"),
+    }
 }
 
 /// A scan with owners: plain columns without the owner, over the root policy asked of the owner, over the table's own scan.
@@ -69,7 +98,8 @@ fn owned(barrier: &Barrier, injection: &Injection<'_>) -> Result<()> {
 /// Checks a plan after the optimiser: each governed scan is still below its barrier, what its policy goes by is still
 /// asked there, and nothing below a barrier can fail.
 pub(crate) fn optimised(plan: &LogicalPlan, injection: &Injection<'_>, shape: &Shape) -> Result<()> {
-    below(plan, None, injection, shape)
+    below(plan, None, injection, shape)?;
+    taint::check(plan, injection)
 }
 
 fn below(plan: &LogicalPlan, guard: Option<&str>, injection: &Injection<'_>, shape: &Shape) -> Result<()> {
@@ -85,7 +115,9 @@ fn below(plan: &LogicalPlan, guard: Option<&str>, injection: &Injection<'_>, sha
     }
     if let LogicalPlan::TableScan(scan) = plan {
         let table = table_of(scan)?;
-        let governed = matches!(injection.rule(&table)?, Rule::Rows(_));
+        let filtered = matches!(injection.rule(&table)?, Rule::Rows(_));
+        // Behind a barrier a table may be read by the filter of another one, which sees raw values.
+        let governed = filtered || (guard.is_none() && injection.masks.of(&table).is_some());
         if governed && guard != Some(table.as_str()) {
             return plan_err!("a scan of `{table}` is not under its policy");
         }

@@ -10,6 +10,7 @@ use datafusion::logical_expr::{Filter, LogicalPlan, LogicalPlanBuilder, Projecti
 
 use super::barrier::Barrier;
 use super::inject::Injection;
+use super::masking::InForce;
 use super::template::{self, Shape};
 use super::{testing, verify};
 use crate::lake::OWNER_COLUMN;
@@ -81,7 +82,7 @@ type Change = (&'static str, Box<dyn Fn(&Barrier) -> LogicalPlan>);
 fn changes() -> Vec<Change> {
     vec![
         ("no barrier", Box::new(|barrier| barrier.input().clone())),
-        ("no filter", Box::new(|barrier| Barrier::over(barrier.table(), unfiltered_input(barrier)))),
+        ("no filter", Box::new(|barrier| Barrier::over(barrier.table(), BTreeSet::new(), unfiltered_input(barrier)))),
         ("neither", Box::new(unfiltered_input)),
         (
             "a filter that is always true",
@@ -89,6 +90,7 @@ fn changes() -> Vec<Change> {
                 let scan = unfiltered_input(barrier);
                 Barrier::over(
                     barrier.table(),
+                    BTreeSet::new(),
                     LogicalPlanBuilder::from(scan).filter(lit(true)).unwrap().build().unwrap(),
                 )
             }),
@@ -99,15 +101,15 @@ fn changes() -> Vec<Change> {
                 let scan = unfiltered_input(barrier);
                 let column = scan.schema().columns().remove(0);
                 let plan = LogicalPlanBuilder::from(scan).filter(col(column).is_not_null()).unwrap().build().unwrap();
-                Barrier::over(barrier.table(), plan)
+                Barrier::over(barrier.table(), BTreeSet::new(), plan)
             }),
         ),
-        ("the barrier of another table", Box::new(|barrier| Barrier::over("city", barrier.input().clone()))),
+        ("the barrier of another table", Box::new(|barrier| Barrier::over("city", BTreeSet::new(), barrier.input().clone()))),
         (
             "the filter above the barrier",
             Box::new(|barrier| {
                 let LogicalPlan::Filter(filter) = barrier.input() else { return unfiltered_input(barrier) };
-                let inner = Barrier::over(barrier.table(), LogicalPlan::clone(&filter.input));
+                let inner = Barrier::over(barrier.table(), BTreeSet::new(), LogicalPlan::clone(&filter.input));
                 LogicalPlan::Filter(Filter::try_new(filter.predicate.clone(), Arc::new(inner)).unwrap())
             }),
         ),
@@ -120,7 +122,7 @@ async fn an_injected_plan_that_was_changed_is_refused() {
     let projects = projects().await;
     let endpoints = projects.iter().flat_map(|project| project.endpoints().map(move |endpoint| (project, endpoint)));
     for (project, endpoint) in endpoints {
-        let injection = Injection { policies: project.policies(), unfiltered: &none };
+        let injection = Injection { policies: project.policies(), unfiltered: &none, masks: &InForce::default() };
         let sql = endpoint.endpoint().sql.trim();
         let governed = injection.govern(endpoint.plan().clone()).unwrap();
         verify::injected(&governed, &injection).unwrap();
@@ -141,9 +143,9 @@ async fn an_optimised_plan_that_was_changed_is_refused() {
     let projects = projects().await;
     let endpoints = projects.iter().flat_map(|project| project.endpoints().map(move |endpoint| (project, endpoint)));
     for (project, endpoint) in endpoints {
-        let injection = Injection { policies: project.policies(), unfiltered: &shape.unfiltered };
+        let injection = Injection { policies: project.policies(), unfiltered: &shape.unfiltered, masks: &InForce::default() };
         let sql = endpoint.endpoint().sql.trim();
-        let plan = template::make(endpoint.plan(), project.policies(), &shape, project.session(), &[]).unwrap().plan;
+        let plan = template::make(endpoint.plan(), &shape, project.maker(None), &[]).unwrap().plan;
         verify::optimised(&plan, &injection, &shape).unwrap();
         for (what, change) in changes() {
             let plans = changed(&plan, change.as_ref());
@@ -163,8 +165,8 @@ async fn an_optimised_plan_that_was_changed_is_refused() {
 async fn what_can_fail_below_a_barrier_is_refused() {
     let project = project().await;
     let shape = Shape::default();
-    let injection = Injection { policies: project.policies(), unfiltered: &shape.unfiltered };
-    let plan = template::make(project.find("q0").unwrap().plan(), project.policies(), &shape, project.session(), &[])
+    let injection = Injection { policies: project.policies(), unfiltered: &shape.unfiltered, masks: &InForce::default() };
+    let plan = template::make(project.find("q0").unwrap().plan(), &shape, project.maker(None), &[])
         .unwrap()
         .plan;
     let session = project.session();
@@ -180,7 +182,7 @@ async fn what_can_fail_below_a_barrier_is_refused() {
             let own = LogicalPlanBuilder::from(filter.input.as_ref().clone());
             let LogicalPlan::Filter(policy) = barrier.input() else { panic!("no policy") };
             let both = own.filter(policy.predicate.clone().and(predicate.clone())).unwrap().build().unwrap();
-            Barrier::over(barrier.table(), both)
+            Barrier::over(barrier.table(), BTreeSet::new(), both)
         }) {
             assert!(verify::optimised(&bad, &injection, &shape).is_err(), "{condition}");
         }
@@ -203,7 +205,7 @@ fn foreign_scans(session_plan: &LogicalPlan) -> Vec<(&'static str, LogicalPlan)>
 async fn a_scan_of_anything_but_a_lake_table_is_refused() {
     let project = project().await;
     let none = BTreeSet::new();
-    let injection = Injection { policies: project.policies(), unfiltered: &none };
+    let injection = Injection { policies: project.policies(), unfiltered: &none, masks: &InForce::default() };
     let all: Result<LogicalPlan> = project.session().create_logical_plan("SELECT * FROM trackcode").await;
     for (what, plan) in foreign_scans(&all.unwrap()) {
         // A view's plan is inlined, and then governed like any other; everything else is refused.
@@ -224,7 +226,7 @@ async fn a_scan_of_anything_but_a_lake_table_is_refused() {
 async fn a_table_without_a_policy_is_read_by_nobody() {
     let project = project().await;
     let (policies, none) = (super::policy::Policies::default(), BTreeSet::new());
-    let injection = Injection { policies: &policies, unfiltered: &none };
+    let injection = Injection { policies: &policies, unfiltered: &none, masks: &InForce::default() };
     let plan = project.session().create_logical_plan("SELECT name FROM city").await.unwrap();
     assert!(injection.govern(plan.clone()).unwrap_err().to_string().contains("`city` has no policy"));
     assert!(verify::injected(&plan, &injection).is_err());
@@ -243,7 +245,7 @@ fn parts(barrier: &Barrier) -> (Projection, Filter) {
 async fn a_changed_scan_with_owners_is_refused() {
     let [_, project] = projects().await;
     let none = BTreeSet::new();
-    let injection = Injection { policies: project.policies(), unfiltered: &none };
+    let injection = Injection { policies: project.policies(), unfiltered: &none, masks: &InForce::default() };
     let governed = injection.govern(project.find("q2").unwrap().plan().clone()).unwrap();
     assert!(governed.display_indent().to_string().contains(OWNER_COLUMN), "{}", governed.display_indent());
     let with_owner: Change = (
@@ -252,7 +254,7 @@ async fn a_changed_scan_with_owners_is_refused() {
             let (_, filter) = parts(barrier);
             let columns = filter.input.schema().columns().into_iter().map(col);
             let plan = LogicalPlanBuilder::from(LogicalPlan::Filter(filter)).project(columns).unwrap().build().unwrap();
-            Barrier::over(barrier.table(), plan)
+            Barrier::over(barrier.table(), BTreeSet::new(), plan)
         }),
     );
     let any_owner: Change = (
@@ -262,7 +264,7 @@ async fn a_changed_scan_with_owners_is_refused() {
             let owner = filter.input.schema().columns().into_iter().find(|column| column.name == OWNER_COLUMN).unwrap();
             let plan = LogicalPlanBuilder::from(LogicalPlan::clone(&filter.input)).filter(col(owner).is_not_null());
             let plan = plan.unwrap().project(projection.expr.clone()).unwrap().build().unwrap();
-            Barrier::over(barrier.table(), plan)
+            Barrier::over(barrier.table(), BTreeSet::new(), plan)
         }),
     );
     for (what, change) in [with_owner, any_owner] {

@@ -11,9 +11,10 @@ mod session;
 pub(crate) mod sql;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
 use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::LogicalPlan;
@@ -28,8 +29,9 @@ pub(crate) use params::{column_type_name, placeholder_id};
 use crate::engine::failure;
 use crate::govern::fingerprint::Fingerprint;
 use crate::govern::policy::{Policies, unknown_tables};
-use crate::govern::template::{self, Shape, Templates};
-use crate::govern::{bind, inherit, tables_of};
+use crate::govern::masking::{Masking, stand_in_key};
+use crate::govern::template::{self, Maker, Shape, Templates};
+use crate::govern::{MaskKey, bind, inherit, tables_of};
 use crate::lake::{Lake, LakeTable};
 use place::Place;
 use rules::CompiledRules;
@@ -40,6 +42,9 @@ pub struct PlannedProject {
     project: Project,
     session: Arc<SessionState>,
     policies: Policies,
+    masking: Masking,
+    /// The key of `hash` masks; it can be replaced while requests run.
+    mask_key: RwLock<Option<Arc<MaskKey>>>,
     endpoints: BTreeMap<String, PlannedEndpoint>,
     tables: Vec<Arc<LakeTable>>,
     lake: Lake,
@@ -53,6 +58,8 @@ pub struct PlannedEndpoint {
     plan: LogicalPlan,
     schema: SchemaRef,
     tables: BTreeSet<String>,
+    /// Whether a column of its tables may have a `hash` mask.
+    hashes: bool,
     rules: CompiledRules,
     /// Stands for the endpoint's file.
     digest: [u8; 32],
@@ -88,9 +95,17 @@ impl PlannedProject {
             |error| vec![Finding::new(lakegate_core::project::Position::start("lakegate.toml"), format!("{error}"))];
         let session = session::session(&lake, tables.clone(), runtime).map_err(internal)?;
         let (policies, mut faults) = Policies::compile(&project.config, &session, &open).await;
+        let masking = Masking::of(&project.config);
+        let stand_in = stand_in_key();
+        let maker = Maker { policies: &policies, masking: &masking, key: Some(&stand_in), session: &session };
+        for table in &tables {
+            if let Some(declared) = project.config.tables.get(table.name()) {
+                faults.extend(Masking::check(&project.config, declared, &table.schema()));
+            }
+        }
         let all_are_there = open == project.config.declared;
         if all_are_there && faults.is_empty() {
-            faults.extend(probe_policies(&policies, &session).await);
+            faults.extend(probe_policies(maker).await);
         }
         let can_govern = all_are_there && faults.is_empty();
         findings.extend(faults);
@@ -99,7 +114,7 @@ impl PlannedProject {
             match plan_endpoint(endpoint, &project, &open, &session).await {
                 Ok(planned) => {
                     if can_govern {
-                        findings.extend(check_template(&planned, &policies, &session).await);
+                        findings.extend(check_template(&planned, maker).await);
                     }
                     endpoints.insert(endpoint.name.clone(), planned);
                 }
@@ -109,7 +124,13 @@ impl PlannedProject {
         if !findings.is_empty() {
             return Err(sorted(findings));
         }
-        Ok(Self { project, session: Arc::new(session), policies, endpoints, tables, lake })
+        for planned in endpoints.values_mut() {
+            // What was looked at was made with a key that masks nothing.
+            planned.templates.clear();
+            planned.hashes = masking.hash(&planned.tables);
+        }
+        let (session, mask_key) = (Arc::new(session), RwLock::default());
+        Ok(Self { project, session, policies, masking, mask_key, endpoints, tables, lake })
     }
 
     /// Decodes tables into memory, the smallest first, until so many bytes are taken. Gives the names of the tables that
@@ -172,6 +193,28 @@ impl PlannedProject {
         &self.policies
     }
 
+    pub(crate) fn masking(&self) -> &Masking {
+        &self.masking
+    }
+
+    /// Whether a mask of the project needs the key.
+    pub fn needs_mask_key(&self) -> bool {
+        self.masking.need_key()
+    }
+
+    /// Sets the key of `hash` masks for all requests that are governed from now on.
+    pub fn set_mask_key(&self, key: MaskKey) {
+        *self.mask_key.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(key));
+    }
+
+    pub(crate) fn mask_key(&self) -> Option<Arc<MaskKey>> {
+        self.mask_key.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn maker<'a>(&'a self, key: Option<&'a Arc<MaskKey>>) -> Maker<'a> {
+        Maker { policies: &self.policies, masking: &self.masking, key, session: &self.session }
+    }
+
     pub(crate) fn session(&self) -> &Arc<SessionState> {
         &self.session
     }
@@ -179,7 +222,8 @@ impl PlannedProject {
 
 /// Makes the usual template of an endpoint and plans it to the end, so that what can not be governed or run is known
 /// here, and not from a caller's 500.
-async fn check_template(planned: &PlannedEndpoint, policies: &Policies, session: &SessionState) -> Option<Finding> {
+async fn check_template(planned: &PlannedEndpoint, maker: Maker<'_>) -> Option<Finding> {
+    let session = maker.session;
     let mut shape = Shape::default();
     for param in planned.endpoint.params.iter().filter(|param| param.value_type.list) {
         shape.lists.insert(placeholder_id(&param.name), 1);
@@ -187,7 +231,7 @@ async fn check_template(planned: &PlannedEndpoint, policies: &Policies, session:
     let place = Place::File(&planned.endpoint);
     let template = match planned
         .templates
-        .get(shape, |shape| template::make(&planned.plan, policies, shape, session, &planned.digest))
+        .get(shape, |shape| template::make(&planned.plan, shape, maker, &planned.digest))
     {
         Ok(template) => template,
         Err(error) => {
@@ -238,6 +282,10 @@ impl PlannedEndpoint {
         &self.tables
     }
 
+    pub(crate) fn hashes(&self) -> bool {
+        self.hashes
+    }
+
     pub(crate) fn digest(&self) -> &[u8] {
         &self.digest
     }
@@ -273,11 +321,12 @@ async fn open_tables(project: &Project, lake: &Lake, runtime: &Arc<RuntimeEnv>) 
 }
 
 /// Optimises a bare scan of every governed table: a filter that can fail, or that the barrier can not hold, shows here.
-async fn probe_policies(policies: &Policies, session: &SessionState) -> Vec<Finding> {
+async fn probe_policies(maker: Maker<'_>) -> Vec<Finding> {
+    let Maker { policies, session, .. } = maker;
     let mut faults = BTreeMap::new();
     for (table, filter) in policies.filters() {
         let probed = match session.create_logical_plan(&format!("SELECT * FROM \"{table}\"")).await {
-            Ok(plan) => template::make(&plan, policies, &Shape::default(), session, &[]).map(drop),
+            Ok(plan) => template::make(&plan, &Shape::default(), maker, &[]).map(drop),
             Err(error) => Err(error),
         };
         if let Err(error) = probed {
@@ -360,6 +409,7 @@ async fn plan_endpoint(
         plan,
         schema,
         tables,
+        hashes: false,
         rules,
         templates: Templates::new(),
     })

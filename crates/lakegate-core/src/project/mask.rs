@@ -1,0 +1,264 @@
+//! What a mask is: its kinds and options, and which of two is the stricter.
+//!
+//! How values are masked is `lakegate_query`'s business; how masks stand in the file is [`super::column`]'s.
+
+use std::cmp::{Ordering, Reverse};
+use std::fmt;
+
+/// What is done to the values of a column. Whatever the value, a mask gives one: it can not fail.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum MaskSpec {
+    /// NULL in every row. The only one for structs and maps, and for every type.
+    Null,
+    /// `[redacted]` in every row, also where there is no value.
+    Redact,
+    /// A point becomes the centre of its cell.
+    Grid {
+        /// The side of a cell, in degrees.
+        step: Step,
+    },
+    /// A pseudonym under the project's secret key: equal values stay equal.
+    Hash {
+        /// Equal values of different domains are not equal.
+        domain: String,
+    },
+    /// The domain of an e-mail address.
+    Email,
+    /// The first and last characters.
+    Partial {
+        /// How many characters are kept at the start.
+        prefix: u8,
+        /// How many characters are kept at the end.
+        suffix: u8,
+    },
+    /// The beginning of the hour, day, month or year, in UTC.
+    Truncate {
+        /// To what.
+        to: Granularity,
+    },
+    /// The nearest multiple of a step.
+    Round {
+        /// The step.
+        step: Step,
+    },
+}
+
+/// To what a mask cuts a time; the later, the coarser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Granularity {
+    /// The hour.
+    Hour,
+    /// The day.
+    Day,
+    /// The month.
+    Month,
+    /// The year.
+    Year,
+}
+
+/// A positive decimal number, exactly as it was written: `digits` divided by ten to the power of `scale`.
+///
+/// There is one way to hold each number, so equality is that of numbers; the order is theirs too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Step {
+    digits: u64,
+    scale: u8,
+}
+
+/// The most digits of a [`Step`], before and after the point.
+const STEP_DIGITS: usize = 18;
+
+impl Step {
+    /// Reads a number in decimal digits, with a point or an exponent or without; `None` when it is not positive or has
+    /// more than 18 digits before or after the point.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.strip_prefix('+').unwrap_or(text);
+        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+            None => (text, 0),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let mut digits = String::new();
+        for digit in whole.chars().chain(fraction.chars()).filter(|each| *each != '_') {
+            digits.push(Some(digit).filter(char::is_ascii_digit)?);
+        }
+        let mut scale = i32::try_from(fraction.chars().filter(|each| *each != '_').count()).ok()?;
+        scale = scale.checked_sub(exponent)?;
+        let significant = digits.trim_end_matches('0');
+        scale -= i32::try_from(digits.len() - significant.len()).ok()?;
+        let significant = significant.trim_start_matches('0');
+        if significant.is_empty() || significant.len() > STEP_DIGITS {
+            return None;
+        }
+        let value = significant.parse::<u64>().ok()?;
+        if scale >= 0 {
+            let scale = u8::try_from(scale).ok().filter(|scale| usize::from(*scale) <= STEP_DIGITS)?;
+            return Some(Self { digits: value, scale });
+        }
+        let zeros = usize::try_from(scale.unsigned_abs()).ok()?;
+        if significant.len() + zeros > STEP_DIGITS {
+            return None;
+        }
+        Some(Self { digits: value.checked_mul(10_u64.checked_pow(scale.unsigned_abs())?)?, scale: 0 })
+    }
+
+    /// The digits, without the point; at most 18.
+    pub fn digits(self) -> u64 {
+        self.digits
+    }
+
+    /// How many of the digits are behind the point; 0 for a whole number, at most 18.
+    pub fn scale(self) -> u8 {
+        self.scale
+    }
+}
+
+impl Ord for Step {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // At most 18 digits times ten to the power of 18 each.
+        let scaled = |step: &Step, by: u8| u128::from(step.digits) * 10_u128.pow(u32::from(by));
+        scaled(self, other.scale).cmp(&scaled(other, self.scale))
+    }
+}
+
+impl PartialOrd for Step {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.scale == 0 {
+            return write!(f, "{}", self.digits);
+        }
+        let unit = 10_u64.pow(u32::from(self.scale));
+        write!(f, "{}.{:0width$}", self.digits / unit, self.digits % unit, width = usize::from(self.scale))
+    }
+}
+
+impl Granularity {
+    /// All of them, by their names in a project file.
+    pub const NAMES: [(&'static str, Granularity); 4] = [
+        ("hour", Granularity::Hour),
+        ("day", Granularity::Day),
+        ("month", Granularity::Month),
+        ("year", Granularity::Year),
+    ];
+}
+
+impl MaskSpec {
+    /// The names of all kinds, the strictest first.
+    pub const KINDS: [&'static str; 8] = ["null", "redact", "grid", "hash", "email", "partial", "truncate", "round"];
+
+    /// The kind, as a project file writes it.
+    pub fn kind(&self) -> &'static str {
+        Self::KINDS[self.rank()]
+    }
+
+    /// Whether a grid may have cells of this side, in degrees: from 0.0001 to 90, with at most 9 digits behind the point.
+    pub fn is_grid_step(step: Step) -> bool {
+        let (least, greatest) = (Step { digits: 1, scale: 4 }, Step { digits: 90, scale: 0 });
+        (least..=greatest).contains(&step) && step.scale() <= 9
+    }
+
+    /// Of two masks, the one that tells less.
+    ///
+    /// The order is total. Kinds come as in [`Self::KINDS`], the strictest first; within a kind, the coarser unit, the
+    /// larger step, the fewer characters kept; between two hashes, which tell the same, the domain that sorts first.
+    #[must_use]
+    pub fn stricter(self, other: Self) -> Self {
+        if other.compare_strictness(&self) == Ordering::Less { other } else { self }
+    }
+
+    /// Less is stricter.
+    fn compare_strictness(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Grid { step: ours }, Self::Grid { step: theirs })
+            | (Self::Round { step: ours }, Self::Round { step: theirs }) => theirs.cmp(ours),
+            (Self::Hash { domain: ours }, Self::Hash { domain: theirs }) => ours.cmp(theirs),
+            (Self::Truncate { to: ours }, Self::Truncate { to: theirs }) => Reverse(ours).cmp(&Reverse(theirs)),
+            (Self::Partial { prefix, suffix }, Self::Partial { prefix: other_prefix, suffix: other_suffix }) => {
+                let kept = |prefix: u8, suffix: u8| (u16::from(prefix) + u16::from(suffix), prefix);
+                kept(*prefix, *suffix).cmp(&kept(*other_prefix, *other_suffix))
+            }
+            _ => self.rank().cmp(&other.rank()),
+        }
+    }
+
+    /// The place in [`Self::KINDS`].
+    fn rank(&self) -> usize {
+        match self {
+            Self::Null => 0,
+            Self::Redact => 1,
+            Self::Grid { .. } => 2,
+            Self::Hash { .. } => 3,
+            Self::Email => 4,
+            Self::Partial { .. } => 5,
+            Self::Truncate { .. } => 6,
+            Self::Round { .. } => 7,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(text: &str) -> Step {
+        Step::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_step_is_the_number_that_was_written() {
+        for (text, shown) in [
+            ("1", "1"),
+            ("+1", "1"),
+            ("10", "10"),
+            ("1_000", "1000"),
+            ("0.25", "0.25"),
+            ("2.50", "2.5"),
+            ("1e3", "1000"),
+            ("1.5e1", "15"),
+            ("5E-2", "0.05"),
+            ("100.0", "100"),
+            ("0.000000000000000001", "0.000000000000000001"),
+            ("1e17", "100000000000000000"),
+        ] {
+            assert_eq!(step(text).to_string(), shown, "{text}");
+        }
+        assert_eq!(step("0.50"), step("5e-1"));
+        for text in ["", "0", "0.0", "-1", "1e18", "1e-19", "nan", "inf", "1e99999999999", "1e-2147483648", "1x", "é"]
+        {
+            assert_eq!(Step::parse(text), None, "{text}");
+        }
+        assert!(step("0.1") < step("0.25") && step("0.25") < step("1") && step("9") < step("10"));
+        assert!(step("999999999999999999") > step("0.999999999999999999"));
+    }
+
+    #[test]
+    fn the_stricter_of_two_does_not_depend_on_their_order() {
+        let strictest_first = [
+            MaskSpec::Null,
+            MaskSpec::Redact,
+            MaskSpec::Grid { step: step("1") },
+            MaskSpec::Grid { step: step("0.5") },
+            MaskSpec::Hash { domain: String::new() },
+            MaskSpec::Hash { domain: "a".to_owned() },
+            MaskSpec::Email,
+            MaskSpec::Partial { prefix: 0, suffix: 2 },
+            MaskSpec::Partial { prefix: 1, suffix: 1 },
+            MaskSpec::Partial { prefix: 64, suffix: 64 },
+            MaskSpec::Truncate { to: Granularity::Year },
+            MaskSpec::Truncate { to: Granularity::Hour },
+            MaskSpec::Round { step: step("100") },
+            MaskSpec::Round { step: step("0.01") },
+        ];
+        for (at, strict) in strictest_first.iter().enumerate() {
+            for lax in &strictest_first[at..] {
+                assert_eq!(&strict.clone().stricter(lax.clone()), strict);
+                assert_eq!(&lax.clone().stricter(strict.clone()), strict);
+            }
+        }
+    }
+}

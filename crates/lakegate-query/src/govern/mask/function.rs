@@ -1,0 +1,99 @@
+//! The scalar function that masks a column in a plan. No SQL can name it: it is in no registry.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::{Result, ScalarValue, internal_err};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+use super::Mask;
+
+/// One column under its mask. Equal when table, column, mask and key are.
+///
+/// All that the optimiser could conclude from values (bounds, orderings, simplification) is left at its default: nothing.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct MaskFunction {
+    name: &'static str,
+    table: String,
+    column: String,
+    mask: Arc<Mask>,
+    signature: Signature,
+}
+
+/// `input`, which is `column` of `table`, under its mask.
+pub(crate) fn expr(table: &str, column: &str, mask: Arc<Mask>, input: Expr) -> Expr {
+    let function = MaskFunction {
+        name: mask.function_name(),
+        table: table.to_owned(),
+        column: column.to_owned(),
+        mask,
+        signature: Signature::any(1, Volatility::Immutable),
+    };
+    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), vec![input]))
+}
+
+/// The mask that an expression is, if it is one.
+pub(crate) fn of(expr: &Expr) -> Option<&MaskFunction> {
+    match expr {
+        Expr::ScalarFunction(call) => call.func.inner().downcast_ref(),
+        _ => None,
+    }
+}
+
+impl MaskFunction {
+    pub(crate) fn table(&self) -> &str {
+        &self.table
+    }
+
+    pub(crate) fn column(&self) -> &str {
+        &self.column
+    }
+
+    pub(crate) fn mask(&self) -> &Arc<Mask> {
+        &self.mask
+    }
+}
+
+impl ScalarUDFImpl for MaskFunction {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
+        match arg_types {
+            [input] => Ok(self.mask.data_type(input)),
+            _ => internal_err!("a mask takes one column"),
+        }
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let [input] = args.arg_fields else { return internal_err!("a mask takes one column") };
+        let field = Field::clone(input)
+            .with_name(self.name)
+            .with_data_type(self.mask.data_type(input.data_type()))
+            .with_nullable(input.is_nullable() || self.mask.can_give_null());
+        Ok(Arc::new(field))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        match args.args.as_slice() {
+            [ColumnarValue::Array(values)] => Ok(ColumnarValue::Array(self.mask.apply(values))),
+            [ColumnarValue::Scalar(value)] => {
+                let masked = value
+                    .to_array_of_size(1)
+                    .and_then(|values| ScalarValue::try_from_array(&self.mask.apply(&values), 0))
+                    // The text of this error could hold the value.
+                    .or_else(|_| ScalarValue::try_new_null(args.return_field.data_type()))?;
+                Ok(ColumnarValue::Scalar(masked))
+            }
+            _ => internal_err!("a mask takes one column"),
+        }
+    }
+}

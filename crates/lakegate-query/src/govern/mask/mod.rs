@@ -1,0 +1,331 @@
+//! Masks over Arrow arrays: what the values of a column become for a caller who may not see them.
+//!
+//! A mask is total: it gives a value or NULL for whatever it meets, and never an error. What it gives is in new arrays:
+//! no byte of a masked value is left behind in a buffer, under a NULL, or in a dictionary.
+
+mod function;
+mod grid;
+mod key;
+mod number;
+mod rebuild;
+mod text;
+mod time;
+
+#[cfg(any())]
+mod nested_tests;
+#[cfg(any())]
+mod property_tests;
+#[cfg(any())]
+mod value_tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, new_null_array};
+use datafusion::arrow::buffer::NullBuffer;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use lakegate_core::project::{Granularity, MaskSpec, Step, suggest_or_list};
+
+pub(crate) use function::{expr, of};
+pub use key::{MaskKey, WeakMaskKey};
+
+use key::Pseudonyms;
+use text::TextMask;
+
+/// The mask of a column, made for its type.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Mask(Node);
+
+/// A mask of a column or of a field of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MaskRule<'a> {
+    /// The names of fields below the column; empty for the column itself.
+    pub(crate) path: &'a [String],
+    /// The mask.
+    pub(crate) spec: &'a MaskSpec,
+    /// Whether `null` takes the mask's place on a type that does not take it, as for the mask of a tag.
+    pub(crate) or_null: bool,
+}
+
+/// What is done to an array. It was made for the array's type; on another type, it gives NULLs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Node {
+    /// The values themselves.
+    Leaf(Leaf),
+    /// The items of a list.
+    Items(Box<Node>),
+    /// Fields of a struct; the others stay as they are.
+    Fields(BTreeMap<String, Node>),
+}
+
+/// What is done to values that are not nested.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Leaf {
+    Null,
+    Text(TextMask),
+    Pseudonyms(Pseudonyms),
+    Truncate(Granularity),
+    Round(Step),
+}
+
+impl Mask {
+    /// Makes the mask of a column of this type from the rules for it and its fields. Of two rules for one place, the
+    /// stricter one applies.
+    ///
+    /// # Errors
+    /// Says in words which mask does not take which type, or which field there is not.
+    pub(crate) fn compile(
+        rules: &[MaskRule<'_>],
+        data_type: &DataType,
+        key: Option<&Arc<MaskKey>>,
+    ) -> Result<Mask, String> {
+        Node::compile(rules, data_type, key, "").map(Mask)
+    }
+
+    /// The array under the mask: of the same length, and of the type [`Self::data_type`] says.
+    pub(crate) fn apply(&self, array: &ArrayRef) -> ArrayRef {
+        self.0.apply(array, None)
+    }
+
+    /// The type of masked values: that of the values, except that a field can be NULL where its mask can give NULL.
+    pub(crate) fn data_type(&self, data_type: &DataType) -> DataType {
+        self.0.data_type(data_type)
+    }
+
+    /// Whether the mask can give NULL for what is not NULL.
+    pub(crate) fn can_give_null(&self) -> bool {
+        self.0.can_give_null()
+    }
+
+    /// What the function is called in plans.
+    fn function_name(&self) -> &'static str {
+        let mut node = &self.0;
+        while let Node::Items(items) = node {
+            node = items;
+        }
+        match node {
+            Node::Leaf(leaf) => leaf.function_name(),
+            Node::Items(_) | Node::Fields(_) => "mask_fields",
+        }
+    }
+}
+
+impl Node {
+    fn compile(
+        rules: &[MaskRule<'_>],
+        data_type: &DataType,
+        key: Option<&Arc<MaskKey>>,
+        place: &str,
+    ) -> Result<Node, String> {
+        let (here, below) = rules.iter().copied().partition::<Vec<_>, _>(|rule| rule.path.is_empty());
+        let mut spec = None::<MaskSpec>;
+        for rule in here {
+            let fitting = match fault(rule.spec, data_type) {
+                None => rule.spec.clone(),
+                Some(_) if rule.or_null => MaskSpec::Null,
+                Some(fault) => return Err(at(place, &fault)),
+            };
+            spec = Some(match spec {
+                Some(other) => fitting.stricter(other),
+                None => fitting,
+            });
+        }
+        let fields = if below.is_empty() { None } else { Some(Self::of_fields(&below, data_type, key, place)?) };
+        match (spec, fields) {
+            (Some(spec), _) => Self::of_values(&spec, data_type, key).map_err(|fault| at(place, &fault)),
+            (None, Some(fields)) => Ok(fields),
+            (None, None) => Err(at(place, "there is no mask for it")),
+        }
+    }
+
+    /// One mask for all values of the type, which takes it.
+    fn of_values(spec: &MaskSpec, data_type: &DataType, key: Option<&Arc<MaskKey>>) -> Result<Node, String> {
+        if let Some(item) = item_of(data_type).filter(|_| *spec != MaskSpec::Null) {
+            return Ok(Node::Items(Box::new(Self::of_values(spec, item.data_type(), key)?)));
+        }
+        let key = || key.ok_or_else(|| "a `hash` mask needs the key of [masking]".to_owned());
+        let text = |mask| Leaf::Text(mask);
+        Ok(Node::Leaf(match spec {
+            _ if *data_type == DataType::Null => Leaf::Null,
+            MaskSpec::Null => Leaf::Null,
+            MaskSpec::Redact => text(TextMask::Redact),
+            MaskSpec::Email => text(TextMask::Email),
+            MaskSpec::Partial { prefix, suffix } => text(TextMask::Partial { prefix: *prefix, suffix: *suffix }),
+            MaskSpec::Grid { step } => text(TextMask::Grid(*step)),
+            MaskSpec::Hash { domain } if is_text(data_type) => {
+                text(TextMask::Hash(Pseudonyms::of_text(key()?, domain)))
+            }
+            MaskSpec::Hash { domain } => Leaf::Pseudonyms(Pseudonyms::of_integers(key()?, domain)),
+            MaskSpec::Truncate { to } => Leaf::Truncate(*to),
+            MaskSpec::Round { step } => Leaf::Round(*step),
+        }))
+    }
+
+    /// Masks of fields of a struct, or of the structs in a list.
+    fn of_fields(
+        rules: &[MaskRule<'_>],
+        data_type: &DataType,
+        key: Option<&Arc<MaskKey>>,
+        place: &str,
+    ) -> Result<Node, String> {
+        if let Some(item) = item_of(data_type) {
+            return Ok(Node::Items(Box::new(Self::of_fields(rules, item.data_type(), key, place)?)));
+        }
+        let DataType::Struct(fields) = data_type else {
+            let what = match data_type {
+                DataType::Map(..) => "a map, which is masked as a whole or not at all",
+                _ => "no struct and has no fields",
+            };
+            return Err(at(place, &format!("it is {what}")));
+        };
+        let mut by_field = BTreeMap::<&str, Vec<MaskRule<'_>>>::new();
+        for rule in rules {
+            let Some((field, rest)) = rule.path.split_first() else { continue };
+            by_field.entry(field).or_default().push(MaskRule { path: rest, ..*rule });
+        }
+        let mut nodes = BTreeMap::new();
+        for (name, rules) in by_field {
+            let mut same_name = fields.iter().filter(|field| field.name() == name);
+            let Some(field) = same_name.next() else {
+                let known = fields.iter().map(|field| field.name().as_str()).collect::<Vec<_>>();
+                return Err(at(place, &format!("there is no field `{name}`; {}", suggest_or_list(name, known))));
+            };
+            if same_name.next().is_some() {
+                return Err(at(place, &format!("there are two fields `{name}`; mask the whole with `null`")));
+            }
+            let place = if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") };
+            nodes.insert(name.to_owned(), Self::compile(&rules, field.data_type(), key, &place)?);
+        }
+        Ok(Node::Fields(nodes))
+    }
+
+    /// `hidden` has the rows that are NULL because what they are part of is.
+    fn apply(&self, array: &ArrayRef, hidden: Option<&NullBuffer>) -> ArrayRef {
+        let masked = match self {
+            Node::Leaf(leaf) => leaf.apply(array, hidden),
+            Node::Items(node) => rebuild::items(array, hidden, |items, hidden| node.apply(items, hidden)),
+            Node::Fields(nodes) => rebuild::fields(array, hidden, |name, values, hidden| {
+                nodes.get(name).map(|node| node.apply(values, hidden))
+            }),
+        };
+        masked.unwrap_or_else(|| new_null_array(&self.data_type(array.data_type()), array.len()))
+    }
+
+    fn data_type(&self, data_type: &DataType) -> DataType {
+        match (self, data_type) {
+            (Node::Items(node), DataType::List(item)) => DataType::List(node.field(item)),
+            (Node::Items(node), DataType::LargeList(item)) => DataType::LargeList(node.field(item)),
+            (Node::Items(node), DataType::ListView(item)) => DataType::ListView(node.field(item)),
+            (Node::Items(node), DataType::LargeListView(item)) => DataType::LargeListView(node.field(item)),
+            (Node::Items(node), DataType::FixedSizeList(item, size)) => DataType::FixedSizeList(node.field(item), *size),
+            (Node::Fields(nodes), DataType::Struct(fields)) => {
+                let masked = |field: &FieldRef| match nodes.get(field.name()) {
+                    Some(node) => node.field(field),
+                    None => Arc::clone(field),
+                };
+                DataType::Struct(fields.iter().map(masked).collect())
+            }
+            _ => data_type.clone(),
+        }
+    }
+
+    fn field(&self, field: &FieldRef) -> FieldRef {
+        let masked = Field::clone(field)
+            .with_data_type(self.data_type(field.data_type()))
+            .with_nullable(field.is_nullable() || self.can_give_null());
+        Arc::new(masked)
+    }
+
+    fn can_give_null(&self) -> bool {
+        match self {
+            Node::Leaf(Leaf::Null | Leaf::Truncate(_) | Leaf::Round(_) | Leaf::Text(TextMask::Grid(_))) => true,
+            Node::Leaf(Leaf::Text(_) | Leaf::Pseudonyms(_)) | Node::Items(_) | Node::Fields(_) => false,
+        }
+    }
+}
+
+impl Leaf {
+    /// `None` where only NULLs can be given.
+    fn apply(&self, array: &ArrayRef, hidden: Option<&NullBuffer>) -> Option<ArrayRef> {
+        match self {
+            Leaf::Null => None,
+            Leaf::Text(mask) => mask.apply(array, hidden),
+            Leaf::Pseudonyms(pseudonyms) => number::pseudonyms(array, hidden, pseudonyms),
+            Leaf::Truncate(to) => time::truncate(array, hidden, *to),
+            Leaf::Round(step) => number::round(array, hidden, *step),
+        }
+    }
+
+    fn function_name(&self) -> &'static str {
+        match self {
+            Leaf::Null => "mask_null",
+            Leaf::Text(TextMask::Redact) => "mask_redact",
+            Leaf::Text(TextMask::Partial { .. }) => "mask_partial",
+            Leaf::Text(TextMask::Email) => "mask_email",
+            Leaf::Text(TextMask::Grid(_)) => "mask_grid",
+            Leaf::Text(TextMask::Hash(_)) | Leaf::Pseudonyms(_) => "mask_hash",
+            Leaf::Truncate(_) => "mask_truncate",
+            Leaf::Round(_) => "mask_round",
+        }
+    }
+}
+
+/// Why values of this type do not take the mask; lists take what their items take.
+fn fault(spec: &MaskSpec, data_type: &DataType) -> Option<String> {
+    if *spec == MaskSpec::Null || *data_type == DataType::Null {
+        return None;
+    }
+    if let Some(item) = item_of(data_type) {
+        return fault(spec, item.data_type());
+    }
+    let takes = match spec {
+        MaskSpec::Null => return None,
+        MaskSpec::Redact | MaskSpec::Email | MaskSpec::Partial { .. } | MaskSpec::Grid { .. } => {
+            (!is_text(data_type)).then_some("text")
+        }
+        MaskSpec::Hash { .. } => {
+            let is_integer = matches!(data_type, DataType::Int64 | DataType::UInt64);
+            (!is_text(data_type) && !is_integer).then_some("text and integers of 64 bits")
+        }
+        MaskSpec::Truncate { .. } => {
+            let is_time = matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64);
+            (!is_time).then_some("timestamps and dates")
+        }
+        MaskSpec::Round { step } => match number::takes_step(data_type, *step) {
+            Some(true) => None,
+            Some(false) => {
+                return Some(format!("its type `{data_type}` has no multiples of {step}; choose a larger `step`"));
+            }
+            None => Some("numbers"),
+        },
+    };
+    takes.map(|takes| {
+        let kind = spec.kind();
+        format!("a `{kind}` mask takes {takes}, not `{data_type}`; choose another mask, such as `null`")
+    })
+}
+
+fn at(place: &str, fault: &str) -> String {
+    if place.is_empty() { fault.to_owned() } else { format!("field `{place}`: {fault}") }
+}
+
+fn item_of(data_type: &DataType) -> Option<&FieldRef> {
+    match data_type {
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _) => Some(item),
+        _ => None,
+    }
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        DataType::Dictionary(_, values) => {
+            matches!(**values, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,164 @@
+//! The second lock on masks: follows every masked column from its barrier up through an optimised plan, and refuses the
+//! plan if anything but its mask looks at it, or if it reaches the answer.
+//!
+//! A node that is not known to hand columns through in a known way is refused as soon as a raw column comes to it.
+
+use std::collections::BTreeMap;
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, JoinType, Result, plan_err};
+use datafusion::logical_expr::{Expr, LogicalPlan};
+
+use super::barrier::Barrier;
+use super::inject::Injection;
+use super::mask;
+use super::policy::subquery_of;
+
+/// A masked column in its raw form: table and name.
+type Raw = (String, String);
+
+/// The raw columns among a node's own, by place.
+type Taint = BTreeMap<usize, Raw>;
+
+/// Checks a plan after the optimiser.
+pub(super) fn check(plan: &LogicalPlan, injection: &Injection<'_>) -> Result<()> {
+    match taint(plan, injection, &[])?.into_values().next() {
+        None => Ok(()),
+        Some((table, column)) => plan_err!("`{column}` of `{table}` would be in the answer without its mask"),
+    }
+}
+
+/// The raw columns of the outer query that a subquery may refer to.
+type Outer = Vec<(Column, Raw)>;
+
+fn taint(plan: &LogicalPlan, injection: &Injection<'_>, outer: &[(Column, Raw)]) -> Result<Taint> {
+    if let Some(barrier) = Barrier::of(plan) {
+        let table = barrier.table();
+        let masked = injection.masks.columns(table);
+        let fields = plan.schema().fields().iter().enumerate();
+        let raw = fields.filter(|(_, field)| masked.contains(field.name()));
+        return Ok(raw.map(|(at, field)| (at, (table.to_owned(), field.name().clone()))).collect());
+    }
+    let inputs = plan.inputs();
+    let taints = inputs.iter().map(|input| taint(input, injection, outer)).collect::<Result<Vec<_>>>()?;
+
+    // Everything that the node itself evaluates, over all of its inputs' columns.
+    let mut visible = outer.to_vec();
+    for (input, taint) in inputs.iter().zip(&taints) {
+        visible.extend(taint.iter().map(|(at, raw)| (column_at(input.schema(), *at), raw.clone())));
+    }
+    let hands_through = matches!(plan, LogicalPlan::Projection(_));
+    for expr in plan.expressions() {
+        if !(hands_through && plain(&expr).is_some()) {
+            check_expr(&expr, &visible, injection)?;
+        } else {
+            check_subqueries(&expr, &visible, injection)?;
+        }
+    }
+
+    let mut taints = taints.into_iter();
+    let mut only = || taints.next().unwrap_or_default();
+    Ok(match plan {
+        LogicalPlan::Filter(_)
+        | LogicalPlan::Sort(_)
+        | LogicalPlan::Limit(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Subquery(_)
+        | LogicalPlan::Repartition(_)
+        // A window's own columns come after its input's.
+        | LogicalPlan::Window(_) => only(),
+        LogicalPlan::Projection(projection) => {
+            let (input, raw) = (projection.input.schema(), only());
+            let exprs = projection.expr.iter().enumerate();
+            let handed = exprs.filter_map(|(at, expr)| {
+                let from = input.maybe_index_of_column(plain(expr)?)?;
+                Some((at, raw.get(&from)?.clone()))
+            });
+            handed.collect()
+        }
+        LogicalPlan::Join(join) => {
+            let (left, right) = (only(), only());
+            let offset = join.left.schema().fields().len();
+            let moved = |right: Taint, by: usize| right.into_iter().map(move |(at, raw)| (at + by, raw));
+            match join.join_type {
+                JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => {
+                    left.into_iter().chain(moved(right, offset)).collect()
+                }
+                JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => left,
+                JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => right,
+            }
+        }
+        LogicalPlan::Union(_) => taints.flatten().collect(),
+        LogicalPlan::Aggregate(_) | LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => Taint::new(),
+        // Whether it may be scanned here was looked at before.
+        LogicalPlan::TableScan(_) => Taint::new(),
+        other => {
+            if let Some((table, column)) = taints.flat_map(Taint::into_values).next() {
+                return plan_err!("`{column}` of `{table}` comes to `{}` without its mask", other.display());
+            }
+            Taint::new()
+        }
+    })
+}
+
+/// The column that an expression hands through as it is.
+fn plain(expr: &Expr) -> Option<&Column> {
+    match expr {
+        Expr::Column(column) => Some(column),
+        Expr::Alias(alias) => plain(&alias.expr),
+        _ => None,
+    }
+}
+
+fn column_at(schema: &DFSchema, at: usize) -> Column {
+    Column::from(schema.qualified_field(at))
+}
+
+/// Refuses an expression that looks at a raw column, unless it is that column's mask.
+fn check_expr(expr: &Expr, visible: &[(Column, Raw)], injection: &Injection<'_>) -> Result<()> {
+    expr.apply(|inner| {
+        if let Some(function) = mask::of(inner) {
+            let Expr::ScalarFunction(call) = inner else { return Ok(TreeNodeRecursion::Continue) };
+            let own = injection.masks.of(function.table()).and_then(|masks| masks.get(function.column()));
+            let is_own = own.is_some_and(|own| own == function.mask());
+            let argument = match call.args.as_slice() {
+                [Expr::Column(column) | Expr::OuterReferenceColumn(_, column)] => find(column, visible),
+                _ => None,
+            };
+            let (table, column) = (function.table(), function.column());
+            return match argument {
+                Some((of, name)) if is_own && of == table && name == column => Ok(TreeNodeRecursion::Jump),
+                _ => plan_err!("the mask of `{column}` of `{table}` stands over something else"),
+            };
+        }
+        if let Expr::Column(column) | Expr::OuterReferenceColumn(_, column) = inner
+            && let Some((table, name)) = find(column, visible)
+        {
+            return plan_err!("`{name}` of `{table}` is looked at without its mask");
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    check_subqueries(expr, visible, injection)
+}
+
+fn check_subqueries(expr: &Expr, visible: &[(Column, Raw)], injection: &Injection<'_>) -> Result<()> {
+    expr.apply(|inner| {
+        if let Some(subquery) = subquery_of(inner) {
+            let outer: Outer = visible.to_vec();
+            if let Some((table, column)) = taint(subquery, injection, &outer)?.into_values().next() {
+                return plan_err!("a subquery gives `{column}` of `{table}` without its mask");
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
+}
+
+/// The raw column that a name may stand for. A name without a relation may stand for any of that name.
+fn find<'v>(column: &Column, visible: &'v [(Column, Raw)]) -> Option<&'v Raw> {
+    let same_relation = |other: &Column| match (&column.relation, &other.relation) {
+        (Some(one), Some(other)) => one == other,
+        _ => true,
+    };
+    visible.iter().find(|(other, _)| other.name == column.name && same_relation(other)).map(|(_, raw)| raw)
+}

@@ -1,0 +1,103 @@
+//! The secret key of `hash` masks: read from the environment or a file, and read again when the file is replaced.
+//!
+//! The key is in no message: what is said of it is where it is kept, and the id of one that was taken.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use lakegate_core::project::{CONFIG_FILE, Finding, Masking, Position, SecretLocation};
+use lakegate_query::govern::MaskKey;
+use lakegate_query::plan::PlannedProject;
+use tokio_util::task::AbortOnDropHandle;
+
+/// The largest file of a key, in bytes.
+const MAX_KEY_BYTES: u64 = 4_096;
+/// How often the file is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Sets the key of a planned project, if a mask needs it.
+///
+/// # Errors
+/// That there is none, or none that is good, at the place where the project names it.
+pub fn set(project: &PlannedProject, folder: &Path) -> Result<(), Finding> {
+    if !project.needs_mask_key() {
+        return Ok(());
+    }
+    let Masking { key, position } = &project.project().config.masking;
+    let position = || position.clone().unwrap_or_else(|| Position::start(CONFIG_FILE));
+    let Some(location) = key else {
+        return Err(Finding::new(position(), "`hash` masks need a key").help("add `[masking]` with `key`"));
+    };
+    match read(location, folder) {
+        Ok(key) => {
+            project.set_mask_key(key);
+            Ok(())
+        }
+        Err(fault) => {
+            let help = match location {
+                SecretLocation::Env(name) => {
+                    format!("set `{name}` to a secret, such as `openssl rand -base64 32` prints")
+                }
+                SecretLocation::File(file) => format!("make one with `openssl rand -base64 32 > {file}`"),
+            };
+            Err(Finding::new(position(), format!("the key of `hash` masks {fault}")).help(help))
+        }
+    }
+}
+
+/// Why a key can not be taken, as the end of a sentence.
+fn read(location: &SecretLocation, folder: &Path) -> Result<MaskKey, String> {
+    let text = match location {
+        SecretLocation::Env(name) => std::env::var(name).map_err(|error| match error {
+            std::env::VarError::NotPresent => format!("is to be in the environment as `{name}`, and is not there"),
+            std::env::VarError::NotUnicode(_) => format!("in the environment as `{name}` is not text"),
+        })?,
+        SecretLocation::File(file) => {
+            let unreadable = |error: std::io::Error| format!("can not be read from `{file}`: {error}");
+            let path = folder.join(file);
+            if std::fs::metadata(&path).map_err(unreadable)?.len() > MAX_KEY_BYTES {
+                return Err(format!("in `{file}` is larger than {MAX_KEY_BYTES} bytes"));
+            }
+            std::fs::read_to_string(&path).map_err(unreadable)?
+        }
+    };
+    MaskKey::new(&text).map_err(|error| format!("is not good: {error}"))
+}
+
+/// Looks at the file of the key, where it is in one, and takes a new key into service when the file is replaced. A file
+/// that is gone or no good is told in the log, and the key before it stays. Dropping the handle ends it.
+pub fn watch(project: Arc<PlannedProject>, folder: &Path) -> Option<AbortOnDropHandle<()>> {
+    let Some(location @ SecretLocation::File(file)) = project.project().config.masking.key.clone() else { return None };
+    if !project.needs_mask_key() {
+        return None;
+    }
+    let (folder, path) = (folder.to_owned(), folder.join(file));
+    let task = async move {
+        let mut known = changed_at(&path);
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let found = changed_at(&path);
+            if found == known {
+                continue;
+            }
+            known = found;
+            match read(&location, &folder) {
+                Ok(key) => {
+                    tracing::info!(key = key.id(), "the key of masks was replaced");
+                    project.set_mask_key(key);
+                }
+                Err(fault) => tracing::error!("the new key of masks {fault}; the one before stays"),
+            }
+        }
+    };
+    Some(AbortOnDropHandle::new(tokio::spawn(task)))
+}
+
+/// When the file was written, and how long it is: enough to see that another one is there.
+fn changed_at(path: &PathBuf) -> Option<(SystemTime, u64)> {
+    let file = std::fs::metadata(path).ok()?;
+    Some((file.modified().ok()?, file.len()))
+}
