@@ -68,7 +68,8 @@ fn read(location: &SecretLocation, folder: &Path) -> Result<MaskKey, String> {
 /// Looks at the file of the key, where it is in one, and takes a new key into service when the file is replaced. A file
 /// that is gone or no good is told in the log, and the key before it stays. Dropping the handle ends it.
 pub fn watch(project: Arc<PlannedProject>, folder: &Path) -> Option<AbortOnDropHandle<()>> {
-    let Some(location @ SecretLocation::File(file)) = project.project().config.masking.key.clone() else { return None };
+    let location = project.project().config.masking.key.clone()?;
+    let SecretLocation::File(file) = &location else { return None };
     if !project.needs_mask_key() {
         return None;
     }

@@ -5,6 +5,7 @@
 mod barrier;
 pub(crate) mod bind;
 mod evidence;
+pub mod explain;
 pub(crate) mod fingerprint;
 pub(crate) mod inherit;
 mod inject;
@@ -46,7 +47,7 @@ use lakegate_core::error::{Code, Error};
 use lakegate_core::value::{Scalar, Value};
 
 pub(crate) use barrier::BarrierPlanner;
-pub(crate) use inject::tables_of;
+pub(crate) use inject::{table_of, tables_of};
 pub(crate) use pushdown::LeakProofPushdown;
 
 pub use mask::{MaskKey, WeakMaskKey};
@@ -54,13 +55,13 @@ pub use mask::{MaskKey, WeakMaskKey};
 use crate::plan::{PlannedEndpoint, PlannedProject, functions, placeholder_id};
 use bind::{Bindings, Unrepresentable};
 use output::Output;
-use template::Shape;
+use template::{Shape, Template};
 
 /// A plan that may be run: every scan is under its policy, every value is bound. Only [`govern`] makes one.
 #[derive(Debug)]
 pub struct GovernedPlan {
     plan: LogicalPlan,
-    schema: SchemaRef,
+    template: Arc<Template>,
     unfiltered: Vec<String>,
     fingerprint: String,
     session: Arc<SessionState>,
@@ -69,7 +70,7 @@ pub struct GovernedPlan {
 impl GovernedPlan {
     /// The columns of the answer.
     pub fn schema(&self) -> &SchemaRef {
-        &self.schema
+        &self.template.schema
     }
 
     /// Governed tables of which this caller sees every row, because of a role.
@@ -85,6 +86,11 @@ impl GovernedPlan {
     /// The plan as text, for people who operate the server. It holds the caller's values.
     pub fn display(&self) -> String {
         self.plan.display_indent().to_string()
+    }
+
+    /// The plan as text, with the names of attributes and arguments in the place of their values.
+    pub fn display_without_values(&self) -> String {
+        self.template.plan.display_indent().to_string()
     }
 
     pub(crate) fn plan(&self) -> &LogicalPlan {
@@ -142,8 +148,8 @@ pub fn govern(project: &PlannedProject, call: &Call, now: DateTime<Utc>) -> Resu
     let mut fingerprint = template.fingerprint.clone();
     bindings.add_to(&mut fingerprint, &template.placeholders);
     fingerprint.text(format_args!("{:?}", call.allowance().max_rows()));
-    let (schema, fingerprint) = (Arc::clone(&template.schema), fingerprint.hex());
-    Ok(GovernedPlan { plan, schema, unfiltered, fingerprint, session: Arc::clone(session) })
+    let (fingerprint, session) = (fingerprint.hex(), Arc::clone(session));
+    Ok(GovernedPlan { plan, template, unfiltered, fingerprint, session })
 }
 
 /// The governed tables that an endpoint reads without a filter for this caller, and the attributes that the filters of

@@ -4,6 +4,7 @@
 
 pub(crate) mod functions;
 mod groups;
+mod lineage;
 mod params;
 pub(crate) mod place;
 mod rules;
@@ -58,6 +59,8 @@ pub struct PlannedEndpoint {
     plan: LogicalPlan,
     schema: SchemaRef,
     tables: BTreeSet<String>,
+    /// What each column of the answer is made of.
+    sources: Vec<BTreeSet<lineage::Source>>,
     /// Whether a column of its tables may have a `hash` mask.
     hashes: bool,
     rules: CompiledRules,
@@ -282,6 +285,10 @@ impl PlannedEndpoint {
         &self.tables
     }
 
+    pub(crate) fn sources(&self) -> &[BTreeSet<lineage::Source>] {
+        &self.sources
+    }
+
     pub(crate) fn hashes(&self) -> bool {
         self.hashes
     }
@@ -401,6 +408,7 @@ async fn plan_endpoint(
         return Err(findings);
     }
     let tables = tables_of(&plan).map_err(|error| vec![place.error(&error)])?;
+    let sources = lineage::sources(&plan).map_err(|error| vec![place.error(&error)])?;
     let mut digest = Fingerprint::new("lakegate endpoint v1");
     digest.text(format_args!("{endpoint:?}"));
     Ok(PlannedEndpoint {
@@ -408,6 +416,7 @@ async fn plan_endpoint(
         endpoint: Arc::new(endpoint.clone()),
         plan,
         schema,
+        sources,
         tables,
         hashes: false,
         rules,

@@ -1,0 +1,123 @@
+//! What governance makes of a call, told to people who operate the server: row filters, masks, columns, the plan.
+//!
+//! No value of an attribute or an argument is told here: whoever explains has them, and knows which are secret.
+
+use std::collections::BTreeSet;
+
+use lakegate_core::access::{Allowance, Principal};
+use lakegate_core::project::{MaskSpec, RowPolicy};
+
+use super::reach;
+use crate::plan::{OutputColumn, PlannedEndpoint, PlannedProject};
+
+/// What a caller sees of the tables that an endpoint reads.
+#[derive(Clone, Debug)]
+pub struct TableView {
+    /// The table.
+    pub table: String,
+    /// Which of its rows.
+    pub rows: Rows,
+    /// Its masked columns.
+    pub masks: Vec<MaskView>,
+}
+
+/// Which rows of a table a caller sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// All, as every caller.
+    Shared,
+    /// All, because of these roles of the caller.
+    Unfiltered(Vec<String>),
+    /// Those for which the filter is true.
+    Filtered {
+        /// The filter, as the project has it.
+        filter: String,
+        /// The attributes that it names.
+        attributes: BTreeSet<String>,
+        /// Those of them that the caller does not have: nothing can be called then.
+        missing: BTreeSet<String>,
+    },
+}
+
+/// A mask on a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaskView {
+    /// The column, or a field of it behind dots.
+    pub column: String,
+    /// What the mask does.
+    pub mask: MaskSpec,
+    /// The tag that brings it; `None` is the column's own.
+    pub tag: Option<String>,
+    /// Whether a grant lifts it for this caller.
+    pub lifted: bool,
+}
+
+/// A column of an endpoint as a caller has it.
+#[derive(Clone, Debug)]
+pub struct ColumnView {
+    /// The column.
+    pub column: OutputColumn,
+    /// Whether a grant shows it.
+    pub shown: bool,
+    /// Masked columns of the lake (`table.column`) that its values are made of.
+    pub masked: BTreeSet<String>,
+}
+
+/// The tables behind an endpoint as a caller sees them: those that its query reads, and those that their filters read.
+pub fn tables(
+    project: &PlannedProject,
+    endpoint: &PlannedEndpoint,
+    who: &Principal,
+    allowance: &Allowance,
+) -> Vec<TableView> {
+    let (unfiltered, _) = reach(project, endpoint, who);
+    let config = &project.project().config;
+    let mut seen = BTreeSet::new();
+    let mut waiting = endpoint.tables().iter().rev().map(String::as_str).collect::<Vec<_>>();
+    let mut views = Vec::new();
+    let lifted = project.masking().lifted(allowance, endpoint.tables());
+    while let Some(name) = waiting.pop() {
+        let Some(table) = config.tables.get(name).filter(|_| seen.insert(name)) else { continue };
+        let rows = match (&table.policy, project.policies().filter(name)) {
+            (RowPolicy::Filtered { unfiltered_for, .. }, _) if unfiltered.contains(name) => {
+                Rows::Unfiltered(unfiltered_for.iter().filter(|role| who.has_role(role)).cloned().collect())
+            }
+            (RowPolicy::Filtered { filter, .. }, Some(compiled)) => {
+                waiting.extend(compiled.reads.iter().map(String::as_str));
+                let attributes = compiled.attributes.clone();
+                let missing = attributes.iter().filter(|attribute| who.attribute(attribute).is_none()).cloned();
+                Rows::Filtered { filter: filter.clone(), missing: missing.collect(), attributes }
+            }
+            _ => Rows::Shared,
+        };
+        // A table that only a filter reads is read raw there, and is in no answer.
+        let own = BTreeSet::from([name.to_owned()]);
+        let is_read = endpoint.tables().contains(name);
+        let none = BTreeSet::new();
+        let all = project.masking().kept(&none, &own).filter(|_| is_read);
+        let masks = all.map(|(id, mask)| MaskView {
+            lifted: lifted.contains(&id),
+            column: id.column,
+            mask: mask.clone(),
+            tag: id.tag,
+        });
+        views.push(TableView { table: name.to_owned(), rows, masks: masks.collect() });
+    }
+    views
+}
+
+/// The columns of an endpoint as a caller has them.
+pub fn columns(project: &PlannedProject, endpoint: &PlannedEndpoint, allowance: &Allowance) -> Vec<ColumnView> {
+    let lifted = project.masking().lifted(allowance, endpoint.tables());
+    let masked = project.masking().kept(&lifted, endpoint.tables()).map(|(id, _)| {
+        let column = id.column.split('.').next().unwrap_or_default().to_owned();
+        (id.table, column)
+    });
+    let masked = masked.collect::<BTreeSet<_>>();
+    let of = |(column, sources): (OutputColumn, &BTreeSet<(String, String)>)| ColumnView {
+        shown: allowance.shows(&column.name),
+        column,
+        masked: sources.intersection(&masked).map(|(table, column)| format!("{table}.{column}")).collect(),
+    };
+    endpoint.columns().into_iter().zip(endpoint.sources()).map(of).collect()
+}
