@@ -1,8 +1,10 @@
 //! Who asks: the access store, the HTTP server and the command line around the engine.
 
 pub mod app;
+pub mod assumed;
 pub mod cli;
 pub mod clock;
+pub mod explain;
 pub mod http;
 pub mod mask_key;
 pub mod pipeline;

@@ -201,6 +201,24 @@ impl MaskSpec {
     }
 }
 
+impl fmt::Display for MaskSpec {
+    /// The kind and its options: `partial(prefix 2, suffix 2)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind())?;
+        match self {
+            Self::Null | Self::Redact | Self::Email => Ok(()),
+            Self::Hash { domain } if domain.is_empty() => Ok(()),
+            Self::Hash { domain } => write!(f, "(domain {domain})"),
+            Self::Grid { step } | Self::Round { step } => write!(f, "(step {step})"),
+            Self::Partial { prefix, suffix } => write!(f, "(prefix {prefix}, suffix {suffix})"),
+            Self::Truncate { to } => {
+                let name = Granularity::NAMES.iter().find(|(_, unit)| unit == to).map_or("", |(name, _)| name);
+                write!(f, "(to {name})")
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

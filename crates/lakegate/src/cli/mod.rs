@@ -6,6 +6,7 @@ mod access;
 mod check;
 pub mod context;
 mod demo;
+mod explain;
 mod grant;
 mod init;
 mod output;
@@ -39,7 +40,7 @@ Examples, in a project folder:
   lakegate grant add --role client --endpoint '*'
   TOKEN=$(lakegate token issue acme --expires-in 90d)
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 an import that refused a part.";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 an import that refused a part, or a call that would be refused.";
 
 /// What can be asked.
 #[derive(Debug, Subcommand)]
@@ -56,6 +57,9 @@ pub enum Command {
     /// List the endpoints of a project
     #[command(after_help = check::ENDPOINTS_HELP)]
     Endpoints(check::ProjectArgs),
+    /// Tell why a principal gets what it gets from an endpoint
+    #[command(after_help = explain::HELP)]
+    Explain(explain::ExplainArgs),
     /// Serve a project over HTTP
     #[command(after_help = serve::HELP)]
     Serve(serve::ServeArgs),
@@ -80,6 +84,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Init(args) => init::run(args),
         Command::Check(args) => check::check(args).await,
         Command::Endpoints(args) => check::endpoints(args).await,
+        Command::Explain(args) => explain::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Principal(command) => principal::run(command).await,
         Command::Token(command) => token::run(command).await,

@@ -191,9 +191,14 @@ pub(super) fn grant_row(listing: &GrantListing, now: DateTime<Utc>) -> Vec<Strin
 
 /// What a grant says beside whom and what, in one line; nothing for a grant of the whole endpoint.
 pub(super) fn terms(grant: &Grant) -> String {
-    let Terms { columns, unmask, parameters, spans, max_rows } = &grant.terms;
+    terms_text(grant.effect == Effect::Deny, &grant.terms)
+}
+
+/// The same for terms alone.
+pub(super) fn terms_text(denied: bool, terms: &Terms) -> String {
+    let Terms { columns, unmask, parameters, spans, max_rows } = terms;
     let mut parts = Vec::new();
-    if grant.effect == Effect::Deny {
+    if denied {
         parts.push("denied".to_owned());
     }
     let listed = |names: &mut dyn Iterator<Item = String>| names.collect::<Vec<_>>().join(",");

@@ -1,0 +1,170 @@
+//! `lakegate explain`: why a principal gets what it gets from an endpoint.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use lakegate_core::catalog::RawArguments;
+use lakegate_core::project::suggest_or_list;
+use serde_json::Value as Json;
+
+use super::context::store_location;
+use super::output::{self, print};
+use crate::clock;
+use crate::explain::{Explanation, TablePart, explain};
+use crate::project;
+use crate::store::Store;
+
+pub(super) const HELP: &str = "\
+Tells which grant decides and why, which rows of which tables the principal sees, which columns are masked or left out, what
+rules its arguments meet, what bounds the answer, and the governed plan. Nothing is run.
+
+Without arguments that the endpoint needs, it tells what all grants of the principal give together.
+
+Exit codes: 0 the call would be answered, 3 it would be refused.
+
+Examples:
+  lakegate explain count_orders_by_range --as acme start_datetime=2022-10-01 end_datetime=2022-10-31
+  lakegate explain all_orders_by_range --as acme --json";
+
+/// The exit code when the call would be refused.
+const REFUSED: u8 = 3;
+
+/// Which call, of whom.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// The endpoint
+    endpoint: String,
+    /// Arguments, and modifiers such as `select=a,b`
+    #[arg(value_name = "NAME=VALUE", value_parser = argument)]
+    arguments: Vec<(String, String)>,
+    /// The principal
+    #[arg(long = "as", value_name = "PRINCIPAL")]
+    principal: String,
+    /// The lake, instead of `[lake] location`; relative to the current folder
+    #[arg(long, value_name = "LOCATION", env = "LAKEGATE_LAKE")]
+    lake: Option<String>,
+    #[command(flatten)]
+    store: super::context::StoreArgs,
+}
+
+fn argument(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    pair.ok_or_else(|| "write `NAME=VALUE`".to_owned())
+}
+
+pub(super) async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
+    let planned = project::load(&args.store.project, args.lake.as_deref()).await?;
+    let store = Store::open(&store_location(&args.store.project, args.store.store.as_deref())?).await?;
+    let record = store.principal(&args.principal).await?;
+    let grants = store.grants_of(&args.principal).await?;
+    let Some(endpoint) = planned.find(&args.endpoint) else {
+        let known = planned.endpoints().map(|planned| planned.endpoint().name.as_str()).collect::<Vec<_>>();
+        bail!("there is no endpoint `{}`; {}", args.endpoint, suggest_or_list(&args.endpoint, known.iter().copied()));
+    };
+    let mut raw = RawArguments::default();
+    raw.add_query(args.arguments).context("the arguments can not be read")?;
+    let explanation = explain(&planned, endpoint, record, grants, raw, clock::now());
+    if args.store.json {
+        print(serde_json::to_string_pretty(&explanation)?)?;
+    } else {
+        print_text(&explanation)?;
+    }
+    Ok(if explanation.allowed { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+}
+
+fn print_text(explanation: &Explanation) -> anyhow::Result<()> {
+    print(format_args!("endpoint   {}", explanation.endpoint))?;
+    let roles = if explanation.roles.is_empty() { "none".to_owned() } else { explanation.roles.join(", ") };
+    print(format_args!("principal  {}, roles: {roles}", explanation.principal))?;
+    let decision = if explanation.allowed { "allowed" } else { "refused" };
+    print(format_args!("decision   {decision}: {}", explanation.reason))?;
+    if let Some(refusal) = &explanation.refusal {
+        print(format_args!("the caller is told  {}: {}", refusal.code, refusal.detail))?;
+        for error in &refusal.errors {
+            print(format_args!("                    {error}"))?;
+        }
+    }
+    section(
+        "grants",
+        &["ID", "TO", "ENDPOINT", "PART", "TERMS"],
+        explanation.grants.iter().map(|grant| {
+            let terms = output::terms_text(grant.effect == "deny", &grant.terms);
+            vec![grant.id.clone(), grant.to.clone(), grant.endpoint.clone(), grant.part.to_owned(), terms]
+        }),
+    )?;
+    section(
+        "arguments",
+        &["NAME", "VALUE"],
+        explanation.arguments.iter().map(|(name, value)| vec![name.clone(), told(value)]),
+    )?;
+    section(
+        "rows",
+        &["TABLE", "ROWS", "WITH"],
+        explanation.tables.iter().map(|part| vec![part.table.clone(), rows(part), values(part)]),
+    )?;
+    let masks = explanation.tables.iter().flat_map(|part| {
+        part.masks.iter().map(|mask| {
+            let state = if mask.on { "on" } else { "lifted by a grant" };
+            let tag = mask.tag.as_ref().map(|tag| format!("tag {tag}")).unwrap_or_default();
+            vec![format!("{}.{}", part.table, mask.column), mask.mask.clone(), tag, state.to_owned()]
+        })
+    });
+    section("masks", &["COLUMN", "MASK", "FROM", "STATE"], masks)?;
+    section(
+        "columns",
+        &["NAME", "TYPE", "STATE"],
+        explanation.columns.iter().map(|column| {
+            let state = match (column.granted, column.masked.as_slice()) {
+                (false, _) => "not granted".to_owned(),
+                (true, []) => String::new(),
+                (true, masked) => format!("made of masked {}", masked.join(", ")),
+            };
+            vec![column.name.clone(), column.type_name.clone(), state]
+        }),
+    )?;
+    let limits = &explanation.limits;
+    let rows = limits.max_rows.map(|rows| vec!["rows".to_owned(), format!("at most {rows}")]);
+    let groups = limits.min_group_size.map(|least| vec!["groups".to_owned(), format!("of {least} subjects and more")]);
+    let time = vec!["time".to_owned(), format!("{} s", limits.timeout_seconds)];
+    section("limits", &["WHAT", "BOUND"], std::iter::once(time).chain(rows).chain(groups))?;
+    if let (Some(plan), Some(fingerprint)) = (&explanation.plan, &explanation.fingerprint) {
+        print(format_args!("\nplan, fingerprint {fingerprint}\n{}", plan.trim_end()))?;
+    }
+    Ok(())
+}
+
+fn section(title: &str, header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> anyhow::Result<()> {
+    let rows = rows.collect::<Vec<_>>();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    print(format_args!("\n{title}"))?;
+    for line in output::table(header, rows).lines() {
+        print(format_args!("  {}", line.trim_end()))?;
+    }
+    Ok(())
+}
+
+fn rows(part: &TablePart) -> String {
+    match &part.filter {
+        Some(filter) => filter.split_whitespace().collect::<Vec<_>>().join(" "),
+        None if part.because_of_roles.is_empty() => "all: the table is shared".to_owned(),
+        None => format!("all: role {}", part.because_of_roles.join(", ")),
+    }
+}
+
+fn values(part: &TablePart) -> String {
+    let value = |(name, value): (&String, &Json)| match value {
+        Json::Null => format!("no attribute {name}"),
+        value => format!("{name} = {}", told(value)),
+    };
+    part.values.iter().map(value).collect::<Vec<_>>().join(", ")
+}
+
+fn told(value: &Json) -> String {
+    match value {
+        Json::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,344 @@
+//! What decides a call, told without running it: the grants, the row filters with the values that they go by, the masks,
+//! the columns, the rules for arguments, the limits and the governed plan.
+//!
+//! `lakegate explain` and the admin API print it. Values of attributes that the project calls secret are not in it.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use lakegate_core::access::{Allowance, Authorized, Effect, Grant, Grantee, Principal, PrincipalRecord, authorize};
+use lakegate_core::catalog::{Call, RawArguments, call};
+use lakegate_core::error::Error;
+use lakegate_query::govern::explain::{ColumnView, MaskView, Rows, TableView, columns, tables};
+use lakegate_query::govern::govern;
+use lakegate_query::plan::{PlannedEndpoint, PlannedProject};
+use serde::Serialize;
+use serde_json::Value as Json;
+use std::sync::Arc;
+
+use crate::assumed;
+
+/// How a call is decided, and what it would be given.
+#[derive(Debug, Serialize)]
+pub struct Explanation {
+    /// The endpoint.
+    pub endpoint: String,
+    /// Who calls.
+    pub principal: String,
+    /// Its roles.
+    pub roles: Vec<String>,
+    /// Its attributes; `***` for a secret one.
+    pub attributes: BTreeMap<String, Json>,
+    /// Whether it would be answered.
+    pub allowed: bool,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// What the caller would be told, when it is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Refused>,
+    /// The grants and denials that are about this principal and this endpoint.
+    pub grants: Vec<GrantPart>,
+    /// The arguments as they would be taken, defaults and fixed values among them.
+    pub arguments: BTreeMap<String, Json>,
+    /// Which rows of which tables.
+    pub tables: Vec<TablePart>,
+    /// The columns of the endpoint.
+    pub columns: Vec<ColumnPart>,
+    /// What bounds the answer.
+    pub limits: Limits,
+    /// The policy fingerprint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// The governed and optimised plan, with the names of attributes and arguments in the place of their values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+}
+
+/// A refusal as the caller would get it.
+#[derive(Debug, Serialize)]
+pub struct Refused {
+    /// The stable code.
+    pub code: String,
+    /// What is wrong.
+    pub detail: String,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// The single faults.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
+}
+
+/// A grant's part in the decision.
+#[derive(Debug, Serialize)]
+pub struct GrantPart {
+    /// Its id.
+    pub id: String,
+    /// Whom it is for.
+    pub to: String,
+    /// What it is about.
+    pub endpoint: String,
+    /// `allow` or `deny`.
+    pub effect: &'static str,
+    /// What it gives or takes away.
+    pub terms: lakegate_core::access::Terms,
+    /// What came of it here.
+    pub part: &'static str,
+}
+
+/// What is seen of a table.
+#[derive(Debug, Serialize)]
+pub struct TablePart {
+    /// The table.
+    pub table: String,
+    /// `shared`, `unfiltered` or `filtered`.
+    pub rows: &'static str,
+    /// The roles that see every row, where that is why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub because_of_roles: Vec<String>,
+    /// The row filter, as the project has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// What the filter's attributes are for this principal; null for one that it lacks.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, Json>,
+    /// The masks on its columns.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub masks: Vec<MaskPart>,
+}
+
+/// A mask.
+#[derive(Debug, Serialize)]
+pub struct MaskPart {
+    /// The column.
+    pub column: String,
+    /// What the mask does, such as `partial(prefix 2, suffix 2)`.
+    pub mask: String,
+    /// The tag that brings it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// Whether it is on for this principal.
+    pub on: bool,
+}
+
+/// A column of the answer.
+#[derive(Debug, Serialize)]
+pub struct ColumnPart {
+    /// The name.
+    pub name: String,
+    /// The type.
+    #[serde(rename = "type")]
+    pub type_name: String,
+    /// Whether it is in the answer.
+    pub granted: bool,
+    /// The masked columns of the lake that it is made of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub masked: Vec<String>,
+}
+
+/// What bounds an answer.
+#[derive(Debug, Serialize)]
+pub struct Limits {
+    /// Seconds.
+    pub timeout_seconds: u64,
+    /// Rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_rows: Option<u64>,
+    /// Subjects of a group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_group_size: Option<u64>,
+}
+
+/// What stands in the place of a secret value.
+pub const SECRET: &str = "***";
+
+/// Explains a call of an endpoint of the project by a principal with these grants. Nothing is run.
+pub fn explain(
+    project: &PlannedProject,
+    planned: &PlannedEndpoint,
+    record: PrincipalRecord,
+    grants: Vec<Grant>,
+    raw: RawArguments,
+    now: DateTime<Utc>,
+) -> Explanation {
+    let endpoint = planned.endpoint();
+    let mut explanation = Explanation {
+        endpoint: endpoint.name.clone(),
+        principal: record.name.clone(),
+        roles: record.roles.iter().cloned().collect(),
+        attributes: attributes(project, &record),
+        allowed: false,
+        reason: String::new(),
+        refusal: None,
+        grants: Vec::new(),
+        arguments: BTreeMap::new(),
+        tables: Vec::new(),
+        columns: Vec::new(),
+        limits: Limits {
+            timeout_seconds: project.project().config.server.timeout.as_secs(),
+            max_rows: None,
+            min_group_size: endpoint.small_groups.as_ref().map(|groups| groups.least),
+        },
+        fingerprint: None,
+        plan: None,
+    };
+    let (who, grants) = match assumed::principal(record, grants, now) {
+        Ok(assumed) => assumed,
+        Err(error) => return explanation.refused(&error),
+    };
+    let authorized = match authorize(&who, &endpoint.name, &grants, now) {
+        Ok(authorized) => authorized,
+        Err(refusal) => {
+            explanation.reason = refusal.reason().to_string();
+            explanation.grants = parts(&who, &endpoint.name, &grants, None, now);
+            return explanation.refused(&refusal.into());
+        }
+    };
+    explanation.reason = authorized.reason().to_string();
+    // Without arguments that are admitted, what all grants give together is told.
+    let possible = authorized.allowance(authorized.grants());
+    let outcome = call(authorized.clone(), Arc::clone(endpoint), raw, planned.rules());
+    let allowance = outcome.as_ref().map_or(&possible, Call::allowance);
+    explanation.show(project, planned, &authorized, allowance);
+    explanation.grants = parts(&who, &endpoint.name, &grants, outcome.as_ref().ok().map(Call::allowance), now);
+    let call = match outcome {
+        Ok(call) => call,
+        Err(error) => return explanation.refused(&error),
+    };
+    explanation.arguments = arguments(project, &call);
+    match govern(project, &call, now) {
+        Ok(plan) => {
+            explanation.allowed = true;
+            explanation.fingerprint = Some(plan.fingerprint().to_owned());
+            explanation.plan = Some(plan.display_without_values());
+            explanation
+        }
+        Err(error) => explanation.refused(&error),
+    }
+}
+
+impl Explanation {
+    fn refused(mut self, error: &Error) -> Self {
+        let said = |error: &Error| match &error.hint {
+            Some(hint) => format!("{}; {hint}", error.detail),
+            None => error.detail.clone(),
+        };
+        if self.reason.is_empty() {
+            self.reason = error.detail.clone();
+        }
+        self.refusal = Some(Refused {
+            code: error.code.name().to_owned(),
+            detail: error.detail.clone(),
+            hint: error.hint.clone(),
+            errors: error.errors.iter().map(said).collect(),
+        });
+        self
+    }
+
+    fn show(
+        &mut self,
+        project: &PlannedProject,
+        planned: &PlannedEndpoint,
+        authorized: &Authorized,
+        allowance: &Allowance,
+    ) {
+        let who = authorized.principal();
+        let views = tables(project, planned, who, allowance);
+        self.tables = views.into_iter().map(|view| table_part(project, view, who)).collect();
+        self.columns = columns(project, planned, allowance).into_iter().map(column_part).collect();
+        self.limits.max_rows = allowance.max_rows();
+    }
+}
+
+fn shown(project: &PlannedProject, attribute: &str, value: &lakegate_core::value::Value) -> Json {
+    if project.project().config.secret_attributes.contains(attribute) { SECRET.into() } else { value.to_json() }
+}
+
+fn attributes(project: &PlannedProject, record: &PrincipalRecord) -> BTreeMap<String, Json> {
+    record.attributes.iter().map(|(name, value)| (name.clone(), shown(project, name, value))).collect()
+}
+
+fn arguments(project: &PlannedProject, call: &Call) -> BTreeMap<String, Json> {
+    let secret = |name: &str| {
+        let fixed = |grant: &Grant| grant.terms.parameters.get(name).and_then(|term| term.attribute.clone());
+        let attributes = call.authorized().grants().iter().filter_map(fixed);
+        attributes.into_iter().any(|attribute| project.project().config.secret_attributes.contains(&attribute))
+    };
+    let values = call.endpoint().params.iter().zip(call.arguments().values());
+    let told = values.map(|(param, value)| {
+        let value = match value {
+            Some(_) if param.secret || secret(&param.name) => SECRET.into(),
+            Some(value) => value.to_json(),
+            None => Json::Null,
+        };
+        (param.name.clone(), value)
+    });
+    told.collect()
+}
+
+fn parts(
+    who: &Principal,
+    endpoint: &str,
+    grants: &[Grant],
+    allowance: Option<&Allowance>,
+    now: DateTime<Utc>,
+) -> Vec<GrantPart> {
+    let about = grants.iter().filter(|grant| grant.to.covers(who) && grant.endpoint.covers(endpoint));
+    let part = |grant: &Grant| {
+        let place = allowance.and_then(|allowance| allowance.grants().iter().position(|id| *id == grant.id));
+        match (grant.effect, place) {
+            _ if grant.has_expired(now) => "expired",
+            (Effect::Deny, _) => "takes away",
+            (Effect::Allow, Some(0)) => "decides",
+            (Effect::Allow, Some(_)) => "adds",
+            (Effect::Allow, None) if allowance.is_some() => "does not admit these arguments",
+            (Effect::Allow, None) => "allows",
+        }
+    };
+    let told = about.map(|grant| GrantPart {
+        id: grant.id.clone(),
+        to: match &grant.to {
+            Grantee::Principal(name) => format!("principal {name}"),
+            Grantee::Role(name) => format!("role {name}"),
+        },
+        endpoint: grant.endpoint.as_str().to_owned(),
+        effect: grant.effect.name(),
+        terms: grant.terms.clone(),
+        part: part(grant),
+    });
+    told.collect()
+}
+
+fn table_part(project: &PlannedProject, view: TableView, who: &Principal) -> TablePart {
+    let mut part = TablePart {
+        table: view.table,
+        rows: "shared",
+        because_of_roles: Vec::new(),
+        filter: None,
+        values: BTreeMap::new(),
+        masks: view.masks.into_iter().map(mask_part).collect(),
+    };
+    match view.rows {
+        Rows::Shared => {}
+        Rows::Unfiltered(roles) => (part.rows, part.because_of_roles) = ("unfiltered", roles),
+        Rows::Filtered { filter, attributes, .. } => {
+            let value = |name: &String| who.attribute(name).map_or(Json::Null, |value| shown(project, name, value));
+            part.values = attributes.iter().map(|name| (name.clone(), value(name))).collect();
+            (part.rows, part.filter) = ("filtered", Some(filter));
+        }
+    }
+    part
+}
+
+fn mask_part(view: MaskView) -> MaskPart {
+    MaskPart { column: view.column, mask: view.mask.to_string(), tag: view.tag, on: !view.lifted }
+}
+
+fn column_part(view: ColumnView) -> ColumnPart {
+    ColumnPart {
+        name: view.column.name,
+        type_name: view.column.type_name,
+        granted: view.shown,
+        masked: view.masked.into_iter().collect(),
+    }
+}
