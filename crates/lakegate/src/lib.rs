@@ -1,6 +1,7 @@
 //! Who asks: the access store, the HTTP server and the command line around the engine.
 
 pub mod app;
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod http;
