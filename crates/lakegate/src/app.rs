@@ -8,6 +8,7 @@ use lakegate_query::plan::PlannedProject;
 
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::audit::AuditLog;
 use crate::mask_key;
 use crate::project::{self, ProjectError};
 use crate::store::Access;
@@ -20,6 +21,8 @@ pub struct App {
     pub access: Access,
     /// What runs the queries.
     pub engine: Box<dyn Engine>,
+    /// Where requests are recorded.
+    pub audit: AuditLog,
     /// Looks whether the key of masks was replaced.
     _mask_key: Option<AbortOnDropHandle<()>>,
 }
@@ -34,9 +37,13 @@ impl App {
         let memory = project.project().config.server.cache_limit_bytes;
         let (tables, bytes) = project.copy_to_memory(memory).await.map_err(ProjectError::Unread)?;
         tracing::info!(tables = tables.join(", "), megabytes = bytes >> 20, "tables in memory");
+        let config = &project.project().config.server.audit;
+        let audit =
+            AuditLog::start(folder, config).map_err(|error| ProjectError::Audit(folder.join(&config.folder), error))?;
         let queries = project.project().config.server.max_concurrent_queries;
         let project = Arc::new(project);
         let mask_key = mask_key::watch(Arc::clone(&project), folder);
-        Ok(Self { project, access, engine: Box::new(Limited::new(Embedded, queries)), _mask_key: mask_key })
+        let engine = Box::new(Limited::new(Embedded, queries));
+        Ok(Self { project, access, engine, audit, _mask_key: mask_key })
     }
 }

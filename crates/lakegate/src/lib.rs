@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod assumed;
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod explain;

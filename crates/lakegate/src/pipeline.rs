@@ -12,9 +12,10 @@ use lakegate_query::govern::govern;
 use std::sync::Arc;
 
 use crate::app::App;
+use crate::audit::Trail;
 use crate::clock;
 
-/// Runs one request: principal, authorized, call, governed plan, rows.
+/// Runs one request: principal, authorized, call, governed plan, rows. What is found out goes into the trail.
 ///
 /// 401, 404 and 403 are decided here, in this order: an unknown caller learns nothing, a known one learns whether an
 /// endpoint exists (unless it is `hidden`), and then whether it is theirs.
@@ -26,16 +27,21 @@ pub async fn answer(
     token: &PresentedToken,
     endpoint: &str,
     raw: RawArguments,
+    trail: &Trail,
 ) -> Result<BatchStream, Error> {
     let now = clock::now();
-    let (principal, credential) = app.access.authenticate(token, now).await?;
+    let (principal, credential) = trail.authenticate(app, token, now).await?;
     let planned = app.project.find(endpoint).ok_or_else(unknown_endpoint)?;
     let authorized = authorize(&principal, endpoint, &credential.grants, now).map_err(|refusal| {
+        trail.denied(refusal.reason());
         // A hidden endpoint and one that is not there give the same answer.
         if planned.endpoint().hidden { unknown_endpoint().source(refusal) } else { refusal.into() }
     })?;
+    trail.allowed(&authorized);
     let call = call(authorized, Arc::clone(planned.endpoint()), raw, planned.rules())?;
+    trail.called(&call, &app.project.project().config.secret_attributes);
     let plan = govern(&app.project, &call, now)?;
+    trail.governed(&plan);
     if !plan.unfiltered().is_empty() {
         tracing::info!(principal = principal.name(), endpoint, tables = ?plan.unfiltered(), "all rows are seen by a role");
     }

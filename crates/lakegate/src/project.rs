@@ -31,6 +31,9 @@ pub enum ProjectError {
     /// A file of the lake can not be read.
     #[error("the tables can not be read")]
     Unread(#[source] lakegate_core::error::Error),
+    /// The audit log can not be written.
+    #[error("the audit log in `{}` can not be written; mend that, name another folder with `audit_folder` in [server], or switch it off with `audit = \"off\"`", .0.display())]
+    Audit(PathBuf, #[source] std::io::Error),
     /// The engine can not be started.
     #[error("the engine can not be started")]
     Engine(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::audit::{self, Audit};
 use super::column::{self, ColumnRule, Masking, Needs, TagRule};
 use super::finding::{Finding, Position, suggest_or_list};
 use super::name;
@@ -22,6 +23,8 @@ pub struct Config {
     pub lake_location: String,
     /// The access store, such as `sqlite:access.db`; a path in it is relative to the project folder.
     pub access_store: String,
+    /// Attributes of principals whose values go into no log, explanation or listing.
+    pub secret_attributes: BTreeSet<String>,
     /// How the server listens and what it allows.
     pub server: Server,
     /// The tables by name.
@@ -51,6 +54,8 @@ pub struct Server {
     pub memory_limit_bytes: usize,
     /// Memory for decoded copies of lake files, in bytes; 0 keeps none.
     pub cache_limit_bytes: usize,
+    /// The audit log.
+    pub audit: Audit,
 }
 
 /// `[tables.NAME]`: files of the lake under a name, with the policy that protects them.
@@ -119,6 +124,7 @@ impl Default for Server {
             max_concurrent_queries: 64,
             memory_limit_bytes: 2 << 30,
             cache_limit_bytes: 1 << 30,
+            audit: Audit::default(),
         }
     }
 }
@@ -151,7 +157,9 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
             None
         }
     };
+    let mut secret_attributes = BTreeSet::new();
     let access_store = root.section("access").and_then(|mut access| {
+        secret_attributes = audit::read_secret_attributes(&mut access);
         let store = access.string("store");
         if let Some(store) = &store
             && !store.value.starts_with("sqlite:")
@@ -184,6 +192,7 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
     let config = Config {
         lake_location: lake_location.unwrap_or_else(|| ".".to_owned()),
         access_store: access_store.unwrap_or_else(|| "sqlite:access.db".to_owned()),
+        secret_attributes,
         server,
         tables,
         declared,
@@ -223,6 +232,7 @@ fn read_server(mut section: Section<'_, '_>) -> Server {
     let max_concurrent_queries = section.integer("max_concurrent_queries", 1..=10_000);
     let memory_limit_mb = section.integer("memory_limit_mb", 16..=(1 << 24));
     let cache_limit_mb = section.integer("cache_limit_mb", 0..=(1 << 24));
+    let audit = audit::read(&mut section);
     section.finish();
     let megabytes =
         |placed: Option<Placed<u64>>, default: usize| placed.map_or(default, |mb| (mb.value as usize) << 20);
@@ -235,6 +245,7 @@ fn read_server(mut section: Section<'_, '_>) -> Server {
             .map_or(default.max_concurrent_queries, |count| count.value as usize),
         memory_limit_bytes: megabytes(memory_limit_mb, default.memory_limit_bytes),
         cache_limit_bytes: megabytes(cache_limit_mb, default.cache_limit_bytes),
+        audit,
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Reads no files: the text comes in. What needs SQL or the lake is checked by `lakegate_query`.
 
+mod audit;
 mod column;
 mod config;
 mod endpoint;
@@ -13,6 +14,7 @@ mod reader;
 
 use std::collections::BTreeMap;
 
+pub use audit::{Audit, AuditMode};
 pub use column::{ColumnRule, Masking, SecretLocation, TagRule};
 pub use config::{CONFIG_FILE, Config, FileFormat, RowPolicy, Server, Table};
 pub use endpoint::{Endpoint, Rule, SmallGroups};

@@ -40,6 +40,8 @@ pub struct Param {
     pub max_length: usize,
     /// The most items of a list.
     pub max_items: usize,
+    /// Whether its value goes into no log; records have `***` in its place.
+    pub secret: bool,
     /// For the docs.
     pub description: Option<String>,
     /// For the docs.
@@ -106,6 +108,7 @@ pub(crate) fn read(declared: &Placed<String>, mut section: Section<'_, '_>) -> O
     }
     let value_type = read_type(declared, &mut section);
     let required = section.boolean("required");
+    let secret = section.boolean("secret");
     let description = section.string("description");
     let keys = Constraints {
         default: section.take("default"),
@@ -174,6 +177,7 @@ pub(crate) fn read(declared: &Placed<String>, mut section: Section<'_, '_>) -> O
         pattern,
         max_length: max_length.map_or(MAX_LENGTH, |length| length.value as usize),
         max_items: max_items.map_or(MAX_ITEMS, |items| items.value as usize),
+        secret: secret.is_some_and(|secret| secret.value),
         description: description.map(|description| description.value),
         example: keys.example.and_then(|value| read_value(source, "example", value_type, value)),
         position: source.position(&declared.span),

@@ -3,6 +3,7 @@
 //! Results go to stdout, everything said beside them to stderr, so that output can be piped.
 
 mod access;
+mod audit;
 mod check;
 pub mod context;
 mod demo;
@@ -75,6 +76,9 @@ pub enum Command {
     /// Principals, tokens and grants all at once, out of a table
     #[command(subcommand)]
     Access(access::AccessCommand),
+    /// Who asked what, and what came of it
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
 }
 
 /// Does what was asked. An error is printed here, once, with its causes.
@@ -90,6 +94,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Token(command) => token::run(command).await,
         Command::Grant(command) => grant::run(command).await,
         Command::Access(command) => access::run(command).await,
+        Command::Audit(command) => audit::run(command).await,
     };
     match outcome {
         Ok(code) => code,

@@ -57,7 +57,7 @@ pub(super) fn print_table(header: &[&str], rows: Vec<Vec<String>>, nothing: &str
 }
 
 /// Text without anything that a terminal would obey.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.chars()
         .flat_map(|character| {
             let control = character.is_control();

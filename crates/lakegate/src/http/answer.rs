@@ -18,6 +18,7 @@ use tokio::time::timeout_at;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::respond::{RequestId, log_cut};
+use crate::audit::Trail;
 
 /// How much is held back before the status is sent, in bytes. Smaller answers are complete, and known to be good, by then.
 const HELD_BYTES: usize = 256 * 1024;
@@ -27,45 +28,70 @@ const HELD_BYTES: usize = 256 * 1024;
 const HELD_BYTES_WHEN_CAPPED: usize = 16 * 1024 * 1024;
 
 /// Pulls the first rows and makes the response.
-pub(super) async fn start(rows: BatchStream, encoder: Box<dyn Encoder>, id: RequestId) -> Result<Response, Error> {
+pub(super) async fn start(
+    rows: BatchStream,
+    encoder: Box<dyn Encoder>,
+    id: RequestId,
+    trail: Trail,
+) -> Result<Response, Error> {
     let content_type = encoder.content_type();
     let most_held = if rows.max_rows().is_some() { HELD_BYTES_WHEN_CAPPED } else { HELD_BYTES };
     let mut pieces = Pieces { rows, encoder, ended: false };
-    let mut held = BytesMut::new();
+    let (mut held, mut held_rows) = (BytesMut::new(), 0);
     while held.len() < most_held {
         match pieces.next().await? {
-            Some(piece) => held.extend_from_slice(&piece),
-            None => return Ok(([(CONTENT_TYPE, content_type)], held.freeze()).into_response()),
+            Some(piece) => {
+                held.extend_from_slice(&piece.bytes);
+                held_rows += piece.rows;
+            }
+            None => {
+                trail.sent(held_rows, held.len());
+                return Ok(([(CONTENT_TYPE, content_type)], held.freeze()).into_response());
+            }
         }
     }
-    let first = stream::iter([Ok(held.freeze())]);
-    let body = Body::from_stream(first.chain(rest(pieces, id)));
+    trail.starts_to_stream().await?;
+    let first = stream::iter([Ok(Piece { bytes: held.freeze(), rows: held_rows })]);
+    let all = first.chain(rest(pieces, id, trail.clone()));
+    let body = Body::from_stream(all.map(move |piece| {
+        let Piece { bytes, rows } = piece?;
+        trail.sent(rows, bytes.len());
+        Ok::<_, io::Error>(bytes)
+    }));
     Ok(([(CONTENT_TYPE, content_type)], body).into_response())
 }
 
 /// What comes after the held rows. A task makes it, one piece ahead of the client, so that the query ends with its
 /// deadline even if the client never reads on; nobody keeps a place among the running queries by not reading. Dropping
 /// the stream ends the task.
-fn rest(pieces: Pieces, id: RequestId) -> impl Stream<Item = io::Result<Bytes>> + Send {
+fn rest(pieces: Pieces, id: RequestId, trail: Trail) -> impl Stream<Item = io::Result<Piece>> + Send {
     let (sender, receiver) = mpsc::channel(1);
+    let of_task = trail.clone();
     let task = AbortOnDropHandle::new(tokio::spawn(async move {
-        if let Err(error) = make(pieces, sender).await {
+        if let Err(error) = make(pieces, &sender).await {
             log_cut(&error, &id);
+            // Here, because a client that does not read on would never let the stream come to it.
+            of_task.cut(Some(error.code)).await;
         }
     }));
-    stream::unfold(Some((receiver, task)), |state| async move {
-        let (mut receiver, task) = state?;
+    // What the connection is cut with is for nobody; the log has the reason.
+    let incomplete = || io::Error::other("the answer is not complete");
+    stream::unfold(Some((receiver, task, trail)), move |state| async move {
+        let (mut receiver, task, trail) = state?;
         match receiver.recv().await {
-            Some(Some(piece)) => Some((Ok(piece), Some((receiver, task)))),
-            Some(None) => None,
-            // What the connection is cut with is for nobody; the log has the reason.
-            None => Some((Err(io::Error::other("the answer is not complete")), None)),
+            Some(Some(piece)) => Some((Ok(piece), Some((receiver, task, trail)))),
+            // An answer that can not be recorded must not look complete.
+            Some(None) => trail.completed().await.err().map(|_| (Err(incomplete()), None)),
+            None => {
+                trail.cut(None).await;
+                Some((Err(incomplete()), None))
+            }
         }
     })
 }
 
 /// Sends the pieces, and `None` once the answer is whole.
-async fn make(mut pieces: Pieces, sender: mpsc::Sender<Option<Bytes>>) -> Result<(), Error> {
+async fn make(mut pieces: Pieces, sender: &mpsc::Sender<Option<Piece>>) -> Result<(), Error> {
     let deadline = pieces.rows.deadline();
     while let Some(piece) = pieces.next().await? {
         match timeout_at(deadline.into(), sender.send(Some(piece))).await {
@@ -86,6 +112,12 @@ async fn make(mut pieces: Pieces, sender: mpsc::Sender<Option<Bytes>>) -> Result
     Ok(())
 }
 
+/// Some bytes of an answer, and how many rows came since the piece before.
+struct Piece {
+    bytes: Bytes,
+    rows: u64,
+}
+
 /// Encoded pieces of an answer, none of them empty.
 struct Pieces {
     rows: BatchStream,
@@ -94,17 +126,21 @@ struct Pieces {
 }
 
 impl Pieces {
-    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+    async fn next(&mut self) -> Result<Option<Piece>, Error> {
+        let mut rows = 0;
         while !self.ended {
-            let piece = match self.rows.next().await? {
-                Some(batch) => self.encoder.write(&batch)?,
+            let bytes = match self.rows.next().await? {
+                Some(batch) => {
+                    rows += batch.num_rows() as u64;
+                    self.encoder.write(&batch)?
+                }
                 None => {
                     self.ended = true;
                     self.encoder.finish()?
                 }
             };
-            if !piece.is_empty() {
-                return Ok(Some(piece));
+            if !bytes.is_empty() {
+                return Ok(Some(Piece { bytes, rows }));
             }
         }
         Ok(None)

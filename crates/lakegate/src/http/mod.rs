@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::Method;
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use lakegate_core::error::{Code, Error};
 use tower::ServiceBuilder;
@@ -38,8 +38,9 @@ pub fn router(app: Arc<App>) -> Router {
         Some("/") => router.merge(endpoints()),
         Some(path) => router.nest(path, endpoints()),
     };
-    let layers =
-        ServiceBuilder::new().layer(from_fn(respond::observe)).layer(CatchPanicLayer::custom(respond::panicked));
+    let layers = ServiceBuilder::new()
+        .layer(from_fn_with_state(Arc::clone(&app), respond::observe))
+        .layer(CatchPanicLayer::custom(respond::panicked));
     router.fallback(unknown_path).method_not_allowed_fallback(method_not_allowed).layer(layers).with_state(app)
 }
 

@@ -12,6 +12,7 @@ use lakegate_core::error::Error;
 use super::respond::{Failure, RequestId};
 use super::{accept, answer, body, token};
 use crate::app::App;
+use crate::audit::Trail;
 use crate::pipeline;
 
 /// The name in the path; the other side is a name that is not UTF-8.
@@ -28,10 +29,12 @@ pub(super) async fn by_query(
     endpoint: EndpointName,
     RawQuery(query): RawQuery,
     Extension(id): Extension<RequestId>,
+    Extension(trail): Extension<Trail>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
+    trail.asked(name(&endpoint));
     let raw = arguments(query.as_deref())?;
-    respond(&app, name(&endpoint), raw, &headers, id).await
+    respond(&app, name(&endpoint), raw, &headers, id, trail).await
 }
 
 /// Arguments from a JSON object, and from the query string beside it.
@@ -40,16 +43,19 @@ pub(super) async fn by_body(
     endpoint: EndpointName,
     RawQuery(query): RawQuery,
     Extension(id): Extension<RequestId>,
+    Extension(trail): Extension<Trail>,
     request: Request,
 ) -> Result<Response, Failure> {
+    trail.asked(name(&endpoint));
     let (parts, body) = request.into_parts();
     let mut raw = arguments(query.as_deref())?;
+    trail.came(&raw);
     // A caller without a token does not make the server read a body.
     token::presented(&parts.headers)?;
     let server = &app.project.project().config.server;
     let bytes = body::read(body, server.max_body_bytes, server.timeout).await?;
     raw.add_json(&bytes).map_err(|error| body::blame_media_type(error, &parts.headers))?;
-    respond(&app, name(&endpoint), raw, &parts.headers, id).await
+    respond(&app, name(&endpoint), raw, &parts.headers, id, trail).await
 }
 
 fn arguments(query: Option<&str>) -> Result<RawArguments, Error> {
@@ -64,9 +70,11 @@ async fn respond(
     raw: RawArguments,
     headers: &HeaderMap,
     id: RequestId,
+    trail: Trail,
 ) -> Result<Response, Failure> {
+    trail.came(&raw);
     let token = token::presented(headers)?;
     let encoder = accept::encoder(raw.modifiers().format(), headers)?;
-    let rows = pipeline::answer(app, &token, endpoint, raw).await?;
-    Ok(answer::start(rows, encoder, id).await?)
+    let rows = pipeline::answer(app, &token, endpoint, raw, &trail).await?;
+    Ok(answer::start(rows, encoder, id, trail).await?)
 }

@@ -6,15 +6,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Json;
-use axum::extract::Request;
+use axum::body::HttpBody;
+use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use lakegate_core::access::looks_like_token;
 use lakegate_core::error::{Code, Error, Kind};
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use uuid::Uuid;
+
+use super::token;
+use crate::app::App;
+use crate::audit::{Opening, Trail};
 
 /// An error on its way to the caller. [`observe`] writes its body, because only it knows the request's id.
 pub(super) struct Failure(pub(super) Error);
@@ -102,23 +108,30 @@ fn problem<'a>(error: &'a Error, status: StatusCode, id: &'a RequestId) -> Probl
     }
 }
 
-/// Around every request: an id, problem bodies, headers that hold for all answers, and one log line.
-pub(super) async fn observe(mut request: Request, next: Next) -> Response {
+/// Around every request: an id, problem bodies, headers that hold for all answers, one log line and one audit record.
+pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = RequestId(Uuid::now_v7().to_string());
     let method = request.method().clone();
     // The path alone: a query string holds arguments. A token does not belong in either, and never in a log.
     let path = request.uri().path();
     let path = if looks_like_token(path) { "(a path with a token)".to_owned() } else { path.to_owned() };
+    let trail = trail(&app, &request, &id);
     request.extensions_mut().insert(id.clone());
+    request.extensions_mut().insert(trail.clone());
     let mut response = next.run(request).await;
 
+    let mut error = explain(&mut response, &id);
+    let bytes = response.body().size_hint().exact();
+    let has_body = method != Method::HEAD;
+    if let Err(unrecorded) = trail.answered(response.status().as_u16(), error.as_deref(), bytes, has_body).await {
+        response = Failure(unrecorded).into_response();
+        error = explain(&mut response, &id);
+    }
     let status = response.status();
     let duration_ms = started.elapsed().as_secs_f64() * 1e3;
-    if let Some(error) = response.extensions_mut().remove::<Arc<Error>>() {
+    if let Some(error) = error {
         log_refusal(&error, &id, method.as_str(), &path, status, duration_ms);
-        *response.body_mut() = Json(problem(&error, status, &id)).into_response().into_body();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     } else {
         tracing::info!(request.id = id.0, %method, path, status = status.as_u16(), duration_ms, "answered");
     }
@@ -136,6 +149,27 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
         headers.insert("x-request-id", value);
     }
     response
+}
+
+/// Writes the body of a refusal. Gives the error, if the response is one.
+fn explain(response: &mut Response, id: &RequestId) -> Option<Arc<Error>> {
+    let error = response.extensions_mut().remove::<Arc<Error>>()?;
+    *response.body_mut() = Json(problem(&error, response.status(), id)).into_response().into_body();
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    Some(error)
+}
+
+/// The trail of a request. Health is asked about all the time, and tells nothing.
+fn trail(app: &App, request: &Request, id: &RequestId) -> Trail {
+    if request.uri().path().starts_with("/health/") {
+        return Trail::default();
+    }
+    Trail::begin(&app.audit, || Opening {
+        request_id: id.0.clone(),
+        method: request.method().as_str().to_owned(),
+        path: percent_decode_str(request.uri().path()).decode_utf8_lossy().into_owned(),
+        tokens: token::texts(request.headers()),
+    })
 }
 
 fn log_refusal(error: &Error, id: &RequestId, method: &str, path: &str, status: StatusCode, duration_ms: f64) {

@@ -43,6 +43,7 @@ impl Server {
     /// # Errors
     /// When the listener fails.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+        let audit = self.app.audit.clone();
         let stopping = CancellationToken::new();
         let told = stopping.clone();
         // Small answers must not wait for an acknowledgement.
@@ -58,13 +59,15 @@ impl Server {
             stopping.cancelled().await;
             let _ = tokio::time::timeout(DRAIN, interrupted()).await;
         };
-        tokio::select! {
+        let served = tokio::select! {
             served = std::future::IntoFuture::into_future(serving) => served,
             () = overdue => {
                 tracing::warn!("requests that did not end while draining were cut");
                 Ok(())
             }
-        }
+        };
+        audit.shutdown().await;
+        served
     }
 }
 

@@ -22,6 +22,14 @@ pub(super) fn presented(headers: &HeaderMap) -> Result<PresentedToken, Error> {
         .map_err(|error| Error::new(Code::AccessTokenUnknown, "the token is not known").source(error))
 }
 
+/// The texts of all tokens that the headers hold, also of ones that are not known: for finding them where none belongs.
+pub(super) fn texts(headers: &HeaderMap) -> Vec<String> {
+    let others = ["x-api-key", "token"].into_iter().flat_map(|name| headers.get_all(name));
+    let tokens = bearer_tokens(headers).into_iter().chain(others.map(HeaderValue::as_bytes));
+    // Shorter ones are looked up nowhere, and are in other texts by chance.
+    tokens.filter(|token| token.len() >= 8).map(|token| String::from_utf8_lossy(token).into_owned()).collect()
+}
+
 fn bearer_tokens(headers: &HeaderMap) -> Vec<&[u8]> {
     let values = headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);
     let token = |value: &'_ [u8]| -> Option<usize> {

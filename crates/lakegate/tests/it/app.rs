@@ -9,9 +9,11 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
+use axum::response::Response;
 use chrono::{DateTime, Utc};
 use http_body_util::BodyExt;
 use lakegate::app::App;
+use lakegate::audit::AuditLog;
 use lakegate::sample::model::Rows;
 use lakegate::sample::{write_project, write_rows};
 use lakegate::store::{Access, Background, GrantRequest, NewPrincipal, Store, StoreLocation, TokenRequest, new_token};
@@ -26,6 +28,7 @@ use tower::ServiceExt;
 pub(crate) struct TestApp {
     pub(crate) folder: TempDir,
     pub(crate) store: Store,
+    pub(crate) audit: AuditLog,
     router: Router,
     _background: Background,
 }
@@ -93,7 +96,8 @@ impl TestApp {
         let store = Store::open(&StoreLocation::parse("sqlite:access.db", folder.path()).unwrap()).await.unwrap();
         let (access, background) = Access::start(store.clone()).await.unwrap();
         let app = App::load(folder.path(), None, access).await.unwrap_or_else(|error| panic!("{error}"));
-        Self { folder, store, router: http::router(Arc::new(app)), _background: background }
+        let audit = app.audit.clone();
+        Self { folder, store, audit, router: http::router(Arc::new(app)), _background: background }
     }
 
     /// Adds a principal with a role, grants it every endpoint, and gives a token of it.
@@ -154,8 +158,13 @@ impl TestApp {
         self.send(request.body(Body::from(body.to_owned())).unwrap()).await
     }
 
+    /// The head of an answer, and its body still to be read.
+    pub(crate) async fn respond(&self, request: Request<Body>) -> Response {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = self.respond(request).await;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes().to_vec();
         Answer { status: parts.status.as_u16(), headers: parts.headers, body }

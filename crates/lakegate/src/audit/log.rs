@@ -1,0 +1,195 @@
+//! The server's side of the log: takes records from requests, and says when they are durable where that is asked for.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use lakegate_core::error::{Code, Error};
+use lakegate_core::project::{Audit, AuditMode};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use super::file::LogFile;
+use super::record::{ChangeRecord, Record};
+use super::trail::Inner as Request;
+use super::writer::{Message, Writer};
+
+/// How many records may wait for the disk. Beyond, requests wait.
+const WAITING: usize = 4_096;
+/// How long the end of the server waits for the last records.
+const LAST_WRITE: Duration = Duration::from_secs(10);
+
+/// The audit log of a server. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct AuditLog {
+    /// `None` is no log.
+    shared: Option<Arc<Shared>>,
+}
+
+pub(super) struct Shared {
+    messages: mpsc::Sender<Message>,
+    strict: bool,
+    /// Requests whose record is still to be written, for the end of the server.
+    running: Mutex<HashMap<u64, Weak<Request>>>,
+    next: AtomicU64,
+    late: TaskTracker,
+}
+
+/// A place among the records that wait; a record that has one is not lost.
+pub(super) struct Place<'a> {
+    permit: mpsc::Permit<'a, Message>,
+    strict: bool,
+}
+
+impl AuditLog {
+    /// No log.
+    pub fn off() -> Self {
+        Self::default()
+    }
+
+    /// Opens the log of a project and starts to write.
+    ///
+    /// # Errors
+    /// When the folder or the file can not be written to.
+    pub fn start(project: &Path, config: &Audit) -> io::Result<Self> {
+        if config.mode == AuditMode::Off {
+            return Ok(Self::off());
+        }
+        let strict = config.mode == AuditMode::Strict;
+        let mut file = LogFile::new(&project.join(&config.folder), Some(config.max_bytes), config.keep);
+        file.prepare()?;
+        let (messages, receiver) = mpsc::channel(WAITING);
+        let writer = Writer::new(file, strict);
+        std::thread::Builder::new().name("lakegate-audit".to_owned()).spawn(move || writer.run(receiver))?;
+        let (running, next, late) = (Mutex::default(), AtomicU64::new(0), TaskTracker::new());
+        Ok(Self { shared: Some(Arc::new(Shared { messages, strict, running, next, late })) })
+    }
+
+    pub(super) fn shared(&self) -> Option<&Arc<Shared>> {
+        self.shared.as_ref()
+    }
+
+    /// Records an administrative change; in strict mode, once this returns the record is durable.
+    ///
+    /// # Errors
+    /// [`Code::AuditUnavailable`] in strict mode, when it can not be made durable.
+    pub async fn record_change(&self, change: ChangeRecord) -> Result<(), Error> {
+        let Some(shared) = &self.shared else { return Ok(()) };
+        shared.place().await?.put(Record::Change(change)).durable().await
+    }
+
+    /// Done when all that was recorded before is on the disk, or was refused by it.
+    pub async fn flush(&self) {
+        let Some(shared) = &self.shared else { return };
+        let (done, flushed) = oneshot::channel();
+        if shared.messages.send(Message::Flush(done)).await.is_ok() {
+            let _ = flushed.await;
+        }
+    }
+
+    /// The end of the server: requests that still run are recorded as cut, and everything goes to the disk.
+    pub async fn shutdown(&self) {
+        let Some(shared) = &self.shared else { return };
+        let running = std::mem::take(&mut *shared.running());
+        let all = async {
+            for request in running.into_values().filter_map(|request| request.upgrade()) {
+                request.end_with_server().await;
+            }
+            shared.late.close();
+            shared.late.wait().await;
+            self.flush().await;
+        };
+        if tokio::time::timeout(LAST_WRITE, all).await.is_err() {
+            tracing::error!("the last records of the audit log could not be written in time");
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn is_strict(&self) -> bool {
+        self.strict
+    }
+
+    /// Waits for a place; dropping the future leaves nothing behind.
+    pub(super) async fn place(&self) -> Result<Place<'_>, Error> {
+        match self.messages.reserve().await {
+            Ok(permit) => Ok(Place { permit, strict: self.strict }),
+            // The thread has ended, which it does not while there is a sender, unless it panicked.
+            Err(_) => Err(unavailable()),
+        }
+    }
+
+    /// Records what nobody is left to wait for.
+    pub(super) fn put_late(&self, record: Record) {
+        match self.messages.try_send(Message::Write(record, None)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(message)) => {
+                let messages = self.messages.clone();
+                match tokio::runtime::Handle::try_current() {
+                    Ok(runtime) => {
+                        self.late.spawn_on(async move { drop(messages.send(message).await) }, &runtime);
+                    }
+                    Err(_) => drop(messages.blocking_send(message)),
+                }
+            }
+            Err(TrySendError::Closed(_)) => tracing::error!("a record of the audit log is lost: its writer has ended"),
+        }
+    }
+
+    /// Remembers a request until [`Shared::leave`].
+    pub(super) fn enter(&self, request: impl FnOnce(u64) -> Arc<Request>) -> Arc<Request> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let request = request(number);
+        self.running().insert(number, Arc::downgrade(&request));
+        request
+    }
+
+    pub(super) fn leave(&self, number: u64) {
+        self.running().remove(&number);
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Weak<Request>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A record on its way to the disk.
+pub(super) struct OnItsWay(Option<oneshot::Receiver<bool>>);
+
+impl Place<'_> {
+    pub(super) fn put(self, record: Record) -> OnItsWay {
+        let (waiter, durable) = if self.strict {
+            let (waiter, durable) = oneshot::channel();
+            (Some(waiter), Some(durable))
+        } else {
+            (None, None)
+        };
+        self.permit.send(Message::Write(record, waiter));
+        OnItsWay(durable)
+    }
+}
+
+impl OnItsWay {
+    /// Waits until it is durable, in strict mode.
+    pub(super) async fn durable(self) -> Result<(), Error> {
+        match self.0 {
+            None => Ok(()),
+            Some(durable) => match durable.await {
+                Ok(true) => Ok(()),
+                Ok(false) | Err(_) => Err(unavailable()),
+            },
+        }
+    }
+}
+
+fn unavailable() -> Error {
+    Error::new(
+        Code::AuditUnavailable,
+        "the request can not be recorded now, and nothing is answered without its record",
+    )
+    .hint("try again in a while; the operator finds the reason in the server's log")
+}

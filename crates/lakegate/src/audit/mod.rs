@@ -1,0 +1,18 @@
+//! The audit log: one record for every request and every administrative change, in files of one JSON object a line.
+//!
+//! A [`Trail`] goes with a request and gathers what is to be recorded; it writes its record when the request ends, however
+//! it ends. [`AuditLog`] takes records and hands them to one thread, which writes many of them at once. This is not the
+//! server's own log, which is for operators who look for a fault and may lose lines.
+
+mod file;
+mod log;
+pub mod read;
+mod record;
+mod trail;
+mod values;
+mod writer;
+
+pub use file::{CURRENT, LogFile, append_changes, files};
+pub use log::AuditLog;
+pub use record::{ChangeRecord, Outcome};
+pub use trail::{Opening, Trail};

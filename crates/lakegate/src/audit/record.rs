@@ -1,0 +1,151 @@
+//! What a line of the log says. Every field is explained in `docs/audit.md`.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
+
+/// One line.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(super) enum Record {
+    /// A request.
+    Request(Box<RequestRecord>),
+    /// An administrative change.
+    Change(ChangeRecord),
+    /// Records that could not be written before this one.
+    Gap(Gap),
+}
+
+/// Which of the records of a request it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Event {
+    /// Before the first byte of a long answer.
+    Started,
+    /// The last, and mostly the only one.
+    #[default]
+    Ended,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// With a whole answer.
+    Answered,
+    /// With a refusal: the caller, or what it asked for, is to blame.
+    Refused,
+    /// With an error of the server.
+    Failed,
+    /// In the middle of the answer, by the server.
+    Cut,
+    /// By the caller, who left.
+    Cancelled,
+}
+
+impl Outcome {
+    /// All of them, by name.
+    pub const NAMES: [&str; 5] = ["answered", "refused", "failed", "cut", "cancelled"];
+}
+
+/// What access decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Decision {
+    Allowed,
+    Denied,
+}
+
+/// A request.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct RequestRecord {
+    pub(super) event: Event,
+    #[serde(serialize_with = "time")]
+    pub(super) time: DateTime<Utc>,
+    pub(super) request_id: String,
+    pub(super) method: String,
+    pub(super) path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) principal: Option<String>,
+    /// The token's id, which is no secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) endpoint: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) argument_names: Vec<String>,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) more_argument_names: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) arguments: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) decision: Option<Decision>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) grants: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) unfiltered: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) policy: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) outcome: Option<Outcome>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) code: Option<&'static str>,
+    pub(super) rows: u64,
+    pub(super) bytes: u64,
+    pub(super) duration_ms: f64,
+}
+
+/// An administrative change, as the access store has kept it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChangeRecord {
+    /// When it was made.
+    #[serde(serialize_with = "time")]
+    pub time: DateTime<Utc>,
+    /// Its id in the access store.
+    pub id: String,
+    /// Who made it.
+    pub actor: String,
+    /// What was done, such as `grant.add`.
+    pub action: String,
+    /// To what. Never a token, nor the value of an attribute that is secret.
+    pub detail: Value,
+}
+
+/// So many records could not be written.
+#[derive(Debug, Serialize)]
+pub(super) struct Gap {
+    #[serde(serialize_with = "time")]
+    pub(super) time: DateTime<Utc>,
+    /// When the first of them was lost.
+    #[serde(serialize_with = "time")]
+    pub(super) since: DateTime<Utc>,
+    pub(super) lost: u64,
+}
+
+impl Record {
+    /// Adds the record to `lines`. JSON escapes control characters, so that a record is one line whatever is in it.
+    pub(super) fn write_to(&self, lines: &mut Vec<u8>) {
+        let before = lines.len();
+        match serde_json::to_writer(&mut *lines, self) {
+            Ok(()) => lines.push(b'\n'),
+            Err(error) => {
+                // Text, numbers and names as keys always have a form in JSON.
+                lines.truncate(before);
+                tracing::error!(%error, "a record of the audit log has no form in JSON");
+            }
+        }
+    }
+}
+
+fn time<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Micros, true))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}

@@ -1,0 +1,313 @@
+//! What is known of one request so far. The stages fill it in, and whoever ends the request writes its record.
+//!
+//! All clones are one trail. When the last is dropped and nobody has ended the request, the caller has left: the record
+//! says `cancelled`. So there is a record of every request, whichever way it goes.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use lakegate_core::access::{Authorized, Credential, PresentedToken, Principal, Reason};
+use lakegate_core::catalog::{Call, RawArguments};
+use lakegate_core::error::{Code, Error, Kind};
+use lakegate_query::govern::GovernedPlan;
+
+use super::log::{AuditLog, Shared};
+use super::record::{Decision, Event, Outcome, Record, RequestRecord};
+use super::values;
+use crate::app::App;
+use crate::clock;
+
+/// The trail of a request; of none, where there is no log or the request is not recorded.
+#[derive(Clone, Default)]
+pub struct Trail(Option<Arc<Inner>>);
+
+/// What is known of a request when it comes in.
+#[derive(Debug)]
+pub struct Opening {
+    /// Its id.
+    pub request_id: String,
+    /// Its method.
+    pub method: String,
+    /// Its path, decoded and without the query string.
+    pub path: String,
+    /// The tokens that its headers hold: nothing that holds one of them is recorded.
+    pub tokens: Vec<String>,
+}
+
+pub(super) struct Inner {
+    log: Arc<Shared>,
+    number: u64,
+    begun: Instant,
+    state: Mutex<State>,
+}
+
+struct State {
+    record: RequestRecord,
+    secrets: Vec<String>,
+    /// Whether the answer is sent piece by piece, so that its end is not known when its head is made.
+    streams: bool,
+    done: bool,
+}
+
+impl Trail {
+    /// Begins the trail of a request.
+    pub fn begin(log: &AuditLog, opening: impl FnOnce() -> Opening) -> Self {
+        let Some(log) = log.shared() else { return Self(None) };
+        let Opening { request_id, method, path, tokens } = opening();
+        let record = RequestRecord {
+            time: clock::now(),
+            request_id,
+            method: values::cut(&method, values::NAME),
+            path,
+            ..RequestRecord::default()
+        };
+        let state = Mutex::new(State { record, secrets: tokens, streams: false, done: false });
+        Self(Some(log.enter(|number| Arc::new(Inner { log: Arc::clone(log), number, begun: Instant::now(), state }))))
+    }
+
+    fn note(&self, note: impl FnOnce(&mut State)) {
+        if let Some(inner) = &self.0 {
+            note(&mut inner.state());
+        }
+    }
+
+    /// The endpoint that is asked for, whether there is such a one or not.
+    pub fn asked(&self, endpoint: &str) {
+        self.note(|state| state.record.endpoint = Some(endpoint.to_owned()));
+    }
+
+    /// The names of the arguments that came.
+    pub fn came(&self, raw: &RawArguments) {
+        self.note(|state| {
+            state.record.argument_names = raw.names().take(values::NAMES).map(str::to_owned).collect();
+            state.record.more_argument_names = raw.names().count().saturating_sub(values::NAMES);
+        });
+    }
+
+    /// Authenticates a token, and notes whom it stands for, also where it is taken no more.
+    ///
+    /// # Errors
+    /// When the token is not taken.
+    pub async fn authenticate(
+        &self,
+        app: &App,
+        token: &PresentedToken,
+        now: DateTime<Utc>,
+    ) -> Result<(Principal, Arc<Credential>), Error> {
+        let known = app.access.authenticate(token, now).await;
+        if self.0.is_some() {
+            let credential = match &known {
+                Ok((_, credential)) => Some(Arc::clone(credential)),
+                Err(error) if is_of_somebody(error.code) => app.access.credential(token).await.ok(),
+                Err(_) => None,
+            };
+            let secret_attributes = &app.project.project().config.secret_attributes;
+            self.note(|state| {
+                let Some(credential) = credential else { return };
+                state.record.principal = Some(credential.principal.name.clone());
+                state.record.token = Some(credential.token.id.clone());
+                state.secrets.extend(values::secrets_of(&credential.principal, secret_attributes));
+            });
+        }
+        known
+    }
+
+    /// Access was granted, and why.
+    pub fn allowed(&self, authorized: &Authorized) {
+        self.note(|state| {
+            state.record.decision = Some(Decision::Allowed);
+            state.record.reason = Some(authorized.reason().to_string());
+        });
+    }
+
+    /// Access was refused, and why.
+    pub fn denied(&self, reason: &Reason) {
+        self.note(|state| {
+            state.record.decision = Some(Decision::Denied);
+            state.record.reason = Some(reason.to_string());
+        });
+    }
+
+    /// The arguments are good; these grants admit them.
+    pub fn called(&self, call: &Call, secret_attributes: &BTreeSet<String>) {
+        self.note(|state| {
+            state.record.arguments = Some(values::arguments(call, secret_attributes, &state.secrets));
+            state.record.grants = call.allowance().grants().to_vec();
+        });
+    }
+
+    /// What governs the answer.
+    pub fn governed(&self, plan: &GovernedPlan) {
+        self.note(|state| {
+            state.record.policy = policy_fingerprint(plan);
+            state.record.unfiltered = plan.unfiltered().to_vec();
+        });
+    }
+
+    /// So much was handed to the connection.
+    pub fn sent(&self, rows: u64, bytes: usize) {
+        self.note(|state| {
+            state.record.rows += rows;
+            state.record.bytes += bytes as u64;
+        });
+    }
+
+    /// The answer will be sent piece by piece. In strict mode, its beginning is recorded before it begins.
+    ///
+    /// # Errors
+    /// In strict mode, when the record can not be made durable.
+    pub async fn starts_to_stream(&self) -> Result<(), Error> {
+        let Some(inner) = &self.0 else { return Ok(()) };
+        if inner.log.is_strict() {
+            let place = inner.log.place().await?;
+            let record = {
+                let mut state = inner.state();
+                let mut record = state.record.clone();
+                record.event = Event::Started;
+                inner.complete(&mut record, &state.secrets);
+                state.streams = true;
+                record
+            };
+            return place.put(Record::Request(Box::new(record))).durable().await;
+        }
+        inner.state().streams = true;
+        Ok(())
+    }
+
+    /// The head of the answer is made: with this status, with an error or without, with so many bytes if that is known.
+    /// An answer that streams is not at its end yet, unless nobody wants its body.
+    ///
+    /// # Errors
+    /// In strict mode, when the record can not be made durable.
+    pub async fn answered(
+        &self,
+        status: u16,
+        error: Option<&Error>,
+        bytes: Option<u64>,
+        has_body: bool,
+    ) -> Result<(), Error> {
+        let Some(inner) = &self.0 else { return Ok(()) };
+        let streams = {
+            let mut state = inner.state();
+            state.record.status = Some(status);
+            if error.is_some() {
+                state.record.rows = 0;
+            }
+            state.streams && error.is_none()
+        };
+        if streams && has_body {
+            return Ok(());
+        }
+        let outcome = match error {
+            None => Outcome::Answered,
+            Some(_) if status < 500 => Outcome::Refused,
+            Some(_) => Outcome::Failed,
+        };
+        let bytes = if has_body { bytes.unwrap_or_default() } else { 0 };
+        inner.end(outcome, error.map(|error| error.code), Some(bytes)).await
+    }
+
+    /// The last piece was sent.
+    ///
+    /// # Errors
+    /// In strict mode, when the record can not be made durable; the answer must then not look complete.
+    pub async fn completed(&self) -> Result<(), Error> {
+        let Some(inner) = &self.0 else { return Ok(()) };
+        inner.end(Outcome::Answered, None, None).await
+    }
+
+    /// The answer is cut in the middle. There is nobody left to tell if that can not be recorded.
+    pub async fn cut(&self, code: Option<Code>) {
+        if let Some(inner) = &self.0 {
+            let _ = inner.end(Outcome::Cut, code, None).await;
+        }
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the record, unless it was written. Dropping the future before the record has its place leaves all as it was.
+    async fn end(&self, outcome: Outcome, code: Option<Code>, bytes: Option<u64>) -> Result<(), Error> {
+        let place = self.log.place().await?;
+        let on_its_way = {
+            let mut state = self.state();
+            if let Some(bytes) = bytes.filter(|_| !state.done) {
+                state.record.bytes = bytes;
+            }
+            match self.ended(&mut state, outcome, code) {
+                Some(record) => place.put(record),
+                None => return Ok(()),
+            }
+        };
+        on_its_way.durable().await
+    }
+
+    /// The record at the end, the first time.
+    fn ended(&self, state: &mut State, outcome: Outcome, code: Option<Code>) -> Option<Record> {
+        if std::mem::replace(&mut state.done, true) {
+            return None;
+        }
+        let mut record = std::mem::take(&mut state.record);
+        record.event = Event::Ended;
+        record.outcome = Some(outcome);
+        record.code = code.map(Code::name);
+        if let Some(code) = code.filter(|code| denies(*code)) {
+            // A denial by access itself has said why.
+            if record.decision.replace(Decision::Denied) != Some(Decision::Denied) {
+                record.reason = Some(code.title().to_owned());
+            }
+        }
+        if outcome == Outcome::Refused {
+            // Values of a request that was refused are of no use, and nobody has vouched for all of them.
+            record.arguments = None;
+        }
+        self.complete(&mut record, &state.secrets);
+        Some(Record::Request(Box::new(record)))
+    }
+
+    fn complete(&self, record: &mut RequestRecord, secrets: &[String]) {
+        record.duration_ms = (self.begun.elapsed().as_secs_f64() * 1e6).round() / 1e3;
+        // Before anything is cut: a part of a secret is not found any more.
+        values::scrub(record, secrets);
+        record.path = values::cut(&record.path, values::PATH);
+        record.endpoint = record.endpoint.take().map(|endpoint| values::cut(&endpoint, values::NAME));
+        for name in &mut record.argument_names {
+            *name = values::cut(name, values::NAME);
+        }
+    }
+
+    /// The server ends before the request does.
+    pub(super) async fn end_with_server(&self) {
+        let _ = self.end(Outcome::Cut, None, None).await;
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.log.leave(self.number);
+        let mut state = self.state();
+        if let Some(record) = self.ended(&mut state, Outcome::Cancelled, None) {
+            self.log.put_late(record);
+        }
+    }
+}
+
+/// Whether the refusal is of a token that the store knows.
+fn is_of_somebody(code: Code) -> bool {
+    code != Code::AccessTokenUnknown && matches!(code.kind(), Kind::Unauthenticated | Kind::Forbidden)
+}
+
+/// Whether a refusal with this code is one of access: the caller is not known, or may not do this.
+fn denies(code: Code) -> bool {
+    matches!(code.kind(), Kind::Unauthenticated | Kind::Forbidden) || code == Code::ArgumentNotGranted
+}
+
+/// What names the policies that are in a plan.
+fn policy_fingerprint(_plan: &GovernedPlan) -> Option<String> {
+    None
+}

@@ -1,0 +1,102 @@
+//! What of a caller's words may stand in a record: names cut short, values that were allowed, and no secret.
+
+use std::collections::BTreeSet;
+
+use lakegate_core::access::{PrincipalRecord, looks_like_token};
+use lakegate_core::catalog::Call;
+use lakegate_core::value::Value;
+use serde_json::{Map, Value as Json};
+
+use super::record::RequestRecord;
+
+/// What stands in place of a secret value.
+const SECRET: &str = "***";
+/// What stands in place of text that holds a token or a secret.
+const HIDDEN: &str = "(hidden)";
+/// The most characters of a name.
+pub(super) const NAME: usize = 64;
+/// The most names.
+pub(super) const NAMES: usize = 50;
+/// The most characters of a path.
+pub(super) const PATH: usize = 256;
+/// The most characters of a value.
+const VALUE: usize = 1_000;
+/// The most items of a list.
+const ITEMS: usize = 100;
+/// A shorter text is in other texts by chance.
+const SHORTEST: usize = 4;
+
+/// Text of at most so many characters; what is cut ends with `…`.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+/// The texts that must not be found in any word of this caller.
+pub(super) fn secrets_of<'a>(
+    principal: &'a PrincipalRecord,
+    secret_attributes: &'a BTreeSet<String>,
+) -> impl Iterator<Item = String> + 'a {
+    let secret = principal.attributes.iter().filter(|(name, _)| secret_attributes.contains(*name));
+    secret.flat_map(|(_, value)| value.scalars().iter().map(ToString::to_string))
+}
+
+/// The typed arguments of a call. Those of parameters that are secret, or that a grant takes from a secret attribute, or
+/// that are the value of one, are not told.
+pub(super) fn arguments(call: &Call, secret_attributes: &BTreeSet<String>, secrets: &[String]) -> Map<String, Json> {
+    let mut arguments = Map::new();
+    for (param, value) in call.endpoint().params.iter().zip(call.arguments().values()) {
+        let Some(value) = value else { continue };
+        let from_secret = call.authorized().grants().iter().any(|grant| {
+            let term = grant.terms.parameters.get(&param.name);
+            term.and_then(|term| term.attribute.as_ref()).is_some_and(|name| secret_attributes.contains(name))
+        });
+        let is_secret = || value.scalars().iter().any(|scalar| secrets.contains(&scalar.to_string()));
+        let told = if param.secret || from_secret || is_secret() { SECRET.into() } else { told(value) };
+        arguments.insert(param.name.clone(), told);
+    }
+    arguments
+}
+
+fn told(value: &Value) -> Json {
+    let short = |json: Json| match json {
+        Json::String(text) => cut(&text, VALUE).into(),
+        other => other,
+    };
+    match value {
+        Value::Scalar(scalar) => short(scalar.to_json()),
+        Value::List(_, scalars) => {
+            let mut items = scalars.iter().take(ITEMS).map(|scalar| short(scalar.to_json())).collect::<Vec<_>>();
+            if let Some(more) = scalars.len().checked_sub(ITEMS).filter(|more| *more > 0) {
+                items.push(format!("… {more} more").into());
+            }
+            items.into()
+        }
+    }
+}
+
+/// Takes every text out that a caller could have put a token or a secret into.
+pub(super) fn scrub(record: &mut RequestRecord, secrets: &[String]) {
+    let hide = |text: &mut String| {
+        let holds = |secret: &String| secret.len() >= SHORTEST && text.contains(secret.as_str());
+        if looks_like_token(text) || secrets.iter().any(|secret| secret == text || holds(secret)) {
+            HIDDEN.clone_into(text);
+        }
+    };
+    hide(&mut record.path);
+    record.endpoint.iter_mut().for_each(hide);
+    record.argument_names.iter_mut().for_each(hide);
+    for value in record.arguments.iter_mut().flat_map(|arguments| arguments.values_mut()) {
+        match value {
+            Json::String(text) => hide(text),
+            Json::Array(items) => items.iter_mut().for_each(|item| {
+                if let Json::String(text) = item {
+                    hide(text);
+                }
+            }),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! `lakegate audit …`: what was asked, by whom, and what came of it.
+//!
+//! Reads the files of the log and nothing else, so it works beside a server and without one.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use chrono::{DateTime, Utc};
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Subcommand};
+use lakegate_core::project::Project;
+use serde_json::Value;
+
+use super::output::{escaped, print, say};
+use super::time::{duration, moment};
+use crate::audit::Outcome;
+use crate::audit::read::{self, Place};
+use crate::clock;
+use crate::http::interrupted;
+use crate::project::read_files;
+
+/// How often a log that is followed is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What can be done with the audit log.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// The last records
+    #[command(after_help = TAIL_HELP)]
+    Tail(TailArgs),
+    /// The records that fit
+    #[command(after_help = SEARCH_HELP)]
+    Search(SearchArgs),
+}
+
+const TAIL_HELP: &str = "\
+Files that were put aside are read as well. Lines that are no records are skipped, and counted on stderr.
+
+Examples:
+  lakegate audit tail
+  lakegate audit tail -n 100 --json | jq .arguments
+  lakegate audit tail --follow";
+
+const SEARCH_HELP: &str = "\
+All conditions must be met. Of more than --limit records the last are shown, in the order of time.
+
+Examples:
+  lakegate audit search --principal acme --since 24h
+  lakegate audit search --outcome refused --code access_not_granted
+  lakegate audit search --request-id 0199a7c2-5d0e-7c41-9f0a-0d4f6f3b8a11 --json
+  lakegate audit search --kind change --since 2027-01-01 --until 2027-02-01";
+
+/// Where the log is, and how it is shown.
+#[derive(Args, Debug)]
+struct LogArgs {
+    /// The project folder
+    #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
+    project: PathBuf,
+    /// The folder of the log, instead of the one that the project names; relative to the current folder
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// Print the records as they are, one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct TailArgs {
+    /// How many
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    lines: usize,
+    /// Go on with new ones, until Ctrl-C
+    #[arg(short, long)]
+    follow: bool,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct SearchArgs {
+    /// Only of this principal; of changes, only by this actor
+    #[arg(long, value_name = "NAME")]
+    principal: Option<String>,
+    /// Only to this endpoint
+    #[arg(long, value_name = "NAME")]
+    endpoint: Option<String>,
+    /// Only requests that ended so
+    #[arg(long, value_parser = PossibleValuesParser::new(Outcome::NAMES))]
+    outcome: Option<String>,
+    /// Only with this HTTP status
+    #[arg(long, value_name = "NUMBER")]
+    status: Option<u16>,
+    /// Only with this error code
+    #[arg(long, value_name = "CODE")]
+    code: Option<String>,
+    /// Only this request
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+    /// From then on: `2027-01-01`, RFC 3339, or a time ago such as `24h`
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    since: Option<DateTime<Utc>>,
+    /// Before then; as for --since
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    until: Option<DateTime<Utc>>,
+    /// Only of this kind
+    #[arg(long, value_parser = ["request", "change", "gap"])]
+    kind: Option<String>,
+    /// The most records
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    limit: usize,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+pub(super) async fn run(command: AuditCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        AuditCommand::Tail(args) => tail(args).await?,
+        AuditCommand::Search(args) => search(&args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn tail(args: TailArgs) -> anyhow::Result<()> {
+    let folder = args.log.folder()?;
+    let mut place = Place::default();
+    if folder.is_dir() {
+        let (records, broken, behind) = read::last(&folder, args.lines).with_context(|| unreadable(&folder))?;
+        place = behind;
+        if !args.log.json && !(records.is_empty() && !args.follow) {
+            print(header())?;
+        }
+        for record in &records {
+            show(record, args.log.json)?;
+        }
+        say_broken(broken);
+        if records.is_empty() && !args.follow {
+            say(format_args!("no records in `{}`", folder.display()));
+        }
+    } else if !args.follow {
+        say(format_args!("there is no audit log in `{}` yet", folder.display()));
+    }
+    if !args.follow {
+        return Ok(());
+    }
+    let ended = interrupted();
+    tokio::pin!(ended);
+    loop {
+        tokio::select! {
+            () = &mut ended => return Ok(()),
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        if folder.is_dir() {
+            let broken = place.advance(&folder, |record| show(&record, args.log.json))?;
+            say_broken(broken);
+        }
+    }
+}
+
+fn search(args: &SearchArgs) -> anyhow::Result<()> {
+    let folder = args.log.folder()?;
+    if !folder.is_dir() {
+        say(format_args!("there is no audit log in `{}` yet", folder.display()));
+        return Ok(());
+    }
+    let (mut found, mut more) = (VecDeque::new(), 0_usize);
+    let broken = read::all(&folder, |record| {
+        if args.fits(&record) {
+            found.push_back(record);
+            if found.len() > args.limit {
+                found.pop_front();
+                more += 1;
+            }
+        }
+        Ok(())
+    })
+    .with_context(|| unreadable(&folder))?;
+    if !found.is_empty() && !args.log.json {
+        print(header())?;
+    }
+    for record in &found {
+        show(record, args.log.json)?;
+    }
+    if more > 0 {
+        say(format_args!("{more} earlier records fit as well; `--limit` shows more"));
+    } else if found.is_empty() {
+        say("no record fits");
+    }
+    say_broken(broken);
+    Ok(())
+}
+
+impl LogArgs {
+    fn folder(&self) -> anyhow::Result<PathBuf> {
+        match &self.folder {
+            Some(folder) => Ok(folder.clone()),
+            // Whatever else is wrong with the project is no reason not to look into its log.
+            None => {
+                let (project, _) = Project::read(&read_files(&self.project)?);
+                Ok(self.project.join(project.config.server.audit.folder))
+            }
+        }
+    }
+}
+
+impl SearchArgs {
+    fn fits(&self, record: &Value) -> bool {
+        let is = |keys: &[&str], wanted: &Option<String>| {
+            wanted.as_deref().is_none_or(|wanted| keys.iter().any(|key| record[*key] == wanted))
+        };
+        let is_then = || {
+            let time = record["time"].as_str().and_then(|time| DateTime::parse_from_rfc3339(time).ok());
+            time.is_some_and(|time| {
+                self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
+            })
+        };
+        is(&["principal", "actor"], &self.principal)
+            && is(&["endpoint"], &self.endpoint)
+            && is(&["outcome"], &self.outcome)
+            && is(&["code"], &self.code)
+            && is(&["request_id"], &self.request_id)
+            && is(&["kind"], &self.kind)
+            && self.status.is_none_or(|status| record["status"] == status)
+            && ((self.since.is_none() && self.until.is_none()) || is_then())
+    }
+}
+
+/// A moment, or how long ago it was.
+fn since(text: &str) -> anyhow::Result<DateTime<Utc>> {
+    if let Ok(moment) = moment(text) {
+        return Ok(moment);
+    }
+    let ago = duration(text).context("not a time such as `2027-01-01` or RFC 3339, and not a duration")?;
+    clock::now().checked_sub_signed(ago).context("that is too long ago")
+}
+
+fn unreadable(folder: &Path) -> String {
+    format!("the audit log in `{}` can not be read", folder.display())
+}
+
+fn say_broken(broken: usize) {
+    if broken > 0 {
+        say(format_args!("note: skipped {broken} lines that are no records; a killed process can leave one"));
+    }
+}
+
+fn header() -> String {
+    line(&["TIME", "ID", "PRINCIPAL", "WHAT", "OUTCOME", "STATUS", "CODE", "ROWS", "BYTES", "MS"])
+}
+
+/// Columns of fixed widths: records come one after the other, and none waits for a wider one.
+fn line(cells: &[&str; 10]) -> String {
+    let [time, id, principal, what, outcome, status, code, rows, bytes, ms] = cells;
+    let line = format!(
+        "{time:<27}  {id:<36}  {principal:<16}  {what:<32}  {outcome:<9}  {status:<6}  {code:<24}  {rows:>8}  {bytes:>10}  {ms:>9}"
+    );
+    line.trim_end().to_owned()
+}
+
+fn show(record: &Value, json: bool) -> anyhow::Result<()> {
+    if json { print(record) } else { print(row(record)) }
+}
+
+/// A record for people.
+fn row(record: &Value) -> String {
+    let cell = |key: &str| match &record[key] {
+        Value::Null => String::new(),
+        Value::String(text) => escaped(text),
+        other => escaped(&other.to_string()),
+    };
+    let cells = match record["kind"].as_str() {
+        Some("change") => {
+            let mut cells = ["time", "id", "actor", "action", "", "", "", "", "", ""].map(cell);
+            cells[4] = "changed".to_owned();
+            // What was changed has no fixed form; it comes last, where there is room.
+            return format!("{}  {}", line(&cells.each_ref().map(String::as_str)), cell("detail"));
+        }
+        Some("gap") => {
+            let mut cells = ["time", "", "", "", "", "", "", "", "", ""].map(cell);
+            cells[3] = format!("{} records were lost", cell("lost"));
+            cells
+        }
+        _ => {
+            let keys = [
+                "time",
+                "request_id",
+                "principal",
+                "endpoint",
+                "outcome",
+                "status",
+                "code",
+                "rows",
+                "bytes",
+                "duration_ms",
+            ];
+            let mut cells = keys.map(cell);
+            if cells[3].is_empty() {
+                cells[3] = format!("{} {}", cell("method"), cell("path"));
+            }
+            if cells[4].is_empty() {
+                cells[4] = cell("event");
+            }
+            cells
+        }
+    };
+    line(&cells.each_ref().map(String::as_str))
+}
