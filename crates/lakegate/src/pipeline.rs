@@ -2,14 +2,16 @@
 //!
 //! Knows no HTTP: headers and bodies are `http`'s business.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use lakegate_core::access::{PresentedToken, authorize};
+use chrono::{DateTime, Utc};
+use lakegate_core::access::{Grant, PresentedToken, Principal, authorize};
 use lakegate_core::catalog::{RawArguments, call};
 use lakegate_core::error::{Code, Error};
-use lakegate_query::engine::{BatchStream, Limits};
+use lakegate_query::engine::{BatchStream, Engine, Limits};
 use lakegate_query::govern::govern;
-use std::sync::Arc;
+use lakegate_query::plan::PlannedProject;
 
 use crate::app::App;
 use crate::audit::Trail;
@@ -31,23 +33,53 @@ pub async fn answer(
 ) -> Result<BatchStream, Error> {
     let now = clock::now();
     let (principal, credential) = trail.authenticate(app, token, now).await?;
-    let planned = app.project.find(endpoint).ok_or_else(unknown_endpoint)?;
-    let authorized = authorize(&principal, endpoint, &credential.grants, now).map_err(|refusal| {
+    let asked = Asked { principal: &principal, grants: &credential.grants, endpoint, raw, now };
+    answer_as(&app.project, app.engine.as_ref(), asked, trail).await
+}
+
+/// What a known principal asks for.
+pub struct Asked<'a> {
+    /// Who asks.
+    pub principal: &'a Principal,
+    /// The grants to it and to its roles.
+    pub grants: &'a [Grant],
+    /// The endpoint's name.
+    pub endpoint: &'a str,
+    /// The arguments as they came.
+    pub raw: RawArguments,
+    /// When.
+    pub now: DateTime<Utc>,
+}
+
+/// The same from the moment on at which it is known who asks.
+///
+/// # Errors
+/// The first stage that refuses says why.
+pub async fn answer_as(
+    project: &PlannedProject,
+    engine: &dyn Engine,
+    asked: Asked<'_>,
+    trail: &Trail,
+) -> Result<BatchStream, Error> {
+    let Asked { principal, grants, endpoint, raw, now } = asked;
+    let planned = project.find(endpoint).ok_or_else(unknown_endpoint)?;
+    let authorized = authorize(principal, endpoint, grants, now).map_err(|refusal| {
         trail.denied(refusal.reason());
         // A hidden endpoint and one that is not there give the same answer.
         if planned.endpoint().hidden { unknown_endpoint().source(refusal) } else { refusal.into() }
     })?;
     trail.allowed(&authorized);
+    let config = &project.project().config;
     let call = call(authorized, Arc::clone(planned.endpoint()), raw, planned.rules())?;
-    trail.called(&call, &app.project.project().config.secret_attributes);
-    let plan = govern(&app.project, &call, now)?;
+    trail.called(&call, &config.secret_attributes);
+    let plan = govern(project, &call, now)?;
     trail.governed(&plan);
     if !plan.unfiltered().is_empty() {
         tracing::info!(principal = principal.name(), endpoint, tables = ?plan.unfiltered(), "all rows are seen by a role");
     }
-    let deadline = Instant::now() + app.project.project().config.server.timeout;
+    let deadline = Instant::now() + config.server.timeout;
     let limits = Limits { deadline, max_rows: call.allowance().max_rows() };
-    app.engine.run(plan, limits).await
+    engine.run(plan, limits).await
 }
 
 fn unknown_endpoint() -> Error {

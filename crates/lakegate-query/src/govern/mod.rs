@@ -137,7 +137,7 @@ pub fn govern(project: &PlannedProject, call: &Call, now: DateTime<Utc>) -> Resu
     let session = project.session();
     let key = project.mask_key();
     if endpoint.hashes() {
-        shape.mask_key = key.as_ref().map(|key| key.id().to_owned());
+        shape.mask_key.clone_from(&key);
     }
     shape.lifted = project.masking().lifted(call.allowance(), endpoint.tables());
     let template = endpoint

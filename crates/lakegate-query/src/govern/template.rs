@@ -35,8 +35,8 @@ pub(crate) struct Shape {
     pub(crate) output: Option<Output>,
     /// The masks of the project that are off for the caller.
     pub(crate) lifted: BTreeSet<MaskId>,
-    /// The id of the key of `hash` masks, where a table of the endpoint has such.
-    pub(crate) mask_key: Option<String>,
+    /// The key of `hash` masks, where a table of the endpoint has such. Keys are equal when all of them is.
+    pub(crate) mask_key: Option<Arc<MaskKey>>,
 }
 
 /// What all templates of a project are made with.

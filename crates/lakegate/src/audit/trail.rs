@@ -141,7 +141,7 @@ impl Trail {
     /// What governs the answer.
     pub fn governed(&self, plan: &GovernedPlan) {
         self.note(|state| {
-            state.record.policy = policy_fingerprint(plan);
+            state.record.policy = Some(plan.fingerprint().to_owned());
             state.record.unfiltered = plan.unfiltered().to_vec();
         });
     }
@@ -305,9 +305,4 @@ fn is_of_somebody(code: Code) -> bool {
 /// Whether a refusal with this code is one of access: the caller is not known, or may not do this.
 fn denies(code: Code) -> bool {
     matches!(code.kind(), Kind::Unauthenticated | Kind::Forbidden) || code == Code::ArgumentNotGranted
-}
-
-/// What names the policies that are in a plan.
-fn policy_fingerprint(_plan: &GovernedPlan) -> Option<String> {
-    None
 }
