@@ -3,6 +3,8 @@
 //! Reads no files: the text comes in. What needs SQL or the lake is checked by `lakegate_query`.
 
 mod column;
+#[cfg(test)]
+mod column_tests;
 mod config;
 mod endpoint;
 mod finding;
