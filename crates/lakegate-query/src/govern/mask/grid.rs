@@ -88,7 +88,7 @@ fn write_decimal(value: i128, decimals: u32, out: &mut String) {
     let sign = if value < 0 { "-" } else { "" };
     // Writing to a string can not fail.
     let _ = write!(out, "{sign}{}", magnitude / unit);
-    if magnitude % unit != 0 {
+    if !magnitude.is_multiple_of(unit) {
         let _ = write!(out, ".{:0width$}", magnitude % unit, width = decimals as usize);
         out.truncate(out.trim_end_matches('0').len());
     }

@@ -108,7 +108,7 @@ fn build(data_type: &DataType, rows: &[u64]) -> ArrayRef {
         }
         DataType::Struct(fields) => {
             let build_field = |field: &FieldRef| {
-                let shown = rows.iter().map(|row| row % 3 == 0).collect::<BooleanArray>();
+                let shown = rows.iter().map(|row| row.is_multiple_of(3)).collect::<BooleanArray>();
                 if field.name() == "plain" {
                     Arc::new(shown) as ArrayRef
                 } else {
@@ -141,7 +141,7 @@ fn build(data_type: &DataType, rows: &[u64]) -> ArrayRef {
         }
         DataType::Null => datafusion::arrow::array::new_null_array(data_type, rows.len()),
         DataType::Boolean => {
-            Arc::new(rows.iter().map(|row| (*row != 0).then_some(row % 2 == 0)).collect::<BooleanArray>())
+            Arc::new(rows.iter().map(|row| (*row != 0).then_some(row.is_multiple_of(2))).collect::<BooleanArray>())
         }
         _ => {
             let edges = [0, 1, -1, 127, -128, i64::from(i32::MIN), i64::from(i32::MAX), i64::MIN, i64::MAX];
