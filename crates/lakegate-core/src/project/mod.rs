@@ -4,6 +4,8 @@
 
 mod audit;
 mod column;
+#[cfg(test)]
+mod column_tests;
 mod config;
 mod endpoint;
 mod finding;

@@ -75,7 +75,7 @@ impl Hash for MaskKey {
 }
 
 /// A `hash` mask of one domain and kind of value, ready for values.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Pseudonyms {
     key: Arc<MaskKey>,
     domain: String,
@@ -128,6 +128,12 @@ impl Pseudonyms {
     pub(super) fn integer(&self, value: i128) -> u64 {
         let bits = self.bits(&value.to_be_bytes());
         u128::from_be_bytes(bits) as u64 & (u64::MAX >> 1)
+    }
+}
+
+impl fmt::Debug for Pseudonyms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pseudonyms").field("key", &self.key).field("domain", &self.domain).finish_non_exhaustive()
     }
 }
 

@@ -11,11 +11,13 @@ mod rebuild;
 mod text;
 mod time;
 
-#[cfg(any())]
+#[cfg(test)]
 mod nested_tests;
-#[cfg(any())]
+#[cfg(test)]
 mod property_tests;
-#[cfg(any())]
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod value_tests;
 
 use std::collections::BTreeMap;
@@ -201,14 +203,15 @@ impl Node {
 
     /// `hidden` has the rows that are NULL because what they are part of is.
     fn apply(&self, array: &ArrayRef, hidden: Option<&NullBuffer>) -> ArrayRef {
+        let target = self.data_type(array.data_type());
         let masked = match self {
             Node::Leaf(leaf) => leaf.apply(array, hidden),
-            Node::Items(node) => rebuild::items(array, hidden, |items, hidden| node.apply(items, hidden)),
-            Node::Fields(nodes) => rebuild::fields(array, hidden, |name, values, hidden| {
+            Node::Items(node) => rebuild::items(array, hidden, &target, |items, hidden| node.apply(items, hidden)),
+            Node::Fields(nodes) => rebuild::fields(array, hidden, &target, |name, values, hidden| {
                 nodes.get(name).map(|node| node.apply(values, hidden))
             }),
         };
-        masked.unwrap_or_else(|| new_null_array(&self.data_type(array.data_type()), array.len()))
+        masked.unwrap_or_else(|| new_null_array(&target, array.len()))
     }
 
     fn data_type(&self, data_type: &DataType) -> DataType {
@@ -217,7 +220,9 @@ impl Node {
             (Node::Items(node), DataType::LargeList(item)) => DataType::LargeList(node.field(item)),
             (Node::Items(node), DataType::ListView(item)) => DataType::ListView(node.field(item)),
             (Node::Items(node), DataType::LargeListView(item)) => DataType::LargeListView(node.field(item)),
-            (Node::Items(node), DataType::FixedSizeList(item, size)) => DataType::FixedSizeList(node.field(item), *size),
+            (Node::Items(node), DataType::FixedSizeList(item, size)) => {
+                DataType::FixedSizeList(node.field(item), *size)
+            }
             (Node::Fields(nodes), DataType::Struct(fields)) => {
                 let masked = |field: &FieldRef| match nodes.get(field.name()) {
                     Some(node) => node.field(field),

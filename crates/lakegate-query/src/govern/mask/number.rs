@@ -1,9 +1,147 @@
-//! Masks of numbers.
+//! Masks of numbers: the nearest multiple of a step, half away from zero; and pseudonyms of integers.
+
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::buffer::NullBuffer;
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Float16Type,
+    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    i256,
+};
 use lakegate_core::project::Step;
+
 use super::key::Pseudonyms;
-pub(super) fn pseudonyms(_array: &ArrayRef, _hidden: Option<&NullBuffer>, _p: &Pseudonyms) -> Option<ArrayRef> { None }
-pub(super) fn round(_array: &ArrayRef, _hidden: Option<&NullBuffer>, _step: Step) -> Option<ArrayRef> { None }
-pub(super) fn takes_step(_data_type: &DataType, _step: Step) -> Option<bool> { Some(true) }
+use super::rebuild::primitives;
+
+/// `None` for an array that is not of integers of 64 bits.
+pub(super) fn pseudonyms(array: &ArrayRef, hidden: Option<&NullBuffer>, keyed: &Pseudonyms) -> Option<ArrayRef> {
+    match array.data_type() {
+        DataType::Int64 => {
+            primitives::<Int64Type>(array, hidden, |value| i64::try_from(keyed.integer(i128::from(value))).ok())
+        }
+        DataType::UInt64 => primitives::<UInt64Type>(array, hidden, |value| Some(keyed.integer(i128::from(value)))),
+        _ => None,
+    }
+}
+
+/// Whether the type has multiples of the step; `None` for one that has no numbers.
+pub(super) fn takes_step(data_type: &DataType, step: Step) -> Option<bool> {
+    match data_type {
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => Some(true),
+        DataType::Decimal32(_, scale)
+        | DataType::Decimal64(_, scale)
+        | DataType::Decimal128(_, scale)
+        | DataType::Decimal256(_, scale) => Some(unscaled(step, *scale).is_some()),
+        other => other.is_integer().then_some(step.scale() == 0),
+    }
+}
+
+/// `None` for an array that has no numbers, or none of which could be a multiple of the step.
+pub(super) fn round(array: &ArrayRef, hidden: Option<&NullBuffer>, step: Step) -> Option<ArrayRef> {
+    macro_rules! integers {
+        ($type:ty) => {{
+            type Native = <$type as ArrowPrimitiveType>::Native;
+            let step = if step.scale() == 0 { u128::from(step.digits()) } else { return None };
+            let (least, greatest) = (Native::MIN as i128, Native::MAX as i128);
+            primitives::<$type>(array, hidden, |value| {
+                Native::try_from(nearest(value as i128, step, least, greatest)).ok()
+            })
+        }};
+    }
+    macro_rules! decimals {
+        ($type:ty, $precision:expr, $scale:expr) => {{
+            type Native = <$type as ArrowPrimitiveType>::Native;
+            // A step that 128 bits do not hold is above every number of 38 digits.
+            let step = unscaled(step, $scale)?.to_i128().map_or(u128::MAX, i128::unsigned_abs);
+            let greatest = 10_i128.checked_pow(u32::from($precision))? - 1;
+            primitives::<$type>(array, hidden, |value| {
+                Native::try_from(nearest(i128::from(value), step, -greatest, greatest)).ok()
+            })
+        }};
+    }
+    match array.data_type() {
+        DataType::Int8 => integers!(Int8Type),
+        DataType::Int16 => integers!(Int16Type),
+        DataType::Int32 => integers!(Int32Type),
+        DataType::Int64 => integers!(Int64Type),
+        DataType::UInt8 => integers!(UInt8Type),
+        DataType::UInt16 => integers!(UInt16Type),
+        DataType::UInt32 => integers!(UInt32Type),
+        DataType::UInt64 => integers!(UInt64Type),
+        DataType::Float16 => primitives::<Float16Type>(array, hidden, |value| {
+            nearest_float(value.to_f64(), step, |multiple| {
+                let fitting = <Float16Type as ArrowPrimitiveType>::Native::from_f64(multiple);
+                fitting.is_finite().then_some(fitting)
+            })
+        }),
+        DataType::Float32 => primitives::<Float32Type>(array, hidden, |value| {
+            nearest_float(f64::from(value), step, |multiple| {
+                Some(multiple as f32).filter(|multiple| multiple.is_finite())
+            })
+        }),
+        DataType::Float64 => primitives::<Float64Type>(array, hidden, |value| nearest_float(value, step, Some)),
+        DataType::Decimal32(precision, scale) => decimals!(Decimal32Type, *precision, *scale),
+        DataType::Decimal64(precision, scale) => decimals!(Decimal64Type, *precision, *scale),
+        DataType::Decimal128(precision, scale) => decimals!(Decimal128Type, *precision, *scale),
+        DataType::Decimal256(precision, scale) => {
+            let step = unscaled(step, *scale)?;
+            let greatest = i256::from_i128(10).checked_pow(u32::from(*precision))?.checked_sub(i256::ONE)?;
+            primitives::<Decimal256Type>(array, hidden, |value| nearest_wide(value, step, greatest))
+        }
+        _ => None,
+    }
+}
+
+/// The step as an unscaled decimal of this scale; `None` when the scale has no multiples of it. A step beyond 256 bits
+/// becomes the greatest number, which is above every decimal too.
+fn unscaled(step: Step, scale: i8) -> Option<i256> {
+    let digits = i256::from_i128(i128::from(step.digits()));
+    let power = |exponent: i32| i256::from_i128(10).checked_pow(exponent.unsigned_abs());
+    let shift = i32::from(scale) - i32::from(step.scale());
+    if shift >= 0 {
+        return Some(power(shift).and_then(|power| digits.checked_mul(power)).unwrap_or(i256::MAX));
+    }
+    let power = power(shift)?;
+    let is_whole = digits.checked_rem(power)? == i256::ZERO;
+    if is_whole { digits.checked_div(power) } else { None }
+}
+
+/// The multiple of `step` that is nearest to `value`, half away from zero, among those from `least`, which is not above
+/// 0, to `greatest`.
+fn nearest(value: i128, step: u128, least: i128, greatest: i128) -> i128 {
+    let limit = if value < 0 { least } else { greatest }.unsigned_abs();
+    let magnitude = value.unsigned_abs().min(limit);
+    let rest = magnitude % step;
+    let lower = magnitude - rest;
+    let is_up = rest >= step - rest && step <= limit - lower;
+    let multiple = if is_up { lower + step } else { lower };
+    // It is not above the limit, which is the magnitude of a number of this sign.
+    if value < 0 { 0_i128.wrapping_sub_unsigned(multiple) } else { multiple as i128 }
+}
+
+/// [`nearest`] for numbers of 256 bits.
+fn nearest_wide(value: i256, step: i256, greatest: i256) -> Option<i256> {
+    let is_negative = value < i256::ZERO;
+    let magnitude = if is_negative { value.checked_neg().unwrap_or(greatest) } else { value }.min(greatest);
+    let rest = magnitude.checked_rem(step)?;
+    let lower = magnitude.checked_sub(rest)?;
+    let is_up = rest >= step.checked_sub(rest)? && step <= greatest.checked_sub(lower)?;
+    let multiple = if is_up { lower.checked_add(step)? } else { lower };
+    if is_negative { multiple.checked_neg() } else { Some(multiple) }
+}
+
+/// The multiple that is nearest; `fit` gives `None` for one that the type does not hold. No number, no multiple: NULL.
+fn nearest_float<T>(value: f64, step: Step, fit: impl Fn(f64) -> Option<T>) -> Option<T> {
+    /// From here on, a step is finer than what tells a number from the next.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if !value.is_finite() {
+        return None;
+    }
+    let (digits, unit) = (step.digits() as f64, 10_u64.pow(u32::from(step.scale())) as f64);
+    let count = (value / (digits / unit)).round();
+    if count.abs() >= EXACT {
+        return fit(value);
+    }
+    // Adding zero makes -0 a 0, which does not tell on which side of it the value was.
+    let multiple = |count: f64| count * digits / unit + 0.0;
+    fit(multiple(count)).or_else(|| fit(multiple(count - count.signum())))
+}
