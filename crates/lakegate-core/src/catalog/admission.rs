@@ -72,26 +72,14 @@ fn under(grant: &Grant, who: &Principal, endpoint: &Endpoint, given: &[Option<Va
     let mut refused = Refused::default();
     let mut values = Vec::with_capacity(given.len());
     for (param, came) in endpoint.params.iter().zip(given) {
-        let term = grant.terms.parameters.get(&param.name);
-        let value = match term.map(|term| fixed(term, param, who, came.as_ref())) {
-            None | Some(Ok(None)) => match came {
-                Some(value) => Ok(Some(value.clone())),
-                None => without(param).map_err(|error| (false, error)),
-            },
-            Some(Ok(Some(value))) => Ok(Some(value)),
-            Some(Err(detail)) => Err((true, violation(&param.name, detail))),
-        };
-        let value = value.and_then(|value| match term.and_then(|term| outside(term, param, value.as_ref())) {
-            Some(detail) => Err((true, violation(&param.name, detail))),
-            None => Ok(value),
-        });
-        match value {
-            Ok(value) => values.push(value),
-            Err((is_violation, error)) => {
-                values.push(None);
-                if is_violation { refused.violations.push(error) } else { refused.missing.push(error) }
+        let value = value_under(grant.terms.parameters.get(&param.name), param, who, came.as_ref());
+        values.push(value.unwrap_or_else(|fault| {
+            match fault {
+                Fault::Violation(detail) => refused.violations.push(violation(&param.name, detail)),
+                Fault::Missing => refused.missing.extend(without(param).err()),
             }
-        }
+            None
+        }));
     }
     // What a rule is about must be there: one about nothing would be one that is not kept to. A grant for every endpoint
     // speaks of many, and not all of them have the parameter.
@@ -119,6 +107,34 @@ fn under(grant: &Grant, who: &Principal, endpoint: &Endpoint, given: &[Option<Va
         }
     }
     if refused.violations.is_empty() && refused.missing.is_empty() { Ok(Arguments { values }) } else { Err(refused) }
+}
+
+/// Why a parameter has no value under a grant.
+enum Fault {
+    /// The grant does not allow what it would be.
+    Violation(String),
+    /// Nobody gave one.
+    Missing,
+}
+
+/// The value of one parameter under a term of a grant.
+fn value_under(
+    term: Option<&ParameterTerm>,
+    param: &Param,
+    who: &Principal,
+    came: Option<&Value>,
+) -> Result<Option<Value>, Fault> {
+    let Some(term) = term else {
+        return came.cloned().map_or_else(|| without(param).map_err(|_| Fault::Missing), |value| Ok(Some(value)));
+    };
+    let value = match fixed(term, param, who, came).map_err(Fault::Violation)?.or_else(|| came.cloned()) {
+        Some(value) => Some(value),
+        None => without(param).map_err(|_| Fault::Missing)?,
+    };
+    match outside(term, param, value.as_ref()) {
+        Some(detail) => Err(Fault::Violation(detail)),
+        None => Ok(value),
+    }
 }
 
 /// The value that a term sets, if it sets one; or why what came is not allowed.

@@ -33,9 +33,10 @@ impl OptimizerRule for LeakProofPushdown {
             return Ok(Transformed::no(LogicalPlan::Filter(filter)));
         };
         let schema = filter.input.schema();
-        let (below, above): (Vec<_>, Vec<_>) = split_conjunction_owned(filter.predicate.clone())
-            .into_iter()
-            .partition(|conjunct| total::is_leak_proof(conjunct, schema) && !masking::names(conjunct, barrier.masked()));
+        let (below, above): (Vec<_>, Vec<_>) =
+            split_conjunction_owned(filter.predicate.clone()).into_iter().partition(|conjunct| {
+                total::is_leak_proof(conjunct, schema) && !masking::names(conjunct, barrier.masked())
+            });
         let Some(below) = conjunction(below) else { return Ok(Transformed::no(LogicalPlan::Filter(filter))) };
         let governed = LogicalPlan::Filter(Filter::try_new(below, Arc::new(barrier.input().clone()))?);
         let barrier = Barrier::over(barrier.table(), barrier.masked().clone(), governed);

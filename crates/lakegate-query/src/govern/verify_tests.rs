@@ -104,7 +104,10 @@ fn changes() -> Vec<Change> {
                 Barrier::over(barrier.table(), BTreeSet::new(), plan)
             }),
         ),
-        ("the barrier of another table", Box::new(|barrier| Barrier::over("city", BTreeSet::new(), barrier.input().clone()))),
+        (
+            "the barrier of another table",
+            Box::new(|barrier| Barrier::over("city", BTreeSet::new(), barrier.input().clone())),
+        ),
         (
             "the filter above the barrier",
             Box::new(|barrier| {
@@ -143,7 +146,8 @@ async fn an_optimised_plan_that_was_changed_is_refused() {
     let projects = projects().await;
     let endpoints = projects.iter().flat_map(|project| project.endpoints().map(move |endpoint| (project, endpoint)));
     for (project, endpoint) in endpoints {
-        let injection = Injection { policies: project.policies(), unfiltered: &shape.unfiltered, masks: &InForce::default() };
+        let injection =
+            Injection { policies: project.policies(), unfiltered: &shape.unfiltered, masks: &InForce::default() };
         let sql = endpoint.endpoint().sql.trim();
         let plan = template::make(endpoint.plan(), &shape, project.maker(None), &[]).unwrap().plan;
         verify::optimised(&plan, &injection, &shape).unwrap();
@@ -165,10 +169,9 @@ async fn an_optimised_plan_that_was_changed_is_refused() {
 async fn what_can_fail_below_a_barrier_is_refused() {
     let project = project().await;
     let shape = Shape::default();
-    let injection = Injection { policies: project.policies(), unfiltered: &shape.unfiltered, masks: &InForce::default() };
-    let plan = template::make(project.find("q0").unwrap().plan(), &shape, project.maker(None), &[])
-        .unwrap()
-        .plan;
+    let injection =
+        Injection { policies: project.policies(), unfiltered: &shape.unfiltered, masks: &InForce::default() };
+    let plan = template::make(project.find("q0").unwrap().plan(), &shape, project.maker(None), &[]).unwrap().plan;
     let session = project.session();
     let unsafe_conditions = ["CAST(note AS BIGINT) = 1", "1 / id > 0", "upper(note) = 'X' AND id % 2 = 0"];
     for condition in unsafe_conditions {

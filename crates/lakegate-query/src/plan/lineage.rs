@@ -39,8 +39,15 @@ pub(crate) fn sources(plan: &LogicalPlan) -> Result<Sources> {
         LogicalPlan::Projection(projection) => {
             projection.expr.iter().map(|expr| of(expr, &below)).collect::<Result<_>>()?
         }
-        LogicalPlan::Aggregate(aggregate) if aggregate.schema.fields().len() == aggregate.group_expr.len() + aggregate.aggr_expr.len() => {
-            aggregate.group_expr.iter().chain(&aggregate.aggr_expr).map(|expr| of(expr, &below)).collect::<Result<_>>()?
+        LogicalPlan::Aggregate(aggregate)
+            if aggregate.schema.fields().len() == aggregate.group_expr.len() + aggregate.aggr_expr.len() =>
+        {
+            aggregate
+                .group_expr
+                .iter()
+                .chain(&aggregate.aggr_expr)
+                .map(|expr| of(expr, &below))
+                .collect::<Result<_>>()?
         }
         LogicalPlan::Window(window) => {
             let own = window.window_expr.iter().map(|expr| of(expr, &below)).collect::<Result<Vec<_>>>()?;

@@ -29,8 +29,8 @@ pub(crate) use params::{column_type_name, placeholder_id};
 
 use crate::engine::failure;
 use crate::govern::fingerprint::Fingerprint;
-use crate::govern::policy::{Policies, unknown_tables};
 use crate::govern::masking::{Masking, stand_in_key};
+use crate::govern::policy::{Policies, unknown_tables};
 use crate::govern::template::{self, Maker, Shape, Templates};
 use crate::govern::{MaskKey, bind, inherit, tables_of};
 use crate::lake::{Lake, LakeTable};
