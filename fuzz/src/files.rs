@@ -1,0 +1,91 @@
+//! Project files: any text gives a project or findings, and findings have places inside the text.
+
+use std::collections::BTreeMap;
+
+use lakegate_core::project::{Finding, Position, Project, ProjectFiles, RowPolicy};
+
+const ENDPOINT: &str = "endpoints/e.sql";
+const CONFIG: &str = "[lake]\nlocation = \"lake/\"\n[tables.t]\nlocation = \"t.parquet\"\nshared = true\n";
+
+/// Reads the text as an endpoint file.
+///
+/// # Panics
+/// When a place is outside the text, or when an endpoint without findings breaks its own rules.
+pub fn endpoint_file(text: &str) {
+    let files = ProjectFiles {
+        config: CONFIG.to_owned(),
+        endpoints: BTreeMap::from([(ENDPOINT.to_owned(), text.to_owned())]),
+    };
+    let (project, findings) = Project::read(&files);
+    findings.iter().for_each(|finding| check_finding(finding, ENDPOINT, text));
+    let Some(endpoint) = project.endpoints.get("e") else {
+        assert!(!findings.is_empty(), "a file was left out without a word");
+        return;
+    };
+    assert_eq!(endpoint.sql.chars().count(), text.chars().count(), "the SQL has moved");
+    for (blanked, original) in endpoint.sql.chars().zip(text.chars()) {
+        assert!(blanked == original || (blanked == ' ' && original != '\n'), "the SQL has changed");
+    }
+    for position in endpoint.params.iter().map(|param| &param.position).chain(endpoint.rules.iter().map(|it| &it.position)) {
+        check_position(position, ENDPOINT, text);
+    }
+    if !findings.is_empty() {
+        return;
+    }
+    assert!(!endpoint.summary.trim().is_empty());
+    assert_eq!(endpoint.params.len(), endpoint.declared_params.len());
+    for param in &endpoint.params {
+        for value in param.default.iter().chain(&param.example) {
+            assert_eq!(value.value_type(), param.value_type);
+            assert_eq!(param.fault(value), None, "a value of `{}` breaks its own rules", param.name);
+        }
+        let bounds = param.allowed.iter().chain(&param.min).chain(&param.max);
+        bounds.for_each(|bound| assert_eq!(bound.scalar_type(), param.value_type.scalar));
+        assert!(!(param.required && param.default.is_some()));
+    }
+}
+
+/// Reads the text as `lakegate.toml`.
+///
+/// # Panics
+/// When a place is outside the text, or when a config without findings is not a safe one.
+pub fn config(text: &str) {
+    let (project, findings) = Project::read(&ProjectFiles { config: text.to_owned(), endpoints: BTreeMap::new() });
+    findings.iter().for_each(|finding| check_finding(finding, "lakegate.toml", text));
+    let config = project.config;
+    assert!(config.tables.keys().all(|name| config.declared.contains(name)));
+    for table in config.tables.values() {
+        check_position(&table.position, "lakegate.toml", text);
+        check_position(&table.location_position, "lakegate.toml", text);
+    }
+    if !findings.is_empty() {
+        return;
+    }
+    // A table that is declared and not read would be one without a policy.
+    assert_eq!(config.tables.len(), config.declared.len(), "a table was left out without a word");
+    for table in config.tables.values() {
+        assert!(!table.location.starts_with('/') && !table.location.split(['/', '\\']).any(|part| part == ".."));
+        if let RowPolicy::Filtered { filter, position, .. } = &table.policy {
+            assert!(!filter.trim().is_empty());
+            check_position(position, "lakegate.toml", text);
+        }
+    }
+    assert!(config.access_store.starts_with("sqlite:"));
+    assert!(config.server.base_path.is_none_or(|path| path.starts_with('/')));
+    assert!(!config.server.timeout.is_zero() && config.server.max_body_bytes > 0);
+    assert!(config.server.max_concurrent_queries > 0 && config.server.memory_limit_bytes > 0);
+}
+
+fn check_finding(finding: &Finding, path: &str, text: &str) {
+    check_position(&finding.position, path, text);
+    assert!(!finding.message.is_empty());
+    assert!(!finding.to_string().is_empty());
+}
+
+/// Inside the text: on a line that there is, at most one behind its last character.
+fn check_position(position: &Position, path: &str, text: &str) {
+    assert_eq!(position.path, path);
+    let line = position.line.checked_sub(1).and_then(|line| text.split('\n').nth(line));
+    let Some(line) = line else { panic!("{position} is outside the text") };
+    assert!((1..=line.chars().count() + 1).contains(&position.column), "{position} is outside the line");
+}
