@@ -18,8 +18,8 @@ use std::sync::{Arc, LazyLock};
 
 use chrono::{DateTime, Utc};
 use lakegate_core::access::{
-    Credential, Distance, Effect, EndpointPattern, Grant, Grantee, PrincipalRecord, Scope, SpanTerm, Terms, TokenRecord,
-    Unmask, attribute, authenticate, authorize,
+    Credential, Distance, Effect, EndpointPattern, Grant, Grantee, PrincipalRecord, Scope, SpanTerm, Terms,
+    TokenRecord, Unmask, attribute, authenticate, authorize,
 };
 use lakegate_core::catalog::{Arguments, RawArguments, RuleCheck, call};
 use lakegate_core::error::{Code, Error};

@@ -12,10 +12,8 @@ const CONFIG: &str = "[lake]\nlocation = \"lake/\"\n[tables.t]\nlocation = \"t.p
 /// # Panics
 /// When a place is outside the text, or when an endpoint without findings breaks its own rules.
 pub fn endpoint_file(text: &str) {
-    let files = ProjectFiles {
-        config: CONFIG.to_owned(),
-        endpoints: BTreeMap::from([(ENDPOINT.to_owned(), text.to_owned())]),
-    };
+    let files =
+        ProjectFiles { config: CONFIG.to_owned(), endpoints: BTreeMap::from([(ENDPOINT.to_owned(), text.to_owned())]) };
     let (project, findings) = Project::read(&files);
     findings.iter().for_each(|finding| check_finding(finding, ENDPOINT, text));
     let Some(endpoint) = project.endpoints.get("e") else {
@@ -26,7 +24,9 @@ pub fn endpoint_file(text: &str) {
     for (blanked, original) in endpoint.sql.chars().zip(text.chars()) {
         assert!(blanked == original || (blanked == ' ' && original != '\n'), "the SQL has changed");
     }
-    for position in endpoint.params.iter().map(|param| &param.position).chain(endpoint.rules.iter().map(|it| &it.position)) {
+    for position in
+        endpoint.params.iter().map(|param| &param.position).chain(endpoint.rules.iter().map(|it| &it.position))
+    {
         check_position(position, ENDPOINT, text);
     }
     if !findings.is_empty() {

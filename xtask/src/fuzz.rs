@@ -88,7 +88,9 @@ impl Place {
     fn build(&self, targets: &[String]) -> Result<()> {
         let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut cargo = Command::new(program);
-        cargo.args(["build", "--locked", "--target", &self.host, "--manifest-path"]).arg(self.sources.join("Cargo.toml"));
+        cargo
+            .args(["build", "--locked", "--target", &self.host, "--manifest-path"])
+            .arg(self.sources.join("Cargo.toml"));
         targets.iter().for_each(|target| {
             cargo.args(["--bin", target]);
         });
@@ -126,11 +128,16 @@ impl Place {
         let said = String::from_utf8_lossy(&run.stderr);
         let summary = Summary::of(&said);
         if run.status.success() {
-            println!("{target}: {} executions in {seconds} s, {} edges, nothing found", summary.executions, summary.edges);
+            println!(
+                "{target}: {} executions in {seconds} s, {} edges, nothing found",
+                summary.executions, summary.edges
+            );
             return Ok(true);
         }
         let quiet = ["#", "INFO:", "stat::", "MS:", "0x"];
-        said.lines().filter(|line| !quiet.iter().any(|start| line.starts_with(start))).for_each(|line| eprintln!("{line}"));
+        said.lines()
+            .filter(|line| !quiet.iter().any(|start| line.starts_with(start)))
+            .for_each(|line| eprintln!("{line}"));
         match summary.artefact {
             Some(artefact) => {
                 println!("{target}: found something after {} executions: {artefact}", summary.executions);
@@ -177,7 +184,10 @@ mod tests {
         let targets = targets(&root).unwrap();
         assert!(!targets.is_empty());
         for target in targets {
-            assert!(manifest.contains(&format!("path = \"fuzz_targets/{target}.rs\"")), "{target} is not in fuzz/Cargo.toml");
+            assert!(
+                manifest.contains(&format!("path = \"fuzz_targets/{target}.rs\"")),
+                "{target} is not in fuzz/Cargo.toml"
+            );
             let seeds = fs::read_dir(root.join("fuzz/corpus").join(&target)).map(Iterator::count).unwrap_or_default();
             assert!(seeds > 0, "{target} has no seeds in fuzz/corpus/{target}");
         }

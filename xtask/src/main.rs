@@ -1,4 +1,4 @@
-//! The project's own automation: `cargo xtask ci`, `cargo xtask tidy` and `cargo xtask bench`.
+//! The project's own automation: `cargo xtask ci`, `tidy`, `bench`, `fuzz` and `guards`.
 //!
 //! Nothing here is part of the product; it runs on developers' machines and in CI.
 
@@ -9,6 +9,8 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod ci;
+mod fuzz;
+mod guards;
 mod tidy;
 
 #[derive(Parser)]
@@ -26,6 +28,10 @@ enum Task {
     Tidy,
     /// Latency, throughput and memory of the sample project, measured over HTTP
     Bench(bench::Options),
+    /// Runs the fuzz targets for a short time
+    Fuzz(fuzz::Options),
+    /// Removes each guard in turn and shows that a test fails without it
+    Guards(guards::Options),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +40,8 @@ fn main() -> ExitCode {
         Task::Ci => ci::run(&root),
         Task::Tidy => tidy::run(&root),
         Task::Bench(options) => bench::run(&root, &options),
+        Task::Fuzz(options) => fuzz::run(&root, &options),
+        Task::Guards(options) => guards::run(&root, &options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,6 +15,9 @@ mod scope;
 mod terms;
 mod token;
 
+#[cfg(test)]
+mod guard_tests;
+
 pub use allowance::Allowance;
 pub use authorize::{Authorized, Reason, Refusal, authorize};
 pub use grant::{Effect, EndpointPattern, Grant, Grantee};

@@ -1,0 +1,93 @@
+//! `cargo xtask guards`: removes each guard of `xtask/guards.toml` in turn and shows that a test fails without it.
+//!
+//! Works on a copy of the checkout below `target/guards`, so that the checkout is never left without a guard. Each guard
+//! costs a build, so this is no part of `cargo xtask ci`; the tests here only see to it that the list does not rot.
+
+mod build;
+mod list;
+mod scratch;
+mod table;
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+
+use self::build::{Binary, Outcome};
+use self::list::Guard;
+use self::scratch::Scratch;
+use self::table::Row;
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Just this guard; may be given several times
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Only lists the guards
+    #[arg(long)]
+    list: bool,
+}
+
+/// Removes the guards, one at a time, and prints a Markdown table of what then failed.
+pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
+    let guards = list::read(root)?;
+    let unknown = options.only.iter().find(|name| !guards.iter().any(|guard| guard.name == **name));
+    ensure!(unknown.is_none(), "there is no guard `{}`; see `--list`", unknown.map_or("", String::as_str));
+    let mut chosen =
+        guards.iter().filter(|guard| options.only.is_empty() || options.only.contains(&guard.name)).collect::<Vec<_>>();
+    if options.list {
+        chosen.iter().for_each(|guard| println!("{:<32} {}", guard.name, guard.holds));
+        return Ok(());
+    }
+    // Guards of one file and one binary after each other: less is built anew in between.
+    chosen.sort_by_key(|guard| (guard.binary, &guard.file));
+    let scratch = Scratch::of(root)?;
+    let mut sound = Vec::new();
+    let mut rows = Vec::new();
+    for guard in chosen {
+        if !sound.contains(&guard.binary) {
+            check_sound(&scratch, &guards, guard.binary)?;
+            sound.push(guard.binary);
+        }
+        eprintln!("\n==> {}: without it, {}", guard.name, guard.holds);
+        let outcome = without(&scratch, guard)?;
+        eprintln!("==> {}: {outcome}", guard.name);
+        rows.push(Row { guard, outcome });
+    }
+    rows.sort_by_key(|row| guards.iter().position(|guard| guard.name == row.guard.name));
+    print!("{}", table::markdown(&rows));
+    let alive = rows.iter().filter(|row| !matches!(row.outcome, Outcome::Killed(_))).map(|row| row.guard.name.as_str());
+    let alive = alive.collect::<Vec<_>>();
+    ensure!(alive.is_empty(), "no test failed for: {}", alive.join(", "));
+    Ok(())
+}
+
+/// With all guards in place the chosen tests exist and pass; else a failure would say nothing.
+fn check_sound(scratch: &Scratch, guards: &[Guard], binary: Binary) -> Result<()> {
+    eprintln!("\n==> the tests of {binary} with all guards");
+    scratch.restore()?;
+    let built = build::build(scratch.folder(), binary)?;
+    let built = match built {
+        Ok(built) => built,
+        Err(errors) => anyhow::bail!("the checkout does not compile:\n{errors}"),
+    };
+    for guard in guards.iter().filter(|guard| guard.binary == binary) {
+        match build::run(&built, scratch.folder(), binary, &guard.tests)? {
+            Outcome::Survived => {}
+            Outcome::Killed(test) => anyhow::bail!("{test} fails with all guards in place"),
+            Outcome::DoesNotCompile(reason) => anyhow::bail!("guard `{}`: {reason}", guard.name),
+        }
+    }
+    Ok(())
+}
+
+fn without(scratch: &Scratch, guard: &Guard) -> Result<Outcome> {
+    scratch.restore()?;
+    scratch.replace(&guard.file, &guard.find, &guard.replace)?;
+    let outcome = match build::build(scratch.folder(), guard.binary)? {
+        Ok(built) => build::run(&built, scratch.folder(), guard.binary, &guard.tests)?,
+        Err(errors) => Outcome::DoesNotCompile(errors),
+    };
+    scratch.restore()?;
+    Ok(outcome)
+}
