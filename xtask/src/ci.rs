@@ -13,7 +13,7 @@ use crate::tidy;
 /// Runs all steps in the checkout at `root`.
 pub(crate) fn run(root: &Path) -> Result<()> {
     let steps: [(&str, &str, Step); 4] = [
-        ("format", "run `cargo fmt --all`, look at the difference, commit it", format),
+        ("format", "run `cargo fmt --all` (in `fuzz/` as well), look at the difference, commit it", format),
         (
             "house rules",
             "each line above names a file and what to do; `cargo xtask tidy` runs this step alone",
@@ -40,7 +40,9 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 type Step = fn(&Path) -> Result<()>;
 
 fn format(root: &Path) -> Result<()> {
-    cargo(root, &["fmt", "--all", "--check"])
+    cargo(root, &["fmt", "--all", "--check"])?;
+    // A workspace of its own.
+    cargo(root, &["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])
 }
 
 /// Clippy brings its own wrapper around rustc, so the one in `.cargo/config.toml` does not keep checkouts apart here.

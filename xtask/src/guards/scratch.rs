@@ -2,18 +2,22 @@
 //!
 //! Only what differs is written: cargo goes by modification times, and what was not touched is not built again.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// A copy of a checkout's files.
+/// A copy of a checkout's files, as they were when it was made.
 pub(crate) struct Scratch {
-    root: PathBuf,
     folder: PathBuf,
-    files: BTreeSet<String>,
+    files: BTreeMap<String, File>,
+}
+
+struct File {
+    content: Vec<u8>,
+    permissions: Permissions,
 }
 
 impl Scratch {
@@ -27,10 +31,14 @@ impl Scratch {
             .context("can not start `git`")?;
         ensure!(listed.status.success(), "`git ls-files` failed; the guards are checked in a git checkout");
         let names = String::from_utf8(listed.stdout).context("a file's name is not UTF-8")?;
+        let mut files = BTreeMap::new();
         // A file that was deleted and not committed is still in the index.
-        let files = names.split('\0').filter(|name| !name.is_empty() && root.join(name).is_file()).map(str::to_owned);
-        let scratch =
-            Self { root: root.to_owned(), folder: root.join("target/guards/checkout"), files: files.collect() };
+        for name in names.split('\0').filter(|name| !name.is_empty() && root.join(name).is_file()) {
+            let path = root.join(name);
+            let content = fs::read(&path).with_context(|| format!("can not read `{name}`"))?;
+            files.insert(name.to_owned(), File { content, permissions: fs::metadata(&path)?.permissions() });
+        }
+        let scratch = Self { folder: root.join("target/guards/checkout"), files };
         scratch.restore()?;
         Ok(scratch)
     }
@@ -39,20 +47,18 @@ impl Scratch {
         &self.folder
     }
 
-    /// Makes every file what it is in the checkout, and removes others.
+    /// Makes every file what it was in the checkout, and removes others.
     pub(crate) fn restore(&self) -> Result<()> {
-        for name in &self.files {
-            let (from, to) = (self.root.join(name), self.folder.join(name));
-            let wanted = fs::read(&from).with_context(|| format!("can not read `{name}`"))?;
-            if fs::read(&to).ok().as_ref() != Some(&wanted) {
-                if let Some(folder) = to.parent() {
+        for (name, file) in &self.files {
+            let path = self.folder.join(name);
+            if fs::read(&path).ok().as_ref() != Some(&file.content) {
+                if let Some(folder) = path.parent() {
                     fs::create_dir_all(folder)?;
                 }
-                // With its permissions: one file is a program.
-                fs::copy(&from, &to).with_context(|| format!("can not write `{}`", to.display()))?;
-                // A copy can keep the time of the original, and cargo would not see that it is new.
-                fs::File::options().append(true).open(&to)?.set_modified(std::time::SystemTime::now())?;
+                fs::write(&path, &file.content).with_context(|| format!("can not write `{}`", path.display()))?;
             }
+            // One of them is a program.
+            fs::set_permissions(&path, file.permissions.clone())?;
         }
         self.remove_others(&self.folder, "")
     }
@@ -65,7 +71,7 @@ impl Scratch {
                 if name != "target" {
                     self.remove_others(&entry.path(), &format!("{name}/"))?;
                 }
-            } else if !self.files.contains(&name) {
+            } else if !self.files.contains_key(&name) {
                 fs::remove_file(entry.path())?;
             }
         }

@@ -222,6 +222,18 @@ check = \"$n > 1\"
     }
 
     #[test]
+    fn a_number_is_the_same_in_every_notation() {
+        for (written, wanted) in [("16", 16.0), ("0x10", 16.0), ("0o20", 16.0), ("0b1_0000", 16.0), ("1_6.0", 16.0)] {
+            let text =
+                format!("/*---\nsummary = \"s\"\n[params.n]\ntype = \"number\"\nmin = {written}\n---*/ SELECT 1");
+            let (endpoint, findings) = read("endpoints/e.sql", &text);
+            assert_eq!(findings, [], "{written}");
+            let min = endpoint.unwrap().params.remove(0).min;
+            assert_eq!(min, Some(crate::value::Scalar::Number(wanted)), "{written}");
+        }
+    }
+
+    #[test]
     fn a_file_without_front_matter_says_what_to_write() {
         insta::assert_snapshot!(findings("SELECT 1"), @"endpoints/e.sql:1:1: there is no front matter; begin the file with a comment `/*---` … `---*/` that holds at least `summary = \"…\"`");
         insta::assert_snapshot!(findings("/*---\nsummary=\"\""), @"endpoints/e.sql:1:1: the front matter does not end; close it with `---*/`");

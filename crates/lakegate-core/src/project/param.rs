@@ -259,7 +259,11 @@ fn read_scalar(
         }
         DeValue::Integer(integer) => match scalar_type {
             ScalarType::Integer => i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(Scalar::Integer),
-            ScalarType::Number => integer.as_str().parse().ok().map(Scalar::Number),
+            ScalarType::Number if integer.radix() == 10 => integer.as_str().parse().ok().map(Scalar::Number),
+            // The text of `0x10` is `10`, which is another number.
+            ScalarType::Number => {
+                i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(|whole| Scalar::Number(whole as f64))
+            }
             _ => None,
         },
         DeValue::Float(float) if scalar_type == ScalarType::Number => {
