@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lakegate_core::project::{Finding, Position, Project, ProjectFiles, RowPolicy};
+use lakegate_core::project::{Config, Finding, Position, Project, ProjectFiles, RowPolicy};
 
 const ENDPOINT: &str = "endpoints/e.sql";
 const CONFIG: &str = "[lake]\nlocation = \"lake/\"\n[tables.t]\nlocation = \"t.parquet\"\nshared = true\n";
@@ -70,10 +70,32 @@ pub fn config(text: &str) {
             check_position(position, "lakegate.toml", text);
         }
     }
+    check_columns(&config, text);
     assert!(config.access_store.starts_with("sqlite:"));
     assert!(config.server.base_path.is_none_or(|path| path.starts_with('/')));
     assert!(!config.server.timeout.is_zero() && config.server.max_body_bytes > 0);
     assert!(config.server.max_concurrent_queries > 0 && config.server.memory_limit_bytes > 0);
+}
+
+/// What the file says of columns is all there: a mask that is written and was not read would be one that is not put on.
+fn check_columns(config: &Config, text: &str) {
+    let written: toml::Table = text.parse().expect("a file without findings is TOML");
+    let entries = |table: Option<&toml::Value>| table.and_then(|table| table.as_table()).cloned().unwrap_or_default();
+    for (name, table) in entries(written.get("tables")) {
+        let columns = entries(table.get("columns"));
+        let rules = &config.tables[&name].columns;
+        assert_eq!(columns.len(), rules.len(), "a column of `{name}` was left out without a word");
+        for rule in rules {
+            let column = &columns[&rule.path.join(".")];
+            assert_eq!(column.get("mask").is_some(), rule.mask.is_some(), "a mask was left out without a word");
+            let tags = column.get("tags").and_then(|tags| tags.as_array()).map_or(0, |tags| tags.len());
+            assert!(rule.tags.is_empty() == (tags == 0), "tags were left out without a word");
+            assert!(rule.tags.iter().all(|tag| config.tags.contains_key(tag)), "a tag is not declared");
+        }
+    }
+    for (name, tag) in entries(written.get("tags")) {
+        assert_eq!(tag.get("mask").is_some(), config.tags[&name].mask.is_some(), "a mask was left out without a word");
+    }
 }
 
 fn check_finding(finding: &Finding, path: &str, text: &str) {

@@ -85,7 +85,7 @@ impl Step {
         let mut scale = i32::try_from(fraction.chars().filter(|each| *each != '_').count()).ok()?;
         scale = scale.checked_sub(exponent)?;
         let significant = digits.trim_end_matches('0');
-        scale -= i32::try_from(digits.len() - significant.len()).ok()?;
+        scale = scale.checked_sub(i32::try_from(digits.len() - significant.len()).ok()?)?;
         let significant = significant.trim_start_matches('0');
         if significant.is_empty() || significant.len() > STEP_DIGITS {
             return None;
@@ -246,8 +246,21 @@ mod tests {
             assert_eq!(step(text).to_string(), shown, "{text}");
         }
         assert_eq!(step("0.50"), step("5e-1"));
-        for text in ["", "0", "0.0", "-1", "1e18", "1e-19", "nan", "inf", "1e99999999999", "1e-2147483648", "1x", "é"]
-        {
+        for text in [
+            "",
+            "0",
+            "0.0",
+            "-1",
+            "1e18",
+            "1e-19",
+            "nan",
+            "inf",
+            "1e99999999999",
+            "1e-2147483648",
+            "100e2147483647",
+            "1x",
+            "é",
+        ] {
             assert_eq!(Step::parse(text), None, "{text}");
         }
         assert!(step("0.1") < step("0.25") && step("0.25") < step("1") && step("9") < step("10"));
