@@ -25,6 +25,8 @@ mod cases;
 #[cfg(test)]
 mod literal_tests;
 #[cfg(test)]
+mod masking_tests;
+#[cfg(test)]
 mod physical_tests;
 #[cfg(test)]
 mod shape_tests;

@@ -3,7 +3,7 @@
 //!
 //! A node that is not known to hand columns through in a known way is refused as soon as a raw column comes to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, JoinType, Result, plan_err};
@@ -12,6 +12,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use super::barrier::Barrier;
 use super::inject::Injection;
 use super::mask;
+use super::masking;
 use super::policy::subquery_of;
 
 /// A masked column in its raw form: table and name.
@@ -35,6 +36,7 @@ fn taint(plan: &LogicalPlan, injection: &Injection<'_>, outer: &[(Column, Raw)])
     if let Some(barrier) = Barrier::of(plan) {
         let table = barrier.table();
         let masked = injection.masks.columns(table);
+        below(barrier, &masked)?;
         let fields = plan.schema().fields().iter().enumerate();
         let raw = fields.filter(|(_, field)| masked.contains(field.name()));
         return Ok(raw.map(|(at, field)| (at, (table.to_owned(), field.name().clone()))).collect());
@@ -99,6 +101,23 @@ fn taint(plan: &LogicalPlan, injection: &Injection<'_>, outer: &[(Column, Raw)])
             Taint::new()
         }
     })
+}
+
+/// Refuses a barrier below which a raw column goes by another name than its own, under which it would not be known above.
+fn below(barrier: &Barrier, masked: &BTreeSet<String>) -> Result<()> {
+    if masked.is_empty() {
+        return Ok(());
+    }
+    barrier.input().apply_with_subqueries(|node| {
+        if let LogicalPlan::Projection(projection) = node {
+            let renames = |expr: &&Expr| !matches!(expr, Expr::Column(_)) && masking::names(expr, masked);
+            if let Some(expr) = projection.expr.iter().find(renames) {
+                return plan_err!("`{expr}` is taken from `{}` before its mask", barrier.table());
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
 }
 
 /// The column that an expression hands through as it is.

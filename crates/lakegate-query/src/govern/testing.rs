@@ -12,8 +12,8 @@ use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use lakegate_core::access::{
-    Credential, EndpointPattern, Grant, Grantee, Principal, PrincipalRecord, TokenRecord, attribute, authenticate,
-    authorize,
+    Credential, EndpointPattern, Grant, Grantee, Principal, PrincipalRecord, Terms, TokenRecord, attribute,
+    authenticate, authorize,
 };
 use lakegate_core::catalog::{RawArguments, call};
 use lakegate_core::error::Error;
@@ -93,8 +93,19 @@ pub(crate) fn governed(
     endpoint: &str,
     arguments: &str,
 ) -> Result<GovernedPlan, Error> {
+    governed_with(project, who, endpoint, arguments, Terms::default())
+}
+
+/// The same under a grant of these terms.
+pub(crate) fn governed_with(
+    project: &PlannedProject,
+    who: &Principal,
+    endpoint: &str,
+    arguments: &str,
+    terms: Terms,
+) -> Result<GovernedPlan, Error> {
     let start = DateTime::UNIX_EPOCH;
-    let grant = Grant::new("g", Grantee::Principal("caller".to_owned()), EndpointPattern::All, start);
+    let grant = Grant::new("g", Grantee::Principal("caller".to_owned()), EndpointPattern::All, start).with_terms(terms);
     let planned = project.find(endpoint).unwrap();
     let authorized = authorize(who, endpoint, &[grant], start).unwrap();
     let mut raw = RawArguments::default();
@@ -138,7 +149,7 @@ async fn table_rows(lake: &Path, table: &str) -> (SchemaRef, Vec<RecordBatch>) {
 }
 
 /// Writes rows into a Parquet file of row groups of two, so that owners share them.
-fn write_parquet(path: &Path, schema: &SchemaRef, rows: &[RecordBatch]) {
+pub(crate) fn write_parquet(path: &Path, schema: &SchemaRef, rows: &[RecordBatch]) {
     let file = std::fs::File::create(path).unwrap();
     let mut writer = ArrowWriter::try_new(file, Arc::clone(schema), None).unwrap();
     for (at, row) in rows.iter().enumerate() {
@@ -150,7 +161,7 @@ fn write_parquet(path: &Path, schema: &SchemaRef, rows: &[RecordBatch]) {
     writer.close().unwrap();
 }
 
-fn one_by_one(batches: &[RecordBatch]) -> Vec<RecordBatch> {
+pub(crate) fn one_by_one(batches: &[RecordBatch]) -> Vec<RecordBatch> {
     batches.iter().flat_map(|batch| (0..batch.num_rows()).map(|row| batch.slice(row, 1))).collect()
 }
 

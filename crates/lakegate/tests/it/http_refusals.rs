@@ -304,6 +304,11 @@ async fn the_list_is_of_the_granted_endpoints() {
         }
         let listed = app.send(request.body(Body::empty()).unwrap()).await;
         let wanted = |endpoint: &str| (caller.wanted)(endpoint);
+        // A token that is for none of them is taken, and calls none of them.
+        if caller.what == "out of scope" {
+            assert_eq!(listed.json(), json!({ "endpoints": [] }));
+            continue;
+        }
         if let Some((status, code)) = wanted("").filter(|(status, _)| *status != 403) {
             assert_eq!(refused(&listed), (status, code.to_owned()), "{}", caller.what);
             continue;

@@ -97,7 +97,7 @@ async fn a_query_that_could_get_around_it_is_a_fault_of_the_project() {
             "SELECT city, count(*) AS n FROM visit AS v GROUP BY city HAVING count(*) > (SELECT min(cost) FROM visit)",
             "a subquery beside the groups",
         ),
-        ("SELECT city, count(*) AS n FROM visit GROUP BY city", "v.patient"),
+        ("SELECT city, count(*) AS n FROM visit GROUP BY city", "`v` is not a table of this query"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let files = [("lakegate.toml", CONFIG), ("lake/visit.csv", VISITS), ("endpoints/e.sql", &endpoint(sql))];
