@@ -16,7 +16,7 @@ use lakegate_core::error::{CODES, Code, Kind};
 use lakegate_core::value::{Scalar, ScalarType, Value};
 use serde_json::json;
 
-use crate::app::{Answer, TestApp};
+use crate::app::{Answer, TestApp, by};
 
 /// Headers that an answer may have; whatever else appears has to be looked at.
 const HEADERS: &[&str] = &[
@@ -119,18 +119,18 @@ async fn callers(app: &TestApp, client: i64) -> Vec<Kindred> {
     let other = app.admit("secret-name-other", "client", &own).await;
     let expired = new_token().unwrap();
     let request = TokenRequest { expires_at: Some(ago), ..TokenRequest::default() };
-    app.store.issue_token("secret-name-good", &expired, request, past).await.unwrap();
+    by(&app.store).issue_token("secret-name-good", &expired, request, past).await.unwrap();
     let revoked = app.token("secret-name-good", None).await;
-    app.store.revoke_token(&id(&revoked), now).await.unwrap();
+    by(&app.store).revoke_token(&id(&revoked), now).await.unwrap();
     let disabled = app.admit("secret-name-disabled", "client", &own).await;
-    app.store.disable_principal("secret-name-disabled", now).await.unwrap();
+    by(&app.store).disable_principal("secret-name-disabled", now).await.unwrap();
 
     app.add_principal("secret-name-none", "secret-name-role-without-grants", &own).await;
     let none = app.token("secret-name-none", None).await;
     app.add_principal("secret-name-late", "client", &own).await;
     let to = Grantee::Principal("secret-name-late".to_owned());
     let late_grant = GrantRequest { expires_at: Some(ago), ..GrantRequest::new(to, EndpointPattern::All) };
-    app.store.add_grant(late_grant, past).await.unwrap();
+    by(&app.store).add_grant(late_grant, past).await.unwrap();
     let late = app.token("secret-name-late", None).await;
     let mut narrow = Vec::new();
     for endpoint in ["all_orders_by_range", "count_orders_by_range"] {
@@ -143,11 +143,11 @@ async fn callers(app: &TestApp, client: i64) -> Vec<Kindred> {
     let scope = Scope { endpoints: Some(BTreeSet::from(["another_endpoint".to_owned()])), ..Scope::default() };
     let scoped = new_token().unwrap();
     let request = TokenRequest { scope, ..TokenRequest::default() };
-    app.store.issue_token("secret-name-good", &scoped, request, now).await.unwrap();
+    by(&app.store).issue_token("secret-name-good", &scoped, request, now).await.unwrap();
     let denied = app.admit("secret-name-denied", "secret-name-role-denied", &own).await;
     let to = Grantee::Role("secret-name-role-denied".to_owned());
     let denial = GrantRequest { effect: Effect::Deny, ..GrantRequest::new(to, EndpointPattern::All) };
-    app.store.add_grant(denial, now).await.unwrap();
+    by(&app.store).add_grant(denial, now).await.unwrap();
 
     let without = app.admit("secret-name-without", "client", &[("client_name", text("secret-value"))]).await;
     let wrong_text = app.admit("secret-name-text", "client", &[("client_id", text("secret-value"))]).await;
