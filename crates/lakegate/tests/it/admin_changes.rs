@@ -130,9 +130,9 @@ async fn each_command_leaves_one_row_by_its_user() {
     ];
     let mut actors = Vec::new();
     for (arguments, action) in steps {
-        let arguments: Vec<&str> =
-            arguments.iter().map(|word| if *word == "ID" { id.as_str() } else { word }).collect();
-        let answer = project.json(&arguments);
+        let arguments: Vec<String> =
+            arguments.iter().map(|word| if *word == "ID" { id.clone() } else { (*word).to_owned() }).collect();
+        let answer = project.json(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         id = answer["id"].as_str().unwrap_or_default().to_owned();
         let changes = newest_first(&store).await;
         assert_eq!(changes.len(), rows + usize::from(action.is_some()), "{arguments:?}");
