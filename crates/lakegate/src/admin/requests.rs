@@ -3,12 +3,15 @@
 //! The command line makes the same of its options.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::marker::PhantomData;
 
 use chrono::{DateTime, Utc};
 use lakegate_core::access::{Effect, EndpointPattern, Grantee, Scope, Terms, attribute};
 use lakegate_core::value::Value;
-use serde::Deserialize;
-use serde_json::{Map, Value as Json};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value as Json;
 
 use super::expiry::{duration, moment};
 use crate::store::{Expiry, GrantRequest, NewPrincipal, PrincipalChange, Rotation, StoreError, TokenRequest};
@@ -24,9 +27,9 @@ pub struct Nothing {}
 pub struct AddPrincipal {
     name: String,
     #[serde(default)]
-    attributes: Map<String, Json>,
+    attributes: Members<Json>,
     #[serde(default)]
-    attribute_types: BTreeMap<String, String>,
+    attribute_types: Members<String>,
     #[serde(default)]
     roles: BTreeSet<String>,
 }
@@ -35,8 +38,8 @@ pub struct AddPrincipal {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ChangePrincipal {
-    attributes: Map<String, Json>,
-    attribute_types: BTreeMap<String, String>,
+    attributes: Members<Json>,
+    attribute_types: Members<String>,
     remove_attributes: BTreeSet<String>,
     add_roles: BTreeSet<String>,
     remove_roles: BTreeSet<String>,
@@ -157,18 +160,15 @@ impl AddGrant {
 }
 
 /// Attributes with the types that are given or that they show.
-fn typed(
-    attributes: &Map<String, Json>,
-    types: &BTreeMap<String, String>,
-) -> Result<BTreeMap<String, Value>, StoreError> {
-    if let Some(name) = types.keys().find(|name| !attributes.contains_key(*name)) {
+fn typed(attributes: &Members<Json>, types: &Members<String>) -> Result<BTreeMap<String, Value>, StoreError> {
+    if let Some(name) = types.0.keys().find(|name| !attributes.0.contains_key(*name)) {
         return Err(refused(format!("`attribute_types` names `{name}`, which is not among `attributes`")));
     }
     let value = |(name, json): (&String, &Json)| {
-        let value = attribute::from_json(name, types.get(name).map(String::as_str), json);
+        let value = attribute::from_json(name, types.0.get(name).map(String::as_str), json);
         Ok((name.clone(), value.map_err(|error| refused(error.to_string()))?))
     };
-    attributes.iter().map(value).collect()
+    attributes.0.iter().map(value).collect()
 }
 
 /// When something ends; `None` is never.
@@ -187,4 +187,40 @@ fn expiry(at: Option<&str>, after: Option<&str>, now: DateTime<Utc>) -> Result<O
 
 fn refused(what: impl Into<String>) -> StoreError {
     StoreError::Refused(what.into())
+}
+
+/// The members of an object. One that stands there twice is refused: which of both was meant?
+struct Members<T>(BTreeMap<String, T>);
+
+impl<T> Default for Members<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Members<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor(PhantomData))
+    }
+}
+
+struct MembersVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for MembersVisitor<T> {
+    type Value = Members<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<T>, A::Error> {
+        let mut members = BTreeMap::new();
+        while let Some((name, value)) = map.next_entry::<String, T>()? {
+            if members.contains_key(&name) {
+                return Err(A::Error::custom(format_args!("`{name}` stands there twice")));
+            }
+            members.insert(name, value);
+        }
+        Ok(Members(members))
+    }
 }

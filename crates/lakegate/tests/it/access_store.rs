@@ -40,12 +40,12 @@ async fn raw(path: &Path) -> SqliteConnection {
 async fn add(store: &Store, name: &str, roles: &[&str]) {
     let attributes = BTreeMap::from([("client_id".to_owned(), Value::Scalar(Scalar::Integer(4562)))]);
     let roles = roles.iter().map(|role| (*role).to_owned()).collect();
-    by(&store).add_principal(NewPrincipal { name: name.to_owned(), attributes, roles }, at(0)).await.unwrap();
+    by(store).add_principal(NewPrincipal { name: name.to_owned(), attributes, roles }, at(0)).await.unwrap();
 }
 
 async fn issue(store: &Store, principal: &str, expires_at: Option<DateTime<Utc>>) -> NewToken {
     let token = new_token().unwrap();
-    by(&store)
+    by(store)
         .issue_token(principal, &token, TokenRequest { expires_at, ..TokenRequest::default() }, at(0))
         .await
         .unwrap();

@@ -1,7 +1,5 @@
 //! The admin API does what the commands do: every route, with what it answers and what is so afterwards.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
-
 use lakegate_core::access::{EndpointPattern, Grantee};
 use serde_json::{Value as Json, json};
 

@@ -1,8 +1,6 @@
 //! What the admin API refuses: other tokens, web pages, and whatever a path does not take; and admin tokens on the API of
 //! endpoints.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
-
 use axum::body::Body;
 use axum::http::Request;
 use lakegate::clock;
@@ -211,6 +209,10 @@ async fn a_body_is_json_and_says_so() {
     }
     let json = Some("application/json; charset=utf-8");
     assert_eq!(send(json, "{\"name\"".to_owned()).await.problem(), (400, "request_body_malformed".to_owned()));
+    let twice = r#"{"name": "acme", "attributes": {"client_id": 1, "client_id": 2}}"#;
+    assert_eq!(send(json, twice.to_owned()).await.problem(), (400, "admin_request_malformed".to_owned()));
+    let twice = r#"{"name": "acme", "name": "globex"}"#;
+    assert_eq!(send(json, twice.to_owned()).await.problem(), (400, "admin_request_malformed".to_owned()));
     let large = format!("{{\"name\": \"{}\"}}", "x".repeat(2 << 20));
     assert_eq!(send(json, large).await.problem(), (413, "request_body_too_large".to_owned()));
     assert_eq!(send(json, body()).await.status, 201);

@@ -307,7 +307,9 @@ async fn the_list_is_of_the_granted_endpoints() {
         }
         let listed = app.send(request.body(Body::empty()).unwrap()).await;
         let wanted = |endpoint: &str| (caller.wanted)(endpoint);
-        if let Some((status, code)) = wanted("").filter(|(status, code)| *status != 403 || *code == "access_admin_token") {
+        if let Some((status, code)) =
+            wanted("").filter(|(status, code)| *status != 403 || *code == "access_admin_token")
+        {
             assert_eq!(refused(&listed), (status, code.to_owned()), "{}", caller.what);
             continue;
         }

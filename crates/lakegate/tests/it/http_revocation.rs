@@ -39,14 +39,14 @@ async fn make(change: Change, store: &Store, token: &str) {
     let now = clock::now();
     match change {
         Change::Revoke => {
-            by(&store).revoke_token(token.split('_').nth(1).unwrap(), now).await.unwrap();
+            by(store).revoke_token(token.split('_').nth(1).unwrap(), now).await.unwrap();
         }
         Change::Disable => {
-            by(&store).disable_principal("caller", now).await.unwrap();
+            by(store).disable_principal("caller", now).await.unwrap();
         }
         Change::RevokeGrant => {
             for listing in store.grants().await.unwrap() {
-                by(&store).revoke_grant(&listing.grant.id, now).await.unwrap();
+                by(store).revoke_grant(&listing.grant.id, now).await.unwrap();
             }
         }
     }
