@@ -15,7 +15,7 @@ use lakegate_core::access::{EndpointPattern, Grantee, ParameterTerm, Terms};
 use lakegate_core::value::{Scalar, ScalarType, Value};
 use serde_json::{Value as Json, json};
 
-use crate::app::{TestApp, write_files, by};
+use crate::app::{TestApp, by, write_files};
 
 /// A value of a row that the callers here may not see.
 const CANARY: &str = "canary-of-another-tenant";

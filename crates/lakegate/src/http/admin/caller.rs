@@ -17,6 +17,7 @@ use lakegate_core::project::name::TOKEN_PARAMETERS;
 
 use super::State;
 use crate::admin::Desk;
+use crate::audit::Trail;
 use crate::clock;
 use crate::http::body;
 use crate::http::respond::Failure;
@@ -27,9 +28,10 @@ impl FromRequestParts<Arc<State>> for Desk {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, Failure> {
-        let access = &state.app.access;
-        let admin = access.authenticate_admin(&token::presented(&parts.headers)?, clock::now()).await?;
-        Ok(Desk::new(access.store().clone(), Actor::admin(&admin), state.secret.clone()))
+        let trail = parts.extensions.get::<Trail>().cloned().unwrap_or_default();
+        let token = token::presented(&parts.headers)?;
+        let admin = trail.authenticate_admin(&state.app, &token, clock::now()).await?;
+        Ok(Desk::new(state.app.access.store().clone(), Actor::admin(&admin), state.secret.clone()))
     }
 }
 
