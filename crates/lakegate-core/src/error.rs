@@ -23,6 +23,8 @@ pub enum Kind {
     MethodNotAllowed,
     /// None of the formats that the caller accepts can be made.
     NotAcceptable,
+    /// It contradicts what is there already.
+    Conflict,
     /// The request body is too large.
     TooLarge,
     /// The body's media type is not taken.
@@ -150,6 +152,19 @@ codes! {
     AuditUnavailable, "audit_unavailable", Unavailable, "The audit log can not be written";
     /// Files of the lake can not be read now.
     LakeUnavailable, "lake_unavailable", Unavailable, "The lake can not be read now";
+    /// A body or a query string that an admin path does not take.
+    AdminRequestMalformed, "admin_request_malformed", Invalid, "The request is not what this path takes";
+    /// A request of the admin API that a web page of another site made.
+    AdminOriginRefused, "admin_origin_refused", Forbidden, "The admin API is not for web pages";
+    /// A principal, token or grant that is not there.
+    AdminUnknown, "admin_unknown", NotFound, "There is no such principal, token or grant";
+    /// A principal or grant that is there already.
+    AdminExists, "admin_exists", Conflict, "There is such a principal or grant already";
+    /// A token that was revoked or rotated, where a living one is needed.
+    AdminTokenEnded, "admin_token_ended", Conflict, "The token was revoked or rotated already";
+    /// A change that makes no sense.
+    AdminRefused, "admin_refused", Refused, "The change makes no sense";
+
     /// A fault of lakegate.
     Internal, "internal", Internal, "Something went wrong";
 }

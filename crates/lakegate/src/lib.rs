@@ -1,5 +1,6 @@
 //! Who asks: the access store, the HTTP server and the command line around the engine.
 
+pub mod admin;
 pub mod app;
 pub mod assumed;
 pub mod audit;

@@ -1,7 +1,9 @@
-//! Attributes as text: `client_id=4562`, `client_id:integer=4562`, `client_ids:integer[]=1,2,3`.
+//! Attributes as text: `client_id=4562`, `client_id:integer=4562`, `client_ids:integer[]=1,2,3`; and as JSON.
 //!
 //! A type that is not given is guessed only where nothing can be lost: whatever would read back as other text than was
 //! given (`007`, `+1`, `1.50`, `True`) stays text.
+
+use serde_json::Value as Json;
 
 use super::name::{NameError, NameKind};
 use crate::value::{Scalar, ScalarType, Value, ValueType};
@@ -38,6 +40,12 @@ pub enum AttributeError {
         name: String,
         /// What the type asks for.
         expectation: String,
+    },
+    /// A list without a type and without items that would show it, or with items of several.
+    #[error("attribute `{name}` needs a type, such as `string` or `integer[]`, because its value does not show one")]
+    NoType {
+        /// The attribute.
+        name: String,
     },
     /// Too long, or too many items.
     #[error(
@@ -83,6 +91,53 @@ pub fn parse(text: &str) -> Result<(String, Value), AttributeError> {
         },
     };
     Ok((name, value))
+}
+
+/// Takes a value from JSON; its own JSON type is the attribute's, where none is given. Text stays text.
+///
+/// # Errors
+/// When name, type or value are not good.
+pub fn from_json(name: &str, type_name: Option<&str>, json: &Json) -> Result<Value, AttributeError> {
+    NameKind::Attribute.check(name)?;
+    let name = || name.to_owned();
+    let too_long = match json {
+        Json::String(text) => text.len() > LONGEST_VALUE,
+        Json::Array(items) => {
+            let long = |item: &Json| item.as_str().is_some_and(|text| text.len() > LONGEST_VALUE);
+            items.len() > MOST_ITEMS || items.iter().any(long)
+        }
+        _ => false,
+    };
+    if too_long {
+        return Err(AttributeError::TooLong { name: name() });
+    }
+    let value_type = match type_name {
+        Some(found) => ValueType::from_name(found)
+            .ok_or_else(|| AttributeError::UnknownType { name: name(), found: found.to_owned() })?,
+        None => shown_type(json).ok_or_else(|| AttributeError::NoType { name: name() })?,
+    };
+    Value::from_json(value_type, json).ok_or_else(|| {
+        let expectation = match value_type {
+            ValueType { scalar, list: false } => scalar.expectation().to_owned(),
+            ValueType { scalar, list: true } => format!("a JSON array of which each item is {}", scalar.expectation()),
+        };
+        AttributeError::Mismatch { name: name(), expectation }
+    })
+}
+
+/// The type that a JSON value shows by itself.
+fn shown_type(json: &Json) -> Option<ValueType> {
+    let scalar = |json: &Json| match json {
+        Json::Bool(_) => Some(ScalarType::Boolean),
+        Json::Number(number) if number.is_f64() => Some(ScalarType::Number),
+        Json::Number(_) => Some(ScalarType::Integer),
+        Json::String(_) => Some(ScalarType::String),
+        _ => None,
+    };
+    let Json::Array(items) = json else { return Some(ValueType { scalar: scalar(json)?, list: false }) };
+    let mut types = items.iter().map(scalar);
+    let first = types.next()??;
+    types.all(|other| other == Some(first)).then_some(ValueType { scalar: first, list: true })
 }
 
 /// A whole number or a boolean if it is written in the one normal way, else text.
@@ -179,6 +234,26 @@ mod tests {
         assert!(error("a:int=1").contains("`integer`"));
         assert!(error(&format!("a={}", "x".repeat(LONGEST_VALUE + 1))).contains("too long"));
         assert!(error(&format!("a:integer[]={}1", "1,".repeat(MOST_ITEMS))).contains("too long"));
+    }
+
+    #[test]
+    fn json_has_the_type_that_it_shows_or_the_given_one() {
+        use serde_json::json;
+        let value = |type_name, json| from_json("a", type_name, &json);
+        assert_eq!(value(None, json!(4562)), Ok(Value::Scalar(Scalar::Integer(4562))));
+        assert_eq!(value(None, json!("007")), Ok(Value::Scalar(Scalar::String("007".to_owned()))));
+        assert_eq!(value(None, json!(1.5)), Ok(Value::Scalar(Scalar::Number(1.5))));
+        assert_eq!(value(None, json!(["x"])).unwrap().value_type().name(), "string[]");
+        assert_eq!(value(Some("date"), json!("2022-10-01")).unwrap().value_type().name(), "date");
+        assert_eq!(value(Some("integer[]"), json!([])), Ok(Value::List(ScalarType::Integer, Vec::new())));
+        for json in [json!(null), json!({}), json!([]), json!([1, "a"]), json!([[1]])] {
+            assert!(matches!(value(None, json), Err(AttributeError::NoType { .. })));
+        }
+        for (type_name, json) in [("integer", json!("1")), ("integer[]", json!(1)), ("string", json!(null))] {
+            assert!(matches!(value(Some(type_name), json), Err(AttributeError::Mismatch { .. })));
+        }
+        assert!(matches!(value(Some("int"), json!(1)), Err(AttributeError::UnknownType { .. })));
+        assert!(matches!(value(None, json!("x".repeat(LONGEST_VALUE + 1))), Err(AttributeError::TooLong { .. })));
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 //! Pure: principal, grants and time are arguments. No grant means no. That the endpoint exists is the caller's to check;
 //! rows and columns are not this module's business.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -122,12 +123,13 @@ pub fn authorize(who: &Principal, endpoint: &str, grants: &[Grant], now: DateTim
     })
 }
 
-/// Orders grants that all apply. The id comes last, so that the same grants always give the same decision.
+/// Orders grants that all apply: after what [`authorize`] says the one that was there first, and the id last, so that the
+/// same grants always give the same decision.
 fn closeness(grant: &Grant) -> impl Ord + '_ {
     let to_principal = matches!(grant.to, Grantee::Principal(_));
     let named = matches!(grant.endpoint, EndpointPattern::Named(_));
     let lasts = grant.expires_at.unwrap_or(DateTime::<Utc>::MAX_UTC);
-    (to_principal, named, lasts, &grant.id)
+    (to_principal, named, lasts, Reverse(grant.created_at), &grant.id)
 }
 
 impl Authorized {

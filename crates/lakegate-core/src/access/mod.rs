@@ -2,8 +2,9 @@
 //!
 //! Pure: records come from the access store, random bytes and the time come in as arguments. The chain is
 //! [`PresentedToken`] → [`Credential`] (looked up by the store) → [`Principal`] ([`authenticate`]) → [`Authorized`]
-//! ([`authorize`]); the last two can be made nowhere else.
+//! ([`authorize`]); the last two can be made nowhere else. Who administers is an [`Admin`] ([`authenticate_admin`]) instead.
 
+mod admin;
 mod allowance;
 pub mod attribute;
 mod authorize;
@@ -18,6 +19,7 @@ mod token;
 #[cfg(test)]
 mod guard_tests;
 
+pub use admin::{Admin, authenticate_admin};
 pub use allowance::Allowance;
 pub use authorize::{Authorized, Reason, Refusal, authorize};
 pub use grant::{Effect, EndpointPattern, Grant, Grantee};

@@ -52,8 +52,22 @@ pub struct Principal {
     scope: Arc<Scope>,
 }
 
-/// Takes the token for its principal, or says why not.
+/// Takes the token for its principal, or says why not. An admin token is for nobody here.
 pub fn authenticate(credential: &Credential, now: DateTime<Utc>) -> Result<Principal, Error> {
+    check_alive(credential, now)?;
+    if credential.token.admin {
+        return Err(Error::new(Code::AccessAdminToken, "an admin token calls no endpoint")
+            .hint("send a token that is not for administration"));
+    }
+    Ok(Principal {
+        record: Arc::clone(&credential.principal),
+        token_id: credential.token.id.as_str().into(),
+        scope: Arc::new(credential.token.scope.clone()),
+    })
+}
+
+/// Whether the token and its principal are still taken, whatever for.
+pub(super) fn check_alive(credential: &Credential, now: DateTime<Utc>) -> Result<(), Error> {
     match credential.token.state(now) {
         TokenState::Active => {}
         TokenState::Revoked => {
@@ -71,11 +85,7 @@ pub fn authenticate(credential: &Credential, now: DateTime<Utc>) -> Result<Princ
         return Err(Error::new(Code::AccessPrincipalDisabled, "the principal behind the token is disabled")
             .hint("ask the operator to enable it"));
     }
-    Ok(Principal {
-        record: Arc::clone(&credential.principal),
-        token_id: credential.token.id.as_str().into(),
-        scope: Arc::new(credential.token.scope.clone()),
-    })
+    Ok(())
 }
 
 impl PrincipalRecord {

@@ -1,7 +1,8 @@
 //! Which of the caller's grants admit the arguments, and what the arguments then are.
 //!
-//! A grant may fix a parameter, narrow it, or bound the distance of two. The closest grant that admits what was given
-//! decides the arguments; every other grant that admits the same ones adds what it gives. So nothing that one grant gives
+//! A grant may fix a parameter, narrow it, or bound the distance of two. The closest grant that admits what was given as it
+//! is decides the arguments, or else the closest that fills something in; every other grant that admits the same ones adds
+//! what it gives. So nothing that one grant gives
 //! is had with arguments that only another one allows.
 
 use std::collections::BTreeSet;
@@ -22,14 +23,20 @@ pub(super) fn admit(
     endpoint: &Endpoint,
     given: Vec<Option<Value>>,
 ) -> Result<(Arguments, Vec<usize>), Error> {
+    // What the arguments are when no grant has a say in them; a grant that leaves them so goes before one that fills in.
+    let plain = endpoint.params.iter().zip(&given).map(|(param, came)| match came {
+        Some(value) => Some(value.clone()),
+        None => param.default.clone(),
+    });
+    let plain = Arguments { values: plain.collect() };
     let mut admitted: Option<(Arguments, Vec<usize>)> = None;
     let mut nearest: Option<Refused> = None;
     for (at, grant) in authorized.grants().iter().enumerate() {
         match under(grant, authorized.principal(), endpoint, &given) {
             Ok(arguments) => match &mut admitted {
-                None => admitted = Some((arguments, vec![at])),
                 Some((decided, places)) if *decided == arguments => places.push(at),
-                Some(_) => {}
+                Some((decided, _)) if *decided == plain || arguments != plain => {}
+                _ => admitted = Some((arguments, vec![at])),
             },
             Err(refused) if nearest.as_ref().is_none_or(|nearest| refused.count() < nearest.count()) => {
                 nearest = Some(refused);

@@ -2,6 +2,7 @@
 //!
 //! Reads no files: the text comes in. What needs SQL or the lake is checked by `lakegate_query`.
 
+mod admin;
 mod audit;
 mod column;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod reader;
 
 use std::collections::BTreeMap;
 
+pub use admin::{ADMIN_LISTEN, AdminApi};
 pub use audit::{Audit, AuditMode};
 pub use column::{ColumnRule, Masking, SecretLocation, TagRule};
 pub use config::{CONFIG_FILE, Config, FileFormat, RowPolicy, Server, Table};

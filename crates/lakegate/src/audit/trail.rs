@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use lakegate_core::access::{Authorized, Credential, PresentedToken, Principal, Reason};
+use lakegate_core::access::{Admin, Authorized, Credential, PresentedToken, Principal, Reason};
 use lakegate_core::catalog::{Call, RawArguments};
 use lakegate_core::error::{Code, Error, Kind};
 use lakegate_query::govern::GovernedPlan;
@@ -103,15 +103,41 @@ impl Trail {
                 Err(error) if is_of_somebody(error.code) => app.access.credential(token).await.ok(),
                 Err(_) => None,
             };
-            let secret_attributes = &app.project.project().config.secret_attributes;
-            self.note(|state| {
-                let Some(credential) = credential else { return };
-                state.record.principal = Some(credential.principal.name.clone());
-                state.record.token = Some(credential.token.id.clone());
-                state.secrets.extend(values::secrets_of(&credential.principal, secret_attributes));
-            });
+            if let Some(credential) = credential {
+                self.note_whom(app, &credential);
+            }
         }
         known
+    }
+
+    /// The same for an admin token.
+    ///
+    /// # Errors
+    /// When the token is not taken, or is not for administration.
+    pub async fn authenticate_admin(
+        &self,
+        app: &App,
+        token: &PresentedToken,
+        now: DateTime<Utc>,
+    ) -> Result<Admin, Error> {
+        let known = app.access.authenticate_admin(token, now).await;
+        let is_known = known.as_ref().err().is_none_or(|error| is_of_somebody(error.code));
+        if self.0.is_some()
+            && is_known
+            && let Ok(credential) = app.access.credential(token).await
+        {
+            self.note_whom(app, &credential);
+        }
+        known
+    }
+
+    fn note_whom(&self, app: &App, credential: &Credential) {
+        let secret_attributes = &app.project.project().config.secret_attributes;
+        self.note(|state| {
+            state.record.principal = Some(credential.principal.name.clone());
+            state.record.token = Some(credential.token.id.clone());
+            state.secrets.extend(values::secrets_of(&credential.principal, secret_attributes));
+        });
     }
 
     /// Access was granted, and why.

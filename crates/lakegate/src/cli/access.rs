@@ -83,11 +83,12 @@ async fn import(args: ImportArgs) -> anyhow::Result<ExitCode> {
     let plan = import::plan(&rows);
     drop(rows);
 
-    let store = args.store.open().await?;
+    let desk = args.store.open().await?;
     let bar = progress_bar(plan.clients.len());
-    let outcome = store.import(&plan, clock::now(), args.dry_run, |done| bar.set_position(done as u64)).await;
+    let outcome = desk.import(&plan, clock::now(), args.dry_run, |done| bar.set_position(done as u64)).await;
     bar.finish_and_clear();
     let outcome = outcome?;
+    args.store.export(&desk).await;
 
     if args.store.json {
         print(json_of(&outcome, args.dry_run))?;

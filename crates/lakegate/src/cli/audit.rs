@@ -15,7 +15,7 @@ use lakegate_core::project::Project;
 use serde_json::Value;
 
 use super::output::{escaped, print, say};
-use super::time::{duration, moment};
+use crate::admin::{duration, moment};
 use crate::audit::Outcome;
 use crate::audit::read::{self, Place};
 use crate::clock;

@@ -7,7 +7,8 @@ use clap::Args;
 use lakegate_core::project::Finding;
 use serde_json::{Value, json};
 
-use super::output::{print, print_table, say};
+use super::output::{print, print_json, print_table, say};
+use crate::admin::EndpointAnswer;
 use crate::project::{self, ProjectError};
 
 pub(super) const CHECK_HELP: &str = "\
@@ -79,21 +80,7 @@ fn finding_json(finding: &Finding) -> Value {
 pub(super) async fn endpoints(args: ProjectArgs) -> anyhow::Result<ExitCode> {
     let planned = project::load(&args.project, args.lake.as_deref()).await?;
     if args.json {
-        let endpoints = planned.endpoints().map(|planned| {
-            let endpoint = planned.endpoint();
-            json!({
-                "name": endpoint.name,
-                "summary": endpoint.summary,
-                "hidden": endpoint.hidden,
-                "parameters": endpoint.params.iter().map(|param| json!({
-                    "name": param.name, "type": param.value_type.name(), "required": param.required,
-                })).collect::<Value>(),
-                "columns": planned.columns().iter().map(|column| json!({
-                    "name": column.name, "type": column.type_name,
-                })).collect::<Value>(),
-            })
-        });
-        print(endpoints.collect::<Value>())?;
+        print_json(&planned.endpoints().map(EndpointAnswer::of).collect::<Vec<_>>())?;
         return Ok(ExitCode::SUCCESS);
     }
     let rows = planned.endpoints().map(|planned| {

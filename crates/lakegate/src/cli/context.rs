@@ -1,11 +1,16 @@
-//! Where a command works: the project folder and its access store.
+//! Where a command works: the project folder, its access store, and who changes it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use lakegate_core::project::CONFIG_FILE;
 
-use crate::store::{Store, StoreLocation};
+use super::output::say;
+use super::user::os_user;
+use crate::admin::Desk;
+use crate::store::{Actor, ChangeSink, SecretAttributes, Store, StoreLocation, export_changes};
 
 /// The store of a project that does not name one.
 const DEFAULT_STORE: &str = "sqlite:access.db";
@@ -25,10 +30,38 @@ pub struct StoreArgs {
 }
 
 impl StoreArgs {
-    /// Opens the store; makes it on first use.
-    pub(super) async fn open(&self) -> anyhow::Result<Store> {
+    /// Opens the store, for whoever runs this command; makes it on first use.
+    pub(super) async fn open(&self) -> anyhow::Result<Desk> {
         let location = store_location(&self.project, self.store.as_deref())?;
-        Ok(Store::open(&location).await?)
+        let store = Store::open(&location).await?;
+        Ok(Desk::new(store, Actor::cli(&os_user()), secret_attributes(&self.project)))
+    }
+
+    /// Hands what was just changed to the audit log. What that does not take now stays in the store, and goes there with the
+    /// next change or with a server.
+    pub(super) async fn export(&self, desk: &Desk) {
+        let Some(sink) = change_sink(&self.project) else { return };
+        if let Err(error) = export_changes(desk.store(), &*sink).await {
+            say(format_args!("note: the change is made; {:#}", anyhow::Error::new(error)));
+        }
+    }
+}
+
+/// Where a project's changes are written down beside its store, if anywhere.
+pub(super) fn change_sink(_project: &Path) -> Option<Arc<dyn ChangeSink>> {
+    None
+}
+
+/// The attributes whose values no list of changes shows: `[access] secret_attributes` of the project. Every one where that
+/// can not be read.
+pub(super) fn secret_attributes(project: &Path) -> SecretAttributes {
+    let Ok(text) = std::fs::read_to_string(project.join(CONFIG_FILE)) else { return SecretAttributes::all() };
+    let Ok(settings) = text.parse::<toml::Table>() else { return SecretAttributes::all() };
+    match settings.get("access").and_then(|access| access.get("secret_attributes")) {
+        None => SecretAttributes::these([]),
+        Some(names) => {
+            names.clone().try_into::<Vec<String>>().map_or_else(|_| SecretAttributes::all(), SecretAttributes::these)
+        }
     }
 }
 
@@ -38,7 +71,7 @@ pub fn store_location(project: &Path, over: Option<&str>) -> anyhow::Result<Stor
     if let Some(over) = over {
         return Ok(StoreLocation::parse(over, Path::new(""))?);
     }
-    let file = project.join("lakegate.toml");
+    let file = project.join(CONFIG_FILE);
     let text = match std::fs::read_to_string(&file) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(

@@ -12,13 +12,16 @@ use lakegate_core::access::{EndpointPattern, Grantee};
 use lakegate_core::value::{Scalar, Value};
 use serde_json::json;
 
+use super::context::{change_sink, secret_attributes};
 use super::output::{print, say};
-use super::serve::{bind, start_log};
+use super::serve::{admin_url, bind, start_log};
 use crate::app::App;
 use crate::clock;
 use crate::http::interrupted;
 use crate::sample::{Sample, is_written, write_lake, write_project};
-use crate::store::{Access, GrantRequest, NewPrincipal, Store, StoreLocation, TokenRequest, new_token};
+use crate::store::{
+    Access, Actor, GrantRequest, NewPrincipal, SecretAttributes, Store, StoreLocation, TokenRequest, new_token,
+};
 
 pub(super) const HELP: &str = "\
 Makes the logistics sample in a folder (the same rows for the same scale and seed), with two clients and an operator, and
@@ -49,6 +52,9 @@ pub struct DemoArgs {
     /// Address and port; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: String,
+    /// Serve the admin API too, at this address and port; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", env = "LAKEGATE_ADMIN_LISTEN")]
+    admin_listen: Option<String>,
     /// Once it serves, print one line of JSON on stdout: the URL, and each principal with token and attributes
     #[arg(long)]
     json: bool,
@@ -70,16 +76,19 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     make_lake(&sample, &args.dir.join("lake"))?;
 
     let store = Store::open(&StoreLocation::parse("sqlite:access.db", &args.dir)?).await?;
-    let (access, background) = Access::start(store.clone()).await?;
+    let (access, background) = Access::start_with(store.clone(), change_sink(&args.dir)).await?;
     let app = App::load(&args.dir, None, access).await?;
-    let server = bind(&args.listen, app).await?;
+    let server = bind(&args.listen, args.admin_listen.as_deref(), &args.dir, app).await?;
     // Only now: a demo that can not serve must not revoke the tokens of one that does.
-    let callers = admit(&store, &sample).await?;
+    let callers = admit(&store, secret_attributes(&args.dir), &sample).await?;
     let url = format!("http://{}", server.address());
     if args.json {
-        print_json(&url, &callers)?
+        print_json(&url, admin_url(&server), &callers)?
     } else {
-        print_words(&url, &args.dir, &callers)?
+        print_words(&url, &args.dir, &callers)?;
+        if let Some(admin_url) = admin_url(&server) {
+            print(format_args!("\n# the admin API takes admin tokens only\n{admin_url}/admin"))?;
+        }
     }
     let served = server.run(interrupted()).await;
     background.shutdown().await;
@@ -101,20 +110,22 @@ fn make_lake(sample: &Sample, dir: &Path) -> anyhow::Result<()> {
 }
 
 /// The biggest client, one of middling size, and an operator, each with a grant and a new token.
-async fn admit(store: &Store, sample: &Sample) -> anyhow::Result<Vec<Caller>> {
+async fn admit(store: &Store, secret: SecretAttributes, sample: &Sample) -> anyhow::Result<Vec<Caller>> {
     let wanted = [
         ("client", Some(sample.biggest_client().id)),
         ("client", Some(sample.client_by_rank(20).id)),
         ("operator", None),
     ];
     let mut callers = Vec::new();
+    let actor = Actor::demo();
+    let changes = store.by(&actor, &secret);
     for (role, client_id) in wanted {
         let name = client_id.map_or_else(|| role.to_owned(), |id| format!("client-{id}"));
         let now = clock::now();
         if !store.principals().await?.iter().any(|known| known.name == name) {
             let attributes = client_id.map(|id| ("client_id".to_owned(), Value::Scalar(Scalar::Integer(id))));
             let attributes = attributes.into_iter().collect::<BTreeMap<_, _>>();
-            store
+            changes
                 .add_principal(
                     NewPrincipal { name: name.clone(), attributes, roles: BTreeSet::from([role.to_owned()]) },
                     now,
@@ -122,10 +133,10 @@ async fn admit(store: &Store, sample: &Sample) -> anyhow::Result<Vec<Caller>> {
                 .await?;
         }
         let to = Grantee::Role(role.to_owned());
-        store.add_grant(GrantRequest::new(to, EndpointPattern::All), now).await?;
+        changes.add_grant(GrantRequest::new(to, EndpointPattern::All), now).await?;
         for old in store.tokens(Some(&name)).await? {
             if old.token.label.as_deref() == Some(LABEL) && old.token.revoked_at.is_none() {
-                store.revoke_token(&old.token.id, now).await?;
+                changes.revoke_token(&old.token.id, now).await?;
             }
         }
         let token = new_token()?;
@@ -134,13 +145,13 @@ async fn admit(store: &Store, sample: &Sample) -> anyhow::Result<Vec<Caller>> {
             expires_at: Some(now + Duration::days(TOKEN_DAYS)),
             ..TokenRequest::default()
         };
-        store.issue_token(&name, &token, request, now).await?;
+        changes.issue_token(&name, &token, request, now).await?;
         callers.push(Caller { name, role, client_id, token: token.text().to_owned() });
     }
     Ok(callers)
 }
 
-fn print_json(url: &str, callers: &[Caller]) -> anyhow::Result<()> {
+fn print_json(url: &str, admin_url: Option<String>, callers: &[Caller]) -> anyhow::Result<()> {
     let principals = callers.iter().map(|caller| {
         let attributes = caller.client_id.map(|id| ("client_id".to_owned(), json!(id)));
         json!({
@@ -150,7 +161,11 @@ fn print_json(url: &str, callers: &[Caller]) -> anyhow::Result<()> {
             "token": caller.token,
         })
     });
-    print(json!({ "url": url, "principals": principals.collect::<Vec<_>>() }))
+    let mut said = json!({ "url": url, "principals": principals.collect::<Vec<_>>() });
+    if let Some(admin_url) = admin_url {
+        said["admin_url"] = admin_url.into();
+    }
+    print(said)
 }
 
 fn print_words(url: &str, dir: &Path, callers: &[Caller]) -> anyhow::Result<()> {

@@ -6,9 +6,10 @@ use clap::{Args, Subcommand};
 use lakegate_core::access::{Effect, EndpointPattern, Grantee, Terms};
 
 use super::context::{StoreArgs, endpoint_names};
-use super::output::{self, print, print_table, say};
+use super::output::{self, print, print_json, print_table, say};
 use super::terms::{RuleArgs, TermsArgs};
 use super::time::ExpiryArgs;
+use crate::admin::{GrantAnswer, GrantFilter};
 use crate::clock;
 use crate::store::{GrantListing, GrantRequest, Granting};
 
@@ -150,7 +151,7 @@ async fn add(
     expiry: ExpiryArgs,
     args: StoreArgs,
 ) -> anyhow::Result<()> {
-    let store = args.open().await?;
+    let desk = args.open().await?;
     let now = clock::now();
     let to = match (to.principal, to.role) {
         (Some(principal), _) => Grantee::Principal(principal),
@@ -160,13 +161,14 @@ async fn add(
     let endpoint = EndpointPattern::from_text(endpoint);
     let expires_at = expiry.at(now)?;
     let request = GrantRequest { effect, terms, expires_at, ..GrantRequest::new(to.clone(), endpoint.clone()) };
-    let granting = store.add_grant(request, now).await?;
+    let granting = desk.add_grant(request, now).await?;
+    args.export(&desk).await;
     let (grant, is_new) = match granting {
         Granting::Added(grant) => (grant, true),
         Granting::Unchanged(grant) => (grant, false),
     };
     if args.json {
-        print(output::grant_json(&GrantListing { grant, revoked_at: None }, now))?;
+        print_json(&GrantAnswer::of(&GrantListing { grant, revoked_at: None }, now))?;
     } else {
         let what = if is_new { "added" } else { "nothing to do, there is already" };
         let (terms, until) = (output::terms(&grant), output::until(grant.expires_at));
@@ -186,7 +188,7 @@ async fn add(
         say(format_args!("note: the project has no endpoint `{name}` yet"));
     }
     if let Grantee::Role(role) = &to
-        && !store.principals().await?.iter().any(|principal| principal.roles.contains(role))
+        && !desk.store().principals().await?.iter().any(|principal| principal.roles.contains(role))
     {
         say(format_args!("note: nobody has role `{role}` yet; `lakegate principal set NAME --role {role}`"));
     }
@@ -194,34 +196,24 @@ async fn add(
 }
 
 async fn list(args: ListArgs) -> anyhow::Result<()> {
-    let store = args.store.open().await?;
+    let desk = args.store.open().await?;
     let now = clock::now();
-    if let Some(name) = &args.principal {
-        store.principal(name).await?;
-    }
-    let mut grants = store.grants().await?;
-    grants.retain(|listing| {
-        let to = match (&args.principal, &args.role) {
-            (Some(principal), _) => listing.grant.to == Grantee::Principal(principal.clone()),
-            (None, Some(role)) => listing.grant.to == Grantee::Role(role.clone()),
-            (None, None) => true,
-        };
-        let endpoint = args.endpoint.as_ref().is_none_or(|endpoint| listing.grant.endpoint.as_str() == endpoint);
-        to && endpoint && (args.all || listing.revoked_at.is_none())
-    });
+    let filter = GrantFilter { principal: args.principal, role: args.role, endpoint: args.endpoint, all: args.all };
+    let grants = desk.grants(&filter).await?;
     if args.store.json {
-        return print(grants.iter().map(|listing| output::grant_json(listing, now)).collect::<serde_json::Value>());
+        return print_json(&grants.iter().map(|listing| GrantAnswer::of(listing, now)).collect::<Vec<_>>());
     }
     let rows = grants.iter().map(|listing| output::grant_row(listing, now)).collect();
     print_table(&output::GRANT_HEADER, rows, "no grants; add one with `lakegate grant add --role ROLE --endpoint NAME`")
 }
 
 async fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
-    let store = args.store.open().await?;
+    let desk = args.store.open().await?;
     let now = clock::now();
-    let (listing, changed) = store.revoke_grant(&args.id, now).await?;
+    let (listing, changed) = desk.revoke_grant(&args.id, now).await?;
+    args.store.export(&desk).await;
     if args.store.json {
-        return print(output::grant_json(&listing, now));
+        return print_json(&GrantAnswer::of(&listing, now));
     }
     let state = if changed { "revoked" } else { "already revoked" };
     print(format_args!("grant `{}` ({}, {}) is {state}", listing.grant.id, listing.grant.to, listing.grant.endpoint))

@@ -16,6 +16,7 @@ mod serve;
 mod terms;
 mod time;
 mod token;
+mod user;
 
 use std::process::ExitCode;
 

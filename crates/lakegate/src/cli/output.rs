@@ -3,19 +3,27 @@
 use std::fmt;
 use std::io::{self, Write};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use comfy_table::{ContentArrangement, Table, presets};
-use lakegate_core::access::{Effect, Grant, Grantee, PrincipalRecord, Terms, TokenRecord};
+use lakegate_core::access::{Effect, Grant, Grantee, Terms, TokenRecord};
 use lakegate_core::value::Value;
-use serde_json::{Map, json};
+use serde::Serialize;
 
-use crate::store::{GrantListing, TokenListing};
+use crate::admin::grant_state;
+use crate::store::GrantListing;
+
+pub(super) use crate::admin::time;
 
 /// A line on stdout.
 pub(super) fn print(line: impl fmt::Display) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{line}")?;
     Ok(stdout.flush()?)
+}
+
+/// A line of JSON on stdout.
+pub(super) fn print_json(answer: &impl Serialize) -> anyhow::Result<()> {
+    print(serde_json::to_string(answer)?)
 }
 
 /// A line on stderr. That nobody listens there is no reason to fail.
@@ -66,11 +74,6 @@ pub(super) fn escaped(text: &str) -> String {
         .collect()
 }
 
-/// A time for people and for JSON.
-pub(super) fn time(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
 /// A time that may not be; nothing where it is not.
 pub(super) fn optional_time(moment: Option<DateTime<Utc>>) -> String {
     moment.map(time).unwrap_or_default()
@@ -88,55 +91,6 @@ pub(super) fn attribute(name: &str, value: &Value) -> String {
         list => list.to_json().to_string(),
     };
     escaped(&format!("{name} = {text} ({})", value.value_type().name()))
-}
-
-/// A principal as JSON.
-pub(super) fn principal_json(principal: &PrincipalRecord) -> serde_json::Value {
-    let attributes = principal.attributes.iter().map(|(name, value)| (name.clone(), value.to_json()));
-    let types = principal.attributes.iter().map(|(name, value)| (name.clone(), value.value_type().name().into()));
-    json!({
-        "name": principal.name,
-        "attributes": attributes.collect::<Map<_, _>>(),
-        "attribute_types": types.collect::<Map<_, _>>(),
-        "roles": principal.roles,
-        "created_at": time(principal.created_at),
-        "disabled_at": principal.disabled_at.map(time),
-    })
-}
-
-/// A token as JSON; without its secret, which is not known.
-pub(super) fn token_json(listing: &TokenListing, now: DateTime<Utc>) -> serde_json::Value {
-    let TokenListing { token, principal } = listing;
-    json!({
-        "id": token.id,
-        "principal": principal,
-        "label": token.label,
-        "state": token.state(now).name(),
-        "created_at": time(token.created_at),
-        "expires_at": token.expires_at.map(time),
-        "revoked_at": token.revoked_at.map(time),
-        "last_used_at": token.last_used_at.map(time),
-        "successor": token.successor,
-        "scope": token.scope,
-        "admin": token.admin,
-    })
-}
-
-/// A grant as JSON.
-pub(super) fn grant_json(listing: &GrantListing, now: DateTime<Utc>) -> serde_json::Value {
-    let (principal, role) = grantee(&listing.grant.to);
-    json!({
-        "id": listing.grant.id,
-        "principal": principal,
-        "role": role,
-        "endpoint": listing.grant.endpoint.as_str(),
-        "effect": listing.grant.effect.name(),
-        "terms": listing.grant.terms,
-        "state": grant_state(&listing.grant, listing.revoked_at, now),
-        "created_at": time(listing.grant.created_at),
-        "expires_at": listing.grant.expires_at.map(time),
-        "revoked_at": listing.revoked_at.map(time),
-    })
 }
 
 /// The header that goes with [`token_row`].
@@ -218,20 +172,4 @@ pub(super) fn terms_text(denied: bool, terms: &Terms) -> String {
     parts.extend(spans.iter().map(|span| format!("{}..{}<={}", span.from, span.to, span.at_most)));
     parts.extend(max_rows.iter().map(|rows| format!("rows<={rows}")));
     parts.join(" ")
-}
-
-/// The word for a grant's state.
-pub(super) fn grant_state(grant: &Grant, revoked_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> &'static str {
-    match revoked_at {
-        Some(_) => "revoked",
-        None if grant.has_expired(now) => "expired",
-        None => "active",
-    }
-}
-
-fn grantee(to: &Grantee) -> (Option<&str>, Option<&str>) {
-    match to {
-        Grantee::Principal(name) => (Some(name), None),
-        Grantee::Role(name) => (None, Some(name)),
-    }
 }

@@ -9,9 +9,10 @@ use lakegate_core::access::{PrincipalRecord, attribute};
 use lakegate_core::value::Value;
 
 use super::context::StoreArgs;
-use super::output::{self, print, print_table, say};
+use super::output::{self, print, print_json, print_table, say};
+use crate::admin::{PrincipalAnswer, PrincipalDetails, PrincipalDetailsAnswer, PrincipalFilter};
 use crate::clock;
-use crate::store::{GrantListing, NewPrincipal, PrincipalChange};
+use crate::store::{NewPrincipal, PrincipalChange};
 
 /// What can be done with principals.
 #[derive(Debug, Subcommand)]
@@ -118,10 +119,11 @@ pub(super) async fn run(command: PrincipalCommand) -> anyhow::Result<ExitCode> {
 async fn add(args: AddArgs) -> anyhow::Result<()> {
     let attributes = by_name(args.attribute)?;
     let new = NewPrincipal { name: args.name, attributes, roles: args.role.into_iter().collect() };
-    let store = args.store.open().await?;
-    let principal = store.add_principal(new, clock::now()).await?;
+    let desk = args.store.open().await?;
+    let principal = desk.add_principal(new, clock::now()).await?;
+    args.store.export(&desk).await;
     if args.store.json {
-        return print(output::principal_json(&principal));
+        return print_json(&PrincipalAnswer::of(&principal));
     }
     print(format_args!("added principal `{}`", principal.name))?;
     say_what_it_has(&principal);
@@ -136,17 +138,14 @@ async fn set(args: SetArgs) -> anyhow::Result<()> {
         add_roles: args.role.into_iter().collect(),
         remove_roles: args.remove_role.into_iter().collect(),
     };
-    let nothing = change.set_attributes.is_empty()
-        && change.remove_attributes.is_empty()
-        && change.add_roles.is_empty()
-        && change.remove_roles.is_empty();
-    if nothing {
+    if change.is_empty() {
         bail!("nothing to change; give `--attribute`, `--remove-attribute`, `--role` or `--remove-role`");
     }
-    let store = args.store.open().await?;
-    let principal = store.change_principal(&args.name, change).await?;
+    let desk = args.store.open().await?;
+    let principal = desk.change_principal(&args.name, change, clock::now()).await?;
+    args.store.export(&desk).await;
     if args.store.json {
-        return print(output::principal_json(&principal));
+        return print_json(&PrincipalAnswer::of(&principal));
     }
     print(format_args!("changed principal `{}`", principal.name))?;
     say_what_it_has(&principal);
@@ -154,13 +153,10 @@ async fn set(args: SetArgs) -> anyhow::Result<()> {
 }
 
 async fn list(args: ListArgs) -> anyhow::Result<()> {
-    let store = args.store.open().await?;
-    let mut principals = store.principals().await?;
-    if let Some(role) = &args.role {
-        principals.retain(|principal| principal.roles.contains(role));
-    }
+    let desk = args.store.open().await?;
+    let principals = desk.principals(&PrincipalFilter { role: args.role }).await?;
     if args.store.json {
-        return print(principals.iter().map(output::principal_json).collect::<serde_json::Value>());
+        return print_json(&principals.iter().map(PrincipalAnswer::of).collect::<Vec<_>>());
     }
     let rows = principals.iter().map(|principal| {
         vec![
@@ -175,18 +171,13 @@ async fn list(args: ListArgs) -> anyhow::Result<()> {
 }
 
 async fn show(args: NameArgs) -> anyhow::Result<()> {
-    let store = args.store.open().await?;
+    let desk = args.store.open().await?;
     let now = clock::now();
-    let principal = store.principal(&args.name).await?;
-    let tokens = store.tokens(Some(&args.name)).await?;
-    let grants = store.grants_of(&args.name).await?;
-    let grants: Vec<_> = grants.into_iter().map(|grant| GrantListing { grant, revoked_at: None }).collect();
+    let details = desk.principal(&args.name).await?;
     if args.store.json {
-        let mut json = output::principal_json(&principal);
-        json["tokens"] = tokens.iter().map(|listing| output::token_json(listing, now)).collect();
-        json["grants"] = grants.iter().map(|listing| output::grant_json(listing, now)).collect();
-        return print(json);
+        return print_json(&PrincipalDetailsAnswer::of(&details, now));
     }
+    let PrincipalDetails { principal, tokens, grants } = details;
     print(format_args!("principal   {}", principal.name))?;
     print(format_args!("created     {}", output::time(principal.created_at)))?;
     match principal.disabled_at {
@@ -218,20 +209,22 @@ async fn show(args: NameArgs) -> anyhow::Result<()> {
 }
 
 async fn disable(args: NameArgs) -> anyhow::Result<()> {
-    let store = args.store.open().await?;
-    let changed = store.disable_principal(&args.name, clock::now()).await?;
-    report_state(&args, &store.principal(&args.name).await?, if changed { "disabled" } else { "already disabled" })
+    let desk = args.store.open().await?;
+    let (principal, changed) = desk.disable_principal(&args.name, clock::now()).await?;
+    args.store.export(&desk).await;
+    report_state(&args, &principal, if changed { "disabled" } else { "already disabled" })
 }
 
 async fn enable(args: NameArgs) -> anyhow::Result<()> {
-    let store = args.store.open().await?;
-    let changed = store.enable_principal(&args.name).await?;
-    report_state(&args, &store.principal(&args.name).await?, if changed { "enabled" } else { "already enabled" })
+    let desk = args.store.open().await?;
+    let (principal, changed) = desk.enable_principal(&args.name, clock::now()).await?;
+    args.store.export(&desk).await;
+    report_state(&args, &principal, if changed { "enabled" } else { "already enabled" })
 }
 
 fn report_state(args: &NameArgs, principal: &PrincipalRecord, state: &str) -> anyhow::Result<()> {
     if args.store.json {
-        return print(output::principal_json(principal));
+        return print_json(&PrincipalAnswer::of(principal));
     }
     print(format_args!("principal `{}` is {state}", principal.name))
 }

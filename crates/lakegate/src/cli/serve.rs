@@ -1,7 +1,7 @@
 //! `lakegate serve`: a project over HTTP.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -9,7 +9,7 @@ use clap::Args;
 use lakegate_core::project::RowPolicy;
 use serde_json::json;
 
-use super::context::store_location;
+use super::context::{change_sink, secret_attributes, store_location};
 use super::output::{print, say};
 use crate::app::App;
 use crate::http::{Server, interrupted};
@@ -23,7 +23,8 @@ The log goes to stderr; LAKEGATE_LOG chooses how much, for example `warn` or `la
 Examples:
   lakegate serve
   lakegate serve --project logistics --listen 0.0.0.0:8080
-  lakegate serve --lake /data/lake-of-last-week";
+  lakegate serve --lake /data/lake-of-last-week
+  lakegate serve --admin-listen 127.0.0.1:8081";
 
 /// Which project, where, over what.
 #[derive(Args, Debug)]
@@ -40,7 +41,10 @@ pub struct ServeArgs {
     /// The access store, instead of `[access] store`; relative to the current folder
     #[arg(long, value_name = "sqlite:PATH", env = "LAKEGATE_STORE")]
     store: Option<String>,
-    /// Once it serves, print one line of JSON on stdout: `{"url": …}`
+    /// Serve the admin API too, at this address and port, instead of `[admin] listen`; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", env = "LAKEGATE_ADMIN_LISTEN")]
+    admin_listen: Option<String>,
+    /// Once it serves, print one line of JSON on stdout: `{"url": …}`, with `admin_url` where the admin API is served
     #[arg(long)]
     json: bool,
 }
@@ -49,19 +53,27 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     start_log("info");
     let store = Store::open(&store_location(&args.project, args.store.as_deref())?).await?;
     let nobody = store.principals().await?.is_empty();
-    let (access, background) = Access::start(store).await?;
+    let (access, background) = Access::start_with(store, change_sink(&args.project)).await?;
     let app = App::load(&args.project, args.lake.as_deref(), access).await?;
     let listen = args.listen.unwrap_or_else(|| app.project.project().config.server.listen.clone());
     announce(&app);
     if nobody {
         say("note: nobody may call yet; `lakegate principal add`, `lakegate grant add`, `lakegate token issue`");
     }
-    let server = bind(&listen, app).await?;
+    let server = bind(&listen, args.admin_listen.as_deref(), &args.project, app).await?;
     let url = format!("http://{}", server.address());
+    let admin_url = admin_url(&server);
     if args.json {
-        print(json!({ "url": url }))?;
+        let mut said = json!({ "url": url });
+        if let Some(admin_url) = admin_url {
+            said["admin_url"] = admin_url.into();
+        }
+        print(said)?;
     } else {
         print(format_args!("serving at {url}; Ctrl-C ends it"))?;
+        if let Some(admin_url) = admin_url {
+            print(format_args!("the admin API is at {admin_url}/admin"))?;
+        }
     }
     let served = server.run(interrupted()).await;
     background.shutdown().await;
@@ -69,10 +81,26 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) async fn bind(listen: &str, app: App) -> anyhow::Result<Server> {
-    Server::bind(listen, app)
+/// Listens for calls of endpoints, and for the admin API where the option or the project says so.
+pub(super) async fn bind(listen: &str, admin: Option<&str>, project: &Path, app: App) -> anyhow::Result<Server> {
+    let admin = admin.map(str::to_owned).or_else(|| Some(app.project.project().config.admin.as_ref()?.listen.clone()));
+    let server = Server::bind(listen, app)
         .await
-        .with_context(|| format!("`{listen}` can not be listened at; choose another with `--listen ADDR:PORT`"))
+        .with_context(|| format!("`{listen}` can not be listened at; choose another with `--listen ADDR:PORT`"))?;
+    let Some(admin) = admin else { return Ok(server) };
+    let server = server.with_admin(&admin, secret_attributes(project)).await.with_context(|| {
+        format!("`{admin}` can not be listened at by the admin API; choose another with `--admin-listen ADDR:PORT`")
+    })?;
+    if let Some(address) = server.admin_address()
+        && !address.ip().is_loopback()
+    {
+        say(format_args!("note: the admin API at {address} can be reached from other machines, without encryption"));
+    }
+    Ok(server)
+}
+
+pub(super) fn admin_url(server: &Server) -> Option<String> {
+    server.admin_address().map(|address| format!("http://{address}"))
 }
 
 /// Who sees every row is said at the start, where an operator looks.

@@ -1,9 +1,10 @@
-//! Times as an operator writes them: `2027-01-01`, RFC 3339, `90d`.
+//! The options that say when something ends.
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use chrono::{DateTime, Duration, Utc};
 use clap::Args;
-use lakegate_core::value::{Scalar, ScalarType};
+
+use crate::admin::{duration, moment};
 
 /// When something ends.
 #[derive(Args, Clone, Debug, Default)]
@@ -27,33 +28,4 @@ impl ExpiryArgs {
             (None, None) => Ok(None),
         }
     }
-}
-
-pub(super) fn moment(text: &str) -> Result<DateTime<Utc>, String> {
-    match ScalarType::Timestamp.parse(text) {
-        Some(Scalar::Timestamp(time)) => Ok(time),
-        _ => Err(format!("not {}", ScalarType::Timestamp.expectation())),
-    }
-}
-
-pub(super) fn duration(text: &str) -> anyhow::Result<Duration> {
-    let what = "write a whole number and a unit: `45s`, `30m`, `24h`, `90d` or `2w`";
-    if text == "0" {
-        return Ok(Duration::zero());
-    }
-    let unit = text.chars().next_back().context(what)?;
-    let number = &text[..text.len() - unit.len_utf8()];
-    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
-        bail!(what);
-    }
-    let number: i64 = number.parse().context(what)?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        'w' => 604_800,
-        _ => bail!(what),
-    };
-    number.checked_mul(seconds).and_then(Duration::try_seconds).context("that is too long")
 }

@@ -6,13 +6,14 @@ use std::process::ExitCode;
 
 use chrono::Duration;
 use clap::{Args, Subcommand};
-use lakegate_core::access::{NewToken, Scope, TokenState};
+use lakegate_core::access::{NewToken, Scope};
 
 use super::context::StoreArgs;
-use super::output::{self, print, print_table, say};
-use super::time::{ExpiryArgs, duration};
+use super::output::{self, print, print_json, print_table, say};
+use super::time::ExpiryArgs;
+use crate::admin::{IssuedAnswer, TokenAnswer, TokenFilter, duration};
 use crate::clock;
-use crate::store::{Expiry, Rotation, TokenListing, TokenRequest, new_token};
+use crate::store::{Expiry, Rotation, TokenListing, TokenRequest};
 
 /// What can be done with tokens.
 #[derive(Debug, Subcommand)]
@@ -119,7 +120,7 @@ pub(super) async fn run(command: TokenCommand) -> anyhow::Result<ExitCode> {
 }
 
 async fn issue(args: IssueArgs) -> anyhow::Result<()> {
-    let store = args.store.open().await?;
+    let desk = args.store.open().await?;
     let now = clock::now();
     let endpoints = (!args.scope_endpoint.is_empty()).then(|| args.scope_endpoint.into_iter().collect());
     let request = TokenRequest {
@@ -128,8 +129,8 @@ async fn issue(args: IssueArgs) -> anyhow::Result<()> {
         scope: Scope { endpoints, masked: args.scope_masked },
         admin: args.admin,
     };
-    let token = new_token()?;
-    let listing = store.issue_token(&args.principal, &token, request, now).await?;
+    let (token, listing) = desk.issue_token(&args.principal, request, now).await?;
+    args.store.export(&desk).await;
     print_token(&args.store, &token, &listing)?;
     say(format_args!(
         "token `{}` for principal `{}`, {}; it is not shown again",
@@ -137,20 +138,20 @@ async fn issue(args: IssueArgs) -> anyhow::Result<()> {
         listing.principal,
         output::until(listing.token.expires_at)
     ));
-    if store.principal(&args.principal).await?.disabled_at.is_some() {
+    if desk.store().principal(&args.principal).await?.disabled_at.is_some() {
         say(format_args!("note: the principal is disabled; `lakegate principal enable {}`", args.principal));
-    } else if store.grants_of(&args.principal).await?.is_empty() {
+    } else if desk.store().grants_of(&args.principal).await?.is_empty() {
         say(format_args!("next: lakegate grant add --principal {} --endpoint NAME", args.principal));
     }
     Ok(())
 }
 
 async fn rotate(args: RotateArgs) -> anyhow::Result<()> {
-    let store = args.store.open().await?;
+    let desk = args.store.open().await?;
     let now = clock::now();
     let expiry = args.expiry.at(now)?.map_or(Expiry::SameLifetime, Expiry::At);
-    let token = new_token()?;
-    let listing = store.rotate_token(&args.id, &token, Rotation { grace: args.grace, expiry }, now).await?;
+    let (token, listing) = desk.rotate_token(&args.id, Rotation { grace: args.grace, expiry }, now).await?;
+    args.store.export(&desk).await;
     print_token(&args.store, &token, &listing)?;
     let old = if args.grace > Duration::zero() { "is taken until the grace ends" } else { "is revoked" };
     say(format_args!(
@@ -163,25 +164,24 @@ async fn rotate(args: RotateArgs) -> anyhow::Result<()> {
 }
 
 async fn list(args: ListArgs) -> anyhow::Result<()> {
-    let store = args.store.open().await?;
+    let desk = args.store.open().await?;
     let now = clock::now();
-    let mut tokens = store.tokens(args.principal.as_deref()).await?;
-    if args.active {
-        tokens.retain(|listing| listing.token.state(now) == TokenState::Active);
-    }
+    let filter = TokenFilter { principal: args.principal, active: args.active };
+    let tokens = desk.tokens(&filter, now).await?;
     if args.store.json {
-        return print(tokens.iter().map(|listing| output::token_json(listing, now)).collect::<serde_json::Value>());
+        return print_json(&tokens.iter().map(|listing| TokenAnswer::of(listing, now)).collect::<Vec<_>>());
     }
     let rows = tokens.iter().map(|listing| output::token_row(&listing.token, &listing.principal, now)).collect();
     print_table(&output::TOKEN_HEADER, rows, "no tokens; make one with `lakegate token issue PRINCIPAL`")
 }
 
 async fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
-    let store = args.store.open().await?;
+    let desk = args.store.open().await?;
     let now = clock::now();
-    let (listing, changed) = store.revoke_token(&args.id, now).await?;
+    let (listing, changed) = desk.revoke_token(&args.id, now).await?;
+    args.store.export(&desk).await;
     if args.store.json {
-        return print(output::token_json(&listing, now));
+        return print_json(&TokenAnswer::of(&listing, now));
     }
     let state = if changed { "revoked" } else { "already revoked" };
     print(format_args!("token `{}` of principal `{}` is {state}", listing.token.id, listing.principal))
@@ -192,7 +192,5 @@ fn print_token(args: &StoreArgs, token: &NewToken, listing: &TokenListing) -> an
     if !args.json {
         return print(token.text());
     }
-    let mut json = output::token_json(listing, listing.token.created_at);
-    json["token"] = token.text().into();
-    print(json)
+    print_json(&IssuedAnswer::of(token, listing))
 }

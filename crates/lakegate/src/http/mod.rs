@@ -1,6 +1,7 @@
 //! The HTTP server: routes, the layers around them, and draining at the end.
 
 mod accept;
+mod admin;
 mod answer;
 mod body;
 mod health;
@@ -23,6 +24,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::app::App;
 use respond::Failure;
 
+pub use admin::admin_router;
 pub use serve::{Server, interrupted};
 
 /// The routes of a server.
@@ -38,10 +40,16 @@ pub fn router(app: Arc<App>) -> Router {
         Some("/") => router.merge(endpoints()),
         Some(path) => router.nest(path, endpoints()),
     };
+    let routes = router.fallback(unknown_path).method_not_allowed_fallback(method_not_allowed);
+    layered(routes, &app).with_state(app)
+}
+
+/// What stands around every request, whatever it is for.
+fn layered<S: Clone + Send + Sync + 'static>(router: Router<S>, app: &Arc<App>) -> Router<S> {
     let layers = ServiceBuilder::new()
-        .layer(from_fn_with_state(Arc::clone(&app), respond::observe))
+        .layer(from_fn_with_state(Arc::clone(app), respond::observe))
         .layer(CatchPanicLayer::custom(respond::panicked));
-    router.fallback(unknown_path).method_not_allowed_fallback(method_not_allowed).layer(layers).with_state(app)
+    router.layer(layers)
 }
 
 async fn unknown_path() -> Failure {

@@ -10,12 +10,15 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use lakegate_core::access::{Credential, PresentedToken, Principal, TokenHash, authenticate};
+use lakegate_core::access::{
+    Admin, Credential, PresentedToken, Principal, TokenHash, authenticate, authenticate_admin,
+};
 use lakegate_core::error::{Code, Error};
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 
 use super::background::Background;
+use super::change_log::ChangeSink;
 use super::error::StoreError;
 use super::last_use::LastUse;
 use super::open::Store;
@@ -71,6 +74,11 @@ enum Miss {
 impl Access {
     /// Starts on an open store. Shut the background down at the end: it writes what is still to be written.
     pub async fn start(store: Store) -> Result<(Self, Background), StoreError> {
+        Self::start_with(store, None).await
+    }
+
+    /// The same, and exports changes of the store, whoever made them, to a sink.
+    pub async fn start_with(store: Store, sink: Option<Arc<dyn ChangeSink>>) -> Result<(Self, Background), StoreError> {
         let now = now_millis();
         let version = store.access_version().await?;
         let lru = EvictionPolicy::lru();
@@ -81,7 +89,7 @@ impl Access {
             confirmed_at: AtomicU64::new(now),
             last_use: LastUse::default(),
         });
-        let background = Background::start(Arc::clone(&inner), version);
+        let background = Background::start(Arc::clone(&inner), version, sink);
         Ok((Self { inner }, background))
     }
 
@@ -95,6 +103,14 @@ impl Access {
         let principal = authenticate(&credential, now)?;
         self.inner.last_use.note(principal.token_id(), now);
         Ok((principal, credential))
+    }
+
+    /// The administrator behind an admin token, authenticated now. Notes the token's use.
+    pub async fn authenticate_admin(&self, token: &PresentedToken, now: DateTime<Utc>) -> Result<Admin, Error> {
+        let credential = self.credential(token).await?;
+        let admin = authenticate_admin(&credential, now)?;
+        self.inner.last_use.note(admin.token_id(), now);
+        Ok(admin)
     }
 
     /// All that the store knows about a token; also one that is expired or revoked.

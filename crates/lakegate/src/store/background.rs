@@ -1,21 +1,26 @@
-//! What runs beside the requests: it watches the store for changes by other processes and writes last uses in batches.
+//! What runs beside the requests: it watches the store for changes by other processes, exports changes, and writes last
+//! uses in batches.
 //!
 //! The tasks belong to [`Background`]: shutting it down ends them after a last write, dropping it aborts them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::access::{Inner, READ_TIMEOUT, now_millis};
+use super::change_log::{ChangeSink, export_changes};
 use super::error::StoreError;
 
 /// How often the store is asked whether something changed.
 const WATCH_EVERY: Duration = Duration::from_millis(250);
 /// How often last uses are written.
 const WRITE_EVERY: Duration = Duration::from_secs(5);
+/// How long an export that failed waits for the next try.
+const EXPORT_AGAIN: Duration = Duration::from_secs(5);
 /// How long the end waits for the last write.
 const LAST_WRITE: Duration = Duration::from_secs(10);
 
@@ -28,10 +33,14 @@ pub struct Background {
 }
 
 impl Background {
-    pub(super) fn start(access: Arc<Inner>, version: i64) -> Self {
+    pub(super) fn start(access: Arc<Inner>, version: i64, sink: Option<Arc<dyn ChangeSink>>) -> Self {
         let cancel = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(watch(Arc::clone(&access), version, cancel.clone()));
+        let changed = Arc::new(Notify::new());
+        tasks.spawn(watch(Arc::clone(&access), version, Arc::clone(&changed), cancel.clone()));
+        if let Some(sink) = sink {
+            tasks.spawn(export(Arc::clone(&access), sink, changed, cancel.clone()));
+        }
         tasks.spawn(write(access, cancel.clone()));
         Self { cancel, tasks }
     }
@@ -41,13 +50,13 @@ impl Background {
         self.cancel.cancel();
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(LAST_WRITE, all).await.is_err() {
-            tracing::warn!("the last uses of tokens could not be written in time");
+            tracing::warn!("the last uses of tokens and the last changes could not be written in time");
         }
     }
 }
 
 /// Compares the store's version with the one last seen, and forgets everything when it is another.
-async fn watch(access: Arc<Inner>, version: i64, cancel: CancellationToken) {
+async fn watch(access: Arc<Inner>, version: i64, changed: Arc<Notify>, cancel: CancellationToken) {
     // `None` after a failure: whatever is found then may be another store.
     let mut seen = Some(version);
     let mut ticks = ticks(WATCH_EVERY);
@@ -64,6 +73,7 @@ async fn watch(access: Arc<Inner>, version: i64, cancel: CancellationToken) {
                 if seen != Some(version) || replaced {
                     seen = Some(version);
                     access.forget();
+                    changed.notify_one();
                 }
                 access.confirm(asked_at);
                 if !answers {
@@ -91,6 +101,32 @@ async fn look(access: &Inner) -> Result<(i64, bool), StoreError> {
         replaced.map_err(|source| StoreError::Open { path: store.location().path().display().to_string(), source })?;
     let version = tokio::time::timeout(READ_TIMEOUT, store.access_version()).await.map_err(|_| StoreError::Slow)??;
     Ok((version, replaced))
+}
+
+/// Exports changes: those that are left from before at once, later ones when the watch has noticed them, and once more at the
+/// end. Its own task, because the watch must not wait for a sink.
+async fn export(access: Arc<Inner>, sink: Arc<dyn ChangeSink>, changed: Arc<Notify>, cancel: CancellationToken) {
+    let mut fails = false;
+    loop {
+        match export_changes(access.store(), &*sink).await {
+            Ok(_) => fails = false,
+            // Said once, and not every few seconds for as long as it lasts.
+            Err(error) if !fails => {
+                let error = &error as &(dyn std::error::Error + 'static);
+                tracing::error!(error, "changes of the access store could not be exported; they are kept");
+                fails = true;
+            }
+            Err(_) => {}
+        }
+        if cancel.is_cancelled() {
+            return;
+        }
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = changed.notified() => {}
+            () = tokio::time::sleep(EXPORT_AGAIN), if fails => {}
+        }
+    }
 }
 
 /// Writes last uses until the end, and once more then.

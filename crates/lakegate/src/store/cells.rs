@@ -1,8 +1,8 @@
-//! How values lie in the store's columns: times as microseconds, attributes as typed JSON.
+//! How values lie in the store's columns: times as microseconds, attributes as typed JSON, details of changes as JSON.
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use lakegate_core::value::{Value, ValueType};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,6 +21,11 @@ pub(super) fn from_micros(micros: i64) -> Result<DateTime<Utc>, StoreError> {
 
 pub(super) fn from_optional_micros(micros: Option<i64>) -> Result<Option<DateTime<Utc>>, StoreError> {
     micros.map(from_micros).transpose()
+}
+
+/// A time in the detail of a change.
+pub(super) fn time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
 /// `{"client_id": {"type": "integer", "value": 4562}}`

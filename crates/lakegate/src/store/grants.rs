@@ -3,10 +3,12 @@
 use chrono::{DateTime, Utc};
 use lakegate_core::access::name::NameKind;
 use lakegate_core::access::{Effect, EndpointPattern, Grant, Grantee, Terms};
+use serde_json::{Value as Json, json};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::cells::{from_json, from_micros, from_optional_micros, to_json, to_micros};
+use super::cells::{from_json, from_micros, from_optional_micros, time, to_json, to_micros};
+use super::changes::{Action, Change, Changes};
 use super::error::StoreError;
 use super::open::Store;
 use super::principals;
@@ -52,7 +54,7 @@ pub struct GrantListing {
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
-impl Store {
+impl Changes<'_> {
     /// Adds a grant. One that is in force already with the same terms and expiry is left as it is. One with the same terms
     /// and another expiry is an error; with other terms it is another grant, and what both give is added up.
     pub async fn add_grant(&self, request: GrantRequest, now: DateTime<Utc>) -> Result<Granting, StoreError> {
@@ -66,7 +68,7 @@ impl Store {
         if let Some(expiry) = request.expires_at.filter(|expiry| *expiry <= now) {
             return Err(StoreError::ExpiryInThePast(expiry));
         }
-        let mut change = self.begin_change().await?;
+        let mut change = self.begin().await?;
         let grantee = GranteeRow::of(&mut change, &request.to).await?;
         let rows = sqlx::query(
             "SELECT g.id, g.role, g.endpoint, g.effect, g.terms, g.created_at, g.expires_at, p.name \
@@ -93,10 +95,31 @@ impl Store {
         grant.terms = request.terms;
         grant.expires_at = request.expires_at;
         insert(&mut change, &grantee, &grant).await?;
-        self.commit(change).await?;
+        let detail = json!({ "grant": grant.id, "after": described(&grant) });
+        change.commit(now, Action::GrantAdd, detail).await?;
         Ok(Granting::Added(grant))
     }
 
+    /// Revokes a grant for good. `false`: it was revoked already.
+    pub async fn revoke_grant(&self, id: &str, now: DateTime<Utc>) -> Result<(GrantListing, bool), StoreError> {
+        let mut change = self.begin().await?;
+        let listing = existing(&mut change, id).await?;
+        if listing.revoked_at.is_some() {
+            return Ok((listing, false));
+        }
+        sqlx::query("UPDATE grants SET revoked_at = ? WHERE id = ?")
+            .bind(to_micros(now))
+            .bind(id)
+            .execute(&mut *change)
+            .await?;
+        let listing = existing(&mut change, id).await?;
+        let detail = json!({ "grant": id, "before": described(&listing.grant) });
+        change.commit(now, Action::GrantRevoke, detail).await?;
+        Ok((listing, true))
+    }
+}
+
+impl Store {
     /// All grants, also expired and revoked ones; those to principals first, by name.
     pub async fn grants(&self) -> Result<Vec<GrantListing>, StoreError> {
         let rows = sqlx::query(
@@ -109,21 +132,10 @@ impl Store {
         rows.iter().map(listing_of).collect()
     }
 
-    /// Revokes a grant for good. `false`: it was revoked already.
-    pub async fn revoke_grant(&self, id: &str, now: DateTime<Utc>) -> Result<(GrantListing, bool), StoreError> {
-        let mut change = self.begin_change().await?;
-        let listing = existing(&mut change, id).await?;
-        if listing.revoked_at.is_some() {
-            return Ok((listing, false));
-        }
-        sqlx::query("UPDATE grants SET revoked_at = ? WHERE id = ?")
-            .bind(to_micros(now))
-            .bind(id)
-            .execute(&mut *change)
-            .await?;
-        let listing = existing(&mut change, id).await?;
-        self.commit(change).await?;
-        Ok((listing, true))
+    /// The grant of this id.
+    pub async fn grant(&self, id: &str) -> Result<GrantListing, StoreError> {
+        let mut read = self.pool().begin().await?;
+        existing(&mut read, id).await
     }
 }
 
@@ -149,11 +161,7 @@ impl GranteeRow {
     }
 }
 
-pub(super) async fn insert(
-    connection: &mut SqliteConnection,
-    grantee: &GranteeRow,
-    grant: &Grant,
-) -> Result<(), StoreError> {
+pub(super) async fn insert(change: &mut Change<'_>, grantee: &GranteeRow, grant: &Grant) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO grants (id, principal_id, role, endpoint, effect, terms, created_at, expires_at) \
          VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -166,9 +174,25 @@ pub(super) async fn insert(
     .bind(to_json(&grant.terms)?)
     .bind(to_micros(grant.created_at))
     .bind(grant.expires_at.map(to_micros))
-    .execute(connection)
+    .execute(&mut **change)
     .await?;
     Ok(())
+}
+
+/// A grant in the detail of a change.
+fn described(grant: &Grant) -> Json {
+    let (principal, role) = match &grant.to {
+        Grantee::Principal(name) => (Some(name), None),
+        Grantee::Role(role) => (None, Some(role)),
+    };
+    json!({
+        "principal": principal,
+        "role": role,
+        "endpoint": grant.endpoint.as_str(),
+        "effect": grant.effect.name(),
+        "terms": grant.terms,
+        "expires_at": grant.expires_at.map(time),
+    })
 }
 
 /// The grants in force for a principal: to itself and to its roles. Expired ones are among them.

@@ -9,12 +9,13 @@ use chrono::{DateTime, Utc};
 use lakegate_core::access::import::{Conflict, ImportPlan, PlannedClient};
 use lakegate_core::access::{EndpointPattern, Grant, Grantee, PrincipalRecord, TokenHash};
 use lakegate_core::value::{Scalar, Value};
+use serde_json::{Map, Value as Json, json};
 use sqlx::{Row, SqliteConnection};
 
 use super::cells::{attributes_from_json, from_micros, to_micros};
+use super::changes::{Action, Change, Changes};
 use super::error::StoreError;
 use super::grants::{self, GranteeRow};
-use super::open::Store;
 use super::principals::{self, NewPrincipal};
 use super::random::new_id;
 use super::tokens::{self, NewRow, TokenRequest};
@@ -51,7 +52,7 @@ impl ImportOutcome {
     }
 }
 
-impl Store {
+impl Changes<'_> {
     /// Puts the plan in, or only looks what that would do. `progress` hears after each client how many are done.
     pub async fn import(
         &self,
@@ -60,7 +61,7 @@ impl Store {
         dry_run: bool,
         mut progress: impl FnMut(usize),
     ) -> Result<ImportOutcome, StoreError> {
-        let mut change = self.begin_change().await?;
+        let mut change = self.begin().await?;
         let present = Present::read(&mut change).await?;
         let mut outcome = ImportOutcome {
             conflicts: plan.conflicts.clone(),
@@ -73,14 +74,26 @@ impl Store {
                 *in_force = token.map(|token| (token.id.clone(), token.principal.clone()));
             }
         }
+        let mut added = Map::new();
         for (index, client) in plan.clients.iter().enumerate() {
-            put(&mut change, &present, client, now, &mut outcome).await?;
+            let mut put = Added::default();
+            put_client(&mut change, &present, client, now, &mut outcome, &mut put).await?;
+            if put != Added::default() {
+                added.insert(client.principal(), put.described());
+            }
             progress(index + 1);
         }
         if dry_run || !outcome.changes_anything() {
-            change.rollback().await?;
+            change.undo().await?;
         } else {
-            self.commit(change).await?;
+            let detail = json!({
+                "principals_added": outcome.principals_added,
+                "tokens_added": outcome.tokens_added,
+                "grants_added": outcome.grants_added,
+                "conflicts": outcome.conflicts.len(),
+                "added": added,
+            });
+            change.commit(now, Action::AccessImport, detail).await?;
         }
         Ok(outcome)
     }
@@ -128,12 +141,27 @@ impl Present {
     }
 }
 
-async fn put(
-    connection: &mut SqliteConnection,
+/// What was added for one client, for the detail of the change.
+#[derive(Default, PartialEq)]
+struct Added {
+    principal: bool,
+    tokens: Vec<String>,
+    endpoints: Vec<String>,
+}
+
+impl Added {
+    fn described(self) -> Json {
+        json!({ "principal": self.principal, "tokens": self.tokens, "endpoints": self.endpoints })
+    }
+}
+
+async fn put_client(
+    change: &mut Change<'_>,
     present: &Present,
     client: &PlannedClient,
     now: DateTime<Utc>,
     outcome: &mut ImportOutcome,
+    added: &mut Added,
 ) -> Result<(), StoreError> {
     let client_id = client.client_id;
     let name = client.principal();
@@ -150,8 +178,9 @@ async fn put(
         None => {
             let attributes = BTreeMap::from([(ATTRIBUTE.to_owned(), attribute)]);
             let new = NewPrincipal { name: name.clone(), attributes, roles: BTreeSet::new() };
-            let PrincipalRecord { id, .. } = principals::insert(connection, new, now).await?;
+            let PrincipalRecord { id, .. } = principals::insert(change, new, now).await?;
             outcome.principals_added += 1;
+            added.principal = true;
             id
         }
     };
@@ -162,27 +191,29 @@ async fn put(
                 outcome.still_revoked += usize::from(*revoked);
             }
             None => {
+                added.endpoints.push(endpoint.clone());
                 let endpoint = EndpointPattern::Named(endpoint.clone());
                 let to = Grantee::Principal(name.clone());
                 let grant = Grant::new(new_id()?, to, endpoint, from_micros(to_micros(now))?);
-                grants::insert(connection, &GranteeRow::principal(principal_id.clone()), &grant).await?;
+                grants::insert(change, &GranteeRow::principal(principal_id.clone()), &grant).await?;
                 outcome.grants_added += 1;
             }
         }
     }
     for key in &client.keys {
-        put_key(connection, present, (client_id, &name, &principal_id), *key, now, outcome).await?;
+        put_key(change, present, (client_id, &name, &principal_id), *key, now, outcome, added).await?;
     }
     Ok(())
 }
 
 async fn put_key(
-    connection: &mut SqliteConnection,
+    change: &mut Change<'_>,
     present: &Present,
     (client_id, name, principal_id): (i64, &str, &str),
     key: TokenHash,
     now: DateTime<Utc>,
     outcome: &mut ImportOutcome,
+    added: &mut Added,
 ) -> Result<(), StoreError> {
     match present.tokens.get(key.as_bytes().as_slice()) {
         Some(token) if token.principal == name => {
@@ -196,9 +227,11 @@ async fn put_key(
         }),
         None => {
             let request = TokenRequest { label: Some(IMPORTED_LABEL.to_owned()), ..TokenRequest::default() };
-            let row = NewRow { id: &new_id()?, principal_id, hash: key, request: &request };
-            tokens::insert(connection, row, now).await?;
+            let id = new_id()?;
+            let row = NewRow { id: &id, principal_id, hash: key, request: &request };
+            tokens::insert(change, row, now).await?;
             outcome.tokens_added += 1;
+            added.tokens.push(id);
         }
     }
     Ok(())

@@ -1,11 +1,13 @@
 //! The access store: principals, tokens and grants, kept in a SQLite file that is made on first use.
 //!
-//! Every change is one transaction. What is allowed is not decided here: `lakegate_core::access` decides on what this
-//! hands out. [`Store`] reads and writes; [`Access`] is the server's side of it, with a memory in front.
+//! Every change is one transaction, and leaves a row that says who made it. What is allowed is not decided here: `lakegate_core::access` decides on what this
+//! hands out. [`Store`] reads, [`Changes`] writes; [`Access`] is the server's side of it, with a memory in front.
 
 mod access;
 mod background;
 mod cells;
+mod change_log;
+mod changes;
 mod error;
 mod freshness;
 mod grants;
@@ -20,6 +22,8 @@ mod tokens;
 
 pub use self::access::Access;
 pub use self::background::Background;
+pub use self::change_log::{ChangeRecord, ChangeSink, ExportError, SinkError, export_changes};
+pub use self::changes::{Actor, Changes, SecretAttributes};
 pub use self::error::StoreError;
 pub use self::grants::{GrantListing, GrantRequest, Granting};
 pub use self::import::{IMPORTED_LABEL, ImportOutcome};

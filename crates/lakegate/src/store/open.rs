@@ -89,12 +89,13 @@ impl Store {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Starts a change: waits for the write lock at once, so that what it reads first is still so when it writes.
-    pub(super) async fn begin_change(&self) -> Result<Transaction<'static, sqlx::Sqlite>, StoreError> {
+    /// Starts to write: waits for the write lock at once, so that what is read first is still so when it is written. What
+    /// can turn a decision is written by a [`super::changes::Change`] only.
+    pub(super) async fn begin_write(&self) -> Result<Transaction<'static, sqlx::Sqlite>, StoreError> {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
 
-    /// Ends a change.
+    /// Ends a change that can turn a decision.
     pub(super) async fn commit(&self, change: Transaction<'static, sqlx::Sqlite>) -> Result<(), StoreError> {
         let committed = change.commit().await;
         self.count_change();

@@ -6,10 +6,12 @@ use chrono::{DateTime, Utc};
 use lakegate_core::access::PrincipalRecord;
 use lakegate_core::access::name::NameKind;
 use lakegate_core::value::Value;
+use serde_json::json;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::cells::{attributes_from_json, attributes_to_json, from_micros, from_optional_micros, to_micros};
+use super::cells::{attributes_from_json, attributes_to_json, from_micros, from_optional_micros, time, to_micros};
+use super::changes::{Action, Change, Changes};
 use super::error::StoreError;
 use super::open::Store;
 use super::random::new_id;
@@ -41,48 +43,36 @@ pub struct PrincipalChange {
     pub remove_roles: BTreeSet<String>,
 }
 
-impl Store {
+impl PrincipalChange {
+    /// Whether it names nothing to change.
+    pub fn is_empty(&self) -> bool {
+        let Self { set_attributes, remove_attributes, add_roles, remove_roles } = self;
+        set_attributes.is_empty() && remove_attributes.is_empty() && add_roles.is_empty() && remove_roles.is_empty()
+    }
+}
+
+impl Changes<'_> {
     /// Adds a principal.
     pub async fn add_principal(&self, new: NewPrincipal, now: DateTime<Utc>) -> Result<PrincipalRecord, StoreError> {
-        let mut change = self.begin_change().await?;
+        let mut change = self.begin().await?;
         if find(&mut change, &new.name).await?.is_some() {
             return Err(StoreError::PrincipalExists { name: new.name });
         }
         let record = insert(&mut change, new, now).await?;
-        self.commit(change).await?;
+        let after = json!({ "attributes": self.secret().hide(&record.attributes), "roles": record.roles });
+        let detail = json!({ "principal": record.name, "after": after });
+        change.commit(now, Action::PrincipalAdd, detail).await?;
         Ok(record)
     }
 
-    /// All principals, by name.
-    pub async fn principals(&self) -> Result<Vec<PrincipalRecord>, StoreError> {
-        let mut read = self.pool().begin().await?;
-        let rows = sqlx::query("SELECT id, name, attributes, created_at, disabled_at FROM principals ORDER BY name")
-            .fetch_all(&mut *read)
-            .await?;
-        let mut roles: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        let pairs: Vec<(String, String)> =
-            sqlx::query_as("SELECT principal_id, role FROM principal_roles").fetch_all(&mut *read).await?;
-        for (principal, role) in pairs {
-            roles.entry(principal).or_default().insert(role);
-        }
-        let mut records = Vec::with_capacity(rows.len());
-        for row in rows {
-            let mut record = record_of(&row)?;
-            record.roles = roles.remove(&record.id).unwrap_or_default();
-            records.push(record);
-        }
-        Ok(records)
-    }
-
-    /// The principal of this name.
-    pub async fn principal(&self, name: &str) -> Result<PrincipalRecord, StoreError> {
-        let mut read = self.pool().begin().await?;
-        existing(&mut read, name).await
-    }
-
     /// Changes attributes and roles. Returns the principal as it is then.
-    pub async fn change_principal(&self, name: &str, change: PrincipalChange) -> Result<PrincipalRecord, StoreError> {
-        let mut transaction = self.begin_change().await?;
+    pub async fn change_principal(
+        &self,
+        name: &str,
+        change: PrincipalChange,
+        now: DateTime<Utc>,
+    ) -> Result<PrincipalRecord, StoreError> {
+        let mut transaction = self.begin().await?;
         let before = existing(&mut transaction, name).await?;
         let mut record = before.clone();
         for attribute in &change.remove_attributes {
@@ -118,13 +108,24 @@ impl Store {
         for role in record.roles.difference(&before.roles) {
             insert_role(&mut transaction, &record.id, role).await?;
         }
-        self.commit(transaction).await?;
+        let (before_attributes, after_attributes) =
+            self.secret().hide_difference(&before.attributes, &record.attributes);
+        let mut detail = json!({
+            "principal": record.name,
+            "before": { "attributes": before_attributes },
+            "after": { "attributes": after_attributes },
+        });
+        if before.roles != record.roles {
+            detail["before"]["roles"] = json!(before.roles);
+            detail["after"]["roles"] = json!(record.roles);
+        }
+        transaction.commit(now, Action::PrincipalChange, detail).await?;
         Ok(record)
     }
 
     /// Disables a principal: none of its tokens is taken until it is enabled. `false`: it was disabled already.
     pub async fn disable_principal(&self, name: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
-        let mut change = self.begin_change().await?;
+        let mut change = self.begin().await?;
         let record = existing(&mut change, name).await?;
         if record.disabled_at.is_some() {
             return Ok(false);
@@ -134,13 +135,13 @@ impl Store {
             .bind(&record.id)
             .execute(&mut *change)
             .await?;
-        self.commit(change).await?;
+        change.commit(now, Action::PrincipalDisable, json!({ "principal": record.name })).await?;
         Ok(true)
     }
 
     /// Enables a disabled principal. `false`: it was not disabled.
-    pub async fn enable_principal(&self, name: &str) -> Result<bool, StoreError> {
-        let mut change = self.begin_change().await?;
+    pub async fn enable_principal(&self, name: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let mut change = self.begin().await?;
         let record = existing(&mut change, name).await?;
         if record.disabled_at.is_none() {
             return Ok(false);
@@ -149,8 +150,39 @@ impl Store {
             .bind(&record.id)
             .execute(&mut *change)
             .await?;
-        self.commit(change).await?;
+        let before = json!({ "disabled_at": record.disabled_at.map(time) });
+        let detail = json!({ "principal": record.name, "before": before });
+        change.commit(now, Action::PrincipalEnable, detail).await?;
         Ok(true)
+    }
+}
+
+impl Store {
+    /// All principals, by name.
+    pub async fn principals(&self) -> Result<Vec<PrincipalRecord>, StoreError> {
+        let mut read = self.pool().begin().await?;
+        let rows = sqlx::query("SELECT id, name, attributes, created_at, disabled_at FROM principals ORDER BY name")
+            .fetch_all(&mut *read)
+            .await?;
+        let mut roles: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let pairs: Vec<(String, String)> =
+            sqlx::query_as("SELECT principal_id, role FROM principal_roles").fetch_all(&mut *read).await?;
+        for (principal, role) in pairs {
+            roles.entry(principal).or_default().insert(role);
+        }
+        let mut records = Vec::with_capacity(rows.len());
+        for row in rows {
+            let mut record = record_of(&row)?;
+            record.roles = roles.remove(&record.id).unwrap_or_default();
+            records.push(record);
+        }
+        Ok(records)
+    }
+
+    /// The principal of this name.
+    pub async fn principal(&self, name: &str) -> Result<PrincipalRecord, StoreError> {
+        let mut read = self.pool().begin().await?;
+        existing(&mut read, name).await
     }
 }
 
@@ -181,7 +213,7 @@ pub(super) async fn roles_of(connection: &mut SqliteConnection, id: &str) -> Res
 
 /// Adds a principal whose name is known to be new.
 pub(super) async fn insert(
-    connection: &mut SqliteConnection,
+    change: &mut Change<'_>,
     new: NewPrincipal,
     now: DateTime<Utc>,
 ) -> Result<PrincipalRecord, StoreError> {
@@ -195,19 +227,19 @@ pub(super) async fn insert(
         .bind(&record.name)
         .bind(attributes_to_json(&record.attributes))
         .bind(to_micros(now))
-        .execute(&mut *connection)
+        .execute(&mut **change)
         .await?;
     for role in &record.roles {
-        insert_role(connection, &record.id, role).await?;
+        insert_role(change, &record.id, role).await?;
     }
     Ok(record)
 }
 
-async fn insert_role(connection: &mut SqliteConnection, id: &str, role: &str) -> Result<(), StoreError> {
+async fn insert_role(change: &mut Change<'_>, id: &str, role: &str) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO principal_roles (principal_id, role) VALUES (?, ?)")
         .bind(id)
         .bind(role)
-        .execute(connection)
+        .execute(&mut **change)
         .await?;
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! Tokens in the store: issue, list, rotate, revoke. Only hashes are kept.
 
 use chrono::{DateTime, Duration, Utc};
-use lakegate_core::access::{NewToken, Scope, TokenHash, TokenRecord};
+use lakegate_core::access::{NewToken, Scope, TokenHash, TokenRecord, looks_like_token};
+use serde_json::{Value as Json, json};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::cells::{from_json, from_micros, from_optional_micros, to_json, to_micros};
+use super::cells::{from_json, from_micros, from_optional_micros, time, to_json, to_micros};
+use super::changes::{Action, Change, Changes};
 use super::error::StoreError;
 use super::open::Store;
 use super::principals;
@@ -53,7 +55,7 @@ pub enum Expiry {
     At(DateTime<Utc>),
 }
 
-impl Store {
+impl Changes<'_> {
     /// Keeps a new token for a principal.
     pub async fn issue_token(
         &self,
@@ -63,15 +65,89 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<TokenListing, StoreError> {
         check(&request, now)?;
-        let mut change = self.begin_change().await?;
+        let mut change = self.begin().await?;
         let principal = principals::existing(&mut change, principal).await?;
         let row = NewRow { id: token.id(), principal_id: &principal.id, hash: token.hash(), request: &request };
         insert(&mut change, row, now).await?;
         let listing = existing(&mut change, token.id()).await?.0;
-        self.commit(change).await?;
+        let detail = json!({ "token": token.id(), "principal": listing.principal, "after": described(&listing.token) });
+        change.commit(now, Action::TokenIssue, detail).await?;
         Ok(listing)
     }
 
+    /// Keeps a successor of a token, and ends the token itself at once or after the grace.
+    pub async fn rotate_token(
+        &self,
+        id: &str,
+        successor: &NewToken,
+        rotation: Rotation,
+        now: DateTime<Utc>,
+    ) -> Result<TokenListing, StoreError> {
+        let mut change = self.begin().await?;
+        let (old, principal_id) = existing(&mut change, id).await?;
+        if let Some(successor) = old.token.successor {
+            return Err(StoreError::TokenRotated { id: id.to_owned(), successor });
+        }
+        if old.token.revoked_at.is_some() {
+            return Err(StoreError::TokenRevoked { id: id.to_owned(), principal: old.principal });
+        }
+        let expires_at = match (rotation.expiry, old.token.expires_at) {
+            (Expiry::At(expiry), _) => Some(expiry),
+            (Expiry::SameLifetime, Some(expiry)) => now.checked_add_signed(expiry - old.token.created_at),
+            (Expiry::SameLifetime, None) => None,
+        };
+        let TokenRecord { label, scope, admin, .. } = old.token.clone();
+        let request = TokenRequest { label, expires_at, scope, admin };
+        check(&request, now)?;
+        let row = NewRow { id: successor.id(), principal_id: &principal_id, hash: successor.hash(), request: &request };
+        insert(&mut change, row, now).await?;
+
+        let end_of_grace = now.checked_add_signed(rotation.grace);
+        // Never longer than it had.
+        let old_expires_at = [old.token.expires_at, end_of_grace].into_iter().flatten().min();
+        let revoked_at = (rotation.grace <= Duration::zero()).then(|| to_micros(now));
+        sqlx::query("UPDATE tokens SET successor = ?, expires_at = ?, revoked_at = ? WHERE id = ?")
+            .bind(successor.id())
+            .bind(if revoked_at.is_some() { old.token.expires_at } else { old_expires_at }.map(to_micros))
+            .bind(revoked_at)
+            .bind(id)
+            .execute(&mut *change)
+            .await?;
+        let listing = existing(&mut change, successor.id()).await?.0;
+        let ended = existing(&mut change, id).await?.0;
+        let detail = json!({
+            "token": id,
+            "principal": listing.principal,
+            "before": described(&old.token),
+            "after": described(&ended.token),
+            "successor": { "token": successor.id(), "after": described(&listing.token) },
+        });
+        change.commit(now, Action::TokenRotate, detail).await?;
+        Ok(listing)
+    }
+
+    /// Revokes a token for good. `false`: it was revoked already.
+    pub async fn revoke_token(&self, id: &str, now: DateTime<Utc>) -> Result<(TokenListing, bool), StoreError> {
+        let mut change = self.begin().await?;
+        let (listing, _) = existing(&mut change, id).await?;
+        if listing.token.revoked_at.is_some() {
+            return Ok((listing, false));
+        }
+        sqlx::query("UPDATE tokens SET revoked_at = ? WHERE id = ?")
+            .bind(to_micros(now))
+            .bind(id)
+            .execute(&mut *change)
+            .await?;
+        let before = described(&listing.token);
+        let (listing, _) = existing(&mut change, id).await?;
+        let after = described(&listing.token);
+        let detail = json!({ "token": id, "principal": listing.principal, "before": before, "after": after });
+        change.commit(now, Action::TokenRevoke, detail).await?;
+        Ok((listing, true))
+    }
+}
+
+impl Store {
     /// All tokens, or those of one principal; the newest last.
     pub async fn tokens(&self, principal: Option<&str>) -> Result<Vec<TokenListing>, StoreError> {
         let mut read = self.pool().begin().await?;
@@ -91,69 +167,9 @@ impl Store {
         rows.iter().map(listing_of).collect()
     }
 
-    /// Keeps a successor of a token, and ends the token itself at once or after the grace.
-    pub async fn rotate_token(
-        &self,
-        id: &str,
-        successor: &NewToken,
-        rotation: Rotation,
-        now: DateTime<Utc>,
-    ) -> Result<TokenListing, StoreError> {
-        let mut change = self.begin_change().await?;
-        let (old, principal_id) = existing(&mut change, id).await?;
-        if let Some(successor) = old.token.successor {
-            return Err(StoreError::TokenRotated { id: id.to_owned(), successor });
-        }
-        if old.token.revoked_at.is_some() {
-            return Err(StoreError::TokenRevoked { id: id.to_owned(), principal: old.principal });
-        }
-        let expires_at = match (rotation.expiry, old.token.expires_at) {
-            (Expiry::At(expiry), _) => Some(expiry),
-            (Expiry::SameLifetime, Some(expiry)) => now.checked_add_signed(expiry - old.token.created_at),
-            (Expiry::SameLifetime, None) => None,
-        };
-        let TokenRecord { label, scope, admin, .. } = old.token;
-        let request = TokenRequest { label, expires_at, scope, admin };
-        check(&request, now)?;
-        let row = NewRow { id: successor.id(), principal_id: &principal_id, hash: successor.hash(), request: &request };
-        insert(&mut change, row, now).await?;
-
-        let end_of_grace = now.checked_add_signed(rotation.grace);
-        // Never longer than it had.
-        let old_expires_at = [old.token.expires_at, end_of_grace].into_iter().flatten().min();
-        let revoked_at = (rotation.grace <= Duration::zero()).then(|| to_micros(now));
-        sqlx::query("UPDATE tokens SET successor = ?, expires_at = ?, revoked_at = ? WHERE id = ?")
-            .bind(successor.id())
-            .bind(if revoked_at.is_some() { old.token.expires_at } else { old_expires_at }.map(to_micros))
-            .bind(revoked_at)
-            .bind(id)
-            .execute(&mut *change)
-            .await?;
-        let listing = existing(&mut change, successor.id()).await?.0;
-        self.commit(change).await?;
-        Ok(listing)
-    }
-
-    /// Revokes a token for good. `false`: it was revoked already.
-    pub async fn revoke_token(&self, id: &str, now: DateTime<Utc>) -> Result<(TokenListing, bool), StoreError> {
-        let mut change = self.begin_change().await?;
-        let (listing, _) = existing(&mut change, id).await?;
-        if listing.token.revoked_at.is_some() {
-            return Ok((listing, false));
-        }
-        sqlx::query("UPDATE tokens SET revoked_at = ? WHERE id = ?")
-            .bind(to_micros(now))
-            .bind(id)
-            .execute(&mut *change)
-            .await?;
-        let (listing, _) = existing(&mut change, id).await?;
-        self.commit(change).await?;
-        Ok((listing, true))
-    }
-
     /// Notes when tokens were last taken. Turns no decision, so nobody who keeps one needs to hear of it.
     pub(super) async fn note_last_use(&self, uses: &[(String, DateTime<Utc>)]) -> Result<(), StoreError> {
-        let mut change = self.begin_change().await?;
+        let mut change = self.begin_write().await?;
         for (id, used_at) in uses {
             sqlx::query(
                 "UPDATE tokens SET last_used_at = ? WHERE id = ? AND (last_used_at IS NULL OR last_used_at < ?)",
@@ -176,11 +192,7 @@ pub(super) struct NewRow<'a> {
     pub(super) request: &'a TokenRequest,
 }
 
-pub(super) async fn insert(
-    connection: &mut SqliteConnection,
-    row: NewRow<'_>,
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
+pub(super) async fn insert(change: &mut Change<'_>, row: NewRow<'_>, now: DateTime<Utc>) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO tokens (id, principal_id, hash, label, created_at, expires_at, scope, admin) \
          VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -193,9 +205,20 @@ pub(super) async fn insert(
     .bind(row.request.expires_at.map(to_micros))
     .bind(to_json(&row.request.scope)?)
     .bind(row.request.admin)
-    .execute(connection)
+    .execute(&mut **change)
     .await?;
     Ok(())
+}
+
+/// A token in the detail of a change; its hash is not in it.
+fn described(token: &TokenRecord) -> Json {
+    json!({
+        "label": token.label,
+        "expires_at": token.expires_at.map(time),
+        "revoked_at": token.revoked_at.map(time),
+        "scope": token.scope,
+        "admin": token.admin,
+    })
 }
 
 /// The token in a row with the columns `id, label, created_at, expires_at, revoked_at, last_used_at, successor, scope,
@@ -241,7 +264,13 @@ fn check(request: &TokenRequest, now: DateTime<Utc>) -> Result<(), StoreError> {
         return Err(StoreError::ExpiryInThePast(expiry));
     }
     request.scope.check()?;
+    if request.admin && !request.scope.is_whole() {
+        return Err(StoreError::Refused("an admin token calls no endpoint, so it has no scope".to_owned()));
+    }
     match &request.label {
+        Some(label) if looks_like_token(label) => {
+            Err(StoreError::Refused("a label is shown, so it must not hold a token".to_owned()))
+        }
         Some(label) if label.chars().count() > LONGEST_LABEL || label.chars().any(char::is_control) => {
             Err(StoreError::Refused(format!(
                 "a label has at most {LONGEST_LABEL} characters and no line breaks or control characters"

@@ -20,6 +20,8 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tempfile::TempDir;
 
+use crate::app::by;
+
 fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
 }
@@ -38,12 +40,15 @@ async fn raw(path: &Path) -> SqliteConnection {
 async fn add(store: &Store, name: &str, roles: &[&str]) {
     let attributes = BTreeMap::from([("client_id".to_owned(), Value::Scalar(Scalar::Integer(4562)))]);
     let roles = roles.iter().map(|role| (*role).to_owned()).collect();
-    store.add_principal(NewPrincipal { name: name.to_owned(), attributes, roles }, at(0)).await.unwrap();
+    by(store).add_principal(NewPrincipal { name: name.to_owned(), attributes, roles }, at(0)).await.unwrap();
 }
 
 async fn issue(store: &Store, principal: &str, expires_at: Option<DateTime<Utc>>) -> NewToken {
     let token = new_token().unwrap();
-    store.issue_token(principal, &token, TokenRequest { expires_at, ..TokenRequest::default() }, at(0)).await.unwrap();
+    by(store)
+        .issue_token(principal, &token, TokenRequest { expires_at, ..TokenRequest::default() }, at(0))
+        .await
+        .unwrap();
     token
 }
 
@@ -170,7 +175,7 @@ async fn attributes_of_every_type_come_back_as_they_were() {
         attributes.insert(format!("no_{}s", scalar.name()), Value::List(scalar, Vec::new()));
     }
     let new = NewPrincipal { name: "acme".to_owned(), attributes: attributes.clone(), roles: BTreeSet::new() };
-    store.add_principal(new, at(0)).await.unwrap();
+    by(&store).add_principal(new, at(0)).await.unwrap();
     assert_eq!(store.principal("acme").await.unwrap().attributes, attributes);
 
     let (access, background) = Access::start(store.clone()).await.unwrap();
@@ -207,17 +212,17 @@ async fn each_refusal_has_its_code() {
     assert_eq!(who(&access, &good, at(100)).await, Err(Code::AccessTokenExpired));
     assert_eq!(who(&access, &new_token().unwrap(), at(1)).await, Err(Code::AccessTokenUnknown));
 
-    let (listing, changed) = store.revoke_token(good.id(), at(2)).await.unwrap();
+    let (listing, changed) = by(&store).revoke_token(good.id(), at(2)).await.unwrap();
     assert_eq!((listing.token.revoked_at, changed), (Some(at(2)), true));
     assert_eq!(who(&access, &good, at(3)).await, Err(Code::AccessTokenRevoked));
-    assert!(!store.revoke_token(good.id(), at(4)).await.unwrap().1);
+    assert!(!by(&store).revoke_token(good.id(), at(4)).await.unwrap().1);
 
     let other = issue(&store, "acme", None).await;
     assert_eq!(who(&access, &other, at(1)).await, Ok("acme".to_owned()));
-    assert!(store.disable_principal("acme", at(2)).await.unwrap());
-    assert!(!store.disable_principal("acme", at(3)).await.unwrap());
+    assert!(by(&store).disable_principal("acme", at(2)).await.unwrap());
+    assert!(!by(&store).disable_principal("acme", at(3)).await.unwrap());
     assert_eq!(who(&access, &other, at(3)).await, Err(Code::AccessPrincipalDisabled));
-    assert!(store.enable_principal("acme").await.unwrap());
+    assert!(by(&store).enable_principal("acme", at(3)).await.unwrap());
     assert_eq!(who(&access, &other, at(4)).await, Ok("acme".to_owned()));
     background.shutdown().await;
 }
@@ -235,7 +240,7 @@ async fn grants_of_the_principal_and_of_its_roles_count_and_no_others() {
     let named_like_a_role = issue(&store, "client", None).await;
     let grant = async |to: Grantee, endpoint: &str, expires_at| {
         let request = GrantRequest { expires_at, ..GrantRequest::new(to, EndpointPattern::from_text(endpoint)) };
-        match store.add_grant(request, at(0)).await.unwrap() {
+        match by(&store).add_grant(request, at(0)).await.unwrap() {
             Granting::Added(grant) | Granting::Unchanged(grant) => grant.id,
         }
     };
@@ -259,12 +264,12 @@ async fn grants_of_the_principal_and_of_its_roles_count_and_no_others() {
         expires_at: Some(at(9)),
         ..GrantRequest::new(Grantee::Principal("acme".to_owned()), EndpointPattern::from_text("orders"))
     };
-    assert!(matches!(store.add_grant(request, at(0)).await, Err(StoreError::GrantExists { id, .. }) if id == own));
+    assert!(matches!(by(&store).add_grant(request, at(0)).await, Err(StoreError::GrantExists { id, .. }) if id == own));
 
-    assert!(store.revoke_grant(&own, at(60)).await.unwrap().1);
+    assert!(by(&store).revoke_grant(&own, at(60)).await.unwrap().1);
     assert_eq!(decide(&access, &acme, "orders", at(60)).await, Err(Code::AccessGrantExpired));
     let change = PrincipalChange { remove_roles: BTreeSet::from(["client".to_owned()]), ..PrincipalChange::default() };
-    store.change_principal("acme", change).await.unwrap();
+    by(&store).change_principal("acme", change, at(60)).await.unwrap();
     assert_eq!(decide(&access, &acme, "orders", at(1)).await, Err(Code::AccessNotGranted));
     background.shutdown().await;
 }
@@ -278,7 +283,7 @@ async fn rotation_ends_the_old_token_at_once_or_after_the_grace() {
     let rotate = async |old: &NewToken, grace: i64, expiry: Expiry| {
         let successor = new_token().unwrap();
         let rotation = Rotation { grace: TimeDelta::seconds(grace), expiry };
-        let listing = store.rotate_token(old.id(), &successor, rotation, at(10)).await;
+        let listing = by(&store).rotate_token(old.id(), &successor, rotation, at(10)).await;
         listing.map(|listing| (successor, listing.token.expires_at))
     };
     let acme = || Ok("acme".to_owned());
@@ -300,7 +305,7 @@ async fn rotation_ends_the_old_token_at_once_or_after_the_grace() {
     assert_eq!(expires_at, Some(at(500)));
     assert_eq!(who(&access, &third, at(500)).await, Err(Code::AccessTokenExpired));
 
-    store.revoke_token(fourth.id(), at(11)).await.unwrap();
+    by(&store).revoke_token(fourth.id(), at(11)).await.unwrap();
     assert!(matches!(rotate(&fourth, 0, Expiry::SameLifetime).await, Err(StoreError::TokenRevoked { .. })));
     background.shutdown().await;
 }
@@ -316,20 +321,20 @@ async fn a_change_by_another_process_counts_within_moments() {
 
     let token = new_token().unwrap();
     assert_eq!(who(&access, &token, at(1)).await, Err(Code::AccessTokenUnknown));
-    elsewhere.issue_token("acme", &token, TokenRequest::default(), at(0)).await.unwrap();
+    by(&elsewhere).issue_token("acme", &token, TokenRequest::default(), at(0)).await.unwrap();
     within_5_seconds(Ok("acme".to_owned()), async || who(&access, &token, at(1)).await).await;
 
     let request = GrantRequest::new(Grantee::Role("client".to_owned()), EndpointPattern::All);
-    let Granting::Added(grant) = elsewhere.add_grant(request, at(0)).await.unwrap() else { panic!("it is new") };
+    let Granting::Added(grant) = by(&elsewhere).add_grant(request, at(0)).await.unwrap() else { panic!("it is new") };
     within_5_seconds(Ok(grant.id.clone()), async || decide(&access, &token, "x", at(1)).await).await;
-    elsewhere.revoke_grant(&grant.id, at(1)).await.unwrap();
+    by(&elsewhere).revoke_grant(&grant.id, at(1)).await.unwrap();
     within_5_seconds(Err(Code::AccessNotGranted), async || decide(&access, &token, "x", at(1)).await).await;
 
-    elsewhere.disable_principal("acme", at(1)).await.unwrap();
+    by(&elsewhere).disable_principal("acme", at(1)).await.unwrap();
     within_5_seconds(Err(Code::AccessPrincipalDisabled), async || who(&access, &token, at(1)).await).await;
-    elsewhere.enable_principal("acme").await.unwrap();
+    by(&elsewhere).enable_principal("acme", at(3)).await.unwrap();
     within_5_seconds(Ok("acme".to_owned()), async || who(&access, &token, at(1)).await).await;
-    elsewhere.revoke_token(token.id(), at(1)).await.unwrap();
+    by(&elsewhere).revoke_token(token.id(), at(1)).await.unwrap();
     within_5_seconds(Err(Code::AccessTokenRevoked), async || who(&access, &token, at(1)).await).await;
     background.shutdown().await;
 }
@@ -360,7 +365,7 @@ async fn after_a_revocation_returns_no_lookup_takes_the_token() {
                 })
             })
             .collect();
-        let outcome = store.revoke_token(token.id(), at(1)).await;
+        let outcome = by(&store).revoke_token(token.id(), at(1)).await;
         // Before anything can fail here: the readers wait for it.
         revoked.store(true, Ordering::SeqCst);
         outcome.unwrap();
@@ -495,7 +500,7 @@ async fn the_last_use_is_written_and_turns_no_decision() {
         |token: &NewToken| tokens.iter().find(|listing| listing.token.id == token.id()).unwrap().token.last_used_at;
     assert_eq!((last_use(&used), last_use(&unused), last_use(&refused)), (Some(at(30)), None, None));
     assert_eq!(version().await, before);
-    store.revoke_token(used.id(), at(40)).await.unwrap();
+    by(&store).revoke_token(used.id(), at(40)).await.unwrap();
     assert!(version().await > before);
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::body::Body;
@@ -16,7 +16,10 @@ use lakegate::app::App;
 use lakegate::audit::AuditLog;
 use lakegate::sample::model::Rows;
 use lakegate::sample::{write_project, write_rows};
-use lakegate::store::{Access, Background, GrantRequest, NewPrincipal, Store, StoreLocation, TokenRequest, new_token};
+use lakegate::store::{
+    Access, Actor, Background, Changes, GrantRequest, NewPrincipal, SecretAttributes, Store, StoreLocation,
+    TokenRequest, new_token,
+};
 use lakegate::{clock, http};
 use lakegate_core::access::{Effect, EndpointPattern, Grantee};
 use lakegate_core::value::{Scalar, Value};
@@ -30,7 +33,15 @@ pub(crate) struct TestApp {
     pub(crate) store: Store,
     pub(crate) audit: AuditLog,
     router: Router,
+    admin: Router,
     _background: Background,
+}
+
+/// The store, to be changed by a test.
+pub(crate) fn by(store: &Store) -> Changes<'_> {
+    static ACTOR: LazyLock<Actor> = LazyLock::new(|| Actor::cli("test"));
+    static SECRET: LazyLock<SecretAttributes> = LazyLock::new(|| SecretAttributes::these([]));
+    store.by(&ACTOR, &SECRET)
 }
 
 /// What came back.
@@ -97,7 +108,10 @@ impl TestApp {
         let (access, background) = Access::start(store.clone()).await.unwrap();
         let app = App::load(folder.path(), None, access).await.unwrap_or_else(|error| panic!("{error}"));
         let audit = app.audit.clone();
-        Self { folder, store, audit, router: http::router(Arc::new(app)), _background: background }
+        let app = Arc::new(app);
+        let secret = SecretAttributes::these(["pin".to_owned()]);
+        let admin = http::admin_router(Arc::clone(&app), secret);
+        Self { folder, store, audit, router: http::router(app), admin, _background: background }
     }
 
     /// Adds a principal with a role, grants it every endpoint, and gives a token of it.
@@ -111,11 +125,11 @@ impl TestApp {
         let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
         let attributes = attributes.collect::<BTreeMap<_, _>>();
         let new = NewPrincipal { name: name.to_owned(), attributes, roles: BTreeSet::from([role.to_owned()]) };
-        self.store.add_principal(new, clock::now()).await.unwrap();
+        by(&self.store).add_principal(new, clock::now()).await.unwrap();
     }
 
     pub(crate) async fn grant(&self, to: Grantee, endpoint: EndpointPattern, expires_at: Option<DateTime<Utc>>) {
-        self.store
+        by(&self.store)
             .add_grant(GrantRequest { expires_at, ..GrantRequest::new(to, endpoint) }, clock::now())
             .await
             .unwrap();
@@ -134,14 +148,37 @@ impl TestApp {
     pub(crate) async fn add_terms(&self, effect: Effect, to: Grantee, endpoint: &str, terms: &Json) {
         let terms = serde_json::from_value(terms.clone()).unwrap();
         let request = GrantRequest { effect, terms, ..GrantRequest::new(to, EndpointPattern::from_text(endpoint)) };
-        self.store.add_grant(request, clock::now()).await.unwrap();
+        by(&self.store).add_grant(request, clock::now()).await.unwrap();
     }
 
     pub(crate) async fn token(&self, principal: &str, expires_at: Option<DateTime<Utc>>) -> String {
         let token = new_token().unwrap();
         let request = TokenRequest { expires_at, ..TokenRequest::default() };
-        self.store.issue_token(principal, &token, request, clock::now()).await.unwrap();
+        by(&self.store).issue_token(principal, &token, request, clock::now()).await.unwrap();
         token.text().to_owned()
+    }
+
+    /// A token for the admin API, of a principal that is made for it.
+    pub(crate) async fn admin_token(&self, name: &str) -> String {
+        self.add_principal(name, "admin", &[]).await;
+        let token = new_token().unwrap();
+        let request = TokenRequest { admin: true, ..TokenRequest::default() };
+        by(&self.store).issue_token(name, &token, request, clock::now()).await.unwrap();
+        token.text().to_owned()
+    }
+
+    /// A request to the admin API, with a JSON body unless that is null.
+    pub(crate) async fn admin(&self, token: &str, method: &str, path: &str, body: Json) -> Answer {
+        let request = Request::builder().method(method).uri(path).header("authorization", format!("Bearer {token}"));
+        let request = match body {
+            Json::Null => request.body(Body::empty()),
+            body => request.header("content-type", "application/json").body(Body::from(body.to_string())),
+        };
+        self.send_admin(request.unwrap()).await
+    }
+
+    pub(crate) async fn send_admin(&self, request: Request<Body>) -> Answer {
+        answer_of(self.admin.clone().oneshot(request).await.unwrap()).await
     }
 
     pub(crate) async fn get(&self, token: &str, path: &str) -> Answer {
@@ -164,11 +201,14 @@ impl TestApp {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.respond(request).await;
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes().to_vec();
-        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+        answer_of(self.respond(request).await).await
     }
+}
+
+async fn answer_of(response: Response) -> Answer {
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes().to_vec();
+    Answer { status: parts.status.as_u16(), headers: parts.headers, body }
 }
 
 /// For the end of a `lakegate.toml` without a section `[server]`.

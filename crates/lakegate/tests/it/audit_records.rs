@@ -15,7 +15,7 @@ use lakegate_core::access::{EndpointPattern, Grantee, ParameterTerm, Terms};
 use lakegate_core::value::{Scalar, ScalarType, Value};
 use serde_json::{Value as Json, json};
 
-use crate::app::{TestApp, write_files};
+use crate::app::{TestApp, by, write_files};
 
 /// A value of a row that the callers here may not see.
 const CANARY: &str = "canary-of-another-tenant";
@@ -257,7 +257,7 @@ async fn nothing_secret_is_in_the_log() {
     let terms = Terms { parameters: BTreeMap::from([("pin".to_owned(), term)]), ..Terms::default() };
     let to = Grantee::Principal("bound".to_owned());
     let request = GrantRequest::new(to, EndpointPattern::Named("notes".to_owned()));
-    app.store.add_grant(GrantRequest { terms, ..request }, clock::now()).await.unwrap();
+    by(&app.store).add_grant(GrantRequest { terms, ..request }, clock::now()).await.unwrap();
     let bound = app.token("bound", None).await;
 
     assert_eq!(app.get(&token, "/api/notes?code=open-sesame").await.status, 200);

@@ -43,7 +43,7 @@ impl Project {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lakegate"));
         command.current_dir(self.path()).args(arguments).stdin(Stdio::null());
-        command.env_remove("LAKEGATE_PROJECT").env_remove("LAKEGATE_STORE");
+        command.env_remove("LAKEGATE_PROJECT").env_remove("LAKEGATE_STORE").env_remove("LAKEGATE_ADMIN_LISTEN");
         command
     }
 

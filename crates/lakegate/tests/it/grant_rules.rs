@@ -7,7 +7,7 @@ use lakegate_core::access::{Effect, Grantee};
 use lakegate_core::value::{Scalar, ScalarType, Value};
 use serde_json::{Value as Json, json};
 
-use crate::app::TestApp;
+use crate::app::{TestApp, by};
 
 const CONFIG: &str = r#"
 [lake]
@@ -221,7 +221,7 @@ async fn scopes_of_tokens_only_narrow() {
         let token = new_token().unwrap();
         let endpoints = Some(endpoints.iter().map(|name| (*name).to_owned()).collect());
         let request = TokenRequest { scope: Scope { endpoints, masked: false }, ..TokenRequest::default() };
-        app.store.issue_token("a", &token, request, clock::now()).await.unwrap();
+        by(&app.store).issue_token("a", &token, request, clock::now()).await.unwrap();
         token.text().to_owned()
     };
     assert_eq!(ids(&app, &scoped(&["sales", "more"]).await, &json!({})).await.unwrap().len(), 4);
@@ -235,6 +235,6 @@ async fn scopes_of_tokens_only_narrow() {
     let token = new_token().unwrap();
     let endpoints = Some(std::collections::BTreeSet::from(["sales".to_owned()]));
     let request = TokenRequest { scope: Scope { endpoints, masked: false }, ..TokenRequest::default() };
-    app.store.issue_token("b", &token, request, clock::now()).await.unwrap();
+    by(&app.store).issue_token("b", &token, request, clock::now()).await.unwrap();
     assert_eq!(ids(&app, token.text(), &json!({})).await, Err("403 access_not_granted".to_owned()));
 }

@@ -8,7 +8,7 @@ use lakegate::clock;
 use lakegate::store::{Store, StoreLocation};
 use lakegate_core::access::{EndpointPattern, Grantee};
 
-use crate::app::TestApp;
+use crate::app::{TestApp, by};
 use crate::http_refusals::refused;
 
 const CONFIG: &str = "[lake]\nlocation = \"lake/\"\n[tables.one]\nlocation = \"one.csv\"\nshared = true\n";
@@ -39,14 +39,14 @@ async fn make(change: Change, store: &Store, token: &str) {
     let now = clock::now();
     match change {
         Change::Revoke => {
-            store.revoke_token(token.split('_').nth(1).unwrap(), now).await.unwrap();
+            by(store).revoke_token(token.split('_').nth(1).unwrap(), now).await.unwrap();
         }
         Change::Disable => {
-            store.disable_principal("caller", now).await.unwrap();
+            by(store).disable_principal("caller", now).await.unwrap();
         }
         Change::RevokeGrant => {
             for listing in store.grants().await.unwrap() {
-                store.revoke_grant(&listing.grant.id, now).await.unwrap();
+                by(store).revoke_grant(&listing.grant.id, now).await.unwrap();
             }
         }
     }
@@ -105,7 +105,7 @@ async fn a_token_of_another_process_is_known_within_a_moment() {
     let location = StoreLocation::parse("sqlite:access.db", app.folder.path()).unwrap();
     let other = Store::open(&location).await.unwrap();
     let request = lakegate::store::TokenRequest::default();
-    other.issue_token("caller", &token, request, clock::now()).await.unwrap();
+    by(&other).issue_token("caller", &token, request, clock::now()).await.unwrap();
     let deadline = Instant::now() + AT_MOST;
     while app.get(token.text(), "/api/one").await.status != 200 {
         assert!(Instant::now() < deadline, "the token is still unknown");

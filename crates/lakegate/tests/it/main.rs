@@ -6,6 +6,11 @@
 mod access_cli;
 mod access_import;
 mod access_store;
+mod admin_api;
+mod admin_changes;
+mod admin_export;
+mod admin_process;
+mod admin_refusals;
 mod app;
 mod audit_files;
 mod audit_records;

@@ -146,6 +146,11 @@ impl Exchange {
         Self::head(address, "POST", path, headers)
     }
 
+    /// Sends more of the body.
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).unwrap();
+    }
+
     fn head(address: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> Self {
         let mut socket = TcpStream::connect(address).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -1,0 +1,90 @@
+//! Who administers: a principal that came with an admin token.
+//!
+//! Holding an [`Admin`] means that such a token was looked up and found good; [`authenticate_admin`] is the only source.
+//! An admin is no [`super::Principal`] and so calls no endpoint, and the other way round.
+
+use std::fmt;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::principal::{Credential, PrincipalRecord, check_alive};
+use crate::error::{Code, Error};
+
+/// An authenticated administrator. Cheap to clone.
+#[derive(Clone)]
+pub struct Admin {
+    record: Arc<PrincipalRecord>,
+    token_id: Arc<str>,
+}
+
+/// Takes an admin token for its principal, or says why not.
+///
+/// # Errors
+/// The token is no longer taken, its principal is disabled, or it is not for administration.
+pub fn authenticate_admin(credential: &Credential, now: DateTime<Utc>) -> Result<Admin, Error> {
+    check_alive(credential, now)?;
+    if !credential.token.admin {
+        return Err(Error::new(Code::AccessNotAdmin, "the token is not for administration")
+            .hint("make one with `lakegate token issue PRINCIPAL --admin`"));
+    }
+    Ok(Admin { record: Arc::clone(&credential.principal), token_id: credential.token.id.as_str().into() })
+}
+
+impl Admin {
+    /// The name of the principal.
+    pub fn name(&self) -> &str {
+        &self.record.name
+    }
+
+    /// The id of the token that was presented; no secret.
+    pub fn token_id(&self) -> &str {
+        &self.token_id
+    }
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").field("name", &self.name()).field("token_id", &self.token_id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::principal::authenticate;
+    use super::super::token::TokenRecord;
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    fn credential(admin: bool) -> Credential {
+        let mut token = TokenRecord::new("t1", at(0));
+        token.admin = admin;
+        Credential { token, principal: Arc::new(PrincipalRecord::new("p1", "alice", at(0))), grants: Arc::new([]) }
+    }
+
+    #[test]
+    fn a_token_is_for_one_of_both() {
+        let admin = authenticate_admin(&credential(true), at(1)).unwrap();
+        assert_eq!((admin.name(), admin.token_id()), ("alice", "t1"));
+        assert_eq!(authenticate(&credential(true), at(1)).unwrap_err().code, Code::AccessAdminToken);
+        assert!(authenticate(&credential(false), at(1)).is_ok());
+        assert_eq!(authenticate_admin(&credential(false), at(1)).unwrap_err().code, Code::AccessNotAdmin);
+    }
+
+    #[test]
+    fn an_admin_token_ends_as_any_other() {
+        let code = |credential: &Credential| authenticate_admin(credential, at(10)).unwrap_err().code;
+        let mut expired = credential(true);
+        expired.token.expires_at = Some(at(10));
+        assert_eq!(code(&expired), Code::AccessTokenExpired);
+        let mut revoked = credential(true);
+        revoked.token.revoked_at = Some(at(5));
+        assert_eq!(code(&revoked), Code::AccessTokenRevoked);
+        let mut disabled = credential(true);
+        Arc::make_mut(&mut disabled.principal).disabled_at = Some(at(5));
+        assert_eq!(code(&disabled), Code::AccessPrincipalDisabled);
+    }
+}

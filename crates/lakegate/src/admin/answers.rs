@@ -1,0 +1,206 @@
+//! What is answered about principals, tokens, grants and endpoints: the JSON of the API and of `--json`.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use lakegate_core::access::{Grant, Grantee, NewToken, PrincipalRecord, Scope, Terms};
+use lakegate_query::plan::PlannedEndpoint;
+use serde::Serialize;
+use serde_json::{Map, Value as Json};
+
+use super::desk::PrincipalDetails;
+use crate::store::{GrantListing, TokenListing};
+
+/// A time for people and for JSON.
+pub fn time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// The word for a grant's state.
+pub fn grant_state(grant: &Grant, revoked_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> &'static str {
+    match revoked_at {
+        Some(_) => "revoked",
+        None if grant.has_expired(now) => "expired",
+        None => "active",
+    }
+}
+
+/// A principal.
+#[derive(Serialize)]
+pub struct PrincipalAnswer {
+    name: String,
+    attributes: Map<String, Json>,
+    attribute_types: Map<String, Json>,
+    roles: Vec<String>,
+    created_at: String,
+    disabled_at: Option<String>,
+}
+
+impl PrincipalAnswer {
+    /// What is said of it.
+    pub fn of(principal: &PrincipalRecord) -> Self {
+        let attributes = principal.attributes.iter().map(|(name, value)| (name.clone(), value.to_json()));
+        let types = principal.attributes.iter().map(|(name, value)| (name.clone(), value.value_type().name().into()));
+        Self {
+            name: principal.name.clone(),
+            attributes: attributes.collect(),
+            attribute_types: types.collect(),
+            roles: principal.roles.iter().cloned().collect(),
+            created_at: time(principal.created_at),
+            disabled_at: principal.disabled_at.map(time),
+        }
+    }
+}
+
+/// A principal with its tokens and the grants that count for it.
+#[derive(Serialize)]
+pub struct PrincipalDetailsAnswer {
+    #[serde(flatten)]
+    principal: PrincipalAnswer,
+    tokens: Vec<TokenAnswer>,
+    grants: Vec<GrantAnswer>,
+}
+
+impl PrincipalDetailsAnswer {
+    /// What is said of it at a time.
+    pub fn of(details: &PrincipalDetails, now: DateTime<Utc>) -> Self {
+        Self {
+            principal: PrincipalAnswer::of(&details.principal),
+            tokens: details.tokens.iter().map(|listing| TokenAnswer::of(listing, now)).collect(),
+            grants: details.grants.iter().map(|listing| GrantAnswer::of(listing, now)).collect(),
+        }
+    }
+}
+
+/// A token; without its secret, which is not known.
+#[derive(Serialize)]
+pub struct TokenAnswer {
+    id: String,
+    principal: String,
+    label: Option<String>,
+    state: &'static str,
+    created_at: String,
+    expires_at: Option<String>,
+    revoked_at: Option<String>,
+    last_used_at: Option<String>,
+    successor: Option<String>,
+    scope: Scope,
+    admin: bool,
+}
+
+impl TokenAnswer {
+    /// What is said of it at a time.
+    pub fn of(listing: &TokenListing, now: DateTime<Utc>) -> Self {
+        let TokenListing { token, principal } = listing;
+        Self {
+            id: token.id.clone(),
+            principal: principal.clone(),
+            label: token.label.clone(),
+            state: token.state(now).name(),
+            created_at: time(token.created_at),
+            expires_at: token.expires_at.map(time),
+            revoked_at: token.revoked_at.map(time),
+            last_used_at: token.last_used_at.map(time),
+            successor: token.successor.clone(),
+            scope: token.scope.clone(),
+            admin: token.admin,
+        }
+    }
+}
+
+/// A token that was just made, with its secret: the one answer that has one.
+#[derive(Serialize)]
+pub struct IssuedAnswer {
+    #[serde(flatten)]
+    listing: TokenAnswer,
+    token: String,
+}
+
+impl IssuedAnswer {
+    /// What is said of it, once.
+    pub fn of(token: &NewToken, listing: &TokenListing) -> Self {
+        Self { listing: TokenAnswer::of(listing, listing.token.created_at), token: token.text().to_owned() }
+    }
+}
+
+/// A grant.
+#[derive(Serialize)]
+pub struct GrantAnswer {
+    id: String,
+    principal: Option<String>,
+    role: Option<String>,
+    endpoint: String,
+    effect: &'static str,
+    terms: Terms,
+    state: &'static str,
+    created_at: String,
+    expires_at: Option<String>,
+    revoked_at: Option<String>,
+}
+
+impl GrantAnswer {
+    /// What is said of it at a time.
+    pub fn of(listing: &GrantListing, now: DateTime<Utc>) -> Self {
+        let GrantListing { grant, revoked_at } = listing;
+        let (principal, role) = match &grant.to {
+            Grantee::Principal(name) => (Some(name.clone()), None),
+            Grantee::Role(name) => (None, Some(name.clone())),
+        };
+        Self {
+            id: grant.id.clone(),
+            principal,
+            role,
+            endpoint: grant.endpoint.as_str().to_owned(),
+            effect: grant.effect.name(),
+            terms: grant.terms.clone(),
+            state: grant_state(grant, *revoked_at, now),
+            created_at: time(grant.created_at),
+            expires_at: grant.expires_at.map(time),
+            revoked_at: revoked_at.map(time),
+        }
+    }
+}
+
+/// An endpoint of the project, also a hidden one.
+#[derive(Serialize)]
+pub struct EndpointAnswer {
+    name: String,
+    summary: String,
+    hidden: bool,
+    parameters: Vec<ParameterAnswer>,
+    columns: Vec<ColumnAnswer>,
+}
+
+#[derive(Serialize)]
+struct ParameterAnswer {
+    name: String,
+    r#type: String,
+    required: bool,
+}
+
+#[derive(Serialize)]
+struct ColumnAnswer {
+    name: String,
+    r#type: String,
+}
+
+impl EndpointAnswer {
+    /// What is said of it.
+    pub fn of(planned: &PlannedEndpoint) -> Self {
+        let endpoint = planned.endpoint();
+        let parameters = endpoint.params.iter().map(|param| ParameterAnswer {
+            name: param.name.clone(),
+            r#type: param.value_type.name(),
+            required: param.required,
+        });
+        let columns = planned.columns();
+        let columns = columns
+            .iter()
+            .map(|column| ColumnAnswer { name: column.name.to_string(), r#type: column.type_name.to_string() });
+        Self {
+            name: endpoint.name.clone(),
+            summary: endpoint.summary.clone(),
+            hidden: endpoint.hidden,
+            parameters: parameters.collect(),
+            columns: columns.collect(),
+        }
+    }
+}

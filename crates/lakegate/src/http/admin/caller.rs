@@ -1,0 +1,75 @@
+//! Who calls the admin API: a [`Desk`] is made of an admin token and of nothing else, and requests of web pages are refused
+//! before that.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request};
+use axum::http::header::{HOST, ORIGIN};
+use axum::http::request::Parts;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Uri};
+use axum::middleware::Next;
+use axum::response::Response;
+use lakegate_core::access::looks_like_token;
+use lakegate_core::error::{Code, Error};
+use lakegate_core::project::name::TOKEN_PARAMETERS;
+
+use super::State;
+use crate::admin::Desk;
+use crate::audit::Trail;
+use crate::clock;
+use crate::http::body;
+use crate::http::respond::Failure;
+use crate::http::token;
+use crate::store::Actor;
+
+impl FromRequestParts<Arc<State>> for Desk {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, Failure> {
+        let trail = parts.extensions.get::<Trail>().cloned().unwrap_or_default();
+        let token = token::presented(&parts.headers)?;
+        let admin = trail.authenticate_admin(&state.app, &token, clock::now()).await?;
+        Ok(Desk::new(state.app.access.store().clone(), Actor::admin(&admin), state.secret.clone()))
+    }
+}
+
+/// Refuses what no operator's tool sends: a request of a web page, and a token in the URL.
+pub(super) async fn guard(request: Request, next: Next) -> Result<Response, Failure> {
+    if is_of_a_page(request.headers(), request.uri()) {
+        return Err(Error::new(Code::AdminOriginRefused, "a web page of another site made this request")
+            .hint("call the admin API from a program, not from a page")
+            .into());
+    }
+    for (name, value) in body::pairs(request.uri().query())? {
+        let named = TOKEN_PARAMETERS.iter().any(|token| name.eq_ignore_ascii_case(token));
+        if named || looks_like_token(&name) || looks_like_token(&value) {
+            return Err(Error::new(Code::RequestTokenInUrl, "a token must not be in the URL, where logs keep it")
+                .hint("send it in the `Authorization: Bearer` header, and replace a token that was in a URL")
+                .into());
+        }
+    }
+    Ok(next.run(request).await)
+}
+
+/// Whether a browser sent it for a page that this server did not serve. A page may only come from where it calls, and from
+/// an address: a name could be made to point here by whoever owns it.
+fn is_of_a_page(headers: &HeaderMap, uri: &Uri) -> bool {
+    let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
+    if site.is_some_and(|site| !matches!(site, b"same-origin" | b"none")) {
+        return true;
+    }
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let Some(origin) = origins.next() else { return false };
+    let called = headers.get(HOST).and_then(|host| host.to_str().ok()).or(uri.authority().map(Authority::as_str));
+    let (Ok(origin), Some(called), None) = (origin.to_str(), called, origins.next()) else { return true };
+    let page = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    page != Some(called) || !is_address(called)
+}
+
+fn is_address(authority: &str) -> bool {
+    let Ok(authority) = authority.parse::<Authority>() else { return false };
+    let host = authority.host();
+    host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+}

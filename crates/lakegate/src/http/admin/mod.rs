@@ -1,0 +1,61 @@
+//! The admin API: its routes under `/admin`, for a listener of its own. Only admin tokens are taken, and no web page is.
+//!
+//! What can be asked and what is answered is [`crate::admin`]'s; here are paths, bodies and statuses.
+
+mod caller;
+mod grants;
+mod overview;
+mod principals;
+mod refusal;
+mod request;
+mod tokens;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::Method;
+use axum::middleware::from_fn;
+use axum::routing::{get, post};
+use lakegate_core::error::{Code, Error};
+
+use super::layered;
+use super::respond::Failure;
+use crate::app::App;
+use crate::store::SecretAttributes;
+
+/// What the admin API works on. Handlers get at the store through a [`crate::admin::Desk`] alone, which takes a token.
+struct State {
+    app: Arc<App>,
+    secret: SecretAttributes,
+}
+
+/// The routes of the admin API.
+pub fn admin_router(app: Arc<App>, secret: SecretAttributes) -> Router {
+    let routes = Router::new()
+        .route("/admin/principals", get(principals::list).post(principals::add))
+        .route("/admin/principals/{name}", get(principals::show).patch(principals::change))
+        .route("/admin/principals/{name}/disable", post(principals::disable))
+        .route("/admin/principals/{name}/enable", post(principals::enable))
+        .route("/admin/tokens", get(tokens::list).post(tokens::issue))
+        .route("/admin/tokens/{id}/rotate", post(tokens::rotate))
+        .route("/admin/tokens/{id}/revoke", post(tokens::revoke))
+        .route("/admin/grants", get(grants::list).post(grants::add))
+        .route("/admin/grants/{id}", get(grants::show))
+        .route("/admin/grants/{id}/revoke", post(grants::revoke))
+        .route("/admin/changes", get(overview::changes))
+        .route("/admin/endpoints", get(overview::endpoints))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(caller::guard));
+    layered(routes, &app).with_state(Arc::new(State { app, secret }))
+}
+
+async fn unknown_path() -> Failure {
+    let error = Error::new(Code::RequestPathUnknown, "there is nothing at this path");
+    Failure(error.hint("the admin API has `/admin/principals`, `tokens`, `grants`, `changes` and `endpoints`"))
+}
+
+async fn method_not_allowed(method: Method) -> Failure {
+    let error = Error::new(Code::RequestMethodNotAllowed, format!("this path does not take {method}"));
+    Failure(error.hint("the header `Allow` lists what it takes"))
+}

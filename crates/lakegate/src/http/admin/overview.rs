@@ -1,0 +1,29 @@
+//! What was changed, and what can be granted.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract;
+
+use super::State;
+use super::refusal::refusal;
+use super::request::Filter;
+use crate::admin::{ChangesFilter, Desk, EndpointAnswer};
+use crate::http::respond::Failure;
+use crate::store::ChangeRecord;
+
+/// The changes of principals, tokens and grants, the newest first.
+pub(super) async fn changes(
+    desk: Desk,
+    Filter(filter): Filter<ChangesFilter>,
+) -> Result<Json<Vec<ChangeRecord>>, Failure> {
+    Ok(Json(desk.change_log(&filter).await.map_err(refusal)?))
+}
+
+/// The endpoints of the project that is served, also hidden ones.
+pub(super) async fn endpoints(
+    _: Desk,
+    extract::State(state): extract::State<Arc<State>>,
+) -> Result<Json<Vec<EndpointAnswer>>, Failure> {
+    Ok(Json(state.app.project.endpoints().map(EndpointAnswer::of).collect()))
+}

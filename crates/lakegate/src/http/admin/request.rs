@@ -1,0 +1,96 @@
+//! What a request of the admin API carries: a JSON object, a query string, a name in the path; each strictly.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use lakegate_core::access::looks_like_token;
+use lakegate_core::error::{Code, Error};
+use serde::de::DeserializeOwned;
+
+use super::State;
+use crate::http::body;
+use crate::http::respond::Failure;
+
+/// The JSON object in the body; no body is an empty object.
+pub(super) struct Body<T>(pub(super) T);
+
+/// The query string, which has no other names than those of `T`.
+pub(super) struct Filter<T>(pub(super) T);
+
+/// The name or id in the path.
+pub(super) struct Named(pub(super) String);
+
+impl<T: DeserializeOwned> FromRequest<Arc<State>> for Body<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &Arc<State>) -> Result<Self, Failure> {
+        let (parts, body) = request.into_parts();
+        if parts.uri.query().is_some_and(|query| !query.is_empty()) {
+            return Err(malformed("this request takes no query string").into());
+        }
+        let server = &state.app.project.project().config.server;
+        let bytes = body::read(body, server.max_body_bytes, server.timeout).await?;
+        if bytes.is_empty() {
+            return Ok(Self(read(b"{}")?));
+        }
+        if !says_json(&parts.headers) {
+            return Err(Error::new(Code::RequestMediaType, "the body must be a JSON object")
+                .hint("send it as `application/json`")
+                .into());
+        }
+        Ok(Self(read(&bytes)?))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequestParts<Arc<State>> for Filter<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<State>) -> Result<Self, Failure> {
+        let Query(filter) = Query::try_from_uri(&parts.uri).map_err(|error| {
+            let text = error.body_text();
+            let what = text.rsplit_once("query string: ").map_or(text.as_str(), |(_, what)| what);
+            malformed(&format!("the query string does not fit: {what}"))
+        })?;
+        Ok(Self(filter))
+    }
+}
+
+impl FromRequestParts<Arc<State>> for Named {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, Failure> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(name)) => Ok(Self(name)),
+            Err(_) => Err(malformed("the path is not percent-encoded UTF-8").into()),
+        }
+    }
+}
+
+/// serde would take an array for an object; a request is an object.
+fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
+    let broken = |detail: String| Error::new(Code::RequestBodyMalformed, detail);
+    if text.trim_ascii_start().first() != Some(&b'{') {
+        return Err(broken("the body is not a JSON object".to_owned()));
+    }
+    serde_json::from_slice(text).map_err(|error| {
+        // What it says may hold what was sent, and that may be anything.
+        let said = error.to_string();
+        let said = if looks_like_token(&said) { "it holds a token where none belongs".to_owned() } else { said };
+        match error.is_data() {
+            true => malformed(&format!("the body does not fit: {said}")),
+            false => broken(format!("the body is not valid JSON: {said}")),
+        }
+    })
+}
+
+fn malformed(detail: &str) -> Error {
+    Error::new(Code::AdminRequestMalformed, detail).hint("docs/admin.md has every path with what it takes")
+}
+
+fn says_json(headers: &HeaderMap) -> bool {
+    let declared = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    declared.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+}

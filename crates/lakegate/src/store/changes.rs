@@ -1,0 +1,189 @@
+//! Who changes the store: every change is made by a [`Changes`], which knows the actor, and can be committed only
+//! together with a row that says what was done.
+//!
+//! The row is written in the change's own transaction: there is no change without it, and none of a change that was not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use chrono::{DateTime, Utc};
+use lakegate_core::access::Admin;
+use lakegate_core::value::Value;
+use serde_json::{Map, Value as Json};
+use sqlx::{Sqlite, SqliteConnection, Transaction};
+
+use super::cells::to_micros;
+use super::error::StoreError;
+use super::open::Store;
+
+/// Who makes a change, as it is kept with the change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor(String);
+
+impl Actor {
+    /// Somebody at the command line: `cli:USER`.
+    pub fn cli(user: &str) -> Self {
+        Self(format!("cli:{user}"))
+    }
+
+    /// Somebody with an admin token: `admin:PRINCIPAL:TOKEN_ID`.
+    pub fn admin(admin: &Admin) -> Self {
+        Self(format!("admin:{}:{}", admin.name(), admin.token_id()))
+    }
+
+    /// The demo, which makes its own principals.
+    pub fn demo() -> Self {
+        Self("demo".to_owned())
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The attributes whose values are never written down beside the principal itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretAttributes(Secret);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Secret {
+    All,
+    These(BTreeSet<String>),
+}
+
+impl SecretAttributes {
+    /// Every one: for where it is not known which.
+    pub fn all() -> Self {
+        Self(Secret::All)
+    }
+
+    /// Those of these names.
+    pub fn these(names: impl IntoIterator<Item = String>) -> Self {
+        Self(Secret::These(names.into_iter().collect()))
+    }
+
+    fn covers(&self, name: &str) -> bool {
+        match &self.0 {
+            Secret::All => true,
+            Secret::These(names) => names.contains(name),
+        }
+    }
+
+    /// Attributes as JSON, those that are secret as `***`.
+    pub(super) fn hide<'a>(&self, attributes: impl IntoIterator<Item = (&'a String, &'a Value)>) -> Json {
+        let shown = |name: &str, value: &Value| if self.covers(name) { "***".into() } else { value.to_json() };
+        attributes.into_iter().map(|(name, value)| (name.clone(), shown(name, value))).collect::<Map<_, _>>().into()
+    }
+
+    /// Of two states of attributes, what differs: before and after. An attribute that is not there is left out.
+    pub(super) fn hide_difference(
+        &self,
+        before: &BTreeMap<String, Value>,
+        after: &BTreeMap<String, Value>,
+    ) -> (Json, Json) {
+        let differing = |these: &'_ BTreeMap<String, Value>, others: &BTreeMap<String, Value>| {
+            self.hide(these.iter().filter(|(name, value)| others.get(*name) != Some(*value)))
+        };
+        (differing(before, after), differing(after, before))
+    }
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    PrincipalAdd,
+    PrincipalChange,
+    PrincipalDisable,
+    PrincipalEnable,
+    TokenIssue,
+    TokenRotate,
+    TokenRevoke,
+    GrantAdd,
+    GrantRevoke,
+    AccessImport,
+}
+
+impl Action {
+    fn name(self) -> &'static str {
+        match self {
+            Action::PrincipalAdd => "principal.add",
+            Action::PrincipalChange => "principal.change",
+            Action::PrincipalDisable => "principal.disable",
+            Action::PrincipalEnable => "principal.enable",
+            Action::TokenIssue => "token.issue",
+            Action::TokenRotate => "token.rotate",
+            Action::TokenRevoke => "token.revoke",
+            Action::GrantAdd => "grant.add",
+            Action::GrantRevoke => "grant.revoke",
+            Action::AccessImport => "access.import",
+        }
+    }
+}
+
+/// The store in the hands of somebody who may change it.
+#[derive(Clone, Copy, Debug)]
+pub struct Changes<'a> {
+    store: &'a Store,
+    actor: &'a Actor,
+    secret: &'a SecretAttributes,
+}
+
+impl Store {
+    /// The store, to be changed by this actor.
+    pub fn by<'a>(&'a self, actor: &'a Actor, secret: &'a SecretAttributes) -> Changes<'a> {
+        Changes { store: self, actor, secret }
+    }
+}
+
+impl<'a> Changes<'a> {
+    pub(super) fn secret(&self) -> &'a SecretAttributes {
+        self.secret
+    }
+
+    /// Starts a change.
+    pub(super) async fn begin(&self) -> Result<Change<'a>, StoreError> {
+        Ok(Change { transaction: self.store.begin_write().await?, by: *self })
+    }
+}
+
+/// A change under way. Dropping it undoes it; [`Change::commit`] alone keeps it, and asks what was done.
+pub(super) struct Change<'a> {
+    transaction: Transaction<'static, Sqlite>,
+    by: Changes<'a>,
+}
+
+impl Change<'_> {
+    /// Ends the change and keeps it, with the row that says so.
+    pub(super) async fn commit(mut self, now: DateTime<Utc>, action: Action, detail: Json) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO changes (at, actor, action, detail) VALUES (?, ?, ?, ?)")
+            .bind(to_micros(now))
+            .bind(&self.by.actor.0)
+            .bind(action.name())
+            .bind(detail.to_string())
+            .execute(&mut *self.transaction)
+            .await?;
+        self.by.store.commit(self.transaction).await
+    }
+
+    /// Ends the change and keeps nothing of it.
+    pub(super) async fn undo(self) -> Result<(), StoreError> {
+        Ok(self.transaction.rollback().await?)
+    }
+}
+
+impl Deref for Change<'_> {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Change<'_> {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        &mut self.transaction
+    }
+}
