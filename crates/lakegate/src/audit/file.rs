@@ -121,7 +121,7 @@ impl LogFile {
         fs::rename(self.path(), aside)?;
         sync_folder(&self.folder)?;
         if self.keep > 0 {
-            let put_aside = files(&self.folder)?;
+            let put_aside = put_aside(&self.folder)?;
             let many = put_aside.len().saturating_sub(self.keep);
             for old in put_aside.iter().take(many) {
                 if let Err(error) = fs::remove_file(old) {
@@ -133,11 +133,11 @@ impl LogFile {
     }
 }
 
-/// The files of a log in the order of time; the one that is written to comes last, if it is there.
+/// The files of a log that were put aside, in the order of time.
 ///
 /// # Errors
 /// When the folder can not be read.
-pub fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub fn put_aside(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -147,10 +147,6 @@ pub fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
         }
     }
     files.sort();
-    let current = folder.join(CURRENT);
-    if current.is_file() {
-        files.push(current);
-    }
     Ok(files)
 }
 

@@ -12,7 +12,7 @@ mod trail;
 mod values;
 mod writer;
 
-pub use file::{CURRENT, LogFile, append_changes, files};
+pub use file::{CURRENT, LogFile, append_changes, put_aside};
 pub use log::AuditLog;
 pub use record::{ChangeRecord, Outcome};
 pub use trail::{Opening, Trail};

@@ -1,33 +1,33 @@
 //! Reads a log: its files in the order of time, line by line, in bounded memory. What is no record is counted and skipped.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::file::files;
+use super::file::{CURRENT, put_aside};
 
 /// A longer line is no record: the longest records are far shorter.
 const LONGEST: u64 = 8 << 20;
+/// How often files may be put aside while they are listed.
+const TRIES: usize = 100;
+/// The most files that are taken for new between two looks.
+const MOST_NEW: usize = 200;
 
 /// Lines of one file.
 struct Lines {
     reader: BufReader<File>,
     line: Vec<u8>,
-    /// How many bytes were read of the file.
+    /// How many bytes were read.
     read: u64,
 }
 
 impl Lines {
-    fn open(path: &Path, from: u64) -> io::Result<Self> {
-        let mut file = File::open(path)?;
+    fn of(mut file: File, from: u64) -> io::Result<Self> {
         file.seek(SeekFrom::Start(from))?;
-        Ok(Self::of(file))
-    }
-
-    fn of(file: File) -> Self {
-        Self { reader: BufReader::new(file), line: Vec::new(), read: 0 }
+        Ok(Self { reader: BufReader::new(file), line: Vec::new(), read: 0 })
     }
 
     /// The next line, and whether its end is there.
@@ -74,19 +74,50 @@ fn record(line: &[u8]) -> Option<Value> {
     serde_json::from_slice::<Value>(line).ok().filter(Value::is_object)
 }
 
+/// The files of a log at one moment, in the order of time.
+struct Snapshot {
+    /// Those that were put aside. Their names stay.
+    put_aside: Vec<PathBuf>,
+    /// The one that is written to, opened, because it may be put aside at any time.
+    current: Option<File>,
+}
+
+impl Snapshot {
+    fn take(folder: &Path) -> io::Result<Self> {
+        for _ in 0..TRIES {
+            let put_aside = put_aside(folder)?;
+            let current = open(&folder.join(CURRENT))?;
+            // With the same files before and after, what was opened in between comes after all of them.
+            if put_aside == self::put_aside(folder)? {
+                return Ok(Self { put_aside, current });
+            }
+        }
+        Err(io::Error::other("its files change too fast to be read"))
+    }
+
+    /// The files from the newest to the oldest, or the other way round. One that was removed since is left out.
+    fn files(self) -> impl DoubleEndedIterator<Item = io::Result<File>> {
+        let put_aside = self.put_aside.into_iter().filter_map(|path| open(&path).transpose());
+        put_aside.chain(self.current.map(Ok))
+    }
+}
+
+fn open(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Goes through all records in the order of time. Gives the number of lines that are none.
 ///
 /// # Errors
 /// When a file can not be read, or `each` fails.
 pub fn all(folder: &Path, mut each: impl FnMut(Value) -> anyhow::Result<()>) -> anyhow::Result<usize> {
     let mut broken = 0;
-    for path in files(folder)? {
-        let mut lines = match Lines::open(&path, 0) {
-            Ok(lines) => lines,
-            // It was removed in the meantime, because only some are kept.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error.into()),
-        };
+    for file in Snapshot::take(folder)?.files() {
+        let mut lines = Lines::of(file?, 0)?;
         while let Some((line, _)) = lines.next()? {
             match record(line) {
                 Some(record) => each(record)?,
@@ -103,17 +134,15 @@ pub fn all(folder: &Path, mut each: impl FnMut(Value) -> anyhow::Result<()>) -> 
 /// # Errors
 /// When a file can not be read.
 pub fn last(folder: &Path, count: usize) -> io::Result<(Vec<Value>, usize, Place)> {
-    let files = files(folder)?;
     let (mut records, mut broken) = (Vec::new(), 0);
     let mut place = Place::default();
-    for path in files.iter().rev() {
-        let file = File::open(path)?;
-        let length = file.metadata()?.len();
+    for file in Snapshot::take(folder)?.files().rev() {
+        let file = file?;
+        let end = end_of_lines(&file)?;
         if place.file.is_none() {
-            place = Place { file: Some(number(&file)?), offset: whole_lines(path, length)? };
+            place = Place { file: Some(file.try_clone()?), offset: end };
         }
-        let wanted = count - records.len();
-        let (mut of_file, broken_of_file) = last_of(path, length, wanted)?;
+        let (mut of_file, broken_of_file) = last_of(&file, end, count - records.len())?;
         broken += broken_of_file;
         of_file.append(&mut records);
         records = of_file;
@@ -124,18 +153,20 @@ pub fn last(folder: &Path, count: usize) -> io::Result<(Vec<Value>, usize, Place
     Ok((records, broken, place))
 }
 
-/// The last records of a file, from as much of its end as is needed.
-fn last_of(path: &Path, length: u64, wanted: usize) -> io::Result<(Vec<Value>, usize)> {
+/// The last records before `end`, from as much of the file as is needed.
+fn last_of(file: &File, end: u64, wanted: usize) -> io::Result<(Vec<Value>, usize)> {
     let mut window = 256 << 10;
     loop {
-        let from = length.saturating_sub(window);
-        let mut lines = Lines::open(path, from)?;
+        let from = end.saturating_sub(window);
+        let mut lines = Lines::of(file.try_clone()?, from)?;
         if from > 0 {
             // The first is a part of one, or a whole one that is not needed.
             lines.next()?;
         }
-        let (mut records, mut broken) = (std::collections::VecDeque::new(), 0);
-        while let Some((line, _)) = lines.next()? {
+        let (mut records, mut broken) = (VecDeque::new(), 0);
+        while from + lines.read < end
+            && let Some((line, _)) = lines.next()?
+        {
             match record(line) {
                 Some(record) => records.push_back(record),
                 None if line.is_empty() => {}
@@ -153,12 +184,11 @@ fn last_of(path: &Path, length: u64, wanted: usize) -> io::Result<(Vec<Value>, u
 }
 
 /// Where the last whole line of a file ends.
-fn whole_lines(path: &Path, length: u64) -> io::Result<u64> {
-    let mut file = File::open(path)?;
-    let mut end = length;
+fn end_of_lines(mut file: &File) -> io::Result<u64> {
+    let mut end = file.metadata()?.len();
+    let mut byte = [0];
     while end > 0 {
         file.seek(SeekFrom::Start(end - 1))?;
-        let mut byte = [0];
         file.read_exact(&mut byte)?;
         if byte == *b"\n" {
             break;
@@ -169,9 +199,10 @@ fn whole_lines(path: &Path, length: u64) -> io::Result<u64> {
 }
 
 /// How far a log was read, for those who follow it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Place {
-    file: Option<(u64, u64)>,
+    /// Held open, so that no other file gets its number.
+    file: Option<File>,
     offset: u64,
 }
 
@@ -185,30 +216,31 @@ impl Place {
         folder: &Path,
         mut each: impl FnMut(Value) -> anyhow::Result<()>,
     ) -> anyhow::Result<usize> {
-        let mut broken = 0;
-        let files = files(folder)?;
-        let mut opened = Vec::new();
-        for path in files {
-            let Ok(file) = File::open(&path) else { continue };
-            let number = number(&file)?;
-            opened.push((number, file));
-        }
         // The file that was read may have another name by now; all that come after it are new.
-        let known = self.file.and_then(|number| opened.iter().position(|(other, _)| *other == number));
-        let first = match (known, self.file) {
-            (Some(at), _) => at,
-            // It is gone, because only some are kept.
-            (None, Some(_)) => opened.len().saturating_sub(1),
-            (None, None) => 0,
-        };
-        let count = opened.len();
-        for (at, (number, mut file)) in opened.into_iter().enumerate().skip(first) {
-            if self.file != Some(number) {
-                *self = Self { file: Some(number), offset: 0 };
+        let (mut new, mut is_known) = (Vec::new(), false);
+        for file in Snapshot::take(folder)?.files().rev() {
+            let file = file?;
+            is_known = match &self.file {
+                Some(known) => number(known)? == number(&file)?,
+                None => false,
+            };
+            new.push(file);
+            // Where it is gone, because only some are kept, the current one is all that is looked at.
+            if is_known || new.len() > MOST_NEW {
+                break;
             }
-            file.seek(SeekFrom::Start(self.offset))?;
-            let mut lines = Lines::of(file);
+        }
+        if !is_known && self.file.is_some() {
+            new.truncate(1);
+        }
+        let mut broken = 0;
+        let count = new.len();
+        for (at, file) in new.into_iter().rev().enumerate() {
+            if at > 0 || !is_known {
+                *self = Self { file: Some(file.try_clone()?), offset: 0 };
+            }
             let start = self.offset;
+            let mut lines = Lines::of(file, start)?;
             while let Some((line, is_whole)) = lines.next()? {
                 if !is_whole && at + 1 == count {
                     break;

@@ -46,6 +46,8 @@ pub(super) struct Inner {
 struct State {
     record: RequestRecord,
     secrets: Vec<String>,
+    /// Whether the answer depends on a value that must not be told.
+    is_secret: bool,
     /// Whether the answer is sent piece by piece, so that its end is not known when its head is made.
     streams: bool,
     done: bool,
@@ -63,7 +65,7 @@ impl Trail {
             path,
             ..RequestRecord::default()
         };
-        let state = Mutex::new(State { record, secrets: tokens, streams: false, done: false });
+        let state = Mutex::new(State { record, secrets: tokens, is_secret: false, streams: false, done: false });
         Self(Some(log.enter(|number| Arc::new(Inner { log: Arc::clone(log), number, begun: Instant::now(), state }))))
     }
 
@@ -136,7 +138,9 @@ impl Trail {
         self.note(|state| {
             state.record.principal = Some(credential.principal.name.clone());
             state.record.token = Some(credential.token.id.clone());
+            let tokens = state.secrets.len();
             state.secrets.extend(values::secrets_of(&credential.principal, secret_attributes));
+            state.is_secret = state.secrets.len() > tokens;
         });
     }
 
@@ -160,14 +164,17 @@ impl Trail {
     pub fn called(&self, call: &Call, secret_attributes: &BTreeSet<String>) {
         self.note(|state| {
             state.record.arguments = Some(values::arguments(call, secret_attributes, &state.secrets));
+            let mut arguments = call.endpoint().params.iter().zip(call.arguments().values());
+            state.is_secret |= arguments.any(|(param, value)| param.secret && value.is_some());
             state.record.grants = call.allowance().grants().to_vec();
         });
     }
 
-    /// What governs the answer.
+    /// What governs the answer. The fingerprint is a digest of attributes and arguments among other things, and whoever
+    /// knows the others could find a short secret by trying; so where there is a secret, there is no fingerprint.
     pub fn governed(&self, plan: &GovernedPlan) {
         self.note(|state| {
-            state.record.policy = Some(plan.fingerprint().to_owned());
+            state.record.policy = (!state.is_secret).then(|| plan.fingerprint().to_owned());
             state.record.unfiltered = plan.unfiltered().to_vec();
         });
     }

@@ -129,7 +129,7 @@ async fn tail(args: TailArgs) -> anyhow::Result<()> {
     if folder.is_dir() {
         let (records, broken, behind) = read::last(&folder, args.lines).with_context(|| unreadable(&folder))?;
         place = behind;
-        if !args.log.json && !(records.is_empty() && !args.follow) {
+        if !args.log.json && (args.follow || !records.is_empty()) {
             print(header())?;
         }
         for record in &records {

@@ -4,17 +4,22 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chrono::DateTime;
-use lakegate::audit::{CURRENT, ChangeRecord, LogFile, append_changes, files};
+use lakegate::audit::{CURRENT, ChangeRecord, LogFile, append_changes, put_aside};
 use serde_json::{Value as Json, json};
 
 use crate::binary::Project;
 
+/// The files of a log, the one that is written to last.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    [put_aside(folder).unwrap(), vec![folder.join(CURRENT)]].concat()
+}
+
 /// All whole lines of a log, in the order of its files.
 fn lines(folder: &Path) -> Vec<String> {
-    let texts = files(folder).unwrap().into_iter().map(|path| std::fs::read_to_string(path).unwrap());
+    let texts = files(folder).into_iter().map(|path| std::fs::read_to_string(path).unwrap());
     texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
@@ -40,7 +45,7 @@ fn writers_that_rotate_under_each_other_lose_nothing() {
         lines.iter().map(|line| serde_json::from_str::<Json>(line).unwrap()["line"].as_str().unwrap().to_owned());
     let different = parsed.collect::<BTreeSet<_>>();
     assert_eq!((lines.len(), different.len()), (WRITERS * BATCHES * 3, WRITERS * BATCHES * 3));
-    let files = files(folder.path()).unwrap();
+    let files = files(folder.path());
     assert!(files.len() > 40, "{}", files.len());
     for file in files {
         assert!(std::fs::metadata(&file).unwrap().len() <= 1_000, "{}", file.display());
@@ -54,7 +59,7 @@ fn only_so_many_old_files_are_kept() {
     for line in 0..10 {
         log.append(format!("{{\"line\":{line}}}\n").as_bytes(), false).unwrap();
     }
-    let files = files(folder.path()).unwrap();
+    let files = files(folder.path());
     assert_eq!(files.len(), 3);
     assert_eq!(files.last().unwrap(), &folder.path().join(CURRENT));
     assert_eq!(lines(folder.path()).last().unwrap(), "{\"line\":9}");
@@ -114,12 +119,12 @@ fn logged() -> Project {
     let project = Project::new();
     project.write("lakegate.toml", "[server]\naudit_folder = \"logs\"\n");
     project.write(
-        "logs/audit-20270101T000010.000000Z.ndjson",
+        "logs/audit-20200101T000010.000000Z.ndjson",
         request(1, json!({})) + &request(2, json!({ "principal": "other", "endpoint": "clients" })),
     );
     let refusal = json!({ "outcome": "refused", "status": 403, "code": "access_not_granted", "rows": 0 });
     project.write(
-        "logs/audit-20270101T000020.000000Z.ndjson",
+        "logs/audit-20200101T000020.000000Z.ndjson",
         request(11, refusal) + "{\"kind\":\"requ\n\nnot json\n" + &request(12, json!({})),
     );
     append_changes(&project.path().join("logs"), &[change(1)]).unwrap();

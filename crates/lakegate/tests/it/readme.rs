@@ -293,11 +293,13 @@ fn the_help_names_every_command() {
       init       Write a small working project to start from
       check      Say everything that is wrong with a project
       endpoints  List the endpoints of a project
+      explain    Tell why a principal gets what it gets from an endpoint
       serve      Serve a project over HTTP
       principal  Who may call: clients, apps and operators, with the attributes that policies ask for
       token      The secrets that stand for principals
       grant      Which principal or role may call which endpoint
       access     Principals, tokens and grants all at once, out of a table
+      audit      Who asked what, and what came of it
       help       Print this message or the help of the given subcommand(s)
 
     Options:
@@ -314,6 +316,7 @@ fn the_help_names_every_command() {
       lakegate grant add --role client --endpoint '*'
       TOKEN=$(lakegate token issue acme --expires-in 90d)
 
-    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 an import that refused a part.
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 an import that refused a part, or a call that would
+    be refused.
     ");
 }
