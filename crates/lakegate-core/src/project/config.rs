@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::audit::{self, Audit};
 use super::column::{self, ColumnRule, Masking, Needs, TagRule};
 use super::finding::{Finding, Position, suggest_or_list};
+use super::issuer::{self, Issuer};
 use super::name;
 use super::reader::{Placed, Section, Source};
 use crate::access::name::NameKind;
@@ -27,6 +28,8 @@ pub struct Config {
     pub secret_attributes: BTreeSet<String>,
     /// How the server listens and what it allows.
     pub server: Server,
+    /// Who else vouches for callers, by name.
+    pub issuers: BTreeMap<String, Issuer>,
     /// The tables by name.
     pub tables: BTreeMap<String, Table>,
     /// The names of all tables, also of those that could not be read.
@@ -174,6 +177,7 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
         store.map(|store| store.value)
     });
     let server = root.section("server").map(read_server).unwrap_or_default();
+    let issuers = root.section("issuers").map(issuer::read_all).unwrap_or_default();
     let (mut tables, mut declared) = (BTreeMap::new(), BTreeSet::new());
     let mut needs = Needs::default();
     if let Some(section) = root.section("tables") {
@@ -194,6 +198,7 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
         access_store: access_store.unwrap_or_else(|| "sqlite:access.db".to_owned()),
         secret_attributes,
         server,
+        issuers,
         tables,
         declared,
         tags,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use lakegate_core::access::{Authorized, Credential, PresentedToken, Principal, Reason};
+use lakegate_core::access::{Authorized, Credential, Presented, Principal, Reason};
 use lakegate_core::catalog::{Call, RawArguments};
 use lakegate_core::error::{Code, Error, Kind};
 use lakegate_query::govern::GovernedPlan;
@@ -93,21 +93,21 @@ impl Trail {
     pub async fn authenticate(
         &self,
         app: &App,
-        token: &PresentedToken,
+        token: &Presented,
         now: DateTime<Utc>,
     ) -> Result<(Principal, Arc<Credential>), Error> {
-        let known = app.access.authenticate(token, now).await;
+        let known = app.identity.authenticate(token, now).await;
         if self.0.is_some() {
             let credential = match &known {
                 Ok((_, credential)) => Some(Arc::clone(credential)),
-                Err(error) if is_of_somebody(error.code) => app.access.credential(token).await.ok(),
+                Err(error) if is_of_somebody(error.code) => app.identity.credential(token).await.ok(),
                 Err(_) => None,
             };
             let secret_attributes = &app.project.project().config.secret_attributes;
             self.note(|state| {
                 let Some(credential) = credential else { return };
                 state.record.principal = Some(credential.principal.name.clone());
-                state.record.token = Some(credential.token.id.clone());
+                state.record.token = Some(credential.proof.token_id());
                 state.secrets.extend(values::secrets_of(&credential.principal, secret_attributes));
             });
         }
