@@ -66,7 +66,8 @@ impl Asserted {
         }
         let (expires_at, not_before, issued_at) = times(members, issuer)?;
         let subject = match issuer.subject.find(members) {
-            Some(Json::String(subject)) => subject,
+            Some(Json::String(subject)) if !subject.is_empty() => subject,
+            Some(Json::String(_)) => return Err(ClaimsError::Missing(issuer.subject.as_str().to_owned())),
             Some(_) => return Err(mistyped(&issuer.subject, "a string")),
             None => return Err(ClaimsError::Missing(issuer.subject.as_str().to_owned())),
         };
@@ -297,6 +298,7 @@ admins = "auditor"
     #[test]
     fn a_subject_is_a_name_or_nobody() {
         assert_eq!(message(json!({ "sub": null })), "the claim `sub` is missing");
+        assert_eq!(message(json!({ "sub": "" })), "the claim `sub` is missing");
         assert_eq!(message(json!({ "sub": 5 })), "the claim `sub` is not a string");
         for sub in ["a b", "a/b", "a\0", "é", &"x".repeat(124)] {
             assert!(matches!(with(json!({ "sub": sub })).unwrap_err(), ClaimsError::Subject(_)), "{sub:?}");

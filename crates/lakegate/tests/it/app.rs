@@ -29,6 +29,7 @@ pub(crate) struct TestApp {
     pub(crate) folder: TempDir,
     pub(crate) store: Store,
     pub(crate) audit: AuditLog,
+    pub(crate) app: Arc<App>,
     router: Router,
     _background: Background,
 }
@@ -96,8 +97,8 @@ impl TestApp {
         let store = Store::open(&StoreLocation::parse("sqlite:access.db", folder.path()).unwrap()).await.unwrap();
         let (access, background) = Access::start(store.clone()).await.unwrap();
         let app = App::load(folder.path(), None, access).await.unwrap_or_else(|error| panic!("{error}"));
-        let audit = app.audit.clone();
-        Self { folder, store, audit, router: http::router(Arc::new(app)), _background: background }
+        let (audit, app) = (app.audit.clone(), Arc::new(app));
+        Self { folder, store, audit, router: http::router(Arc::clone(&app)), app, _background: background }
     }
 
     /// Adds a principal with a role, grants it every endpoint, and gives a token of it.
