@@ -113,6 +113,8 @@ codes! {
     AccessAttributeMissing, "access_attribute_missing", Forbidden, "The principal lacks an attribute that a policy needs";
     /// A policy needs an attribute of another type than the principal has.
     AccessAttributeMismatch, "access_attribute_mismatch", Forbidden, "An attribute of the principal has the wrong type for a policy";
+    /// The keys of the token's issuer are not known now.
+    AccessIssuerUnavailable, "access_issuer_unavailable", Unavailable, "The token can not be verified now";
     /// The access store does not answer.
     AccessStoreUnavailable, "access_store_unavailable", Unavailable, "Access can not be decided now";
 

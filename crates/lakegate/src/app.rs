@@ -9,6 +9,7 @@ use lakegate_query::plan::PlannedProject;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::audit::AuditLog;
+use crate::identity::Identity;
 use crate::mask_key;
 use crate::project::{self, ProjectError};
 use crate::store::Access;
@@ -19,6 +20,8 @@ pub struct App {
     pub project: Arc<PlannedProject>,
     /// Who may call.
     pub access: Access,
+    /// Who calls.
+    pub identity: Identity,
     /// What runs the queries.
     pub engine: Box<dyn Engine>,
     /// Where requests are recorded.
@@ -41,9 +44,10 @@ impl App {
         let audit =
             AuditLog::start(folder, config).map_err(|error| ProjectError::Audit(folder.join(&config.folder), error))?;
         let queries = project.project().config.server.max_concurrent_queries;
+        let identity = Identity::start(&project.project().config.issuers, folder, access.clone()).await;
         let project = Arc::new(project);
         let mask_key = mask_key::watch(Arc::clone(&project), folder);
         let engine = Box::new(Limited::new(Embedded, queries));
-        Ok(Self { project, access, engine, audit, _mask_key: mask_key })
+        Ok(Self { project, access, identity, engine, audit, _mask_key: mask_key })
     }
 }

@@ -19,6 +19,6 @@ pub fn principal(
 ) -> Result<(Principal, Arc<[Grant]>), Error> {
     let grants: Arc<[Grant]> = grants.into();
     let token = TokenRecord::new("assumed", now);
-    let credential = Credential { token, principal: Arc::new(record), grants: Arc::clone(&grants) };
+    let credential = Credential { proof: token.into(), principal: Arc::new(record), grants: Arc::clone(&grants) };
     Ok((authenticate(&credential, now)?, grants))
 }

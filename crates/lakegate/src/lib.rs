@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod explain;
 pub mod http;
+pub mod identity;
 pub mod mask_key;
 pub mod pipeline;
 pub mod project;

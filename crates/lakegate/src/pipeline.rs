@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use lakegate_core::access::{Grant, PresentedToken, Principal, authorize};
+use lakegate_core::access::{Grant, Presented, Principal, authorize};
 use lakegate_core::catalog::{RawArguments, call};
 use lakegate_core::error::{Code, Error};
 use lakegate_query::engine::{BatchStream, Engine, Limits};
@@ -26,7 +26,7 @@ use crate::clock;
 /// The first stage that refuses says why.
 pub async fn answer(
     app: &App,
-    token: &PresentedToken,
+    token: &Presented,
     endpoint: &str,
     raw: RawArguments,
     trail: &Trail,

@@ -24,11 +24,11 @@ pub struct Admin {
 /// The token is no longer taken, its principal is disabled, or it is not for administration.
 pub fn authenticate_admin(credential: &Credential, now: DateTime<Utc>) -> Result<Admin, Error> {
     check_alive(credential, now)?;
-    if !credential.token.admin {
+    if !credential.proof.is_admin() {
         return Err(Error::new(Code::AccessNotAdmin, "the token is not for administration")
             .hint("make one with `lakegate token issue PRINCIPAL --admin`"));
     }
-    Ok(Admin { record: Arc::clone(&credential.principal), token_id: credential.token.id.as_str().into() })
+    Ok(Admin { record: Arc::clone(&credential.principal), token_id: credential.proof.token_id().into() })
 }
 
 impl Admin {
@@ -60,9 +60,18 @@ mod tests {
     }
 
     fn credential(admin: bool) -> Credential {
+        with_token(admin, |_| ())
+    }
+
+    fn with_token(admin: bool, change: impl FnOnce(&mut TokenRecord)) -> Credential {
         let mut token = TokenRecord::new("t1", at(0));
         token.admin = admin;
-        Credential { token, principal: Arc::new(PrincipalRecord::new("p1", "alice", at(0))), grants: Arc::new([]) }
+        change(&mut token);
+        Credential {
+            proof: token.into(),
+            principal: Arc::new(PrincipalRecord::new("p1", "alice", at(0))),
+            grants: Arc::new([]),
+        }
     }
 
     #[test]
@@ -77,11 +86,9 @@ mod tests {
     #[test]
     fn an_admin_token_ends_as_any_other() {
         let code = |credential: &Credential| authenticate_admin(credential, at(10)).unwrap_err().code;
-        let mut expired = credential(true);
-        expired.token.expires_at = Some(at(10));
+        let expired = with_token(true, |token| token.expires_at = Some(at(10)));
         assert_eq!(code(&expired), Code::AccessTokenExpired);
-        let mut revoked = credential(true);
-        revoked.token.revoked_at = Some(at(5));
+        let revoked = with_token(true, |token| token.revoked_at = Some(at(5)));
         assert_eq!(code(&revoked), Code::AccessTokenRevoked);
         let mut disabled = credential(true);
         Arc::make_mut(&mut disabled.principal).disabled_at = Some(at(5));

@@ -259,8 +259,8 @@ mod tests {
 
     fn principal(name: &str, roles: &[&str]) -> Principal {
         let record = roles.iter().fold(PrincipalRecord::new("p", name, at(0)), |record, role| record.with_role(*role));
-        let token = TokenRecord::new("t", at(0));
-        authenticate(&Credential { token, principal: Arc::new(record), grants: Arc::new([]) }, at(0)).unwrap()
+        let proof = TokenRecord::new("t", at(0)).into();
+        authenticate(&Credential { proof, principal: Arc::new(record), grants: Arc::new([]) }, at(0)).unwrap()
     }
 
     fn grant(id: &str, to: Grantee, endpoint: &str, expires_at: Option<i64>) -> Grant {

@@ -33,7 +33,7 @@ fn principal(scope: Scope) -> Principal {
     let record = PrincipalRecord::new("p", "a", at(0)).with_attribute("size", Value::Scalar(Scalar::Integer(5)));
     let mut token = TokenRecord::new("t", at(0));
     token.scope = scope;
-    authenticate(&Credential { token, principal: Arc::new(record), grants: Arc::new([]) }, at(0)).unwrap()
+    authenticate(&Credential { proof: token.into(), principal: Arc::new(record), grants: Arc::new([]) }, at(0)).unwrap()
 }
 
 /// A grant of the endpoint `e` with terms as the store keeps them.

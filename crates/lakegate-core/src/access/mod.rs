@@ -1,18 +1,22 @@
 //! Who calls and what they may: principals, tokens, grants and the decision.
 //!
 //! Pure: records come from the access store, random bytes and the time come in as arguments. The chain is
-//! [`PresentedToken`] → [`Credential`] (looked up by the store) → [`Principal`] ([`authenticate`]) → [`Authorized`]
+//! [`Presented`] → [`Credential`] (looked up by the store) → [`Principal`] ([`authenticate`]) → [`Authorized`]
 //! ([`authorize`]); the last two can be made nowhere else. Who administers is an [`Admin`] ([`authenticate_admin`]) instead.
 
 mod admin;
 mod allowance;
+mod assertion;
 pub mod attribute;
 mod authorize;
+mod claims;
 mod grant;
 pub mod import;
+mod jwt;
 pub mod name;
 mod principal;
 mod scope;
+mod strict_json;
 mod terms;
 mod token;
 
@@ -21,9 +25,13 @@ mod guard_tests;
 
 pub use admin::{Admin, authenticate_admin};
 pub use allowance::Allowance;
+pub use assertion::{Asserted, Assertion};
 pub use authorize::{Authorized, Reason, Refusal, authorize};
+pub use claims::ClaimsError;
 pub use grant::{Effect, EndpointPattern, Grant, Grantee};
-pub use principal::{Credential, Principal, PrincipalRecord, authenticate};
+pub use jwt::{Claims, Jwt, JwtError, MAX_JWT_BYTES, Presented, PresentedJwt};
+pub use principal::{Credential, Principal, PrincipalRecord, Proof, authenticate};
 pub use scope::Scope;
+pub use strict_json::StrictJson;
 pub use terms::{Distance, ParameterTerm, SpanTerm, Terms, TermsError, Unmask};
 pub use token::{NewToken, PresentedToken, TokenError, TokenHash, TokenRecord, TokenState, looks_like_token};

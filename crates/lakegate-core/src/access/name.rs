@@ -73,7 +73,7 @@ impl NameKind {
     fn may_contain(self, character: char) -> bool {
         character.is_ascii_alphanumeric()
             || match self {
-                NameKind::Principal => matches!(character, '-' | '_' | '.' | '@' | ':' | '+'),
+                NameKind::Principal => matches!(character, '-' | '_' | '.' | '@' | ':' | '+' | '|'),
                 NameKind::Role | NameKind::Tag => matches!(character, '-' | '_' | '.' | ':'),
                 NameKind::Attribute => character == '_',
                 NameKind::Endpoint => matches!(character, '-' | '_'),
@@ -82,7 +82,7 @@ impl NameKind {
 
     fn rule(self) -> &'static str {
         match self {
-            NameKind::Principal => "use letters, digits and `-_.@:+`, starting with a letter or digit",
+            NameKind::Principal => "use letters, digits and `-_.@:+|`, starting with a letter or digit",
             NameKind::Role | NameKind::Tag => "use letters, digits and `-_.:`, starting with a letter",
             NameKind::Attribute => "use letters, digits and `_`, starting with a letter or `_`",
             NameKind::Endpoint => "use letters, digits, `_` and `-`, starting with a letter or `_`",
@@ -106,6 +106,7 @@ mod tests {
         for (kind, name) in [
             (NameKind::Principal, "client-4562"),
             (NameKind::Principal, "ops+eu@example.com"),
+            (NameKind::Principal, "acme:auth0|5f7c8ec7c33c6c004bbafe82"),
             (NameKind::Principal, "7"),
             (NameKind::Role, "operator"),
             (NameKind::Role, "eu:client"),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use super::assertion::Assertion;
 use super::grant::Grant;
 use super::scope::Scope;
 use super::token::{TokenRecord, TokenState};
@@ -32,16 +33,25 @@ pub struct PrincipalRecord {
     pub disabled_at: Option<DateTime<Utc>>,
 }
 
-/// All that the store knows about a token: the record, the principal behind it, and the grants of the principal and of
-/// its roles.
+/// All that is known about what was presented: the proof, the principal behind it, and the grants of the principal and
+/// of its roles.
 #[derive(Clone, Debug)]
 pub struct Credential {
-    /// The token.
-    pub token: TokenRecord,
+    /// The token, or what an issuer said.
+    pub proof: Proof,
     /// Whom it stands for; shared with every [`Principal`] made of it.
     pub principal: Arc<PrincipalRecord>,
     /// Every grant to the principal or to one of its roles, expired ones as well.
     pub grants: Arc<[Grant]>,
+}
+
+/// By what a caller is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A token of this server's store.
+    Token(TokenRecord),
+    /// A JWT whose signature was verified.
+    Assertion(Assertion),
 }
 
 /// An authenticated caller. Cheap to clone.
@@ -55,30 +65,33 @@ pub struct Principal {
 /// Takes the token for its principal, or says why not. An admin token is for nobody here.
 pub fn authenticate(credential: &Credential, now: DateTime<Utc>) -> Result<Principal, Error> {
     check_alive(credential, now)?;
-    if credential.token.admin {
+    if credential.proof.is_admin() {
         return Err(Error::new(Code::AccessAdminToken, "an admin token calls no endpoint")
             .hint("send a token that is not for administration"));
     }
+    let scope = match &credential.proof {
+        Proof::Token(token) => &token.scope,
+        Proof::Assertion(assertion) => &assertion.scope,
+    };
     Ok(Principal {
         record: Arc::clone(&credential.principal),
-        token_id: credential.token.id.as_str().into(),
-        scope: Arc::new(credential.token.scope.clone()),
+        token_id: credential.proof.token_id().into(),
+        scope: Arc::new(scope.clone()),
     })
 }
 
 /// Whether the token and its principal are still taken, whatever for.
 pub(super) fn check_alive(credential: &Credential, now: DateTime<Utc>) -> Result<(), Error> {
-    match credential.token.state(now) {
-        TokenState::Active => {}
-        TokenState::Revoked => {
-            return Err(
-                Error::new(Code::AccessTokenRevoked, "the token was revoked").hint("ask the operator for a new token")
-            );
-        }
-        TokenState::Expired => {
-            return Err(
-                Error::new(Code::AccessTokenExpired, "the token has expired").hint("ask the operator for a new token")
-            );
+    match &credential.proof {
+        Proof::Token(token) => taken(token.state(now), "ask the operator for a new token")?,
+        Proof::Assertion(assertion) => {
+            if assertion.is_early(now) {
+                let reason = format!("token `{}` is not taken yet", assertion.token_id());
+                return Err(Error::new(Code::AccessTokenUnknown, "the token is not known")
+                    .hint("check that the whole token was sent")
+                    .source(reason));
+            }
+            taken(assertion.state(now), "get a new one from its issuer")?;
         }
     }
     if credential.principal.disabled_at.is_some() {
@@ -86,6 +99,35 @@ pub(super) fn check_alive(credential: &Credential, now: DateTime<Utc>) -> Result
             .hint("ask the operator to enable it"));
     }
     Ok(())
+}
+
+fn taken(state: TokenState, hint: &str) -> Result<(), Error> {
+    match state {
+        TokenState::Active => Ok(()),
+        TokenState::Revoked => Err(Error::new(Code::AccessTokenRevoked, "the token was revoked").hint(hint)),
+        TokenState::Expired => Err(Error::new(Code::AccessTokenExpired, "the token has expired").hint(hint)),
+    }
+}
+
+impl From<TokenRecord> for Proof {
+    fn from(token: TokenRecord) -> Self {
+        Proof::Token(token)
+    }
+}
+
+impl Proof {
+    /// How the token is called in logs; no secret.
+    pub fn token_id(&self) -> String {
+        match self {
+            Proof::Token(token) => token.id.clone(),
+            Proof::Assertion(assertion) => assertion.token_id(),
+        }
+    }
+
+    /// Whether it is an API token for administration. What an issuer says never is.
+    pub fn is_admin(&self) -> bool {
+        matches!(self, Proof::Token(token) if token.admin)
+    }
 }
 
 impl PrincipalRecord {
@@ -181,7 +223,14 @@ mod tests {
         let principal = PrincipalRecord::new("p1", "client-4562", at(0))
             .with_attribute("client_id", Value::Scalar(Scalar::Integer(4562)))
             .with_role("client");
-        Credential { token: TokenRecord::new("t1", at(0)), principal: Arc::new(principal), grants: Arc::new([]) }
+        let proof = TokenRecord::new("t1", at(0)).into();
+        Credential { proof, principal: Arc::new(principal), grants: Arc::new([]) }
+    }
+
+    fn with_token(change: impl FnOnce(&mut TokenRecord)) -> Credential {
+        let mut token = TokenRecord::new("t1", at(0));
+        change(&mut token);
+        Credential { proof: Proof::Token(token), ..credential() }
     }
 
     fn code(credential: &Credential, now: DateTime<Utc>) -> Code {
@@ -201,17 +250,38 @@ mod tests {
 
     #[test]
     fn every_other_token_gives_its_own_code() {
-        let mut expired = credential();
-        expired.token.expires_at = Some(at(10));
+        let expired = with_token(|token| token.expires_at = Some(at(10)));
         assert!(authenticate(&expired, at(9)).is_ok());
         assert_eq!(code(&expired, at(10)), Code::AccessTokenExpired);
 
-        let mut revoked = expired.clone();
-        revoked.token.revoked_at = Some(at(5));
+        let revoked = with_token(|token| (token.expires_at, token.revoked_at) = (Some(at(10)), Some(at(5))));
         assert_eq!(code(&revoked, at(10)), Code::AccessTokenRevoked);
 
         let mut disabled = credential();
         Arc::make_mut(&mut disabled.principal).disabled_at = Some(at(5));
         assert_eq!(code(&disabled, at(6)), Code::AccessPrincipalDisabled);
+    }
+
+    #[test]
+    fn what_an_issuer_says_is_held_against_the_time_of_each_request() {
+        let assertion = Assertion {
+            issuer: "acme".to_owned(),
+            id: "j1".to_owned(),
+            expires_at: at(20),
+            not_before: Some(at(10)),
+            scope: Scope { endpoints: Some(BTreeSet::from(["orders".to_owned()])), masked: false },
+        };
+        let said = Credential { proof: Proof::Assertion(assertion), ..credential() };
+        assert_eq!(code(&said, at(9)), Code::AccessTokenUnknown);
+        let principal = authenticate(&said, at(10)).unwrap();
+        assert_eq!(principal.token_id(), "jwt:acme:j1");
+        assert!(principal.scope().covers("orders") && !principal.scope().covers("other"));
+        assert!(authenticate(&said, at(19)).is_ok());
+        assert_eq!(code(&said, at(20)), Code::AccessTokenExpired);
+        let mut disabled = said.clone();
+        Arc::make_mut(&mut disabled.principal).disabled_at = Some(at(5));
+        assert_eq!(code(&disabled, at(15)), Code::AccessPrincipalDisabled);
+        assert!(!said.proof.is_admin() && !credential().proof.is_admin());
+        assert!(with_token(|token| token.admin = true).proof.is_admin());
     }
 }

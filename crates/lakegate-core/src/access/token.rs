@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use sha2::{Digest, Sha256};
 
+use super::jwt;
 use super::scope::Scope;
 use crate::error::{Code, Error};
 
@@ -80,10 +81,16 @@ pub enum TokenError {
     /// Spaces, control characters or anything beyond ASCII.
     #[error("a token has visible ASCII characters only")]
     Characters,
+    /// A JWT: its issuer vouches for it, and it is never looked up.
+    #[error("a JWT is not a token that is kept")]
+    Jwt,
 }
 
-/// Whether text holds a token that lakegate made, for places where none belongs: a URL, a log line.
+/// Whether text holds a token that lakegate made, or a JWT, for places where none belongs: a URL, a log line.
 pub fn looks_like_token(text: &str) -> bool {
+    if jwt::looks_like_jwt(text) {
+        return true;
+    }
     let secret =
         |part: &str| part.bytes().take_while(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()).count() >= 40;
     text.match_indices("lg_").any(|(at, prefix)| {
@@ -106,7 +113,10 @@ impl PresentedToken {
         if !bytes.iter().all(u8::is_ascii_graphic) {
             return Err(TokenError::Characters);
         }
-        Ok(Self { hash: TokenHash::of(bytes) })
+        if jwt::is_jwt(bytes) {
+            return Err(TokenError::Jwt);
+        }
+        Ok(Self { hash: TokenHash::of(DOMAIN, bytes) })
     }
 
     /// What it is looked up by.
@@ -129,9 +139,9 @@ impl From<TokenError> for Error {
 }
 
 impl TokenHash {
-    fn of(text: &[u8]) -> Self {
+    pub(super) fn of(domain: &[u8], text: &[u8]) -> Self {
         let mut hasher = Sha256::new();
-        hasher.update(DOMAIN);
+        hasher.update(domain);
         hasher.update(text);
         Self(hasher.finalize().into())
     }
@@ -182,7 +192,7 @@ impl NewToken {
 
     /// What the store keeps.
     pub fn hash(&self) -> TokenHash {
-        TokenHash::of(self.text.as_bytes())
+        TokenHash::of(DOMAIN, self.text.as_bytes())
     }
 }
 

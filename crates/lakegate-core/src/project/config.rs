@@ -9,6 +9,7 @@ use super::admin::{self, AdminApi};
 use super::audit::{self, Audit};
 use super::column::{self, ColumnRule, Masking, Needs, TagRule};
 use super::finding::{Finding, Position, suggest_or_list};
+use super::issuer::{self, Issuer};
 use super::name;
 use super::reader::{Placed, Section, Source};
 use crate::access::name::NameKind;
@@ -30,6 +31,8 @@ pub struct Config {
     pub server: Server,
     /// The admin API, if it is served.
     pub admin: Option<AdminApi>,
+    /// Who else vouches for callers, by name.
+    pub issuers: BTreeMap<String, Issuer>,
     /// The tables by name.
     pub tables: BTreeMap<String, Table>,
     /// The names of all tables, also of those that could not be read.
@@ -178,6 +181,7 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
     });
     let server = root.section("server").map(read_server).unwrap_or_default();
     let admin = root.section("admin").map(admin::read);
+    let issuers = root.section("issuers").map(issuer::read_all).unwrap_or_default();
     let (mut tables, mut declared) = (BTreeMap::new(), BTreeSet::new());
     let mut needs = Needs::default();
     if let Some(section) = root.section("tables") {
@@ -199,6 +203,7 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
         secret_attributes,
         server,
         admin,
+        issuers,
         tables,
         declared,
         tags,

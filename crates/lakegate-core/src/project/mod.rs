@@ -10,6 +10,7 @@ mod column_tests;
 mod config;
 mod endpoint;
 mod finding;
+mod issuer;
 mod mask;
 pub mod name;
 mod param;
@@ -23,6 +24,7 @@ pub use column::{ColumnRule, Masking, SecretLocation, TagRule};
 pub use config::{CONFIG_FILE, Config, FileFormat, RowPolicy, Server, Table};
 pub use endpoint::{Endpoint, Rule, SmallGroups};
 pub use finding::{Finding, Position, suggest_or_list, suggestion};
+pub use issuer::{AttributeClaim, ClaimPath, Issuer, KeyLocation, ScopeClaim, SigningAlgorithm, is_loopback_url};
 pub use mask::{Granularity, MaskSpec, Step};
 pub use param::{MAX_ITEMS, MAX_LENGTH, Param, Pattern};
 

@@ -82,7 +82,7 @@ pub(crate) fn principal(words: &str) -> Principal {
         };
     }
     let credential =
-        Credential { token: TokenRecord::new("t", start), principal: Arc::new(record), grants: Arc::new([]) };
+        Credential { proof: TokenRecord::new("t", start).into(), principal: Arc::new(record), grants: Arc::new([]) };
     authenticate(&credential, start).unwrap()
 }
 

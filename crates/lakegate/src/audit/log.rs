@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -32,6 +32,7 @@ pub struct AuditLog {
 
 pub(super) struct Shared {
     messages: mpsc::Sender<Message>,
+    folder: PathBuf,
     strict: bool,
     /// Requests whose record is still to be written, for the end of the server.
     running: Mutex<HashMap<u64, Weak<Request>>>,
@@ -60,13 +61,19 @@ impl AuditLog {
             return Ok(Self::off());
         }
         let strict = config.mode == AuditMode::Strict;
-        let mut file = LogFile::new(&project.join(&config.folder), Some(config.max_bytes), config.keep);
+        let folder = project.join(&config.folder);
+        let mut file = LogFile::new(&folder, Some(config.max_bytes), config.keep);
         file.prepare()?;
         let (messages, receiver) = mpsc::channel(WAITING);
         let writer = Writer::new(file, strict);
         std::thread::Builder::new().name("lakegate-audit".to_owned()).spawn(move || writer.run(receiver))?;
         let (running, next, late) = (Mutex::default(), AtomicU64::new(0), TaskTracker::new());
-        Ok(Self { shared: Some(Arc::new(Shared { messages, strict, running, next, late })) })
+        Ok(Self { shared: Some(Arc::new(Shared { messages, folder, strict, running, next, late })) })
+    }
+
+    /// The folder of its files; `None` where there is no log.
+    pub fn folder(&self) -> Option<&Path> {
+        self.shared.as_ref().map(|shared| shared.folder.as_path())
     }
 
     pub(super) fn shared(&self) -> Option<&Arc<Shared>> {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use lakegate_core::access::{Admin, Authorized, Credential, PresentedToken, Principal, Reason};
+use lakegate_core::access::{Admin, Authorized, Credential, Presented, Principal, Reason, authenticate_admin};
 use lakegate_core::catalog::{Call, RawArguments};
 use lakegate_core::error::{Code, Error, Kind};
 use lakegate_query::govern::GovernedPlan;
@@ -95,14 +95,14 @@ impl Trail {
     pub async fn authenticate(
         &self,
         app: &App,
-        token: &PresentedToken,
+        token: &Presented,
         now: DateTime<Utc>,
     ) -> Result<(Principal, Arc<Credential>), Error> {
-        let known = app.access.authenticate(token, now).await;
+        let known = app.identity.authenticate(token, now).await;
         if self.0.is_some() {
             let credential = match &known {
                 Ok((_, credential)) => Some(Arc::clone(credential)),
-                Err(error) if is_of_somebody(error.code) => app.access.credential(token).await.ok(),
+                Err(error) if is_of_somebody(error.code) => app.identity.credential(token).await.ok(),
                 Err(_) => None,
             };
             if let Some(credential) = credential {
@@ -119,14 +119,20 @@ impl Trail {
     pub async fn authenticate_admin(
         &self,
         app: &App,
-        token: &PresentedToken,
+        presented: &Presented,
         now: DateTime<Utc>,
     ) -> Result<Admin, Error> {
-        let known = app.access.authenticate_admin(token, now).await;
+        let known = match presented {
+            Presented::Token(token) => app.access.authenticate_admin(token, now).await,
+            // What an issuer says is never for administration; the refusal is made where all others are.
+            Presented::Jwt(_) => {
+                app.identity.credential(presented).await.and_then(|said| authenticate_admin(&said, now))
+            }
+        };
         let is_known = known.as_ref().err().is_none_or(|error| is_of_somebody(error.code));
         if self.0.is_some()
             && is_known
-            && let Ok(credential) = app.access.credential(token).await
+            && let Ok(credential) = app.identity.credential(presented).await
         {
             self.note_whom(app, &credential);
         }
@@ -137,7 +143,7 @@ impl Trail {
         let secret_attributes = &app.project.project().config.secret_attributes;
         self.note(|state| {
             state.record.principal = Some(credential.principal.name.clone());
-            state.record.token = Some(credential.token.id.clone());
+            state.record.token = Some(credential.proof.token_id());
             let tokens = state.secrets.len();
             state.secrets.extend(values::secrets_of(&credential.principal, secret_attributes));
             state.is_secret = state.secrets.len() > tokens;

@@ -2,7 +2,6 @@
 //!
 //! Reads the files of the log and nothing else, so it works beside a server and without one.
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,8 +15,8 @@ use serde_json::Value;
 
 use super::output::{escaped, print, say};
 use crate::admin::{duration, moment};
-use crate::audit::Outcome;
 use crate::audit::read::{self, Place};
+use crate::audit::{Found, Outcome, Search};
 use crate::clock;
 use crate::http::interrupted;
 use crate::project::read_files;
@@ -165,18 +164,7 @@ fn search(args: &SearchArgs) -> anyhow::Result<()> {
         say(format_args!("there is no audit log in `{}` yet", folder.display()));
         return Ok(());
     }
-    let (mut found, mut more) = (VecDeque::new(), 0_usize);
-    let broken = read::all(&folder, |record| {
-        if args.fits(&record) {
-            found.push_back(record);
-            if found.len() > args.limit {
-                found.pop_front();
-                more += 1;
-            }
-        }
-        Ok(())
-    })
-    .with_context(|| unreadable(&folder))?;
+    let Found { records: found, more, broken } = args.search().run(&folder).with_context(|| unreadable(&folder))?;
     if !found.is_empty() && !args.log.json {
         print(header())?;
     }
@@ -206,24 +194,19 @@ impl LogArgs {
 }
 
 impl SearchArgs {
-    fn fits(&self, record: &Value) -> bool {
-        let is = |keys: &[&str], wanted: &Option<String>| {
-            wanted.as_deref().is_none_or(|wanted| keys.iter().any(|key| record[*key] == wanted))
-        };
-        let is_then = || {
-            let time = record["time"].as_str().and_then(|time| DateTime::parse_from_rfc3339(time).ok());
-            time.is_some_and(|time| {
-                self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
-            })
-        };
-        is(&["principal", "actor"], &self.principal)
-            && is(&["endpoint"], &self.endpoint)
-            && is(&["outcome"], &self.outcome)
-            && is(&["code"], &self.code)
-            && is(&["request_id"], &self.request_id)
-            && is(&["kind"], &self.kind)
-            && self.status.is_none_or(|status| record["status"] == status)
-            && ((self.since.is_none() && self.until.is_none()) || is_then())
+    fn search(&self) -> Search {
+        Search {
+            principal: self.principal.clone(),
+            endpoint: self.endpoint.clone(),
+            outcome: self.outcome.clone(),
+            status: self.status,
+            code: self.code.clone(),
+            request_id: self.request_id.clone(),
+            kind: self.kind.clone(),
+            since: self.since,
+            until: self.until,
+            limit: self.limit,
+        }
     }
 }
 

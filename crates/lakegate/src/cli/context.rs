@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use lakegate_core::project::CONFIG_FILE;
+use lakegate_core::project::{AuditMode, CONFIG_FILE, Project};
 
 use super::output::say;
 use super::user::os_user;
 use crate::admin::Desk;
+use crate::audit::ChangeFolder;
+use crate::project::read_files;
 use crate::store::{Actor, ChangeSink, SecretAttributes, Store, StoreLocation, export_changes};
 
 /// The store of a project that does not name one.
@@ -47,9 +49,11 @@ impl StoreArgs {
     }
 }
 
-/// Where a project's changes are written down beside its store, if anywhere.
-pub(super) fn change_sink(_project: &Path) -> Option<Arc<dyn ChangeSink>> {
-    None
+/// Where a project's changes are written down beside its store: in its audit log, if it keeps one.
+pub(super) fn change_sink(project: &Path) -> Option<Arc<dyn ChangeSink>> {
+    let (read, _) = Project::read(&read_files(project).ok()?);
+    let audit = read.config.server.audit;
+    (audit.mode != AuditMode::Off).then(|| Arc::new(ChangeFolder(project.join(audit.folder))) as Arc<dyn ChangeSink>)
 }
 
 /// The attributes whose values no list of changes shows: `[access] secret_attributes` of the project. Every one where that

@@ -55,7 +55,7 @@ Examples:
 
 #[derive(Args, Debug)]
 pub struct AddArgs {
-    /// The name: letters, digits and `-_.@:+`
+    /// The name: letters, digits and `-_.@:+|`
     name: String,
     /// An attribute; can be given several times
     #[arg(long, value_name = "NAME[:TYPE]=VALUE", value_parser = attribute::parse)]

@@ -121,11 +121,12 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     let method = request.method().clone();
     // The path alone: a query string holds arguments. A token does not belong in either, and never in a log.
     let path = request.uri().path();
-    let path = if looks_like_token(path) { "(a path with a token)".to_owned() } else { path.to_owned() };
+    let path = if holds_token(path) { "(a path with a token)".to_owned() } else { path.to_owned() };
+    let in_url = request.uri().path_and_query().is_some_and(|url| holds_token(url.as_str()));
     let trail = trail(&app, &request, &id);
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(trail.clone());
-    let mut response = next.run(request).await;
+    let mut response = if in_url { token_in_url().into_response() } else { next.run(request).await };
 
     let mut error = explain(&mut response, &id);
     let bytes = response.body().size_hint().exact();
@@ -176,6 +177,16 @@ fn trail(app: &App, request: &Request, id: &RequestId) -> Trail {
         path: percent_decode_str(request.uri().path()).decode_utf8_lossy().into_owned(),
         tokens: token::texts(request.headers()),
     })
+}
+
+/// Whether a token stands in a part of a URL, as it is or percent-encoded.
+fn holds_token(part: &str) -> bool {
+    looks_like_token(part) || looks_like_token(&percent_decode_str(part).decode_utf8_lossy())
+}
+
+fn token_in_url() -> Failure {
+    let error = Error::new(Code::RequestTokenInUrl, "a token must not be in the URL, where logs keep it");
+    Failure(error.hint("send the token in the `Authorization: Bearer` header, and replace a token that was in a URL"))
 }
 
 fn log_refusal(error: &Error, id: &RequestId, method: &str, path: &str, status: StatusCode, duration_ms: f64) {

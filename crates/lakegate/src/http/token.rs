@@ -2,11 +2,11 @@
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderValue};
-use lakegate_core::access::PresentedToken;
+use lakegate_core::access::Presented;
 use lakegate_core::error::{Code, Error};
 
-/// The token of the three headers: `Authorization: Bearer`, `X-API-Key` and `token`.
-pub(super) fn presented(headers: &HeaderMap) -> Result<PresentedToken, Error> {
+/// The token of the three headers, be it an API token or a JWT: `Authorization: Bearer`, `X-API-Key` and `token`.
+pub(super) fn presented(headers: &HeaderMap) -> Result<Presented, Error> {
     let mut tokens = bearer_tokens(headers);
     for name in ["x-api-key", "token"] {
         tokens.extend(headers.get_all(name).iter().map(HeaderValue::as_bytes));
@@ -18,8 +18,7 @@ pub(super) fn presented(headers: &HeaderMap) -> Result<PresentedToken, Error> {
     if others.iter().any(|other| other != first) {
         return Err(Error::new(Code::AccessTokenConflict, "the headers hold different tokens").hint("send one"));
     }
-    PresentedToken::from_bytes(first)
-        .map_err(|error| Error::new(Code::AccessTokenUnknown, "the token is not known").source(error))
+    Ok(Presented::from_bytes(first)?)
 }
 
 /// The texts of all tokens that the headers hold, also of ones that are not known: for finding them where none belongs.

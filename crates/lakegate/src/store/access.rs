@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use lakegate_core::access::{
-    Admin, Credential, PresentedToken, Principal, TokenHash, authenticate, authenticate_admin,
+    Admin, Asserted, Credential, PresentedToken, Principal, TokenHash, authenticate, authenticate_admin,
 };
 use lakegate_core::error::{Code, Error};
 use moka::future::Cache;
@@ -31,6 +31,8 @@ pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(2);
 const MOST_KNOWN: u64 = 100_000;
 /// The most unknown tokens remembered. They are kept apart: a flood of them must not push out a known one.
 const MOST_UNKNOWN: u64 = 20_000;
+/// The most JWTs of which the grants are remembered; apart from tokens, which they must not push out.
+const MOST_ASSERTED: u64 = 50_000;
 /// How long a token that nobody presents stays in memory.
 const IDLE: Duration = Duration::from_secs(600);
 
@@ -45,6 +47,7 @@ pub(super) struct Inner {
     store: Store,
     known: Cache<Key, Known>,
     unknown: Cache<Key, Millis>,
+    asserted: Cache<Key, Known>,
     /// When the store last confirmed that the current generation is what it holds.
     confirmed_at: AtomicU64,
     last_use: LastUse,
@@ -85,7 +88,12 @@ impl Access {
         let inner = Arc::new(Inner {
             store,
             known: Cache::builder().max_capacity(MOST_KNOWN).eviction_policy(lru.clone()).time_to_idle(IDLE).build(),
-            unknown: Cache::builder().max_capacity(MOST_UNKNOWN).eviction_policy(lru).time_to_idle(IDLE).build(),
+            unknown: Cache::builder()
+                .max_capacity(MOST_UNKNOWN)
+                .eviction_policy(lru.clone())
+                .time_to_idle(IDLE)
+                .build(),
+            asserted: Cache::builder().max_capacity(MOST_ASSERTED).eviction_policy(lru).time_to_idle(IDLE).build(),
             confirmed_at: AtomicU64::new(now),
             last_use: LastUse::default(),
         });
@@ -111,6 +119,30 @@ impl Access {
         let admin = authenticate_admin(&credential, now)?;
         self.inner.last_use.note(admin.token_id(), now);
         Ok(admin)
+    }
+
+    /// The principal that an issuer vouches for, authenticated now, with the grants to its name and its roles.
+    pub async fn authenticate_assertion(
+        &self,
+        asserted: &Asserted,
+        now: DateTime<Utc>,
+    ) -> Result<(Principal, Arc<Credential>), Error> {
+        let credential = self.asserted_credential(asserted).await?;
+        Ok((authenticate(&credential, now)?, credential))
+    }
+
+    /// What an issuer says, with the grants to the name and its roles; also when its time is over.
+    pub async fn asserted_credential(&self, asserted: &Asserted) -> Result<Arc<Credential>, Error> {
+        let inner = &self.inner;
+        let key = (inner.store.changes(), asserted.hash());
+        if inner.asserted.get(&key).await.is_some_and(|known| !inner.is_fresh(known.read_at)) {
+            inner.asserted.invalidate(&key).await;
+        }
+        match inner.asserted.try_get_with(key, inner.read_asserted(asserted)).await {
+            Ok(known) if inner.is_fresh(known.read_at) => Ok(known.credential),
+            Ok(_) => Err(StoreError::Slow.into()),
+            Err(miss) => Err(Error::from(StoreError::Slow).source(miss)),
+        }
     }
 
     /// All that the store knows about a token; also one that is expired or revoked.
@@ -164,6 +196,15 @@ impl Inner {
         }
     }
 
+    async fn read_asserted(&self, asserted: &Asserted) -> Result<Known, Miss> {
+        let read_at = now_millis();
+        match tokio::time::timeout(READ_TIMEOUT, self.store.asserted_credential(asserted)).await {
+            Ok(Ok(credential)) => Ok(Known { credential: Arc::new(credential), read_at }),
+            Ok(Err(error)) => Err(Miss::Store(error)),
+            Err(_) => Err(Miss::Store(StoreError::Slow)),
+        }
+    }
+
     /// Whether an answer of the current generation, read then, is known to have been true within [`MAX_AGE`].
     fn is_fresh(&self, read_at: Millis) -> bool {
         let true_at = read_at.max(self.confirmed_at.load(Ordering::Acquire));
@@ -185,6 +226,7 @@ impl Inner {
         // The new generation alone would do; this makes room at once.
         self.known.invalidate_all();
         self.unknown.invalidate_all();
+        self.asserted.invalidate_all();
     }
 
     pub(super) async fn write_last_use(&self) -> Result<(), StoreError> {

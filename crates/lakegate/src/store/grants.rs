@@ -1,5 +1,7 @@
 //! Grants in the store: add, list, revoke.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use lakegate_core::access::name::NameKind;
 use lakegate_core::access::{Effect, EndpointPattern, Grant, Grantee, Terms};
@@ -206,6 +208,26 @@ pub(super) async fn of_principal(connection: &mut SqliteConnection, id: &str) ->
     )
     .bind(id)
     .bind(id)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(grant_of).collect()
+}
+
+/// The grants in force for a name and for roles that the store need not know. Expired ones are among them.
+pub(super) async fn of_name(
+    connection: &mut SqliteConnection,
+    name: &str,
+    roles: &BTreeSet<String>,
+) -> Result<Vec<Grant>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT g.id, g.role, g.endpoint, g.effect, g.terms, g.created_at, g.expires_at, p.name \
+         FROM grants AS g LEFT JOIN principals AS p ON p.id = g.principal_id \
+         WHERE g.revoked_at IS NULL \
+           AND (g.principal_id = (SELECT id FROM principals WHERE name = ?) OR g.role IN (SELECT value FROM json_each(?))) \
+         ORDER BY g.id",
+    )
+    .bind(name)
+    .bind(to_json(roles)?)
     .fetch_all(connection)
     .await?;
     rows.iter().map(grant_of).collect()

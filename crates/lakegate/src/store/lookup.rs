@@ -1,8 +1,8 @@
-//! Reads all that the store knows about one token, as it was at one moment.
+//! Reads all that the store knows about one token, or about whom an issuer vouches for, as it was at one moment.
 
 use std::sync::Arc;
 
-use lakegate_core::access::{Credential, PrincipalRecord, TokenHash};
+use lakegate_core::access::{Asserted, Credential, PrincipalRecord, Proof, TokenHash};
 use sqlx::Row;
 
 use super::cells::{attributes_from_json, from_micros, from_optional_micros};
@@ -33,7 +33,19 @@ impl Store {
         principal.roles = principals::roles_of(&mut read, &principal.id).await?;
         let grants = grants::of_principal(&mut read, &principal.id).await?;
         let token = tokens::record_of(&row)?;
-        Ok(Some(Credential { token, principal: Arc::new(principal), grants: grants.into() }))
+        Ok(Some(Credential { proof: token.into(), principal: Arc::new(principal), grants: grants.into() }))
+    }
+
+    /// What an issuer says, with the grants to that name and to those roles. Attributes and roles that the store has for
+    /// the name are not added: the claims say all of them. A disabled principal of the name is disabled here as well.
+    pub(super) async fn asserted_credential(&self, asserted: &Asserted) -> Result<Credential, StoreError> {
+        let mut principal = asserted.principal().clone();
+        let mut read = self.pool().begin().await?;
+        let known = principals::find(&mut read, &principal.name).await?;
+        principal.disabled_at = known.and_then(|known| known.disabled_at);
+        let grants = grants::of_name(&mut read, &principal.name, &principal.roles).await?;
+        let proof = Proof::Assertion(asserted.assertion().clone());
+        Ok(Credential { proof, principal: Arc::new(principal), grants: grants.into() })
     }
 
     /// The count of changes that can turn a decision, made by any process.

@@ -32,6 +32,7 @@ pub(crate) struct TestApp {
     pub(crate) folder: TempDir,
     pub(crate) store: Store,
     pub(crate) audit: AuditLog,
+    pub(crate) app: Arc<App>,
     router: Router,
     admin: Router,
     _background: Background,
@@ -111,7 +112,7 @@ impl TestApp {
         let app = Arc::new(app);
         let secret = SecretAttributes::these(["pin".to_owned()]);
         let admin = http::admin_router(Arc::clone(&app), secret);
-        Self { folder, store, audit, router: http::router(app), admin, _background: background }
+        Self { folder, store, audit, router: http::router(Arc::clone(&app)), app, admin, _background: background }
     }
 
     /// Adds a principal with a role, grants it every endpoint, and gives a token of it.

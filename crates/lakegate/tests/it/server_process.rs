@@ -165,8 +165,12 @@ fn the_log_has_no_token_and_no_colours() {
     assert_eq!(server.get("/api/best_products", &token).status, 200);
     assert_eq!(server.get(&format!("/api/best_products?token={token}"), &token).refusal().0, 400);
     assert_eq!(server.get(&format!("/api/best_products?{token}=1"), &token).refusal().0, 400);
-    assert_eq!(server.get(&format!("/api/{token}"), &token).refusal().0, 404);
-    assert_eq!(server.get(&format!("/{token}/best_products"), &token).refusal().0, 404);
+    assert_eq!(server.get(&format!("/api/{token}"), &token).refusal().0, 400);
+    assert_eq!(server.get(&format!("/{token}/best_products"), &token).refusal().0, 400);
+    let jwt = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJhY21lIn0.c2lnbmF0dXJlLXNpZ25hdHVyZQ";
+    assert_eq!(server.get("/api/best_products", jwt).refusal().0, 401);
+    assert_eq!(server.get(&format!("/api/best_products?at_least={jwt}"), &token).refusal().0, 400);
+    assert_eq!(server.get(&format!("/api/{jwt}"), &token).refusal().0, 400);
     assert_eq!(server.post("/api/best_products", &token, &format!("{{\"token\": \"{token}\"}}")).refusal().0, 400);
     let refused = server.get("/api/best_products?at_least=x", &token);
     let id = refused.json()["request_id"].as_str().unwrap().to_owned();
@@ -175,6 +179,7 @@ fn the_log_has_no_token_and_no_colours() {
     let secret = token.rsplit('_').next().unwrap();
     for line in ran.stderr.lines() {
         assert!(!line.contains(secret) && !line.contains(&secret[..20]), "{line}");
+        assert!(!line.contains("eyJ"), "{line}");
         assert!(!line.contains('\u{1b}'), "{line:?}");
     }
     let line = ran.stderr.lines().find(|line| line.contains(&id)).unwrap();

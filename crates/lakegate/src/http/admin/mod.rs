@@ -4,6 +4,7 @@
 
 mod caller;
 mod grants;
+mod look;
 mod overview;
 mod principals;
 mod refusal;
@@ -44,6 +45,8 @@ pub fn admin_router(app: Arc<App>, secret: SecretAttributes) -> Router {
         .route("/admin/grants/{id}/revoke", post(grants::revoke))
         .route("/admin/changes", get(overview::changes))
         .route("/admin/endpoints", get(overview::endpoints))
+        .route("/admin/explain", post(look::explain))
+        .route("/admin/audit", get(look::audit))
         .fallback(unknown_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(caller::guard));
@@ -52,7 +55,9 @@ pub fn admin_router(app: Arc<App>, secret: SecretAttributes) -> Router {
 
 async fn unknown_path() -> Failure {
     let error = Error::new(Code::RequestPathUnknown, "there is nothing at this path");
-    Failure(error.hint("the admin API has `/admin/principals`, `tokens`, `grants`, `changes` and `endpoints`"))
+    Failure(error.hint(
+        "the admin API has `/admin/principals`, `tokens`, `grants`, `changes`, `endpoints`, `explain` and `audit`",
+    ))
 }
 
 async fn method_not_allowed(method: Method) -> Failure {

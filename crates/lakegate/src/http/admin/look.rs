@@ -1,0 +1,105 @@
+//! Why a principal gets what it gets, and what was asked and answered.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract;
+use lakegate_core::catalog::RawArguments;
+use lakegate_core::error::{Code, Error};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::State;
+use super::refusal::refusal;
+use super::request::{Body, Filter};
+use crate::admin::{Desk, moment};
+use crate::audit::Search;
+use crate::clock;
+use crate::explain::{Explanation, explain as explained};
+use crate::http::respond::Failure;
+
+/// The most records of one answer.
+const MOST_RECORDS: usize = 10_000;
+
+/// Which call of whom.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Explain {
+    principal: String,
+    endpoint: String,
+    #[serde(default)]
+    arguments: Map<String, Value>,
+    #[serde(default)]
+    select: Option<String>,
+    #[serde(default)]
+    order: Option<String>,
+}
+
+/// What decides a call. Nothing is run.
+pub(super) async fn explain(
+    desk: Desk,
+    extract::State(state): extract::State<Arc<State>>,
+    Body(asked): Body<Explain>,
+) -> Result<Json<Explanation>, Failure> {
+    let details = desk.principal(&asked.principal).await.map_err(refusal)?;
+    let grants = desk.store().grants_of(&asked.principal).await.map_err(refusal)?;
+    let planned = state.app.project.find(&asked.endpoint).ok_or_else(|| {
+        Error::new(Code::AdminUnknown, "there is no such endpoint").hint("`GET /admin/endpoints` lists what is there")
+    })?;
+    let mut raw = RawArguments::default();
+    let modifiers = [("select", asked.select), ("order", asked.order)];
+    raw.add_query(modifiers.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?))))?;
+    raw.add_json(Value::Object(asked.arguments).to_string().as_bytes())?;
+    Ok(Json(explained(&state.app.project, planned, details.principal, grants, raw, clock::now())))
+}
+
+/// What records must be like.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AuditFilter {
+    principal: Option<String>,
+    endpoint: Option<String>,
+    outcome: Option<String>,
+    status: Option<u16>,
+    code: Option<String>,
+    request_id: Option<String>,
+    kind: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+    limit: Option<usize>,
+}
+
+/// The last records of the audit log that fit, in the order of time.
+pub(super) async fn audit(
+    _: Desk,
+    extract::State(state): extract::State<Arc<State>>,
+    Filter(filter): Filter<AuditFilter>,
+) -> Result<Json<Vec<Value>>, Failure> {
+    let Some(folder) = state.app.audit.folder().map(PathBuf::from) else {
+        let error = Error::new(Code::AdminUnknown, "this server keeps no audit log");
+        return Err(error.hint("set `audit` in `[server]` to `on` or `strict`").into());
+    };
+    let time = |name: &str, text: Option<String>| {
+        let refused = |fault| Error::new(Code::AdminRequestMalformed, format!("`{name}` is {fault}"));
+        text.map(|text| moment(&text).map_err(refused)).transpose()
+    };
+    let (since, until) = (time("since", filter.since)?, time("until", filter.until)?);
+    let search = Search {
+        principal: filter.principal,
+        endpoint: filter.endpoint,
+        outcome: filter.outcome,
+        status: filter.status,
+        code: filter.code,
+        request_id: filter.request_id,
+        kind: filter.kind,
+        since,
+        until,
+        limit: filter.limit.unwrap_or(100).clamp(1, MOST_RECORDS),
+    };
+    let unreadable = |error| Error::new(Code::AuditUnavailable, "the audit log can not be read").source(error);
+    let found = tokio::task::spawn_blocking(move || search.run(&folder)).await;
+    let found =
+        found.map_err(|error| unreadable(error.to_string()))?.map_err(|error| unreadable(format!("{error:#}")))?;
+    Ok(Json(found.records.into()))
+}

@@ -1,0 +1,136 @@
+//! One issuer at work: its keys, loaded at the start and again and again in the background, until they are too old to trust.
+//!
+//! No request ever makes it load: who sends tokens with unknown keys makes nobody fetch anything.
+
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use lakegate_core::error::{Code, Error};
+use lakegate_core::project::Issuer;
+
+use super::keys::{KeySet, KeySetError};
+use super::source::{Source, SourceError};
+
+/// The pause after the first failure; it doubles with each further one, up to the issuer's `refresh_seconds`.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// An issuer with its keys.
+#[derive(Debug)]
+pub(super) struct IssuerKeys {
+    pub(super) config: Issuer,
+    source: Result<Source, SourceError>,
+    loaded: RwLock<Option<Loaded>>,
+    /// Held while loading, so that a slow answer never takes the place of a later one.
+    loading: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone, Debug)]
+struct Loaded {
+    keys: Arc<KeySet>,
+    bytes: Arc<[u8]>,
+    /// When the source was asked.
+    at: Instant,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error(transparent)]
+    Source(SourceError),
+    #[error(transparent)]
+    Set(KeySetError),
+    #[error("{0}")]
+    Location(String),
+}
+
+impl IssuerKeys {
+    pub(super) fn new(config: Issuer, folder: &Path) -> Self {
+        let source = Source::new(&config.jwks, folder);
+        Self { config, source, loaded: RwLock::new(None), loading: tokio::sync::Mutex::new(()) }
+    }
+
+    /// The keys, if they are known and not too old.
+    pub(super) fn keys(&self) -> Result<Arc<KeySet>, Error> {
+        let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let reason = match loaded {
+            Some(loaded) if loaded.at.elapsed() <= self.config.max_stale => return Ok(loaded.keys),
+            Some(_) => "were not loaded for longer than `max_stale_seconds`",
+            None => "were not loaded yet",
+        };
+        Err(Error::new(Code::AccessIssuerUnavailable, "the token can not be verified now")
+            .hint("try again in a moment")
+            .source(format!("the keys of issuer `{}` {reason}", self.config.name)))
+    }
+
+    /// Loads the keys once. A failure leaves what is there, which gets older.
+    pub(super) async fn load(&self) -> bool {
+        let _alone = self.loading.lock().await;
+        let at = Instant::now();
+        let taken = match self.fetch().await {
+            Ok(bytes) => self.take(bytes.into(), at).map_err(LoadError::Set),
+            Err(error) => Err(error),
+        };
+        taken.inspect_err(|error| self.warn(error)).is_ok()
+    }
+
+    async fn fetch(&self) -> Result<Vec<u8>, LoadError> {
+        match &self.source {
+            Ok(source) => source.load().await.map_err(LoadError::Source),
+            Err(error) => Err(LoadError::Location(error.to_string())),
+        }
+    }
+
+    /// Puts a key set in the place of the old one. The same bytes stay the same set, and what was verified with it counts on.
+    fn take(&self, bytes: Arc<[u8]>, at: Instant) -> Result<(), KeySetError> {
+        let before = self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let loaded = match before {
+            Some(before) if before.bytes == bytes => Loaded { at, ..before },
+            _ => {
+                let keys = Arc::new(KeySet::parse(&bytes, self.config.algorithm)?);
+                let (issuer, fit, unfit) = (&self.config.name, keys.len(), keys.unfit);
+                if fit == 0 {
+                    tracing::warn!(issuer, unfit, "the issuer has no key that fits; nobody of it is let in");
+                } else {
+                    tracing::info!(issuer, keys = fit, unfit, "keys of the issuer loaded");
+                }
+                Loaded { keys, bytes, at }
+            }
+        };
+        *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Some(loaded);
+        Ok(())
+    }
+
+    fn warn(&self, error: &LoadError) {
+        let (issuer, cause) = (&self.config.name, error as &(dyn std::error::Error + 'static));
+        match self.keys() {
+            Ok(_) => tracing::warn!(issuer, cause, "the issuer's keys can not be loaded; the old ones count for now"),
+            Err(_) => tracing::error!(issuer, cause, "the issuer's keys can not be loaded; nobody of it is let in"),
+        }
+    }
+
+    /// Loads the keys again and again; `good` says whether they were loaded just now.
+    pub(super) async fn keep_fresh(self: Arc<Self>, mut good: bool) {
+        let mut failures = 0;
+        loop {
+            failures = if good { 0 } else { failures + 1 };
+            tokio::time::sleep(jittered(pause(self.config.refresh, failures))).await;
+            good = self.load().await;
+        }
+    }
+}
+
+/// How long to wait after so many failures in a row.
+fn pause(refresh: Duration, failures: u32) -> Duration {
+    match failures {
+        0 => refresh,
+        _ => FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(20)).min(refresh),
+    }
+}
+
+/// A little less than asked for, so that servers that started together do not fetch together.
+fn jittered(pause: Duration) -> Duration {
+    let mut random = [0; 1];
+    // Without random bytes there is no jitter; that is no reason not to load keys.
+    let _ = getrandom::fill(&mut random);
+    pause.mul_f64(1.0 - f64::from(random[0]) / 255.0 / 5.0)
+}

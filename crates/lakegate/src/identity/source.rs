@@ -1,0 +1,99 @@
+//! Where key sets come from: a file of the project, or a URL that is fetched carefully.
+//!
+//! Only locations of the project are ever read; nothing that a caller sends gets here.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lakegate_core::project::{KeyLocation, is_loopback_url};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Url};
+
+/// How long a fetch may take, from the name's resolution to the last byte.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The largest key set, in bytes.
+const MAX_BYTES: usize = 1 << 20;
+
+/// A place with a key set.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    File(PathBuf),
+    Url(Box<Url>),
+}
+
+/// A key set that can not be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SourceError {
+    #[error("it is not a URL that can be fetched")]
+    Url,
+    #[error("the file can not be read")]
+    File(#[source] std::io::Error),
+    #[error("it is larger than {MAX_BYTES} bytes")]
+    TooLarge,
+    #[error("it can not be fetched")]
+    Fetch(#[source] reqwest::Error),
+    #[error("the server answers {0}; redirects are not followed")]
+    Status(u16),
+}
+
+impl Source {
+    pub(super) fn new(location: &KeyLocation, folder: &Path) -> Result<Self, SourceError> {
+        match location {
+            KeyLocation::File(path) => Ok(Self::File(folder.join(path))),
+            KeyLocation::Url(text) => {
+                let url = Url::parse(text).map_err(|_| SourceError::Url)?;
+                // The text was checked when the project was read; this is what is fetched.
+                let fine = url.scheme() == "https" || url.scheme() == "http" && is_loopback_url(url.as_str());
+                if fine { Ok(Self::Url(Box::new(url))) } else { Err(SourceError::Url) }
+            }
+        }
+    }
+
+    /// The bytes that are there now.
+    pub(super) async fn load(&self) -> Result<Vec<u8>, SourceError> {
+        match self {
+            Self::File(path) => {
+                let path = path.clone();
+                let read = tokio::task::spawn_blocking(move || read_file(&path)).await;
+                read.unwrap_or_else(|error| Err(SourceError::File(std::io::Error::other(error))))
+            }
+            Self::Url(url) => fetch(url).await,
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, SourceError> {
+    let file = std::fs::File::open(path).map_err(SourceError::File)?;
+    if !file.metadata().map_err(SourceError::File)?.is_file() {
+        return Err(SourceError::File(std::io::Error::other("it is not a file")));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(SourceError::File)?;
+    if bytes.len() > MAX_BYTES { Err(SourceError::TooLarge) } else { Ok(bytes) }
+}
+
+async fn fetch(url: &Url) -> Result<Vec<u8>, SourceError> {
+    let encrypted = url.scheme() == "https";
+    // A client for each fetch: minutes lie between two, and what the system trusts may have changed.
+    let mut client = Client::builder().timeout(FETCH_TIMEOUT).redirect(Policy::none()).https_only(encrypted);
+    if !encrypted {
+        // This machine is not behind a proxy, and has no certificate.
+        client = client.no_proxy().tls_certs_only([]);
+    }
+    let client = client.build().map_err(SourceError::Fetch)?;
+    let mut response =
+        client.get(url.clone()).header("accept", "application/json").send().await.map_err(SourceError::Fetch)?;
+    if response.status().as_u16() != 200 {
+        return Err(SourceError::Status(response.status().as_u16()));
+    }
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(SourceError::Fetch)? {
+        if bytes.len() + chunk.len() > MAX_BYTES {
+            return Err(SourceError::TooLarge);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
