@@ -107,7 +107,8 @@ pub(crate) fn import(binary: &Path, project: &Path, clients: &Clients) -> Result
     let status = Command::new(binary)
         .args(["access", "import"])
         .arg(&path)
-        .arg("--project")
+        // As clients get them: their own addresses are not masked for them.
+        .args(["--unmask", "tag:address", "--project"])
         .arg(project)
         .stdout(Stdio::null())
         .status()

@@ -60,7 +60,7 @@ impl Demo {
             "--seed",
             &super::SEED.to_string(),
         ]);
-        command.args(["--listen", "127.0.0.1:0", "--json"]);
+        command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--json"]);
         let (_child, lines) = spawn(&mut command, &[Stream::Output])?;
         let line = wait_for(&lines, DEMO_LIMIT, |line| line.starts_with('{').then(|| line.to_owned()))
             .context("`lakegate demo` did not say that it serves")?;
@@ -76,7 +76,12 @@ impl Demo {
 impl Server {
     pub(crate) fn start(binary: &Path, project: &Path) -> Result<Self> {
         let mut command = Command::new(binary);
-        command.arg("serve").arg("--project").arg(project).args(["--listen", "127.0.0.1:0"]);
+        command.arg("serve").arg("--project").arg(project).args([
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+        ]);
         let (child, lines) = spawn(&mut command, &[Stream::Output, Stream::Errors])?;
         let address = wait_for(&lines, START_LIMIT, |line| {
             let rest = line.split_once("http://127.0.0.1:")?.1;

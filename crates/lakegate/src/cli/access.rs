@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use lakegate_core::access::import;
+use lakegate_core::access::{Unmask, import};
 use lakegate_query::lake::records::read_records;
 use serde_json::json;
 
@@ -53,7 +53,8 @@ Exit codes:
 
 Examples:
   lakegate access import access_control_table.parquet --dry-run
-  lakegate access import access_control_table.csv";
+  lakegate access import access_control_table.csv
+  lakegate access import access_control_table.csv --unmask tag:address";
 
 #[derive(Args, Debug)]
 pub struct ImportArgs {
@@ -65,6 +66,9 @@ pub struct ImportArgs {
     /// A column that is no endpoint; can be given several times
     #[arg(long, value_name = "NAME")]
     ignore_column: Vec<String>,
+    /// Show masked columns to the clients as they are: `TABLE.COLUMN`, or `tag:NAME`; can be given several times
+    #[arg(long, value_name = "WHAT", value_parser = Unmask::parse)]
+    unmask: Vec<Unmask>,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -80,7 +84,8 @@ async fn import(args: ImportArgs) -> anyhow::Result<ExitCode> {
     let records = read_records(&args.file).with_context(file)?;
     let rows = import::table(&records.columns, &records.rows, &args.ignore_column).with_context(file)?;
     drop(records);
-    let plan = import::plan(&rows);
+    let mut plan = import::plan(&rows);
+    plan.unmask = args.unmask.iter().cloned().collect();
     drop(rows);
 
     let desk = args.store.open().await?;

@@ -8,7 +8,7 @@ use anyhow::Context;
 use chrono::Duration;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use lakegate_core::access::{EndpointPattern, Grantee};
+use lakegate_core::access::{Distance, EndpointPattern, Grantee, SpanTerm, Terms, Unmask};
 use lakegate_core::value::{Scalar, Value};
 use serde_json::json;
 
@@ -68,6 +68,35 @@ struct Caller {
     token: String,
 }
 
+/// What a role of the demo may call: the endpoint, and the terms of its grant.
+fn grants_of(role: &str) -> Vec<(&'static str, Terms)> {
+    let whole = |unmask: &[&str]| Terms {
+        unmask: unmask.iter().map(|tag| Unmask::Tag((*tag).to_owned())).collect(),
+        ..Terms::default()
+    };
+    match role {
+        // A client sees what is its own as it is.
+        "owner" => vec![("*", whole(&["address", "point"]))],
+        // Who works for a client sees its parcels, but not where people live nor what is in them, a month at a time.
+        "partner" => {
+            let month = vec![SpanTerm {
+                from: "start_datetime".to_owned(),
+                to: "end_datetime".to_owned(),
+                at_most: Distance::Time(31 * 86_400),
+            }];
+            let columns =
+                ["trackcode_id", "creation", "pickup_address", "drop_address", "product_weight", "service_name"];
+            let columns = Some(columns.map(str::to_owned).into());
+            let orders = Terms { columns, spans: month.clone(), max_rows: Some(10_000), ..Terms::default() };
+            let points = Terms { spans: month, max_rows: Some(10_000), ..Terms::default() };
+            vec![("all_orders_by_range", orders), ("delivery_points_by_range", points)]
+        }
+        // Support counts everybody's parcels, and sees none.
+        "support" => vec![("count_trackcode_by_client_city_by_range", Terms::default())],
+        _ => vec![("*", whole(&["address", "point", "route"]))],
+    }
+}
+
 pub(super) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     start_log("warn");
     let sample = Sample::new(args.seed, args.scale)?;
@@ -109,18 +138,26 @@ fn make_lake(sample: &Sample, dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The biggest client, one of middling size, and an operator, each with a grant and a new token.
+/// The biggest client, one of middling size, a partner of the biggest, support, and an operator, each with grants and a
+/// new token.
 async fn admit(store: &Store, secret: SecretAttributes, sample: &Sample) -> anyhow::Result<Vec<Caller>> {
+    let biggest = sample.biggest_client().id;
     let wanted = [
-        ("client", Some(sample.biggest_client().id)),
-        ("client", Some(sample.client_by_rank(20).id)),
+        ("owner", Some(biggest)),
+        ("owner", Some(sample.client_by_rank(20).id)),
+        ("partner", Some(biggest)),
+        ("support", None),
         ("operator", None),
     ];
     let mut callers = Vec::new();
     let actor = Actor::demo();
     let changes = store.by(&actor, &secret);
     for (role, client_id) in wanted {
-        let name = client_id.map_or_else(|| role.to_owned(), |id| format!("client-{id}"));
+        let name = match client_id {
+            Some(id) if role == "partner" => format!("partner-of-{id}"),
+            Some(id) => format!("client-{id}"),
+            None => role.to_owned(),
+        };
         let now = clock::now();
         if !store.principals().await?.iter().any(|known| known.name == name) {
             let attributes = client_id.map(|id| ("client_id".to_owned(), Value::Scalar(Scalar::Integer(id))));
@@ -132,8 +169,11 @@ async fn admit(store: &Store, secret: SecretAttributes, sample: &Sample) -> anyh
                 )
                 .await?;
         }
-        let to = Grantee::Role(role.to_owned());
-        changes.add_grant(GrantRequest::new(to, EndpointPattern::All), now).await?;
+        for (endpoint, terms) in grants_of(role) {
+            let to = Grantee::Role(role.to_owned());
+            let request = GrantRequest { terms, ..GrantRequest::new(to, EndpointPattern::from_text(endpoint)) };
+            changes.add_grant(request, now).await?;
+        }
         for old in store.tokens(Some(&name)).await? {
             if old.token.label.as_deref() == Some(LABEL) && old.token.revoked_at.is_none() {
                 changes.revoke_token(&old.token.id, now).await?;
@@ -171,20 +211,32 @@ fn print_json(url: &str, admin_url: Option<String>, callers: &[Caller]) -> anyho
 fn print_words(url: &str, dir: &Path, callers: &[Caller]) -> anyhow::Result<()> {
     print(format_args!("\nserving the project in `{}` at {url}; Ctrl-C ends it", dir.display()))?;
     let range = "start_datetime=2022-10-01&end_datetime=2022-10-31";
+    let list = |caller: &Caller, endpoint: &str, range: &str| {
+        print(format_args!("curl -s -H 'Authorization: Bearer {}' '{url}/api/{endpoint}?{range}'", caller.token))
+    };
+    let day = "start_datetime=2022-10-01&end_datetime=2022-10-02";
     for caller in callers {
-        let who = match caller.client_id {
-            Some(_) => format!("{} sees its own rows", caller.name),
-            None => format!("{} sees all rows", caller.name),
+        let who = match caller.role {
+            "owner" => "sees its own rows",
+            "partner" => "sees that client's rows, with addresses and points masked, for a month at most",
+            "support" => "sees counts of cities with five clients and more",
+            _ => "sees all rows",
         };
-        print(format_args!("\n# {who}"))?;
-        print(format_args!(
-            "curl -s -H 'Authorization: Bearer {}' '{url}/api/count_orders_by_range?{range}'",
-            caller.token
-        ))?;
-        print(format_args!(
-            "curl -s -H 'token: {}' -d '{{\"start_datetime\": \"2022-10-01\", \"end_datetime\": \"2022-10-02\"}}' {url}/api/all_orders_by_range",
-            caller.token
-        ))?;
+        print(format_args!("\n# {} {who}", caller.name))?;
+        match caller.role {
+            "support" => list(caller, "count_trackcode_by_client_city_by_range", range)?,
+            "partner" => {
+                list(caller, "all_orders_by_range", day)?;
+                list(caller, "delivery_points_by_range", day)?;
+            }
+            _ => {
+                list(caller, "count_orders_by_range", range)?;
+                print(format_args!(
+                    "curl -s -H 'token: {}' -d '{{\"start_datetime\": \"2022-10-01\", \"end_datetime\": \"2022-10-02\"}}' {url}/api/all_orders_by_range",
+                    caller.token
+                ))?;
+            }
+        }
     }
     print(format_args!("\n# what a caller may call\ncurl -s -H 'Authorization: Bearer {}' {url}/api", callers[0].token))
 }

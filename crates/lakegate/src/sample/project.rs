@@ -24,8 +24,10 @@ const LOGISTICS: &[ProjectFile] = logistics![
     "endpoints/all_orders_by_range.sql",
     "endpoints/count_delivered_trackcode_before_promise_time_by_range.sql",
     "endpoints/count_orders_by_range.sql",
+    "endpoints/count_trackcode_by_client_city_by_range.sql",
     "endpoints/count_trackcode_by_range.sql",
     "endpoints/count_trackcode_lost_by_range.sql",
+    "endpoints/delivery_points_by_range.sql",
     "endpoints/get_money_from_routes_by_range.sql",
     "endpoints/most_required_service_by_range.sql",
     "endpoints/most_visited_location_from_trackcode_by_range.sql",
@@ -51,8 +53,11 @@ pub fn starter_files() -> &'static [ProjectFile] {
     STARTER
 }
 
-/// Writes the logistics project into `dir`. Files that are there with the same content stay; if any has another
-/// content, nothing is written.
+/// The file of the key of masks, which is made and not copied.
+const MASK_KEY: &str = "mask.key";
+
+/// Writes the logistics project into `dir`, with a key of masks of its own. Files that are there with the same content
+/// stay; if any has another content, nothing is written. A key that is there stays, whatever it is.
 pub fn write_project(dir: &Path) -> Result<(), SampleError> {
     let mut missing = Vec::new();
     for (path, content) in LOGISTICS {
@@ -63,7 +68,24 @@ pub fn write_project(dir: &Path) -> Result<(), SampleError> {
             Err(source) => return Err(SampleError::File { path: dir.join(path), source }),
         }
     }
-    write_new(dir, &missing)
+    write_new(dir, &missing)?;
+    write_mask_key(&dir.join(MASK_KEY))
+}
+
+fn write_mask_key(path: &Path) -> Result<(), SampleError> {
+    let unwritable = |source| SampleError::File { path: path.to_owned(), source };
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|error| unwritable(io::Error::other(error)))?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let text = key.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    match options.open(path) {
+        Ok(mut file) => writeln!(file, "{text}").map_err(unwritable),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(unwritable(error)),
+    }
 }
 
 /// Writes the starter project into `dir`. If any of its files is there already, nothing is written.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use lakegate_core::access::import::{Conflict, ImportPlan, PlannedClient};
-use lakegate_core::access::{EndpointPattern, Grant, Grantee, PrincipalRecord, TokenHash};
+use lakegate_core::access::{EndpointPattern, Grant, Grantee, PrincipalRecord, Terms, TokenHash, Unmask};
 use lakegate_core::value::{Scalar, Value};
 use serde_json::{Map, Value as Json, json};
 use sqlx::{Row, SqliteConnection};
@@ -77,7 +77,7 @@ impl Changes<'_> {
         let mut added = Map::new();
         for (index, client) in plan.clients.iter().enumerate() {
             let mut put = Added::default();
-            put_client(&mut change, &present, client, now, &mut outcome, &mut put).await?;
+            put_client(&mut change, &present, (client, &plan.unmask), now, &mut outcome, &mut put).await?;
             if put != Added::default() {
                 added.insert(client.principal(), put.described());
             }
@@ -158,7 +158,7 @@ impl Added {
 async fn put_client(
     change: &mut Change<'_>,
     present: &Present,
-    client: &PlannedClient,
+    (client, unmask): (&PlannedClient, &BTreeSet<Unmask>),
     now: DateTime<Utc>,
     outcome: &mut ImportOutcome,
     added: &mut Added,
@@ -194,7 +194,8 @@ async fn put_client(
                 added.endpoints.push(endpoint.clone());
                 let endpoint = EndpointPattern::Named(endpoint.clone());
                 let to = Grantee::Principal(name.clone());
-                let grant = Grant::new(new_id()?, to, endpoint, from_micros(to_micros(now))?);
+                let terms = Terms { unmask: unmask.clone(), ..Terms::default() };
+                let grant = Grant::new(new_id()?, to, endpoint, from_micros(to_micros(now))?).with_terms(terms);
                 grants::insert(change, &GranteeRow::principal(principal_id.clone()), &grant).await?;
                 outcome.grants_added += 1;
             }

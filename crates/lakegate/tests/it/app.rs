@@ -115,10 +115,11 @@ impl TestApp {
         Self { folder, store, audit, router: http::router(Arc::clone(&app)), app, admin, _background: background }
     }
 
-    /// Adds a principal with a role, grants it every endpoint, and gives a token of it.
+    /// Adds a principal with a role, grants it every endpoint without the masks of the sample, and gives a token of it.
     pub(crate) async fn admit(&self, name: &str, role: &str, attributes: &[(&str, Value)]) -> String {
         self.add_principal(name, role, attributes).await;
-        self.grant(Grantee::Principal(name.to_owned()), EndpointPattern::All, None).await;
+        let unmasked = serde_json::json!({ "unmask": ["tag:address", "tag:point", "tag:route"] });
+        self.add_terms(Effect::Allow, Grantee::Principal(name.to_owned()), "*", &unmasked).await;
         self.token(name, None).await
     }
 

@@ -44,6 +44,10 @@ impl Project {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lakegate"));
         command.current_dir(self.path()).args(arguments).stdin(Stdio::null());
         command.env_remove("LAKEGATE_PROJECT").env_remove("LAKEGATE_STORE").env_remove("LAKEGATE_ADMIN_LISTEN");
+        // The sample has an admin API at a fixed port, and several tests serve it at once.
+        if arguments.first() == Some(&"demo") {
+            command.env("LAKEGATE_ADMIN_LISTEN", "127.0.0.1:0");
+        }
         command
     }
 

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 pub use self::table::{ID_COLUMN, KEY_COLUMN, TableError, table};
+use super::terms::Unmask;
 use super::token::{PresentedToken, TokenError, TokenHash};
 
 /// One row of the table.
@@ -33,6 +34,8 @@ pub struct ImportPlan {
     pub conflicts: Vec<Conflict>,
     /// Clients that have no key in the table: they go in and can call nothing until they get a token.
     pub without_key: Vec<i64>,
+    /// What every grant shows unmasked, since the system before had no masks.
+    pub unmask: BTreeSet<Unmask>,
 }
 
 /// A principal to be, with its grants and tokens.
