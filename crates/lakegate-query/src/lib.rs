@@ -2,6 +2,7 @@
 //!
 //! The only crate that names DataFusion and Arrow. Who calls and over what protocol is `lakegate`'s business.
 
+pub mod answer;
 pub mod encode;
 pub mod engine;
 pub mod govern;

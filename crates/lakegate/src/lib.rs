@@ -11,6 +11,7 @@ pub mod http;
 pub mod identity;
 pub mod mask_key;
 pub mod pipeline;
+pub mod policy_test;
 pub mod project;
 pub mod store;
 

@@ -69,7 +69,7 @@ pub fn read_files(folder: &Path) -> Result<ProjectFiles, ProjectError> {
     Ok(ProjectFiles { config, endpoints })
 }
 
-fn read_text(path: &Path) -> Result<String, ProjectError> {
+pub(crate) fn read_text(path: &Path) -> Result<String, ProjectError> {
     let unreadable = |error| ProjectError::Unreadable(path.to_owned(), error);
     if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE_BYTES {
         return Err(unreadable(std::io::Error::other("it is larger than a project file may be, 1 MiB")));

@@ -1,4 +1,5 @@
-//! Every key that a project file may have is explained in `docs/project.md`, and no explained key is left over.
+//! Every key that a project file may have is explained in `docs/project.md`, every key of a file of tests in
+//! `docs/testing.md`, and no explained key is left over.
 //!
 //! The keys are what the core's `project/*.rs` take from a section of TOML, as in `section.string("location")`, read as
 //! text. On the page they are the first cells of table rows, as in ``| `location` | …``, or stand in a heading, as in
@@ -12,10 +13,23 @@ use super::tree::{File, Finding, Tree};
 
 const FOLDER: &str = "crates/lakegate-core/src/project/";
 const PAGE: &str = "docs/project.md";
+/// Files of tests are read below the folder of project files, and have a page of their own.
+const TEST_FOLDER: &str = "crates/lakegate-core/src/project/policy_test/";
+const TEST_PAGE: &str = "docs/testing.md";
 
 pub(crate) fn documented(tree: &Tree) -> Vec<Finding> {
-    let accepted = accepted(tree);
-    let Some(page) = tree.file(PAGE) else { return vec![Finding::new(PAGE, 1, "write the page of project files")] };
+    let of_tests = |path: &str| path.starts_with(TEST_FOLDER);
+    let mut findings = documented_on(tree, PAGE, |path| path.starts_with(FOLDER) && !of_tests(path));
+    // A tree without such files is one of the tests below.
+    if tree.rust().any(|file| of_tests(&file.path)) {
+        findings.extend(documented_on(tree, TEST_PAGE, of_tests));
+    }
+    findings
+}
+
+fn documented_on(tree: &Tree, page_path: &str, counts: impl Fn(&str) -> bool) -> Vec<Finding> {
+    let accepted = accepted(tree, counts);
+    let Some(page) = tree.file(page_path) else { return vec![Finding::new(page_path, 1, "write the page")] };
     if accepted.is_empty() {
         return vec![Finding::new(FOLDER, 1, "no key was found; teach xtask/src/tidy/config_keys.rs the new form")];
     }
@@ -23,23 +37,23 @@ pub(crate) fn documented(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (key, (path, line)) in &accepted {
         if !explained.contains_key(key) {
-            findings.push(Finding::new(path, *line, format!("explain the key `{key}` in a table of `{PAGE}`")));
+            findings.push(Finding::new(path, *line, format!("explain the key `{key}` in a table of `{page_path}`")));
         }
     }
     for (key, line) in &explained {
         if !accepted.contains_key(key) {
-            findings.push(Finding::new(PAGE, *line, format!("`{key}` is no key that `{FOLDER}` accepts")));
+            findings.push(Finding::new(page_path, *line, format!("`{key}` is no key that is accepted there")));
         }
     }
     findings
 }
 
 /// Each key, with the path and line where it is taken first.
-fn accepted(tree: &Tree) -> BTreeMap<String, (String, usize)> {
+fn accepted(tree: &Tree, counts: impl Fn(&str) -> bool) -> BTreeMap<String, (String, usize)> {
     let taken = Regex::new(r#"\.(?:take|string|strings|boolean|integer|section|sections)\("(\w+)""#)
         .expect("the pattern is a constant");
     let mut keys = BTreeMap::new();
-    for file in tree.rust().filter(|file| file.path.starts_with(FOLDER)) {
+    for file in tree.rust().filter(|file| counts(&file.path)) {
         for (number, line) in file.code_lines() {
             for found in taken.captures_iter(line) {
                 keys.entry(found[1].to_owned()).or_insert((file.path.clone(), number));
@@ -67,6 +81,21 @@ fn explained(page: &File) -> BTreeMap<String, usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_of_tests_have_a_page_of_their_own() {
+        let (config, test) = (format!("{FOLDER}config.rs"), format!("{TEST_FOLDER}expect.rs"));
+        let page = "| key | is |\n| --- | --- |\n| `location` | where |\n";
+        let files = [
+            (config.as_str(), "//! x\nlake.string(\"location\");\n"),
+            (test.as_str(), "//! x\nexpect.integer(\"rows\", 0..=1);\n"),
+            (PAGE, page),
+            (TEST_PAGE, page),
+        ];
+        let found = documented(&Tree::of(&files)).into_iter().map(|f| f.message).collect::<Vec<_>>();
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].contains("`rows`") && found[1].contains("`location`"), "{found:?}");
+    }
 
     #[test]
     fn keys_are_compared_both_ways() {

@@ -14,6 +14,7 @@ mod issuer;
 mod mask;
 pub mod name;
 mod param;
+mod policy_test;
 mod reader;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub use finding::{Finding, Position, suggest_or_list, suggestion};
 pub use issuer::{AttributeClaim, ClaimPath, Issuer, KeyLocation, ScopeClaim, SigningAlgorithm, is_loopback_url};
 pub use mask::{Granularity, MaskSpec, Step};
 pub use param::{MAX_ITEMS, MAX_LENGTH, Param, Pattern};
+pub use policy_test::{Expectation, Located, PolicyTest, PolicyTestFile, TestAccess};
 
 /// The text of a project's files.
 #[derive(Clone, Debug, Default)]

@@ -27,6 +27,7 @@ pub(crate) struct Section<'a, 's> {
     span: Range<usize>,
     entries: Vec<(String, Range<usize>, &'s Spanned<DeValue<'a>>)>,
     known: Vec<&'static str>,
+    has_any: bool,
 }
 
 /// A value with the place where it stands.
@@ -57,6 +58,12 @@ impl<'a> Source<'a> {
         self.findings.borrow_mut().push(finding);
     }
 
+    /// The same at a place that is known already.
+    pub(crate) fn report_at(&self, position: &Position, message: impl Into<String>, help: &str) {
+        let finding = Finding { position: position.clone(), message: message.into(), help: Some(help.to_owned()) };
+        self.findings.borrow_mut().push(finding);
+    }
+
     pub(crate) fn has_findings(&self) -> bool {
         !self.findings.borrow().is_empty()
     }
@@ -77,7 +84,8 @@ impl<'a, 's> Section<'a, 's> {
             table.iter().map(|(key, value)| (key.get_ref().to_string(), key.span(), value)).collect::<Vec<_>>();
         // The order of the file, so that parameters and findings come as they were written.
         entries.sort_by_key(|(_, span, _)| span.start);
-        Self { source, name: name.into(), span, entries, known: Vec::new() }
+        let has_any = !entries.is_empty();
+        Self { source, name: name.into(), span, entries, known: Vec::new(), has_any }
     }
 
     pub(crate) fn source(&self) -> &'s Source<'a> {
@@ -86,6 +94,16 @@ impl<'a, 's> Section<'a, 's> {
 
     pub(crate) fn span(&self) -> &Range<usize> {
         &self.span
+    }
+
+    /// What it is called in messages.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether any key stood there, known or not.
+    pub(crate) fn has_any(&self) -> bool {
+        self.has_any
     }
 
     /// Whether the key stands there, whatever its value is: a value that can not be taken is not a missing one.
@@ -209,6 +227,12 @@ impl<'a, 's> Section<'a, 's> {
         strings
     }
 
+    /// All entries that are left, as values with free names.
+    pub(crate) fn named_values(mut self) -> Vec<(Placed<String>, &'s Spanned<DeValue<'a>>)> {
+        let entries = std::mem::take(&mut self.entries);
+        entries.into_iter().map(|(key, span, value)| (Placed { value: key, span }, value)).collect()
+    }
+
     /// Reports what was not taken.
     pub(crate) fn finish(self) {
         for (key, span, _) in &self.entries {
@@ -218,9 +242,10 @@ impl<'a, 's> Section<'a, 's> {
     }
 
     fn child_name(&self, key: &str) -> String {
-        match self.name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
-            Some(name) => format!("[{name}.{key}]"),
-            None => format!("[{key}]"),
+        // What is below a table of an array is written like what is below any other.
+        match self.name.starts_with('[') {
+            true => format!("[{}.{key}]", self.name.trim_matches(['[', ']'])),
+            false => format!("[{key}]"),
         }
     }
 

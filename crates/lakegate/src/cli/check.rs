@@ -67,7 +67,7 @@ pub(super) async fn check(args: ProjectArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn finding_json(finding: &Finding) -> Value {
+pub(super) fn finding_json(finding: &Finding) -> Value {
     json!({
         "path": finding.position.path,
         "line": finding.position.line,

@@ -10,10 +10,12 @@ mod demo;
 mod explain;
 mod grant;
 mod init;
+mod matrix;
 mod output;
 mod principal;
 mod serve;
 mod terms;
+mod test;
 mod time;
 mod token;
 mod user;
@@ -62,6 +64,9 @@ pub enum Command {
     /// Tell why a principal gets what it gets from an endpoint
     #[command(after_help = explain::HELP)]
     Explain(explain::ExplainArgs),
+    /// Run the tests of the project's policies
+    #[command(after_help = test::HELP)]
+    Test(test::TestArgs),
     /// Serve a project over HTTP
     #[command(after_help = serve::HELP)]
     Serve(serve::ServeArgs),
@@ -90,6 +95,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Check(args) => check::check(args).await,
         Command::Endpoints(args) => check::endpoints(args).await,
         Command::Explain(args) => explain::run(args).await,
+        Command::Test(args) => test::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Principal(command) => principal::run(command).await,
         Command::Token(command) => token::run(command).await,

@@ -25,6 +25,7 @@ use crate::app::App;
 use respond::Failure;
 
 pub use admin::admin_router;
+pub use respond::status_of;
 pub use serve::{Server, interrupted};
 
 /// The routes of a server.

@@ -43,6 +43,11 @@ impl IntoResponse for Failure {
     }
 }
 
+/// The status of a refusal with this code, for those who tell it without sending it.
+pub fn status_of(code: Code) -> u16 {
+    status(code.kind()).as_u16()
+}
+
 fn status(kind: Kind) -> StatusCode {
     match kind {
         Kind::Invalid => StatusCode::BAD_REQUEST,

@@ -1,0 +1,212 @@
+//! `lakegate test`: runs the tests of a project's policies, and compares the matrix of access with the saved one.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Args;
+use lakegate_core::project::{Finding, PolicyTestFile};
+use lakegate_query::engine::Embedded;
+use lakegate_query::plan::PlannedProject;
+use serde_json::{Value as Json, json};
+
+use super::context::{StoreArgs, store_location};
+use super::matrix::{self, MatrixArgs};
+use super::output::{escaped, print, say};
+use crate::clock;
+use crate::policy_test::matrix as model;
+use crate::policy_test::{self, Outcome, World};
+use crate::project::{self, ProjectError};
+use crate::store::Store;
+
+pub(super) const HELP: &str = "\
+Without FILE, runs the tests of all `tests/*.toml` in the project, and compares who may what with `tests/matrix.json` if that
+is there. A test calls an endpoint as a principal and says what must come of it. Principals and grants stand in the file
+itself; a file without any uses the access store.
+
+With --matrix, prints for every role (or principal) and every endpoint what it gets at most. --save writes that down; from
+then on, access that has become wider is a failure, and access that has become narrower is a note.
+
+Exit codes: 0 everything holds, 1 something does not.
+
+Examples:
+  lakegate test
+  lakegate test tests/partners.toml --filter masked
+  lakegate test --matrix
+  lakegate test --matrix --by principal --save";
+
+/// Which tests.
+#[derive(Args, Debug)]
+pub struct TestArgs {
+    /// Files of tests, instead of all in `tests/`
+    #[arg(value_name = "FILE", conflicts_with = "matrix")]
+    files: Vec<PathBuf>,
+    /// Only tests with this text in their name
+    #[arg(long, value_name = "TEXT", conflicts_with = "matrix")]
+    filter: Option<String>,
+    #[command(flatten)]
+    matrix: MatrixArgs,
+    /// The lake, instead of `[lake] location`; relative to the current folder
+    #[arg(long, value_name = "LOCATION", env = "LAKEGATE_LAKE")]
+    lake: Option<String>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+pub(super) async fn run(args: TestArgs) -> anyhow::Result<ExitCode> {
+    let ran = if args.matrix.matrix { run_matrix(&args).await } else { run_tests(&args).await };
+    match ran {
+        Err(error) => match error.downcast_ref::<ProjectError>() {
+            Some(ProjectError::Faulty(findings)) => faulty(findings, args.store.json),
+            _ => Err(error),
+        },
+        done => done,
+    }
+}
+
+/// Says everything that is wrong with the files.
+fn faulty(findings: &[Finding], as_json: bool) -> anyhow::Result<ExitCode> {
+    if as_json {
+        print(json!({ "ok": false, "findings": findings.iter().map(super::check::finding_json).collect::<Json>() }))?;
+    } else {
+        for finding in findings {
+            print(finding)?;
+        }
+        let count = findings.len();
+        say(format_args!("{} to mend", if count == 1 { "1 fault".to_owned() } else { format!("{count} faults") }));
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+/// The access store's principals and grants. A store that is not there is not made.
+async fn stored(args: &StoreArgs) -> anyhow::Result<World> {
+    let location = store_location(&args.project, args.store.as_deref())?;
+    if !location.path().is_file() {
+        bail!(
+            "there is no access store at `{location}`, and the tests declare no principals and grants of their own; \
+             declare them in the files, or name the store with `--store sqlite:PATH`"
+        );
+    }
+    Ok(World::of_store(&Store::open(&location).await?).await?)
+}
+
+/// What the matrix is about: what the files declare, else what the store has.
+async fn world(args: &StoreArgs, files: &[PolicyTestFile]) -> anyhow::Result<World> {
+    match World::of_files(files).map_err(ProjectError::Faulty)? {
+        Some(world) => Ok(world),
+        None => stored(args).await,
+    }
+}
+
+async fn run_matrix(args: &TestArgs) -> anyhow::Result<ExitCode> {
+    let folder = &args.store.project;
+    let files = policy_test::read(folder, &[])?;
+    let project = project::load(folder, args.lake.as_deref()).await?;
+    check(&project, &files, None)?;
+    let world = world(&args.store, &files).await?;
+    matrix::run(&args.matrix, &args.store, &project, &world)
+}
+
+fn check(project: &PlannedProject, files: &[PolicyTestFile], stored: Option<&World>) -> Result<(), ProjectError> {
+    let findings = policy_test::faults(project, files, stored);
+    if findings.is_empty() { Ok(()) } else { Err(ProjectError::Faulty(findings)) }
+}
+
+async fn run_tests(args: &TestArgs) -> anyhow::Result<ExitCode> {
+    let folder = &args.store.project;
+    let mut files = policy_test::read(folder, &args.files)?;
+    let is_whole = args.files.is_empty() && args.filter.is_none();
+    let saved = if is_whole { model::load(folder)? } else { None };
+    if files.iter().all(|file| file.tests.is_empty()) && saved.is_none() {
+        let place = if args.files.is_empty() {
+            format!("`{}`", folder.join(policy_test::FOLDER).display())
+        } else {
+            "the files".to_owned()
+        };
+        bail!(
+            "there are no tests in {place}; write `tests/NAME.toml` with `[[tests]]`, or save who may what with \
+             `lakegate test --matrix --save`"
+        );
+    }
+    let all_files = files.clone();
+    if let Some(text) = &args.filter {
+        for file in &mut files {
+            file.tests.retain(|test| test.name.text.contains(text.as_str()));
+        }
+        if files.iter().all(|file| file.tests.is_empty()) {
+            bail!("no test has `{text}` in its name; names are compared letter by letter");
+        }
+    }
+    let project = project::load(folder, args.lake.as_deref()).await?;
+    let needs_store = files.iter().any(|file| file.access.is_none() && !file.tests.is_empty());
+    let store = if needs_store { Some(stored(&args.store).await?) } else { None };
+    check(&project, &all_files, store.as_ref())?;
+    let now = clock::now();
+    let outcomes = policy_test::run(&project, &Embedded, policy_test::tests(files, store), now).await;
+    let comparison = match &saved {
+        Some(saved) => {
+            let current = model::compute(&project, saved.by, &world(&args.store, &all_files).await?, now);
+            Some(model::compare(&project, saved, &current))
+        }
+        None => None,
+    };
+
+    let failed = outcomes.iter().filter(|outcome| !outcome.failures.is_empty()).count();
+    let widened = comparison.as_ref().map_or(0, |comparison| comparison.widened.len());
+    let is_good = failed == 0 && widened == 0;
+    if args.store.json {
+        print(json!({
+            "ok": is_good,
+            "passed": outcomes.len() - failed,
+            "failed": failed,
+            "tests": outcomes.iter().map(outcome_json).collect::<Json>(),
+            "matrix": comparison,
+        }))?;
+    } else {
+        for outcome in &outcomes {
+            print_outcome(outcome)?;
+        }
+        if let Some(comparison) = &comparison {
+            matrix::print_comparison(comparison)?;
+        }
+        let count = outcomes.len();
+        let tests = if count == 1 { "1 test".to_owned() } else { format!("{count} tests") };
+        let matrix = match &comparison {
+            None => "",
+            Some(_) if widened == 0 => "; access is not wider than saved",
+            Some(_) => "; access is wider than saved",
+        };
+        print(format_args!("{tests}: {} passed, {failed} failed{matrix}", count - failed))?;
+    }
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print_outcome(outcome: &Outcome) -> anyhow::Result<()> {
+    let name = &outcome.test.test.name;
+    if outcome.failures.is_empty() {
+        return print(format_args!("ok      {}: {}", outcome.test.file, escaped(&name.text)));
+    }
+    print(format_args!("FAILED  {}: {}", name.position, escaped(&name.text)))?;
+    for failure in &outcome.failures {
+        let (expected, came) = (escaped(&failure.expected), escaped(&failure.came));
+        print(format_args!("          {}: expected {expected}", failure.expectation))?;
+        print(format_args!("          {}  came     {came}", " ".repeat(failure.expectation.len())))?;
+    }
+    Ok(())
+}
+
+fn outcome_json(outcome: &Outcome) -> Json {
+    let test = &outcome.test.test;
+    json!({
+        "file": outcome.test.file,
+        "line": test.name.position.line,
+        "name": test.name.text,
+        "as": test.principal.text,
+        "endpoint": test.endpoint.text,
+        "passed": outcome.failures.is_empty(),
+        "status": outcome.status,
+        "code": outcome.code,
+        "rows": outcome.rows,
+        "failures": outcome.failures,
+    })
+}

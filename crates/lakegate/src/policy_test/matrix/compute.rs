@@ -1,0 +1,148 @@
+//! Computes a matrix from grants and policies.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use lakegate_core::access::{EndpointPattern, Grant, Grantee, Principal, PrincipalRecord, Terms, authorize};
+use lakegate_core::project::RowPolicy;
+use lakegate_query::govern::explain::{Rows, TableView, columns, tables};
+use lakegate_query::plan::{PlannedEndpoint, PlannedProject};
+
+use super::{By, Cell, FILTERED, Matrix, SHARED, UNFILTERED};
+use crate::assumed;
+use crate::policy_test::World;
+
+/// The subjects with their names.
+pub fn subjects(project: &PlannedProject, by: By, world: &World) -> Vec<(String, PrincipalRecord)> {
+    if by == By::Principal {
+        return world.principals.iter().map(|(name, record)| (name.clone(), record.clone())).collect();
+    }
+    let mut roles = BTreeSet::new();
+    roles.extend(world.principals.values().flat_map(|record| record.roles.iter().cloned()));
+    roles.extend(world.grants.iter().filter_map(|grant| match &grant.to {
+        Grantee::Role(role) => Some(role.clone()),
+        Grantee::Principal(_) => None,
+    }));
+    for table in project.project().config.tables.values() {
+        if let RowPolicy::Filtered { unfiltered_for, .. } = &table.policy {
+            roles.extend(unfiltered_for.iter().cloned());
+        }
+    }
+    let of = |role: String| {
+        // No principal has a name with a space, so no grant to a principal is to this one.
+        let record = PrincipalRecord::new("", format!("role {role}"), DateTime::UNIX_EPOCH).with_role(role.as_str());
+        (role, record)
+    };
+    roles.into_iter().map(of).collect()
+}
+
+/// The matrix of the subjects of a world.
+pub fn compute(project: &PlannedProject, by: By, world: &World, now: DateTime<Utc>) -> Matrix {
+    let row = |(name, record): (String, PrincipalRecord)| {
+        let grants = world.grants_of(&record);
+        // A principal that is disabled may nothing.
+        let cells = match assumed::principal(record, grants, now) {
+            Ok((who, grants)) => {
+                let cells = project.endpoints().filter_map(|planned| {
+                    let cell = cell(project, planned, by, &who, &grants, now)?;
+                    Some((planned.endpoint().name.clone(), cell))
+                });
+                cells.collect()
+            }
+            Err(_) => BTreeMap::new(),
+        };
+        (name, cells)
+    };
+    Matrix { by, subjects: subjects(project, by, world).into_iter().map(row).collect() }
+}
+
+fn cell(
+    project: &PlannedProject,
+    planned: &PlannedEndpoint,
+    by: By,
+    who: &Principal,
+    grants: &[Grant],
+    now: DateTime<Utc>,
+) -> Option<Cell> {
+    let authorized = authorize(who, &planned.endpoint().name, grants, now).ok()?;
+    let allowance = authorized.allowance(authorized.grants());
+    let views = tables(project, planned, who, &allowance);
+    let shown = columns(project, planned, &allowance).into_iter().filter(|view| view.shown).collect::<Vec<_>>();
+    if shown.is_empty() {
+        return None;
+    }
+    let masked = shown.iter().filter(|view| !view.masked.is_empty());
+    let masked = masked.map(|view| (view.column.name.clone(), masks(&view.masked, &views)));
+    let mut lacks = BTreeSet::new();
+    if by == By::Principal {
+        for view in &views {
+            if let Rows::Filtered { missing, .. } = &view.rows {
+                lacks.extend(missing.iter().cloned());
+            }
+        }
+    }
+    Some(Cell {
+        columns: shown.iter().map(|view| view.column.name.clone()).collect(),
+        masked: masked.collect(),
+        rows: views.iter().map(|view| (view.table.clone(), rows(view))).collect(),
+        max_rows: allowance.max_rows(),
+        min_group_size: planned.endpoint().small_groups.as_ref().map(|groups| groups.least),
+        rules: rules(planned, authorized.grants()),
+        lacks,
+    })
+}
+
+/// The masked columns of the lake, each with what its masks do.
+fn masks(sources: &BTreeSet<String>, views: &[TableView]) -> BTreeSet<String> {
+    let mut told = BTreeSet::new();
+    for source in sources {
+        let before = told.len();
+        for view in views {
+            let on = view.masks.iter().filter(|mask| !mask.lifted);
+            // The mask may be on a field of the column.
+            let own = on.filter(|mask| {
+                let column = mask.column.split('.').next().unwrap_or_default();
+                source.strip_prefix(&view.table).and_then(|rest| rest.strip_prefix('.')) == Some(column)
+            });
+            told.extend(own.map(|mask| format!("{}.{}: {}", view.table, mask.column, mask.mask)));
+        }
+        if told.len() == before {
+            told.insert(source.clone());
+        }
+    }
+    told
+}
+
+fn rows(view: &TableView) -> String {
+    match &view.rows {
+        Rows::Shared => SHARED.to_owned(),
+        Rows::Unfiltered(_) => UNFILTERED.to_owned(),
+        // How it is broken into lines says nothing.
+        Rows::Filtered { filter, .. } => {
+            format!("{FILTERED}{}", filter.split_whitespace().collect::<Vec<_>>().join(" "))
+        }
+    }
+}
+
+/// The terms of the grants, each once and in an order of their own; nothing when none of them has rules.
+fn rules(planned: &PlannedEndpoint, grants: &[Grant]) -> Vec<Terms> {
+    let mut rules = Vec::<(String, Terms)>::new();
+    for grant in grants {
+        let mut terms = grant.terms.clone();
+        if grant.endpoint == EndpointPattern::All {
+            // A grant for every endpoint speaks of parameters that not all of them have.
+            let has = |name: &String| planned.endpoint().param(name).is_some();
+            terms.parameters.retain(|name, _| has(name));
+            terms.spans.retain(|span| has(&span.from) && has(&span.to));
+        }
+        let text = serde_json::to_string(&terms).unwrap_or_default();
+        if rules.iter().all(|(other, _)| *other != text) {
+            rules.push((text, terms));
+        }
+    }
+    if rules.iter().all(|(_, terms)| terms.parameters.is_empty() && terms.spans.is_empty()) {
+        return Vec::new();
+    }
+    rules.sort_by(|(one, _), (other, _)| one.cmp(other));
+    rules.into_iter().map(|(_, terms)| terms).collect()
+}

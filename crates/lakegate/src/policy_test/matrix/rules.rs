@@ -1,0 +1,63 @@
+//! Whether the terms of one grant lie within those of another, as far as that can be shown.
+
+use lakegate_core::access::{Distance, ParameterTerm, SpanTerm, Terms};
+use lakegate_core::value::{Scalar, ScalarType};
+
+/// The type of a parameter of the endpoint, by its name.
+pub(super) type TypeOf<'a> = &'a dyn Fn(&str) -> Option<ScalarType>;
+
+/// Whether everything that the new terms give was given by the old ones.
+pub(super) fn is_within(new: &Terms, old: &Terms, type_of: TypeOf<'_>) -> bool {
+    let columns = match (&new.columns, &old.columns) {
+        (_, None) => true,
+        (None, Some(_)) => false,
+        (Some(new), Some(old)) => new.is_subset(old),
+    };
+    let rows = match (new.max_rows, old.max_rows) {
+        (_, None) => true,
+        (None, Some(_)) => false,
+        (Some(new), Some(old)) => new <= old,
+    };
+    let parameters = old.parameters.iter().all(|(name, old)| {
+        new.parameters.get(name).is_some_and(|new| new == old || parameter_is_within(new, old, type_of(name)))
+    });
+    let spans = old.spans.iter().all(|old| new.spans.iter().any(|new| span_is_within(new, old)));
+    columns && rows && parameters && spans && new.unmask.is_subset(&old.unmask)
+}
+
+fn span_is_within(new: &SpanTerm, old: &SpanTerm) -> bool {
+    let shorter = match (new.at_most, old.at_most) {
+        (Distance::Time(new), Distance::Time(old)) | (Distance::Number(new), Distance::Number(old)) => new <= old,
+        _ => false,
+    };
+    new.from == old.from && new.to == old.to && shorter
+}
+
+fn parameter_is_within(new: &ParameterTerm, old: &ParameterTerm, scalar: Option<ScalarType>) -> bool {
+    let same_or_none = |new: &Option<String>, old: &Option<String>| old.is_none() || new == old;
+    let values = new.fixed.as_ref().map_or(&new.one_of[..], std::slice::from_ref);
+    let one_of = old.one_of.is_empty() || (!values.is_empty() && values.iter().all(|value| old.one_of.contains(value)));
+    let at_least = |value: &String, bound: &String| {
+        value == bound || compared(value, bound, scalar, |value, bound| value >= bound)
+    };
+    let at_most = |value: &String, bound: &String| {
+        value == bound || compared(value, bound, scalar, |value, bound| value <= bound)
+    };
+    // A new bound is at least as narrow, or every value that is left lies within the old one.
+    let within = |bound: &Option<String>, own: &Option<String>, is_within: &dyn Fn(&String, &String) -> bool| {
+        let Some(bound) = bound else { return true };
+        own.as_ref().is_some_and(|own| is_within(own, bound))
+            || (!values.is_empty() && values.iter().all(|value| is_within(value, bound)))
+    };
+    same_or_none(&new.fixed, &old.fixed)
+        && same_or_none(&new.attribute, &old.attribute)
+        && one_of
+        && within(&old.min, &new.min, &at_least)
+        && within(&old.max, &new.max, &at_most)
+}
+
+/// Compares two texts as values of the type; texts that are none can not be compared.
+fn compared(one: &str, other: &str, scalar: Option<ScalarType>, is: fn(&Scalar, &Scalar) -> bool) -> bool {
+    let read = |text: &str| scalar?.parse(text);
+    read(one).zip(read(other)).is_some_and(|(one, other)| is(&one, &other))
+}

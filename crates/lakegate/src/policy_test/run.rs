@@ -1,0 +1,107 @@
+//! Runs tests: each is a call as its principal, through the same stages as a request from the moment on at which it is
+//! known who asks.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use futures::StreamExt;
+use lakegate_core::access::{Grant, Principal, PrincipalRecord, authorize};
+use lakegate_core::catalog::{RawArguments, call};
+use lakegate_core::error::Error;
+use lakegate_core::project::PolicyTest;
+use lakegate_query::answer::Answer;
+use lakegate_query::engine::Engine;
+use lakegate_query::govern::explain::{ColumnView, columns};
+use lakegate_query::plan::PlannedProject;
+use serde_json::Value as Json;
+
+use super::judge::{Came, Failure, judge};
+use super::world::Test;
+use crate::assumed;
+use crate::audit::Trail;
+use crate::http::status_of;
+use crate::pipeline::{Asked, answer_as};
+
+/// How many tests run at once.
+const AT_ONCE: usize = 4;
+
+/// What came of a test.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The test.
+    pub test: Test,
+    /// The status that a caller would have got.
+    pub status: u16,
+    /// The code of the refusal.
+    pub code: Option<&'static str>,
+    /// The number of rows of the answer.
+    pub rows: Option<usize>,
+    /// What was expected and did not hold; nothing when the test passed.
+    pub failures: Vec<Failure>,
+}
+
+/// Runs the tests, a few at once. The outcomes are in the order of the tests.
+pub async fn run(project: &PlannedProject, engine: &dyn Engine, tests: Vec<Test>, now: DateTime<Utc>) -> Vec<Outcome> {
+    let running = tests.into_iter().map(|test| run_one(project, engine, test, now));
+    futures::stream::iter(running).buffered(AT_ONCE).collect().await
+}
+
+async fn run_one(project: &PlannedProject, engine: &dyn Engine, test: Test, now: DateTime<Utc>) -> Outcome {
+    let came = match asked(project, engine, &test, now).await {
+        Ok((answer, columns)) => Came::Answered(answer, columns),
+        Err(error) => Came::Refused(error),
+    };
+    let failures = judge(&test.test.expect, &came, project);
+    let (status, code, rows) = match &came {
+        Came::Answered(answer, _) => (200, None, Some(answer.rows())),
+        Came::Refused(error) => (status_of(error.code), Some(error.code.name()), None),
+    };
+    Outcome { test, status, code, rows, failures }
+}
+
+async fn asked(
+    project: &PlannedProject,
+    engine: &dyn Engine,
+    test: &Test,
+    now: DateTime<Utc>,
+) -> Result<(Answer, Vec<ColumnView>), Error> {
+    let Test { test, world, .. } = test;
+    // That there is such a principal was checked; without one nothing is granted.
+    let record = world.principals.get(&test.principal.text).cloned();
+    let record = record.unwrap_or_else(|| PrincipalRecord::new("", test.principal.text.as_str(), now));
+    let grants = world.grants_of(&record);
+    let (who, grants) = assumed::principal(record, grants, now)?;
+    let endpoint = test.endpoint.text.as_str();
+    let raw = arguments(test)?;
+    let asked = Asked { principal: &who, grants: &grants, endpoint, raw: raw.clone(), now };
+    let stream = answer_as(project, engine, asked, &Trail::default()).await?;
+    let answer = Answer::collect(stream).await?;
+    let columns = match test.expect.masked.is_empty() && test.expect.unmasked.is_empty() {
+        true => Vec::new(),
+        false => lineage(project, &who, endpoint, &grants, raw, now)?,
+    };
+    Ok((answer, columns))
+}
+
+fn arguments(test: &PolicyTest) -> Result<RawArguments, Error> {
+    let mut raw = RawArguments::default();
+    let select = test.select.iter().map(|text| ("select".to_owned(), text.clone()));
+    raw.add_query(select.chain(test.order.iter().map(|text| ("order".to_owned(), text.clone()))))?;
+    raw.add_json(Json::Object(test.arguments.clone()).to_string().as_bytes())?;
+    Ok(raw)
+}
+
+/// What the columns are made of, for the grants that admit these arguments.
+fn lineage(
+    project: &PlannedProject,
+    who: &Principal,
+    endpoint: &str,
+    grants: &[Grant],
+    raw: RawArguments,
+    now: DateTime<Utc>,
+) -> Result<Vec<ColumnView>, Error> {
+    let Some(planned) = project.find(endpoint) else { return Ok(Vec::new()) };
+    let authorized = authorize(who, endpoint, grants, now)?;
+    let call = call(authorized, Arc::clone(planned.endpoint()), raw, planned.rules())?;
+    Ok(columns(project, planned, call.allowance()))
+}
