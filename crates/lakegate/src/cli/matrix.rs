@@ -63,6 +63,7 @@ pub(super) fn run(
             "ok": is_good,
             "by": current.by,
             "subjects": current.subjects,
+            "denials": current.denials,
             "saved": args.save || saved.is_some(),
             "comparison": comparison,
         }))?;

@@ -66,14 +66,21 @@ impl Failures {
     }
 }
 
-/// A refusal as its caller would be told.
+/// A refusal as its caller would be told; and of a failure the causes, which only the log of a server has.
 fn told(error: &Error) -> String {
     let said = |error: &Error| match &error.hint {
         Some(hint) => format!("{}; {hint}", error.detail),
         None => error.detail.clone(),
     };
     let errors = error.errors.iter().map(|error| format!(" ({})", said(error))).collect::<String>();
-    format!("status {}, {}: {}{errors}", status_of(error.code), error.code.name(), said(error))
+    let status = status_of(error.code);
+    let mut causes = String::new();
+    let mut next = error.source.as_deref().map(|source| source as &dyn std::error::Error).filter(|_| status >= 500);
+    while let Some(cause) = next {
+        causes.push_str(&format!("; because: {cause}"));
+        next = cause.source();
+    }
+    format!("status {status}, {}: {}{errors}{causes}", error.code.name(), said(error))
 }
 
 fn refusal(expect: &Expectation, error: &Error, failures: &mut Failures) {

@@ -146,7 +146,7 @@ fn every_expectation_can_fail_and_says_what_came() {
             "one",
             "only_rows_where = \"price > 1\"",
             vec![
-                "only_rows_where | price > 1 | row 3 of 3: {\"id\":3,\"client_id\":1,\"price\":null,\"buyer\":\"***\"}",
+                "only_rows_where | price > 1 | row 3 of 3: {\"id\":3,\"client_id\":1,\"price\":null,\"buyer\":\"[redacted]\"}",
             ],
         ),
         (

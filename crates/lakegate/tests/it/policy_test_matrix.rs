@@ -199,6 +199,39 @@ fn a_rule_that_guards_a_column_is_not_hidden_by_a_grant_without_rules() {
     assert_eq!(changes(&project).0, Vec::<String>::new());
 }
 
+/// A role that is only denied something gives nothing, with the denial and without it; but somebody may have it beside
+/// another role.
+#[test]
+fn a_denial_that_is_gone_or_weaker_is_wider() {
+    let whole = "[[grants]]\nrole = \"contractor\"\nendpoint = \"sales\"\neffect = \"deny\"\n";
+    let everywhere = whole.replace("\"sales\"", "\"*\"");
+    let columns = |columns: &str| format!("{whole}columns = [{columns}]\n");
+    let (one, two) = (columns("\"price\""), columns("\"price\", \"id\""));
+    let split = format!("{one}{}", columns("\"id\""));
+    for (strong, weak, gone) in [
+        (whole, "", "the denial of the endpoint is gone or weaker"),
+        (whole, &two, "the denial of the endpoint is gone or weaker"),
+        (&two, &one, "the denial of columns `id`, `price` is gone or weaker"),
+    ] {
+        let project = project();
+        project.write("tests/a.toml", format!("{ACCESS}{strong}"));
+        project.ok(&["test", "--matrix", "--save"]);
+        project.write("tests/a.toml", format!("{ACCESS}{weak}"));
+        assert_eq!(changes(&project).0, [format!("role contractor/sales: {gone}")], "{strong}");
+        project.ok(&["test", "--matrix", "--save"]);
+        project.write("tests/a.toml", format!("{ACCESS}{strong}"));
+        let (widened, narrowed) = changes(&project);
+        assert_eq!((widened.len(), narrowed.is_empty()), (0, false), "{strong}: {widened:#?}");
+    }
+    for (before, after) in [(whole, everywhere.as_str()), (&two, &split), (&two, whole)] {
+        let project = project();
+        project.write("tests/a.toml", format!("{ACCESS}{before}"));
+        project.ok(&["test", "--matrix", "--save"]);
+        project.write("tests/a.toml", format!("{ACCESS}{after}"));
+        assert_eq!(changes(&project).0, Vec::<String>::new(), "{before} to {after}");
+    }
+}
+
 #[test]
 fn policies_become_wider_and_narrower() {
     let filter = "row_filter = \"client_id IN (principal('client_id'))\"\nunfiltered_for = [\"operator\"]";

@@ -119,7 +119,7 @@ detail_contains = "granted"
     assert!(all.expect.is_answer() && !refused.expect.is_answer());
     assert_eq!(refused.expect.code, Some(Code::AccessNotGranted));
     assert_eq!(all.expect.contains[0]["at"], "2022-10-01T00:00:00");
-    assert_eq!(all.name.position.to_string(), "tests/a.toml:35:8");
+    assert_eq!(all.name.position.to_string(), "tests/a.toml:33:8");
 }
 
 #[test]

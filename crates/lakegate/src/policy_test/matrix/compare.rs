@@ -9,7 +9,7 @@ use lakegate_query::plan::PlannedProject;
 use serde::Serialize;
 
 use super::rules::{TypeOf, is_within};
-use super::{Cell, FILTERED, Matrix};
+use super::{Cell, FILTERED, Matrix, denial};
 
 /// The differences between a matrix and the one that was saved.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -78,6 +78,7 @@ pub fn compare(project: &PlannedProject, saved: &Matrix, current: &Matrix) -> Co
         let change = "is not there any more".to_owned();
         comparison.narrowed.push(Change { subject: subject.clone(), endpoint: None, change });
     }
+    denial::compare(&saved.denials, &current.denials, &mut comparison);
     comparison
 }
 

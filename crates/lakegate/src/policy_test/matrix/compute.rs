@@ -8,7 +8,7 @@ use lakegate_core::project::RowPolicy;
 use lakegate_query::govern::explain::{Rows, TableView, columns, tables};
 use lakegate_query::plan::{PlannedEndpoint, PlannedProject};
 
-use super::{By, Cell, FILTERED, Matrix, SHARED, UNFILTERED};
+use super::{By, Cell, FILTERED, Matrix, SHARED, UNFILTERED, denial};
 use crate::assumed;
 use crate::policy_test::World;
 
@@ -53,7 +53,8 @@ pub fn compute(project: &PlannedProject, by: By, world: &World, now: DateTime<Ut
         };
         (name, cells)
     };
-    Matrix { by, subjects: subjects(project, by, world).into_iter().map(row).collect() }
+    let denials = if by == By::Role { denial::denials(&world.grants, now) } else { Vec::new() };
+    Matrix { by, subjects: subjects(project, by, world).into_iter().map(row).collect(), denials }
 }
 
 fn cell(

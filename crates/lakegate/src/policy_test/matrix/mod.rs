@@ -5,6 +5,7 @@
 
 mod compare;
 mod compute;
+mod denial;
 mod rules;
 mod saved;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use compare::{Change, Comparison, compare};
 pub use compute::{compute, subjects};
+pub use denial::Denial;
 pub use saved::{FILE, SavedError, load, save};
 
 /// What the subjects of a matrix are.
@@ -35,6 +37,10 @@ pub struct Matrix {
     pub by: By,
     /// By the subject's name, and then by the endpoint's; an endpoint that it may not call is left out.
     pub subjects: BTreeMap<String, BTreeMap<String, Cell>>,
+    /// What is taken away, where the subjects are roles: what one role takes away from whoever has another one as well
+    /// shows in no cell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub denials: Vec<Denial>,
 }
 
 /// What a subject gets of an endpoint at most.

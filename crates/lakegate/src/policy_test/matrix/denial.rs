@@ -1,0 +1,81 @@
+//! Denials in a matrix of roles, and whether one that was saved is still kept.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use lakegate_core::access::{Effect, Grant, Grantee, Unmask};
+use serde::{Deserialize, Serialize};
+
+use super::compare::{Change, Comparison};
+
+/// What is taken away from whom; without columns and unmasking, the endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Denial {
+    /// `role NAME` or `principal NAME`.
+    pub to: String,
+    /// The endpoint, or `*`.
+    pub endpoint: String,
+    /// The columns that are not given.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub columns: BTreeSet<String>,
+    /// What stays masked.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unmask: BTreeSet<Unmask>,
+}
+
+/// The denials that are in force, each once, in order.
+pub(super) fn denials(grants: &[Grant], now: DateTime<Utc>) -> Vec<Denial> {
+    let in_force = grants.iter().filter(|grant| grant.effect == Effect::Deny && !grant.has_expired(now));
+    let denials = in_force.map(|grant| Denial {
+        to: match &grant.to {
+            Grantee::Role(name) => format!("role {name}"),
+            Grantee::Principal(name) => format!("principal {name}"),
+        },
+        endpoint: grant.endpoint.as_str().to_owned(),
+        columns: grant.terms.columns.clone().unwrap_or_default(),
+        unmask: grant.terms.unmask.clone(),
+    });
+    denials.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Adds the denials of one that the others do not keep, as wider; and the other way round as narrower.
+pub(super) fn compare(saved: &[Denial], current: &[Denial], comparison: &mut Comparison) {
+    let change = |denial: &Denial, what: &str| Change {
+        subject: denial.to.clone(),
+        endpoint: Some(denial.endpoint.clone()),
+        change: format!("the denial of {} is {what}", denial.object()),
+    };
+    let gone = saved.iter().filter(|denial| !denial.is_kept_by(current));
+    comparison.widened.extend(gone.map(|denial| change(denial, "gone or weaker")));
+    let new = current.iter().filter(|denial| !denial.is_kept_by(saved));
+    comparison.narrowed.extend(new.map(|denial| change(denial, "new or stronger")));
+}
+
+impl Denial {
+    fn is_whole(&self) -> bool {
+        self.columns.is_empty() && self.unmask.is_empty()
+    }
+
+    /// Whether these take away at least as much.
+    fn is_kept_by(&self, denials: &[Denial]) -> bool {
+        let about = |other: &&Denial| other.to == self.to && (other.endpoint == self.endpoint || other.endpoint == "*");
+        let others = denials.iter().filter(about).collect::<Vec<_>>();
+        others.iter().any(|other| other.is_whole())
+            || (!self.is_whole()
+                && self.columns.iter().all(|column| others.iter().any(|other| other.columns.contains(column)))
+                && self.unmask.iter().all(|what| others.iter().any(|other| other.unmask.contains(what))))
+    }
+
+    fn object(&self) -> String {
+        let listed = |names: Vec<String>| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let columns = listed(self.columns.iter().cloned().collect());
+        let unmask = listed(self.unmask.iter().map(ToString::to_string).collect());
+        match (columns.is_empty(), unmask.is_empty()) {
+            (true, true) => "the endpoint".to_owned(),
+            (false, true) => format!("columns {columns}"),
+            (true, false) => format!("unmasking {unmask}"),
+            (false, false) => format!("columns {columns} and unmasking {unmask}"),
+        }
+    }
+}
