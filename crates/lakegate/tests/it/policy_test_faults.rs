@@ -1,7 +1,5 @@
 //! `lakegate test`: what is wrong with files of tests is said with its place, all at once, and nothing is run.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
-
 use crate::policy_test::{ACCESS, call, project, run_json};
 
 #[test]

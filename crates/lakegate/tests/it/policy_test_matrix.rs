@@ -1,7 +1,5 @@
 //! `lakegate test --matrix`: who may what, and that access can not become wider without somebody saying so.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
-
 use serde_json::{Value as Json, json};
 
 use crate::binary::Project;

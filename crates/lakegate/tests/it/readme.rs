@@ -294,6 +294,7 @@ fn the_help_names_every_command() {
       check      Say everything that is wrong with a project
       endpoints  List the endpoints of a project
       explain    Tell why a principal gets what it gets from an endpoint
+      test       Run the tests of the project's policies
       serve      Serve a project over HTTP
       principal  Who may call: clients, apps and operators, with the attributes that policies ask for
       token      The secrets that stand for principals
