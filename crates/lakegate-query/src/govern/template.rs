@@ -12,6 +12,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::{InList, Placeholder};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan, lit};
 
 use super::fingerprint::{self, Fingerprint};
@@ -86,8 +87,9 @@ pub(crate) fn make(plan: &LogicalPlan, shape: &Shape, maker: Maker<'_>, digest: 
     let answered_text = answered.display_indent().to_string();
     let shaped = fit(answered, shape)?;
     let optimised = session.optimize(&shaped)?;
-    verify::optimised(&optimised, &injection, shape)?;
-    output::verify(&optimised, plan, shape.output.as_ref())?;
+    if let Err(e) = verify::optimised(&optimised, &injection, shape) { println!("DEBUG {e}\n{}", optimised.display_indent()); return Err(e); }
+    let typed = session.analyzer().execute_and_check(shaped, session.config_options(), |_, _| {})?;
+    output::verify(&optimised, plan, &typed, shape.output.as_ref())?;
     let mut fingerprint = Fingerprint::new("lakegate policy v1");
     fingerprint.part(digest);
     // A shape and a plan are printed in one way only: their maps and sets are ordered.
@@ -104,7 +106,14 @@ pub(crate) fn make(plan: &LogicalPlan, shape: &Shape, maker: Maker<'_>, digest: 
 
 /// Spreads lists into items and puts NULL where it is known.
 fn fit(plan: LogicalPlan, shape: &Shape) -> Result<LogicalPlan> {
-    let fitted = plan.transform_up_with_subqueries(|node| node.map_expressions(|expr| fit_in(expr, shape)))?;
+    let fitted = plan.transform_up_with_subqueries(|node| {
+        // Columns keep their names, which nodes above refer to.
+        let names = NamePreserver::new(&node);
+        node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            Ok(fit_in(expr, shape)?.update_data(|expr| name.restore(expr)))
+        })
+    })?;
     Ok(fitted.data)
 }
 
