@@ -87,7 +87,7 @@ pub(crate) fn make(plan: &LogicalPlan, shape: &Shape, maker: Maker<'_>, digest: 
     let answered_text = answered.display_indent().to_string();
     let shaped = fit(answered, shape)?;
     let optimised = session.optimize(&shaped)?;
-    if let Err(e) = verify::optimised(&optimised, &injection, shape) { println!("DEBUG {e}\n{}", optimised.display_indent()); return Err(e); }
+    verify::optimised(&optimised, &injection, shape)?;
     let typed = session.analyzer().execute_and_check(shaped, session.config_options(), |_, _| {})?;
     output::verify(&optimised, plan, &typed, shape.output.as_ref())?;
     let mut fingerprint = Fingerprint::new("lakegate policy v1");
@@ -145,9 +145,10 @@ fn spread_list(list: InList, shape: &Shape) -> Transformed<Expr> {
             Expr::Placeholder(placeholder) if shape.lists.contains_key(&placeholder.id) => {
                 changed = true;
                 let length = shape.lists.get(&placeholder.id).copied().unwrap_or_default();
-                // A policy over a caller who stands for nothing lets nothing through, however it is written.
+                // A policy over a caller who stands for nothing lets nothing through, however it is written: NULL is not
+                // true under `NOT` either.
                 if length == 0 && attribute_of(&placeholder.id).is_some() {
-                    return Transformed::yes(lit(false));
+                    return Transformed::yes(lit(ScalarValue::Boolean(None)));
                 }
                 items.extend((0..length).map(|at| {
                     Expr::Placeholder(Placeholder::new_with_field(

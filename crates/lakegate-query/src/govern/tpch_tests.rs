@@ -225,43 +225,83 @@ async fn rows(project: &PlannedProject, caller: &str, number: usize) -> Vec<Stri
     rows
 }
 
-#[tokio::test]
-async fn every_query_of_tpch_gives_the_answer_of_the_callers_own_masked_rows() {
-    let scale = std::env::var("LAKEGATE_TPCH_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(0.001);
+/// Runs something for each caller, all at once.
+fn for_each<T: Sync, A: Send>(callers: &[T], run: impl AsyncFn(usize, &T) -> A + Sync) -> Vec<A> {
+    std::thread::scope(|scope| {
+        let start = |(at, caller)| {
+            let run = &run;
+            let task = move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(run(at, caller))
+            };
+            std::thread::Builder::new().stack_size(8 << 20).spawn_scoped(scope, task).unwrap()
+        };
+        let running = callers.iter().enumerate().map(start).collect::<Vec<_>>();
+        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+struct TpchCaller {
+    words: String,
+    /// `None` is every customer.
+    customers: Option<BTreeSet<i64>>,
+}
+
+#[test]
+fn every_query_of_tpch_gives_the_answer_of_the_callers_own_masked_rows() {
+    let given = std::env::var("LAKEGATE_TPCH_SCALE").ok().and_then(|text| text.parse().ok());
+    let (is_short, scale) = (given.is_none(), given.unwrap_or(0.001));
     let started = Instant::now();
     let tables = generated(scale);
     let lake = written(&tables);
-    let governed_config = format!("{POLICIES}{}", shared(&SHARED));
-    let free_config = format!("[lake]\nlocation = \".\"\n{}{}", shared(&SHARED), shared(&GOVERNED));
-    let governed = project(lake.path(), &governed_config, scale).await;
-    let in_memory = project(lake.path(), &governed_config, scale).await;
-    let (names, _) = in_memory.copy_to_memory(1 << 30).await.unwrap();
-    assert_eq!(names.len(), tables.len());
     let hundred = (1..=100).collect::<BTreeSet<i64>>();
     let list = hundred.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
-    let callers = [
-        ("custkeys:integer[]=1".to_owned(), Some(BTreeSet::from([1]))),
-        (format!("custkeys:integer[]={list}"), Some(hundred)),
-        ("custkeys:integer[]=".to_owned(), Some(BTreeSet::new())),
-        ("custkeys:integer[]=1 role=operator".to_owned(), None),
+    let mut callers = vec![
+        TpchCaller { words: "custkeys:integer[]=1".to_owned(), customers: Some(BTreeSet::from([1])) },
+        TpchCaller { words: format!("custkeys:integer[]={list}"), customers: Some(hundred) },
+        TpchCaller { words: "custkeys:integer[]=".to_owned(), customers: Some(BTreeSet::new()) },
     ];
-    let (mut cases, mut filled) = (0, BTreeSet::new());
-    for (caller, customers) in &callers {
-        let own = written(&own(&tables, customers.as_ref()));
-        let own = project(own.path(), &free_config, scale).await;
-        for number in 1..=22 {
-            let wanted = rows(&own, "", number).await;
-            assert_eq!(rows(&governed, caller, number).await, wanted, "query {number} as {caller}, from files");
-            assert_eq!(rows(&in_memory, caller, number).await, wanted, "query {number} as {caller}, from memory");
-            cases += 1;
-            if !wanted.is_empty() {
-                filled.insert((caller.clone(), number));
-            }
-        }
+    if !is_short {
+        callers.push(TpchCaller { words: "custkeys:integer[]=1 role=operator".to_owned(), customers: None });
     }
-    let filled_for = |caller: &str| filled.iter().filter(|(other, _)| other == caller).count();
-    let counts = callers.iter().map(|(caller, _)| filled_for(caller)).collect::<Vec<_>>();
-    println!("{cases} cases at scale {scale} in {:?}; with rows, by caller: {counts:?} of 22", started.elapsed());
+    let free_config = format!("[lake]\nlocation = \".\"\n{}{}", shared(&SHARED), shared(&GOVERNED));
+    let wanted = for_each(&callers, async |_, caller| {
+        let own = written(&own(&tables, caller.customers.as_ref()));
+        let own = project(own.path(), &free_config, scale).await;
+        let mut answers = Vec::new();
+        for number in 1..=22 {
+            answers.push(rows(&own, "", number).await);
+        }
+        answers
+    });
+    let governed_config = format!("{POLICIES}{}", shared(&SHARED));
+    let governed = for_each(&[()], async |_, ()| project(lake.path(), &governed_config, scale).await).remove(0);
+    let mut comparisons = 0;
+    for place in ["files", "memory"] {
+        if place == "memory" {
+            for_each(&[()], async |_, ()| assert_eq!(governed.copy_to_memory(1 << 30).await.unwrap().0.len(), tables.len()));
+        }
+        let compared = for_each(&callers, async |at, caller| {
+            let mut compared = 0;
+            for number in 1..=22 {
+                // A short run asks each caller's queries in one of both ways, and those of the caller with rows in both.
+                if is_short && at != 1 && (number + at) % 2 == usize::from(place == "files") {
+                    continue;
+                }
+                let got = rows(&governed, &caller.words, number).await;
+                assert_eq!(got, wanted[at][number - 1], "query {number} as {}, from {place}", caller.words);
+                compared += 1;
+            }
+            compared
+        });
+        comparisons += compared.into_iter().sum::<usize>();
+    }
+    let counts = wanted.iter().map(|answers| answers.iter().filter(|rows| !rows.is_empty()).count()).collect::<Vec<_>>();
+    println!(
+        "22 queries, {} callers, {comparisons} comparisons at scale {scale} in {:?}; with rows, by caller: {counts:?} of 22",
+        callers.len(),
+        started.elapsed()
+    );
     // What reads no rows of customers has an answer for everyone.
-    assert!(counts[0] >= 9 && counts[1] >= 15 && counts[2] >= 5 && counts[3] >= 15, "{counts:?}");
+    assert!(counts[0] >= 9 && counts[1] >= 15 && counts[2] >= 5, "{counts:?}");
 }

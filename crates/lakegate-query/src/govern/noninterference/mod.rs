@@ -240,7 +240,7 @@ fn run(first: u64, step: u64, wanted: usize) -> Sum {
 
 #[test]
 fn answers_are_those_of_a_lake_of_the_callers_own_masked_rows() {
-    let wanted = number_of("LAKEGATE_PROPERTY_CASES", 150) as usize;
+    let wanted = number_of("LAKEGATE_PROPERTY_CASES", 72) as usize;
     let first = number_of("LAKEGATE_PROPERTY_SEED", 1);
     let started = Instant::now();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
@@ -275,7 +275,7 @@ fn answers_are_those_of_a_lake_of_the_callers_own_masked_rows() {
     assert!(sum.no_project.is_empty(), "{:?}", sum.no_project);
     let Report { cases, nonempty, governed, failed, would_fail, .. } = sum.report;
     assert!(nonempty * 3 > cases, "{nonempty} of {cases} have rows");
-    assert!(governed * 2 > cases, "{governed} of {cases} need governance");
+    assert!(governed * 3 > cases, "{governed} of {cases} need governance");
     assert!(failed * 5 < cases, "{failed} of {cases} fail");
     assert!(would_fail * 50 > cases, "{would_fail} of {cases} would fail on foreign rows");
     let refused = sum.refused.values().chain(sum.refused_when_governed.values()).sum::<usize>();
@@ -296,4 +296,32 @@ async fn every_kept_case_gives_the_answer_of_the_callers_own_masked_rows() {
         assert!(differences.is_empty(), "{name}: {}\n{}", case.title, differences.join("\n"));
         assert_eq!((report.cases, report.comparisons), (1, 3), "{name}");
     }
+}
+
+/// The parser took `open IS NOT DISTINCT FROM false AND tenant = …` for `open IS NOT DISTINCT FROM (false AND tenant = …)`,
+/// which is true for every row that is not open, whoever it belongs to.
+#[tokio::test]
+async fn a_comparison_that_would_swallow_the_rest_of_a_row_filter_is_refused() {
+    let lake = super::testing::cases_folder().join("lake");
+    let config = |filter: &str| {
+        format!("[lake]\nlocation = \".\"\n[tables.account]\nlocation = \"account\"\nrow_filter = {}\n", json!(filter))
+    };
+    let refused = [
+        "owner IS NOT DISTINCT FROM 'A' AND owner = principal('owner')",
+        "owner IS DISTINCT FROM 'A' OR owner = principal('owner')",
+        "owner IS DISTINCT FROM 'A' IN ('B')",
+        "EXISTS (SELECT 1 FROM account AS a WHERE a.owner IS NOT DISTINCT FROM account.owner AND a.owner = 'B')",
+    ];
+    for filter in refused {
+        let findings = super::testing::try_project(&lake, &config(filter), &[]).await.unwrap_err();
+        assert!(findings[0].contains("`IS DISTINCT FROM` would take all that follows"), "{filter}: {findings:?}");
+    }
+    let taken = "(owner IS NOT DISTINCT FROM 'A') AND owner = principal('owner') AND owner IS DISTINCT FROM lower('X' || 'y')";
+    let sql = "SELECT owner FROM account WHERE owner IS NOT DISTINCT FROM 'A'";
+    let project = super::testing::project(&lake, &config(taken), &[("e", sql)]).await;
+    let plan = super::testing::governed(&project, &super::testing::principal("owner=A"), "e", "{}").unwrap();
+    assert!(!super::testing::rows(plan).await.unwrap().is_empty());
+    let sql = "SELECT owner FROM account WHERE owner IS NOT DISTINCT FROM 'A' AND owner = 'B'";
+    let findings = super::testing::try_project(&lake, &config("owner = principal('owner')"), &[("e", sql)]).await;
+    assert!(findings.unwrap_err()[0].starts_with("endpoints/e.sql:4:"));
 }

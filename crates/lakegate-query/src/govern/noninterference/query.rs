@@ -95,7 +95,12 @@ pub(super) fn query(world: &World, choices: &mut Choices) -> Query {
     let Maker { params, fallible, features, .. } = maker;
     let mut front = "/*---\nsummary = \"s\"\n".to_owned();
     let mut arguments = serde_json::Map::new();
-    for (at, (kind, value)) in params.into_iter().enumerate() {
+    let is_used = |at: usize| {
+        let name = format!("$p{at}");
+        body.match_indices(&name).any(|(start, _)| !body[start + name.len()..].starts_with(|next: char| next.is_ascii_digit()))
+    };
+    // Some were made for an expression that then became another one.
+    for (at, (kind, value)) in params.into_iter().enumerate().filter(|(at, _)| is_used(*at)) {
         write!(front, "[params.p{at}]\ntype = \"{kind}\"\n").unwrap();
         arguments.insert(format!("p{at}"), value);
     }
@@ -577,22 +582,27 @@ impl Maker<'_> {
             };
         }
         let compare = *self.choices.of(&["<>", ">=", "<", "=", "IS DISTINCT FROM", "<=", ">", "IS NOT DISTINCT FROM"]);
-        let kind = *self.choices.of(&SCALAR);
+        let kinds = SCALAR.into_iter().filter(|kind| scope.iter().any(|column| column.kind == *kind)).collect::<Vec<_>>();
+        // A condition on parameters alone that can fail is refused: it would be asked of rows of others.
+        let Some(kind) = (!kinds.is_empty()).then(|| *self.choices.of(&kinds)) else { return "true".to_owned() };
         match self.choices.weighted(&[6, 3, 2, 2, 2, 2, 2, 1, 3]) {
-            0 => format!("{} {compare} {}", self.value(kind, scope, 1), self.constant(kind)),
+            0 => format!("({} {compare} {})", self.value(kind, scope, 1), self.constant(kind)),
             8 => {
                 let value = if self.choices.chance(60) { self.cast(scope) } else { self.division(scope) };
-                format!("{} {compare} {}", value.unwrap_or_else(|| "1".to_owned()), self.constant(INT))
+                match value {
+                    Some(value) => format!("({value} {compare} {})", self.constant(INT)),
+                    None => "true".to_owned(),
+                }
             }
             1 => match self.column(&[kind], scope) {
-                Some(column) => format!("{} {compare} {}", column.sql, self.constant(kind)),
-                None => format!("{} {compare} {}", self.constant(kind), self.constant(kind)),
+                Some(column) => format!("({} {compare} {})", column.sql, self.constant(kind)),
+                None => "true".to_owned(),
             },
             2 => {
                 self.note("IN list");
                 let not = self.choices.of(&["", "NOT "]);
-                let kind = *self.choices.of(&[INT, TEXT, KEY]);
-                let value = self.value(kind, scope, 0);
+                let Some(column) = self.column(&[INT, TEXT, KEY], scope) else { return "true".to_owned() };
+                let (kind, value) = (column.kind, column.sql);
                 let items = match self.choices.chance(30) {
                     true => self.list_param(kind),
                     false => (0..1 + self.choices.below(4)).map(|_| self.constant(kind)).collect::<Vec<_>>().join(", "),
@@ -601,13 +611,14 @@ impl Maker<'_> {
             }
             3 => {
                 self.note("BETWEEN");
-                let kind = *self.choices.of(&[INT, KEY, DATE, DEC, FLOAT]);
-                let value = self.value(kind, scope, 1);
+                let Some(column) = self.column(&[INT, KEY, DATE, DEC, FLOAT], scope) else { return "true".to_owned() };
+                let (kind, value) = (column.kind, column.sql);
                 format!("{value} BETWEEN {} AND {}", self.constant(kind), self.constant(kind))
             }
             4 => {
                 self.note("LIKE");
-                let value = self.value(TEXT, scope, 1);
+                let Some(text) = self.column(&[TEXT], scope) else { return "true".to_owned() };
+                let value = text.sql;
                 let like = self.choices.of(&["LIKE", "NOT LIKE", "ILIKE"]);
                 let pattern = self.choices.of(&["'A%'", "'%SECRET%'", "'%1%'", "'_'", "''"]).to_string();
                 match self.choices.chance(20) {
@@ -622,7 +633,7 @@ impl Maker<'_> {
             }
             6 => {
                 let other = self.value(kind, scope, 1);
-                format!("{} {compare} {other}", self.value(kind, scope, 1))
+                format!("({} {compare} {other})", self.value(kind, scope, 1))
             }
             _ => match self.column(&[TEXTS, BUYER], scope) {
                 Some(column) if column.kind == TEXTS => {
@@ -631,7 +642,7 @@ impl Maker<'_> {
                 }
                 Some(column) => {
                     self.note("struct");
-                    format!("{}['cid'] {compare} 3", column.sql)
+                    format!("({}['cid'] {compare} 3)", column.sql)
                 }
                 None => "true".to_owned(),
             },

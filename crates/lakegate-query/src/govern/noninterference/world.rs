@@ -186,10 +186,10 @@ impl Filter {
         let parent = table.number(row, "parent_id");
         match self {
             Filter::TenantIs => tenant.map(|tenant| tenant == caller.t),
-            // A list without items holds for no row, and is not NULL.
-            Filter::TenantIn if caller.ts.is_empty() => Some(false),
+            // A list without items holds for no row, nor does its opposite.
+            Filter::TenantIn if caller.ts.is_empty() => None,
             Filter::TenantIn => tenant.map(|tenant| caller.ts.iter().any(|item| item == tenant)),
-            Filter::NumberIn if caller.ns.is_empty() => Some(false),
+            Filter::NumberIn if caller.ns.is_empty() => None,
             Filter::NumberIn => table.number(row, "n").map(|n| caller.ns.contains(&n)),
             Filter::TenantOf(items, inside) => {
                 tenant.map(|tenant| items.iter().any(|item| item == tenant) == *inside)
