@@ -45,9 +45,10 @@ fn taint(plan: &LogicalPlan, injection: &Injection<'_>, outer: &[(Column, Raw)])
     let taints = inputs.iter().map(|input| taint(input, injection, outer)).collect::<Result<Vec<_>>>()?;
 
     // Everything that the node itself evaluates, over all of its inputs' columns.
-    let own = inputs.iter().zip(&taints).flat_map(|(input, taint)| {
-        taint.iter().map(|(at, raw)| (column_at(input.schema(), *at), raw.clone()))
-    });
+    let own = inputs
+        .iter()
+        .zip(&taints)
+        .flat_map(|(input, taint)| taint.iter().map(|(at, raw)| (column_at(input.schema(), *at), raw.clone())));
     let own = own.collect::<Vec<_>>();
     let visible = Visible { inputs: &inputs, own: &own, outer };
     let hands_through = matches!(plan, LogicalPlan::Projection(_));

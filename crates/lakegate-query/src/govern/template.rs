@@ -88,8 +88,7 @@ pub(crate) fn make(plan: &LogicalPlan, shape: &Shape, maker: Maker<'_>, digest: 
     let shaped = fit(answered, shape)?;
     let optimised = session.optimize(&shaped)?;
     verify::optimised(&optimised, &injection, shape)?;
-    let typed = session.analyzer().execute_and_check(shaped, session.config_options(), |_, _| {})?;
-    output::verify(&optimised, plan, &typed, shape.output.as_ref())?;
+    output::verify(&optimised, plan, shape.output.as_ref())?;
     let mut fingerprint = Fingerprint::new("lakegate policy v1");
     fingerprint.part(digest);
     // A shape and a plan are printed in one way only: their maps and sets are ordered.

@@ -98,7 +98,10 @@ fn sql(number: usize, scale: f64) -> String {
     let mut sql = queries::query(number as i32).unwrap().to_owned();
     if number == 15 {
         sql = sql.split("drop view").next().unwrap().to_owned();
-        sql = sql.replace("create view revenue:s (supplier_no, total_revenue) as", "with revenue (supplier_no, total_revenue) as (");
+        sql = sql.replace(
+            "create view revenue:s (supplier_no, total_revenue) as",
+            "with revenue (supplier_no, total_revenue) as (",
+        );
         sql = sql.replacen(';', ")", 1).replace("revenue:s", "revenue");
     }
     for (at, value) in values(number, scale).iter().enumerate().rev() {
@@ -173,9 +176,11 @@ fn masked(batch: &RecordBatch) -> RecordBatch {
         }
     });
     let columns = columns.collect::<Vec<_>>();
-    let fields = schema.fields().iter().zip(&columns).map(|(field, array)| {
-        field.as_ref().clone().with_nullable(true).with_data_type(array.data_type().clone())
-    });
+    let fields = schema
+        .fields()
+        .iter()
+        .zip(&columns)
+        .map(|(field, array)| field.as_ref().clone().with_nullable(true).with_data_type(array.data_type().clone()));
     let schema = datafusion::arrow::datatypes::Schema::new(fields.collect::<Vec<_>>());
     RecordBatch::try_new(Arc::new(schema), columns).unwrap()
 }
@@ -279,7 +284,9 @@ fn every_query_of_tpch_gives_the_answer_of_the_callers_own_masked_rows() {
     let mut comparisons = 0;
     for place in ["files", "memory"] {
         if place == "memory" {
-            for_each(&[()], async |_, ()| assert_eq!(governed.copy_to_memory(1 << 30).await.unwrap().0.len(), tables.len()));
+            for_each(&[()], async |_, ()| {
+                assert_eq!(governed.copy_to_memory(1 << 30).await.unwrap().0.len(), tables.len())
+            });
         }
         let compared = for_each(&callers, async |at, caller| {
             let mut compared = 0;
@@ -296,7 +303,8 @@ fn every_query_of_tpch_gives_the_answer_of_the_callers_own_masked_rows() {
         });
         comparisons += compared.into_iter().sum::<usize>();
     }
-    let counts = wanted.iter().map(|answers| answers.iter().filter(|rows| !rows.is_empty()).count()).collect::<Vec<_>>();
+    let counts =
+        wanted.iter().map(|answers| answers.iter().filter(|rows| !rows.is_empty()).count()).collect::<Vec<_>>();
     println!(
         "22 queries, {} callers, {comparisons} comparisons at scale {scale} in {:?}; with rows, by caller: {counts:?} of 22",
         callers.len(),

@@ -68,7 +68,8 @@ pub(super) fn parse(text: &str) -> CaseFile {
         let mut named = text.split("\n== ").filter_map(|part| part.strip_prefix(name)?.strip_prefix('\n'));
         named.next().unwrap_or_else(|| panic!("no section {name}")).to_owned()
     };
-    let line = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
+    let line =
+        |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
     let json = |name: &str| serde_json::from_str::<Json>(line(name)).unwrap();
     let dotted = |name: &Json| {
         let (table, column) = name.as_str().unwrap().split_once('.').unwrap();

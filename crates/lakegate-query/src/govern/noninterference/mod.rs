@@ -140,10 +140,9 @@ impl Sum {
                 *self.features.entry(feature).or_default() += setting.views.len();
             }
         }
-        for (from, to) in [
-            (&report.refused, &mut self.refused),
-            (&report.refused_when_governed, &mut self.refused_when_governed),
-        ] {
+        for (from, to) in
+            [(&report.refused, &mut self.refused), (&report.refused_when_governed, &mut self.refused_when_governed)]
+        {
             for (at, reason) in from {
                 if std::env::var_os("LAKEGATE_PROPERTY_SHOW").is_some() {
                     println!("seed {seed}, query {at}: {reason}\n{}\n", queries[*at].sql);
@@ -195,7 +194,9 @@ impl Sum {
             self.worlds,
             started.elapsed()
         );
-        println!("{nonempty} with rows; {governed} with another answer over the whole lake ({would_fail} of them fail there)");
+        println!(
+            "{nonempty} with rows; {governed} with another answer over the whole lake ({would_fail} of them fail there)"
+        );
         println!("{failed} fail on the caller's own rows; {either} comparisons in which one side failed, as it may");
         println!("{} queries, of which refused without policies:", self.asked);
         for (reason, count) in &self.refused {
@@ -288,7 +289,7 @@ async fn every_kept_case_gives_the_answer_of_the_callers_own_masked_rows() {
     assert!(files.len() >= 3);
     for (name, case) in files {
         assert_eq!(case_file::parse(&case.written()).written(), case.written(), "{name}");
-        let report = check(&case.setting, &[case.question.clone()]).await;
+        let report = check(&case.setting, std::slice::from_ref(&case.question)).await;
         assert_eq!(report.no_project, None, "{name}");
         let refused = report.refused.values().chain(report.refused_when_governed.values()).collect::<Vec<_>>();
         assert!(refused.is_empty(), "{name}: {refused:?}");
@@ -316,7 +317,8 @@ async fn a_comparison_that_would_swallow_the_rest_of_a_row_filter_is_refused() {
         let findings = super::testing::try_project(&lake, &config(filter), &[]).await.unwrap_err();
         assert!(findings[0].contains("`IS DISTINCT FROM` would take all that follows"), "{filter}: {findings:?}");
     }
-    let taken = "(owner IS NOT DISTINCT FROM 'A') AND owner = principal('owner') AND owner IS DISTINCT FROM lower('X' || 'y')";
+    let taken =
+        "(owner IS NOT DISTINCT FROM 'A') AND owner = principal('owner') AND owner IS DISTINCT FROM lower('X' || 'y')";
     let sql = "SELECT owner FROM account WHERE owner IS NOT DISTINCT FROM 'A'";
     let project = super::testing::project(&lake, &config(taken), &[("e", sql)]).await;
     let plan = super::testing::governed(&project, &super::testing::principal("owner=A"), "e", "{}").unwrap();

@@ -97,7 +97,8 @@ pub(super) fn query(world: &World, choices: &mut Choices) -> Query {
     let mut arguments = serde_json::Map::new();
     let is_used = |at: usize| {
         let name = format!("$p{at}");
-        body.match_indices(&name).any(|(start, _)| !body[start + name.len()..].starts_with(|next: char| next.is_ascii_digit()))
+        body.match_indices(&name)
+            .any(|(start, _)| !body[start + name.len()..].starts_with(|next: char| next.is_ascii_digit()))
     };
     // Some were made for an expression that then became another one.
     for (at, (kind, value)) in params.into_iter().enumerate().filter(|(at, _)| is_used(*at)) {
@@ -435,7 +436,8 @@ impl Maker<'_> {
                 _ => write!(sql, "\n{join} {} ON {on}{more}", next.sql).unwrap(),
             }
             scope.extend(next.columns);
-            unique = if unique.is_empty() || next.unique.is_empty() { Vec::new() } else { [unique, next.unique].concat() };
+            unique =
+                if unique.is_empty() || next.unique.is_empty() { Vec::new() } else { [unique, next.unique].concat() };
         }
         (sql, scope, unique)
     }
@@ -582,7 +584,8 @@ impl Maker<'_> {
             };
         }
         let compare = *self.choices.of(&["<>", ">=", "<", "=", "IS DISTINCT FROM", "<=", ">", "IS NOT DISTINCT FROM"]);
-        let kinds = SCALAR.into_iter().filter(|kind| scope.iter().any(|column| column.kind == *kind)).collect::<Vec<_>>();
+        let kinds =
+            SCALAR.into_iter().filter(|kind| scope.iter().any(|column| column.kind == *kind)).collect::<Vec<_>>();
         // A condition on parameters alone that can fail is refused: it would be asked of rows of others.
         let Some(kind) = (!kinds.is_empty()).then(|| *self.choices.of(&kinds)) else { return "true".to_owned() };
         match self.choices.weighted(&[6, 3, 2, 2, 2, 2, 2, 1, 3]) {

@@ -79,9 +79,11 @@ pub(super) async fn shrink(mut failing: Failing) -> Failing {
     for table in (0..failing.world.tables.len()).rev() {
         let name = format!("\"{}\"", failing.world.tables[table].name);
         let is_read = |text: &str| text.contains(&name);
-        let in_filters = failing.world.tables.iter().any(|table| {
-            table.filter.as_ref().is_some_and(|filter| is_read(&filter.sql(&table.name)))
-        });
+        let in_filters = failing
+            .world
+            .tables
+            .iter()
+            .any(|table| table.filter.as_ref().is_some_and(|filter| is_read(&filter.sql(&table.name))));
         if !is_read(&failing.query.sql) && !in_filters {
             failing.world.tables.remove(table);
         }

@@ -181,7 +181,13 @@ impl Filter {
     }
 
     /// What SQL says of a row: true, false or NULL. `seen` has the rows of parents that the caller sees.
-    fn holds(&self, table: &Table, row: &Row, caller: &Caller, seen: &BTreeMap<String, Vec<(i64, String)>>) -> Option<bool> {
+    fn holds(
+        &self,
+        table: &Table,
+        row: &Row,
+        caller: &Caller,
+        seen: &BTreeMap<String, Vec<(i64, Option<String>)>>,
+    ) -> Option<bool> {
         let tenant = table.text(row, "tenant");
         let parent = table.number(row, "parent_id");
         match self {
@@ -191,9 +197,7 @@ impl Filter {
             Filter::TenantIn => tenant.map(|tenant| caller.ts.iter().any(|item| item == tenant)),
             Filter::NumberIn if caller.ns.is_empty() => None,
             Filter::NumberIn => table.number(row, "n").map(|n| caller.ns.contains(&n)),
-            Filter::TenantOf(items, inside) => {
-                tenant.map(|tenant| items.iter().any(|item| item == tenant) == *inside)
-            }
+            Filter::TenantOf(items, inside) => tenant.map(|tenant| items.iter().any(|item| item == tenant) == *inside),
             Filter::TenantMissing => Some(tenant.is_none()),
             Filter::TenantLike(prefix) => tenant.map(|tenant| tenant.starts_with(prefix.as_str())),
             Filter::UpperTenantIs => tenant.map(|tenant| tenant.to_uppercase() == caller.t),
@@ -202,8 +206,9 @@ impl Filter {
             Filter::Open => row[table.place("open")].as_bool(),
             Filter::Nobody => Some(false),
             Filter::ParentIn(name, without) => {
-                let is_parent = |(id, kind): &(i64, String)| {
-                    Some(*id) == parent && without.as_ref().is_none_or(|without| !kind.is_empty() && kind != without)
+                let is_parent = |(id, kind): &(i64, Option<String>)| {
+                    Some(*id) == parent
+                        && without.as_ref().is_none_or(|without| kind.as_ref().is_some_and(|kind| kind != without))
                 };
                 // NULL is in no list; that it is NULL and not false makes no difference to a filter without NOT.
                 Some(seen[name].iter().any(is_parent))
@@ -241,7 +246,7 @@ impl World {
             };
             let rows = table.rows.iter().map(sees).collect::<Vec<_>>();
             let own = table.rows.iter().zip(&rows).filter(|(_, sees)| **sees).map(|(row, _)| {
-                let kind = table.text(row, "kind").unwrap_or_default().to_owned();
+                let kind = table.text(row, "kind").map(str::to_owned);
                 (table.number(row, "id").unwrap(), kind)
             });
             let own = own.collect();
