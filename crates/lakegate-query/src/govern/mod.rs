@@ -27,11 +27,15 @@ mod literal_tests;
 #[cfg(test)]
 mod masking_tests;
 #[cfg(test)]
+mod noninterference;
+#[cfg(test)]
 mod physical_tests;
 #[cfg(test)]
 mod shape_tests;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tpch_tests;
 #[cfg(test)]
 mod verify_tests;
 

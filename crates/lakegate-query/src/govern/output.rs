@@ -68,12 +68,13 @@ impl Output {
     }
 }
 
-/// Refuses a plan whose columns are not just those that were asked for: the second lock on column grants.
+/// Refuses a plan whose columns are not just those that were asked for: the second lock on column grants. Types are not
+/// looked at: those of a `CASE` or a `UNION` over several types are not known before the optimiser, which also widens sums.
 pub(crate) fn verify(plan: &LogicalPlan, endpoint: &LogicalPlan, output: Option<&Output>) -> Result<()> {
     let all = endpoint.schema();
     let places = output.map_or_else(|| (0..all.fields().len()).collect(), |output| output.columns.clone());
-    let wanted = places.iter().map(|at| (all.field(*at).name(), all.field(*at).data_type()));
-    let got = plan.schema().fields().iter().map(|field| (field.name(), field.data_type()));
+    let wanted = places.iter().map(|at| all.field(*at).name());
+    let got = plan.schema().fields().iter().map(|field| field.name());
     if got.eq(wanted) { Ok(()) } else { plan_err!("the answer would have other columns than those that are granted") }
 }
 

@@ -45,10 +45,12 @@ fn taint(plan: &LogicalPlan, injection: &Injection<'_>, outer: &[(Column, Raw)])
     let taints = inputs.iter().map(|input| taint(input, injection, outer)).collect::<Result<Vec<_>>>()?;
 
     // Everything that the node itself evaluates, over all of its inputs' columns.
-    let mut visible = outer.to_vec();
-    for (input, taint) in inputs.iter().zip(&taints) {
-        visible.extend(taint.iter().map(|(at, raw)| (column_at(input.schema(), *at), raw.clone())));
-    }
+    let own = inputs
+        .iter()
+        .zip(&taints)
+        .flat_map(|(input, taint)| taint.iter().map(|(at, raw)| (column_at(input.schema(), *at), raw.clone())));
+    let own = own.collect::<Vec<_>>();
+    let visible = Visible { inputs: &inputs, own: &own, outer };
     let hands_through = matches!(plan, LogicalPlan::Projection(_));
     for expr in plan.expressions() {
         if !(hands_through && plain(&expr).is_some()) {
@@ -134,14 +136,14 @@ fn column_at(schema: &DFSchema, at: usize) -> Column {
 }
 
 /// Refuses an expression that looks at a raw column, unless it is that column's mask.
-fn check_expr(expr: &Expr, visible: &[(Column, Raw)], injection: &Injection<'_>) -> Result<()> {
+fn check_expr(expr: &Expr, visible: &Visible<'_>, injection: &Injection<'_>) -> Result<()> {
     expr.apply(|inner| {
         if let Some(function) = mask::of(inner) {
             let Expr::ScalarFunction(call) = inner else { return Ok(TreeNodeRecursion::Continue) };
             let own = injection.masks.of(function.table()).and_then(|masks| masks.get(function.column()));
             let is_own = own.is_some_and(|own| own == function.mask());
             let argument = match call.args.as_slice() {
-                [Expr::Column(column) | Expr::OuterReferenceColumn(_, column)] => find(column, visible),
+                [argument] => visible.raw(argument),
                 _ => None,
             };
             let (table, column) = (function.table(), function.column());
@@ -150,9 +152,7 @@ fn check_expr(expr: &Expr, visible: &[(Column, Raw)], injection: &Injection<'_>)
                 _ => plan_err!("the mask of `{column}` of `{table}` stands over something else"),
             };
         }
-        if let Expr::Column(column) | Expr::OuterReferenceColumn(_, column) = inner
-            && let Some((table, name)) = find(column, visible)
-        {
+        if let Some((table, name)) = visible.raw(inner) {
             return plan_err!("`{name}` of `{table}` is looked at without its mask");
         }
         Ok(TreeNodeRecursion::Continue)
@@ -160,10 +160,10 @@ fn check_expr(expr: &Expr, visible: &[(Column, Raw)], injection: &Injection<'_>)
     check_subqueries(expr, visible, injection)
 }
 
-fn check_subqueries(expr: &Expr, visible: &[(Column, Raw)], injection: &Injection<'_>) -> Result<()> {
+fn check_subqueries(expr: &Expr, visible: &Visible<'_>, injection: &Injection<'_>) -> Result<()> {
     expr.apply(|inner| {
         if let Some(subquery) = subquery_of(inner) {
-            let outer: Outer = visible.to_vec();
+            let outer: Outer = [visible.own, visible.outer].concat();
             if let Some((table, column)) = taint(subquery, injection, &outer)?.into_values().next() {
                 return plan_err!("a subquery gives `{column}` of `{table}` without its mask");
             }
@@ -171,6 +171,28 @@ fn check_subqueries(expr: &Expr, visible: &[(Column, Raw)], injection: &Injectio
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(())
+}
+
+/// The raw columns that a node's expressions may name.
+struct Visible<'a> {
+    inputs: &'a [&'a LogicalPlan],
+    own: &'a [(Column, Raw)],
+    outer: &'a [(Column, Raw)],
+}
+
+impl Visible<'_> {
+    /// The raw column that an expression is, if it is a column at all.
+    fn raw(&self, expr: &Expr) -> Option<&Raw> {
+        match expr {
+            Expr::OuterReferenceColumn(_, column) => find(column, self.outer),
+            // A subquery over the same table has columns of the same names, which are its own.
+            Expr::Column(column) => find(column, self.own).or_else(|| {
+                let is_own = self.inputs.iter().any(|input| input.schema().maybe_index_of_column(column).is_some());
+                if is_own { None } else { find(column, self.outer) }
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// The raw column that a name may stand for. A name without a relation may stand for any of that name.

@@ -12,6 +12,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::{InList, Placeholder};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan, lit};
 
 use super::fingerprint::{self, Fingerprint};
@@ -104,7 +105,14 @@ pub(crate) fn make(plan: &LogicalPlan, shape: &Shape, maker: Maker<'_>, digest: 
 
 /// Spreads lists into items and puts NULL where it is known.
 fn fit(plan: LogicalPlan, shape: &Shape) -> Result<LogicalPlan> {
-    let fitted = plan.transform_up_with_subqueries(|node| node.map_expressions(|expr| fit_in(expr, shape)))?;
+    let fitted = plan.transform_up_with_subqueries(|node| {
+        // Columns keep their names, which nodes above refer to.
+        let names = NamePreserver::new(&node);
+        node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            Ok(fit_in(expr, shape)?.update_data(|expr| name.restore(expr)))
+        })
+    })?;
     Ok(fitted.data)
 }
 
@@ -136,9 +144,10 @@ fn spread_list(list: InList, shape: &Shape) -> Transformed<Expr> {
             Expr::Placeholder(placeholder) if shape.lists.contains_key(&placeholder.id) => {
                 changed = true;
                 let length = shape.lists.get(&placeholder.id).copied().unwrap_or_default();
-                // A policy over a caller who stands for nothing lets nothing through, however it is written.
+                // A policy over a caller who stands for nothing lets nothing through, however it is written: NULL is not
+                // true under `NOT` either.
                 if length == 0 && attribute_of(&placeholder.id).is_some() {
-                    return Transformed::yes(lit(false));
+                    return Transformed::yes(lit(ScalarValue::Boolean(None)));
                 }
                 items.extend((0..length).map(|at| {
                     Expr::Placeholder(Placeholder::new_with_field(

@@ -81,6 +81,12 @@ pub(crate) fn principal(words: &str) -> Principal {
             }
         };
     }
+    authenticated(record)
+}
+
+/// The caller of a record.
+pub(crate) fn authenticated(record: PrincipalRecord) -> Principal {
+    let start = DateTime::UNIX_EPOCH;
     let credential =
         Credential { proof: TokenRecord::new("t", start).into(), principal: Arc::new(record), grants: Arc::new([]) };
     authenticate(&credential, start).unwrap()

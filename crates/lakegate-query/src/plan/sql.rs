@@ -7,7 +7,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
-    self, Expr, LimitClause, ObjectName, Query, SetExpr, Spanned, TableFactor, Value, Visit, Visitor,
+    self, BinaryOperator, Expr, LimitClause, ObjectName, Query, SetExpr, Spanned, TableFactor, UnaryOperator, Value,
+    Visit, Visitor,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::ParserError;
@@ -235,10 +236,48 @@ impl Visitor for Walk<'_> {
             }
             _ => {}
         }
+        if let Expr::IsDistinctFrom(_, right) | Expr::IsNotDistinctFrom(_, right) = expr
+            && binds_more_loosely(right)
+        {
+            // The parser takes `a IS DISTINCT FROM b AND c` for `a IS DISTINCT FROM (b AND c)`: another row filter.
+            self.refuse(
+                expr.span(),
+                "`IS DISTINCT FROM` would take all that follows for its right side",
+                "put it in parentheses: `(a IS DISTINCT FROM b) AND c`",
+            );
+        }
         if let Expr::Function(function) = expr {
             self.syntax.functions.push((function.name.to_string().to_lowercase(), function.span()));
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Whether an expression, not in parentheses, is one of conditions: what stands right of a comparison is none in SQL.
+fn binds_more_loosely(expr: &Expr) -> bool {
+    use BinaryOperator::{And, Eq, Gt, GtEq, Lt, LtEq, NotEq, Or, Xor};
+    match expr {
+        Expr::BinaryOp { op, .. } => matches!(op, And | Or | Xor | Eq | NotEq | Lt | LtEq | Gt | GtEq),
+        Expr::UnaryOp { op, .. } => matches!(op, UnaryOperator::Not),
+        Expr::IsDistinctFrom(..)
+        | Expr::IsNotDistinctFrom(..)
+        | Expr::IsNull(_)
+        | Expr::IsNotNull(_)
+        | Expr::IsTrue(_)
+        | Expr::IsNotTrue(_)
+        | Expr::IsFalse(_)
+        | Expr::IsNotFalse(_)
+        | Expr::IsUnknown(_)
+        | Expr::IsNotUnknown(_)
+        | Expr::Between { .. }
+        | Expr::InList { .. }
+        | Expr::InSubquery { .. }
+        | Expr::InUnnest { .. }
+        | Expr::Like { .. }
+        | Expr::ILike { .. }
+        | Expr::SimilarTo { .. }
+        | Expr::RLike { .. } => true,
+        _ => false,
     }
 }
 
