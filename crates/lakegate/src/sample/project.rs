@@ -32,6 +32,8 @@ const LOGISTICS: &[ProjectFile] = logistics![
     "endpoints/most_required_service_by_range.sql",
     "endpoints/most_visited_location_from_trackcode_by_range.sql",
     "endpoints/trackcodes_lost_by_range.sql",
+    "tests/policies.toml",
+    "tests/matrix.json",
 ];
 
 const STARTER: &[ProjectFile] = &[
