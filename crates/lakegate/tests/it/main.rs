@@ -42,6 +42,7 @@ mod policy_test_matrix;
 mod project_check;
 mod readme;
 mod sample;
+mod sample_roles;
 mod server_demo;
 mod server_process;
 mod server_streaming;
