@@ -18,6 +18,7 @@ mod audit_server;
 mod audit_strict;
 mod binary;
 mod error_oracle;
+mod explain;
 mod grant_columns;
 mod grant_rules;
 mod http_answers;
