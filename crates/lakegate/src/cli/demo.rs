@@ -1,4 +1,4 @@
-//! `lakegate demo`: a sample lake, its project, three principals, and the server, in one command.
+//! `lakegate demo`: a sample lake, its project, five principals, and the server, in one command.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -24,8 +24,9 @@ use crate::store::{
 };
 
 pub(super) const HELP: &str = "\
-Makes the logistics sample in a folder (the same rows for the same scale and seed), with two clients and an operator, and
-serves it. A second run uses what is there and issues new tokens; those of the run before are revoked.
+Makes the logistics sample in a folder (the same rows for the same scale and seed), with two clients, a partner of one of
+them, support and an operator, and serves it. A second run uses what is there and issues new tokens; those of the run
+before are revoked.
 
 Examples:
   lakegate demo

@@ -2,16 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use lakegate::audit::ChangeFolder;
 use lakegate::clock;
 use lakegate::store::{
-    Access, ChangeRecord, ChangeSink, NewPrincipal, SinkError, Store, StoreLocation, export_changes,
+    Access, Background, ChangeRecord, ChangeSink, NewPrincipal, SinkError, Store, StoreLocation, export_changes,
 };
+use serde_json::{Value as Json, json};
 
 use crate::app::by;
 use crate::binary::Project;
@@ -40,15 +43,6 @@ impl Log {
     fn principals(&self) -> Vec<String> {
         let kept = self.kept.lock().unwrap();
         kept.iter().map(|change| change.detail["principal"].as_str().unwrap().to_owned()).collect()
-    }
-
-    /// Waits for the background to write something down.
-    async fn holds(&self, expected: &[&str]) {
-        let start = Instant::now();
-        while self.principals() != expected {
-            assert!(start.elapsed() < Duration::from_secs(60), "{:?} and not {expected:?}", self.principals());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
     }
 }
 
@@ -107,24 +101,72 @@ async fn what_the_log_does_not_take_stays_to_be_exported() {
     assert_eq!(kept[1], kept[2]);
 }
 
-/// The process that made a change is gone before anything was exported; the next server does it.
+/// The changes that the audit log of a project has, in its order.
+fn logged(project: &Project) -> Vec<Json> {
+    let text = std::fs::read_to_string(project.path().join("audit/audit.ndjson")).unwrap_or_default();
+    let records = text.lines().map(|line| serde_json::from_str::<Json>(line).unwrap());
+    records.filter(|record| record["kind"] == "change").collect()
+}
+
+/// The principals of these changes, each change once however often it is there.
+fn changed(records: &[Json]) -> Vec<String> {
+    let ids = records.iter().map(|record| record["id"].as_str().unwrap()).enumerate();
+    let mut known = BTreeSet::new();
+    let firsts = ids.filter(|(_, id)| known.insert(*id)).map(|(at, _)| &records[at]);
+    firsts.map(|record| record["detail"]["principal"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn serve(project: &Project) -> (Access, Background) {
+    let location = StoreLocation::parse("sqlite:access.db", project.path()).unwrap();
+    let store = Store::open(&location).await.unwrap();
+    let sink: Arc<dyn ChangeSink> = Arc::new(ChangeFolder(project.path().join("audit")));
+    Access::start_with(store, Some(sink)).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_command_writes_its_change_into_the_audit_log_and_no_server_writes_it_again() {
+    let project = Project::new();
+    project.ok(&["principal", "add", "acme"]);
+    let records = logged(&project);
+    assert_eq!(records.len(), 1, "{records:?}");
+    let (access, background) = serve(&project).await;
+    let change = access.store().change_log(10, None).await.unwrap().remove(0);
+    assert!(change.actor.starts_with("cli:") && change.action == "principal.add", "{change:?}");
+    assert_eq!(records[0]["id"], change.id.to_string());
+    assert_eq!((&records[0]["actor"], &records[0]["action"]), (&json!(change.actor), &json!(change.action)));
+    assert_eq!(records[0]["detail"], change.detail);
+    background.shutdown().await;
+    assert_eq!(logged(&project), records);
+}
+
+/// The process that made a change could not write it down; the next server does it.
 #[tokio::test]
 async fn a_server_exports_what_others_left_and_what_they_do_meanwhile() {
     let project = Project::new();
-    project.ok(&["principal", "add", "left"]);
-    let location = StoreLocation::parse("sqlite:access.db", project.path()).unwrap();
-    let log = Arc::new(Log::default());
-    let sink: Arc<dyn ChangeSink> = Arc::<Log>::clone(&log);
-    let store = Store::open(&location).await.unwrap();
-    let (access, background) = Access::start_with(store, Some(sink)).await.unwrap();
-    log.holds(&["left"]).await;
+    project.write("audit", "in the way");
+    let ran = project.run(&["principal", "add", "left"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stderr.contains("the change is made") && ran.stderr.contains("kept for the next time"), "{ran:?}");
+    std::fs::remove_file(project.path().join("audit")).unwrap();
+
+    let (access, background) = serve(&project).await;
+    let holds = async |expected: &[&str]| {
+        let start = Instant::now();
+        while changed(&logged(&project)) != expected {
+            assert!(start.elapsed() < Duration::from_secs(60), "{:?} and not {expected:?}", logged(&project));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    holds(&["left"]).await;
+    assert_eq!(logged(&project).len(), 1);
+    // The command writes it itself, and the server may at the same moment.
     project.ok(&["principal", "add", "meanwhile"]);
-    log.holds(&["left", "meanwhile"]).await;
+    holds(&["left", "meanwhile"]).await;
     add(access.store(), "own").await;
-    log.holds(&["left", "meanwhile", "own"]).await;
+    holds(&["left", "meanwhile", "own"]).await;
     // A change just before the end goes out with it.
     add(access.store(), "last").await;
     background.shutdown().await;
-    assert_eq!(log.principals(), ["left", "meanwhile", "own", "last"]);
+    assert_eq!(changed(&logged(&project)), ["left", "meanwhile", "own", "last"]);
     assert!(access.store().unexported_changes(10).await.unwrap().is_empty());
 }

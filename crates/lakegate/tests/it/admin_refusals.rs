@@ -25,6 +25,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET", "/admin/grants/x"),
     ("POST", "/admin/grants/x/revoke"),
     ("GET", "/admin/changes"),
+    ("POST", "/admin/explain"),
+    ("GET", "/admin/audit"),
     ("GET", "/admin/endpoints"),
 ];
 
@@ -138,7 +140,6 @@ async fn what_makes_no_sense_gets_a_problem_that_says_so() {
             422,
             "admin_refused",
         ),
-        ("POST", &whole, Json::Null, 422, "admin_refused"),
         ("POST", "/admin/grants", json!({ "endpoint": "*" }), 422, "admin_refused"),
         ("POST", "/admin/grants", json!({ "principal": "acme", "role": "a", "endpoint": "*" }), 422, "admin_refused"),
         ("POST", "/admin/grants", json!({ "role": "a", "endpoint": "a b" }), 422, "admin_refused"),
@@ -171,6 +172,7 @@ async fn what_makes_no_sense_gets_a_problem_that_says_so() {
         ("GET", "/admin/principals/%ff", Json::Null, 400, "admin_request_malformed"),
         ("POST", "/admin/principals", json!(["b"]), 400, "request_body_malformed"),
         ("GET", "/admin/tokens?token=x", Json::Null, 400, "request_token_in_url"),
+        ("POST", &whole, Json::Null, 400, "request_token_in_url"),
         ("GET", "/admin", Json::Null, 404, "request_path_unknown"),
         ("GET", "/api/cities", Json::Null, 404, "request_path_unknown"),
         ("DELETE", "/admin/principals/acme", Json::Null, 405, "request_method_not_allowed"),

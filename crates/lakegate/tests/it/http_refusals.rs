@@ -83,7 +83,7 @@ pub(crate) fn endpoints(app: &TestApp) -> Vec<String> {
     let mut names =
         files.map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned()).collect::<Vec<_>>();
     names.sort();
-    assert_eq!(names.len(), 9);
+    assert_eq!(names.len(), 11);
     names
 }
 

@@ -38,6 +38,8 @@ fn with_canaries(rows: &Rows, client: i64) -> Rows {
     for row in marked.trackcodes.iter_mut().filter(|row| row.client_id != Some(client)) {
         row.pickup_address = format!("{CANARY} pickup");
         row.drop_address = format!("{CANARY} drop");
+        row.pickup_point = format!("{CANARY} pickup point");
+        row.drop_point = format!("{CANARY} drop point");
         row.product_description = format!("{CANARY} product");
         row.product_price = -1.0;
         row.service_id = None;

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 pub(crate) type Record = Map<String, Value>;
 
 /// All sample endpoints, and whether the order of their rows is part of the answer.
-pub(crate) const ENDPOINTS: [(&str, bool); 9] = [
+pub(crate) const ENDPOINTS: [(&str, bool); 11] = [
     ("all_orders_by_range", false),
     ("get_money_from_routes_by_range", false),
     ("most_visited_location_from_trackcode_by_range", true),
@@ -23,7 +23,12 @@ pub(crate) const ENDPOINTS: [(&str, bool); 9] = [
     ("trackcodes_lost_by_range", true),
     ("most_required_service_by_range", true),
     ("count_delivered_trackcode_before_promise_time_by_range", true),
+    ("delivery_points_by_range", true),
+    ("count_trackcode_by_client_city_by_range", true),
 ];
+
+/// A city with fewer clients is in no count of cities.
+const LEAST_CLIENTS: usize = 5;
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +53,8 @@ impl Caller {
     }
 }
 
-/// The answer of an endpoint to a caller, for the trackcodes created from `start` to `end`, both included, which are
-/// microseconds since 1970.
+/// The answer of an endpoint to a caller without masks, for the trackcodes created from `start` to `end`, both included,
+/// which are microseconds since 1970.
 pub(crate) fn answer(endpoint: &str, rows: &Rows, caller: &Caller, start: i64, end: i64) -> Vec<Record> {
     let seen = Seen::new(rows, caller, start, end);
     match endpoint {
@@ -62,6 +67,8 @@ pub(crate) fn answer(endpoint: &str, rows: &Rows, caller: &Caller, start: i64, e
         "trackcodes_lost_by_range" => lost(&seen).into_iter().map(|id| record([("trackcode_id", json!(id))])).collect(),
         "most_required_service_by_range" => most_required_service(&seen),
         "count_delivered_trackcode_before_promise_time_by_range" => count_delivered(&seen),
+        "delivery_points_by_range" => delivery_points(&seen),
+        "count_trackcode_by_client_city_by_range" => count_by_client_city(&seen),
         _ => panic!("`{endpoint}` is not an endpoint of the sample"),
     }
 }
@@ -231,6 +238,45 @@ fn count_delivered(seen: &Seen<'_>) -> Vec<Record> {
         }
     }
     vec![record([("counting_delivered_orders", json!(in_time)), ("total_orders", json!(total))])]
+}
+
+fn delivery_points(seen: &Seen<'_>) -> Vec<Record> {
+    let mut found: BTreeMap<(i64, &str), &Trackcode> = BTreeMap::new();
+    for (trackcode, order) in seen.orders() {
+        if let Some(route) = order.route_id.and_then(|id| seen.routes.get(&id)) {
+            found.insert((trackcode.id, &route.code), trackcode);
+        }
+    }
+    let row = |((id, code), trackcode): ((i64, &str), &Trackcode)| {
+        record([
+            ("trackcode_id", json!(id)),
+            ("creation", json!(timestamp(trackcode.creation))),
+            ("pickup_point", json!(trackcode.pickup_point)),
+            ("drop_point", json!(trackcode.drop_point)),
+            ("route_code", json!(code)),
+        ])
+    };
+    found.into_iter().map(row).collect()
+}
+
+fn count_by_client_city(seen: &Seen<'_>) -> Vec<Record> {
+    let mut cities: BTreeMap<&str, (u64, BTreeSet<i64>)> = BTreeMap::new();
+    for trackcode in &seen.trackcodes {
+        let client = seen.rows.clients.iter().find(|client| Some(client.id) == trackcode.client_id);
+        let Some((client, city_id)) = client.and_then(|client| Some((client, client.city_id?))) else {
+            continue;
+        };
+        if let Some(name) = seen.cities.get(&city_id) {
+            let (trackcodes, clients) = cities.entry(name).or_default();
+            *trackcodes += 1;
+            clients.insert(client.id);
+        }
+    }
+    let large = cities.into_iter().filter(|(_, (_, clients))| clients.len() >= LEAST_CLIENTS);
+    let mut counts = large.map(|(name, (trackcodes, _))| (name, trackcodes)).collect::<Vec<_>>();
+    counts.sort_by(|(_, left), (_, right)| right.cmp(left));
+    let row = |(name, trackcodes)| record([("city_name", json!(name)), ("trackcodes", json!(trackcodes))]);
+    counts.into_iter().map(row).collect()
 }
 
 fn record<const N: usize>(fields: [(&str, Value); N]) -> Record {

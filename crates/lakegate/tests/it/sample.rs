@@ -365,7 +365,8 @@ fn the_oracle_keeps_callers_apart_and_an_operator_sees_the_rows_of_nobody() {
     assert_eq!(orders[0]["count"], rows.orders.len() - 2);
     for (endpoint, _) in oracle::ENDPOINTS {
         let idle = count(endpoint, &Caller::client(sample.idle_client().id));
-        let counts = endpoint.starts_with("count_") && endpoint != "count_trackcode_by_range";
+        let groups = ["count_trackcode_by_range", "count_trackcode_by_client_city_by_range"];
+        let counts = endpoint.starts_with("count_") && !groups.contains(&endpoint);
         assert_eq!(idle.len(), usize::from(counts), "{endpoint}");
     }
 }
@@ -392,6 +393,10 @@ fn check_answers(rows: &Rows, caller: &Caller, start: i64, end: i64) {
     assert!(sum(delivered, "counting_delivered_orders") < sum(delivered, "total_orders"));
     let money = answer("get_money_from_routes_by_range");
     assert!((money.len() as u64) < sum("count_orders_by_range", "count"));
+    let points = answer("delivery_points_by_range");
+    assert!(!points.is_empty() && (points.len() as u64) < sum("count_orders_by_range", "count"));
+    let in_cities = sum("count_trackcode_by_client_city_by_range", "trackcodes");
+    assert!(in_cities <= if *caller == Caller::All { listed } else { 0 }, "one client is never enough");
     let visited = answer("most_visited_location_from_trackcode_by_range");
     assert!(visited.is_sorted_by(|left, right| left["amount"].as_u64() >= right["amount"].as_u64()));
     let text = Value::from(money).to_string();

@@ -27,20 +27,29 @@ fn a_demo_says_one_line_and_serves_and_a_second_run_uses_what_is_there() {
     let project = Project::new();
     let mut first = Process::start(&mut demo(&project, "127.0.0.1:0"));
     let principals = first.said["principals"].as_array().unwrap().clone();
-    assert_eq!(principals.len(), 3);
+    assert_eq!(principals.len(), 5);
     for client in &principals[..2] {
         let id = client["attributes"]["client_id"].as_i64().unwrap();
-        assert_eq!((&client["name"], &client["roles"]), (&json!(format!("client-{id}")), &json!(["client"])));
+        assert_eq!((&client["name"], &client["roles"]), (&json!(format!("client-{id}")), &json!(["owner"])));
     }
-    assert_eq!((&principals[2]["name"], &principals[2]["attributes"]), (&json!("operator"), &json!({})));
+    let (partner, owner) = (&principals[2], &principals[0]);
+    let id = owner["attributes"]["client_id"].as_i64().unwrap();
+    assert_eq!((&partner["name"], &partner["roles"]), (&json!(format!("partner-of-{id}")), &json!(["partner"])));
+    assert_eq!(partner["attributes"], owner["attributes"]);
+    for (principal, role) in principals[3..].iter().zip(["support", "operator"]) {
+        assert_eq!((&principal["name"], &principal["roles"]), (&json!(role), &json!([role])));
+        assert_eq!(principal["attributes"], json!({}));
+    }
     let counts = |server: &Process| {
         let count = |token: &str| server.get(RANGE, token).rows()[0]["count"].as_i64().unwrap();
-        tokens(&server.said).iter().map(|(_, token)| count(token)).collect::<Vec<_>>()
+        let tokens = tokens(&server.said);
+        [0, 1, 4].map(|at: usize| count(&tokens[at].1))
     };
     let counted = counts(&first);
     assert!(counted[0] > counted[1] && counted[1] > 0 && counted[2] > counted[0] + counted[1], "{counted:?}");
     let before = tokens(&first.said);
-    assert_eq!(first.get("/api", &before[0].1).json()["endpoints"].as_array().unwrap().len(), 9);
+    let callable = |token: &str| first.get("/api", token).json()["endpoints"].as_array().unwrap().len();
+    assert_eq!(before.iter().map(|(_, token)| callable(token)).collect::<Vec<_>>(), [11, 11, 2, 1, 11]);
 
     // A second one at the same address can not serve, and must not take anything from the one that does.
     let ran = crate::binary::Ran::of(demo(&project, first.address()).output().unwrap());
@@ -61,7 +70,7 @@ fn a_demo_says_one_line_and_serves_and_a_second_run_uses_what_is_there() {
         assert_eq!(second.get(RANGE, token).refusal(), (401, "access_token_revoked".to_owned()), "{name}");
     }
     let grants = project.json(&["grant", "list", "--project", "demo"]);
-    assert_eq!(grants.as_array().unwrap().len(), 2, "a second run adds no second grant: {grants}");
+    assert_eq!(grants.as_array().unwrap().len(), 5, "a second run adds no second grant: {grants}");
     assert!(second.stop().stderr.contains("is there already"));
 }
 
@@ -76,7 +85,8 @@ fn a_demo_prints_lines_to_paste() {
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let mut printed = Vec::new();
         for line in lines {
-            let last = line.contains("/api'") || line.ends_with("/api");
+            // The address of the admin API comes last; a demo whose output nobody reads any more would end.
+            let last = line.ends_with("/admin");
             printed.push(line);
             if last {
                 break;
@@ -85,7 +95,7 @@ fn a_demo_prints_lines_to_paste() {
         printed
     };
     let lines = printed.iter().filter(|line| line.starts_with("curl ")).collect::<Vec<_>>();
-    assert_eq!(lines.len(), 7, "{printed:#?}");
+    assert_eq!(lines.len(), 10, "{printed:#?}");
     if curl_is_there() {
         for line in lines {
             let ran = std::process::Command::new("sh").args(["-c", line]).output().unwrap();
@@ -126,7 +136,7 @@ fn a_demo_that_was_killed_is_made_up_for_by_the_next() {
     assert!(!project.path().join("demo/lake").exists());
 
     let server = Process::start(&mut demo(&project, "127.0.0.1:0"));
-    let (_, operator) = &tokens(&server.said)[2];
+    let (_, operator) = &tokens(&server.said)[4];
     assert!(server.get(RANGE, operator).rows()[0]["count"].as_i64().unwrap() > 0);
     assert!(!partial.exists());
     assert_eq!(server.stop().code, Some(0));
