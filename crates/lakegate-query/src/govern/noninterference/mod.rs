@@ -12,6 +12,7 @@ mod copy;
 mod generate;
 mod query;
 mod shrink;
+mod types;
 mod world;
 
 use std::collections::BTreeMap;

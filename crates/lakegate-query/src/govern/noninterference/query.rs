@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::choices::Choices;
 use super::generate::{HOSTILE_NUMBER, KINDS, TENANTS};
+use super::types::{BOOL, BUYER, DATE, DEC, FLOAT, INT, KEY, Plain, Quotient, SCALAR, TEXT, TEXTS, TIME, Type, null};
 use super::world::{Kind, World, quoted};
 
 /// A query as an endpoint takes it.
@@ -31,30 +32,6 @@ struct Column {
     /// The table and column, when it is one and nothing else.
     origin: Option<(String, String)>,
 }
-
-/// The type of an expression.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Type {
-    Plain(Kind),
-    /// The outcome of a division: it is compared and shown, and not calculated with, since sums depend on the order.
-    Quotient,
-}
-
-use Type::{Plain, Quotient};
-
-const KEY: Type = Plain(Kind::Key);
-const INT: Type = Plain(Kind::Int);
-const TEXT: Type = Plain(Kind::Text);
-const BOOL: Type = Plain(Kind::Bool);
-const DATE: Type = Plain(Kind::Date);
-const TIME: Type = Plain(Kind::Time);
-const DEC: Type = Plain(Kind::Dec);
-const FLOAT: Type = Plain(Kind::Float);
-const TEXTS: Type = Plain(Kind::Texts);
-const BUYER: Type = Plain(Kind::Buyer);
-
-/// Types whose values can be compared, sorted and grouped.
-const SCALAR: [Type; 8] = [INT, TEXT, KEY, DATE, TIME, DEC, FLOAT, BOOL];
 
 #[derive(Clone, Debug)]
 struct Relation {
@@ -803,16 +780,4 @@ impl Maker<'_> {
 fn outputs(alias: &str, types: &[Type]) -> Vec<Column> {
     let column = |(at, kind): (usize, &Type)| Column { sql: format!("{alias}.c{at}"), kind: *kind, origin: None };
     types.iter().enumerate().map(column).collect()
-}
-
-fn null(kind: Type) -> &'static str {
-    match kind {
-        KEY | INT => "CAST(NULL AS BIGINT)",
-        TEXT => "CAST(NULL AS VARCHAR)",
-        BOOL => "CAST(NULL AS BOOLEAN)",
-        DATE => "CAST(NULL AS DATE)",
-        TIME => "CAST(NULL AS TIMESTAMP)",
-        DEC => "CAST(NULL AS DECIMAL(10, 2))",
-        _ => "CAST(NULL AS DOUBLE)",
-    }
 }
