@@ -107,8 +107,8 @@ pub(crate) fn import(binary: &Path, project: &Path, clients: &Clients) -> Result
     let status = Command::new(binary)
         .args(["access", "import"])
         .arg(&path)
-        // As clients get them: their own addresses are not masked for them.
-        .args(["--unmask", "tag:address", "--project"])
+        // As clients get them: what the first system showed is not masked for them.
+        .args(["--unmask", "tag:address", "--unmask", "tag:route", "--project"])
         .arg(project)
         .stdout(Stdio::null())
         .status()
