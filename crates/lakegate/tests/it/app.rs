@@ -118,8 +118,7 @@ impl TestApp {
     /// Adds a principal with a role, grants it every endpoint without the masks of the sample, and gives a token of it.
     pub(crate) async fn admit(&self, name: &str, role: &str, attributes: &[(&str, Value)]) -> String {
         self.add_principal(name, role, attributes).await;
-        let unmasked = serde_json::json!({ "unmask": ["tag:address", "tag:point", "tag:route"] });
-        self.add_terms(Effect::Allow, Grantee::Principal(name.to_owned()), "*", &unmasked).await;
+        self.add_terms(Effect::Allow, Grantee::Principal(name.to_owned()), "*", &unmasked()).await;
         self.token(name, None).await
     }
 
@@ -205,6 +204,11 @@ impl TestApp {
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         answer_of(self.respond(request).await).await
     }
+}
+
+/// Terms that lift every mask of the sample that has a tag.
+pub(crate) fn unmasked() -> Json {
+    serde_json::json!({ "unmask": ["tag:address", "tag:point", "tag:route"] })
 }
 
 async fn answer_of(response: Response) -> Answer {

@@ -16,7 +16,7 @@ use lakegate_core::error::{CODES, Code, Kind};
 use lakegate_core::value::{Scalar, ScalarType, Value};
 use serde_json::json;
 
-use crate::app::{Answer, TestApp, by};
+use crate::app::{Answer, TestApp, by, unmasked};
 
 /// Headers that an answer may have; whatever else appears has to be looked at.
 const HEADERS: &[&str] = &[
@@ -159,7 +159,7 @@ async fn callers(app: &TestApp, client: i64) -> Vec<Kindred> {
     let nobody =
         app.admit("secret-name-nobody", "client", &[("client_id", Value::List(ScalarType::Integer, vec![]))]).await;
 
-    app.grant(Grantee::Role("granted".to_owned()), EndpointPattern::All, None).await;
+    app.add_terms(Effect::Allow, Grantee::Role("granted".to_owned()), "*", &unmasked()).await;
     app.add_principal("secret-name-by-role", "granted", &own).await;
     let by_role = app.token("secret-name-by-role", None).await;
     let operator = app.admit("secret-name-operator", "operator", &[]).await;
@@ -236,7 +236,8 @@ fn first_system_key(app: &TestApp, client: i64) -> String {
     let row = vec!["true"; columns.len()].join(",");
     std::fs::write(&table, format!("id,enterpriseKey,{}\n{client},{key},{row}\n", columns.join(","))).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_lakegate"));
-    let ran = command.args(["access", "import"]).arg(&table).arg("--project").arg(app.folder.path()).output().unwrap();
+    command.args(["access", "import", "--unmask", "tag:address", "--unmask", "tag:point", "--unmask", "tag:route"]);
+    let ran = command.arg(&table).arg("--project").arg(app.folder.path()).output().unwrap();
     assert!(ran.status.success(), "{ran:?}");
     key.to_owned()
 }
@@ -284,6 +285,11 @@ async fn every_endpoint_holds_against_every_kind_of_caller() {
         let of = |what| &rows.iter().find(|(caller, _)| *caller == what).unwrap().1;
         for equal in ["one token three times", "by role", "a first system's key"] {
             assert_eq!(of(equal), of("a client"), "{endpoint}");
+        }
+        if endpoint == "count_trackcode_by_client_city_by_range" {
+            // No city of so small a sample has enough clients, and one client is never enough.
+            assert!(rows.iter().all(|(_, rows)| rows.is_empty()), "{endpoint}");
+            continue;
         }
         assert_ne!(of("an operator"), of("a client"), "{endpoint}");
         assert_ne!(of("for no client"), of("a client"), "{endpoint}");
