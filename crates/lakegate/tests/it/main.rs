@@ -43,6 +43,7 @@ mod policy_test_matrix;
 mod project_check;
 mod readme;
 mod sample;
+mod sample_policies;
 mod sample_roles;
 mod server_demo;
 mod server_process;
