@@ -1,7 +1,5 @@
 //! `min_group_size`: groups of fewer subjects are not in the answer, whatever the query makes of them.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
-
 use serde_json::json;
 
 use crate::app::{TestApp, write_files};
