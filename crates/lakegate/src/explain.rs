@@ -6,9 +6,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use lakegate_core::access::{Allowance, Authorized, Effect, Grant, Grantee, Principal, PrincipalRecord, authorize};
+use lakegate_core::access::{
+    Allowance, Authorized, Effect, Grant, Grantee, Principal, PrincipalRecord, Terms, authorize,
+};
 use lakegate_core::catalog::{Call, RawArguments, call};
 use lakegate_core::error::Error;
+use lakegate_core::project::Endpoint;
 use lakegate_query::govern::explain::{ColumnView, MaskView, Rows, TableView, columns, tables};
 use lakegate_query::govern::govern;
 use lakegate_query::plan::{PlannedEndpoint, PlannedProject};
@@ -81,7 +84,7 @@ pub struct GrantPart {
     /// `allow` or `deny`.
     pub effect: &'static str,
     /// What it gives or takes away.
-    pub terms: lakegate_core::access::Terms,
+    pub terms: Terms,
     /// What came of it here.
     pub part: &'static str,
 }
@@ -190,7 +193,7 @@ pub fn explain(
         Ok(authorized) => authorized,
         Err(refusal) => {
             explanation.reason = refusal.reason().to_string();
-            explanation.grants = parts(&who, &endpoint.name, &grants, None, now);
+            explanation.grants = parts(&who, endpoint, &grants, None, now);
             return explanation.refused(&refusal.into());
         }
     };
@@ -200,7 +203,7 @@ pub fn explain(
     let outcome = call(authorized.clone(), Arc::clone(endpoint), raw, planned.rules());
     let allowance = outcome.as_ref().map_or(&possible, Call::allowance);
     explanation.show(project, planned, &authorized, allowance);
-    explanation.grants = parts(&who, &endpoint.name, &grants, outcome.as_ref().ok().map(Call::allowance), now);
+    explanation.grants = parts(&who, endpoint, &grants, outcome.as_ref().ok().map(Call::allowance), now);
     let call = match outcome {
         Ok(call) => call,
         Err(error) => return explanation.refused(&error),
@@ -209,7 +212,10 @@ pub fn explain(
     match govern(project, &call, now) {
         Ok(plan) => {
             explanation.allowed = true;
-            explanation.fingerprint = Some(plan.fingerprint().to_owned());
+            // It is a digest of the values too: of a short secret among them it would tell when it is guessed.
+            let tells =
+                explanation.attributes.values().chain(explanation.arguments.values()).any(|value| *value == SECRET);
+            explanation.fingerprint = (!tells).then(|| plan.fingerprint().to_owned());
             explanation.plan = Some(plan.display_without_values());
             explanation
         }
@@ -278,12 +284,12 @@ fn arguments(project: &PlannedProject, call: &Call) -> BTreeMap<String, Json> {
 
 fn parts(
     who: &Principal,
-    endpoint: &str,
+    endpoint: &Endpoint,
     grants: &[Grant],
     allowance: Option<&Allowance>,
     now: DateTime<Utc>,
 ) -> Vec<GrantPart> {
-    let about = grants.iter().filter(|grant| grant.to.covers(who) && grant.endpoint.covers(endpoint));
+    let about = grants.iter().filter(|grant| grant.to.covers(who) && grant.endpoint.covers(&endpoint.name));
     let part = |grant: &Grant| {
         let place = allowance.and_then(|allowance| allowance.grants().iter().position(|id| *id == grant.id));
         match (grant.effect, place) {
@@ -303,10 +309,22 @@ fn parts(
         },
         endpoint: grant.endpoint.as_str().to_owned(),
         effect: grant.effect.name(),
-        terms: grant.terms.clone(),
+        terms: told_terms(grant, endpoint),
         part: part(grant),
     });
     told.collect()
+}
+
+/// The terms without values of parameters that are secret.
+fn told_terms(grant: &Grant, endpoint: &Endpoint) -> Terms {
+    let mut terms = grant.terms.clone();
+    for (name, term) in &mut terms.parameters {
+        if endpoint.param(name).is_some_and(|param| param.secret) {
+            let values = [&mut term.fixed, &mut term.min, &mut term.max].into_iter().flatten();
+            values.chain(&mut term.one_of).for_each(|value| *value = SECRET.to_owned());
+        }
+    }
+    terms
 }
 
 fn table_part(project: &PlannedProject, view: TableView, who: &Principal) -> TablePart {

@@ -67,8 +67,10 @@ impl Allowance {
     pub fn lifts(&self, table: &str, column: &str, tags: &BTreeSet<String>, tag: Option<&str>) -> bool {
         let named = Unmask::Column { table: table.to_owned(), column: column.to_owned() };
         let of_tag = |tag: &str| self.unmask.contains(&Unmask::Tag(tag.to_owned()));
-        let denied = self.never_unmasked.contains(&named)
-            || tags.iter().any(|tag| self.never_unmasked.contains(&Unmask::Tag(tag.clone())));
+        let denied = self.never_unmasked.iter().any(|never| match never {
+            Unmask::Tag(never) => tags.iter().any(|tag| tag.eq_ignore_ascii_case(never)),
+            Unmask::Column { table: of, column: never } => of.eq_ignore_ascii_case(table) && covers(never, column),
+        });
         let lifted = self.unmask.contains(&named)
             || match tag {
                 Some(tag) => of_tag(tag),
@@ -86,4 +88,12 @@ impl Allowance {
     pub fn max_rows(&self) -> Option<u64> {
         self.max_rows
     }
+}
+
+/// Whether a denial of one column means another: itself, a field of it, or the whole that it is a field of; in any case of
+/// letters, since a denial that misses what it meant would show it.
+fn covers(denied: &str, column: &str) -> bool {
+    let (denied, column) = (denied.to_ascii_lowercase(), column.to_ascii_lowercase());
+    let is_part = |whole: &str, part: &str| part.strip_prefix(whole).is_some_and(|rest| rest.starts_with('.'));
+    denied == column || is_part(&denied, &column) || is_part(&column, &denied)
 }

@@ -102,6 +102,11 @@ fn denied_unmasking_holds_however_else_it_is_granted() {
     assert_eq!(lifts(Some("t.c")), [false, false]);
     assert_eq!(lifts(Some("tag:pii")), [false, false]);
     assert_eq!(lifts(Some("t.d")), [true, true]);
+    // A denial that nearly meant it means it: in other letters, and of the whole or of a part.
+    for near in ["T.c", "t.C", "t.c.part", "tag:PII"] {
+        assert_eq!(lifts(Some(near)), [false, false], "{near}");
+    }
+    assert_eq!(lifts(Some("t.cc")), [true, true]);
 }
 
 #[test]

@@ -152,6 +152,8 @@ fn fixed(term: &ParameterTerm, param: &Param, who: &Principal, came: Option<&Val
         let value =
             if param.value_type.list { Value::List(param.value_type.scalar, vec![item]) } else { Value::Scalar(item) };
         return match came {
+            // What is fixed and secret is not told to the one whom it binds.
+            Some(came) if *came != value && param.secret => Err(format!("parameter `{name}` must be left out")),
             Some(came) if *came != value => Err(format!("parameter `{name}` must be `{text}`, or left out")),
             _ if param.fault(&value).is_some() => Err(unusable(param)),
             _ => Ok(Some(value)),
@@ -170,7 +172,10 @@ fn fixed(term: &ParameterTerm, param: &Param, who: &Principal, came: Option<&Val
     }
     let own_items = own.scalars();
     match came {
-        Some(came) if came.scalars().iter().all(|item| own_items.contains(item)) => Ok(Some(came.clone())),
+        // No item is no value of the attribute's either, and under `NOT IN` it would be everything.
+        Some(came) if is_nonempty(came) && came.scalars().iter().all(|item| own_items.contains(item)) => {
+            Ok(Some(came.clone()))
+        }
         Some(_) => Err(format!("parameter `{name}` must be a value of the caller's attribute `{attribute}`")),
         None if param.value_type.list => {
             let value = Value::List(scalar, own_items.to_vec());
@@ -186,6 +191,10 @@ fn fixed(term: &ParameterTerm, param: &Param, who: &Principal, came: Option<&Val
     }
 }
 
+fn is_nonempty(value: &Value) -> bool {
+    !value.scalars().is_empty()
+}
+
 fn unusable(param: &Param) -> String {
     format!("the grant's rule for parameter `{}` does not fit it; it takes {}", param.name, expectation(param))
 }
@@ -198,7 +207,10 @@ fn outside(term: &ParameterTerm, param: &Param, value: Option<&Value>) -> Option
         return None;
     }
     // NULL mostly means "any", which is more than what is allowed.
-    let Some(value) = value else { return Some(format!("parameter `{name}` must be given: {}", allowed(term))) };
+    let Some(value) = value else {
+        let what = if param.secret { String::new() } else { format!(": {}", allowed(term)) };
+        return Some(format!("parameter `{name}` must be given{what}"));
+    };
     let parse = |text: &String| param.value_type.scalar.parse(text);
     let (min, max) = (term.min.as_ref().map(parse), term.max.as_ref().map(parse));
     let one_of = term.one_of.iter().map(parse).collect::<Option<Vec<_>>>();
@@ -211,7 +223,11 @@ fn outside(term: &ParameterTerm, param: &Param, value: Option<&Value>) -> Option
             && min.as_ref().is_none_or(|min| item >= min)
             && max.as_ref().is_none_or(|max| item <= max)
     };
-    (!value.scalars().iter().all(is_allowed)).then(|| format!("parameter `{name}` must be {}", allowed(term)))
+    let is_within = is_nonempty(value) && value.scalars().iter().all(is_allowed);
+    (!is_within).then(|| match param.secret {
+        true => format!("parameter `{name}` is outside what the grant allows"),
+        false => format!("parameter `{name}` must be {}", allowed(term)),
+    })
 }
 
 /// What a term allows, in words.

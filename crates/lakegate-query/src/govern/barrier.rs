@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::Session;
+use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DFSchemaRef, Result, Statistics, internal_err};
 use datafusion::config::ConfigOptions;
@@ -170,10 +171,19 @@ impl ExecutionPlan for BarrierExec {
         vec![ChildStats::At(partition)]
     }
 
-    /// Estimates only: no count, minimum or maximum of a governed table is ever answered from file statistics.
+    /// The order of magnitude of the number of rows, and nothing else: no count, minimum or maximum of a governed table is
+    /// ever answered from statistics, and hidden rows do not choose how a join is made, by which the order of an answer
+    /// could tell of them.
     fn statistics_from_inputs(&self, inputs: &[Arc<Statistics>], _args: &StatisticsArgs) -> Result<Arc<Statistics>> {
         match inputs {
-            [input] => Ok(Arc::new(Statistics::clone(input).to_inexact())),
+            [input] => {
+                let mut statistics = Statistics::new_unknown(&self.schema());
+                statistics.num_rows = match input.num_rows {
+                    Precision::Exact(rows) | Precision::Inexact(rows) => Precision::Inexact(magnitude(rows)),
+                    Precision::Absent => Precision::Absent,
+                };
+                Ok(Arc::new(statistics))
+            }
             _ => internal_err!("a barrier has one input"),
         }
     }
@@ -196,6 +206,15 @@ impl ExecutionPlan for BarrierExec {
         }
         Ok(FilterDescription::all_unsupported(&parent_filters, &self.children()))
     }
+}
+
+/// The least power of a hundred that is not smaller: enough to tell a dimension from a fact table.
+fn magnitude(rows: usize) -> usize {
+    let mut magnitude = 1_usize;
+    while magnitude < rows {
+        magnitude = magnitude.saturating_mul(100);
+    }
+    magnitude
 }
 
 fn is_dynamic_over_columns(filter: &Arc<dyn PhysicalExpr>) -> bool {

@@ -23,6 +23,8 @@ mod verify;
 #[cfg(test)]
 mod cases;
 #[cfg(test)]
+mod engine_traps;
+#[cfg(test)]
 mod literal_tests;
 #[cfg(test)]
 mod masking_tests;

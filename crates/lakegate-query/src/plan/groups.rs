@@ -45,6 +45,9 @@ fn rewritten(
 ) -> Result<LogicalPlan, Vec<Finding>> {
     let fault = |error: DataFusionError| vec![place.error(&error)];
     if let LogicalPlan::Aggregate(aggregate) = plan {
+        if let Some((fault, help)) = unheld(&aggregate) {
+            return Err(vec![place.finding(Span::empty(), fault).help(help)]);
+        }
         let named = ExprWithAlias { expr: subject.clone(), alias: None };
         let column = session.create_logical_expr_from_sql_expr(named, aggregate.input.schema()).map_err(fault)?;
         return filtered(aggregate, column, groups.least).map_err(fault);
@@ -71,6 +74,38 @@ fn rewritten(
     }
     let input = rewritten(input, groups, subject, session, place)?;
     plan.with_new_exprs(plan.expressions(), vec![input]).map_err(fault)
+}
+
+/// Functions that give values of single rows, whatever the size of the group.
+const LISTING: &[&str] = &["array_agg", "first_value", "last_value", "nth_value", "string_agg"];
+
+/// What in an aggregation would tell of few subjects in spite of the size of its groups.
+fn unheld(aggregate: &Aggregate) -> Option<(&'static str, &'static str)> {
+    let has = |exprs: &[Expr], is: &dyn Fn(&Expr) -> bool| {
+        exprs.iter().any(|expr| expr.exists(|inner| Ok(is(inner))).unwrap_or(true))
+    };
+    let (groups, values) = (&aggregate.group_expr, &aggregate.aggr_expr);
+    if has(groups, &|inner| matches!(inner, Expr::GroupingSet(_))) {
+        return Some((
+            "`ROLLUP`, `CUBE` and `GROUPING SETS` do not go with `min_group_size`: a total less its parts is a group that is left out",
+            "write one `GROUP BY`",
+        ));
+    }
+    if has(values, &|inner| matches!(inner, Expr::Placeholder(_))) {
+        return Some((
+            "a parameter inside an aggregate does not go with `min_group_size`: it could pick one subject of a group",
+            "use the parameter in `WHERE`",
+        ));
+    }
+    if has(values, &|inner| subquery_of(inner).is_some()) || has(groups, &|inner| subquery_of(inner).is_some()) {
+        return Some((
+            "a subquery beside the groups would not be held to `min_group_size`",
+            "move it into the rows that are grouped",
+        ));
+    }
+    let lists = |inner: &Expr| matches!(inner, Expr::AggregateFunction(call) if LISTING.contains(&call.func.name()));
+    has(values, &lists)
+        .then_some(("a function that lists values does not go with `min_group_size`", "count, sum or average them"))
 }
 
 fn filtered(aggregate: Aggregate, subject: Expr, least: u64) -> Result<LogicalPlan> {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
 use super::desk::PrincipalDetails;
-use crate::store::{GrantListing, TokenListing};
+use crate::store::{GrantListing, SecretAttributes, TokenListing};
 
 /// A time for people and for JSON.
 pub fn time(time: DateTime<Utc>) -> String {
@@ -36,8 +36,8 @@ pub struct PrincipalAnswer {
 
 impl PrincipalAnswer {
     /// What is said of it.
-    pub fn of(principal: &PrincipalRecord) -> Self {
-        let attributes = principal.attributes.iter().map(|(name, value)| (name.clone(), value.to_json()));
+    pub fn of(principal: &PrincipalRecord, secret: &SecretAttributes) -> Self {
+        let attributes = principal.attributes.iter().map(|(name, value)| (name.clone(), secret.listed(name, value)));
         let types = principal.attributes.iter().map(|(name, value)| (name.clone(), value.value_type().name().into()));
         Self {
             name: principal.name.clone(),
@@ -61,9 +61,9 @@ pub struct PrincipalDetailsAnswer {
 
 impl PrincipalDetailsAnswer {
     /// What is said of it at a time.
-    pub fn of(details: &PrincipalDetails, now: DateTime<Utc>) -> Self {
+    pub fn of(details: &PrincipalDetails, secret: &SecretAttributes, now: DateTime<Utc>) -> Self {
         Self {
-            principal: PrincipalAnswer::of(&details.principal),
+            principal: PrincipalAnswer::of(&details.principal, secret),
             tokens: details.tokens.iter().map(|listing| TokenAnswer::of(listing, now)).collect(),
             grants: details.grants.iter().map(|listing| GrantAnswer::of(listing, now)).collect(),
         }

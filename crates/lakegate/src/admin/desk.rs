@@ -85,6 +85,11 @@ impl Desk {
         &self.store
     }
 
+    /// The attributes whose values are not told.
+    pub fn secret(&self) -> &SecretAttributes {
+        &self.secret
+    }
+
     fn changes(&self) -> Changes<'_> {
         self.store.by(&self.actor, &self.secret)
     }

@@ -8,9 +8,10 @@ use comfy_table::{ContentArrangement, Table, presets};
 use lakegate_core::access::{Effect, Grant, Grantee, Terms, TokenRecord};
 use lakegate_core::value::Value;
 use serde::Serialize;
+use serde_json::Value as Json;
 
 use crate::admin::grant_state;
-use crate::store::GrantListing;
+use crate::store::{GrantListing, SecretAttributes};
 
 pub(super) use crate::admin::time;
 
@@ -84,12 +85,17 @@ pub(super) fn until(expires_at: Option<DateTime<Utc>>) -> String {
     expires_at.map_or_else(|| "without an expiry".to_owned(), |expiry| format!("until {}", time(expiry)))
 }
 
+/// A value as people write it: text without quotes.
+pub(super) fn value(json: &Json) -> String {
+    match json {
+        Json::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
 /// `client_id = 4562 (integer)`
-pub(super) fn attribute(name: &str, value: &Value) -> String {
-    let text = match value {
-        Value::Scalar(scalar) => scalar.to_string(),
-        list => list.to_json().to_string(),
-    };
+pub(super) fn attribute(name: &str, value: &Value, secret: &SecretAttributes) -> String {
+    let text = self::value(&secret.listed(name, value));
     escaped(&format!("{name} = {text} ({})", value.value_type().name()))
 }
 

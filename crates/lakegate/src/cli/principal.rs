@@ -10,9 +10,9 @@ use lakegate_core::value::Value;
 
 use super::context::StoreArgs;
 use super::output::{self, print, print_json, print_table, say};
-use crate::admin::{PrincipalAnswer, PrincipalDetails, PrincipalDetailsAnswer, PrincipalFilter};
+use crate::admin::{Desk, PrincipalAnswer, PrincipalDetails, PrincipalDetailsAnswer, PrincipalFilter};
 use crate::clock;
-use crate::store::{NewPrincipal, PrincipalChange};
+use crate::store::{NewPrincipal, PrincipalChange, SecretAttributes};
 
 /// What can be done with principals.
 #[derive(Debug, Subcommand)]
@@ -123,10 +123,10 @@ async fn add(args: AddArgs) -> anyhow::Result<()> {
     let principal = desk.add_principal(new, clock::now()).await?;
     args.store.export(&desk).await;
     if args.store.json {
-        return print_json(&PrincipalAnswer::of(&principal));
+        return print_json(&PrincipalAnswer::of(&principal, desk.secret()));
     }
     print(format_args!("added principal `{}`", principal.name))?;
-    say_what_it_has(&principal);
+    say_what_it_has(&principal, desk.secret());
     say(format_args!("next: lakegate token issue {}", principal.name));
     Ok(())
 }
@@ -145,10 +145,10 @@ async fn set(args: SetArgs) -> anyhow::Result<()> {
     let principal = desk.change_principal(&args.name, change, clock::now()).await?;
     args.store.export(&desk).await;
     if args.store.json {
-        return print_json(&PrincipalAnswer::of(&principal));
+        return print_json(&PrincipalAnswer::of(&principal, desk.secret()));
     }
     print(format_args!("changed principal `{}`", principal.name))?;
-    say_what_it_has(&principal);
+    say_what_it_has(&principal, desk.secret());
     Ok(())
 }
 
@@ -156,13 +156,20 @@ async fn list(args: ListArgs) -> anyhow::Result<()> {
     let desk = args.store.open().await?;
     let principals = desk.principals(&PrincipalFilter { role: args.role }).await?;
     if args.store.json {
-        return print_json(&principals.iter().map(PrincipalAnswer::of).collect::<Vec<_>>());
+        return print_json(
+            &principals.iter().map(|principal| PrincipalAnswer::of(principal, desk.secret())).collect::<Vec<_>>(),
+        );
     }
     let rows = principals.iter().map(|principal| {
         vec![
             principal.name.clone(),
             joined(&principal.roles),
-            principal.attributes.iter().map(|(name, value)| short(name, value)).collect::<Vec<_>>().join(" "),
+            principal
+                .attributes
+                .iter()
+                .map(|(name, value)| short(name, value, desk.secret()))
+                .collect::<Vec<_>>()
+                .join(" "),
             if principal.disabled_at.is_some() { "disabled" } else { "enabled" }.to_owned(),
         ]
     });
@@ -175,7 +182,7 @@ async fn show(args: NameArgs) -> anyhow::Result<()> {
     let now = clock::now();
     let details = desk.principal(&args.name).await?;
     if args.store.json {
-        return print_json(&PrincipalDetailsAnswer::of(&details, now));
+        return print_json(&PrincipalDetailsAnswer::of(&details, desk.secret(), now));
     }
     let PrincipalDetails { principal, tokens, grants } = details;
     print(format_args!("principal   {}", principal.name))?;
@@ -193,7 +200,7 @@ async fn show(args: NameArgs) -> anyhow::Result<()> {
     }
     for (index, (name, value)) in principal.attributes.iter().enumerate() {
         let title = if index == 0 { "attributes" } else { "" };
-        print(format_args!("{title:<12}{}", output::attribute(name, value)))?;
+        print(format_args!("{title:<12}{}", output::attribute(name, value, desk.secret())))?;
     }
     print("")?;
     let rows = tokens.iter().map(|listing| output::token_row(&listing.token, &listing.principal, now)).collect();
@@ -212,26 +219,26 @@ async fn disable(args: NameArgs) -> anyhow::Result<()> {
     let desk = args.store.open().await?;
     let (principal, changed) = desk.disable_principal(&args.name, clock::now()).await?;
     args.store.export(&desk).await;
-    report_state(&args, &principal, if changed { "disabled" } else { "already disabled" })
+    report_state(&args, &desk, &principal, if changed { "disabled" } else { "already disabled" })
 }
 
 async fn enable(args: NameArgs) -> anyhow::Result<()> {
     let desk = args.store.open().await?;
     let (principal, changed) = desk.enable_principal(&args.name, clock::now()).await?;
     args.store.export(&desk).await;
-    report_state(&args, &principal, if changed { "enabled" } else { "already enabled" })
+    report_state(&args, &desk, &principal, if changed { "enabled" } else { "already enabled" })
 }
 
-fn report_state(args: &NameArgs, principal: &PrincipalRecord, state: &str) -> anyhow::Result<()> {
+fn report_state(args: &NameArgs, desk: &Desk, principal: &PrincipalRecord, state: &str) -> anyhow::Result<()> {
     if args.store.json {
-        return print_json(&PrincipalAnswer::of(principal));
+        return print_json(&PrincipalAnswer::of(principal, desk.secret()));
     }
     print(format_args!("principal `{}` is {state}", principal.name))
 }
 
-fn say_what_it_has(principal: &PrincipalRecord) {
+fn say_what_it_has(principal: &PrincipalRecord, secret: &SecretAttributes) {
     for (name, value) in &principal.attributes {
-        say(format_args!("  {}", output::attribute(name, value)));
+        say(format_args!("  {}", output::attribute(name, value, secret)));
     }
     for role in &principal.roles {
         say(format_args!("  role {role}"));
@@ -249,11 +256,8 @@ fn by_name(attributes: Vec<(String, Value)>) -> anyhow::Result<BTreeMap<String, 
 }
 
 /// An attribute in a table: a long one is cut.
-fn short(name: &str, value: &Value) -> String {
-    let text = match value {
-        Value::Scalar(scalar) => scalar.to_string(),
-        list => list.to_json().to_string(),
-    };
+fn short(name: &str, value: &Value, secret: &SecretAttributes) -> String {
+    let text = output::value(&secret.listed(name, value));
     let cut: String = text.chars().take(40).collect();
     let dots = if cut.len() < text.len() { "…" } else { "" };
     format!("{name}={cut}{dots}")

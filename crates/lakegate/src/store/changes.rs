@@ -72,6 +72,15 @@ impl SecretAttributes {
         }
     }
 
+    /// A value for a listing: `***` for one that the project calls secret. Where it is not known which are, whoever lists
+    /// them has the store itself at hand, and sees it.
+    pub fn listed(&self, name: &str, value: &Value) -> Json {
+        match &self.0 {
+            Secret::These(names) if names.contains(name) => "***".into(),
+            _ => value.to_json(),
+        }
+    }
+
     /// Attributes as JSON, those that are secret as `***`.
     pub(super) fn hide<'a>(&self, attributes: impl IntoIterator<Item = (&'a String, &'a Value)>) -> Json {
         let shown = |name: &str, value: &Value| if self.covers(name) { "***".into() } else { value.to_json() };

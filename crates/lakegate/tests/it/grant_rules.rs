@@ -108,7 +108,7 @@ async fn a_parameter_fixed_to_an_attribute_is_the_callers_own_value() {
     assert_eq!(ids(&app, &many, &json!({})).await, Ok(vec![3, 4]));
     assert_eq!(ids(&app, &many, &json!({ "clients": [3] })).await, Ok(vec![4]));
     assert!(ids(&app, &many, &json!({ "clients": [3, 1] })).await.is_err());
-    assert_eq!(ids(&app, &many, &json!({ "clients": [] })).await, Ok(vec![]));
+    assert!(ids(&app, &many, &json!({ "clients": [] })).await.is_err(), "an empty list could mean anything");
 
     app.add_principal("none", "client", &[]).await;
     app.add_terms(Effect::Allow, Grantee::Principal("none".to_owned()), "sales", &rule("client")).await;

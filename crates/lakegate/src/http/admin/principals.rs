@@ -16,18 +16,18 @@ pub(super) async fn list(
     Filter(filter): Filter<PrincipalFilter>,
 ) -> Result<Json<Vec<PrincipalAnswer>>, Failure> {
     let principals = desk.principals(&filter).await.map_err(refusal)?;
-    Ok(Json(principals.iter().map(PrincipalAnswer::of).collect()))
+    Ok(Json(principals.iter().map(|principal| PrincipalAnswer::of(principal, desk.secret())).collect()))
 }
 
 pub(super) async fn add(desk: Desk, Body(request): Body<AddPrincipal>) -> Result<Response, Failure> {
     let new = request.into_new().map_err(refusal)?;
     let principal = desk.add_principal(new, clock::now()).await.map_err(refusal)?;
-    Ok(created(PrincipalAnswer::of(&principal)))
+    Ok(created(PrincipalAnswer::of(&principal, desk.secret())))
 }
 
 pub(super) async fn show(desk: Desk, Named(name): Named) -> Result<Json<PrincipalDetailsAnswer>, Failure> {
     let details = desk.principal(&name).await.map_err(refusal)?;
-    Ok(Json(PrincipalDetailsAnswer::of(&details, clock::now())))
+    Ok(Json(PrincipalDetailsAnswer::of(&details, desk.secret(), clock::now())))
 }
 
 pub(super) async fn change(
@@ -37,7 +37,7 @@ pub(super) async fn change(
 ) -> Result<Json<PrincipalAnswer>, Failure> {
     let change = request.into_change().map_err(refusal)?;
     let principal = desk.change_principal(&name, change, clock::now()).await.map_err(refusal)?;
-    Ok(Json(PrincipalAnswer::of(&principal)))
+    Ok(Json(PrincipalAnswer::of(&principal, desk.secret())))
 }
 
 pub(super) async fn disable(
@@ -46,7 +46,7 @@ pub(super) async fn disable(
     Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<PrincipalAnswer>, Failure> {
     let (principal, _) = desk.disable_principal(&name, clock::now()).await.map_err(refusal)?;
-    Ok(Json(PrincipalAnswer::of(&principal)))
+    Ok(Json(PrincipalAnswer::of(&principal, desk.secret())))
 }
 
 pub(super) async fn enable(
@@ -55,5 +55,5 @@ pub(super) async fn enable(
     Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<PrincipalAnswer>, Failure> {
     let (principal, _) = desk.enable_principal(&name, clock::now()).await.map_err(refusal)?;
-    Ok(Json(PrincipalAnswer::of(&principal)))
+    Ok(Json(PrincipalAnswer::of(&principal, desk.secret())))
 }
