@@ -128,8 +128,9 @@ fn print_text(explanation: &Explanation) -> anyhow::Result<()> {
     let groups = limits.min_group_size.map(|least| vec!["groups".to_owned(), format!("of {least} subjects and more")]);
     let time = vec!["time".to_owned(), format!("{} s", limits.timeout_seconds)];
     section("limits", &["WHAT", "BOUND"], std::iter::once(time).chain(rows).chain(groups))?;
-    if let (Some(plan), Some(fingerprint)) = (&explanation.plan, &explanation.fingerprint) {
-        print(format_args!("\nplan, fingerprint {fingerprint}\n{}", plan.trim_end()))?;
+    if let Some(plan) = &explanation.plan {
+        let fingerprint = explanation.fingerprint.as_ref().map(|fingerprint| format!(", fingerprint {fingerprint}"));
+        print(format_args!("\nplan{}\n{}", fingerprint.unwrap_or_default(), plan.trim_end()))?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::binary::Project;
 fn the_policies_of_the_sample_hold_and_every_endpoint_has_a_test() {
     let project = Project::new();
     let folder = project.path();
+    std::fs::remove_file(folder.join("lakegate.toml")).unwrap();
     write_project(folder).unwrap();
     write_rows(&Sample::new(1, 0.05).unwrap().rows(), &folder.join("lake")).unwrap();
     let said = project.ok(&["test"]);
