@@ -1,7 +1,5 @@
 //! The sample's own tests of its policies: they hold over a sample lake, and no endpoint is without one.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
-
 use lakegate::sample::{Sample, write_project, write_rows};
 
 use crate::binary::Project;
