@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::Session;
-use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DFSchemaRef, Result, Statistics, internal_err};
 use datafusion::config::ConfigOptions;
@@ -25,6 +24,8 @@ use datafusion::physical_plan::filter_pushdown::{ChildFilterDescription, FilterD
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
+
+use crate::lake::magnitude_only;
 
 /// The logical node: a pass-through over a policy's filter.
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd)]
@@ -172,18 +173,10 @@ impl ExecutionPlan for BarrierExec {
     }
 
     /// The order of magnitude of the number of rows, and nothing else: no count, minimum or maximum of a governed table is
-    /// ever answered from statistics, and hidden rows do not choose how a join is made, by which the order of an answer
-    /// could tell of them.
+    /// ever answered from statistics, and hidden rows do not choose how a join is made.
     fn statistics_from_inputs(&self, inputs: &[Arc<Statistics>], _args: &StatisticsArgs) -> Result<Arc<Statistics>> {
         match inputs {
-            [input] => {
-                let mut statistics = Statistics::new_unknown(&self.schema());
-                statistics.num_rows = match input.num_rows {
-                    Precision::Exact(rows) | Precision::Inexact(rows) => Precision::Inexact(magnitude(rows)),
-                    Precision::Absent => Precision::Absent,
-                };
-                Ok(Arc::new(statistics))
-            }
+            [input] => Ok(Arc::new(magnitude_only(input, &self.schema()))),
             _ => internal_err!("a barrier has one input"),
         }
     }
@@ -206,15 +199,6 @@ impl ExecutionPlan for BarrierExec {
         }
         Ok(FilterDescription::all_unsupported(&parent_filters, &self.children()))
     }
-}
-
-/// The least power of a hundred that is not smaller: enough to tell a dimension from a fact table.
-fn magnitude(rows: usize) -> usize {
-    let mut magnitude = 1_usize;
-    while magnitude < rows {
-        magnitude = magnitude.saturating_mul(100);
-    }
-    magnitude
 }
 
 fn is_dynamic_over_columns(filter: &Arc<dyn PhysicalExpr>) -> bool {

@@ -98,10 +98,13 @@ async fn a_join_of_the_query_does_not_prune_the_tables_of_a_row_filter() {
 #[tokio::test]
 async fn hidden_rows_do_not_choose_how_a_join_is_made() {
     let config = "[lake]\nlocation = \".\"\n[tables.one]\nlocation = \"one\"\nrow_filter = \"tenant = principal('t')\"\n\
-                  [tables.two]\nlocation = \"two\"\nrow_filter = \"tenant = principal('t')\"\n";
+                  [tables.two]\nlocation = \"two\"\nrow_filter = \"tenant = principal('t')\"\n\
+                  [tables.child]\nlocation = \"child\"\nrow_filter = \"one IN (SELECT id FROM one) AND k >= 0\"\n";
     let queries = [
         ("joined", "SELECT a.id, b.id AS other FROM one AS a JOIN two AS b ON a.k = b.k"),
         ("limited", "SELECT a.id, b.id AS other FROM one AS a JOIN two AS b ON a.k = b.k LIMIT 3"),
+        ("through_a_parent", "SELECT id, k FROM child"),
+        ("a_parent_and_its_child", "SELECT c.id, a.id AS one FROM one AS a JOIN child AS c ON c.one = a.id"),
         ("gathered", "SELECT array_agg(b.id) AS ids FROM one AS a JOIN two AS b ON a.k = b.k"),
     ];
     let mut seen = Vec::<Vec<Vec<String>>>::new();
@@ -113,6 +116,14 @@ async fn hidden_rows_do_not_choose_how_a_join_is_made() {
             let k = (0..rows).map(|row| i64::from(row % 3)).collect();
             put(folder.path(), table, &[("id", (0..i64::from(rows)).collect()), ("tenant", tenant), ("k", k)]);
         }
+        // Fifty children of own rows, among ever more of others.
+        let (rows, step) = (i64::from(in_two), i64::from(in_two / 50));
+        let own = |row: i64| (row % step == 0 && row / step < 50).then_some(row / step);
+        let column = |of: &dyn Fn(Option<i64>, i64) -> i64| (0..rows).map(|row| of(own(row), row)).collect::<Vec<_>>();
+        let ids = column(&|own, row| own.unwrap_or(1_000_000 + row));
+        let parents = column(&|own, row| own.map_or(6 + row % 300, |own| own % 6));
+        let k = column(&|own, row| own.unwrap_or(row) % 5);
+        put(folder.path(), "child", &[("id", ids), ("one", parents), ("k", k)]);
         let project = testing::project(folder.path(), config, &queries).await;
         for in_memory in [false, true] {
             if in_memory {

@@ -22,6 +22,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 use futures::stream;
 
+use super::table::magnitude_only;
 use super::zones::Zones;
 
 /// The decoded rows of a table.
@@ -57,11 +58,16 @@ impl MemoryCopy {
         self: &Arc<Self>,
         schema: &SchemaRef,
         projection: Option<&Vec<usize>>,
+        hides_rows: bool,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        let statistics = match hides_rows {
+            true => magnitude_only(&self.statistics, schema),
+            false => self.statistics.clone(),
+        };
         let places = projection.cloned().unwrap_or_else(|| (0..schema.fields().len()).collect());
         let scan = MemoryScan {
             schema: Arc::new(schema.project(&places)?),
-            statistics: Arc::new(self.statistics.clone().project(Some(&places))),
+            statistics: Arc::new(statistics.project(Some(&places))),
             copy: Arc::clone(self),
             places,
             filters: Vec::new(),

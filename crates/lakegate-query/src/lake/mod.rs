@@ -23,7 +23,7 @@ use lakegate_core::error::Source;
 
 pub(crate) use owners::OWNER_COLUMN;
 pub use table::LakeTable;
-pub(crate) use table::lake_table;
+pub(crate) use table::{lake_table, magnitude_only};
 
 /// An open lake. Paths in it are relative to its root, so that no error names a place of the machine.
 #[derive(Debug)]

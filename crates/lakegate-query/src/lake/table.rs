@@ -23,7 +23,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
-use lakegate_core::project::{FileFormat, Table, suggest_or_list};
+use lakegate_core::project::{FileFormat, RowPolicy, Table, suggest_or_list};
 
 use lakegate_core::value::ScalarType;
 
@@ -44,6 +44,8 @@ pub struct LakeTable {
     schema: TableSchema,
     files: FileGroup,
     statistics: Statistics,
+    /// Whether rows of it are hidden from some callers: then plans are made by the order of magnitude of its size alone.
+    hides_rows: bool,
     version: [u8; 32],
     copy: OnceLock<Arc<MemoryCopy>>,
     owned: OnceLock<Arc<LakeTable>>,
@@ -101,6 +103,7 @@ impl LakeTable {
         let statistics = summary(&files, schema.table_schema())?;
         let table = Self {
             version: version_of(&files),
+            hides_rows: !matches!(table.policy, RowPolicy::Shared),
             name: table.name.clone(),
             store_url: lake.url.clone(),
             format,
@@ -194,6 +197,7 @@ impl LakeTable {
             schema: TableSchema::from(owned_schema),
             files: FileGroup::new(Vec::new()),
             statistics: Statistics::default(),
+            hides_rows: self.hides_rows,
             version: self.version,
             copy: OnceLock::from(Arc::new(owned_copy)),
             owned: OnceLock::new(),
@@ -252,12 +256,15 @@ impl TableProvider for LakeTable {
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         if let Some(copy) = self.copy.get() {
-            return copy.scan(self.schema.table_schema(), projection);
+            return copy.scan(self.schema.table_schema(), projection, self.hides_rows);
         }
         let source = self.format.file_source(self.schema.clone());
         let config = FileScanConfigBuilder::new(self.store_url.clone(), source)
             .with_file_groups(vec![self.files.clone()])
-            .with_statistics(self.statistics.clone())
+            .with_statistics(match self.hides_rows {
+                true => magnitude_only(&self.statistics, self.schema.table_schema()),
+                false => self.statistics.clone(),
+            })
             .with_projection_indices(projection.cloned())?
             .with_limit(limit)
             .build();
@@ -303,6 +310,26 @@ fn version_of(files: &[PartitionedFile]) -> [u8; 32] {
         version.text(format_args!("{:?} {:?}", object.e_tag, object.version));
     }
     version.bytes()
+}
+
+/// The order of magnitude of the number of rows, and nothing else. What the engine chooses by statistics, such as the sides of
+/// joins and by them the order of rows, it does not choose by rows that a caller does not see.
+pub(crate) fn magnitude_only(statistics: &Statistics, schema: &Schema) -> Statistics {
+    let mut coarse = Statistics::new_unknown(schema);
+    coarse.num_rows = match statistics.num_rows {
+        Precision::Exact(rows) | Precision::Inexact(rows) => Precision::Inexact(magnitude(rows)),
+        Precision::Absent => Precision::Absent,
+    };
+    coarse
+}
+
+/// The least power of a hundred that is not smaller: enough to tell a dimension from a fact table.
+fn magnitude(rows: usize) -> usize {
+    let mut magnitude = 1_usize;
+    while magnitude < rows {
+        magnitude = magnitude.saturating_mul(100);
+    }
+    magnitude
 }
 
 /// The statistics of all files together.

@@ -226,12 +226,27 @@ impl PlannedProject {
 /// Makes the usual template of an endpoint and plans it to the end, so that what can not be governed or run is known
 /// here, and not from a caller's 500.
 async fn check_template(planned: &PlannedEndpoint, maker: Maker<'_>) -> Option<Finding> {
-    let session = maker.session;
-    let mut shape = Shape::default();
-    for param in planned.endpoint.params.iter().filter(|param| param.value_type.list) {
-        shape.lists.insert(placeholder_id(&param.name), 1);
+    let params = &planned.endpoint.params;
+    let mut given = Shape::default();
+    for param in params.iter().filter(|param| param.value_type.list) {
+        given.lists.insert(placeholder_id(&param.name), 1);
     }
+    // Without the arguments that may be left out: NULL in their places makes another plan.
+    let mut left_out = given.clone();
+    for param in params.iter().filter(|param| !param.required && param.default.is_none()) {
+        left_out.lists.remove(&placeholder_id(&param.name));
+        left_out.nulls.insert(placeholder_id(&param.name));
+    }
+    match check_shape(planned, maker, given.clone()).await {
+        None if left_out != given => check_shape(planned, maker, left_out).await,
+        outcome => outcome,
+    }
+}
+
+async fn check_shape(planned: &PlannedEndpoint, maker: Maker<'_>, shape: Shape) -> Option<Finding> {
+    let session = maker.session;
     let place = Place::File(&planned.endpoint);
+    let left_out = !shape.nulls.is_empty();
     let template = match planned
         .templates
         .get(shape, |shape| template::make(&planned.plan, shape, maker, &planned.digest))
@@ -239,8 +254,17 @@ async fn check_template(planned: &PlannedEndpoint, maker: Maker<'_>) -> Option<F
         Ok(template) => template,
         Err(error) => {
             let finding = place.error(&error);
-            let message = format!("the query can not be governed: {}", finding.message);
-            let help = "a condition on parameters alone that can fail would be evaluated on rows of other callers; state it in [[rules]]";
+            let (when, help) = match left_out {
+                true => (
+                    ", when an argument is left out that may be",
+                    "make the parameter required, or give it a default; or write the query so that NULL fits there",
+                ),
+                false => (
+                    "",
+                    "a condition on parameters alone that can fail would be evaluated on rows of other callers; state it in [[rules]]",
+                ),
+            };
+            let message = format!("the query can not be governed{when}: {}", finding.message);
             return Some(Finding { message, ..finding }.help(help));
         }
     };
