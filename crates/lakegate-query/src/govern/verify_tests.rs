@@ -279,3 +279,18 @@ async fn a_changed_scan_with_owners_is_refused() {
         assert!(project.session().create_logical_plan(&sql).await.is_err(), "{sql}");
     }
 }
+
+/// A barrier that stood in the plan before: what is put in stands below it, and only the walk right after sees that.
+#[tokio::test]
+async fn a_template_is_only_made_of_a_plan_that_was_walked_again() {
+    let project = project().await;
+    let plan = project.find("q0").unwrap().plan().clone();
+    let barred = plan.transform_up_with_subqueries(|node| {
+        Ok(match node {
+            LogicalPlan::TableScan(_) => Transformed::yes(Barrier::over("trackcode", BTreeSet::new(), node)),
+            other => Transformed::no(other),
+        })
+    });
+    let made = template::make(&barred.unwrap().data, &Shape::default(), project.maker(None), &[]);
+    assert!(made.unwrap_err().to_string().contains("a barrier without a filter"));
+}
