@@ -17,6 +17,7 @@ pub struct BatchStream {
     batches: SendableRecordBatchStream,
     schema: SchemaRef,
     limits: Limits,
+    /// How many were given so far.
     rows: u64,
     /// What must live as long as the query runs.
     held: Vec<Box<dyn Any + Send>>,
@@ -47,11 +48,6 @@ impl BatchStream {
     /// The most rows of the answer.
     pub fn max_rows(&self) -> Option<u64> {
         self.limits.max_rows
-    }
-
-    /// How many rows were given so far.
-    pub fn rows(&self) -> u64 {
-        self.rows
     }
 
     /// The next batch with rows; `None` at the end.

@@ -39,6 +39,12 @@ struct Declared {
     masks: Vec<(Option<String>, MaskSpec)>,
 }
 
+impl Declared {
+    fn hashes(&self) -> bool {
+        self.masks.iter().any(|(_, spec)| matches!(spec, MaskSpec::Hash { .. }))
+    }
+}
+
 /// The masks of tables as they are for one shape of caller: by table and column.
 #[derive(Debug, Default)]
 pub(crate) struct InForce {
@@ -66,14 +72,12 @@ impl Masking {
 
     /// Whether any mask needs the key.
     pub(crate) fn need_key(&self) -> bool {
-        let mut masks = self.tables.values().flatten().flat_map(|declared| &declared.masks);
-        masks.any(|(_, spec)| matches!(spec, MaskSpec::Hash { .. }))
+        self.tables.values().flatten().any(Declared::hashes)
     }
 
     /// Whether a mask of one of these tables needs the key.
     pub(crate) fn hash(&self, tables: &BTreeSet<String>) -> bool {
-        let mut masks = self.rules(tables).flat_map(|(_, declared)| &declared.masks);
-        masks.any(|(_, spec)| matches!(spec, MaskSpec::Hash { .. }))
+        self.rules(tables).any(|(_, declared)| declared.hashes())
     }
 
     /// The masks of these tables that a caller's grants lift.

@@ -43,7 +43,7 @@ pub(super) async fn explain(
     Body(asked): Body<Explain>,
 ) -> Result<Json<Explanation>, Failure> {
     let details = desk.principal(&asked.principal).await.map_err(refusal)?;
-    let grants = desk.store().grants_of(&asked.principal).await.map_err(refusal)?;
+    let grants = details.grants.into_iter().map(|listing| listing.grant).collect();
     let planned = state.app.project.find(&asked.endpoint).ok_or_else(|| {
         Error::new(Code::AdminUnknown, "there is no such endpoint").hint("`GET /admin/endpoints` lists what is there")
     })?;
