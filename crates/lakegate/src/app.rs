@@ -1,11 +1,13 @@
-//! What a running server holds: the project, the access and the engine. Made once, shared by all requests.
+//! What a running server holds: what is served now, the access, the engine and the audit log. Made once, shared by all
+//! requests.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use lakegate_core::project::Config;
 use lakegate_query::engine::{Embedded, Engine, Limited};
 use lakegate_query::plan::PlannedProject;
-
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::audit::AuditLog;
@@ -16,16 +18,22 @@ use crate::store::Access;
 
 /// The state of a server.
 pub struct App {
-    /// The project that is served.
-    pub project: Arc<PlannedProject>,
+    /// What is served now. A request takes it once, when it comes in.
+    served: ArcSwap<Served>,
     /// Who may call.
     pub access: Access,
-    /// Who calls.
-    pub identity: Identity,
     /// What runs the queries.
     pub engine: Box<dyn Engine>,
     /// Where requests are recorded.
     pub audit: AuditLog,
+}
+
+/// A project and what goes with it, as one request sees it from its beginning to its end, whatever is served afterwards.
+pub struct Served {
+    /// The project.
+    pub project: Arc<PlannedProject>,
+    /// Who calls.
+    pub identity: Arc<Identity>,
     /// Looks whether the key of masks was replaced.
     _mask_key: Option<AbortOnDropHandle<()>>,
 }
@@ -47,7 +55,20 @@ impl App {
         let identity = Identity::start(&project.project().config.issuers, folder, access.clone()).await;
         let project = Arc::new(project);
         let mask_key = mask_key::watch(Arc::clone(&project), folder);
+        let served = Served { project, identity: Arc::new(identity), _mask_key: mask_key };
         let engine = Box::new(Limited::new(Embedded, queries));
-        Ok(Self { project, access, identity, engine, audit, _mask_key: mask_key })
+        Ok(Self { served: ArcSwap::from_pointee(served), access, engine, audit })
+    }
+
+    /// What is served now. Who asks twice may get two answers: take it once for each request.
+    pub fn served(&self) -> Arc<Served> {
+        self.served.load_full()
+    }
+}
+
+impl Served {
+    /// The project's `lakegate.toml`.
+    pub fn config(&self) -> &Config {
+        &self.project.project().config
     }
 }

@@ -13,7 +13,7 @@ use lakegate_query::engine::{BatchStream, Engine, Limits};
 use lakegate_query::govern::govern;
 use lakegate_query::plan::PlannedProject;
 
-use crate::app::App;
+use crate::app::{App, Served};
 use crate::audit::Trail;
 use crate::clock;
 
@@ -26,15 +26,16 @@ use crate::clock;
 /// The first stage that refuses says why.
 pub async fn answer(
     app: &App,
+    served: &Served,
     token: &Presented,
     endpoint: &str,
     raw: RawArguments,
     trail: &Trail,
 ) -> Result<BatchStream, Error> {
     let now = clock::now();
-    let (principal, credential) = trail.authenticate(app, token, now).await?;
+    let (principal, credential) = trail.authenticate(served, token, now).await?;
     let asked = Asked { principal: &principal, grants: &credential.grants, endpoint, raw, now };
-    answer_as(&app.project, app.engine.as_ref(), asked, trail).await
+    answer_as(&served.project, app.engine.as_ref(), asked, trail).await
 }
 
 /// What a known principal asks for.

@@ -16,7 +16,7 @@ use lakegate_query::govern::GovernedPlan;
 use super::log::{AuditLog, Shared};
 use super::record::{Decision, Event, Outcome, Record, RequestRecord};
 use super::values;
-use crate::app::App;
+use crate::app::{App, Served};
 use crate::clock;
 
 /// The trail of a request; of none, where there is no log or the request is not recorded.
@@ -94,19 +94,19 @@ impl Trail {
     /// When the token is not taken.
     pub async fn authenticate(
         &self,
-        app: &App,
+        served: &Served,
         token: &Presented,
         now: DateTime<Utc>,
     ) -> Result<(Principal, Arc<Credential>), Error> {
-        let known = app.identity.authenticate(token, now).await;
+        let known = served.identity.authenticate(token, now).await;
         if self.0.is_some() {
             let credential = match &known {
                 Ok((_, credential)) => Some(Arc::clone(credential)),
-                Err(error) if is_of_somebody(error.code) => app.identity.credential(token).await.ok(),
+                Err(error) if is_of_somebody(error.code) => served.identity.credential(token).await.ok(),
                 Err(_) => None,
             };
             if let Some(credential) = credential {
-                self.note_whom(app, &credential);
+                self.note_whom(served, &credential);
             }
         }
         known
@@ -119,6 +119,7 @@ impl Trail {
     pub async fn authenticate_admin(
         &self,
         app: &App,
+        served: &Served,
         presented: &Presented,
         now: DateTime<Utc>,
     ) -> Result<Admin, Error> {
@@ -126,21 +127,21 @@ impl Trail {
             Presented::Token(token) => app.access.authenticate_admin(token, now).await,
             // What an issuer says is never for administration; the refusal is made where all others are.
             Presented::Jwt(_) => {
-                app.identity.credential(presented).await.and_then(|said| authenticate_admin(&said, now))
+                served.identity.credential(presented).await.and_then(|said| authenticate_admin(&said, now))
             }
         };
         let is_known = known.as_ref().err().is_none_or(|error| is_of_somebody(error.code));
         if self.0.is_some()
             && is_known
-            && let Ok(credential) = app.identity.credential(presented).await
+            && let Ok(credential) = served.identity.credential(presented).await
         {
-            self.note_whom(app, &credential);
+            self.note_whom(served, &credential);
         }
         known
     }
 
-    fn note_whom(&self, app: &App, credential: &Credential) {
-        let secret_attributes = &app.project.project().config.secret_attributes;
+    fn note_whom(&self, served: &Served, credential: &Credential) {
+        let secret_attributes = &served.config().secret_attributes;
         self.note(|state| {
             state.record.principal = Some(credential.principal.name.clone());
             state.record.token = Some(credential.proof.token_id());

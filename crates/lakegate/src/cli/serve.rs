@@ -55,7 +55,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let nobody = store.principals().await?.is_empty();
     let (access, background) = Access::start_with(store, change_sink(&args.project)).await?;
     let app = App::load(&args.project, args.lake.as_deref(), access).await?;
-    let listen = args.listen.unwrap_or_else(|| app.project.project().config.server.listen.clone());
+    let listen = args.listen.unwrap_or_else(|| app.served().config().server.listen.clone());
     announce(&app);
     if nobody {
         say("note: nobody may call yet; `lakegate principal add`, `lakegate grant add`, `lakegate token issue`");
@@ -83,7 +83,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
 
 /// Listens for calls of endpoints, and for the admin API where the option or the project says so.
 pub(super) async fn bind(listen: &str, admin: Option<&str>, project: &Path, app: App) -> anyhow::Result<Server> {
-    let admin = admin.map(str::to_owned).or_else(|| Some(app.project.project().config.admin.as_ref()?.listen.clone()));
+    let admin = admin.map(str::to_owned).or_else(|| Some(app.served().config().admin.as_ref()?.listen.clone()));
     let server = Server::bind(listen, app)
         .await
         .with_context(|| format!("`{listen}` can not be listened at; choose another with `--listen ADDR:PORT`"))?;
@@ -105,7 +105,7 @@ pub(super) fn admin_url(server: &Server) -> Option<String> {
 
 /// Who sees every row is said at the start, where an operator looks.
 fn announce(app: &App) {
-    for table in app.project.project().config.tables.values() {
+    for table in app.served().config().tables.values() {
         if let RowPolicy::Filtered { unfiltered_for, .. } = &table.policy
             && !unfiltered_for.is_empty()
         {

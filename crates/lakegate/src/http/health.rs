@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use lakegate_core::error::{Code, Error};
 use serde_json::{Value, json};
 
 use super::respond::Failure;
-use crate::app::App;
+use crate::app::{App, Served};
 
 /// The process answers.
 pub(super) async fn live() -> Json<Value> {
@@ -16,9 +16,12 @@ pub(super) async fn live() -> Json<Value> {
 }
 
 /// The project is loaded, and the access store and the lake can be reached.
-pub(super) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Value>, Failure> {
+pub(super) async fn ready(
+    State(app): State<Arc<App>>,
+    Extension(served): Extension<Arc<Served>>,
+) -> Result<Json<Value>, Failure> {
     app.access.ready()?;
-    if !app.project.lake().is_reachable() {
+    if !served.project.lake().is_reachable() {
         return Err(Error::new(Code::LakeUnavailable, "the lake can not be reached").into());
     }
     Ok(Json(json!({ "status": "ready" })))

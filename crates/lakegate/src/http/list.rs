@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Extension, State};
+use axum::extract::Extension;
 use axum::http::HeaderMap;
 use lakegate_core::access::{Authorized, authorize};
 use lakegate_core::project::Param;
@@ -13,19 +13,19 @@ use serde_json::{Map, Value, json};
 
 use super::respond::Failure;
 use super::token;
-use crate::app::App;
+use crate::app::Served;
 use crate::audit::Trail;
 use crate::clock;
 
 /// The list for the caller of this token.
 pub(super) async fn endpoints(
-    State(app): State<Arc<App>>,
+    Extension(served): Extension<Arc<Served>>,
     Extension(trail): Extension<Trail>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Failure> {
     let now = clock::now();
-    let (principal, credential) = trail.authenticate(&app, &token::presented(&headers)?, now).await?;
-    let endpoints = app.project.endpoints().filter_map(|planned| {
+    let (principal, credential) = trail.authenticate(&served, &token::presented(&headers)?, now).await?;
+    let endpoints = served.project.endpoints().filter_map(|planned| {
         let authorized = authorize(&principal, &planned.endpoint().name, &credential.grants, now).ok()?;
         described(planned, &authorized)
     });

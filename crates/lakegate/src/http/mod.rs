@@ -14,14 +14,14 @@ mod token;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::Method;
+use axum::http::{Extensions, Method};
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use lakegate_core::error::{Code, Error};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::app::App;
+use crate::app::{App, Served};
 use respond::Failure;
 
 pub use admin::admin_router;
@@ -36,7 +36,7 @@ pub fn router(app: Arc<App>) -> Router {
         .nest("/api", endpoints())
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready));
-    router = match app.project.project().config.server.base_path.as_deref() {
+    router = match app.served().config().server.base_path.as_deref() {
         None => router,
         Some("/") => router.merge(endpoints()),
         Some(path) => router.nest(path, endpoints()),
@@ -51,6 +51,11 @@ fn layered<S: Clone + Send + Sync + 'static>(router: Router<S>, app: &Arc<App>) 
         .layer(from_fn_with_state(Arc::clone(app), respond::observe))
         .layer(CatchPanicLayer::custom(respond::panicked));
     router.layer(layers)
+}
+
+/// What was served when a request came in, which it ends with.
+fn served(extensions: &Extensions, app: &App) -> Arc<Served> {
+    extensions.get::<Arc<Served>>().map_or_else(|| app.served(), Arc::clone)
 }
 
 async fn unknown_path() -> Failure {

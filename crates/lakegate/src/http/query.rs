@@ -11,7 +11,7 @@ use lakegate_core::error::Error;
 
 use super::respond::{Failure, RequestId};
 use super::{accept, answer, body, token};
-use crate::app::App;
+use crate::app::{App, Served};
 use crate::audit::Trail;
 use crate::pipeline;
 
@@ -28,13 +28,14 @@ pub(super) async fn by_query(
     State(app): State<Arc<App>>,
     endpoint: EndpointName,
     RawQuery(query): RawQuery,
+    Extension(served): Extension<Arc<Served>>,
     Extension(id): Extension<RequestId>,
     Extension(trail): Extension<Trail>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     trail.asked(name(&endpoint));
     let raw = arguments(query.as_deref())?;
-    respond(&app, name(&endpoint), raw, &headers, id, trail).await
+    respond(&app, &served, name(&endpoint), raw, &headers, id, trail).await
 }
 
 /// Arguments from a JSON object, and from the query string beside it.
@@ -42,6 +43,7 @@ pub(super) async fn by_body(
     State(app): State<Arc<App>>,
     endpoint: EndpointName,
     RawQuery(query): RawQuery,
+    Extension(served): Extension<Arc<Served>>,
     Extension(id): Extension<RequestId>,
     Extension(trail): Extension<Trail>,
     request: Request,
@@ -52,10 +54,10 @@ pub(super) async fn by_body(
     trail.came(&raw);
     // A caller without a token does not make the server read a body.
     token::presented(&parts.headers)?;
-    let server = &app.project.project().config.server;
+    let server = &served.config().server;
     let bytes = body::read(body, server.max_body_bytes, server.timeout).await?;
     raw.add_json(&bytes).map_err(|error| body::blame_media_type(error, &parts.headers))?;
-    respond(&app, name(&endpoint), raw, &parts.headers, id, trail).await
+    respond(&app, &served, name(&endpoint), raw, &parts.headers, id, trail).await
 }
 
 fn arguments(query: Option<&str>) -> Result<RawArguments, Error> {
@@ -66,6 +68,7 @@ fn arguments(query: Option<&str>) -> Result<RawArguments, Error> {
 
 async fn respond(
     app: &App,
+    served: &Served,
     endpoint: &str,
     raw: RawArguments,
     headers: &HeaderMap,
@@ -75,6 +78,6 @@ async fn respond(
     trail.came(&raw);
     let token = token::presented(headers)?;
     let encoder = accept::encoder(raw.modifiers().format(), headers)?;
-    let rows = pipeline::answer(app, &token, endpoint, raw, &trail).await?;
+    let rows = pipeline::answer(app, served, &token, endpoint, raw, &trail).await?;
     Ok(answer::start(rows, encoder, id, trail).await?)
 }

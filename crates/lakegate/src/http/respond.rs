@@ -129,6 +129,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     let path = if holds_token(path) { "(a path with a token)".to_owned() } else { path.to_owned() };
     let in_url = request.uri().path_and_query().is_some_and(|url| holds_token(url.as_str()));
     let trail = trail(&app, &request, &id);
+    request.extensions_mut().insert(app.served());
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(trail.clone());
     let mut response = if in_url { token_in_url().into_response() } else { next.run(request).await };

@@ -107,7 +107,7 @@ async fn a_claim_gives_no_role_that_is_not_mapped() {
         assert_eq!(app.get(&token(json!({ "roles": roles })), "/api/own").await.rows(), [json!({ "n": 1 })]);
     }
     let jwt = Presented::from_bytes(token(json!({ "roles": ["operator", "partner-users", "x"] })).as_bytes()).unwrap();
-    let (principal, _) = app.app.identity.authenticate(&jwt, clock::now()).await.unwrap();
+    let (principal, _) = app.app.served().identity.authenticate(&jwt, clock::now()).await.unwrap();
     assert_eq!(principal.roles().collect::<Vec<_>>(), ["partner"]);
     assert_eq!((principal.name(), principal.token_id()), ("acme:bob", "jwt:acme:j-1"));
 }

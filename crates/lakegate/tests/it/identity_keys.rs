@@ -56,19 +56,19 @@ async fn a_key_that_is_taken_away_ends_its_tokens_and_a_new_one_counts() {
     }
     assert_eq!(server.asked(), before, "a token with an unknown key made the server fetch keys");
 
-    app.app.identity.refresh().await;
+    app.app.served().identity.refresh().await;
     assert_eq!((got(&app, &new).await, got(&app, &old).await), (good(), good()));
     server.set(Reply::Body(key_set(&[&new])));
-    app.app.identity.refresh().await;
+    app.app.served().identity.refresh().await;
     assert_eq!(refused(&app.get(&token, "/api/one").await), unknown(), "a remembered token outlived its key");
     assert_eq!((got(&app, &new).await, got(&app, &old).await), (good(), unknown()));
     // Another key under the old name is another key.
     server.set(Reply::Body(key_set(&[&Signer { kid: old.kid, ..new.clone() }])));
-    app.app.identity.refresh().await;
+    app.app.served().identity.refresh().await;
     assert_eq!(refused(&app.get(&token, "/api/one").await), unknown());
     // A set without keys is a set: the issuer has taken all of them away.
     server.set(Reply::Body("{\"keys\": []}".to_owned()));
-    app.app.identity.refresh().await;
+    app.app.served().identity.refresh().await;
     assert_eq!((got(&app, &new).await, got(&app, &old).await), (unknown(), unknown()));
 }
 
@@ -104,7 +104,7 @@ async fn what_is_no_key_set_leaves_the_old_one() {
     for fault in faults(&elsewhere.url) {
         server.set(fault.clone());
         let before = server.asked();
-        app.app.identity.refresh().await;
+        app.app.served().identity.refresh().await;
         assert_eq!(server.asked(), before + 1);
         assert_eq!(got(&app, &signer).await, good(), "{fault:?}");
         assert_eq!(got(&app, &Signer::other_rsa()).await, unknown(), "{fault:?}");
@@ -121,7 +121,7 @@ async fn an_issuer_without_keys_refuses_and_the_server_goes_on() {
     let token = app.admit("caller", "client", &[]).await;
     for fault in faults(&elsewhere.url) {
         server.set(fault.clone());
-        app.app.identity.refresh().await;
+        app.app.served().identity.refresh().await;
         assert_eq!(got(&app, &signer).await, unavailable(), "{fault:?}");
         assert_eq!(app.get(&token, "/api/one").await.status, 200, "API tokens need no issuer");
         assert_eq!(app.get("", "/health/ready").await.status, 200);
@@ -130,7 +130,7 @@ async fn an_issuer_without_keys_refuses_and_the_server_goes_on() {
     let stranger = signer.sign(&crate::identity_issuer::with(json!({ "iss": "https://evil.test/" })));
     assert_eq!(refused(&app.get(&stranger, "/api/one").await), unknown());
     server.set(Reply::Body(key_set(&[&signer])));
-    app.app.identity.refresh().await;
+    app.app.served().identity.refresh().await;
     assert_eq!(got(&app, &signer).await, good());
 }
 
@@ -146,7 +146,7 @@ async fn keys_that_come_later_count_from_then_on() {
     assert_eq!(got(&app, &signer).await, unavailable());
     let path = app.folder.path().join("later/keys.json");
     std::fs::create_dir_all(&path).unwrap();
-    app.app.identity.refresh().await;
+    app.app.served().identity.refresh().await;
     assert_eq!(got(&app, &signer).await, unavailable(), "a folder is no file");
     std::fs::remove_dir(&path).unwrap();
     // No refresh is asked for: after failures the server tries again by itself, within seconds at first.
@@ -157,13 +157,13 @@ async fn keys_that_come_later_count_from_then_on() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     std::fs::write(&path, key_set(&[&Signer::other_rsa()])).unwrap();
-    app.app.identity.refresh().await;
+    app.app.served().identity.refresh().await;
     assert_eq!((got(&app, &signer).await, got(&app, &Signer::other_rsa()).await), (unknown(), good()));
 }
 
 /// The issuers of a project, with other times than a project may ask for.
 async fn identity(app: &TestApp, refresh: Duration, max_stale: Duration) -> Identity {
-    let mut issuers = app.app.project.project().config.issuers.clone();
+    let mut issuers = app.app.served().config().issuers.clone();
     for issuer in issuers.values_mut() {
         (issuer.refresh, issuer.max_stale) = (refresh, max_stale);
     }
@@ -259,7 +259,7 @@ async fn only_keys_for_these_signatures_are_taken() {
         // The second key keeps a lonely one from being taken without its name.
         let keys = [jwk(change.clone()), Signer::other_rsa().jwk(), Signer::ec().jwk(), Signer::ed().jwk()];
         server.set(Reply::Body(json!({ "keys": keys }).to_string()));
-        app.app.identity.refresh().await;
+        app.app.served().identity.refresh().await;
         let wanted = if fits { good() } else { unknown() };
         assert_eq!((got(&app, &changed).await, got(&app, &Signer::other_rsa()).await), (wanted, good()), "{change}");
     }

@@ -25,7 +25,7 @@ async fn believing(signers: &[&Signer]) -> TestApp {
 async fn reason(app: &TestApp, token: &str) -> String {
     let presented = Presented::from_bytes(token.as_bytes());
     let error = match presented {
-        Ok(presented) => match app.app.identity.authenticate(&presented, clock::now()).await {
+        Ok(presented) => match app.app.served().identity.authenticate(&presented, clock::now()).await {
             Ok((principal, _)) => panic!("{principal:?} was let in with {token}"),
             Err(error) => error,
         },
@@ -312,7 +312,8 @@ async fn a_remembered_token_still_expires() {
     let now = clock::now();
     let token = signer.sign(&with(json!({ "iat": now.timestamp(), "exp": now.timestamp() + 100 })));
     let presented = Presented::from_bytes(token.as_bytes()).unwrap();
-    let identity = &app.app.identity;
+    let served = app.app.served();
+    let identity = &served.identity;
     for _ in 0..3 {
         assert!(identity.authenticate(&presented, now).await.is_ok());
     }
@@ -343,7 +344,7 @@ async fn an_issuer_vouches_for_nobody_of_another() {
         .await;
     let own = evil.sign(&with(json!({ "iss": "https://evil.test/", "sub": "acme:bob" })));
     let presented = Presented::from_bytes(own.as_bytes()).unwrap();
-    let (principal, credential) = app.app.identity.authenticate(&presented, clock::now()).await.unwrap();
+    let (principal, credential) = app.app.served().identity.authenticate(&presented, clock::now()).await.unwrap();
     assert_eq!((principal.name(), principal.token_id()), ("evil:acme:bob", "jwt:evil:j-1"));
     assert!(principal.roles().next().is_none() && principal.attributes().is_empty() && credential.grants.is_empty());
 }

@@ -21,6 +21,7 @@ use crate::audit::Trail;
 use crate::clock;
 use crate::http::body;
 use crate::http::respond::Failure;
+use crate::http::served;
 use crate::http::token;
 use crate::store::Actor;
 
@@ -30,7 +31,8 @@ impl FromRequestParts<Arc<State>> for Desk {
     async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, Failure> {
         let trail = parts.extensions.get::<Trail>().cloned().unwrap_or_default();
         let token = token::presented(&parts.headers)?;
-        let admin = trail.authenticate_admin(&state.app, &token, clock::now()).await?;
+        let served = served(&parts.extensions, &state.app);
+        let admin = trail.authenticate_admin(&state.app, &served, &token, clock::now()).await?;
         Ok(Desk::new(state.app.access.store().clone(), Actor::admin(&admin), state.secret.clone()))
     }
 }

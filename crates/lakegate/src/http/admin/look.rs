@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::Json;
-use axum::extract;
+use axum::{Extension, Json, extract};
 use lakegate_core::catalog::RawArguments;
 use lakegate_core::error::{Code, Error};
 use serde::Deserialize;
@@ -14,6 +13,7 @@ use super::State;
 use super::refusal::refusal;
 use super::request::{Body, Filter};
 use crate::admin::{Desk, moment};
+use crate::app::Served;
 use crate::audit::Search;
 use crate::clock;
 use crate::explain::{Explanation, explain as explained};
@@ -39,19 +39,19 @@ pub(super) struct Explain {
 /// What decides a call. Nothing is run.
 pub(super) async fn explain(
     desk: Desk,
-    extract::State(state): extract::State<Arc<State>>,
+    Extension(served): Extension<Arc<Served>>,
     Body(asked): Body<Explain>,
 ) -> Result<Json<Explanation>, Failure> {
     let details = desk.principal(&asked.principal).await.map_err(refusal)?;
     let grants = details.grants.into_iter().map(|listing| listing.grant).collect();
-    let planned = state.app.project.find(&asked.endpoint).ok_or_else(|| {
+    let planned = served.project.find(&asked.endpoint).ok_or_else(|| {
         Error::new(Code::AdminUnknown, "there is no such endpoint").hint("`GET /admin/endpoints` lists what is there")
     })?;
     let mut raw = RawArguments::default();
     let modifiers = [("select", asked.select), ("order", asked.order)];
     raw.add_query(modifiers.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?))))?;
     raw.add_json(Value::Object(asked.arguments).to_string().as_bytes())?;
-    Ok(Json(explained(&state.app.project, planned, details.principal, grants, raw, clock::now())))
+    Ok(Json(explained(&served.project, planned, details.principal, grants, raw, clock::now())))
 }
 
 /// What records must be like.

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::extract;
+use axum::{Extension, Json};
 
-use super::State;
 use super::refusal::refusal;
 use super::request::Filter;
 use crate::admin::{ChangesFilter, Desk, EndpointAnswer};
+use crate::app::Served;
 use crate::http::respond::Failure;
 use crate::store::ChangeRecord;
 
@@ -23,7 +22,7 @@ pub(super) async fn changes(
 /// The endpoints of the project that is served, also hidden ones.
 pub(super) async fn endpoints(
     _: Desk,
-    extract::State(state): extract::State<Arc<State>>,
+    Extension(served): Extension<Arc<Served>>,
 ) -> Result<Json<Vec<EndpointAnswer>>, Failure> {
-    Ok(Json(state.app.project.endpoints().map(EndpointAnswer::of).collect()))
+    Ok(Json(served.project.endpoints().map(EndpointAnswer::of).collect()))
 }

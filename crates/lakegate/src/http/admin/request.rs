@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use super::State;
 use crate::http::body;
 use crate::http::respond::Failure;
+use crate::http::served;
 
 /// The JSON object in the body; no body is an empty object.
 pub(super) struct Body<T>(pub(super) T);
@@ -31,7 +32,8 @@ impl<T: DeserializeOwned> FromRequest<Arc<State>> for Body<T> {
         if parts.uri.query().is_some_and(|query| !query.is_empty()) {
             return Err(malformed("this request takes no query string").into());
         }
-        let server = &state.app.project.project().config.server;
+        let served = served(&parts.extensions, &state.app);
+        let server = &served.config().server;
         let bytes = body::read(body, server.max_body_bytes, server.timeout).await?;
         if bytes.is_empty() {
             return Ok(Self(read(b"{}")?));
