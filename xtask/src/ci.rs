@@ -12,7 +12,7 @@ use crate::tidy;
 
 /// Runs all steps in the checkout at `root`.
 pub(crate) fn run(root: &Path) -> Result<()> {
-    let steps: [(&str, &str, Step); 4] = [
+    let steps: [(&str, &str, Step); 5] = [
         ("format", "run `cargo fmt --all` (in `fuzz/` as well), look at the difference, commit it", format),
         (
             "house rules",
@@ -20,6 +20,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
             tidy::run,
         ),
         ("lints", "fix the warnings; a lint that is wrong here gets `#[expect(…, reason = \"…\")]`", lints),
+        ("fuzz targets", "what `fuzz/src` calls was changed; mend it there too", fuzz_targets),
         ("tests and doc tests", "run the failing test alone: `cargo test --workspace NAME`", tests),
     ];
     let count = steps.len();
@@ -50,6 +51,11 @@ fn format(root: &Path) -> Result<()> {
 fn lints(root: &Path) -> Result<()> {
     let checkout = format!("checkout={:?}", root.display().to_string());
     cargo(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings", "--cfg", &checkout])
+}
+
+/// They are built with flags and a compiler of their own; that they still fit what they call is seen without.
+fn fuzz_targets(root: &Path) -> Result<()> {
+    cargo(root, &["check", "--manifest-path", "fuzz/Cargo.toml", "--lib", "--no-default-features", "--locked"])
 }
 
 /// `--no-fail-fast`, so that one round shows everything that is broken. Doc tests are part of it.

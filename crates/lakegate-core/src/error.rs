@@ -25,6 +25,8 @@ pub enum Kind {
     NotAcceptable,
     /// It contradicts what is there already.
     Conflict,
+    /// It was there, and is no more.
+    Gone,
     /// The request body is too large.
     TooLarge,
     /// The body's media type is not taken.
@@ -148,6 +150,8 @@ codes! {
     EngineMemoryExceeded, "engine_memory_exceeded", Refused, "The query needs too much memory";
     /// More requests run than the server takes.
     EngineOverloaded, "engine_overloaded", Unavailable, "The server is busy";
+    /// A cursor of a version of the data that is no longer served.
+    ResultGone, "result_gone", Gone, "The pages can not be continued";
     /// More rows than the grant allows.
     ResultTooLarge, "result_too_large", Refused, "The answer has more rows than are allowed";
     /// The audit record could not be made durable, and the server answers nothing without it.

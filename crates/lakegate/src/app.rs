@@ -1,7 +1,7 @@
 //! What a running server holds: what is served now, the access, the engine and the audit log. Made once, shared by all
 //! requests.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -14,6 +14,8 @@ use crate::audit::AuditLog;
 use crate::identity::Identity;
 use crate::mask_key;
 use crate::project::{self, ProjectError};
+use crate::reload::Reloads;
+use crate::results::Results;
 use crate::store::Access;
 
 /// The state of a server.
@@ -26,6 +28,18 @@ pub struct App {
     pub engine: Box<dyn Engine>,
     /// Where requests are recorded.
     pub audit: AuditLog,
+    /// Answers that are kept.
+    pub results: Results,
+    /// What came of looking for changes.
+    pub reloads: Reloads,
+    source: Source,
+}
+
+/// Where what is served comes from.
+#[derive(Clone, Debug)]
+struct Source {
+    folder: PathBuf,
+    lake: Option<String>,
 }
 
 /// A project and what goes with it, as one request sees it from its beginning to its end, whatever is served afterwards.
@@ -45,28 +59,77 @@ impl App {
     /// When the project has faults or its lake is not there.
     pub async fn load(folder: &Path, lake: Option<&str>, access: Access) -> Result<Self, ProjectError> {
         let project = project::load(folder, lake).await?;
-        let memory = project.project().config.server.cache_limit_bytes;
-        let (tables, bytes) = project.copy_to_memory(memory).await.map_err(ProjectError::Unread)?;
-        tracing::info!(tables = tables.join(", "), megabytes = bytes >> 20, "tables in memory");
         let config = &project.project().config.server.audit;
         let audit =
             AuditLog::start(folder, config).map_err(|error| ProjectError::Audit(folder.join(&config.folder), error))?;
         let queries = project.project().config.server.max_concurrent_queries;
-        let identity = Identity::start(&project.project().config.issuers, folder, access.clone()).await;
-        let project = Arc::new(project);
-        let mask_key = mask_key::watch(Arc::clone(&project), folder);
-        let served = Served { project, identity: Arc::new(identity), _mask_key: mask_key };
+        let results = Results::new(&project.project().config.cache);
+        let served = Served::of(project, folder, &access, None).await?;
         let engine = Box::new(Limited::new(Embedded, queries));
-        Ok(Self { served: ArcSwap::from_pointee(served), access, engine, audit })
+        let source = Source { folder: folder.to_owned(), lake: lake.map(str::to_owned) };
+        let reloads = Reloads::default();
+        Ok(Self { served: ArcSwap::from_pointee(served), access, engine, audit, results, reloads, source })
     }
 
     /// What is served now. Who asks twice may get two answers: take it once for each request.
     pub fn served(&self) -> Arc<Served> {
         self.served.load_full()
     }
+
+    /// The project's folder.
+    pub fn folder(&self) -> &Path {
+        &self.source.folder
+    }
+
+    /// Reads the project's files again and serves what they say from now on; requests that run end as they began.
+    ///
+    /// # Errors
+    /// When the project has faults. Then what was served is served on.
+    pub(crate) async fn load_again(&self) -> Result<Arc<Served>, ProjectError> {
+        let before = self.served();
+        let Source { folder, lake } = &self.source;
+        let project = project::load_after(folder, lake.as_deref(), Some(&before.project)).await?;
+        self.serve(project, &before).await
+    }
+
+    /// Serves the same project over the tables as they are in the lake now.
+    ///
+    /// # Errors
+    /// When a table can not be read. Then what was served is served on.
+    pub(crate) async fn refresh_tables(&self) -> Result<Arc<Served>, ProjectError> {
+        let before = self.served();
+        let project = project::refreshed(&before.project, &self.source.folder).await?;
+        self.serve(project, &before).await
+    }
+
+    async fn serve(&self, project: PlannedProject, before: &Served) -> Result<Arc<Served>, ProjectError> {
+        let served = Arc::new(Served::of(project, &self.source.folder, &self.access, Some(before)).await?);
+        self.served.store(Arc::clone(&served));
+        Ok(served)
+    }
 }
 
 impl Served {
+    /// Makes a project ready: tables in memory, keys of issuers loaded, the key of masks watched.
+    async fn of(
+        project: PlannedProject,
+        folder: &Path,
+        access: &Access,
+        before: Option<&Self>,
+    ) -> Result<Self, ProjectError> {
+        let config = &project.project().config;
+        let (tables, bytes) =
+            project.copy_to_memory(config.server.cache_limit_bytes).await.map_err(ProjectError::Unread)?;
+        tracing::info!(tables = tables.join(", "), megabytes = bytes >> 20, "tables in memory");
+        let identity = match before.filter(|before| before.config().issuers == config.issuers) {
+            Some(before) => Arc::clone(&before.identity),
+            None => Arc::new(Identity::start(&config.issuers, folder, access.clone()).await),
+        };
+        let project = Arc::new(project);
+        let mask_key = mask_key::watch(Arc::clone(&project), folder);
+        Ok(Self { project, identity, _mask_key: mask_key })
+    }
+
     /// The project's `lakegate.toml`.
     pub fn config(&self) -> &Config {
         &self.project.project().config

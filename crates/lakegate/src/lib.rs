@@ -10,9 +10,13 @@ pub mod explain;
 pub mod http;
 pub mod identity;
 pub mod mask_key;
+pub mod page;
 pub mod pipeline;
 pub mod policy_test;
 pub mod project;
+pub mod reload;
+pub mod results;
+pub mod seal;
 pub mod store;
 
 pub mod sample;

@@ -7,35 +7,50 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use lakegate_core::access::{Grant, Presented, Principal, authorize};
-use lakegate_core::catalog::{RawArguments, call};
+use lakegate_core::catalog::{Call, RawArguments, call};
 use lakegate_core::error::{Code, Error};
 use lakegate_query::engine::{BatchStream, Engine, Limits};
-use lakegate_query::govern::govern;
+use lakegate_query::govern::{GovernedPlan, govern, govern_count};
 use lakegate_query::plan::PlannedProject;
 
 use crate::app::{App, Served};
 use crate::audit::Trail;
 use crate::clock;
+use crate::page::Page;
+use crate::seal::Seal;
 
-/// Runs one request: principal, authorized, call, governed plan, rows. What is found out goes into the trail.
+/// A call that was allowed and governed, and has not run yet.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What runs.
+    pub plan: GovernedPlan,
+    /// Under which limits.
+    pub limits: Limits,
+    /// The page that it is, if pages were asked for.
+    pub page: Option<Page>,
+    call: Call,
+    now: DateTime<Utc>,
+}
+
+/// Prepares one request: principal, authorized, call, governed plan. What is found out goes into the trail.
 ///
 /// 401, 404 and 403 are decided here, in this order: an unknown caller learns nothing, a known one learns whether an
 /// endpoint exists (unless it is `hidden`), and then whether it is theirs.
 ///
 /// # Errors
 /// The first stage that refuses says why.
-pub async fn answer(
+pub async fn prepare(
     app: &App,
     served: &Served,
     token: &Presented,
     endpoint: &str,
     raw: RawArguments,
     trail: &Trail,
-) -> Result<BatchStream, Error> {
+) -> Result<Prepared, Error> {
     let now = clock::now();
     let (principal, credential) = trail.authenticate(served, token, now).await?;
     let asked = Asked { principal: &principal, grants: &credential.grants, endpoint, raw, now };
-    answer_as(&served.project, app.engine.as_ref(), asked, trail).await
+    prepare_as(&served.project, app.access.seal(), asked, trail)
 }
 
 /// What a known principal asks for.
@@ -56,12 +71,7 @@ pub struct Asked<'a> {
 ///
 /// # Errors
 /// The first stage that refuses says why.
-pub async fn answer_as(
-    project: &PlannedProject,
-    engine: &dyn Engine,
-    asked: Asked<'_>,
-    trail: &Trail,
-) -> Result<BatchStream, Error> {
+pub fn prepare_as(project: &PlannedProject, seal: &Seal, asked: Asked<'_>, trail: &Trail) -> Result<Prepared, Error> {
     let Asked { principal, grants, endpoint, raw, now } = asked;
     let planned = project.find(endpoint).ok_or_else(unknown_endpoint)?;
     let authorized = authorize(principal, endpoint, grants, now).map_err(|refusal| {
@@ -71,19 +81,54 @@ pub async fn answer_as(
     })?;
     trail.allowed(&authorized);
     let config = &project.project().config;
-    let call = call(authorized, Arc::clone(planned.endpoint()), raw, planned.rules())?;
+    let mut call = call(authorized, Arc::clone(planned.endpoint()), raw, planned.rules())?;
     trail.called(&call, &config.secret_attributes);
+    let page = Page::of(call.modifiers(), seal)?;
+    if let Some(page) = &page {
+        call = call.for_window(page.window());
+    }
     let plan = govern(project, &call, now)?;
     trail.governed(&plan);
+    if let Some(page) = &page {
+        page.check(&plan, seal)?;
+    }
     if !plan.unfiltered().is_empty() {
         tracing::info!(principal = principal.name(), endpoint, tables = ?plan.unfiltered(), "all rows are seen by a role");
     }
     let deadline = Instant::now() + config.server.timeout;
     let limits = Limits { deadline, max_rows: call.allowance().max_rows() };
-    engine.run(plan, limits).await
+    Ok(Prepared { plan, limits, page, call, now })
+}
+
+/// Runs what was prepared. With the rows of a page comes the cursor of the next one, if there is one.
+///
+/// # Errors
+/// With the code that says why it could not start.
+pub async fn run(engine: &dyn Engine, seal: &Seal, prepared: Prepared) -> Result<(BatchStream, Option<String>), Error> {
+    let Prepared { plan, limits, page, .. } = prepared;
+    match page {
+        None => Ok((engine.run(plan, limits).await?, None)),
+        Some(page) => page.read(engine, plan, limits, seal).await,
+    }
+}
+
+/// The number of all rows that the caller could have, of which the answer may be a part.
+///
+/// # Errors
+/// As for the answer itself.
+pub async fn count(served: &Served, engine: &dyn Engine, prepared: &Prepared) -> Result<u64, Error> {
+    let plan = govern_count(&served.project, &prepared.call, prepared.now)?;
+    engine.run(plan, Limits { max_rows: None, ..prepared.limits }).await?.number().await
 }
 
 fn unknown_endpoint() -> Error {
     Error::new(Code::EndpointUnknown, "there is no such endpoint")
         .hint("`GET /api` lists the endpoints that this token may call")
+}
+
+impl Prepared {
+    /// The endpoint.
+    pub fn call(&self) -> &Call {
+        &self.call
+    }
 }

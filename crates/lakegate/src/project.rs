@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lakegate_core::project::{CONFIG_FILE, Finding, Position, Project, ProjectFiles};
 use lakegate_query::engine;
@@ -28,6 +29,9 @@ pub enum ProjectError {
     /// The lake can not be opened.
     #[error(transparent)]
     Lake(#[from] LakeError),
+    /// The files of a table can not be listed.
+    #[error("the files of table `{0}` can not be listed")]
+    Unlisted(String, #[source] lakegate_core::error::Error),
     /// A file of the lake can not be read.
     #[error("the tables can not be read")]
     Unread(#[source] lakegate_core::error::Error),
@@ -69,6 +73,21 @@ pub fn read_files(folder: &Path) -> Result<ProjectFiles, ProjectError> {
     Ok(ProjectFiles { config, endpoints })
 }
 
+/// The same project over its tables as they are in the lake now.
+///
+/// # Errors
+/// When a table can no longer be read, or no longer fits the queries and policies.
+pub async fn refreshed(before: &PlannedProject, folder: &Path) -> Result<PlannedProject, ProjectError> {
+    let (project, lake) = (before.project().clone(), Arc::clone(before.lake()));
+    let loaded = PlannedProject::load(project, Vec::new(), lake, before.runtime(), Some(before)).await;
+    let planned = loaded.map_err(ProjectError::Faulty)?;
+    // A key that can not be read now is no reason to serve old rows: its own watch tells of it.
+    if mask_key::set(&planned, folder).is_err() {
+        planned.keep_mask_key_of(before);
+    }
+    Ok(planned)
+}
+
 pub(crate) fn read_text(path: &Path) -> Result<String, ProjectError> {
     let unreadable = |error| ProjectError::Unreadable(path.to_owned(), error);
     if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE_BYTES {
@@ -82,6 +101,18 @@ pub(crate) fn read_text(path: &Path) -> Result<String, ProjectError> {
 /// # Errors
 /// Everything that is wrong with it, at once.
 pub async fn load(folder: &Path, lake: Option<&str>) -> Result<PlannedProject, ProjectError> {
+    load_after(folder, lake, None).await
+}
+
+/// The same in the place of a project that is served: what that one knows of the same lake is taken again.
+///
+/// # Errors
+/// As for [`load`].
+pub async fn load_after(
+    folder: &Path,
+    lake: Option<&str>,
+    before: Option<&PlannedProject>,
+) -> Result<PlannedProject, ProjectError> {
     let files = read_files(folder)?;
     let (project, mut findings) = Project::read(&files);
     if project.endpoints.is_empty() && findings.is_empty() {
@@ -98,9 +129,15 @@ pub async fn load(folder: &Path, lake: Option<&str>) -> Result<PlannedProject, P
         Err(_) if !findings.is_empty() => return Err(ProjectError::Faulty(findings)),
         Err(error) => return Err(error.into()),
     };
-    let runtime = engine::runtime(project.config.server.memory_limit_bytes)
-        .map_err(|error| ProjectError::Engine(error.into()))?;
-    let planned = PlannedProject::load(project, findings, lake, runtime).await.map_err(ProjectError::Faulty)?;
+    let before = before.filter(|before| before.lake().is_at_the_place_of(&lake));
+    let (lake, runtime) = match before {
+        Some(before) => (Arc::clone(before.lake()), before.runtime()),
+        None => {
+            let runtime = engine::runtime(project.config.server.memory_limit_bytes);
+            (Arc::new(lake), runtime.map_err(|error| ProjectError::Engine(error.into()))?)
+        }
+    };
+    let planned = PlannedProject::load(project, findings, lake, runtime, before).await.map_err(ProjectError::Faulty)?;
     mask_key::set(&planned, folder).map_err(|finding| ProjectError::Faulty(vec![finding]))?;
     Ok(planned)
 }

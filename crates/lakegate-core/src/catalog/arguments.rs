@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::admission;
-use super::modifiers::Modifiers;
+use super::modifiers::{Modifiers, Window};
 use super::raw::{RawArgument, RawArguments};
 use crate::access::{Allowance, Authorized};
 use crate::error::{Code, Error};
@@ -32,6 +32,7 @@ pub struct Call {
     endpoint: Arc<Endpoint>,
     arguments: Arguments,
     modifiers: Modifiers,
+    window: Option<Window>,
     allowance: Allowance,
 }
 
@@ -72,6 +73,18 @@ impl Call {
         &self.modifiers
     }
 
+    /// Which part of the rows is wanted; `None` is all of them.
+    pub fn window(&self) -> Option<Window> {
+        self.window
+    }
+
+    /// The same call for another part of the rows: a page.
+    #[must_use]
+    pub fn for_window(mut self, window: Window) -> Self {
+        self.window = Some(window);
+        self
+    }
+
     /// What the grants that admit these arguments give.
     pub fn allowance(&self) -> &Allowance {
         &self.allowance
@@ -94,6 +107,7 @@ pub fn call(
         return Err(Error::new(Code::Internal, "something went wrong").source(detail));
     }
     let RawArguments { entries, modifiers } = raw;
+    modifiers.check()?;
     let given = given(&endpoint, entries)?;
     let (arguments, grants) = admission::admit(&authorized, &endpoint, given)?;
     let allowance = authorized.allowance(grants.into_iter().map(|at| &authorized.grants()[at]));
@@ -102,7 +116,8 @@ pub fn call(
         let messages = violated.iter().filter_map(|at| endpoint.rules.get(*at)).map(|rule| rule.message.as_str());
         return Err(Error::new(Code::RuleViolated, messages.collect::<Vec<_>>().join("; ")));
     }
-    Ok(Call { authorized, endpoint, arguments, modifiers, allowance })
+    let window = modifiers.window();
+    Ok(Call { authorized, endpoint, arguments, modifiers, window, allowance })
 }
 
 /// What came for each parameter, in their order: a typed value that meets the parameter's constraints, or nothing.

@@ -8,5 +8,5 @@ mod modifiers;
 mod raw;
 
 pub use arguments::{Arguments, Call, RuleCheck, call};
-pub use modifiers::{Modifiers, Order};
-pub use raw::{RawArgument, RawArguments};
+pub use modifiers::{MOST_ROWS_OF_A_PAGE, Modifiers, Order, PageRequest, Window, foreign_cursor, unreadable_cursor};
+pub use raw::{RawArgument, RawArguments, refuse_token, token_in_url};

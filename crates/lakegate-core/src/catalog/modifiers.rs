@@ -1,4 +1,5 @@
-//! What a caller says about the form of the answer: `format`, `select`, `order`. Not arguments of the endpoint.
+//! What a caller says about the form of the answer: `format`, `select`, `order`, and which part of the rows it wants. Not
+//! arguments of the endpoint.
 //!
 //! Which columns there are for this caller is found out when the call is governed; here names are only names.
 
@@ -7,12 +8,22 @@ use crate::error::{Code, Error};
 /// The most names in `select` or `order`.
 const MOST_NAMES: usize = 1_000;
 
+/// The most rows of a page. A page is held in memory until it is whole.
+pub const MOST_ROWS_OF_A_PAGE: u64 = 10_000;
+
+/// The longest cursor, in bytes. Those that are given out are shorter.
+const LONGEST_CURSOR: usize = 512;
+
 /// The modifiers of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Modifiers {
     format: Option<String>,
     select: Option<Vec<String>>,
     order: Vec<Order>,
+    limit: Option<u64>,
+    offset: Option<u64>,
+    page_size: Option<u64>,
+    cursor: Option<String>,
 }
 
 /// One name of `order`.
@@ -22,6 +33,26 @@ pub struct Order {
     pub column: String,
     /// From the greatest to the least.
     pub descending: bool,
+}
+
+/// The part of an answer's rows that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// How many rows are left out before the first.
+    pub offset: u64,
+    /// The most rows; `None` is all that follow.
+    pub limit: Option<u64>,
+    /// Whether the last row is only asked for to know if there is one, and is not given.
+    pub looks_ahead: bool,
+}
+
+/// A page that is wanted: the first one of a size, or the one that a cursor stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageRequest<'a> {
+    /// Where it begins, as the page before said; `None` for the first page.
+    pub cursor: Option<&'a str>,
+    /// The most rows of it; `None` is as many as the page before had.
+    pub size: Option<u64>,
 }
 
 impl Modifiers {
@@ -37,6 +68,11 @@ impl Modifiers {
                 let orders = names(name, text)?.iter().map(|text| order(text)).collect::<Result<Vec<_>, _>>()?;
                 !std::mem::replace(&mut self.order, orders).is_empty()
             }
+            "limit" => self.limit.replace(count(name, text, 0, i64::MAX as u64)?).is_some(),
+            "offset" => self.offset.replace(count(name, text, 0, i64::MAX as u64)?).is_some(),
+            "page_size" => self.page_size.replace(count(name, text, 1, MOST_ROWS_OF_A_PAGE)?).is_some(),
+            "cursor" if text.is_empty() || text.len() > LONGEST_CURSOR => return Err(unreadable_cursor()),
+            "cursor" => self.cursor.replace(text.to_owned()).is_some(),
             _ => return Ok(false),
         };
         if came_before {
@@ -44,6 +80,16 @@ impl Modifiers {
             return Err(Error::arguments(vec![error.hint("give it once")]));
         }
         Ok(true)
+    }
+
+    /// Refuses modifiers that contradict each other.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let paged = if self.cursor.is_some() { Some("cursor") } else { self.page_size.map(|_| "page_size") };
+        let by_number = if self.limit.is_some() { Some("limit") } else { self.offset.map(|_| "offset") };
+        let (Some(paged), Some(by_number)) = (paged, by_number) else { return Ok(()) };
+        let error = Error::new(Code::ArgumentConstraint, format!("`{by_number}` does not go with `{paged}`"));
+        let hint = "go through pages with `page_size` and `cursor`, or take a part with `limit` and `offset`";
+        Err(Error::arguments(vec![error.parameter(by_number).hint(hint)]))
     }
 
     /// The format that was asked for by name.
@@ -60,6 +106,32 @@ impl Modifiers {
     pub fn order(&self) -> &[Order] {
         &self.order
     }
+
+    /// The part of the rows that was asked for by `limit` and `offset`; `None` is all of them.
+    pub fn window(&self) -> Option<Window> {
+        let is_given = self.limit.is_some() || self.offset.is_some();
+        is_given.then(|| Window { offset: self.offset.unwrap_or_default(), limit: self.limit, looks_ahead: false })
+    }
+
+    /// The page that was asked for by `page_size` or `cursor`.
+    pub fn page(&self) -> Option<PageRequest<'_>> {
+        let cursor = self.cursor.as_deref();
+        (cursor.is_some() || self.page_size.is_some()).then_some(PageRequest { cursor, size: self.page_size })
+    }
+}
+
+/// The error for a cursor that this server, or one with the same access store, has not made.
+pub fn unreadable_cursor() -> Error {
+    let error = Error::new(Code::ArgumentConstraint, "`cursor` is not one that was given out").parameter("cursor");
+    Error::arguments(vec![error.hint("follow the link of the page before, or begin anew without `cursor`")])
+}
+
+/// The error for a cursor that belongs to another request.
+pub fn foreign_cursor() -> Error {
+    let error = Error::new(Code::ArgumentConstraint, "`cursor` is of another request").parameter("cursor");
+    Error::arguments(vec![error.hint(
+        "go from page to page with the same caller, arguments, `select` and `order`, or begin anew without `cursor`",
+    )])
 }
 
 fn names(modifier: &str, text: &str) -> Result<Vec<String>, Error> {
@@ -87,4 +159,72 @@ fn order(text: &str) -> Result<Order, Error> {
         return Err(Error::arguments(vec![error]));
     }
     Ok(Order { column: column.to_owned(), descending })
+}
+
+/// A whole number in digits and nothing else: no sign, no space, no digit of another script.
+fn count(modifier: &str, text: &str, least: u64, most: u64) -> Result<u64, Error> {
+    let number = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
+    number.filter(|number| (least..=most).contains(number)).ok_or_else(|| {
+        let code = if number.is_some() { Code::ArgumentConstraint } else { Code::ArgumentType };
+        let error = Error::new(code, format!("`{modifier}` is not a whole number from {least} to {most}"));
+        Error::arguments(vec![error.parameter(modifier)])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(pairs: &[(&str, &str)]) -> Result<Modifiers, Error> {
+        let mut modifiers = Modifiers::default();
+        for (name, text) in pairs {
+            assert!(modifiers.take(name, text)?, "`{name}` is no modifier");
+        }
+        modifiers.check().map(|()| modifiers)
+    }
+
+    fn codes(pairs: &[(&str, &str)]) -> Vec<Code> {
+        taken(pairs).unwrap_err().errors.into_iter().map(|error| error.code).collect()
+    }
+
+    #[test]
+    fn a_part_of_the_rows_is_named_by_limit_and_offset() {
+        let window = |pairs| taken(pairs).unwrap().window();
+        assert_eq!(window(&[]), None);
+        assert_eq!(window(&[("limit", "10")]), Some(Window { offset: 0, limit: Some(10), looks_ahead: false }));
+        assert_eq!(window(&[("offset", "0")]), Some(Window { offset: 0, limit: None, looks_ahead: false }));
+        assert_eq!(
+            window(&[("limit", "0"), ("offset", "7")]),
+            Some(Window { offset: 7, limit: Some(0), looks_ahead: false })
+        );
+    }
+
+    #[test]
+    fn a_page_is_named_by_its_size_or_a_cursor() {
+        let modifiers = taken(&[("page_size", "100")]).unwrap();
+        assert_eq!(modifiers.page(), Some(PageRequest { cursor: None, size: Some(100) }));
+        let modifiers = taken(&[("cursor", "abc")]).unwrap();
+        assert_eq!(modifiers.page(), Some(PageRequest { cursor: Some("abc"), size: None }));
+        assert_eq!(modifiers.window(), None);
+    }
+
+    #[test]
+    fn what_is_no_number_in_range_is_refused() {
+        for text in ["", "-1", "+1", " 1", "1 ", "1.0", "1e3", "٣", "0x10", "NaN", "99999999999999999999", "1;2"] {
+            assert_eq!(codes(&[("limit", text)]), [Code::ArgumentType], "{text:?}");
+        }
+        for text in ["0", "10001", "9223372036854775808"] {
+            assert_eq!(codes(&[("page_size", text)]), [Code::ArgumentConstraint], "{text:?}");
+        }
+        assert_eq!(codes(&[("cursor", "")]), [Code::ArgumentConstraint]);
+        assert_eq!(codes(&[("cursor", &"a".repeat(513))]), [Code::ArgumentConstraint]);
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        assert_eq!(codes(&[("limit", "1"), ("limit", "1")]), [Code::ArgumentDuplicate]);
+        assert_eq!(codes(&[("limit", "1"), ("page_size", "1")]), [Code::ArgumentConstraint]);
+        assert_eq!(codes(&[("offset", "1"), ("cursor", "abc")]), [Code::ArgumentConstraint]);
+        assert!(taken(&[("page_size", "1"), ("cursor", "abc")]).is_ok());
+    }
 }

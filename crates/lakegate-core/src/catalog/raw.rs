@@ -34,12 +34,7 @@ impl RawArguments {
     /// [`Code::RequestTokenInUrl`] when a name or a value is that of a token; a modifier that can not be read.
     pub fn add_query(&mut self, pairs: impl IntoIterator<Item = (String, String)>) -> Result<(), Error> {
         for (name, text) in pairs {
-            if is_token_name(&name) || looks_like_token(&name) || looks_like_token(&text) {
-                return Err(Error::new(Code::RequestTokenInUrl, "a token must not be in the URL, where logs keep it")
-                    .hint(
-                        "send the token in the `Authorization: Bearer` header, and replace a token that was in a URL",
-                    ));
-            }
+            refuse_token(&name, &text)?;
             if !self.modifiers.take(&name, &text)? {
                 self.entries.push((name, RawArgument::Text(text)));
             }
@@ -74,8 +69,19 @@ impl RawArguments {
     }
 }
 
-fn is_token_name(name: &str) -> bool {
-    TOKEN_PARAMETERS.iter().any(|token| name.eq_ignore_ascii_case(token))
+/// Refuses a pair of a query string that is, or is named like, a token.
+///
+/// # Errors
+/// [`Code::RequestTokenInUrl`].
+pub fn refuse_token(name: &str, text: &str) -> Result<(), Error> {
+    let is_named = TOKEN_PARAMETERS.iter().any(|token| name.eq_ignore_ascii_case(token));
+    if is_named || looks_like_token(name) || looks_like_token(text) { Err(token_in_url()) } else { Ok(()) }
+}
+
+/// The error for a token in a URL.
+pub fn token_in_url() -> Error {
+    Error::new(Code::RequestTokenInUrl, "a token must not be in the URL, where logs keep it")
+        .hint("send the token in the `Authorization: Bearer` header, and replace a token that was in a URL")
 }
 
 /// A JSON object that keeps members that come twice, so that they can be refused and not silently overwritten.

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use super::admin::{self, AdminApi};
 use super::audit::{self, Audit};
+use super::cache::{self, Cache};
 use super::column::{self, ColumnRule, Masking, Needs, TagRule};
 use super::finding::{Finding, Position, suggest_or_list};
 use super::issuer::{self, Issuer};
 use super::name;
 use super::reader::{Placed, Section, Source};
+use super::reload::{self, Reload};
 use crate::access::name::NameKind;
 use crate::value::ScalarType;
 
@@ -29,6 +31,10 @@ pub struct Config {
     pub secret_attributes: BTreeSet<String>,
     /// How the server listens and what it allows.
     pub server: Server,
+    /// How often changes are looked for.
+    pub reload: Reload,
+    /// Answers that are kept.
+    pub cache: Cache,
     /// The admin API, if it is served.
     pub admin: Option<AdminApi>,
     /// Who else vouches for callers, by name.
@@ -180,6 +186,8 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
         store.map(|store| store.value)
     });
     let server = root.section("server").map(read_server).unwrap_or_default();
+    let reload = root.section("reload").map(reload::read).unwrap_or_default();
+    let cache = root.section("cache").map(cache::read).unwrap_or_default();
     let admin = root.section("admin").map(admin::read);
     let issuers = root.section("issuers").map(issuer::read_all).unwrap_or_default();
     let (mut tables, mut declared) = (BTreeMap::new(), BTreeSet::new());
@@ -202,6 +210,8 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
         access_store: access_store.unwrap_or_else(|| "sqlite:access.db".to_owned()),
         secret_attributes,
         server,
+        reload,
+        cache,
         admin,
         issuers,
         tables,

@@ -2,6 +2,9 @@
 //!
 //! The SQL is kept as text here; whether it is one good query is `lakegate_query`'s business.
 
+use std::time::Duration;
+
+use super::cache::CACHE_FOR;
 use super::finding::{Finding, Position};
 use super::name;
 use super::param::{self, Param};
@@ -23,6 +26,8 @@ pub struct Endpoint {
     pub description: Option<String>,
     /// Whether it looks like no endpoint at all to callers without a grant: 404 in place of 403.
     pub hidden: bool,
+    /// How long an answer may be given again to whoever may have the same.
+    pub cache_for: Duration,
     /// The parameters, in the order of the file.
     pub params: Vec<Param>,
     /// The names of all declared parameters, also of those that could not be read.
@@ -107,6 +112,7 @@ pub(crate) fn read(path: &str, text: &str) -> (Option<Endpoint>, Vec<Finding>) {
     }
     let description = root.string("description");
     let hidden = root.boolean("hidden");
+    let cache_seconds = root.integer("cache_seconds", 0..=86_400);
     let (mut params, mut declared_params) = (Vec::new(), Vec::new());
     if let Some(section) = root.section("params") {
         for (declared, section) in section.named_sections() {
@@ -125,6 +131,7 @@ pub(crate) fn read(path: &str, text: &str) -> (Option<Endpoint>, Vec<Finding>) {
         summary: summary.map(|summary| summary.value).unwrap_or_default(),
         description: description.map(|description| description.value),
         hidden: hidden.is_some_and(|hidden| hidden.value),
+        cache_for: cache_seconds.map_or(CACHE_FOR, |seconds| Duration::from_secs(seconds.value)),
         params,
         declared_params,
         rules,

@@ -15,7 +15,7 @@ use crate::access::name::NameKind;
 use crate::value::ValueType;
 
 /// `[issuers.NAME]`: an issuer of JWTs that this server believes, within what stands here.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issuer {
     /// Its name here; `NAME:SUBJECT` is the name of a principal that it vouches for.
     pub name: String,

@@ -4,6 +4,7 @@
 
 mod admin;
 mod audit;
+mod cache;
 mod column;
 #[cfg(test)]
 mod column_tests;
@@ -16,11 +17,13 @@ pub mod name;
 mod param;
 mod policy_test;
 mod reader;
+mod reload;
 
 use std::collections::BTreeMap;
 
 pub use admin::{ADMIN_LISTEN, AdminApi};
 pub use audit::{Audit, AuditMode};
+pub use cache::Cache;
 pub use column::{ColumnRule, Masking, SecretLocation, TagRule};
 pub use config::{CONFIG_FILE, Config, FileFormat, RowPolicy, Server, Table};
 pub use endpoint::{Endpoint, Rule, SmallGroups};
@@ -29,6 +32,7 @@ pub use issuer::{AttributeClaim, ClaimPath, Issuer, KeyLocation, ScopeClaim, Sig
 pub use mask::{Granularity, MaskSpec, Step};
 pub use param::{MAX_ITEMS, MAX_LENGTH, Param, Pattern};
 pub use policy_test::{Expectation, Located, PolicyTest, PolicyTestFile, TestAccess};
+pub use reload::Reload;
 
 /// The text of a project's files.
 #[derive(Clone, Debug, Default)]

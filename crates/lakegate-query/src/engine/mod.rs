@@ -4,6 +4,7 @@ mod embedded;
 mod failure;
 mod limited;
 mod stream;
+mod whole;
 
 use std::time::Instant;
 

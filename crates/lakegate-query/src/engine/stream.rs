@@ -45,6 +45,10 @@ impl BatchStream {
         self.limits.deadline
     }
 
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// The most rows of the answer.
     pub fn max_rows(&self) -> Option<u64> {
         self.limits.max_rows

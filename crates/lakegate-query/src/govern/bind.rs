@@ -1,6 +1,6 @@
 //! Fills a template's placeholders with the caller's attributes and arguments, as literals of exactly their types.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, ScalarValue, plan_err};
@@ -53,8 +53,8 @@ impl<'a> Bindings<'a> {
 
     /// Adds the values of these placeholders to a fingerprint. Others are not in the plan: the answer is the same for any
     /// value of theirs.
-    pub(crate) fn add_to(&self, fingerprint: &mut Fingerprint, ids: &BTreeSet<String>) {
-        for (id, scalar) in self.values.iter().filter(|(id, _)| ids.contains(*id)) {
+    pub(crate) fn add_to<'i>(&self, fingerprint: &mut Fingerprint, ids: impl Iterator<Item = &'i String>) {
+        for (id, scalar) in ids.filter_map(|id| Some((id, self.values.get(id)?))) {
             fingerprint.part(id.as_bytes());
             fingerprint.part(scalar.scalar_type().name().as_bytes());
             fingerprint.text(scalar);

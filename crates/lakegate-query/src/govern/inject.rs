@@ -137,9 +137,10 @@ pub(crate) fn tables_of(plan: &LogicalPlan) -> Result<BTreeSet<String>> {
     Ok(tables)
 }
 
-/// The tables that a plan scans, in subqueries too, with their versions.
-pub(crate) fn versions_of(plan: &LogicalPlan) -> Result<BTreeMap<String, [u8; 32]>> {
-    let mut versions = BTreeMap::new();
+/// The tables that a plan scans, in subqueries too, with their versions. A table with owners and the same one without
+/// are two.
+pub(crate) fn versions_of(plan: &LogicalPlan) -> Result<BTreeSet<(String, [u8; 32])>> {
+    let mut versions = BTreeSet::new();
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node {
             let provider = source_as_provider(&scan.source)?;

@@ -19,6 +19,7 @@ mod taint;
 pub(crate) mod template;
 mod total;
 mod verify;
+pub(crate) mod window;
 
 #[cfg(test)]
 mod cases;
@@ -64,14 +65,17 @@ use crate::plan::{PlannedEndpoint, PlannedProject, functions, placeholder_id};
 use bind::{Bindings, Unrepresentable};
 use output::Output;
 use template::{Shape, Template};
+use window::Numbers;
 
-/// A plan that may be run: every scan is under its policy, every value is bound. Only [`govern`] makes one.
+/// A plan that may be run: every scan is under its policy, every value is bound. Only [`govern`] and [`govern_count`]
+/// make one.
 #[derive(Debug)]
 pub struct GovernedPlan {
     plan: LogicalPlan,
     template: Arc<Template>,
     unfiltered: Vec<String>,
     fingerprint: String,
+    rows: [u8; 32],
     session: Arc<SessionState>,
 }
 
@@ -89,6 +93,22 @@ impl GovernedPlan {
     /// The policy fingerprint: 64 hexadecimal digits that stand for all that the answer depends on.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// Whether the answer depends on the moment of the request.
+    pub fn depends_on_time(&self) -> bool {
+        [functions::NOW, functions::TODAY].iter().any(|id| self.template.placeholders.contains(*id))
+    }
+
+    /// Stands for the whole answer of which this is one part, whatever the versions of its tables. Two calls with the same
+    /// digest and the same [versions](Self::versions) are about the same rows in the same order.
+    pub fn rows(&self) -> &[u8; 32] {
+        &self.rows
+    }
+
+    /// Stands for the versions of all tables that are read.
+    pub fn versions(&self) -> &[u8; 32] {
+        &self.template.versions
     }
 
     /// The plan as text, for people who operate the server. It holds the caller's values.
@@ -116,11 +136,31 @@ impl GovernedPlan {
 /// [`Code::AccessAttributeMissing`] and [`Code::AccessAttributeMismatch`] when a policy can not be evaluated for this
 /// caller, [`Code::ArgumentConstraint`] when a column has no such value, [`Code::GovernRefused`] for everything else.
 pub fn govern(project: &PlannedProject, call: &Call, now: DateTime<Utc>) -> Result<GovernedPlan, Error> {
+    let output = Output::of(call, project.endpoint(call.endpoint())?.schema())?;
+    govern_as(project, call, output, now)
+}
+
+/// The same for the number of all rows that the call could have, whatever part of them it asks for.
+///
+/// # Errors
+/// As for [`govern`].
+pub fn govern_count(project: &PlannedProject, call: &Call, now: DateTime<Utc>) -> Result<GovernedPlan, Error> {
+    let output = Output::count_of(call, project.endpoint(call.endpoint())?.schema())?;
+    govern_as(project, call, Some(output), now)
+}
+
+fn govern_as(
+    project: &PlannedProject,
+    call: &Call,
+    output: Option<Output>,
+    now: DateTime<Utc>,
+) -> Result<GovernedPlan, Error> {
     let endpoint = project.endpoint(call.endpoint())?;
     let principal = call.authorized().principal();
     let (unfiltered, attributes) = reach(project, endpoint, principal);
 
-    let mut shape = Shape { unfiltered, output: Output::of(call, endpoint.schema())?, ..Shape::default() };
+    let mut shape = Shape { unfiltered, output, ..Shape::default() };
+    let numbers = Numbers::of(call.window());
     let mut bindings = Bindings::default();
     for attribute in attributes {
         let value = principal.attribute(attribute).ok_or_else(|| {
@@ -141,6 +181,7 @@ pub fn govern(project: &PlannedProject, call: &Call, now: DateTime<Utc>) -> Resu
     let (now, today) = (Value::Scalar(Scalar::Timestamp(now)), Value::Scalar(Scalar::Date(now.date_naive())));
     bindings.add(functions::NOW.to_owned(), Some(&now), &mut shape);
     bindings.add(functions::TODAY.to_owned(), Some(&today), &mut shape);
+    numbers.bind(&mut bindings, &mut shape);
     let unfiltered = shape.unfiltered.iter().cloned().collect();
     let session = project.session();
     let key = project.mask_key();
@@ -153,11 +194,17 @@ pub fn govern(project: &PlannedProject, call: &Call, now: DateTime<Utc>) -> Resu
         .get(shape, |shape| template::make(endpoint.plan(), shape, project.maker(key.as_ref()), endpoint.digest()))
         .map_err(|error| refusal(&error).source(error))?;
     let plan = bindings.fill(template.plan.clone()).map_err(|error| refusal(&error).source(error))?;
-    let mut fingerprint = template.fingerprint.clone();
-    bindings.add_to(&mut fingerprint, &template.placeholders);
-    fingerprint.text(format_args!("{:?}", call.allowance().max_rows()));
-    let (fingerprint, session) = (fingerprint.hex(), Arc::clone(session));
-    Ok(GovernedPlan { plan, template, unfiltered, fingerprint, session })
+    let mut rows = template.fingerprint.clone();
+    let (numbers, values): (Vec<_>, Vec<_>) = template.placeholders.iter().partition(|id| window::is_window(id));
+    bindings.add_to(&mut rows, values.into_iter());
+    let mut fingerprint = rows.clone();
+    fingerprint.part(&template.versions);
+    bindings.add_to(&mut fingerprint, numbers.into_iter());
+    // A page and a part that is one row longer run alike and are answered differently.
+    let looks_ahead = call.window().is_some_and(|window| window.looks_ahead);
+    fingerprint.text(format_args!("{:?} {looks_ahead}", call.allowance().max_rows()));
+    let (fingerprint, rows, session) = (fingerprint.hex(), rows.bytes(), Arc::clone(session));
+    Ok(GovernedPlan { plan, template, unfiltered, fingerprint, rows, session })
 }
 
 /// The governed tables that an endpoint reads without a filter for this caller, and the attributes that the filters of

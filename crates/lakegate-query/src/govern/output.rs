@@ -1,5 +1,5 @@
-//! Which columns a caller gets, and in what order: the columns that its grants show, narrowed by `select` and ordered by
-//! `order`. They become plan nodes over the endpoint's own.
+//! Which columns a caller gets, in what order, and which part of the rows: the columns that its grants show, narrowed by
+//! `select` and ordered by `order`; or only how many rows there are. They become plan nodes over the endpoint's own.
 //!
 //! A column that the grants do not show is treated as one that does not exist, in every message too.
 
@@ -7,10 +7,13 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{Result, plan_err};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, SortExpr};
-use lakegate_core::catalog::Call;
+use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, SortExpr, lit};
+use lakegate_core::catalog::{Call, Window};
 use lakegate_core::error::{Code, Error};
 use lakegate_core::project::suggest_or_list;
+
+use super::window;
 
 /// The columns of an answer by their places in the endpoint's own, and the order of its rows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -18,7 +21,25 @@ pub(crate) struct Output {
     columns: Vec<usize>,
     /// Places, and whether from the greatest to the least.
     order: Vec<(usize, bool)>,
+    rows: Rows,
 }
+
+/// What is given of the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Rows {
+    All,
+    /// A part; which one is bound with each request.
+    Part {
+        has_limit: bool,
+    },
+    /// None. The engine fails on a limit of 0 that it learns of late (DataFusion 55.2).
+    Nothing,
+    /// Their number, and nothing of them.
+    Count,
+}
+
+/// The one column of a number of rows.
+const COUNT: &str = "count";
 
 impl Output {
     /// What the call asks for and its grants show; `None` is everything as the endpoint gives it.
@@ -27,7 +48,12 @@ impl Output {
     /// [`Code::AccessNotGranted`] when no column is left, [`Code::ArgumentsInvalid`] for a name that the caller has not.
     pub(crate) fn of(call: &Call, schema: &SchemaRef) -> Result<Option<Self>, Error> {
         let (allowance, modifiers) = (call.allowance(), call.modifiers());
-        if allowance.shows_all() && modifiers.select().is_none() && modifiers.order().is_empty() {
+        let rows = match call.window() {
+            None => Rows::All,
+            Some(Window { limit: Some(0), .. }) => Rows::Nothing,
+            Some(Window { limit, .. }) => Rows::Part { has_limit: limit.is_some() },
+        };
+        if allowance.shows_all() && modifiers.select().is_none() && modifiers.order().is_empty() && rows == Rows::All {
             return Ok(None);
         }
         let fields = schema.fields().iter().enumerate();
@@ -54,17 +80,43 @@ impl Output {
         };
         let order = modifiers.order().iter();
         let order = order.filter_map(|order| Some((place("order", &order.column)?, order.descending))).collect();
-        if errors.is_empty() { Ok(Some(Self { columns, order })) } else { Err(Error::arguments(errors)) }
+        if errors.is_empty() { Ok(Some(Self { columns, order, rows })) } else { Err(Error::arguments(errors)) }
+    }
+
+    /// The number of rows of the same answer. What is refused for the answer is refused for its number.
+    ///
+    /// # Errors
+    /// As for [`Output::of`].
+    pub(crate) fn count_of(call: &Call, schema: &SchemaRef) -> Result<Self, Error> {
+        Self::of(call, schema)?;
+        Ok(Self { columns: Vec::new(), order: Vec::new(), rows: Rows::Count })
     }
 
     /// The plan with these columns in this order, NULL as the greatest value.
     pub(crate) fn over(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         let columns = plan.schema().columns();
         let column = |at: &usize| Expr::Column(columns[*at].clone());
-        let sort = self.order.iter().map(|(at, descending)| SortExpr::new(column(at), !descending, *descending));
-        let builder = LogicalPlanBuilder::from(plan);
-        let builder = if self.order.is_empty() { builder } else { builder.sort(sort.collect::<Vec<_>>())? };
-        builder.project(self.columns.iter().map(column).collect::<Vec<_>>())?.build()
+        let order = self.order.iter().map(|(at, descending)| SortExpr::new(column(at), !descending, *descending));
+        let order = order.collect::<Vec<_>>();
+        let ordered = match self.rows {
+            Rows::Count => {
+                let counted =
+                    LogicalPlanBuilder::from(plan).aggregate(Vec::<Expr>::new(), [count(lit(1_i64)).alias(COUNT)])?;
+                return counted.build();
+            }
+            Rows::All | Rows::Nothing if order.is_empty() => plan,
+            Rows::All | Rows::Nothing => LogicalPlanBuilder::from(plan).sort(order)?.build()?,
+            Rows::Part { .. } if order.is_empty() => window::in_stable_order(plan, &self.columns)?,
+            Rows::Part { .. } => window::ordered_by(plan, order, &self.columns)?,
+        };
+        let projected =
+            LogicalPlanBuilder::from(ordered).project(self.columns.iter().map(column).collect::<Vec<_>>())?;
+        let projected = projected.build()?;
+        match self.rows {
+            Rows::Part { has_limit } => Ok(window::part_of(projected, has_limit)),
+            Rows::Nothing => LogicalPlanBuilder::from(projected).limit(0, Some(0))?.build(),
+            _ => Ok(projected),
+        }
     }
 }
 
@@ -73,12 +125,43 @@ impl Output {
 pub(crate) fn verify(plan: &LogicalPlan, endpoint: &LogicalPlan, output: Option<&Output>) -> Result<()> {
     let all = endpoint.schema();
     let places = output.map_or_else(|| (0..all.fields().len()).collect(), |output| output.columns.clone());
-    let wanted = places.iter().map(|at| all.field(*at).name());
-    let got = plan.schema().fields().iter().map(|field| field.name());
+    let is_count = output.is_some_and(|output| output.rows == Rows::Count);
+    let wanted = places.iter().map(|at| all.field(*at).name().as_str()).chain(is_count.then_some(COUNT));
+    let got = plan.schema().fields().iter().map(|field| field.name().as_str());
     if got.eq(wanted) { Ok(()) } else { plan_err!("the answer would have other columns than those that are granted") }
 }
 
 /// The Arrow schema of a plan.
 pub(crate) fn schema_of(plan: &LogicalPlan) -> SchemaRef {
     Arc::new(plan.schema().as_arrow().clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::logical_expr::lit;
+
+    use super::*;
+
+    fn plan(names: &[&str]) -> LogicalPlan {
+        let columns = names.iter().map(|name| lit(1_i64).alias(*name));
+        LogicalPlanBuilder::empty(true).project(columns.collect::<Vec<_>>()).unwrap().build().unwrap()
+    }
+
+    #[test]
+    fn a_plan_with_other_columns_than_those_that_are_granted_is_refused() {
+        let endpoint = plan(&["id", "name", "secret"]);
+        let output = |columns: &[usize], rows| Output { columns: columns.to_vec(), order: Vec::new(), rows };
+        let whole = |names: &[&str]| verify(&plan(names), &endpoint, None).is_ok();
+        assert!(whole(&["id", "name", "secret"]));
+        assert!(!whole(&["id", "name"]) && !whole(&["id", "secret", "name"]) && !whole(&["id", "name", "secret", "x"]));
+        for rows in [Rows::All, Rows::Part { has_limit: true }, Rows::Nothing] {
+            let part = |names: &[&str]| verify(&plan(names), &endpoint, Some(&output(&[1, 0], rows))).is_ok();
+            assert!(part(&["name", "id"]));
+            assert!(
+                !part(&["id", "name"]) && !part(&["name", "id", "secret"]) && !part(&["secret", "id"]) && !part(&[])
+            );
+        }
+        let count = |names: &[&str]| verify(&plan(names), &endpoint, Some(&output(&[], Rows::Count))).is_ok();
+        assert!(count(&["count"]) && !count(&["count", "secret"]) && !count(&["secret"]));
+    }
 }

@@ -54,8 +54,10 @@ pub(crate) struct Maker<'a> {
 pub(crate) struct Template {
     pub(crate) plan: LogicalPlan,
     pub(crate) schema: SchemaRef,
-    /// Of everything but the values.
+    /// Of everything but the values and the versions of the tables.
     pub(crate) fingerprint: Fingerprint,
+    /// Of the versions of the tables that are read.
+    pub(crate) versions: [u8; 32],
     /// The ids of the placeholders that the plan still has.
     pub(crate) placeholders: BTreeSet<String>,
 }
@@ -95,12 +97,14 @@ pub(crate) fn make(plan: &LogicalPlan, shape: &Shape, maker: Maker<'_>, digest: 
     fingerprint.text(format_args!("{shape:?}"));
     fingerprint.text(answered_text);
     fingerprint.text(format_args!("{masks:?}"));
+    let mut versions = Fingerprint::new("lakegate versions v1");
     for (table, version) in versions_of(&optimised)? {
-        fingerprint.part(table.as_bytes());
-        fingerprint.part(&version);
+        versions.part(table.as_bytes());
+        versions.part(&version);
     }
     let placeholders = fingerprint::placeholders(&optimised)?;
-    Ok(Template { schema: output::schema_of(&optimised), plan: optimised, fingerprint, placeholders })
+    let (schema, versions) = (output::schema_of(&optimised), versions.bytes());
+    Ok(Template { schema, plan: optimised, fingerprint, versions, placeholders })
 }
 
 /// Spreads lists into items and puts NULL where it is known.

@@ -64,7 +64,7 @@ pub(crate) async fn try_project(
     let files = ProjectFiles { config: config.to_owned(), endpoints: endpoints.collect() };
     let (project, findings) = Project::read(&files);
     let lake = Lake::open(lake, &project.config.lake_location).unwrap();
-    let loaded = PlannedProject::load(project, findings, lake, runtime(1 << 28).unwrap()).await;
+    let loaded = PlannedProject::load(project, findings, Arc::new(lake), runtime(1 << 28).unwrap(), None).await;
     loaded.map_err(|findings| findings.iter().map(ToString::to_string).collect())
 }
 

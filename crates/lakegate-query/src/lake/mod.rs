@@ -84,6 +84,11 @@ impl Lake {
         &self.url
     }
 
+    /// Whether this is the lake at the same place.
+    pub fn is_at_the_place_of(&self, other: &Self) -> bool {
+        self.root == other.root
+    }
+
     /// Whether the lake's folder is there, for readiness.
     pub fn is_reachable(&self) -> bool {
         self.root.is_dir()

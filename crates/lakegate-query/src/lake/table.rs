@@ -28,7 +28,7 @@ use lakegate_core::project::{FileFormat, RowPolicy, Table, suggest_or_list};
 use lakegate_core::value::ScalarType;
 
 use super::columns;
-use super::location::{self, TableFile};
+use super::location::{self, TableFile, TableFiles};
 use super::memory::MemoryCopy;
 use super::owners::{OWNER_COLUMN, Owners};
 use super::{Lake, TableFault};
@@ -47,14 +47,26 @@ pub struct LakeTable {
     /// Whether rows of it are hidden from some callers: then plans are made by the order of magnitude of its size alone.
     hides_rows: bool,
     version: [u8; 32],
+    /// What the project says of it, as far as the files are read by it.
+    declaration: String,
     copy: OnceLock<Arc<MemoryCopy>>,
     owned: OnceLock<Arc<LakeTable>>,
 }
 
 impl LakeTable {
-    /// Finds and reads what is needed once: listing, schema, footers.
-    pub(crate) async fn open(lake: &Lake, table: &Table, session: &dyn Session) -> Result<Self, TableFault> {
+    /// Finds and reads what is needed once: listing, schema, footers. Where `before` is the same version of the same table,
+    /// it is taken again and nothing but the listing is read.
+    pub(crate) async fn open(
+        lake: &Lake,
+        table: &Table,
+        session: &dyn Session,
+        before: Option<&LakeTable>,
+    ) -> Result<Self, TableFault> {
         let found = location::find(lake, table).await?;
+        let (version, declaration) = (version_of(&found), declaration_of(table));
+        if let Some(before) = before.filter(|before| before.version == version && before.declaration == declaration) {
+            return Ok(before.again());
+        }
         let format = data_fusion_format(found.format);
         let objects = found.files.iter().map(|file| file.object.clone()).collect::<Vec<_>>();
         let unreadable = |error: String| {
@@ -102,8 +114,9 @@ impl LakeTable {
         }
         let statistics = summary(&files, schema.table_schema())?;
         let table = Self {
-            version: version_of(&files),
-            hides_rows: !matches!(table.policy, RowPolicy::Shared),
+            version,
+            declaration,
+            hides_rows: hides_rows(table),
             name: table.name.clone(),
             store_url: lake.url.clone(),
             format,
@@ -117,6 +130,29 @@ impl LakeTable {
             columns::guarded(table.read_through(session)).await.map_err(unreadable)?;
         }
         Ok(table)
+    }
+
+    /// Whether the lake still has this version of the table.
+    pub(crate) async fn is_current(&self, lake: &Lake, table: &Table) -> Result<bool, TableFault> {
+        Ok(version_of(&location::find(lake, table).await?) == self.version)
+    }
+
+    /// The same version of the table with its copy in memory, to be served in another project. Whose its rows are is
+    /// computed anew: that depends on other tables and on policies.
+    fn again(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            store_url: self.store_url.clone(),
+            format: Arc::clone(&self.format),
+            schema: self.schema.clone(),
+            files: self.files.clone(),
+            statistics: self.statistics.clone(),
+            hides_rows: self.hides_rows,
+            version: self.version,
+            declaration: self.declaration.clone(),
+            copy: self.copy.clone(),
+            owned: OnceLock::new(),
+        }
     }
 
     /// Reads every row once. Text files are only known to be readable when they were read: a row that is not would fail
@@ -137,6 +173,9 @@ impl LakeTable {
         session: &SessionState,
         most_bytes: usize,
     ) -> DataFusionResult<Option<usize>> {
+        if let Some(copy) = self.copy.get() {
+            return Ok(Some(copy.bytes()));
+        }
         let plan = self.scan(session, None, &[], None).await?;
         let mut rows = execute_stream(plan, session.task_ctx())?;
         let (mut batches, mut bytes) = (Vec::new(), 0);
@@ -198,7 +237,8 @@ impl LakeTable {
             files: FileGroup::new(Vec::new()),
             statistics: Statistics::default(),
             hides_rows: self.hides_rows,
-            version: self.version,
+            version: owned_version(self, parent),
+            declaration: self.declaration.clone(),
             copy: OnceLock::from(Arc::new(owned_copy)),
             owned: OnceLock::new(),
         };
@@ -300,10 +340,27 @@ fn partition_value(value: Option<String>, field: &Field) -> Result<ScalarValue, 
     })
 }
 
-fn version_of(files: &[PartitionedFile]) -> [u8; 32] {
+fn hides_rows(table: &Table) -> bool {
+    !matches!(table.policy, RowPolicy::Shared)
+}
+
+fn declaration_of(table: &Table) -> String {
+    format!("{:?}", (&table.name, &table.location, table.format, &table.partitions, hides_rows(table)))
+}
+
+/// Rows with their owners are of a version of the parent too, and of its parents.
+fn owned_version(child: &LakeTable, parent: &LakeTable) -> [u8; 32] {
+    let mut version = Fingerprint::new("lakegate owned version v1");
+    version.part(&child.version);
+    version.part(&parent.version);
+    version.bytes()
+}
+
+fn version_of(found: &TableFiles) -> [u8; 32] {
     let mut version = Fingerprint::new("lakegate table version v1");
-    for file in files {
-        let object = &file.object_meta;
+    version.text(found.format.extension());
+    for file in &found.files {
+        let object = &file.object;
         version.text(&object.location);
         version.text(object.size);
         version.text(object.last_modified.timestamp_micros());

@@ -48,7 +48,7 @@ pub struct PlannedProject {
     mask_key: RwLock<Option<Arc<MaskKey>>>,
     endpoints: BTreeMap<String, PlannedEndpoint>,
     tables: Vec<Arc<LakeTable>>,
-    lake: Lake,
+    lake: Arc<Lake>,
 }
 
 /// An endpoint with its plan.
@@ -83,15 +83,19 @@ pub struct OutputColumn {
 impl PlannedProject {
     /// Opens the tables, compiles the policies and plans the endpoints of a project; or says everything that is wrong.
     ///
+    /// What `before` has of the same lake is taken again: tables whose files are the same are not read once more.
+    ///
     /// # Errors
     /// All findings, those of the files (`findings`) among them.
     pub async fn load(
         project: Project,
         mut findings: Vec<Finding>,
-        lake: Lake,
+        lake: Arc<Lake>,
         runtime: Arc<RuntimeEnv>,
+        before: Option<&Self>,
     ) -> Result<Self, Vec<Finding>> {
-        let (tables, faults) = open_tables(&project, &lake, &runtime).await;
+        let before = before.filter(|before| Arc::ptr_eq(&before.lake, &lake));
+        let (tables, faults) = open_tables(&project, &lake, &runtime, before).await;
         findings.extend(faults);
         let open = tables.iter().map(|table| table.name().to_owned()).collect::<BTreeSet<_>>();
         let internal =
@@ -136,6 +140,33 @@ impl PlannedProject {
         Ok(Self { project, session, policies, masking, mask_key, endpoints, tables, lake })
     }
 
+    /// The names of the tables whose files in the lake are no longer those that are served.
+    ///
+    /// # Errors
+    /// When the files of a table can not be listed; the table's name, and why.
+    pub async fn changed_tables(&self) -> Result<Vec<String>, (String, Error)> {
+        let look = async |table: &Arc<LakeTable>| {
+            let Some(declared) = self.project.config.tables.get(table.name()) else { return Ok(true) };
+            table.is_current(&self.lake, declared).await.map_err(|fault| {
+                let error = Error::new(Code::LakeUnavailable, fault.message);
+                (
+                    table.name().to_owned(),
+                    match fault.source {
+                        Some(source) => error.source(source),
+                        None => error,
+                    },
+                )
+            })
+        };
+        let mut changed = Vec::new();
+        for (table, is_current) in self.tables.iter().zip(join_all(self.tables.iter().map(look)).await) {
+            if !is_current? {
+                changed.push(table.name().to_owned());
+            }
+        }
+        Ok(changed)
+    }
+
     /// Decodes tables into memory, the smallest first, until so many bytes are taken. Gives the names of the tables that
     /// are in memory, and what they take.
     ///
@@ -168,8 +199,13 @@ impl PlannedProject {
     }
 
     /// The lake that it is served from.
-    pub fn lake(&self) -> &Lake {
+    pub fn lake(&self) -> &Arc<Lake> {
         &self.lake
+    }
+
+    /// What its queries share, to be shared with the project that takes its place.
+    pub fn runtime(&self) -> Arc<RuntimeEnv> {
+        Arc::clone(self.session.runtime_env())
     }
 
     /// The tables, in the order of their names.
@@ -208,6 +244,11 @@ impl PlannedProject {
     /// Sets the key of `hash` masks for all requests that are governed from now on.
     pub fn set_mask_key(&self, key: MaskKey) {
         *self.mask_key.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(key));
+    }
+
+    /// Takes over the key that another project has.
+    pub fn keep_mask_key_of(&self, other: &Self) {
+        *self.mask_key.write().unwrap_or_else(PoisonError::into_inner) = other.mask_key();
     }
 
     pub(crate) fn mask_key(&self) -> Option<Arc<MaskKey>> {
@@ -326,7 +367,12 @@ impl PlannedEndpoint {
     }
 }
 
-async fn open_tables(project: &Project, lake: &Lake, runtime: &Arc<RuntimeEnv>) -> (Vec<Arc<LakeTable>>, Vec<Finding>) {
+async fn open_tables(
+    project: &Project,
+    lake: &Lake,
+    runtime: &Arc<RuntimeEnv>,
+    before: Option<&PlannedProject>,
+) -> (Vec<Arc<LakeTable>>, Vec<Finding>) {
     let bare = match session::session(lake, Vec::new(), Arc::clone(runtime)) {
         Ok(session) => session,
         Err(error) => {
@@ -334,7 +380,10 @@ async fn open_tables(project: &Project, lake: &Lake, runtime: &Arc<RuntimeEnv>) 
             return (Vec::new(), vec![Finding::new(position, format!("the lake can not be opened: {error}"))]);
         }
     };
-    let opening = project.config.tables.values().map(|table| LakeTable::open(lake, table, &bare));
+    let opening = project.config.tables.values().map(|table| {
+        let before = before.and_then(|before| before.tables.iter().find(|before| before.name() == table.name));
+        LakeTable::open(lake, table, &bare, before.map(AsRef::as_ref))
+    });
     let mut tables = Vec::new();
     let mut findings = Vec::new();
     for (opened, table) in join_all(opening).await.into_iter().zip(project.config.tables.values()) {

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::file::LogFile;
-use super::record::{ChangeRecord, Record};
+use super::record::Record;
 use super::trail::Inner as Request;
 use super::writer::{Message, Writer};
 
@@ -78,15 +78,6 @@ impl AuditLog {
 
     pub(super) fn shared(&self) -> Option<&Arc<Shared>> {
         self.shared.as_ref()
-    }
-
-    /// Records an administrative change; in strict mode, once this returns the record is durable.
-    ///
-    /// # Errors
-    /// [`Code::AuditUnavailable`] in strict mode, when it can not be made durable.
-    pub async fn record_change(&self, change: ChangeRecord) -> Result<(), Error> {
-        let Some(shared) = &self.shared else { return Ok(()) };
-        shared.place().await?.put(Record::Change(change)).durable().await
     }
 
     /// Done when all that was recorded before is on the disk, or was refused by it.

@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::respond::{RequestId, log_cut};
 use crate::audit::Trail;
+use crate::results::{Flight, Kept};
 
 /// How much is held back before the status is sent, in bytes. Smaller answers are complete, and known to be good, by then.
 const HELD_BYTES: usize = 256 * 1024;
@@ -27,15 +28,17 @@ const HELD_BYTES: usize = 256 * 1024;
 /// status and not cut. A capped answer that is larger is cut all the same.
 const HELD_BYTES_WHEN_CAPPED: usize = 16 * 1024 * 1024;
 
-/// Pulls the first rows and makes the response.
+/// Pulls the first rows and makes the response. An answer that is whole by then is given to those that wait for it, too.
 pub(super) async fn start(
     rows: BatchStream,
     encoder: Box<dyn Encoder>,
     id: RequestId,
     trail: Trail,
+    shared: Option<Shared>,
 ) -> Result<Response, Error> {
     let content_type = encoder.content_type();
     let most_held = if rows.max_rows().is_some() { HELD_BYTES_WHEN_CAPPED } else { HELD_BYTES };
+    let most_held = most_held.max(shared.as_ref().map_or(0, |shared| shared.flight.largest()));
     let mut pieces = Pieces { rows, encoder, ended: false };
     let (mut held, mut held_rows) = (BytesMut::new(), 0);
     while held.len() < most_held {
@@ -46,10 +49,16 @@ pub(super) async fn start(
             }
             None => {
                 trail.sent(held_rows, held.len());
-                return Ok(([(CONTENT_TYPE, content_type)], held.freeze()).into_response());
+                let body = held.freeze();
+                if let Some(Shared { flight, next }) = shared {
+                    flight.land(body.clone(), held_rows, next);
+                }
+                return Ok(([(CONTENT_TYPE, content_type)], body).into_response());
             }
         }
     }
+    // It is too large to be kept: who waits for it runs for themselves, now and not when it is sent.
+    drop(shared);
     trail.starts_to_stream().await?;
     let first = stream::iter([Ok(Piece { bytes: held.freeze(), rows: held_rows })]);
     let all = first.chain(rest(pieces, id, trail.clone()));
@@ -59,6 +68,18 @@ pub(super) async fn start(
         Ok::<_, io::Error>(bytes)
     }));
     Ok(([(CONTENT_TYPE, content_type)], body).into_response())
+}
+
+/// What others wait for, and the cursor of the page after it.
+pub(super) struct Shared {
+    pub(super) flight: Flight,
+    pub(super) next: Option<String>,
+}
+
+/// An answer that was kept.
+pub(super) fn kept(kept: &Kept, content_type: &'static str, trail: &Trail) -> Response {
+    trail.sent(kept.rows, kept.body.len());
+    ([(CONTENT_TYPE, content_type)], kept.body.clone()).into_response()
 }
 
 /// What comes after the held rows. A task makes it, one piece ahead of the client, so that the query ends with its

@@ -3,6 +3,7 @@
 mod accept;
 mod admin;
 mod answer;
+mod asked;
 mod body;
 mod health;
 mod list;

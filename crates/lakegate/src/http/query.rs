@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Extension, Path, RawQuery, Request, State};
-use axum::http::HeaderMap;
+use axum::extract::{Extension, Path, RawQuery, State};
+use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use lakegate_core::catalog::RawArguments;
 use lakegate_core::error::Error;
 
 use super::respond::{Failure, RequestId};
-use super::{accept, answer, body, token};
+use super::{accept, answer, asked, body, token};
 use crate::app::{App, Served};
 use crate::audit::Trail;
 use crate::pipeline;
+use crate::results::Claim;
 
 /// The name in the path; the other side is a name that is not UTF-8.
 type EndpointName = Result<Path<String>, PathRejection>;
@@ -31,11 +32,14 @@ pub(super) async fn by_query(
     Extension(served): Extension<Arc<Served>>,
     Extension(id): Extension<RequestId>,
     Extension(trail): Extension<Trail>,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     trail.asked(name(&endpoint));
     let raw = arguments(query.as_deref())?;
-    respond(&app, &served, name(&endpoint), raw, &headers, id, trail).await
+    let (query, endpoint) = (query.as_deref(), name(&endpoint));
+    let asked = Request { app: &app, served: &served, endpoint, method: &method, query, headers: &headers, id, trail };
+    respond(asked, raw).await
 }
 
 /// Arguments from a JSON object, and from the query string beside it.
@@ -46,7 +50,7 @@ pub(super) async fn by_body(
     Extension(served): Extension<Arc<Served>>,
     Extension(id): Extension<RequestId>,
     Extension(trail): Extension<Trail>,
-    request: Request,
+    request: axum::extract::Request,
 ) -> Result<Response, Failure> {
     trail.asked(name(&endpoint));
     let (parts, body) = request.into_parts();
@@ -57,7 +61,21 @@ pub(super) async fn by_body(
     let server = &served.config().server;
     let bytes = body::read(body, server.max_body_bytes, server.timeout).await?;
     raw.add_json(&bytes).map_err(|error| body::blame_media_type(error, &parts.headers))?;
-    respond(&app, &served, name(&endpoint), raw, &parts.headers, id, trail).await
+    let (method, query, headers) = (&parts.method, query.as_deref(), &parts.headers);
+    let asked = Request { app: &app, served: &served, endpoint: name(&endpoint), method, query, headers, id, trail };
+    respond(asked, raw).await
+}
+
+/// What came, apart from the arguments.
+struct Request<'a> {
+    app: &'a App,
+    served: &'a Served,
+    endpoint: &'a str,
+    method: &'a Method,
+    query: Option<&'a str>,
+    headers: &'a HeaderMap,
+    id: RequestId,
+    trail: Trail,
 }
 
 fn arguments(query: Option<&str>) -> Result<RawArguments, Error> {
@@ -66,18 +84,53 @@ fn arguments(query: Option<&str>) -> Result<RawArguments, Error> {
     Ok(raw)
 }
 
-async fn respond(
-    app: &App,
-    served: &Served,
-    endpoint: &str,
-    raw: RawArguments,
-    headers: &HeaderMap,
-    id: RequestId,
-    trail: Trail,
-) -> Result<Response, Failure> {
+async fn respond(asked: Request<'_>, raw: RawArguments) -> Result<Response, Failure> {
+    let Request { app, served, endpoint, method, query, headers, id, trail } = asked;
     trail.came(&raw);
     let token = token::presented(headers)?;
     let encoder = accept::encoder(raw.modifiers().format(), headers)?;
-    let rows = pipeline::answer(app, served, &token, endpoint, raw, &trail).await?;
-    Ok(answer::start(rows, encoder, id, trail).await?)
+    let prepared = pipeline::prepare(app, served, &token, endpoint, raw, &trail).await?;
+    let (engine, seal) = (app.engine.as_ref(), app.access.seal());
+
+    // What depends on the time of the request is another answer each time.
+    let is_lasting = !prepared.plan.depends_on_time();
+    let validator = is_lasting.then(|| seal.validator(prepared.plan.fingerprint(), encoder.content_type()));
+    if let Some(validator) = validator.as_ref().filter(|validator| asked::has_already(method, headers, validator)) {
+        let mut response = asked::not_modified();
+        asked::add_validator(&mut response, validator);
+        return Ok(response);
+    }
+    let total = match asked::prefers_count(headers) {
+        true => Some(pipeline::count(served, engine, &prepared).await?),
+        false => None,
+    };
+    let claim = match &validator {
+        Some(validator) => {
+            let keep_for = prepared.call().endpoint().cache_for;
+            app.results.claim(validator.clone(), keep_for, prepared.limits.deadline).await
+        }
+        None => Claim::Alone,
+    };
+    let (mut response, next) = match claim {
+        Claim::Kept(kept) => (answer::kept(&kept, encoder.content_type(), &trail), kept.next),
+        Claim::Alone => {
+            let (rows, next) = pipeline::run(engine, seal, prepared).await?;
+            (answer::start(rows, encoder, id, trail, None).await?, next)
+        }
+        Claim::First(flight) => {
+            let (rows, next) = pipeline::run(engine, seal, prepared).await?;
+            let shared = answer::Shared { flight, next: next.clone() };
+            (answer::start(rows, encoder, id, trail, Some(shared)).await?, next)
+        }
+    };
+    if let Some(validator) = validator.filter(|_| matches!(*method, Method::GET | Method::HEAD)) {
+        asked::add_validator(&mut response, &validator);
+    }
+    if let Some(total) = total {
+        asked::add_total(&mut response, total);
+    }
+    if let Some(cursor) = next {
+        asked::add_next(&mut response, query, &cursor);
+    }
+    Ok(response)
 }

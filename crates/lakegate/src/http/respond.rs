@@ -13,6 +13,7 @@ use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use lakegate_core::access::looks_like_token;
+use lakegate_core::catalog::token_in_url;
 use lakegate_core::error::{Code, Error, Kind};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
@@ -57,6 +58,7 @@ fn status(kind: Kind) -> StatusCode {
         Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Kind::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
         Kind::Conflict => StatusCode::CONFLICT,
+        Kind::Gone => StatusCode::GONE,
         Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Kind::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Kind::Refused => StatusCode::UNPROCESSABLE_ENTITY,
@@ -132,7 +134,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     request.extensions_mut().insert(app.served());
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(trail.clone());
-    let mut response = if in_url { token_in_url().into_response() } else { next.run(request).await };
+    let mut response = if in_url { Failure(token_in_url()).into_response() } else { next.run(request).await };
 
     let mut error = explain(&mut response, &id);
     let bytes = response.body().size_hint().exact();
@@ -155,7 +157,8 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    // An answer with a validator says for itself how it may be kept.
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-store"));
     headers.insert(VARY, HeaderValue::from_static("authorization, x-api-key, token, accept"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(value) = HeaderValue::from_str(&id.0) {
@@ -188,11 +191,6 @@ fn trail(app: &App, request: &Request, id: &RequestId) -> Trail {
 /// Whether a token stands in a part of a URL, as it is or percent-encoded.
 fn holds_token(part: &str) -> bool {
     looks_like_token(part) || looks_like_token(&percent_decode_str(part).decode_utf8_lossy())
-}
-
-fn token_in_url() -> Failure {
-    let error = Error::new(Code::RequestTokenInUrl, "a token must not be in the URL, where logs keep it");
-    Failure(error.hint("send the token in the `Authorization: Bearer` header, and replace a token that was in a URL"))
 }
 
 fn log_refusal(error: &Error, id: &RequestId, method: &str, path: &str, status: StatusCode, duration_ms: f64) {

@@ -11,9 +11,11 @@ use axum::Router;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{admin_router, router};
 use crate::app::App;
+use crate::reload;
 use crate::store::SecretAttributes;
 
 /// How long requests that run may take after the server was told to stop.
@@ -25,6 +27,8 @@ pub struct Server {
     address: SocketAddr,
     app: Arc<App>,
     admin: Option<AdminListener>,
+    /// Looks for changes as long as there is a server.
+    _watch: AbortOnDropHandle<()>,
 }
 
 /// The admin API, which has a listener of its own so that it can be out of reach of whoever calls endpoints.
@@ -41,7 +45,9 @@ impl Server {
     /// When the address is taken or not of this machine.
     pub async fn bind(listen: &str, app: App) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
-        Ok(Self { address: listener.local_addr()?, listener, app: Arc::new(app), admin: None })
+        let app = Arc::new(app);
+        let watch = reload::watch(Arc::clone(&app));
+        Ok(Self { address: listener.local_addr()?, listener, app, admin: None, _watch: watch })
     }
 
     /// Serves the admin API too, at another address; port 0 takes a free one.

@@ -22,6 +22,7 @@ use super::change_log::ChangeSink;
 use super::error::StoreError;
 use super::last_use::LastUse;
 use super::open::Store;
+use crate::seal::Seal;
 
 /// How long an answer counts after the moment at which it was last known to be what the store says.
 const MAX_AGE: Duration = Duration::from_secs(4);
@@ -51,6 +52,7 @@ pub(super) struct Inner {
     /// When the store last confirmed that the current generation is what it holds.
     confirmed_at: AtomicU64,
     last_use: LastUse,
+    seal: Seal,
 }
 
 /// A generation and a token.
@@ -84,6 +86,7 @@ impl Access {
     pub async fn start_with(store: Store, sink: Option<Arc<dyn ChangeSink>>) -> Result<(Self, Background), StoreError> {
         let now = now_millis();
         let version = store.access_version().await?;
+        let seal = Seal::new(store.server_key().await?);
         let lru = EvictionPolicy::lru();
         let inner = Arc::new(Inner {
             store,
@@ -96,9 +99,15 @@ impl Access {
             asserted: Cache::builder().max_capacity(MOST_ASSERTED).eviction_policy(lru).time_to_idle(IDLE).build(),
             confirmed_at: AtomicU64::new(now),
             last_use: LastUse::default(),
+            seal,
         });
         let background = Background::start(Arc::clone(&inner), version, sink);
         Ok((Self { inner }, background))
+    }
+
+    /// What callers carry for the servers over this store is made and opened with it.
+    pub fn seal(&self) -> &Seal {
+        &self.inner.seal
     }
 
     /// The principal behind a token, authenticated now, and all that the store knows about it. Notes the token's use.

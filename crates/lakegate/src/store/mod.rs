@@ -18,6 +18,7 @@ mod lookup;
 mod open;
 mod principals;
 mod random;
+mod server_key;
 mod tokens;
 
 pub use self::access::Access;

@@ -14,7 +14,7 @@ pub(super) fn new_id() -> Result<String, StoreError> {
     Ok(NewToken::id_from_random(bytes()?))
 }
 
-fn bytes<const N: usize>() -> Result<[u8; N], StoreError> {
+pub(super) fn bytes<const N: usize>() -> Result<[u8; N], StoreError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(StoreError::Random)?;
     Ok(bytes)

@@ -241,6 +241,8 @@ async fn web_pages_are_refused() {
         &[("host", "evil.example:8081"), ("origin", "http://evil.example:8081")],
         &[own, ("sec-fetch-site", "cross-site")],
         &[own, ("sec-fetch-site", "same-site")],
+        // A page of a name that points here reads without an origin.
+        &[("host", "rebound.example:8081"), ("sec-fetch-site", "same-origin")],
         &[own, ("origin", "http://127.0.0.1:8081"), ("origin", "http://example.com")],
     ] {
         let answer = send("GET", headers).await;

@@ -103,11 +103,23 @@ impl TestApp {
         Self::serve(folder).await
     }
 
+    /// The same, with a server that a test changes before it begins.
+    pub(crate) async fn project_with(files: &[(&str, &str)], change: impl FnOnce(&mut App)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        write_files(folder.path(), files);
+        Self::serve_with(folder, change).await
+    }
+
     /// Serves what is in a folder.
     pub(crate) async fn serve(folder: TempDir) -> Self {
+        Self::serve_with(folder, |_| ()).await
+    }
+
+    async fn serve_with(folder: TempDir, change: impl FnOnce(&mut App)) -> Self {
         let store = Store::open(&StoreLocation::parse("sqlite:access.db", folder.path()).unwrap()).await.unwrap();
         let (access, background) = Access::start(store.clone()).await.unwrap();
-        let app = App::load(folder.path(), None, access).await.unwrap_or_else(|error| panic!("{error}"));
+        let mut app = App::load(folder.path(), None, access).await.unwrap_or_else(|error| panic!("{error}"));
+        change(&mut app);
         let audit = app.audit.clone();
         let app = Arc::new(app);
         let secret = SecretAttributes::these(["pin".to_owned()]);

@@ -8,7 +8,7 @@ use std::path::Path;
 use axum::body::Body;
 use axum::http::Request;
 use chrono::{DateTime, Duration, Utc};
-use lakegate::audit::ChangeRecord;
+use lakegate::audit::{ChangeRecord, append_changes};
 use lakegate::clock;
 use lakegate::store::GrantRequest;
 use lakegate_core::access::{EndpointPattern, Grantee, ParameterTerm, Terms};
@@ -80,7 +80,7 @@ async fn log(app: &TestApp) -> String {
     std::fs::read_to_string(app.folder.path().join("audit/audit.ndjson")).unwrap()
 }
 
-async fn records(app: &TestApp) -> Vec<Json> {
+pub(crate) async fn records(app: &TestApp) -> Vec<Json> {
     log(app).await.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -373,7 +373,7 @@ async fn changes_are_recorded_beside_requests() {
         action: "grant.add".to_owned(),
         detail: json!({ "grant": "g1", "to": "acme" }),
     };
-    app.audit.record_change(change).await.unwrap();
+    append_changes(app.audit.folder().unwrap(), &[change]).unwrap();
     let wanted = json!({
         "kind": "change", "time": "2027-01-15T08:00:00.000000Z", "id": "c1", "actor": "olivia", "action": "grant.add",
         "detail": { "grant": "g1", "to": "acme" },

@@ -221,3 +221,25 @@ async fn two_different_tokens_are_a_conflict_and_a_jwt_is_kept_nowhere() {
     assert_eq!(app.get(&kept, "/api/one").await.status, 200);
     assert_eq!(app.store.principals().await.unwrap().len(), 1, "a JWT makes no principal in the store");
 }
+
+#[tokio::test]
+async fn a_request_is_recorded_under_the_name_and_without_the_jwt() {
+    let app = granting().await;
+    let good = token(json!({}));
+    let expired = token(json!({ "exp": 1_000_000_000, "iat": 999_999_000, "nbf": 999_999_000 }));
+    let (signed, signature) = good.rsplit_once('.').unwrap();
+    let forged = format!("{signed}.{}", signature.chars().rev().collect::<String>());
+    for (jwt, status) in [(&good, 200), (&expired, 401), (&forged, 401)] {
+        assert_eq!(app.get(jwt, "/api/own").await.status, status);
+    }
+    let records = crate::audit_records::records(&app).await;
+    let told = records.iter().map(|record| json!([record["principal"], record["token"], record["status"]]));
+    // Whose an expired one was is known, since its signature is good; a forged one is nobody's.
+    let wanted =
+        [json!(["acme:bob", "jwt:acme:j-1", 200]), json!(["acme:bob", "jwt:acme:j-1", 401]), json!([null, null, 401])];
+    assert_eq!(told.collect::<Vec<_>>(), wanted);
+    let text = json!(records).to_string();
+    for part in [&good, &expired, &forged].into_iter().flat_map(|jwt| jwt.split('.').skip(1)) {
+        assert!(!text.contains(part), "{part}");
+    }
+}

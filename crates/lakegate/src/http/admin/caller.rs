@@ -11,9 +11,8 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
-use lakegate_core::access::looks_like_token;
+use lakegate_core::catalog::refuse_token;
 use lakegate_core::error::{Code, Error};
-use lakegate_core::project::name::TOKEN_PARAMETERS;
 
 use super::State;
 use crate::admin::Desk;
@@ -45,12 +44,7 @@ pub(super) async fn guard(request: Request, next: Next) -> Result<Response, Fail
             .into());
     }
     for (name, value) in body::pairs(request.uri().query())? {
-        let named = TOKEN_PARAMETERS.iter().any(|token| name.eq_ignore_ascii_case(token));
-        if named || looks_like_token(&name) || looks_like_token(&value) {
-            return Err(Error::new(Code::RequestTokenInUrl, "a token must not be in the URL, where logs keep it")
-                .hint("send it in the `Authorization: Bearer` header, and replace a token that was in a URL")
-                .into());
-        }
+        refuse_token(&name, &value)?;
     }
     Ok(next.run(request).await)
 }
@@ -62,9 +56,10 @@ fn is_of_a_page(headers: &HeaderMap, uri: &Uri) -> bool {
     if site.is_some_and(|site| !matches!(site, b"same-origin" | b"none")) {
         return true;
     }
-    let mut origins = headers.get_all(ORIGIN).iter();
-    let Some(origin) = origins.next() else { return false };
     let called = headers.get(HOST).and_then(|host| host.to_str().ok()).or(uri.authority().map(Authority::as_str));
+    let mut origins = headers.get_all(ORIGIN).iter();
+    // A page that a name points here sends no origin when it only reads.
+    let Some(origin) = origins.next() else { return site.is_some() && !called.is_some_and(is_address) };
     let (Ok(origin), Some(called), None) = (origin.to_str(), called, origins.next()) else { return true };
     let page = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
     page != Some(called) || !is_address(called)

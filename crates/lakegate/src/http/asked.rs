@@ -1,0 +1,71 @@
+//! What a request's headers ask of an answer beside its format: whether it is still the same, and how many rows there are
+//! in all. And the headers that answer that.
+
+use axum::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, LINK};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use headers::{ETag, Header, IfNoneMatch};
+
+/// The number of all rows, of which the answer may be a part.
+const TOTAL: HeaderName = HeaderName::from_static("lakegate-total");
+/// The cursor of the next page, as it also stands in `Link`.
+const NEXT_CURSOR: HeaderName = HeaderName::from_static("lakegate-next-cursor");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// Whether the caller has the answer with this validator already. Only who could have an answer may ask: this is looked at
+/// after authorisation.
+pub(super) fn has_already(method: &Method, headers: &HeaderMap, validator: &str) -> bool {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return false;
+    }
+    let (Ok(validator), true) = (validator.parse::<ETag>(), headers.contains_key(IF_NONE_MATCH)) else { return false };
+    let asked = IfNoneMatch::decode(&mut headers.get_all(IF_NONE_MATCH).iter());
+    asked.is_ok_and(|asked| !asked.precondition_passes(&validator))
+}
+
+/// The answer to somebody who has it.
+pub(super) fn not_modified() -> Response {
+    StatusCode::NOT_MODIFIED.into_response()
+}
+
+/// Whether `Prefer: count=exact` is among what the caller would like (RFC 7240).
+pub(super) fn prefers_count(headers: &HeaderMap) -> bool {
+    let preferences = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+    preferences.flat_map(|value| value.split(',')).any(|preference| {
+        let preference = preference.split(';').next().unwrap_or_default();
+        let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
+        name.trim().eq_ignore_ascii_case("count") && value.trim().trim_matches('"').eq_ignore_ascii_case("exact")
+    })
+}
+
+/// How the answer may be kept by its caller: it asks each time whether it is still the same.
+pub(super) fn add_validator(response: &mut Response, validator: &str) {
+    if let Ok(value) = HeaderValue::from_str(validator) {
+        let headers = response.headers_mut();
+        headers.insert(ETAG, value);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    }
+}
+
+/// The number of all rows.
+pub(super) fn add_total(response: &mut Response, total: u64) {
+    let headers = response.headers_mut();
+    headers.insert(TOTAL, HeaderValue::from(total));
+    headers.insert(PREFERENCE_APPLIED, HeaderValue::from_static("count=exact"));
+}
+
+/// Where the next page is: the same request with another cursor. Relative to the request, so that it is right behind every
+/// proxy.
+pub(super) fn add_next(response: &mut Response, query: Option<&str>, cursor: &str) {
+    let parts = query.unwrap_or_default().split('&').filter(|part| !part.is_empty());
+    let mut others = parts.filter(|part| part.split('=').next() != Some("cursor")).collect::<Vec<_>>();
+    let cursor_part = format!("cursor={cursor}");
+    others.push(&cursor_part);
+    let link = format!("<?{}>; rel=\"next\"", others.join("&"));
+    let headers = response.headers_mut();
+    if let (Ok(link), Ok(cursor)) = (HeaderValue::from_str(&link), HeaderValue::from_str(cursor)) {
+        headers.insert(LINK, link);
+        headers.insert(NEXT_CURSOR, cursor);
+    }
+}

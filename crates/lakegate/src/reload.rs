@@ -1,0 +1,296 @@
+//! Changes while a server runs: project files that were edited, and files of the lake that are others than before.
+//!
+//! What is new is read and checked whole, away from the requests, and then served in one step; what has a fault changes
+//! nothing and is told. What can not change without a restart is told, too.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, Utc};
+use lakegate_core::project::{CONFIG_FILE, Config};
+use tokio::time::MissedTickBehavior;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::app::App;
+use crate::clock;
+use crate::project::ProjectError;
+
+/// How often somebody looks whether it is time to look.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What came of looking for changes, for operators.
+#[derive(Debug, Default)]
+pub struct Reloads {
+    /// One at a time.
+    busy: tokio::sync::Mutex<()>,
+    state: Mutex<ReloadState>,
+}
+
+/// What there is to tell about changes.
+#[derive(Clone, Debug, Default)]
+pub struct ReloadState {
+    /// When the project was last read again and served.
+    pub project_at: Option<DateTime<Utc>>,
+    /// When other files of tables were last served.
+    pub tables_at: Option<DateTime<Utc>>,
+    /// How often the project was read again and served.
+    pub projects: u64,
+    /// How often other files of tables were served.
+    pub tables: u64,
+    /// How often something was found that could not be served.
+    pub failures: u64,
+    /// What is wrong with the project as it is now, and why it is not served.
+    pub project_fault: Option<Fault>,
+    /// The same for the tables.
+    pub tables_fault: Option<Fault>,
+    /// Settings that have changed and count from the next start on.
+    pub after_restart: Vec<&'static str>,
+}
+
+/// Why what is there now is not served.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// What is wrong, as `lakegate check` says it. For operators alone.
+    pub text: String,
+}
+
+impl Reloads {
+    /// What there is to tell now.
+    pub fn state(&self) -> ReloadState {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ReloadState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a fault; one that is known already is not told again.
+    fn failed(&self, what: &str, error: &ProjectError, fault: impl FnOnce(&mut ReloadState) -> &mut Option<Fault>) {
+        let text = chain(error);
+        let mut state = self.lock();
+        state.failures += 1;
+        let fault = fault(&mut state);
+        if fault.as_ref().is_none_or(|fault| fault.text != text) {
+            tracing::error!("{what} can not be served, and what was served before stays: {text}");
+            *fault = Some(Fault { since: clock::now(), text });
+        }
+    }
+}
+
+/// Reads the project again, and serves it if it is good.
+///
+/// # Errors
+/// What is wrong with it; that is remembered and logged, too.
+pub async fn reload(app: &App) -> Result<(), ProjectError> {
+    let _one_at_a_time = app.reloads.busy.lock().await;
+    let before = app.served();
+    match app.load_again().await {
+        Ok(served) => {
+            let after_restart = after_restart(before.config(), served.config());
+            if !after_restart.is_empty() {
+                tracing::warn!(settings = after_restart.join(", "), "settings that count from the next start on");
+            }
+            tracing::info!(endpoints = served.project.endpoints().count(), "the project was read again");
+            let mut state = app.reloads.lock();
+            state.project_at = Some(clock::now());
+            (state.project_fault, state.tables_fault) = (None, None);
+            state.projects += 1;
+            for setting in after_restart {
+                if !state.after_restart.contains(&setting) {
+                    state.after_restart.push(setting);
+                }
+            }
+            Ok(())
+        }
+        Err(error) => {
+            app.reloads.failed("the project", &error, |state| &mut state.project_fault);
+            Err(error)
+        }
+    }
+}
+
+/// Looks at the files of all tables, and serves other ones if there are such.
+///
+/// # Errors
+/// When they can not be read; that is remembered and logged, too.
+pub async fn refresh(app: &App) -> Result<(), ProjectError> {
+    let _one_at_a_time = app.reloads.busy.lock().await;
+    let refreshed = async {
+        let changed = app.served().project.changed_tables().await;
+        let changed = changed.map_err(|(table, error)| ProjectError::Unlisted(table, error))?;
+        if changed.is_empty() {
+            return Ok(changed);
+        }
+        app.refresh_tables().await.map(|_| changed)
+    };
+    match refreshed.await {
+        Ok(changed) => {
+            let mut state = app.reloads.lock();
+            if !changed.is_empty() {
+                tracing::info!(tables = changed.join(", "), "tables have new files");
+                state.tables_at = Some(clock::now());
+                state.tables += 1;
+            }
+            state.tables_fault = None;
+            Ok(())
+        }
+        Err(error) => {
+            app.reloads.failed("the lake as it is now", &error, |state| &mut state.tables_fault);
+            Err(error)
+        }
+    }
+}
+
+/// Looks for changes as often as the project says, and at once when told by SIGHUP. Dropping the handle ends it.
+pub fn watch(app: Arc<App>) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let mut told = Told::new();
+        let mut files = Files::all(Files::look(app.folder()));
+        let mut looked = Looked::now();
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let is_told = tokio::select! {
+                () = told.next() => true,
+                _ = ticks.tick() => false,
+            };
+            let config = app.served().config().reload.clone();
+            if is_told {
+                files = Files::all(Files::look(app.folder()));
+                let _ = reload(&app).await;
+                let _ = refresh(&app).await;
+                looked = Looked::now();
+                continue;
+            }
+            if looked.is_due_project(config.project) {
+                let found = Files::look(app.folder());
+                // An editor writes several files, or one in several steps: what still changes is looked at again later.
+                if found != files.served && found == files.seen {
+                    let _ = reload(&app).await;
+                    files.served.clone_from(&found);
+                }
+                files.seen = found;
+            }
+            if looked.is_due_tables(config.tables) {
+                let _ = refresh(&app).await;
+            }
+        }
+    }))
+}
+
+/// When was last looked.
+struct Looked {
+    project: tokio::time::Instant,
+    tables: tokio::time::Instant,
+}
+
+impl Looked {
+    fn now() -> Self {
+        let now = tokio::time::Instant::now();
+        Self { project: now, tables: now }
+    }
+
+    fn is_due_project(&mut self, every: Option<Duration>) -> bool {
+        is_due(&mut self.project, every)
+    }
+
+    fn is_due_tables(&mut self, every: Option<Duration>) -> bool {
+        is_due(&mut self.tables, every)
+    }
+}
+
+fn is_due(last: &mut tokio::time::Instant, every: Option<Duration>) -> bool {
+    let is_due = every.is_some_and(|every| last.elapsed() >= every);
+    if is_due {
+        *last = tokio::time::Instant::now();
+    }
+    is_due
+}
+
+/// The state of the project's files, as far as it can be seen without reading them.
+type Seen = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
+
+/// The project's files as they were last served, and as they were last seen.
+struct Files {
+    served: Seen,
+    seen: Seen,
+}
+
+impl Files {
+    fn all(seen: Seen) -> Self {
+        Self { served: seen.clone(), seen }
+    }
+
+    fn look(folder: &Path) -> Seen {
+        let mut seen = Seen::new();
+        let mut note = |path: PathBuf| {
+            if let Ok(file) = std::fs::metadata(&path) {
+                seen.insert(path, (file.modified().ok(), file.len()));
+            }
+        };
+        note(folder.join(CONFIG_FILE));
+        for entry in std::fs::read_dir(folder.join("endpoints")).into_iter().flatten().flatten() {
+            if entry.path().extension().is_some_and(|extension| extension == "sql") {
+                note(entry.path());
+            }
+        }
+        seen
+    }
+}
+
+/// SIGHUP, where there is such a thing.
+struct Told {
+    #[cfg(unix)]
+    signal: Option<tokio::signal::unix::Signal>,
+}
+
+impl Told {
+    fn new() -> Self {
+        #[cfg(unix)]
+        return Self { signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok() };
+        #[cfg(not(unix))]
+        Self {}
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        if let Some(signal) = &mut self.signal {
+            signal.recv().await;
+            return;
+        }
+        std::future::pending::<()>().await;
+    }
+}
+
+/// What the listeners, the log and the store are made with is made once.
+fn after_restart(before: &Config, now: &Config) -> Vec<&'static str> {
+    let (old, new) = (&before.server, &now.server);
+    [
+        ("server.listen", old.listen != new.listen),
+        ("server.base_path", old.base_path != new.base_path),
+        ("server.max_concurrent_queries", old.max_concurrent_queries != new.max_concurrent_queries),
+        ("server.memory_limit_mb", old.memory_limit_bytes != new.memory_limit_bytes),
+        ("server.audit", old.audit != new.audit),
+        ("access.store", before.access_store != now.access_store),
+        ("cache", before.cache != now.cache),
+        ("admin", before.admin != now.admin),
+    ]
+    .into_iter()
+    .filter_map(|(setting, has_changed)| has_changed.then_some(setting))
+    .collect()
+}
+
+fn chain(error: &ProjectError) -> String {
+    let mut text = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

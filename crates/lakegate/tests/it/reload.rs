@@ -1,0 +1,232 @@
+//! Changes while the server runs: a project that was edited, and a lake with other files.
+
+#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
+use std::path::Path;
+
+use axum::body::Body;
+use axum::http::Request;
+use http_body_util::BodyExt;
+use lakegate::reload::{refresh, reload};
+use lakegate::sample::Sample;
+use lakegate::sample::write_rows;
+use serde_json::{Value as Json, json};
+
+use crate::app::{NOTHING_IN_MEMORY, TestApp, append, write_files};
+use crate::http_answers::{client_ids, compare};
+use crate::oracle::{Caller, answer};
+use crate::server_process::{serve, shop};
+use crate::wire::until;
+
+const CONFIG: &str = r#"
+[lake]
+location = "lake"
+[tables.sale]
+location = "sale.csv"
+row_filter = "client_id IN (principal('client_id'))"
+"#;
+
+const SALES: &str = "id,client_id,product\n1,1,pen\n2,1,ink\n3,2,cap\n";
+const ENDPOINT: &str = "/*---\nsummary = \"Sales\"\n---*/\nSELECT id, product FROM sale ORDER BY id";
+
+async fn app(config: &str) -> TestApp {
+    let files = [("lakegate.toml", config), ("lake/sale.csv", SALES), ("endpoints/sales.sql", ENDPOINT)];
+    TestApp::project(&files).await
+}
+
+fn write(app: &TestApp, path: &str, text: &str) {
+    write_files(app.folder.path(), &[(path, text)]);
+}
+
+#[tokio::test]
+async fn a_new_project_is_served_whole() {
+    let app = app(CONFIG).await;
+    let token = app.admit_with("acme", "*", &[json!({})]).await;
+    write(&app, "endpoints/ids.sql", &ENDPOINT.replace("id, product", "id"));
+    write(&app, "endpoints/sales.sql", &ENDPOINT.replace("id, product", "product"));
+    assert_eq!(app.get(&token, "/api/ids").await.status, 404);
+    reload(&app.app).await.unwrap();
+    assert_eq!(app.get(&token, "/api/ids").await.text(), r#"[{"id":1},{"id":2}]"#);
+    assert_eq!(app.get(&token, "/api/sales").await.text(), r#"[{"product":"pen"},{"product":"ink"}]"#);
+    std::fs::remove_file(app.folder.path().join("endpoints/sales.sql")).unwrap();
+    reload(&app.app).await.unwrap();
+    assert_eq!(app.get(&token, "/api/sales").await.problem(), (404, "endpoint_unknown".to_owned()));
+    let state = app.app.reloads.state();
+    assert_eq!((state.projects, state.failures, state.project_fault.is_none()), (2, 0, true));
+}
+
+#[tokio::test]
+async fn a_project_with_a_fault_changes_nothing_and_is_told() {
+    let app = app(CONFIG).await;
+    let token = app.admit_with("acme", "*", &[json!({})]).await;
+    let before = app.get(&token, "/api/sales").await.text().to_owned();
+    let good = (CONFIG.to_owned(), ENDPOINT.to_owned());
+    let unfiltered = CONFIG.lines().filter(|line| !line.starts_with("row_filter")).collect::<Vec<_>>().join("\n");
+    for (config, endpoint, told) in [
+        // A governed table never loses its policy by an edit.
+        (unfiltered, good.1.clone(), "neither `row_filter` nor `shared`"),
+        (good.0.clone(), ENDPOINT.replace("product", "prodct"), "endpoints/sales.sql:4:12"),
+        (good.0.clone(), String::new(), "there is no front matter"),
+        (String::new(), good.1.clone(), "there is no [lake] section"),
+        (good.0.replace("sale.csv", "gone.csv"), good.1.clone(), "there is nothing at `gone.csv`"),
+    ] {
+        write(&app, "lakegate.toml", &config);
+        write(&app, "endpoints/sales.sql", &endpoint);
+        let error = reload(&app.app).await.unwrap_err().to_string();
+        assert!(error.contains(told), "{error}");
+        assert_eq!(app.get(&token, "/api/sales").await.text(), before);
+        let state = app.app.reloads.state();
+        assert!(state.project_fault.unwrap().text.contains(told));
+        assert_eq!(state.projects, 0);
+    }
+    write(&app, "lakegate.toml", &good.0);
+    write(&app, "endpoints/sales.sql", &good.1);
+    reload(&app.app).await.unwrap();
+    let state = app.app.reloads.state();
+    assert_eq!((state.projects, state.failures, state.project_fault.is_none()), (1, 5, true));
+}
+
+#[tokio::test]
+async fn a_policy_that_was_changed_counts_from_then_on() {
+    let app = app(CONFIG).await;
+    let token = app.admit_with("acme", "*", &[json!({})]).await;
+    let before = app.get(&token, "/api/sales").await;
+    write(
+        &app,
+        "lakegate.toml",
+        &CONFIG.replace("client_id IN (principal('client_id'))", "client_id IN (principal('client_id')) AND id > 1"),
+    );
+    reload(&app.app).await.unwrap();
+    let after = app.get(&token, "/api/sales").await;
+    assert_eq!(after.text(), r#"[{"id":2,"product":"ink"}]"#);
+    assert_ne!(after.headers["etag"], before.headers["etag"]);
+    write(&app, "lakegate.toml", &format!("{CONFIG}[tables.sale.columns.product]\nmask = \"redact\"\n"));
+    reload(&app.app).await.unwrap();
+    assert!(!app.get(&token, "/api/sales").await.text().contains("ink"));
+}
+
+/// The body of the old project, read while the new one is served.
+#[tokio::test]
+async fn a_request_ends_with_the_project_that_it_began_with() {
+    let mut sales = "id,client_id,product\n".to_owned();
+    (0..40_000).for_each(|id| sales.push_str(&format!("{id},1,product number {id}\n")));
+    for memory in ["", NOTHING_IN_MEMORY] {
+        let app = app(&format!("{CONFIG}{memory}")).await;
+        write(&app, "lake/sale.csv", &sales);
+        refresh(&app.app).await.unwrap();
+        let token = app.admit_with("acme", "*", &[json!({})]).await;
+        let request = Request::get("/api/sales").header("token", &token).body(Body::empty()).unwrap();
+        let response = app.respond(request).await;
+        assert_eq!(response.status(), 200);
+        write(&app, "endpoints/sales.sql", &ENDPOINT.replace("id, product", "id"));
+        write(&app, "lakegate.toml", &CONFIG.replace("IN (principal('client_id'))", "= -1"));
+        reload(&app.app).await.unwrap();
+        assert_eq!(app.get(&token, "/api/sales").await.text(), "[]");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let rows = serde_json::from_slice::<Vec<Json>>(&body).unwrap();
+        assert_eq!(rows.len(), 40_000);
+        assert!(rows.iter().enumerate().all(|(at, row)| row["product"] == format!("product number {at}")));
+    }
+}
+
+#[tokio::test]
+async fn other_files_of_a_table_are_served_without_a_restart() {
+    for config in [CONFIG.to_owned(), format!("{CONFIG}{NOTHING_IN_MEMORY}")] {
+        let app = app(&config).await;
+        let token = app.admit_with("acme", "*", &[json!({})]).await;
+        refresh(&app.app).await.unwrap();
+        assert_eq!(app.app.reloads.state().tables, 0);
+        write(&app, "lake/sale.csv", "id,client_id,product\n7,1,new\n8,2,foreign\n");
+        refresh(&app.app).await.unwrap();
+        assert_eq!(app.get(&token, "/api/sales").await.text(), r#"[{"id":7,"product":"new"}]"#);
+
+        // A table that can not be served leaves the one before in place, as far as its rows are in memory.
+        write(&app, "lake/sale.csv", "id,client_id\n7,1\n");
+        assert!(refresh(&app.app).await.unwrap_err().to_string().contains("product"));
+        if config == CONFIG {
+            assert_eq!(app.get(&token, "/api/sales").await.text(), r#"[{"id":7,"product":"new"}]"#);
+        }
+        assert!(app.app.reloads.state().tables_fault.is_some());
+        write(&app, "lake/sale.csv", SALES);
+        refresh(&app.app).await.unwrap();
+        assert_eq!(app.get(&token, "/api/sales").await.rows().len(), 2);
+        let state = app.app.reloads.state();
+        assert_eq!((state.tables, state.failures, state.tables_fault.is_none()), (2, 1, true));
+    }
+}
+
+/// Orders are governed through their trackcodes; whose they are is computed once, and again when a trackcode has another
+/// client.
+#[tokio::test]
+async fn rows_follow_their_parent_to_another_caller() {
+    let sample = Sample::new(3, 0.02).unwrap();
+    let mut rows = sample.rows();
+    let (one, other) = (sample.client_by_rank(0).id, sample.client_by_rank(1).id);
+    for from_files in [false, true] {
+        let app = if from_files { TestApp::logistics_from_files(&rows).await } else { TestApp::logistics(&rows).await };
+        let mut callers = Vec::new();
+        for id in [one, other] {
+            let token = app.admit(&format!("client{id}"), "client", &[("client_id", client_ids(&[id]))]).await;
+            callers.push((token, Caller::Clients([id].into())));
+        }
+        let range = "start_datetime=1970-01-01&end_datetime=2100-01-01";
+        let (start, end) = (0, 4_102_444_800_000_000);
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            for (token, caller) in &callers {
+                for endpoint in ["count_orders_by_range", "all_orders_by_range"] {
+                    let got = app.get(token, &format!("/api/{endpoint}?{range}")).await.rows();
+                    let wanted = answer(endpoint, &rows, caller, start, end).into_iter().map(Json::Object).collect();
+                    compare(endpoint, got.clone(), wanted, false);
+                    seen.push(got);
+                }
+            }
+            for trackcode in &mut rows.trackcodes {
+                if trackcode.client_id == Some(one) {
+                    trackcode.client_id = Some(other);
+                } else if trackcode.client_id == Some(other) {
+                    trackcode.client_id = Some(one);
+                }
+            }
+            write_rows(&rows, &app.folder.path().join("lake")).unwrap();
+            refresh(&app.app).await.unwrap();
+            assert!(app.app.reloads.state().tables > 0);
+        }
+        assert_ne!(seen[0], seen[4], "the rows did not change hands");
+    }
+}
+
+fn edit(folder: &Path, from: &str, to: &str) {
+    let path = folder.join("shop/endpoints/best_products.sql");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from));
+    std::fs::write(path, text.replace(from, to)).unwrap();
+}
+
+#[test]
+fn a_server_sees_edits_by_itself_and_at_once_when_told() {
+    let (project, token) = shop();
+    let server = serve(&project, &[]);
+    let column = |name: &str| server.get("/api/best_products", &token).rows()[0].get(name).is_some();
+    assert!(column("product"));
+    edit(project.path(), "AS product,", "AS product, 1 AS article,");
+    until("an edit was not seen", || column("article"));
+    server.stop();
+
+    append(&project.path().join("shop"), "\n[reload]\nproject_seconds = 0\ntables_seconds = 0\n");
+    let server = serve(&project, &[]);
+    let column = |name: &str| server.get("/api/best_products", &token).rows()[0].get(name).is_some();
+    edit(project.path(), "1 AS article", "1 AS thing");
+    assert!(column("article"));
+    #[cfg(unix)]
+    {
+        let sale = project.path().join("shop/lake/sale.csv");
+        let rows = std::fs::read_to_string(&sale).unwrap();
+        // Nothing of the caller is left.
+        let others = rows.lines().filter(|line| line.split(',').nth(1) != Some("1")).collect::<Vec<_>>().join("\n");
+        std::fs::write(&sale, others + "\n").unwrap();
+        server.signal("HUP");
+        until("SIGHUP was not heard", || server.get("/api/best_products", &token).text() == "[]");
+    }
+    server.stop();
+}
