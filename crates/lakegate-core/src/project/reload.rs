@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::reader::Section;
+use super::reader::{Placed, Section};
 
 /// `[reload]`. `None` looks only when the server is told to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,16 +21,14 @@ impl Default for Reload {
 
 pub(crate) fn read(mut section: Section<'_, '_>) -> Reload {
     let default = Reload::default();
-    let mut seconds = |key, default| match section.integer(key, 0..=86_400) {
+    let project = section.integer("project_seconds", 0..=86_400);
+    let tables = section.integer("tables_seconds", 0..=86_400);
+    let every = |seconds: Option<Placed<u64>>, default| match seconds {
         None => default,
         Some(seconds) => (seconds.value > 0).then(|| Duration::from_secs(seconds.value)),
     };
-    let read = Reload {
-        project: seconds("project_seconds", default.project),
-        tables: seconds("tables_seconds", default.tables),
-    };
     section.finish();
-    read
+    Reload { project: every(project, default.project), tables: every(tables, default.tables) }
 }
 
 #[cfg(test)]

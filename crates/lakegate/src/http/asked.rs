@@ -2,8 +2,8 @@
 //! in all. And the headers that answer that.
 
 use axum::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, LINK};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::response::Response;
 use headers::{ETag, Header, IfNoneMatch};
 
 /// The number of all rows, of which the answer may be a part.
@@ -22,11 +22,6 @@ pub(super) fn has_already(method: &Method, headers: &HeaderMap, validator: &str)
     let (Ok(validator), true) = (validator.parse::<ETag>(), headers.contains_key(IF_NONE_MATCH)) else { return false };
     let asked = IfNoneMatch::decode(&mut headers.get_all(IF_NONE_MATCH).iter());
     asked.is_ok_and(|asked| !asked.precondition_passes(&validator))
-}
-
-/// The answer to somebody who has it.
-pub(super) fn not_modified() -> Response {
-    StatusCode::NOT_MODIFIED.into_response()
 }
 
 /// Whether `Prefer: count=exact` is among what the caller would like (RFC 7240).

@@ -9,7 +9,7 @@ use axum::response::Response;
 use lakegate_core::catalog::RawArguments;
 use lakegate_core::error::Error;
 
-use super::respond::{Failure, RequestId};
+use super::respond::{Failure, RequestId, not_modified};
 use super::{accept, answer, asked, body, token};
 use crate::app::{App, Served};
 use crate::audit::Trail;
@@ -96,7 +96,7 @@ async fn respond(asked: Request<'_>, raw: RawArguments) -> Result<Response, Fail
     let is_lasting = !prepared.plan.depends_on_time();
     let validator = is_lasting.then(|| seal.validator(prepared.plan.fingerprint(), encoder.content_type()));
     if let Some(validator) = validator.as_ref().filter(|validator| asked::has_already(method, headers, validator)) {
-        let mut response = asked::not_modified();
+        let mut response = not_modified();
         asked::add_validator(&mut response, validator);
         return Ok(response);
     }

@@ -73,6 +73,11 @@ pub(super) fn created(body: impl Serialize) -> Response {
     (StatusCode::CREATED, Json(body)).into_response()
 }
 
+/// The answer to somebody who has it already.
+pub(super) fn not_modified() -> Response {
+    StatusCode::NOT_MODIFIED.into_response()
+}
+
 /// The body of a problem.
 #[derive(Serialize)]
 struct Problem<'a> {
