@@ -32,7 +32,6 @@ const HELD_BYTES_WHEN_CAPPED: usize = 16 * 1024 * 1024;
 pub(super) async fn start(
     rows: BatchStream,
     encoder: Box<dyn Encoder>,
-    id: RequestId,
     trail: Trail,
     shared: Option<Shared>,
 ) -> Result<Response, Error> {

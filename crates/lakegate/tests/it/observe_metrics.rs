@@ -248,6 +248,40 @@ async fn what_streams_is_counted_at_its_end() {
 }
 
 #[tokio::test]
+async fn kept_answers_and_reloads_are_counted() {
+    let (app, token) = notes("").await;
+    let admin = app.admin_token("ada").await;
+    let first = app.get(&token, "/api/kept").await;
+    assert_eq!(app.get(&token, "/api/kept").await.body, first.body);
+    let again = Request::get("/api/kept").header("token", &token).header("if-none-match", &first.headers["etag"]);
+    assert_eq!(app.send(again.body(Body::empty()).unwrap()).await.status, 304);
+    lakegate::reload::reload(&app.app).await.unwrap();
+    crate::app::append(app.folder.path(), "\n[nonsense]\n");
+    assert!(lakegate::reload::reload(&app.app).await.is_err());
+    let metrics = Metrics::of(&app, &admin).await;
+    let cache = |answer| metrics.get(&format!("lakegate_result_cache_requests_total{{answer=\"{answer}\"}}"));
+    assert_eq!(["miss", "hit", "not_modified", "joined"].map(cache), [1.0, 1.0, 1.0, 0.0]);
+    let reloads = |outcome| metrics.get(&format!("lakegate_reloads_total{{outcome=\"{outcome}\"}}"));
+    assert_eq!(["taken", "refused"].map(reloads), [1.0, 1.0]);
+    // An answer that was kept is sent like any other, and nothing is read for it.
+    assert_eq!(metrics.get("lakegate_answer_rows_total{endpoint=\"kept\"}"), 4.0);
+    assert_eq!(metrics.get("lakegate_scanned_rows_total{endpoint=\"kept\"}"), 3.0);
+}
+
+/// With the number of all rows, a request takes two queries.
+#[tokio::test]
+async fn what_all_queries_of_a_request_read_is_counted() {
+    let (app, token) = notes("").await;
+    let admin = app.admin_token("ada").await;
+    let counted = Request::get("/api/notes?page_size=1").header("token", &token).header("prefer", "count=exact");
+    let counted = app.send(counted.body(Body::empty()).unwrap()).await;
+    assert_eq!(counted.rows().len(), 1);
+    let metrics = Metrics::of(&app, &admin).await;
+    assert_eq!(metrics.get("lakegate_scanned_rows_total{endpoint=\"notes\"}"), 6.0);
+    assert_eq!(metrics.get("lakegate_queries_running"), 0.0);
+}
+
+#[tokio::test]
 async fn events_of_other_parts_are_counted() {
     let (app, _) = notes("").await;
     let admin = app.admin_token("ada").await;

@@ -16,10 +16,10 @@ pub(crate) const CANARIES: [&str; 6] =
     ["canary-caller", "canary-tenant", "canary-argument", "canary-row", "canary-name", "canary-foreign"];
 
 const TABLES: &str = "[lake]\nlocation = \"lake/\"\n[tables.note]\nlocation = \"note.csv\"\nrow_filter = \"tenant = principal('tenant')\"\n";
-const NOTES: &str = "/*---\nsummary = \"Notes\"\n[params.word]\ntype = \"string\"\ndefault = \"\"\n---*/\nSELECT id, body FROM note WHERE body <> $word ORDER BY id";
+const NOTES: &str = "/*---\nsummary = \"Notes\"\ncache_seconds = 0\n[params.word]\ntype = \"string\"\ndefault = \"\"\n---*/\nSELECT id, body FROM note WHERE body <> $word ORDER BY id";
 const ROWS: &str =
     "id,tenant,body\n1,canary-tenant,canary-row 1\n2,canary-tenant,canary-row 2\n3,canary-foreign,canary-foreign 3\n";
-const MANY: &str = "/*---\nsummary = \"Many rows\"\n[params.most]\ntype = \"integer\"\ndefault = 100\n---*/\nSELECT a.id * 100 + b.id AS id, a.body || ' and ' || b.body || ' and ' || c.body AS body FROM note AS a CROSS JOIN note AS b CROSS JOIN note AS c WHERE a.id < $most";
+const MANY: &str = "/*---\nsummary = \"Many rows\"\ncache_seconds = 0\n[params.most]\ntype = \"integer\"\ndefault = 100\n---*/\nSELECT a.id * 100 + b.id AS id, a.body || ' and ' || b.body || ' and ' || c.body AS body FROM note AS a CROSS JOIN note AS b CROSS JOIN note AS c WHERE a.id < $most";
 
 /// The project with these sections more, and a caller who may call everything.
 pub(crate) async fn notes(more: &str) -> (TestApp, String) {
@@ -29,6 +29,7 @@ pub(crate) async fn notes(more: &str) -> (TestApp, String) {
         ("lake/note.csv", ROWS),
         ("endpoints/notes.sql", NOTES),
         ("endpoints/secret.sql", &hidden),
+        ("endpoints/kept.sql", &NOTES.replace("cache_seconds = 0\n", "")),
     ])
     .await;
     let token = app.admit("canary-caller", "client", &[tenant()]).await;
