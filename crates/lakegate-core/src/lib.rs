@@ -6,4 +6,5 @@ pub mod access;
 pub mod catalog;
 pub mod error;
 pub mod project;
+pub mod trace;
 pub mod value;

@@ -13,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::audit::AuditLog;
 use crate::identity::Identity;
 use crate::mask_key;
+use crate::observe::Observer;
 use crate::project::{self, ProjectError};
 use crate::reload::Reloads;
 use crate::results::Results;
@@ -28,6 +29,8 @@ pub struct App {
     pub engine: Box<dyn Engine>,
     /// Where requests are recorded.
     pub audit: AuditLog,
+    /// What operators get to see.
+    pub observer: Arc<Observer>,
     /// Answers that are kept.
     pub results: Results,
     /// What came of looking for changes.
@@ -62,13 +65,14 @@ impl App {
         let config = &project.project().config.server.audit;
         let audit =
             AuditLog::start(folder, config).map_err(|error| ProjectError::Audit(folder.join(&config.folder), error))?;
+        let observer = Observer::start(&project.project().config.observe);
         let queries = project.project().config.server.max_concurrent_queries;
         let results = Results::new(&project.project().config.cache);
         let served = Served::of(project, folder, &access, None).await?;
         let engine = Box::new(Limited::new(Embedded, queries));
         let source = Source { folder: folder.to_owned(), lake: lake.map(str::to_owned) };
         let reloads = Reloads::default();
-        Ok(Self { served: ArcSwap::from_pointee(served), access, engine, audit, results, reloads, source })
+        Ok(Self { served: ArcSwap::from_pointee(served), access, engine, audit, observer, results, reloads, source })
     }
 
     /// What is served now. Who asks twice may get two answers: take it once for each request.

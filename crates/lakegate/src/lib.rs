@@ -10,6 +10,7 @@ pub mod explain;
 pub mod http;
 pub mod identity;
 pub mod mask_key;
+pub mod observe;
 pub mod page;
 pub mod pipeline;
 pub mod policy_test;

@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::app::App;
 use crate::clock;
+use crate::observe::{Event, Reload};
 use crate::project::ProjectError;
 
 /// How often somebody looks whether it is time to look.
@@ -95,6 +96,7 @@ pub async fn reload(app: &App) -> Result<(), ProjectError> {
                 tracing::warn!(settings = after_restart.join(", "), "settings that count from the next start on");
             }
             tracing::info!(endpoints = served.project.endpoints().count(), "the project was read again");
+            app.observer.notice(&Event::Reloaded(Reload::Taken));
             let mut state = app.reloads.lock();
             state.project_at = Some(clock::now());
             (state.project_fault, state.tables_fault) = (None, None);
@@ -107,6 +109,7 @@ pub async fn reload(app: &App) -> Result<(), ProjectError> {
             Ok(())
         }
         Err(error) => {
+            app.observer.notice(&Event::Reloaded(Reload::Refused));
             app.reloads.failed("the project", &error, |state| &mut state.project_fault);
             Err(error)
         }
@@ -132,6 +135,7 @@ pub async fn refresh(app: &App) -> Result<(), ProjectError> {
             let mut state = app.reloads.lock();
             if !changed.is_empty() {
                 tracing::info!(tables = changed.join(", "), "tables have new files");
+                app.observer.notice(&Event::Reloaded(Reload::TablesTaken));
                 state.tables_at = Some(clock::now());
                 state.tables += 1;
             }
@@ -139,6 +143,7 @@ pub async fn refresh(app: &App) -> Result<(), ProjectError> {
             Ok(())
         }
         Err(error) => {
+            app.observer.notice(&Event::Reloaded(Reload::TablesRefused));
             app.reloads.failed("the lake as it is now", &error, |state| &mut state.tables_fault);
             Err(error)
         }
@@ -278,6 +283,8 @@ fn after_restart(before: &Config, now: &Config) -> Vec<&'static str> {
         ("access.store", before.access_store != now.access_store),
         ("cache", before.cache != now.cache),
         ("admin", before.admin != now.admin),
+        ("observe.log", before.observe.log != now.observe.log),
+        ("observe.traces", before.observe.traces != now.observe.traces),
     ]
     .into_iter()
     .filter_map(|(setting, has_changed)| has_changed.then_some(setting))

@@ -15,6 +15,8 @@ use moka::Expiry;
 use moka::sync::Cache;
 use tokio::sync::watch;
 
+use crate::observe::CacheAnswer;
+
 /// What an answer is kept under.
 pub type Key = String;
 
@@ -34,6 +36,8 @@ pub struct Kept {
 pub enum Claim {
     /// Give this answer.
     Kept(Kept),
+    /// Give this answer, which another request has just made.
+    Joined(Kept),
     /// Run it; others may be waiting for its answer.
     First(Flight),
     /// Run it; there is no answer that could be shared.
@@ -92,7 +96,7 @@ impl Results {
         // Who leads may fail, leave, or find that the answer is too large; then everybody runs for themselves.
         let landed = tokio::time::timeout_at(deadline.into(), waiting.wait_for(Option::is_some)).await;
         match landed {
-            Ok(Ok(kept)) => kept.clone().map_or(Claim::Alone, Claim::Kept),
+            Ok(Ok(kept)) => kept.clone().map_or(Claim::Alone, Claim::Joined),
             Ok(Err(_)) | Err(_) => Claim::Alone,
         }
     }
@@ -131,6 +135,18 @@ impl Results {
     /// How many requests are being answered for others, too.
     pub fn flying(&self) -> usize {
         locked(&self.flying).len()
+    }
+}
+
+impl Claim {
+    /// What is counted of it; nothing where no answer could have been shared.
+    pub fn said(&self) -> Option<CacheAnswer> {
+        match self {
+            Claim::Kept(_) => Some(CacheAnswer::Hit),
+            Claim::Joined(_) => Some(CacheAnswer::Joined),
+            Claim::First(_) => Some(CacheAnswer::Miss),
+            Claim::Alone => None,
+        }
     }
 }
 

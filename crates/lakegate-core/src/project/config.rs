@@ -12,6 +12,7 @@ use super::column::{self, ColumnRule, Masking, Needs, TagRule};
 use super::finding::{Finding, Position, suggest_or_list};
 use super::issuer::{self, Issuer};
 use super::name;
+use super::observe::{self, Observe};
 use super::reader::{Placed, Section, Source};
 use super::reload::{self, Reload};
 use crate::access::name::NameKind;
@@ -37,6 +38,8 @@ pub struct Config {
     pub cache: Cache,
     /// The admin API, if it is served.
     pub admin: Option<AdminApi>,
+    /// What an operator gets to see of the running server.
+    pub observe: Observe,
     /// Who else vouches for callers, by name.
     pub issuers: BTreeMap<String, Issuer>,
     /// The tables by name.
@@ -189,6 +192,7 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
     let reload = root.section("reload").map(reload::read).unwrap_or_default();
     let cache = root.section("cache").map(cache::read).unwrap_or_default();
     let admin = root.section("admin").map(admin::read);
+    let observe = root.section("observe").map(observe::read).unwrap_or_default();
     let issuers = root.section("issuers").map(issuer::read_all).unwrap_or_default();
     let (mut tables, mut declared) = (BTreeMap::new(), BTreeSet::new());
     let mut needs = Needs::default();
@@ -213,6 +217,7 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
         reload,
         cache,
         admin,
+        observe,
         issuers,
         tables,
         declared,

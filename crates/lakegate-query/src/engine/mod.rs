@@ -3,6 +3,7 @@
 mod embedded;
 mod failure;
 mod limited;
+mod statistics;
 mod stream;
 mod whole;
 
@@ -14,6 +15,7 @@ use lakegate_core::error::Error;
 pub use embedded::{Embedded, runtime};
 pub(crate) use failure::failure;
 pub use limited::Limited;
+pub use statistics::{Meter, QueryStatistics};
 pub use stream::BatchStream;
 
 use crate::govern::GovernedPlan;

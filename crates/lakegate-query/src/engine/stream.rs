@@ -1,7 +1,8 @@
 //! The rows of a running query. Dropping the stream ends the query and frees what it holds.
 
 use std::any::Any;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
@@ -11,6 +12,7 @@ use lakegate_core::error::Error;
 
 use super::Limits;
 use super::failure::{failure, timed_out, too_many_rows};
+use super::statistics::{Measured, Meter};
 
 /// Record batches, until the end, the first error or the deadline.
 pub struct BatchStream {
@@ -19,13 +21,40 @@ pub struct BatchStream {
     limits: Limits,
     /// How many were given so far.
     rows: u64,
+    /// How long its plan took to make.
+    planned: Duration,
+    /// After the batches, so that the query has ended when its numbers are told.
+    measured: Measured,
     /// What must live as long as the query runs.
     held: Vec<Box<dyn Any + Send>>,
 }
 
 impl BatchStream {
     pub(crate) fn new(batches: SendableRecordBatchStream, schema: SchemaRef, limits: Limits) -> Self {
-        Self { batches, schema, limits, rows: 0, held: Vec::new() }
+        let (planned, measured) = (Duration::ZERO, Measured::default());
+        Self { batches, schema, limits, rows: 0, planned, measured, held: Vec::new() }
+    }
+
+    pub(super) fn measured(mut self, measured: Measured) -> Self {
+        self.measured = measured;
+        self
+    }
+
+    pub(super) fn planned_in(mut self, planned: Duration) -> Self {
+        self.planned = planned;
+        self
+    }
+
+    /// How long its plan took to make.
+    pub fn planned(&self) -> Duration {
+        self.planned
+    }
+
+    /// Tells a meter how the query goes from now on.
+    #[must_use]
+    pub fn metered(mut self, meter: Arc<dyn Meter>) -> Self {
+        self.measured.set_meter(meter);
+        self
     }
 
     /// Keeps something until the query has ended.
@@ -60,7 +89,9 @@ impl BatchStream {
     /// When the query fails, its time is over, or there are more rows than may be.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, Error> {
         loop {
+            let since = Instant::now();
             let next = tokio::time::timeout_at(self.limits.deadline.into(), self.batches.next()).await;
+            self.measured.waited(since);
             match next.map_err(|_| timed_out())? {
                 Some(Ok(batch)) if batch.num_rows() == 0 => {}
                 Some(Ok(batch)) => {

@@ -43,6 +43,7 @@ mod tpch_tests;
 mod verify_tests;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -121,12 +122,27 @@ impl GovernedPlan {
         self.template.plan.display_indent().to_string()
     }
 
+    /// The same, to be made into text later or never.
+    pub fn outline(&self) -> PlanOutline {
+        PlanOutline(Arc::clone(&self.template))
+    }
+
     pub(crate) fn plan(&self) -> &LogicalPlan {
         &self.plan
     }
 
     pub(crate) fn session(&self) -> &Arc<SessionState> {
         &self.session
+    }
+}
+
+/// A governed plan without values: with the names of attributes and arguments in their place. Cheap to keep.
+#[derive(Clone, Debug)]
+pub struct PlanOutline(Arc<Template>);
+
+impl fmt::Display for PlanOutline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.plan.display_indent())
     }
 }
 

@@ -18,6 +18,7 @@ use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExp
 use datafusion::physical_expr_common::physical_expr::snapshot_physical_expr;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, PushedDown};
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 use futures::stream;
@@ -71,6 +72,7 @@ impl MemoryCopy {
             copy: Arc::clone(self),
             places,
             filters: Vec::new(),
+            metrics: ExecutionPlanMetricsSet::new(),
         };
         Ok(DataSourceExec::from_data_source(scan))
     }
@@ -95,6 +97,8 @@ struct MemoryScan {
     statistics: Arc<Statistics>,
     /// Only a help to skip: the operator that gave a filter still applies it to every row.
     filters: Vec<Arc<dyn PhysicalExpr>>,
+    /// What was read, under the names that scans of files use.
+    metrics: ExecutionPlanMetricsSet,
 }
 
 impl MemoryScan {
@@ -104,7 +108,14 @@ impl MemoryScan {
         let keep = self.pruned().unwrap_or_else(|| vec![true; self.copy.batches.len()]);
         let (copy, places) = (Arc::clone(&self.copy), self.places.clone());
         let kept = keep.into_iter().enumerate().filter(|(_, keep)| *keep).map(|(at, _)| at);
-        kept.map(move |at| Ok(copy.batches[at].project(&places)?))
+        let rows = MetricBuilder::new(&self.metrics).output_rows(0);
+        let bytes = MetricBuilder::new(&self.metrics).counter("bytes_scanned", 0);
+        kept.map(move |at| {
+            let batch = copy.batches[at].project(&places)?;
+            rows.add(batch.num_rows());
+            bytes.add(batch.get_array_memory_size());
+            Ok(batch)
+        })
     }
 
     /// Which batches to keep; `None` when nothing can be said.
@@ -147,6 +158,10 @@ impl DataSource for MemoryScan {
 
     fn fetch(&self) -> Option<usize> {
         None
+    }
+
+    fn metrics(&self) -> ExecutionPlanMetricsSet {
+        self.metrics.clone()
     }
 
     fn try_swapping_with_projection(&self, _projection: &ProjectionExprs) -> Result<Option<Arc<dyn DataSource>>> {

@@ -252,6 +252,11 @@ impl LakeTable {
         self.version
     }
 
+    /// What its decoded copy takes in memory, in bytes; 0 without one.
+    pub(crate) fn copied_bytes(&self) -> usize {
+        self.copy.get().map_or(0, |copy| copy.bytes())
+    }
+
     /// The size of all files, in bytes.
     pub(crate) fn file_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.object_meta.size).sum()

@@ -193,6 +193,16 @@ impl PlannedProject {
         Ok((names, taken))
     }
 
+    /// What decoded copies of tables take in memory, in bytes.
+    pub fn copied_bytes(&self) -> usize {
+        self.tables.iter().map(|table| table.copied_bytes()).sum()
+    }
+
+    /// What running queries have reserved of the memory that they share, in bytes.
+    pub fn reserved_bytes(&self) -> usize {
+        self.session.runtime_env().memory_pool.reserved()
+    }
+
     /// The files' content.
     pub fn project(&self) -> &Project {
         &self.project

@@ -37,7 +37,17 @@ pub(super) struct Shared {
     /// Requests whose record is still to be written, for the end of the server.
     running: Mutex<HashMap<u64, Weak<Request>>>,
     next: AtomicU64,
+    lost: Arc<AtomicU64>,
     late: TaskTracker,
+}
+
+/// How the log does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Records that wait for the disk.
+    pub waiting: u64,
+    /// Records that the disk did not take.
+    pub lost: u64,
 }
 
 /// A place among the records that wait; a record that has one is not lost.
@@ -65,15 +75,24 @@ impl AuditLog {
         let mut file = LogFile::new(&folder, Some(config.max_bytes), config.keep);
         file.prepare()?;
         let (messages, receiver) = mpsc::channel(WAITING);
-        let writer = Writer::new(file, strict);
+        let lost = Arc::new(AtomicU64::new(0));
+        let writer = Writer::new(file, strict, Arc::clone(&lost));
         std::thread::Builder::new().name("lakegate-audit".to_owned()).spawn(move || writer.run(receiver))?;
         let (running, next, late) = (Mutex::default(), AtomicU64::new(0), TaskTracker::new());
-        Ok(Self { shared: Some(Arc::new(Shared { messages, folder, strict, running, next, late })) })
+        Ok(Self { shared: Some(Arc::new(Shared { messages, folder, strict, running, next, lost, late })) })
     }
 
     /// The folder of its files; `None` where there is no log.
     pub fn folder(&self) -> Option<&Path> {
         self.shared.as_ref().map(|shared| shared.folder.as_path())
+    }
+
+    /// How many records wait for the disk, and how many it did not take since the server began.
+    pub fn load(&self) -> Load {
+        self.shared.as_ref().map_or_else(Load::default, |shared| Load {
+            waiting: WAITING.saturating_sub(shared.messages.capacity()) as u64,
+            lost: shared.lost.load(Ordering::Relaxed),
+        })
     }
 
     pub(super) fn shared(&self) -> Option<&Arc<Shared>> {

@@ -15,7 +15,7 @@ mod values;
 mod writer;
 
 pub use file::{CURRENT, LogFile, append_changes, put_aside};
-pub use log::AuditLog;
+pub use log::{AuditLog, Load};
 pub use record::{ChangeRecord, Outcome};
 pub use search::{Found, Search};
 pub use sink::ChangeFolder;

@@ -18,10 +18,12 @@ use super::record::{Decision, Event, Outcome, Record, RequestRecord};
 use super::values;
 use crate::app::{App, Served};
 use crate::clock;
+use crate::observe::{Stage, Watch};
 
-/// The trail of a request; of none, where there is no log or the request is not recorded.
+/// The trail of a request; of none, where there is no log or the request is not recorded. The request's [`Watch`] goes with it,
+/// which has nothing to do with the record.
 #[derive(Clone, Default)]
-pub struct Trail(Option<Arc<Inner>>);
+pub struct Trail(Option<Arc<Inner>>, Watch);
 
 /// What is known of a request when it comes in.
 #[derive(Debug)]
@@ -56,7 +58,7 @@ struct State {
 impl Trail {
     /// Begins the trail of a request.
     pub fn begin(log: &AuditLog, opening: impl FnOnce() -> Opening) -> Self {
-        let Some(log) = log.shared() else { return Self(None) };
+        let Some(log) = log.shared() else { return Self::default() };
         let Opening { request_id, method, path, tokens } = opening();
         let record = RequestRecord {
             time: clock::now(),
@@ -66,7 +68,19 @@ impl Trail {
             ..RequestRecord::default()
         };
         let state = Mutex::new(State { record, secrets: tokens, is_secret: false, streams: false, done: false });
-        Self(Some(log.enter(|number| Arc::new(Inner { log: Arc::clone(log), number, begun: Instant::now(), state }))))
+        let inner = log.enter(|number| Arc::new(Inner { log: Arc::clone(log), number, begun: Instant::now(), state }));
+        Self(Some(inner), Watch::default())
+    }
+
+    /// The same trail with a watch over its request.
+    #[must_use]
+    pub fn watched(self, watch: Watch) -> Self {
+        Self(self.0, watch)
+    }
+
+    /// The watch over the request.
+    pub fn watch(&self) -> &Watch {
+        &self.1
     }
 
     fn note(&self, note: impl FnOnce(&mut State)) {
@@ -77,6 +91,7 @@ impl Trail {
 
     /// The endpoint that is asked for, whether there is such a one or not.
     pub fn asked(&self, endpoint: &str) {
+        self.1.asked(endpoint);
         self.note(|state| state.record.endpoint = Some(endpoint.to_owned()));
     }
 
@@ -98,7 +113,12 @@ impl Trail {
         token: &Presented,
         now: DateTime<Utc>,
     ) -> Result<(Principal, Arc<Credential>), Error> {
+        self.1.follow();
         let known = served.identity.authenticate(token, now).await;
+        self.1.end(Stage::Authenticate);
+        if let Ok((principal, _)) = &known {
+            self.1.authenticated(principal);
+        }
         if self.0.is_some() {
             let credential = match &known {
                 Ok((_, credential)) => Some(Arc::clone(credential)),
@@ -123,6 +143,7 @@ impl Trail {
         presented: &Presented,
         now: DateTime<Utc>,
     ) -> Result<Admin, Error> {
+        self.1.follow();
         let known = match presented {
             Presented::Token(token) => app.access.authenticate_admin(token, now).await,
             // What an issuer says is never for administration; the refusal is made where all others are.
@@ -130,6 +151,7 @@ impl Trail {
                 served.identity.credential(presented).await.and_then(|said| authenticate_admin(&said, now))
             }
         };
+        self.1.end(Stage::Authenticate);
         let is_known = known.as_ref().err().is_none_or(|error| is_of_somebody(error.code));
         if self.0.is_some()
             && is_known
@@ -153,6 +175,7 @@ impl Trail {
 
     /// Access was granted, and why.
     pub fn allowed(&self, authorized: &Authorized) {
+        self.1.granted(authorized.endpoint());
         self.note(|state| {
             state.record.decision = Some(Decision::Allowed);
             state.record.reason = Some(authorized.reason().to_string());
@@ -161,6 +184,7 @@ impl Trail {
 
     /// Access was refused, and why.
     pub fn denied(&self, reason: &Reason) {
+        self.1.end(Stage::Authorize);
         self.note(|state| {
             state.record.decision = Some(Decision::Denied);
             state.record.reason = Some(reason.to_string());
@@ -169,6 +193,7 @@ impl Trail {
 
     /// The arguments are good; these grants admit them.
     pub fn called(&self, call: &Call, secret_attributes: &BTreeSet<String>) {
+        self.1.end(Stage::Arguments);
         self.note(|state| {
             state.record.arguments = Some(values::arguments(call, secret_attributes, &state.secrets));
             let mut arguments = call.endpoint().params.iter().zip(call.arguments().values());
@@ -184,10 +209,12 @@ impl Trail {
             state.record.policy = (!state.is_secret).then(|| plan.fingerprint().to_owned());
             state.record.unfiltered = plan.unfiltered().to_vec();
         });
+        self.1.governed(plan, || self.0.as_ref()?.state().record.policy.clone());
     }
 
     /// So much was handed to the connection.
     pub fn sent(&self, rows: u64, bytes: usize) {
+        self.1.sent(rows, bytes);
         self.note(|state| {
             state.record.rows += rows;
             state.record.bytes += bytes as u64;
@@ -199,6 +226,7 @@ impl Trail {
     /// # Errors
     /// In strict mode, when the record can not be made durable.
     pub async fn starts_to_stream(&self) -> Result<(), Error> {
+        self.1.streams();
         let Some(inner) = &self.0 else { return Ok(()) };
         if inner.log.is_strict() {
             let place = inner.log.place().await?;
@@ -254,14 +282,22 @@ impl Trail {
     /// # Errors
     /// In strict mode, when the record can not be made durable; the answer must then not look complete.
     pub async fn completed(&self) -> Result<(), Error> {
-        let Some(inner) = &self.0 else { return Ok(()) };
-        inner.end(Outcome::Answered, None, None).await
+        let recorded = match &self.0 {
+            Some(inner) => inner.end(Outcome::Answered, None, None).await,
+            None => Ok(()),
+        };
+        match &recorded {
+            Ok(()) => self.1.completed(),
+            Err(unrecorded) => self.1.cut(Some(unrecorded)),
+        }
+        recorded
     }
 
     /// The answer is cut in the middle. There is nobody left to tell if that can not be recorded.
-    pub async fn cut(&self, code: Option<Code>) {
+    pub async fn cut(&self, error: Option<&Error>) {
+        self.1.cut(error);
         if let Some(inner) = &self.0 {
-            let _ = inner.end(Outcome::Cut, code, None).await;
+            let _ = inner.end(Outcome::Cut, error.map(|error| error.code), None).await;
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The thread that writes: all records that wait go out in one write, and in strict mode with one sync.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -29,6 +31,8 @@ pub(super) struct Writer {
     pub(super) file: LogFile,
     pub(super) strict: bool,
     trouble: Trouble,
+    /// All records that the disk did not take.
+    lost: Arc<AtomicU64>,
 }
 
 /// What is remembered while the disk refuses.
@@ -40,8 +44,8 @@ struct Trouble {
 }
 
 impl Writer {
-    pub(super) fn new(file: LogFile, strict: bool) -> Self {
-        Self { file, strict, trouble: Trouble::default() }
+    pub(super) fn new(file: LogFile, strict: bool, lost: Arc<AtomicU64>) -> Self {
+        Self { file, strict, trouble: Trouble::default(), lost }
     }
 
     /// Writes until nobody can send any more.
@@ -76,7 +80,10 @@ impl Writer {
             }
             match written {
                 Ok(()) => self.trouble.end(),
-                Err(error) => self.trouble.add(records as u64, &error),
+                Err(error) => {
+                    self.lost.fetch_add(records as u64, Ordering::Relaxed);
+                    self.trouble.add(records as u64, &error);
+                }
             }
         }
     }

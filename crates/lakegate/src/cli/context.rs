@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use lakegate_core::project::{AuditMode, CONFIG_FILE, Project};
+use lakegate_core::project::{AuditMode, CONFIG_FILE, LogForm, Project};
 
 use super::output::say;
 use super::user::os_user;
@@ -54,6 +54,11 @@ pub(super) fn change_sink(project: &Path) -> Option<Arc<dyn ChangeSink>> {
     let (read, _) = Project::read(&read_files(project).ok()?);
     let audit = read.config.server.audit;
     (audit.mode != AuditMode::Off).then(|| Arc::new(ChangeFolder(project.join(audit.folder))) as Arc<dyn ChangeSink>)
+}
+
+/// The form of the server's log: what the project says, if that can be read already.
+pub(super) fn log_form(project: &Path) -> LogForm {
+    read_files(project).map(|files| Project::read(&files).0.config.observe.log).unwrap_or_default()
 }
 
 /// The attributes whose values no list of changes shows: `[access] secret_attributes` of the project. Every one where that

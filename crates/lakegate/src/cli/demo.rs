@@ -9,15 +9,17 @@ use chrono::Duration;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use lakegate_core::access::{Distance, EndpointPattern, Grantee, SpanTerm, Terms, Unmask};
+use lakegate_core::project::LogForm;
 use lakegate_core::value::{Scalar, Value};
 use serde_json::json;
 
 use super::context::{change_sink, secret_attributes};
 use super::output::{print, say};
-use super::serve::{admin_url, bind, start_log};
+use super::serve::{admin_url, bind};
 use crate::app::App;
 use crate::clock;
 use crate::http::interrupted;
+use crate::observe::output;
 use crate::sample::{Sample, is_written, write_lake, write_project};
 use crate::store::{
     Access, Actor, GrantRequest, NewPrincipal, SecretAttributes, Store, StoreLocation, TokenRequest, new_token,
@@ -99,7 +101,7 @@ fn grants_of(role: &str) -> Vec<(&'static str, Terms)> {
 }
 
 pub(super) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
-    start_log("warn");
+    output::start(LogForm::Text, "warn");
     let sample = Sample::new(args.seed, args.scale)?;
     std::fs::create_dir_all(&args.dir).with_context(|| format!("`{}` can not be made", args.dir.display()))?;
     write_project(&args.dir)?;

@@ -1,6 +1,5 @@
 //! `lakegate serve`: a project over HTTP.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,10 +8,11 @@ use clap::Args;
 use lakegate_core::project::RowPolicy;
 use serde_json::json;
 
-use super::context::{change_sink, secret_attributes, store_location};
+use super::context::{change_sink, log_form, secret_attributes, store_location};
 use super::output::{print, say};
 use crate::app::App;
 use crate::http::{Server, interrupted};
+use crate::observe::output;
 use crate::store::{Access, Store};
 
 pub(super) const HELP: &str = "\
@@ -50,7 +50,7 @@ pub struct ServeArgs {
 }
 
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    start_log("info");
+    output::start(log_form(&args.project), "info");
     let store = Store::open(&store_location(&args.project, args.store.as_deref())?).await?;
     let nobody = store.principals().await?.is_empty();
     let (access, background) = Access::start_with(store, change_sink(&args.project)).await?;
@@ -116,13 +116,4 @@ fn announce(app: &App) {
             ));
         }
     }
-}
-
-/// The log of a server, on stderr.
-pub(super) fn start_log(usual: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("LAKEGATE_LOG").unwrap_or_else(|_| usual.into());
-    let colours = std::io::stderr().is_terminal();
-    // A second start in one process keeps the first log.
-    let _ =
-        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).try_init();
 }

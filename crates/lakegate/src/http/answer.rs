@@ -17,8 +17,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::respond::{RequestId, log_cut};
 use crate::audit::Trail;
+use crate::observe::Watch;
 use crate::results::{Flight, Kept};
 
 /// How much is held back before the status is sent, in bytes. Smaller answers are complete, and known to be good, by then.
@@ -32,14 +32,13 @@ const HELD_BYTES_WHEN_CAPPED: usize = 16 * 1024 * 1024;
 pub(super) async fn start(
     rows: BatchStream,
     encoder: Box<dyn Encoder>,
-    id: RequestId,
     trail: Trail,
     shared: Option<Shared>,
 ) -> Result<Response, Error> {
     let content_type = encoder.content_type();
     let most_held = if rows.max_rows().is_some() { HELD_BYTES_WHEN_CAPPED } else { HELD_BYTES };
     let most_held = most_held.max(shared.as_ref().map_or(0, |shared| shared.flight.largest()));
-    let mut pieces = Pieces { rows, encoder, ended: false };
+    let mut pieces = Pieces { rows, encoder, watch: trail.watch().clone(), ended: false };
     let (mut held, mut held_rows) = (BytesMut::new(), 0);
     while held.len() < most_held {
         match pieces.next().await? {
@@ -61,7 +60,7 @@ pub(super) async fn start(
     drop(shared);
     trail.starts_to_stream().await?;
     let first = stream::iter([Ok(Piece { bytes: held.freeze(), rows: held_rows })]);
-    let all = first.chain(rest(pieces, id, trail.clone()));
+    let all = first.chain(rest(pieces, trail.clone()));
     let body = Body::from_stream(all.map(move |piece| {
         let Piece { bytes, rows } = piece?;
         trail.sent(rows, bytes.len());
@@ -85,14 +84,13 @@ pub(super) fn kept(kept: &Kept, content_type: &'static str, trail: &Trail) -> Re
 /// What comes after the held rows. A task makes it, one piece ahead of the client, so that the query ends with its
 /// deadline even if the client never reads on; nobody keeps a place among the running queries by not reading. Dropping
 /// the stream ends the task.
-fn rest(pieces: Pieces, id: RequestId, trail: Trail) -> impl Stream<Item = io::Result<Piece>> + Send {
+fn rest(pieces: Pieces, trail: Trail) -> impl Stream<Item = io::Result<Piece>> + Send {
     let (sender, receiver) = mpsc::channel(1);
     let of_task = trail.clone();
     let task = AbortOnDropHandle::new(tokio::spawn(async move {
         if let Err(error) = make(pieces, &sender).await {
-            log_cut(&error, &id);
             // Here, because a client that does not read on would never let the stream come to it.
-            of_task.cut(Some(error.code)).await;
+            of_task.cut(Some(&error)).await;
         }
     }));
     // What the connection is cut with is for nobody; the log has the reason.
@@ -143,6 +141,7 @@ struct Piece {
 struct Pieces {
     rows: BatchStream,
     encoder: Box<dyn Encoder>,
+    watch: Watch,
     ended: bool,
 }
 
@@ -153,11 +152,11 @@ impl Pieces {
             let bytes = match self.rows.next().await? {
                 Some(batch) => {
                     rows += batch.num_rows() as u64;
-                    self.encoder.write(&batch)?
+                    self.watch.encode(|| self.encoder.write(&batch))?
                 }
                 None => {
                     self.ended = true;
-                    self.encoder.finish()?
+                    self.watch.encode(|| self.encoder.finish())?
                 }
             };
             if !bytes.is_empty() {

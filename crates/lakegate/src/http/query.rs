@@ -9,10 +9,11 @@ use axum::response::Response;
 use lakegate_core::catalog::RawArguments;
 use lakegate_core::error::Error;
 
-use super::respond::{Failure, RequestId, not_modified};
+use super::respond::{Failure, not_modified};
 use super::{accept, answer, asked, body, token};
 use crate::app::{App, Served};
 use crate::audit::Trail;
+use crate::observe::{CacheAnswer, Event};
 use crate::pipeline;
 use crate::results::Claim;
 
@@ -30,7 +31,6 @@ pub(super) async fn by_query(
     endpoint: EndpointName,
     RawQuery(query): RawQuery,
     Extension(served): Extension<Arc<Served>>,
-    Extension(id): Extension<RequestId>,
     Extension(trail): Extension<Trail>,
     method: Method,
     headers: HeaderMap,
@@ -38,7 +38,7 @@ pub(super) async fn by_query(
     trail.asked(name(&endpoint));
     let raw = arguments(query.as_deref())?;
     let (query, endpoint) = (query.as_deref(), name(&endpoint));
-    let asked = Request { app: &app, served: &served, endpoint, method: &method, query, headers: &headers, id, trail };
+    let asked = Request { app: &app, served: &served, endpoint, method: &method, query, headers: &headers, trail };
     respond(asked, raw).await
 }
 
@@ -48,7 +48,6 @@ pub(super) async fn by_body(
     endpoint: EndpointName,
     RawQuery(query): RawQuery,
     Extension(served): Extension<Arc<Served>>,
-    Extension(id): Extension<RequestId>,
     Extension(trail): Extension<Trail>,
     request: axum::extract::Request,
 ) -> Result<Response, Failure> {
@@ -62,7 +61,7 @@ pub(super) async fn by_body(
     let bytes = body::read(body, server.max_body_bytes, server.timeout).await?;
     raw.add_json(&bytes).map_err(|error| body::blame_media_type(error, &parts.headers))?;
     let (method, query, headers) = (&parts.method, query.as_deref(), &parts.headers);
-    let asked = Request { app: &app, served: &served, endpoint: name(&endpoint), method, query, headers, id, trail };
+    let asked = Request { app: &app, served: &served, endpoint: name(&endpoint), method, query, headers, trail };
     respond(asked, raw).await
 }
 
@@ -74,7 +73,6 @@ struct Request<'a> {
     method: &'a Method,
     query: Option<&'a str>,
     headers: &'a HeaderMap,
-    id: RequestId,
     trail: Trail,
 }
 
@@ -85,23 +83,24 @@ fn arguments(query: Option<&str>) -> Result<RawArguments, Error> {
 }
 
 async fn respond(asked: Request<'_>, raw: RawArguments) -> Result<Response, Failure> {
-    let Request { app, served, endpoint, method, query, headers, id, trail } = asked;
+    let Request { app, served, endpoint, method, query, headers, trail } = asked;
     trail.came(&raw);
     let token = token::presented(headers)?;
     let encoder = accept::encoder(raw.modifiers().format(), headers)?;
     let prepared = pipeline::prepare(app, served, &token, endpoint, raw, &trail).await?;
-    let (engine, seal) = (app.engine.as_ref(), app.access.seal());
+    let (engine, seal) = (trail.watch().over(app.engine.as_ref()), app.access.seal());
 
     // What depends on the time of the request is another answer each time.
     let is_lasting = !prepared.plan.depends_on_time();
     let validator = is_lasting.then(|| seal.validator(prepared.plan.fingerprint(), encoder.content_type()));
     if let Some(validator) = validator.as_ref().filter(|validator| asked::has_already(method, headers, validator)) {
+        app.observer.notice(&Event::CacheAsked(CacheAnswer::NotModified));
         let mut response = not_modified();
         asked::add_validator(&mut response, validator);
         return Ok(response);
     }
     let total = match asked::prefers_count(headers) {
-        true => Some(pipeline::count(served, engine, &prepared).await?),
+        true => Some(pipeline::count(served, &engine, &prepared).await?),
         false => None,
     };
     let claim = match &validator {
@@ -111,16 +110,19 @@ async fn respond(asked: Request<'_>, raw: RawArguments) -> Result<Response, Fail
         }
         None => Claim::Alone,
     };
+    if let Some(said) = claim.said() {
+        app.observer.notice(&Event::CacheAsked(said));
+    }
     let (mut response, next) = match claim {
-        Claim::Kept(kept) => (answer::kept(&kept, encoder.content_type(), &trail), kept.next),
+        Claim::Kept(kept) | Claim::Joined(kept) => (answer::kept(&kept, encoder.content_type(), &trail), kept.next),
         Claim::Alone => {
-            let (rows, next) = pipeline::run(engine, seal, prepared).await?;
-            (answer::start(rows, encoder, id, trail, None).await?, next)
+            let (rows, next) = pipeline::run(&engine, seal, prepared).await?;
+            (answer::start(rows, encoder, trail, None).await?, next)
         }
         Claim::First(flight) => {
-            let (rows, next) = pipeline::run(engine, seal, prepared).await?;
+            let (rows, next) = pipeline::run(&engine, seal, prepared).await?;
             let shared = answer::Shared { flight, next: next.clone() };
-            (answer::start(rows, encoder, id, trail, Some(shared)).await?, next)
+            (answer::start(rows, encoder, trail, Some(shared)).await?, next)
         }
     };
     if let Some(validator) = validator.filter(|_| matches!(*method, Method::GET | Method::HEAD)) {

@@ -1,9 +1,8 @@
 //! From errors to answers: the one place that knows statuses and writes problem bodies (RFC 9457), and the layer that
-//! gives every request an id, a log line and its headers.
+//! gives every request an id, a watch, a trail and its headers.
 
 use std::any::Any;
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Json;
 use axum::body::HttpBody;
@@ -22,6 +21,7 @@ use uuid::Uuid;
 use super::token;
 use crate::app::App;
 use crate::audit::{Opening, Trail};
+use crate::observe::Opened;
 
 /// An error on its way to the caller. [`observe`] writes its body, because only it knows the request's id.
 pub(super) struct Failure(pub(super) Error);
@@ -126,17 +126,19 @@ fn problem<'a>(error: &'a Error, status: StatusCode, id: &'a RequestId) -> Probl
     }
 }
 
-/// Around every request: an id, problem bodies, headers that hold for all answers, one log line and one audit record.
+/// Around every request: an id, problem bodies, headers that hold for all answers, one event and one audit record.
 pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let started = Instant::now();
     let id = RequestId(Uuid::now_v7().to_string());
     let method = request.method().clone();
     // The path alone: a query string holds arguments. A token does not belong in either, and never in a log.
     let path = request.uri().path();
     let path = if holds_token(path) { "(a path with a token)".to_owned() } else { path.to_owned() };
     let in_url = request.uri().path_and_query().is_some_and(|url| holds_token(url.as_str()));
-    let trail = trail(&app, &request, &id);
-    request.extensions_mut().insert(app.served());
+    let served = app.served();
+    let opened = Opened { request_id: id.0.clone(), method: method.clone(), path };
+    let watch = app.observer.begin(&served, opened, request.headers());
+    let trail = trail(&app, &request, &id).watched(watch.clone());
+    request.extensions_mut().insert(served);
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(trail.clone());
     let mut response = if in_url { Failure(token_in_url()).into_response() } else { next.run(request).await };
@@ -149,12 +151,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
         error = explain(&mut response, &id);
     }
     let status = response.status();
-    let duration_ms = started.elapsed().as_secs_f64() * 1e3;
-    if let Some(error) = error {
-        log_refusal(&error, &id, method.as_str(), &path, status, duration_ms);
-    } else {
-        tracing::info!(request.id = id.0, %method, path, status = status.as_u16(), duration_ms, "answered");
-    }
+    watch.answered(status.as_u16(), error.as_deref(), response.body().size_hint().exact(), has_body);
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
@@ -169,6 +166,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         headers.insert("x-request-id", value);
     }
+    watch.add_headers(headers);
     response
 }
 
@@ -196,34 +194,6 @@ fn trail(app: &App, request: &Request, id: &RequestId) -> Trail {
 /// Whether a token stands in a part of a URL, as it is or percent-encoded.
 fn holds_token(part: &str) -> bool {
     looks_like_token(part) || looks_like_token(&percent_decode_str(part).decode_utf8_lossy())
-}
-
-fn log_refusal(error: &Error, id: &RequestId, method: &str, path: &str, status: StatusCode, duration_ms: f64) {
-    let cause = chain(error);
-    let code = error.code.name();
-    let status = status.as_u16();
-    let detail = &error.detail;
-    if status >= 500 {
-        tracing::error!(request.id = id.0, method, path, status, duration_ms, code, detail, cause, "failed");
-    } else {
-        tracing::info!(request.id = id.0, method, path, status, duration_ms, code, detail, cause, "refused");
-    }
-}
-
-/// An error that came after the first byte, when the status was sent already: for the log, once.
-pub(super) fn log_cut(error: &Error, id: &RequestId) {
-    tracing::error!(request.id = id.0, code = error.code.name(), detail = error.detail, cause = chain(error), "cut");
-}
-
-/// The causes of an error, outermost first.
-fn chain(error: &Error) -> String {
-    let mut causes = Vec::new();
-    let mut next = error.source.as_deref().map(|source| source as &dyn std::error::Error);
-    while let Some(cause) = next {
-        causes.push(cause.to_string());
-        next = cause.source();
-    }
-    causes.join(": ")
 }
 
 /// A panic is a fault of ours; the caller gets a status, and the log what it said.

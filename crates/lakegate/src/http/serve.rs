@@ -77,6 +77,7 @@ impl Server {
     /// When the listener fails.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
         let audit = self.app.audit.clone();
+        let observer = Arc::clone(&self.app.observer);
         let stopping = CancellationToken::new();
         let told = stopping.clone();
         let stop = async move {
@@ -107,6 +108,7 @@ impl Server {
             never = stop => match never {},
         };
         audit.shutdown().await;
+        observer.shutdown().await;
         served
     }
 }

@@ -1,10 +1,12 @@
 //! The admin API: its routes under `/admin`, for a listener of its own. Only admin tokens are taken, and no web page is.
+//! Beside it, the metrics.
 //!
 //! What can be asked and what is answered is [`crate::admin`]'s; here are paths, bodies and statuses.
 
 mod caller;
 mod grants;
 mod look;
+mod metrics;
 mod overview;
 mod principals;
 mod refusal;
@@ -47,6 +49,7 @@ pub fn admin_router(app: Arc<App>, secret: SecretAttributes) -> Router {
         .route("/admin/endpoints", get(overview::endpoints))
         .route("/admin/explain", post(look::explain))
         .route("/admin/audit", get(look::audit))
+        .route("/metrics", get(metrics::metrics))
         .fallback(unknown_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(caller::guard));
@@ -56,7 +59,8 @@ pub fn admin_router(app: Arc<App>, secret: SecretAttributes) -> Router {
 async fn unknown_path() -> Failure {
     let error = Error::new(Code::RequestPathUnknown, "there is nothing at this path");
     Failure(error.hint(
-        "the admin API has `/admin/principals`, `tokens`, `grants`, `changes`, `endpoints`, `explain` and `audit`",
+        "the admin API has `/admin/principals`, `tokens`, `grants`, `changes`, `endpoints`, `explain` and `audit`; \
+         metrics are at `/metrics`",
     ))
 }
 

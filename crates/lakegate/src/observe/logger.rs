@@ -1,0 +1,112 @@
+//! The log's part in events: one line for each request, when it ends, and one more for a slow query.
+//!
+//! Fields are dotted and have their unit in the name. Text that came from outside is a field and never part of a message;
+//! [`super::output`] sees to it that no text makes a second line.
+
+use lakegate_core::error::Error;
+
+use super::event::{Ended, Event, Outcome};
+use super::stage::Stage;
+
+pub(super) fn notice(event: &Event<'_>) {
+    match event {
+        Event::RequestEnded(ended) => {
+            request(ended);
+            slow(ended);
+        }
+        Event::AllRowsSeen { request_id, principal, endpoint, tables } => tracing::info!(
+            request.id = request_id,
+            principal.name = principal,
+            endpoint.name = endpoint,
+            tables = tables.join(", "),
+            "all rows are seen by a role"
+        ),
+        // Whoever reads the project again says what is wrong with it.
+        Event::Reloaded(_)
+        | Event::QueryWaits
+        | Event::QueryWaitsNoMore
+        | Event::QueryRuns
+        | Event::QueryRunsNoMore
+        | Event::CacheAsked(_) => {}
+    }
+}
+
+/// The line of a request.
+fn request(ended: &Ended<'_>) {
+    // Everything below costs something, even where nobody reads it.
+    if !tracing::enabled!(tracing::Level::ERROR) {
+        return;
+    }
+    macro_rules! line {
+        ($level:ident, $message:literal) => {
+            tracing::$level!(
+                request.id = ended.request_id,
+                request.method = ended.method,
+                request.path = ended.path,
+                endpoint.name = ended.endpoint.map(|endpoint| endpoint.name()),
+                response.status = ended.status,
+                response.rows = ended.rows,
+                response.bytes = ended.bytes,
+                duration_ms = ms(ended.duration),
+                error.code = ended.code.map(|code| code.name()),
+                error.detail = ended.error.map(|error| error.detail.as_str()),
+                error.cause = ended.error.map(chain).filter(|cause| !cause.is_empty()),
+                trace.id = ended.trace.map(|trace| trace.id()),
+                $message
+            )
+        };
+    }
+    match ended.outcome {
+        Outcome::Answered => line!(info, "answered"),
+        Outcome::Refused => line!(info, "refused"),
+        Outcome::Failed => line!(error, "failed"),
+        Outcome::Cut => line!(error, "cut"),
+        Outcome::Cancelled => line!(info, "cancelled"),
+    }
+}
+
+/// The line of a slow query.
+fn slow(ended: &Ended<'_>) {
+    let Some(slow) = &ended.slow else { return };
+    let took = |stage| ended.stages.taken(stage).map(|taken| ms(taken.busy));
+    tracing::warn!(
+        request.id = ended.request_id,
+        endpoint.name = ended.endpoint.map(|endpoint| endpoint.name()),
+        principal.name = slow.principal,
+        policy.fingerprint = slow.policy,
+        response.status = ended.status,
+        response.rows = ended.rows,
+        response.bytes = ended.bytes,
+        scanned.rows = ended.query.map(|query| query.scanned_rows),
+        scanned.bytes = ended.query.map(|query| query.scanned_bytes),
+        spilled.bytes = ended.query.map(|query| query.spilled_bytes),
+        stages.authenticate_ms = took(Stage::Authenticate),
+        stages.authorize_ms = took(Stage::Authorize),
+        stages.arguments_ms = took(Stage::Arguments),
+        stages.govern_ms = took(Stage::Govern),
+        stages.queue_ms = took(Stage::Queue),
+        stages.plan_ms = took(Stage::Plan),
+        stages.first_row_ms = took(Stage::FirstRow),
+        stages.stream_ms = took(Stage::Stream),
+        stages.encode_ms = took(Stage::Encode),
+        busy_ms = ms(slow.busy),
+        duration_ms = ms(ended.duration),
+        plan = slow.plan,
+        "slow query"
+    );
+}
+
+fn ms(duration: std::time::Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// The causes of an error, outermost first.
+fn chain(error: &Error) -> String {
+    let mut causes = Vec::new();
+    let mut next = error.source.as_deref().map(|source| source as &dyn std::error::Error);
+    while let Some(cause) = next {
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
+    causes.join(": ")
+}

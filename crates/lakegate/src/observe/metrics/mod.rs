@@ -1,0 +1,197 @@
+//! Metrics: counters that listen to events, and what Prometheus reads of them.
+//!
+//! Labels come from closed sets and from the names of the project's endpoints, so a caller can not make a new one. All
+//! counters are atomic; the only thing that is looked up for a request is its endpoint, once and without a lock.
+
+mod exposition;
+mod family;
+mod histogram;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use lakegate_core::error::CODES;
+
+pub(super) use exposition::exposition;
+pub use family::{FAMILIES, Family};
+use histogram::Histogram;
+
+use super::event::{CacheAnswer, Ended, Event, Outcome, Reload};
+use super::process::Process;
+use super::stage::STAGES;
+
+/// The statuses that HTTP has: 100 to 599.
+const STATUSES: usize = 500;
+
+/// All counters of a server.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Requests that are for no endpoint of the project.
+    elsewhere: Series,
+    endpoints: ArcSwap<BTreeMap<String, Arc<Series>>>,
+    stages: [Histogram; STAGES.len()],
+    outcomes: [AtomicU64; Outcome::ALL.len()],
+    refusals: Refusals,
+    waiting: AtomicU64,
+    running: AtomicU64,
+    cache: [AtomicU64; CacheAnswer::ALL.len()],
+    reloads: [AtomicU64; Reload::ALL.len()],
+    exports_good: AtomicU64,
+    exports_failed: AtomicU64,
+}
+
+/// The counters of one endpoint.
+#[derive(Debug)]
+pub struct Series {
+    /// The endpoint's name; empty for requests that are for none.
+    name: String,
+    by_status: Box<[AtomicU64]>,
+    duration: Histogram,
+    stage_nanos: [AtomicU64; STAGES.len()],
+    rows: AtomicU64,
+    bytes: AtomicU64,
+    scanned_rows: AtomicU64,
+    scanned_bytes: AtomicU64,
+    spilled_bytes: AtomicU64,
+    slow: AtomicU64,
+}
+
+/// Refusals by code.
+#[derive(Debug)]
+struct Refusals(Box<[AtomicU64]>);
+
+/// What is looked at when somebody asks, and not counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// How long the server runs.
+    pub uptime: Duration,
+    /// Memory of decoded copies of tables.
+    pub copied_bytes: u64,
+    /// Memory that running queries have reserved.
+    pub reserved_bytes: u64,
+    /// Records of the audit log that wait for the disk.
+    pub audit_waiting: u64,
+    /// Records of the audit log that the disk did not take.
+    pub audit_lost: u64,
+    /// The process, where the system tells.
+    pub process: Option<Process>,
+}
+
+impl Metrics {
+    pub(super) fn notice(&self, event: &Event<'_>) {
+        match event {
+            Event::RequestEnded(ended) => self.count(ended),
+            // Who sees what is nothing to count: the log and the audit log have it.
+            Event::AllRowsSeen { .. } => {}
+            Event::QueryWaits => add(&self.waiting, 1),
+            Event::QueryWaitsNoMore => subtract(&self.waiting),
+            Event::QueryRuns => add(&self.running, 1),
+            Event::QueryRunsNoMore => subtract(&self.running),
+            Event::CacheAsked(answer) => add(&self.cache[*answer as usize], 1),
+            Event::Reloaded(reload) => add(&self.reloads[*reload as usize], 1),
+        }
+    }
+
+    /// The counters of an endpoint of the project. They stay when a later project has it no more: a counter never falls.
+    pub(super) fn endpoint(&self, name: &str) -> Arc<Series> {
+        if let Some(series) = self.endpoints.load().get(name) {
+            return Arc::clone(series);
+        }
+        let new = Arc::new(Series::new(name));
+        let mut found = Arc::clone(&new);
+        self.endpoints.rcu(|known| {
+            let mut endpoints = BTreeMap::clone(known);
+            found = Arc::clone(endpoints.entry(name.to_owned()).or_insert_with(|| Arc::clone(&new)));
+            endpoints
+        });
+        found
+    }
+
+    /// A collector was asked to take spans.
+    pub(super) fn exported(&self, good: bool) {
+        add(if good { &self.exports_good } else { &self.exports_failed }, 1);
+    }
+
+    fn count(&self, ended: &Ended<'_>) {
+        let series = ended.endpoint.unwrap_or(&self.elsewhere);
+        if let Some(count) = ended.status.and_then(|status| series.by_status.get(usize::from(status).checked_sub(100)?))
+        {
+            add(count, 1);
+        }
+        add(&self.outcomes[ended.outcome as usize], 1);
+        if let Some(code) = ended.code {
+            add(&self.refusals.0[code as usize], 1);
+        }
+        series.duration.observe(ended.duration);
+        add(&series.rows, ended.rows);
+        add(&series.bytes, ended.bytes);
+        for (at, stage) in STAGES.into_iter().enumerate() {
+            if let Some(taken) = ended.stages.taken(stage) {
+                self.stages[at].observe(taken.busy);
+                add(&series.stage_nanos[at], u64::try_from(taken.busy.as_nanos()).unwrap_or(0));
+            }
+        }
+        if let Some(query) = &ended.query {
+            add(&series.scanned_rows, query.scanned_rows);
+            add(&series.scanned_bytes, query.scanned_bytes);
+            add(&series.spilled_bytes, query.spilled_bytes);
+        }
+        if ended.slow.is_some() {
+            add(&series.slow, 1);
+        }
+    }
+
+    /// All series: that of no endpoint first, then those of endpoints by their names.
+    fn series(&self) -> Vec<Arc<Series>> {
+        self.endpoints.load().values().map(Arc::clone).collect()
+    }
+}
+
+impl Series {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            by_status: counters(STATUSES),
+            duration: Histogram::default(),
+            stage_nanos: Default::default(),
+            rows: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            scanned_rows: AtomicU64::new(0),
+            scanned_bytes: AtomicU64::new(0),
+            spilled_bytes: AtomicU64::new(0),
+            slow: AtomicU64::new(0),
+        }
+    }
+
+    /// The endpoint's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Default for Series {
+    fn default() -> Self {
+        Self::new("")
+    }
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self(counters(CODES.len()))
+    }
+}
+
+fn counters(count: usize) -> Box<[AtomicU64]> {
+    std::iter::repeat_with(AtomicU64::default).take(count).collect()
+}
+
+fn add(counter: &AtomicU64, more: u64) {
+    counter.fetch_add(more, Ordering::Relaxed);
+}
+
+fn subtract(gauge: &AtomicU64) {
+    gauge.fetch_sub(1, Ordering::Relaxed);
+}

@@ -1,0 +1,100 @@
+//! What operators get to see of a running server: the log, metrics and traces.
+//!
+//! Stages emit events of one closed type, [`Event`]; what is made of them is the business of listeners here. A request has a
+//! [`Watch`], which times its stages and emits one event when it ends. Nothing here decides anything about a request, and
+//! nothing of a caller (no name, argument or value) goes into metrics or traces. The audit log is not here: see
+//! [`crate::audit`].
+
+mod event;
+mod logger;
+mod metrics;
+pub mod output;
+mod process;
+mod stage;
+mod traces;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::http::{HeaderMap, Method};
+
+pub use event::{CacheAnswer, Ended, Event, Outcome, Reload};
+pub use metrics::{FAMILIES, Family, Metrics, Now};
+pub use stage::{STAGES, Stage, Stages};
+pub use watch::{Opened, Watch};
+
+use crate::app::{App, Served};
+use traces::Tracing;
+
+/// All that listen to events. Made once for a server, shared by all requests.
+pub struct Observer {
+    metrics: Arc<Metrics>,
+    /// `None` where the project sends no traces.
+    tracing: Option<Tracing>,
+    started: Instant,
+}
+
+impl Observer {
+    /// The listeners that a project asks for.
+    pub fn start(config: &lakegate_core::project::Observe) -> Arc<Self> {
+        let metrics = Arc::new(Metrics::default());
+        let tracing = config.traces.as_ref().and_then(|traces| {
+            let started = Tracing::start(traces, Arc::clone(&metrics));
+            started.inspect_err(|error| tracing::error!(error = %format!("{error:#}"), "no traces are sent")).ok()
+        });
+        Arc::new(Self { metrics, tracing, started: Instant::now() })
+    }
+
+    /// Something has happened.
+    pub fn notice(&self, event: &Event<'_>) {
+        self.metrics.notice(event);
+        logger::notice(event);
+        if let Some(tracing) = &self.tracing {
+            tracing.notice(event);
+        }
+    }
+
+    /// A request has come in.
+    pub fn begin(self: &Arc<Self>, served: &Arc<Served>, opened: Opened, headers: &HeaderMap) -> Watch {
+        let trace = self.tracing.as_ref().map(|tracing| tracing.begin(headers));
+        Watch::begin(Arc::clone(self), Arc::clone(served), opened, trace)
+    }
+
+    /// The metrics as text for Prometheus, in the format OpenMetrics.
+    pub fn exposition(&self, app: &App, served: &Served) -> String {
+        let audit = app.audit.load();
+        let now = Now {
+            uptime: self.started.elapsed(),
+            copied_bytes: served.project.copied_bytes() as u64,
+            reserved_bytes: served.project.reserved_bytes() as u64,
+            audit_waiting: audit.waiting,
+            audit_lost: audit.lost,
+            process: process::look(),
+        };
+        metrics::exposition(Arc::clone(&self.metrics), now)
+    }
+
+    /// Sends the spans that wait. For the end of the server.
+    pub async fn shutdown(&self) {
+        if let Some(tracing) = &self.tracing {
+            tracing.shutdown().await;
+        }
+    }
+}
+
+/// The text of a method as the log and traces have it: one that is not known is `_OTHER`, for a caller can make up any.
+pub(crate) fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::CONNECT => "CONNECT",
+        Method::TRACE => "TRACE",
+        _ => "_OTHER",
+    }
+}

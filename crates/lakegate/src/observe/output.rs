@@ -1,0 +1,117 @@
+//! Where the lines of the log go, and in which form: text for people, or JSON. A line is one line, whatever is in it.
+
+use std::io::{self, IsTerminal, Write};
+
+use lakegate_core::project::LogForm;
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Starts the log of a process on stderr. `LAKEGATE_LOG` chooses how much, else `usual`.
+pub fn start(form: LogForm, usual: &str) {
+    let filter = EnvFilter::try_from_env("LAKEGATE_LOG").unwrap_or_else(|_| usual.into());
+    let colours = io::stderr().is_terminal();
+    // A second start in one process keeps the first log.
+    let _ = subscriber(form, filter, colours, io::stderr).try_init();
+}
+
+/// What writes lines of this form.
+pub fn subscriber<W, M>(form: LogForm, filter: EnvFilter, colours: bool, writer: M) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: Write,
+    M: Fn() -> W + Send + Sync + 'static,
+{
+    match form {
+        LogForm::Text => Box::new(
+            tracing_subscriber::fmt()
+                .with_env_filter(filter)
+                .with_ansi(colours)
+                .with_writer(Escaping { writer, form: Form::Text { colours } })
+                .finish(),
+        ),
+        LogForm::Json => Box::new(
+            tracing_subscriber::fmt()
+                .json()
+                .flatten_event(true)
+                .with_current_span(false)
+                .with_span_list(false)
+                .with_env_filter(filter)
+                .with_writer(Escaping { writer, form: Form::Json })
+                .finish(),
+        ),
+    }
+}
+
+/// Writes lines in which nothing that came from outside can end the line or steer a terminal.
+struct Escaping<M> {
+    writer: M,
+    form: Form,
+}
+
+/// How a character is written out.
+#[derive(Clone, Copy)]
+enum Form {
+    Text { colours: bool },
+    Json,
+}
+
+impl<'a, W: Write, M: Fn() -> W + 'a> MakeWriter<'a> for Escaping<M> {
+    type Writer = Line<W>;
+
+    fn make_writer(&'a self) -> Line<W> {
+        Line { writer: (self.writer)(), form: self.form }
+    }
+}
+
+/// One line: what writes an event hands it over in one piece.
+struct Line<W> {
+    writer: W,
+    form: Form,
+}
+
+impl<W: Write> Write for Line<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let content = text.strip_suffix('\n').unwrap_or(&text);
+        if content.chars().any(is_control) {
+            let mut escaped = escape(content, self.form);
+            escaped.push('\n');
+            self.writer.write_all(escaped.as_bytes())?;
+        } else {
+            self.writer.write_all(line)?;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+/// The text with every control character written out. On a terminal, the codes that only choose a colour stay.
+fn escape(text: &str, form: Form) -> String {
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for (at, character) in text.char_indices() {
+        match form {
+            _ if !is_control(character) => escaped.push(character),
+            Form::Text { colours: true } if is_colour(&text[at..]) => escaped.push(character),
+            Form::Text { .. } => escaped.extend(character.escape_default()),
+            // Such a character stands in a string, and has four digits at most.
+            Form::Json => escaped += &format!("\\u{:04x}", u32::from(character)),
+        }
+    }
+    escaped
+}
+
+/// What ends a line or steers a terminal, in ASCII and beyond.
+fn is_control(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether the text begins with the code for a colour: escape, bracket, digits, `m`.
+fn is_colour(text: &str) -> bool {
+    let Some(code) = text.strip_prefix("\u{1b}[") else { return false };
+    code.trim_start_matches(|character: char| character.is_ascii_digit() || character == ';').starts_with('m')
+}

@@ -1,0 +1,98 @@
+//! The way to a collector: a bounded queue, and a thread that sends what is in it as OTLP over HTTP.
+//!
+//! Who puts a span in never waits. The thread counts what was sent and what was not, and says so in the log now and again.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use async_trait::async_trait;
+use lakegate_core::project::Traces;
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SpanData, SpanProcessor};
+
+use crate::observe::metrics::Metrics;
+
+/// The most spans that wait; about three hundred requests.
+const WAITING: usize = 4_096;
+/// How long the collector may take for a batch.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a collector that goes on refusing is told of.
+const SAY_EVERY: Duration = Duration::from_secs(60);
+
+/// A collector of spans.
+pub(super) struct Collector(BatchSpanProcessor);
+
+impl Collector {
+    /// Starts the thread. Whether anybody listens there is not asked.
+    pub(super) fn start(config: &Traces, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        // A client that blocks must not be made where tasks run.
+        let client = std::thread::spawn(|| {
+            reqwest::blocking::Client::builder()
+                .timeout(TIMEOUT)
+                .redirect(reqwest::redirect::Policy::none())
+                .user_agent(concat!("lakegate/", env!("CARGO_PKG_VERSION")))
+                .build()
+        });
+        let client = client.join().map_err(|_| anyhow::anyhow!("the client for traces could not be made"))?;
+        let client = Counting { client: client?, metrics, said_at: Mutex::default() };
+        let exporter = SpanExporter::builder()
+            .with_http()
+            .with_http_client(client)
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(&config.endpoint)
+            .with_timeout(TIMEOUT)
+            .build()
+            .context("the exporter for traces could not be made")?;
+        let batches = BatchConfigBuilder::default().with_max_queue_size(WAITING).build();
+        let mut processor = BatchSpanProcessor::new(exporter, batches);
+        processor.set_resource(&Resource::builder().with_service_name(config.service_name.clone()).build());
+        Ok(Self(processor))
+    }
+
+    /// Puts a span into the queue, or drops it where that is full.
+    pub(super) fn take(&self, span: SpanData) {
+        self.0.on_end(span);
+    }
+
+    /// Sends what waits, and ends the thread. Blocks.
+    pub(super) fn shutdown(&self, most: Duration) {
+        if self.0.shutdown_with_timeout(most).is_err() {
+            tracing::warn!("the last spans could not be sent to the collector in time");
+        }
+    }
+}
+
+/// A client that counts.
+#[derive(Debug)]
+struct Counting {
+    client: reqwest::blocking::Client,
+    metrics: Arc<Metrics>,
+    said_at: Mutex<Option<Instant>>,
+}
+
+#[async_trait]
+impl HttpClient for Counting {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let sent = self.client.send_bytes(request).await;
+        let fault = match &sent {
+            Ok(response) if response.status().is_success() => None,
+            Ok(response) => Some(format!("it answered {}", response.status())),
+            Err(error) => Some(error.to_string()),
+        };
+        self.metrics.exported(fault.is_none());
+        if let Some(fault) = fault {
+            let mut said_at = self.said_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if said_at.is_none_or(|said_at| said_at.elapsed() >= SAY_EVERY) {
+                *said_at = Some(Instant::now());
+                tracing::warn!(
+                    error.detail = fault,
+                    "the collector does not take traces; they are dropped until it does"
+                );
+            }
+        }
+        sent
+    }
+}

@@ -1,0 +1,178 @@
+//! Traces: when a request has ended, its spans are made from what its stages took and sent to a collector.
+//!
+//! Spans are made here, one by one, and not of what libraries log: so there is nothing in them but what stands in this
+//! file. Nothing is made for requests that are not sampled. What a collector does not take in time is dropped.
+
+mod collector;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::http::HeaderMap;
+use lakegate_core::project::Traces;
+use lakegate_core::trace::TraceParent;
+use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+
+use super::event::{Ended, Event, Outcome};
+use super::metrics::Metrics;
+use super::stage::STAGES;
+use collector::Collector;
+
+const TRACEPARENT: &str = "traceparent";
+
+/// What makes spans of requests and sends them.
+pub(super) struct Tracing {
+    collector: Arc<Collector>,
+    /// Of 2^32 requests, how many are traced.
+    sampled: u64,
+    scope: InstrumentationScope,
+}
+
+/// Where a request belongs among traces.
+#[derive(Debug)]
+pub struct Trace {
+    /// The request's own span.
+    span: TraceParent,
+    /// The caller's span, zero for none.
+    parent: [u8; 8],
+    /// When it began, for the clock of a collector.
+    begun: SystemTime,
+}
+
+impl Trace {
+    /// The id of the trace.
+    pub fn id(&self) -> tracing::field::DisplayValue<TraceId> {
+        tracing::field::display(TraceId::from_bytes(self.span.trace_id))
+    }
+
+    /// What the caller is told: the trace and the span that its request became.
+    pub(super) fn response(&self) -> String {
+        self.span.to_string()
+    }
+}
+
+impl Tracing {
+    /// Starts to send what will be traced.
+    pub(super) fn start(config: &Traces, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        let collector = Arc::new(Collector::start(config, metrics)?);
+        let sampled = (config.sample_ratio * 2f64.powi(32)).round() as u64;
+        let scope = InstrumentationScope::builder("lakegate").with_version(env!("CARGO_PKG_VERSION")).build();
+        Ok(Self { collector, sampled, scope })
+    }
+
+    /// Finds the place of a request. A caller that does not sample is not sampled; one that does, or says nothing, is as often
+    /// as the project says. Chance decides and not the caller's trace id, which it could choose.
+    pub(super) fn begin(&self, headers: &HeaderMap) -> Trace {
+        let mut came = headers.get_all(TRACEPARENT).iter();
+        let caller = match (came.next(), came.next()) {
+            (Some(header), None) => TraceParent::parse(header.as_bytes()),
+            _ => None,
+        };
+        let trace_id = caller.map_or_else(random, |caller| caller.trace_id);
+        let may = caller.is_none_or(|caller| caller.sampled);
+        let sampled = may && u64::from(u32::from_ne_bytes(random())) < self.sampled;
+        let parent = caller.map_or([0; 8], |caller| caller.span_id);
+        Trace { span: TraceParent { trace_id, span_id: random(), sampled }, parent, begun: crate::clock::now().into() }
+    }
+
+    pub(super) fn notice(&self, event: &Event<'_>) {
+        let Event::RequestEnded(ended) = event else { return };
+        let Some(trace) = ended.trace.filter(|trace| trace.span.sampled) else { return };
+        self.collector.take(self.request(trace, ended));
+        for stage in STAGES {
+            let Some(taken) = ended.stages.taken(stage) else { continue };
+            let mut span = self.span(trace, stage.name().into());
+            span.span_context = context(trace, random());
+            span.parent_span_id = SpanId::from_bytes(trace.span.span_id);
+            span.start_time = trace.begun + taken.start;
+            span.end_time = trace.begun + taken.end;
+            span.attributes = vec![KeyValue::new("lakegate.busy_ms", taken.busy.as_secs_f64() * 1e3)];
+            self.collector.take(span);
+        }
+    }
+
+    /// The span of a whole request.
+    fn request(&self, trace: &Trace, ended: &Ended<'_>) -> SpanData {
+        let endpoint = ended.endpoint.map(|endpoint| endpoint.name().to_owned());
+        let name = match &endpoint {
+            Some(endpoint) => format!("{} {endpoint}", ended.method).into(),
+            None => Cow::Borrowed(ended.method),
+        };
+        let mut attributes = vec![
+            KeyValue::new("http.request.method", ended.method),
+            KeyValue::new("lakegate.request_id", ended.request_id.to_owned()),
+            KeyValue::new("lakegate.outcome", ended.outcome.name()),
+            KeyValue::new("lakegate.rows", number(ended.rows)),
+            KeyValue::new("http.response.body.size", number(ended.bytes)),
+        ];
+        attributes.extend(ended.status.map(|status| KeyValue::new("http.response.status_code", i64::from(status))));
+        attributes.extend(endpoint.map(|endpoint| KeyValue::new("lakegate.endpoint", endpoint)));
+        attributes.extend(ended.code.map(|code| KeyValue::new("error.type", code.name())));
+        if let Some(query) = ended.query {
+            attributes.push(KeyValue::new("lakegate.scanned_rows", number(query.scanned_rows)));
+            attributes.push(KeyValue::new("lakegate.scanned_bytes", number(query.scanned_bytes)));
+        }
+        let mut span = self.span(trace, name);
+        span.span_kind = SpanKind::Server;
+        span.parent_span_id = SpanId::from_bytes(trace.parent);
+        span.parent_span_is_remote = trace.parent != [0; 8];
+        span.end_time = trace.begun + ended.duration;
+        span.attributes = attributes;
+        if matches!(ended.outcome, Outcome::Failed | Outcome::Cut) {
+            span.status = Status::error(ended.code.map_or("", |code| code.name()));
+        }
+        span
+    }
+
+    fn span(&self, trace: &Trace, name: Cow<'static, str>) -> SpanData {
+        SpanData {
+            span_context: context(trace, trace.span.span_id),
+            parent_span_id: SpanId::INVALID,
+            parent_span_is_remote: false,
+            span_kind: SpanKind::Internal,
+            name,
+            start_time: trace.begun,
+            end_time: trace.begun,
+            attributes: Vec::new(),
+            dropped_attributes_count: 0,
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
+            status: Status::Unset,
+            instrumentation_scope: self.scope.clone(),
+        }
+    }
+
+    /// Sends what waits, for as long as the end of a server may take.
+    pub(super) async fn shutdown(&self) {
+        let collector = Arc::clone(&self.collector);
+        // It waits on a thread of its own for the collector.
+        let _ = tokio::task::spawn_blocking(move || collector.shutdown(LAST_EXPORT)).await;
+    }
+}
+
+/// How long the end of the server waits for the last spans.
+const LAST_EXPORT: Duration = Duration::from_secs(5);
+
+fn context(trace: &Trace, span_id: [u8; 8]) -> SpanContext {
+    SpanContext::new(
+        TraceId::from_bytes(trace.span.trace_id),
+        SpanId::from_bytes(span_id),
+        TraceFlags::SAMPLED,
+        false,
+        TraceState::NONE,
+    )
+}
+
+fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Bytes that nobody can foresee. Without a source of chance they are fixed, which leaves traces out or joins them, no more.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0xff; N];
+    let _ = getrandom::fill(&mut bytes);
+    bytes
+}

@@ -1,0 +1,371 @@
+//! The watch over one request: what its stages took, what it came to, and one event when it ends.
+//!
+//! All clones are one watch. When the last is dropped and nobody has ended the request, the caller has left. What is
+//! written often is atomic, so that no request waits for another.
+
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use axum::http::{HeaderMap, HeaderValue, Method};
+use lakegate_core::access::Principal;
+use lakegate_core::error::{Code, Error};
+use lakegate_query::engine::{BatchStream, Engine, Limits, Meter, QueryStatistics};
+use lakegate_query::govern::{GovernedPlan, PlanOutline};
+
+use super::event::{Ended, Event, Outcome, Slow};
+use super::metrics::Series;
+use super::stage::{STAGES, Stage, Stages};
+use super::traces::Trace;
+use super::{Observer, method_name};
+use crate::app::Served;
+
+/// The most bytes of a plan in the log.
+const PLAN: usize = 4_096;
+
+/// The watch over a request, or over none.
+#[derive(Clone, Default)]
+pub struct Watch(Option<Arc<Watched>>);
+
+/// What is known of a request when it comes in.
+pub struct Opened {
+    /// Its id.
+    pub request_id: String,
+    /// Its method.
+    pub method: Method,
+    /// Its path as it may be in the log.
+    pub path: String,
+}
+
+struct Watched {
+    observer: Arc<Observer>,
+    served: Arc<Served>,
+    opened: Opened,
+    stages: Stages,
+    endpoint: OnceLock<Arc<Series>>,
+    /// What all its queries read; a page with the number of all rows takes two.
+    query: Mutex<Option<QueryStatistics>>,
+    rows: AtomicU64,
+    bytes: AtomicU64,
+    /// 0 until the head of the answer is made.
+    status: AtomicU16,
+    streams: AtomicBool,
+    has_ended: AtomicBool,
+    tells_timing: AtomicBool,
+    /// Filled in only where slow queries are told of.
+    details: Mutex<Details>,
+    trace: Option<Trace>,
+}
+
+#[derive(Default)]
+struct Details {
+    principal: String,
+    policy: Option<String>,
+    outline: Option<PlanOutline>,
+}
+
+impl Watch {
+    pub(super) fn begin(observer: Arc<Observer>, served: Arc<Served>, opened: Opened, trace: Option<Trace>) -> Self {
+        Self(Some(Arc::new(Watched {
+            observer,
+            served,
+            opened,
+            stages: Stages::begin(),
+            endpoint: OnceLock::new(),
+            query: Mutex::default(),
+            rows: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            status: AtomicU16::new(0),
+            streams: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
+            tells_timing: AtomicBool::new(false),
+            details: Mutex::default(),
+            trace,
+        })))
+    }
+
+    /// An endpoint is asked for. Only a name that the project has is kept, and a hidden one only once it was granted: what a
+    /// caller makes up goes nowhere.
+    pub fn asked(&self, endpoint: &str) {
+        let Some(watched) = &self.0 else { return };
+        if watched.served.project.find(endpoint).is_some_and(|planned| !planned.endpoint().hidden) {
+            watched.is_for(endpoint);
+        }
+    }
+
+    /// What follows is a stage.
+    pub fn follow(&self) {
+        if let Some(watched) = &self.0 {
+            watched.stages.follow();
+        }
+    }
+
+    /// A stage has ended, which began where the one before ended.
+    pub fn end(&self, stage: Stage) {
+        if let Some(watched) = &self.0 {
+            watched.stages.end(stage);
+        }
+    }
+
+    /// It is known who calls.
+    pub fn authenticated(&self, principal: &Principal) {
+        let Some(watched) = &self.0 else { return };
+        let observe = &watched.served.config().observe;
+        if observe.server_timing_for.iter().any(|role| principal.has_role(role)) {
+            watched.tells_timing.store(true, Ordering::Relaxed);
+        }
+        if observe.slow_query.is_some() {
+            principal.name().clone_into(&mut watched.details().principal);
+        }
+    }
+
+    /// The caller may call this endpoint, which the project has.
+    pub fn granted(&self, endpoint: &str) {
+        if let Some(watched) = &self.0 {
+            watched.stages.end(Stage::Authorize);
+            watched.is_for(endpoint);
+        }
+    }
+
+    /// The plan is governed. `policy` gives its fingerprint where it may be told.
+    pub fn governed(&self, plan: &GovernedPlan, policy: impl FnOnce() -> Option<String>) {
+        let Some(watched) = &self.0 else { return };
+        watched.stages.end(Stage::Govern);
+        if watched.served.config().observe.slow_query.is_some() {
+            let mut details = watched.details();
+            details.outline = Some(plan.outline());
+            details.policy = policy();
+        }
+    }
+
+    /// Of some tables this caller sees every row, because of a role: that is told of each time.
+    pub fn sees_all_rows(&self, principal: &Principal, plan: &GovernedPlan) {
+        let Some(watched) = self.0.as_ref().filter(|_| !plan.unfiltered().is_empty()) else { return };
+        watched.observer.notice(&Event::AllRowsSeen {
+            request_id: &watched.opened.request_id,
+            principal: principal.name(),
+            endpoint: watched.endpoint.get().map_or("", |endpoint| endpoint.name()),
+            tables: plan.unfiltered(),
+        });
+    }
+
+    /// The engine, watched by this.
+    pub fn over<'a>(&self, engine: &'a dyn Engine) -> WatchedEngine<'a> {
+        WatchedEngine { engine, watch: self.clone() }
+    }
+
+    /// Runs a plan: how long it waits, is planned and runs is seen.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    async fn run(&self, engine: &dyn Engine, plan: GovernedPlan, limits: Limits) -> Result<BatchStream, Error> {
+        let Some(watched) = &self.0 else { return engine.run(plan, limits).await };
+        let waits = Counted::new(&watched.observer, Event::QueryWaits, Event::QueryWaitsNoMore);
+        let begun = Instant::now();
+        let ran = engine.run(plan, limits).await;
+        let took = begun.elapsed();
+        drop(waits);
+        let planned = ran.as_ref().map_or(Duration::ZERO, BatchStream::planned);
+        watched.stages.took_until(Stage::Queue, took.saturating_sub(planned), planned);
+        let rows = ran?;
+        watched.stages.took(Stage::Plan, planned);
+        let running = Counted::new(&watched.observer, Event::QueryRuns, Event::QueryRunsNoMore);
+        Ok(rows.metered(Arc::new(Running { watched: Arc::clone(watched), _running: running })))
+    }
+
+    /// Makes bytes of rows, and adds the time that this takes.
+    pub fn encode<T>(&self, encode: impl FnOnce() -> T) -> T {
+        let Some(watched) = &self.0 else { return encode() };
+        let begun = Instant::now();
+        let encoded = encode();
+        watched.stages.took(Stage::Encode, begun.elapsed());
+        encoded
+    }
+
+    /// So much was handed to the connection.
+    pub fn sent(&self, rows: u64, bytes: usize) {
+        if let Some(watched) = &self.0 {
+            watched.rows.fetch_add(rows, Ordering::Relaxed);
+            watched.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// The answer will be sent piece by piece.
+    pub fn streams(&self) {
+        if let Some(watched) = &self.0 {
+            watched.streams.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The head of the answer is made. One that streams is not at its end yet, unless nobody wants its body.
+    pub fn answered(&self, status: u16, error: Option<&Error>, bytes: Option<u64>, has_body: bool) {
+        let Some(watched) = &self.0 else { return };
+        watched.status.store(status, Ordering::Relaxed);
+        if watched.streams.load(Ordering::Relaxed) && error.is_none() && has_body {
+            return;
+        }
+        watched.bytes.store(bytes.filter(|_| has_body).unwrap_or(0), Ordering::Relaxed);
+        let outcome = match error {
+            None => Outcome::Answered,
+            Some(_) => {
+                watched.rows.store(0, Ordering::Relaxed);
+                if status < 500 { Outcome::Refused } else { Outcome::Failed }
+            }
+        };
+        watched.end(outcome, error.map(|error| error.code), error);
+    }
+
+    /// The last piece was sent.
+    pub fn completed(&self) {
+        if let Some(watched) = &self.0 {
+            watched.end(Outcome::Answered, None, None);
+        }
+    }
+
+    /// The answer is cut in the middle.
+    pub fn cut(&self, error: Option<&Error>) {
+        if let Some(watched) = &self.0 {
+            watched.end(Outcome::Cut, error.map(|error| error.code), error);
+        }
+    }
+
+    /// Adds the headers that are for this caller: how long the stages took until now, if it has a role for which the project
+    /// tells that, and its place among the traces. Time tells of data that a caller does not see, so nobody else gets it.
+    pub fn add_headers(&self, headers: &mut HeaderMap) {
+        let Some(watched) = &self.0 else { return };
+        if watched.tells_timing.load(Ordering::Relaxed)
+            && let Ok(timing) = HeaderValue::from_str(&watched.server_timing())
+        {
+            headers.insert("server-timing", timing);
+        }
+        if let Some(trace) = &watched.trace
+            && let Ok(response) = HeaderValue::from_str(&trace.response())
+        {
+            headers.insert("traceresponse", response);
+        }
+    }
+}
+
+impl Watched {
+    fn is_for(&self, endpoint: &str) {
+        let _ = self.endpoint.get_or_init(|| self.observer.metrics.endpoint(endpoint));
+    }
+
+    fn details(&self) -> std::sync::MutexGuard<'_, Details> {
+        self.details.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn server_timing(&self) -> String {
+        let mut timing = String::with_capacity(256);
+        for stage in STAGES {
+            if let Some(taken) = self.stages.taken(stage) {
+                timing += &format!("{};dur={:.3}, ", stage.name(), taken.busy.as_secs_f64() * 1e3);
+            }
+        }
+        timing += &format!("total;dur={:.3}", self.stages.begun().elapsed().as_secs_f64() * 1e3);
+        timing
+    }
+
+    /// Emits the event, the first time.
+    fn end(&self, outcome: Outcome, code: Option<Code>, error: Option<&Error>) {
+        if self.has_ended.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let status = self.status.load(Ordering::Relaxed);
+        let busy = self.stages.busy();
+        let mut details = None;
+        if self.served.config().observe.slow_query.is_some_and(|slow| busy >= slow) {
+            let kept = std::mem::take(&mut *self.details());
+            details = kept.outline.map(|outline| (kept.principal, kept.policy, cut(outline.to_string())));
+        }
+        let slow =
+            details.as_ref().map(|(principal, policy, plan)| Slow { principal, policy: policy.as_deref(), plan, busy });
+        let ended = Ended {
+            request_id: &self.opened.request_id,
+            method: method_name(&self.opened.method),
+            path: &self.opened.path,
+            endpoint: self.endpoint.get().map(Arc::as_ref),
+            outcome,
+            status: (status != 0).then_some(status),
+            code,
+            error,
+            rows: self.rows.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            query: *self.query.lock().unwrap_or_else(PoisonError::into_inner),
+            stages: &self.stages,
+            duration: self.stages.begun().elapsed(),
+            slow,
+            trace: self.trace.as_ref(),
+        };
+        self.observer.notice(&Event::RequestEnded(&ended));
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.end(Outcome::Cancelled, None, None);
+    }
+}
+
+/// An engine whose queries belong to a request.
+pub struct WatchedEngine<'a> {
+    engine: &'a dyn Engine,
+    watch: Watch,
+}
+
+#[async_trait]
+impl Engine for WatchedEngine<'_> {
+    async fn run(&self, plan: GovernedPlan, limits: Limits) -> Result<BatchStream, Error> {
+        self.watch.run(self.engine, plan, limits).await
+    }
+}
+
+/// A query that runs, for its stream to tell how it goes.
+struct Running {
+    watched: Arc<Watched>,
+    _running: Counted,
+}
+
+impl Meter for Running {
+    fn first_rows(&self, waited: Duration) {
+        self.watched.stages.took(Stage::FirstRow, waited);
+    }
+
+    fn ended(&self, statistics: QueryStatistics) {
+        if !statistics.streamed.is_zero() {
+            self.watched.stages.took(Stage::Stream, statistics.streamed);
+        }
+        let mut query = self.watched.query.lock().unwrap_or_else(PoisonError::into_inner);
+        *query = Some(query.unwrap_or_default().and(statistics));
+    }
+}
+
+/// Emits one event now and the other when it is dropped.
+struct Counted {
+    observer: Arc<Observer>,
+    last: Event<'static>,
+}
+
+impl Counted {
+    fn new(observer: &Arc<Observer>, first: Event<'static>, last: Event<'static>) -> Self {
+        observer.notice(&first);
+        Self { observer: Arc::clone(observer), last }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.observer.notice(&self.last);
+    }
+}
+
+/// So much of a plan, cut at a character.
+fn cut(mut plan: String) -> String {
+    if plan.len() > PLAN {
+        let end = (0..=PLAN).rev().find(|at| plan.is_char_boundary(*at)).unwrap_or(0);
+        plan.truncate(end);
+        plan.push('…');
+    }
+    plan
+}
