@@ -5,5 +5,6 @@
 pub mod access;
 pub mod catalog;
 pub mod error;
+pub mod format;
 pub mod project;
 pub mod value;

@@ -10,6 +10,7 @@ use super::audit::{self, Audit};
 use super::cache::{self, Cache};
 use super::column::{self, ColumnRule, Masking, Needs, TagRule};
 use super::finding::{Finding, Position, suggest_or_list};
+use super::formats::{self, Formats};
 use super::issuer::{self, Issuer};
 use super::name;
 use super::reader::{Placed, Section, Source};
@@ -35,6 +36,8 @@ pub struct Config {
     pub reload: Reload,
     /// Answers that are kept.
     pub cache: Cache,
+    /// The formats of answers.
+    pub formats: Formats,
     /// The admin API, if it is served.
     pub admin: Option<AdminApi>,
     /// Who else vouches for callers, by name.
@@ -188,6 +191,7 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
     let server = root.section("server").map(read_server).unwrap_or_default();
     let reload = root.section("reload").map(reload::read).unwrap_or_default();
     let cache = root.section("cache").map(cache::read).unwrap_or_default();
+    let formats = root.section("formats").map(formats::read).unwrap_or_default();
     let admin = root.section("admin").map(admin::read);
     let issuers = root.section("issuers").map(issuer::read_all).unwrap_or_default();
     let (mut tables, mut declared) = (BTreeMap::new(), BTreeSet::new());
@@ -212,6 +216,7 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
         server,
         reload,
         cache,
+        formats,
         admin,
         issuers,
         tables,
