@@ -61,7 +61,7 @@ fn exactness(format: Format, range: &Weighted) -> Option<Exactness> {
     // Other parameters say nothing about what is made here.
     let contradicts = |(name, value): &(String, String)| match name.as_str() {
         "header" => value != "present",
-        "charset" => value != "utf-8" && value != "us-ascii",
+        "charset" => value != "utf-8" && value != "utf8",
         _ => false,
     };
     match range.parameters.as_slice() {

@@ -152,10 +152,10 @@ impl Format {
     }
 }
 
-/// The form of one answer: all that its bytes depend on beside its rows.
+/// The form of one answer: all that a caller can choose about its bytes, beside its rows.
 ///
-/// Two answers of the same rows and the same representation are the same bytes. As text it is stable: what is kept
-/// between requests can be keyed by it.
+/// Two answers of the same rows and the same representation say the same, though they may be cut into pieces and compressed
+/// blocks at other places. As text it is stable: what is kept between requests can be keyed by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Representation {
     /// The format.

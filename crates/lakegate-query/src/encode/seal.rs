@@ -13,7 +13,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::arrow::compute::{cast, take};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
@@ -168,7 +168,7 @@ fn sealed(array: &ArrayRef, hidden: Option<&NullBuffer>, target: &DataType) -> R
                 .map(|row| Some(row).filter(is_there).and_then(|row| Some(interval::of(array, row)?.to_string())));
             Some(Arc::new(texts.collect::<StringArray>()) as ArrayRef)
         }
-        DataType::Timestamp(TimeUnit::Second, _) if array.data_type() != target => {
+        temporal if temporal.is_temporal() && temporal != target => {
             // Whoever is so far away in time that it does not fit is NULL.
             cast(array, target).ok().and_then(|array| {
                 let nulls = NullBuffer::union(array.nulls(), hidden);

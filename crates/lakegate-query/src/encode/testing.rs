@@ -192,8 +192,8 @@ pub(super) fn every_type() -> RecordBatch {
     columns.push(("fixed", Arc::new(fixed.unwrap())));
     let dictionary = DictionaryArray::<Int8Type>::from_iter([Some("b"), None, Some("a")]);
     columns.push(("dictionary", Arc::new(dictionary)));
-    let runs: StringArray = vec![Some("run"), None].into();
-    let runs = RunArray::try_new(&Int32Array::from(vec![2, 3]), &runs).unwrap();
+    let runs: StringArray = vec![Some("run"), None, Some("end")].into();
+    let runs = RunArray::try_new(&Int32Array::from(vec![1, 2, 3]), &runs).unwrap();
     columns.push(("runs", Arc::new(runs)));
     columns.extend(nested());
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).unwrap()
