@@ -172,7 +172,7 @@ mod tests {
 "int8":1,
 "int64":9007199254740993,
 "uint64":0,
-"float16":0.09997559,
+"float16":0.099975586,
 "float32":null,
 "float64":null,
 "decimal32":-0.05,
