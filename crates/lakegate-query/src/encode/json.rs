@@ -115,7 +115,8 @@ mod tests {
     #[test]
     fn lines_are_the_records_of_the_array() {
         let batch = every_type();
-        let (array, lines) = (answer(Format::Json, &[batch.clone()]), answer(Format::Ndjson, &[batch]));
+        let batch = std::slice::from_ref(&batch);
+        let (array, lines) = (answer(Format::Json, batch), answer(Format::Ndjson, batch));
         let array: Vec<serde_json::Value> = serde_json::from_slice(&array).unwrap();
         let lines = String::from_utf8(lines).unwrap();
         assert!(lines.ends_with("}\n"));
