@@ -30,15 +30,15 @@ pub(super) struct Compressed {
 enum State {
     /// What came so far, too little to be compressed.
     Waiting(Vec<u8>),
-    Compressing(Box<Compressor>),
+    Compressing(Compressor),
     /// It was tiny.
     Bare,
 }
 
 enum Compressor {
     Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
-    Brotli(brotli::CompressorWriter<Vec<u8>>),
-    Gzip(GzEncoder<Vec<u8>>),
+    Brotli(Box<brotli::CompressorWriter<Vec<u8>>>),
+    Gzip(Box<GzEncoder<Vec<u8>>>),
 }
 
 impl Compressed {
@@ -51,7 +51,7 @@ impl Compressed {
         if let State::Waiting(waiting) = &self.state {
             let mut compressor = Compressor::new(self.compression.coding)?;
             compressor.write(waiting)?;
-            self.state = State::Compressing(Box::new(compressor));
+            self.state = State::Compressing(compressor);
         }
         match &mut self.state {
             State::Compressing(compressor) => {
@@ -118,9 +118,9 @@ impl Compressor {
             }
             Coding::Brotli => {
                 let (quality, window) = (BROTLI_QUALITY, BROTLI_WINDOW);
-                Self::Brotli(brotli::CompressorWriter::new(Vec::new(), BROTLI_BUFFER, quality, window))
+                Self::Brotli(Box::new(brotli::CompressorWriter::new(Vec::new(), BROTLI_BUFFER, quality, window)))
             }
-            Coding::Gzip => Self::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::default())),
+            Coding::Gzip => Self::Gzip(Box::new(GzEncoder::new(Vec::new(), flate2::Compression::default()))),
         })
     }
 
@@ -157,7 +157,7 @@ impl Compressor {
             Self::Brotli(encoder) => {
                 // It is ended by being taken apart; nothing comes after.
                 let next = brotli::CompressorWriter::new(Vec::new(), 1, BROTLI_QUALITY, BROTLI_WINDOW);
-                let ended = std::mem::replace(encoder, next);
+                let ended = std::mem::replace(encoder, Box::new(next));
                 return Ok(ended.into_inner().into());
             }
         }

@@ -25,7 +25,7 @@ async fn numbers(rows: usize) -> (TestApp, String) {
     let mixed = |n: usize| n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let lines =
         (0..rows).map(|n| format!("{n},=text number {:x} that makes the row longer\n", mixed(n))).collect::<String>();
-    let sql = "/*---\nsummary = \"Numbers\"\n[params.fails_at]\ntype = \"integer\"\ndefault = -1\n---*/\n\
+    let sql = "/*---\nsummary = \"Numbers\"\ncache_seconds = 60\n[params.fails_at]\ntype = \"integer\"\ndefault = -1\n---*/\n\
                SELECT n, text, CASE WHEN n = $fails_at THEN 1 / (n - $fails_at) ELSE n END AS checked FROM number\n";
     let app = TestApp::project(&[
         ("lakegate.toml", "[lake]\nlocation = \"lake/\"\n[tables.number]\nlocation = \"number.csv\"\nshared = true\n[formats]\nxlsx_max_rows = 50\n"),
@@ -155,6 +155,44 @@ async fn a_workbook_of_too_many_rows_is_refused_with_what_to_do() {
     assert!(problem["hint"].as_str().unwrap().contains("format=csv"), "{problem}");
     let (app, token) = numbers(50).await;
     assert_eq!(app.get(&token, "/api/numbers?format=xlsx").await.status, 200);
+}
+
+/// Each representation has a validator of its own, and what is kept is given as it was first sent.
+#[tokio::test]
+async fn an_answer_that_is_kept_keeps_its_form() {
+    let (app, token) = numbers(2_000).await;
+    let ask = |path: &str, accepted: &str, known: &str| {
+        let request = Request::get(path.to_owned()).header("accept-encoding", accepted.to_owned());
+        let request = request.header("if-none-match", known.to_owned()).header("token", token.clone());
+        request.body(Body::empty()).unwrap()
+    };
+    let mut validators = Vec::new();
+    for path in [
+        "",
+        "?format=json",
+        "?format=csv",
+        "?format=csv&csv_guard=off",
+        "?format=ndjson",
+        "?format=arrow",
+        "?format=parquet",
+    ] {
+        for accepted in ["identity", "gzip", "br", "zstd"] {
+            let path = format!("/api/numbers{path}");
+            let first = app.send(ask(&path, accepted, "\"another\"")).await;
+            let again = app.send(ask(&path, accepted, "\"another\"")).await;
+            assert_eq!((first.status, &first.body), (200, &again.body), "{path} {accepted}");
+            for name in ["content-type", "content-encoding", "content-disposition", "etag"] {
+                assert_eq!(header(&first, name), header(&again, name), "{path} {accepted}");
+            }
+            let validator = header(&first, "etag").unwrap().to_owned();
+            assert_eq!(app.send(ask(&path, accepted, &validator)).await.status, 304, "{path} {accepted}");
+            validators.push(validator);
+        }
+    }
+    validators.sort();
+    validators.dedup();
+    // JSON is JSON whether it is named or not, and Parquet is never compressed again.
+    assert_eq!(validators.len(), 5 * 4 + 1);
 }
 
 /// What fails in the middle is refused with a status, or cut; nothing of it comes to an end.
