@@ -153,7 +153,7 @@ codes! {
     /// A cursor of a version of the data that is no longer served.
     ResultGone, "result_gone", Gone, "The pages can not be continued";
     /// More rows than the grant allows.
-    ResultTooLarge, "result_too_large", Refused, "The answer has more rows than are allowed";
+    ResultTooLarge, "result_too_large", Refused, "The answer is larger than is allowed";
     /// The audit record could not be made durable, and the server answers nothing without it.
     AuditUnavailable, "audit_unavailable", Unavailable, "The audit log can not be written";
     /// Files of the lake can not be read now.

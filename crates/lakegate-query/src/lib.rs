@@ -3,6 +3,7 @@
 //! The only crate that names DataFusion and Arrow. Who calls and over what protocol is `lakegate`'s business.
 
 pub mod answer;
+mod arrays;
 pub mod encode;
 pub mod engine;
 pub mod govern;

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use lakegate_core::format::Coding;
 use lakegate_core::project::Cache as CacheConfig;
 use moka::Expiry;
 use moka::sync::Cache;
@@ -25,6 +26,8 @@ pub type Key = String;
 pub struct Kept {
     /// The body.
     pub body: Bytes,
+    /// How it is compressed.
+    pub coding: Option<Coding>,
     /// How many rows are in it.
     pub rows: u64,
     /// The cursor of the next page.
@@ -157,11 +160,11 @@ impl Flight {
     }
 
     /// Keeps the whole answer, and gives it to those that wait.
-    pub fn land(self, body: Bytes, rows: u64, next: Option<String>) {
+    pub fn land(self, body: Bytes, coding: Option<Coding>, rows: u64, next: Option<String>) {
         if body.len() > self.largest {
             return;
         }
-        let kept = Kept { body, rows, next, keep_for: self.keep_for };
+        let kept = Kept { body, coding, rows, next, keep_for: self.keep_for };
         // First kept, then given: who comes between the two finds it.
         self.kept.insert(self.key.clone(), kept.clone());
         self.waiting.send_replace(Some(kept));

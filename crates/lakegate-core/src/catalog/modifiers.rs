@@ -1,5 +1,5 @@
-//! What a caller says about the form of the answer: `format`, `select`, `order`, and which part of the rows it wants. Not
-//! arguments of the endpoint.
+//! What a caller says about the form of the answer: `format`, `csv_guard`, `select`, `order`, and which part of the rows it
+//! wants. Not arguments of the endpoint.
 //!
 //! Which columns there are for this caller is found out when the call is governed; here names are only names.
 
@@ -24,6 +24,7 @@ pub struct Modifiers {
     offset: Option<u64>,
     page_size: Option<u64>,
     cursor: Option<String>,
+    csv_guard: Option<bool>,
 }
 
 /// One name of `order`.
@@ -73,6 +74,7 @@ impl Modifiers {
             "page_size" => self.page_size.replace(count(name, text, 1, MOST_ROWS_OF_A_PAGE)?).is_some(),
             "cursor" if text.is_empty() || text.len() > LONGEST_CURSOR => return Err(unreadable_cursor()),
             "cursor" => self.cursor.replace(text.to_owned()).is_some(),
+            "csv_guard" => self.csv_guard.replace(switch(name, text)?).is_some(),
             _ => return Ok(false),
         };
         if came_before {
@@ -95,6 +97,11 @@ impl Modifiers {
     /// The format that was asked for by name.
     pub fn format(&self) -> Option<&str> {
         self.format.as_deref()
+    }
+
+    /// Whether text in CSV is guarded against being taken for a formula; it is, unless the caller says no.
+    pub fn csv_guard(&self) -> bool {
+        self.csv_guard.unwrap_or(true)
     }
 
     /// The columns that were asked for, in this order; `None` is all that there are for the caller.
@@ -147,6 +154,17 @@ fn names(modifier: &str, text: &str) -> Result<Vec<String>, Error> {
         return Err(Error::arguments(vec![error]));
     }
     Ok(names)
+}
+
+fn switch(modifier: &str, text: &str) -> Result<bool, Error> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => {
+            let detail = format!("`{modifier}` is neither `on` nor `off`");
+            Err(Error::arguments(vec![Error::new(Code::ArgumentType, detail).parameter(modifier)]))
+        }
+    }
 }
 
 fn order(text: &str) -> Result<Order, Error> {

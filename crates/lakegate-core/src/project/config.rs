@@ -10,6 +10,7 @@ use super::audit::{self, Audit};
 use super::cache::{self, Cache};
 use super::column::{self, ColumnRule, Masking, Needs, TagRule};
 use super::finding::{Finding, Position, suggest_or_list};
+use super::formats::{self, Formats};
 use super::issuer::{self, Issuer};
 use super::name;
 use super::observe::{self, Observe};
@@ -36,6 +37,8 @@ pub struct Config {
     pub reload: Reload,
     /// Answers that are kept.
     pub cache: Cache,
+    /// The formats of answers.
+    pub formats: Formats,
     /// The admin API, if it is served.
     pub admin: Option<AdminApi>,
     /// What an operator gets to see of the running server.
@@ -191,6 +194,7 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
     let server = root.section("server").map(read_server).unwrap_or_default();
     let reload = root.section("reload").map(reload::read).unwrap_or_default();
     let cache = root.section("cache").map(cache::read).unwrap_or_default();
+    let formats = root.section("formats").map(formats::read).unwrap_or_default();
     let admin = root.section("admin").map(admin::read);
     let observe = root.section("observe").map(observe::read).unwrap_or_default();
     let issuers = root.section("issuers").map(issuer::read_all).unwrap_or_default();
@@ -216,6 +220,7 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
         server,
         reload,
         cache,
+        formats,
         admin,
         observe,
         issuers,

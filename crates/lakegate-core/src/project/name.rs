@@ -1,7 +1,8 @@
 //! What names and paths in project files may look like.
 
 /// Parameter names with a meaning of their own in a request.
-pub const RESERVED_PARAMETERS: &[&str] = &["select", "order", "limit", "offset", "format", "page_size", "cursor"];
+pub const RESERVED_PARAMETERS: &[&str] =
+    &["select", "order", "limit", "offset", "format", "csv_guard", "page_size", "cursor"];
 
 /// Names under which a token could come in a URL, where it must not.
 pub const TOKEN_PARAMETERS: &[&str] =

@@ -83,7 +83,7 @@ impl BatchStream {
         self.limits.max_rows
     }
 
-    /// The next batch with rows; `None` at the end.
+    /// The next batch with rows; `None` at the end. Who gives up waiting for it can ask again and loses no row.
     ///
     /// # Errors
     /// When the query fails, its time is over, or there are more rows than may be.

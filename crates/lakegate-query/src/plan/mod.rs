@@ -27,6 +27,7 @@ use lakegate_core::project::{Endpoint, Finding, Project};
 
 pub(crate) use params::{column_type_name, placeholder_id};
 
+use crate::encode;
 use crate::engine::failure;
 use crate::govern::fingerprint::Fingerprint;
 use crate::govern::masking::{Masking, stand_in_key};
@@ -487,6 +488,7 @@ async fn plan_endpoint(
     }
     let schema = Arc::new(plan.schema().as_arrow().clone());
     findings.extend(repeated_columns(&schema, &place));
+    findings.extend(formless_columns(&schema, &place));
     if !findings.is_empty() {
         return Err(findings);
     }
@@ -515,6 +517,15 @@ fn repeated_columns(schema: &Schema, place: &Place<'_>) -> Vec<Finding> {
         place.finding(Span::empty(), message).help("give one another name with `AS`")
     };
     repeated.map(finding).collect()
+}
+
+fn formless_columns(schema: &Schema, place: &Place<'_>) -> Vec<Finding> {
+    let faults = schema.fields().iter().filter_map(|field| Some((field.name(), encode::fault(field.data_type())?)));
+    let finding = |(name, fault): (&String, String)| {
+        let message = format!("column `{name}` of the answer: {fault}");
+        place.finding(Span::empty(), message).help("leave it out, or cast it")
+    };
+    faults.map(finding).collect()
 }
 
 fn sorted(mut findings: Vec<Finding>) -> Vec<Finding> {

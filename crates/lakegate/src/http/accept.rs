@@ -1,33 +1,50 @@
-//! Chooses the format of an answer: by `?format=`, else by `Accept`, else JSON.
+//! From the headers of a request to the representation of its answer, and from there to the headers of the answer.
+//!
+//! Which format and coding is liked best is decided in [`lakegate_core::format`].
 
-use axum::http::HeaderMap;
-use axum::http::header::ACCEPT;
-use lakegate_core::error::{Code, Error};
-use lakegate_query::encode::{Encoder, JsonArray};
+use axum::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use lakegate_core::catalog::Modifiers;
+use lakegate_core::error::Error;
+use lakegate_core::format::{Coding, Representation, choose_compression, choose_format};
 
-/// The encoder for a request.
-pub(super) fn encoder(format: Option<&str>, headers: &HeaderMap) -> Result<Box<dyn Encoder>, Error> {
-    let acceptable = match format {
-        Some(format) => format == "json",
-        None => {
-            headers.get(ACCEPT).is_none()
-                || headers.get_all(ACCEPT).iter().any(|value| takes_json(value.to_str().unwrap_or_default()))
-        }
-    };
-    if acceptable {
-        return Ok(Box::new(JsonArray::new()));
-    }
-    Err(Error::new(Code::RequestFormatUnknown, "the answer can be made as JSON only")
-        .hint("accept `application/json`, or use `format=json`"))
+/// The representation that a caller gets.
+pub(super) fn representation(modifiers: &Modifiers, headers: &HeaderMap) -> Result<Representation, Error> {
+    let format = choose_format(modifiers.format(), fields(headers, &ACCEPT))?;
+    let compression = choose_compression(format, fields(headers, &ACCEPT_ENCODING))?;
+    Ok(Representation { format, compression, csv_guard: modifiers.csv_guard() })
 }
 
-/// Whether a list of media ranges has one that JSON fits, and that is not excluded with `q=0`. An empty list asks for nothing.
-fn takes_json(accept: &str) -> bool {
-    accept.trim().is_empty()
-        || accept.split(',').any(|range| {
-            let mut parts = range.split(';').map(str::trim);
-            let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
-            let excluded = parts.any(|part| part.strip_prefix("q=").and_then(|q| q.parse::<f64>().ok()) == Some(0.0));
-            matches!(essence.as_str(), "application/json" | "application/*" | "*/*" | "*") && !excluded
-        })
+/// What a header says in all its fields; one that is no text says nothing.
+fn fields<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or_default())
+}
+
+/// The headers that say what the body is. `coding` is how it was compressed in the end.
+pub(super) fn describe(
+    headers: &mut HeaderMap,
+    representation: &Representation,
+    coding: Option<Coding>,
+    endpoint: &str,
+) {
+    let format = representation.format;
+    if let Ok(value) = HeaderValue::from_str(&format.content_type()) {
+        headers.insert(CONTENT_TYPE, value);
+    }
+    if let Some(coding) = coding {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+    }
+    if format.is_file()
+        && let Some(value) = attachment(endpoint, format.extension())
+    {
+        headers.insert(CONTENT_DISPOSITION, value);
+    }
+}
+
+/// The name under which an answer is saved. Names of endpoints are lower case letters, digits, `_` and `-`; whatever else
+/// might stand there is left out.
+fn attachment(endpoint: &str, extension: &str) -> Option<HeaderValue> {
+    let is_safe = |each: &char| each.is_ascii_alphanumeric() || matches!(each, '_' | '-');
+    let name = endpoint.chars().filter(is_safe).collect::<String>();
+    HeaderValue::from_str(&format!("attachment; filename=\"{name}.{extension}\"")).ok()
 }

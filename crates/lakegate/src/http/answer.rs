@@ -4,17 +4,18 @@
 //! never looks complete.
 
 use std::io;
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, stream};
 use lakegate_core::error::{Code, Error};
+use lakegate_core::format::Coding;
 use lakegate_query::encode::Encoder;
 use lakegate_query::engine::BatchStream;
 use tokio::sync::mpsc;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::audit::Trail;
@@ -28,17 +29,22 @@ const HELD_BYTES: usize = 256 * 1024;
 /// status and not cut. A capped answer that is larger is cut all the same.
 const HELD_BYTES_WHEN_CAPPED: usize = 16 * 1024 * 1024;
 
-/// Pulls the first rows and makes the response. An answer that is whole by then is given to those that wait for it, too.
+/// How long what an encoder holds back waits for the next rows.
+const PATIENCE_FOR_ROWS: Duration = Duration::from_secs(1);
+
+/// Pulls the first rows and makes the response, whose headers are still to be written. Says how its body is compressed. An
+/// answer that is whole by then is given to those that wait for it, too.
 pub(super) async fn start(
     rows: BatchStream,
     encoder: Box<dyn Encoder>,
     trail: Trail,
     shared: Option<Shared>,
-) -> Result<Response, Error> {
-    let content_type = encoder.content_type();
+) -> Result<(Response, Option<Coding>), Error> {
     let most_held = if rows.max_rows().is_some() { HELD_BYTES_WHEN_CAPPED } else { HELD_BYTES };
     let most_held = most_held.max(shared.as_ref().map_or(0, |shared| shared.flight.largest()));
-    let mut pieces = Pieces { rows, encoder, watch: trail.watch().clone(), ended: false };
+    let watch = trail.watch().clone();
+    let mut pieces =
+        Pieces { rows, encoder: Some(encoder), watch, coding: None, is_streaming: false, is_flushed: true };
     let (mut held, mut held_rows) = (BytesMut::new(), 0);
     while held.len() < most_held {
         match pieces.next().await? {
@@ -50,15 +56,17 @@ pub(super) async fn start(
                 trail.sent(held_rows, held.len());
                 let body = held.freeze();
                 if let Some(Shared { flight, next }) = shared {
-                    flight.land(body.clone(), held_rows, next);
+                    flight.land(body.clone(), pieces.coding, held_rows, next);
                 }
-                return Ok(([(CONTENT_TYPE, content_type)], body).into_response());
+                return Ok((Response::new(Body::from(body)), pieces.coding));
             }
         }
     }
     // It is too large to be kept: who waits for it runs for themselves, now and not when it is sent.
     drop(shared);
     trail.starts_to_stream().await?;
+    let coding = pieces.coding;
+    pieces.is_streaming = true;
     let first = stream::iter([Ok(Piece { bytes: held.freeze(), rows: held_rows })]);
     let all = first.chain(rest(pieces, trail.clone()));
     let body = Body::from_stream(all.map(move |piece| {
@@ -66,7 +74,7 @@ pub(super) async fn start(
         trail.sent(rows, bytes.len());
         Ok::<_, io::Error>(bytes)
     }));
-    Ok(([(CONTENT_TYPE, content_type)], body).into_response())
+    Ok((Response::new(body), coding))
 }
 
 /// What others wait for, and the cursor of the page after it.
@@ -75,10 +83,10 @@ pub(super) struct Shared {
     pub(super) next: Option<String>,
 }
 
-/// An answer that was kept.
-pub(super) fn kept(kept: &Kept, content_type: &'static str, trail: &Trail) -> Response {
+/// An answer that was kept, and how it is compressed.
+pub(super) fn kept(kept: &Kept, trail: &Trail) -> (Response, Option<Coding>) {
     trail.sent(kept.rows, kept.body.len());
-    ([(CONTENT_TYPE, content_type)], kept.body.clone()).into_response()
+    (Response::new(Body::from(kept.body.clone())), kept.coding)
 }
 
 /// What comes after the held rows. A task makes it, one piece ahead of the client, so that the query ends with its
@@ -140,23 +148,40 @@ struct Piece {
 /// Encoded pieces of an answer, none of them empty.
 struct Pieces {
     rows: BatchStream,
-    encoder: Box<dyn Encoder>,
+    /// Until the answer has ended.
+    encoder: Option<Box<dyn Encoder>>,
     watch: Watch,
-    ended: bool,
+    /// How the pieces that were given are compressed.
+    coding: Option<Coding>,
+    /// Whether what is given goes to the client at once.
+    is_streaming: bool,
+    /// Whether the encoder was asked for what it holds since rows came.
+    is_flushed: bool,
 }
 
 impl Pieces {
     async fn next(&mut self) -> Result<Option<Piece>, Error> {
         let mut rows = 0;
-        while !self.ended {
-            let bytes = match self.rows.next().await? {
-                Some(batch) => {
-                    rows += batch.num_rows() as u64;
-                    self.watch.encode(|| self.encoder.write(&batch))?
-                }
-                None => {
-                    self.ended = true;
-                    self.watch.encode(|| self.encoder.finish())?
+        while let Some(encoder) = &mut self.encoder {
+            let next = if self.is_streaming && !self.is_flushed {
+                timeout(PATIENCE_FOR_ROWS, self.rows.next()).await
+            } else {
+                Ok(self.rows.next().await)
+            };
+            let bytes = match next {
+                Ok(batch) => match batch? {
+                    Some(batch) => {
+                        rows += batch.num_rows() as u64;
+                        self.is_flushed = false;
+                        let bytes = self.watch.encode(|| encoder.write(&batch))?;
+                        self.coding = encoder.coding();
+                        bytes
+                    }
+                    None => self.finish().await?,
+                },
+                Err(_) => {
+                    self.is_flushed = true;
+                    encoder.flush()?
                 }
             };
             if !bytes.is_empty() {
@@ -164,5 +189,19 @@ impl Pieces {
             }
         }
         Ok(None)
+    }
+
+    async fn finish(&mut self) -> Result<Bytes, Error> {
+        let Some(mut encoder) = self.encoder.take() else { return Ok(Bytes::new()) };
+        let is_slow = encoder.is_slow_to_finish();
+        let finish = move || (encoder.finish(), encoder.coding());
+        let (bytes, coding) = if is_slow {
+            let finished = tokio::task::spawn_blocking(finish).await;
+            finished.map_err(|error| Error::new(Code::Internal, "the answer can not be completed").source(error))?
+        } else {
+            self.watch.encode(finish)
+        };
+        self.coding = coding;
+        bytes
     }
 }

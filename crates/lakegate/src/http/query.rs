@@ -8,6 +8,8 @@ use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use lakegate_core::catalog::RawArguments;
 use lakegate_core::error::Error;
+use lakegate_query::encode;
+use lakegate_query::engine::BatchStream;
 
 use super::respond::{Failure, not_modified};
 use super::{accept, answer, asked, body, token};
@@ -86,13 +88,13 @@ async fn respond(asked: Request<'_>, raw: RawArguments) -> Result<Response, Fail
     let Request { app, served, endpoint, method, query, headers, trail } = asked;
     trail.came(&raw);
     let token = token::presented(headers)?;
-    let encoder = accept::encoder(raw.modifiers().format(), headers)?;
+    let representation = accept::representation(raw.modifiers(), headers)?;
     let prepared = pipeline::prepare(app, served, &token, endpoint, raw, &trail).await?;
     let (engine, seal) = (trail.watch().over(app.engine.as_ref()), app.access.seal());
 
     // What depends on the time of the request is another answer each time.
     let is_lasting = !prepared.plan.depends_on_time();
-    let validator = is_lasting.then(|| seal.validator(prepared.plan.fingerprint(), encoder.content_type()));
+    let validator = is_lasting.then(|| seal.validator(prepared.plan.fingerprint(), &representation.to_string()));
     if let Some(validator) = validator.as_ref().filter(|validator| asked::has_already(method, headers, validator)) {
         app.observer.notice(&Event::CacheAsked(CacheAnswer::NotModified));
         let mut response = not_modified();
@@ -113,18 +115,22 @@ async fn respond(asked: Request<'_>, raw: RawArguments) -> Result<Response, Fail
     if let Some(said) = claim.said() {
         app.observer.notice(&Event::CacheAsked(said));
     }
-    let (mut response, next) = match claim {
-        Claim::Kept(kept) | Claim::Joined(kept) => (answer::kept(&kept, encoder.content_type(), &trail), kept.next),
+    let encoder = |rows: &BatchStream| encode::encoder(&representation, rows.schema(), &served.config().formats);
+    let ((mut response, coding), next) = match claim {
+        Claim::Kept(kept) | Claim::Joined(kept) => (answer::kept(&kept, &trail), kept.next),
         Claim::Alone => {
             let (rows, next) = pipeline::run(&engine, seal, prepared).await?;
+            let encoder = encoder(&rows)?;
             (answer::start(rows, encoder, trail, None).await?, next)
         }
         Claim::First(flight) => {
             let (rows, next) = pipeline::run(&engine, seal, prepared).await?;
             let shared = answer::Shared { flight, next: next.clone() };
+            let encoder = encoder(&rows)?;
             (answer::start(rows, encoder, trail, Some(shared)).await?, next)
         }
     };
+    accept::describe(response.headers_mut(), &representation, coding, endpoint);
     if let Some(validator) = validator.filter(|_| matches!(*method, Method::GET | Method::HEAD)) {
         asked::add_validator(&mut response, &validator);
     }

@@ -161,7 +161,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     let headers = response.headers_mut();
     // An answer with a validator says for itself how it may be kept.
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-store"));
-    headers.insert(VARY, HeaderValue::from_static("authorization, x-api-key, token, accept"));
+    headers.insert(VARY, HeaderValue::from_static("authorization, x-api-key, token, accept, accept-encoding"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         headers.insert("x-request-id", value);

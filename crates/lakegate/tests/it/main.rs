@@ -25,6 +25,7 @@ mod http_answers;
 mod http_arguments;
 mod http_bodies;
 mod http_clock;
+mod http_formats;
 mod http_pages;
 mod http_parameters;
 mod http_refusals;

@@ -110,7 +110,8 @@ fn the_curl_lines_of_the_pages_are_answered() {
     let server = Process::start(&mut project.command(&arguments));
     let token = server.said["principals"][0]["token"].as_str().unwrap();
     let mut calls = 0;
-    for (name, text) in pages().into_iter().filter(|(name, _)| name != "docs/admin.md") {
+    let others = ["docs/admin.md", "docs/formats.md"];
+    for (name, text) in pages().into_iter().filter(|(name, _)| !others.contains(&name.as_str())) {
         for block in blocks(&text, "sh").into_iter().filter(|block| block.contains("curl ")) {
             let script = block.replace("http://127.0.0.1:8080", server.said["url"].as_str().unwrap());
             let ran = shell(project.path(), &script, token);
@@ -122,6 +123,14 @@ fn the_curl_lines_of_the_pages_are_answered() {
         }
     }
     assert_eq!(calls, 3);
+
+    // The page on formats gets a line of CSV and a file.
+    let formats = page("docs/formats.md");
+    let [block] = blocks(&formats, "sh").try_into().unwrap();
+    let script = block.replace("http://127.0.0.1:8080", server.said["url"].as_str().unwrap());
+    let ran = shell(project.path(), &script, token);
+    assert!(ran.code == Some(0) && ran.stdout.starts_with("count\r\n"), "{ran:?}");
+    assert!(std::fs::read(project.path().join("count_orders_by_range.parquet")).unwrap().ends_with(b"PAR1"));
 }
 
 /// docs/admin.md, in the order of the page, against a server with the admin API.

@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryViewArray, DictionaryArray, FixedSizeListArray,
-    GenericListArray, GenericListViewArray, MapArray, MutableArrayData, OffsetSizeTrait, PrimitiveArray,
-    StringViewArray, StructArray, UInt64Array, downcast_dictionary_array, make_array, new_null_array,
+    GenericListArray, GenericListViewArray, MapArray, OffsetSizeTrait, PrimitiveArray, StringViewArray, UInt64Array,
+    downcast_dictionary_array, new_null_array,
 };
-use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use datafusion::arrow::buffer::{NullBuffer, ScalarBuffer};
 use datafusion::arrow::compute::take;
-use datafusion::arrow::datatypes::{ArrowDictionaryKeyType, ArrowNativeType, DataType, FieldRef, Fields};
+use datafusion::arrow::datatypes::{ArrowDictionaryKeyType, ArrowNativeType, DataType, FieldRef};
+
+use crate::arrays::{copied, gather, gather_views, struct_of};
 
 /// Each value that is there becomes what `mask` says; `None` is NULL. `None` for an array of another type.
 pub(super) fn primitives<T: ArrowPrimitiveType>(
@@ -51,10 +53,6 @@ pub(super) fn fields(
         })
     });
     struct_of(target, children.collect(), nulls, array.len())
-}
-
-fn struct_of(fields: &Fields, children: Vec<ArrayRef>, nulls: Option<NullBuffer>, len: usize) -> Option<ArrayRef> {
-    Some(Arc::new(StructArray::try_new_with_length(fields.clone(), children, nulls, len).ok()?))
 }
 
 /// A list with masked items, and nothing of what no row has. `None` for an array of another type.
@@ -101,39 +99,17 @@ fn list_view<O: OffsetSizeTrait>(
     mask: impl Fn(&ArrayRef, Option<&NullBuffer>) -> ArrayRef,
 ) -> Option<ArrayRef> {
     let values = array.as_list_view_opt::<O>()?;
-    let is_there = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
-    let (mut indices, mut starts, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
-    for row in 0..array.len() {
-        let size = if is_there(row) { values.value_size(row).as_usize() } else { 0 };
-        let start = values.value_offset(row).as_usize();
-        starts.push(O::from_usize(indices.len())?);
-        sizes.push(O::from_usize(size)?);
-        indices.extend((start..start + size).map(|index| index as u64));
+    let (items, lengths) = gather_views(values, nulls.as_ref())?;
+    let (mut starts, mut sizes, mut end) = (Vec::new(), Vec::new(), 0);
+    for length in lengths {
+        starts.push(O::from_usize(end)?);
+        sizes.push(O::from_usize(length)?);
+        end += length;
     }
-    let items = take(values.values(), &UInt64Array::from(indices), None).ok()?;
     let masked = mask(&items, None);
     let (starts, sizes) = (ScalarBuffer::from(starts), ScalarBuffer::from(sizes));
     let list = GenericListViewArray::<O>::try_new(Arc::clone(item), starts, sizes, masked, nulls);
     Some(Arc::new(list.ok()?))
-}
-
-/// The items of rows that are there, one after the other, and where each row's begin.
-fn gather<O: OffsetSizeTrait>(
-    items: &ArrayRef,
-    offsets: &[O],
-    nulls: Option<&NullBuffer>,
-) -> Option<(ArrayRef, OffsetBuffer<O>)> {
-    let is_there = |row: usize| nulls.is_none_or(|nulls| nulls.is_valid(row));
-    let (first, last) = (offsets.first()?.as_usize(), offsets.last()?.as_usize());
-    let ranges = || offsets.windows(2).map(|pair| (pair[0].as_usize(), pair[1].as_usize())).enumerate();
-    let lengths = ranges().map(|(row, (start, end))| if is_there(row) { end - start } else { 0 });
-    // Not more than before, so they fit.
-    let gathered = OffsetBuffer::from_lengths(lengths);
-    if ranges().all(|(row, (start, end))| is_there(row) || start == end) {
-        return Some((items.slice(first, last - first), gathered));
-    }
-    let indices = ranges().filter(|(row, _)| is_there(*row)).flat_map(|(_, (start, end))| start as u64..end as u64);
-    Some((take(items, &UInt64Array::from_iter_values(indices), None).ok()?, gathered))
 }
 
 /// The array with NULL in the hidden rows, and with nothing of what was in them.
@@ -186,18 +162,7 @@ fn try_without_hidden(array: &ArrayRef, hidden: &NullBuffer) -> Option<ArrayRef>
             take(array, &UInt64Array::from_iter_values(rows), None).ok()
         }
         DataType::Null => Some(Arc::clone(array)),
-        _ => {
-            let data = array.to_data();
-            let mut kept = MutableArrayData::new(vec![&data], true, array.len());
-            let mut end = 0;
-            for (from, to) in nulls()?.valid_slices() {
-                kept.try_extend_nulls(from - end).ok()?;
-                kept.try_extend(0, from, to).ok()?;
-                end = to;
-            }
-            kept.try_extend_nulls(array.len() - end).ok()?;
-            Some(make_array(kept.freeze()))
-        }
+        _ => copied(array, nulls().as_ref()),
     }
 }
 

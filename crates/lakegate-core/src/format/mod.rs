@@ -1,0 +1,223 @@
+//! The forms that an answer can have: formats, content codings, and which of them a caller gets.
+//!
+//! Headers and bytes are not this module's business: `lakegate` reads the headers, `lakegate_query` makes the bytes.
+
+mod accept;
+mod coding;
+mod weighted;
+
+use std::fmt;
+
+pub use accept::choose as choose_format;
+pub use coding::{Coding, Compression, choose as choose_compression};
+
+/// A format of answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Format {
+    /// A JSON array of records.
+    Json,
+    /// A JSON record on each line.
+    Ndjson,
+    /// Comma-separated text (RFC 4180) with a header line.
+    Csv,
+    /// An Arrow IPC stream.
+    Arrow,
+    /// A Parquet file.
+    Parquet,
+    /// An Excel workbook.
+    Xlsx,
+}
+
+/// What there is to say about a format.
+struct Facts {
+    format: Format,
+    /// In `?format=`, and in the text form of a [`Representation`].
+    name: &'static str,
+    /// In `Accept`, the first one in `Content-Type` too.
+    media_types: &'static [&'static str],
+    /// What follows the media type in `Content-Type`.
+    parameters: &'static str,
+    extension: &'static str,
+    /// Whether it is a file that people save, and not a body that programs read on.
+    is_file: bool,
+    /// Whether it is compressed in itself.
+    is_compressed: bool,
+}
+
+/// Every format. Where a caller does not care, the first one that fits is taken.
+const FORMATS: [Facts; 6] = [
+    Facts {
+        format: Format::Json,
+        name: "json",
+        media_types: &["application/json"],
+        parameters: "",
+        extension: "json",
+        is_file: false,
+        is_compressed: false,
+    },
+    Facts {
+        format: Format::Ndjson,
+        name: "ndjson",
+        media_types: &["application/x-ndjson", "application/ndjson", "application/jsonl"],
+        parameters: "",
+        extension: "ndjson",
+        is_file: false,
+        is_compressed: false,
+    },
+    Facts {
+        format: Format::Csv,
+        name: "csv",
+        media_types: &["text/csv"],
+        parameters: "; charset=utf-8; header=present",
+        extension: "csv",
+        is_file: true,
+        is_compressed: false,
+    },
+    Facts {
+        format: Format::Arrow,
+        name: "arrow",
+        media_types: &["application/vnd.apache.arrow.stream"],
+        parameters: "",
+        extension: "arrows",
+        is_file: true,
+        is_compressed: false,
+    },
+    Facts {
+        format: Format::Parquet,
+        name: "parquet",
+        media_types: &["application/vnd.apache.parquet"],
+        parameters: "",
+        extension: "parquet",
+        is_file: true,
+        is_compressed: true,
+    },
+    Facts {
+        format: Format::Xlsx,
+        name: "xlsx",
+        media_types: &["application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"],
+        parameters: "",
+        extension: "xlsx",
+        is_file: true,
+        is_compressed: true,
+    },
+];
+
+impl Format {
+    /// All formats, the default first.
+    pub const ALL: [Self; 6] = [Self::Json, Self::Ndjson, Self::Csv, Self::Arrow, Self::Parquet, Self::Xlsx];
+
+    fn facts(self) -> &'static Facts {
+        // In the order of the variants; a test holds it.
+        &FORMATS[self as usize]
+    }
+
+    /// The format of this name; names are exact.
+    pub fn named(name: &str) -> Option<Self> {
+        FORMATS.iter().find(|facts| facts.name == name).map(|facts| facts.format)
+    }
+
+    /// The name, as in `?format=`.
+    pub fn name(self) -> &'static str {
+        self.facts().name
+    }
+
+    /// The media type, without parameters.
+    pub fn media_type(self) -> &'static str {
+        self.facts().media_types[0]
+    }
+
+    /// The media types that ask for it; the first one is [`Self::media_type`].
+    pub fn media_types(self) -> &'static [&'static str] {
+        self.facts().media_types
+    }
+
+    /// The media type with its parameters.
+    pub fn content_type(self) -> String {
+        format!("{}{}", self.media_type(), self.facts().parameters)
+    }
+
+    /// The extension of files, without a dot.
+    pub fn extension(self) -> &'static str {
+        self.facts().extension
+    }
+
+    /// Whether answers are files that people save.
+    pub fn is_file(self) -> bool {
+        self.facts().is_file
+    }
+
+    /// Whether answers are compressed in themselves.
+    pub fn is_compressed(self) -> bool {
+        self.facts().is_compressed
+    }
+}
+
+/// The form of one answer: all that a caller can choose about its bytes, beside its rows.
+///
+/// Two answers of the same rows and the same representation say the same, though they may be cut into pieces and compressed
+/// blocks at other places. As text it is stable: what is kept between requests can be keyed by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Representation {
+    /// The format.
+    pub format: Format,
+    /// How it is compressed; `None` is not at all.
+    pub compression: Option<Compression>,
+    /// Whether text that a spreadsheet would take for a formula is guarded, in CSV.
+    pub csv_guard: bool,
+}
+
+impl Representation {
+    /// An answer in this format, as it is when nothing else is asked for.
+    pub fn plain(format: Format) -> Self {
+        Self { format, compression: None, csv_guard: true }
+    }
+}
+
+impl fmt::Display for Representation {
+    /// Such as `json`, `csv.raw+gzip`, `json+zstd!`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.format.name())?;
+        if self.format == Format::Csv && !self.csv_guard {
+            f.write_str(".raw")?;
+        }
+        match self.compression {
+            Some(compression) if compression.always => write!(f, "+{}!", compression.coding.name()),
+            Some(compression) => write!(f, "+{}", compression.coding.name()),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_formats() {
+        for (facts, format) in FORMATS.iter().zip(Format::ALL) {
+            assert_eq!((facts.format, format.facts().format), (format, format));
+            assert_eq!(Format::named(facts.name), Some(format));
+        }
+    }
+
+    #[test]
+    fn a_csv_says_how_it_is_written() {
+        assert_eq!(Format::Csv.content_type(), "text/csv; charset=utf-8; header=present");
+        assert_eq!(Format::Json.content_type(), "application/json");
+    }
+
+    #[test]
+    fn representations_differ_as_text_where_their_bytes_do() {
+        let raw = Representation { csv_guard: false, ..Representation::plain(Format::Csv) };
+        let zstd = Compression { coding: Coding::Zstd, always: false };
+        let small_too = Compression { always: true, ..zstd };
+        let json =
+            |compression| Representation { compression: Some(compression), ..Representation::plain(Format::Json) };
+        assert_eq!(Representation::plain(Format::Json).to_string(), "json");
+        assert_eq!(raw.to_string(), "csv.raw");
+        assert_eq!(json(zstd).to_string(), "json+zstd");
+        assert_eq!(json(small_too).to_string(), "json+zstd!");
+        // The guard is about CSV alone.
+        assert_eq!(Representation { format: Format::Ndjson, ..raw }.to_string(), "ndjson");
+    }
+}

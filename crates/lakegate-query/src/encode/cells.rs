@@ -1,0 +1,109 @@
+//! One value at a time, for formats that are made of cells: text as it is, everything else as it is in JSON.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::datatypes::{DataType, FieldRef, Float16Type, Float32Type, Float64Type};
+use datafusion::arrow::error::ArrowError;
+use datafusion::arrow::json::EncoderOptions;
+use datafusion::arrow::json::writer::{NullableEncoder, make_encoder};
+
+use super::values;
+
+/// What the values of a column are for who reads cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Any text.
+    Text,
+    /// Digits, a point, an exponent.
+    Number,
+    Boolean,
+    /// Text of a fixed form: dates, times, bytes. Nothing in it needs quotes.
+    Written,
+    /// JSON of lists, objects and maps.
+    Nested,
+}
+
+impl Kind {
+    pub(super) fn of(data_type: &DataType) -> Self {
+        match data_type {
+            text if values::is_text(text) => Self::Text,
+            number if number.is_numeric() => Self::Number,
+            DataType::Boolean => Self::Boolean,
+            nested if nested.is_nested() => Self::Nested,
+            _ => Self::Written,
+        }
+    }
+}
+
+/// The cells of one column of a batch that is plain.
+pub(super) struct Cells<'a> {
+    pub(super) kind: Kind,
+    array: &'a ArrayRef,
+    encoder: NullableEncoder<'a>,
+}
+
+impl<'a> Cells<'a> {
+    pub(super) fn new(
+        field: &'a FieldRef,
+        array: &'a ArrayRef,
+        options: &'a EncoderOptions,
+    ) -> Result<Self, ArrowError> {
+        let encoder = make_encoder(field, array.as_ref(), options)?;
+        Ok(Self { kind: Kind::of(array.data_type()), array, encoder })
+    }
+
+    /// The array.
+    pub(super) fn array(&self) -> &'a ArrayRef {
+        self.array
+    }
+
+    pub(super) fn is_null(&self, row: usize) -> bool {
+        self.encoder.is_null(row)
+    }
+
+    /// The text in a row of a column of text that is not NULL.
+    pub(super) fn text(&self, row: usize) -> Option<&'a str> {
+        match self.array.data_type() {
+            DataType::Utf8 => Some(self.array.as_string::<i32>().value(row)),
+            DataType::LargeUtf8 => Some(self.array.as_string::<i64>().value(row)),
+            DataType::Utf8View => Some(self.array.as_string_view().value(row)),
+            _ => None,
+        }
+    }
+
+    /// Writes what is in a row of another column; `false` when it has no form.
+    pub(super) fn write(&mut self, row: usize, out: &mut Vec<u8>) -> bool {
+        out.clear();
+        self.encoder.encode(row, out);
+        if out.as_slice() == b"null" {
+            return false;
+        }
+        if self.kind == Kind::Written && out.len() >= 2 {
+            out.pop();
+            out.remove(0);
+        }
+        true
+    }
+
+    /// A number that is not finite, in words.
+    pub(super) fn not_finite(&self, row: usize) -> Option<&'static str> {
+        let number = match self.array.data_type() {
+            DataType::Float16 => self.array.as_primitive::<Float16Type>().value(row).to_f64(),
+            DataType::Float32 => f64::from(self.array.as_primitive::<Float32Type>().value(row)),
+            DataType::Float64 => self.array.as_primitive::<Float64Type>().value(row),
+            _ => return None,
+        };
+        match number {
+            number if number.is_nan() => Some("NaN"),
+            f64::INFINITY => Some("Infinity"),
+            f64::NEG_INFINITY => Some("-Infinity"),
+            _ => None,
+        }
+    }
+}
+
+/// The fields of a schema, to be borrowed by cells.
+pub(super) fn fields(batch: &datafusion::arrow::record_batch::RecordBatch) -> Vec<FieldRef> {
+    batch.schema().fields().iter().map(Arc::clone).collect()
+}
