@@ -16,6 +16,7 @@ use crate::mask_key;
 use crate::project::{self, ProjectError};
 use crate::reload::Reloads;
 use crate::results::Results;
+use crate::status::ServerStatus;
 use crate::store::Access;
 
 /// The state of a server.
@@ -32,6 +33,8 @@ pub struct App {
     pub results: Results,
     /// What came of looking for changes.
     pub reloads: Reloads,
+    /// What the process knows of itself.
+    pub status: Arc<ServerStatus>,
     source: Source,
 }
 
@@ -68,7 +71,7 @@ impl App {
         let engine = Box::new(Limited::new(Embedded, queries));
         let source = Source { folder: folder.to_owned(), lake: lake.map(str::to_owned) };
         let reloads = Reloads::default();
-        Ok(Self { served: ArcSwap::from_pointee(served), access, engine, audit, results, reloads, source })
+        Ok(Self { served: ArcSwap::from_pointee(served), access, engine, audit, results, reloads, source, status: Arc::default() })
     }
 
     /// What is served now. Who asks twice may get two answers: take it once for each request.

@@ -92,6 +92,7 @@ fn the_endpoint_of_the_readme_works_in_the_project_of_the_readme() {
             let files = ProjectFiles {
                 config: "[lake]\nlocation = \".\"\n".into(),
                 endpoints: [("endpoints/shown.sql".to_owned(), sql.to_owned())].into(),
+                ..ProjectFiles::default()
             };
             let (_, findings) = Checked::read(&files);
             assert!(findings.is_empty(), "{page}: {findings:?}");
@@ -257,7 +258,7 @@ fn every_key_that_is_shown_is_taken() {
             if block.contains("[tables.event.partitions]") {
                 config = format!("{lake}[tables.event]\nlocation = \"event\"\nshared = true\n{block}\n");
             }
-            let (_, findings) = Checked::read(&ProjectFiles { config: config.clone(), endpoints: [].into() });
+            let (_, findings) = Checked::read(&ProjectFiles { config: config.clone(), ..ProjectFiles::default() });
             // A block may show one key of a table whose other keys are not its subject.
             let faults = findings.iter().map(ToString::to_string).filter(|finding| {
                 !finding.contains("has no `location`") && !finding.contains("has neither `row_filter` nor `shared`")

@@ -20,7 +20,7 @@ pub(crate) fn shop() -> (Project, String) {
 }
 
 /// Adds to the end of the starter's `lakegate.toml`.
-fn configure(project: &Project, text: &str) {
+pub(crate) fn configure(project: &Project, text: &str) {
     let path = project.path().join("shop/lakegate.toml");
     let config = std::fs::read_to_string(&path).unwrap();
     std::fs::write(path, format!("{config}\n{text}")).unwrap();
@@ -99,7 +99,9 @@ fn a_server_without_its_lake_lives_and_is_not_ready() {
     assert_eq!(server.get("/health/ready", "").json(), json!({ "status": "ready" }));
     std::fs::rename(&lake, &away).unwrap();
     let ready = server.get("/health/ready", "");
-    assert_eq!(ready.refusal(), (503, "lake_unavailable".to_owned()));
+    assert_eq!(ready.refusal(), (503, "health_not_ready".to_owned()));
+    let errors = ready.json()["errors"].clone();
+    assert_eq!(errors, json!([{ "code": "lake_unavailable", "detail": "the lake can not be reached" }]));
     assert!(!ready.text().contains("shop") && ready.head.contains("retry-after: "), "{ready:?}");
     assert_eq!(server.get("/health/live", "").json(), json!({ "status": "live" }));
     std::fs::rename(&away, &lake).unwrap();

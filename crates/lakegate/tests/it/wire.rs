@@ -53,7 +53,7 @@ impl Process {
     }
 
     pub(crate) fn address(&self) -> &str {
-        self.said["url"].as_str().unwrap().strip_prefix("http://").unwrap()
+        self.said["url"].as_str().unwrap().split_once("://").unwrap().1
     }
 
     /// Sends a signal such as `INT`.
