@@ -37,10 +37,10 @@ pub use http::{Http, Tls};
 pub use issuer::{AttributeClaim, ClaimPath, Issuer, KeyLocation, ScopeClaim, SigningAlgorithm, is_loopback_url};
 pub use mask::{Granularity, MaskSpec, Step};
 pub use param::{MAX_ITEMS, MAX_LENGTH, Param, Pattern};
-pub use settings::{Setting, shown_value};
-pub use variables::{OWN_VARIABLES, Origin, VARIABLE_PREFIX};
 pub use policy_test::{Expectation, Located, PolicyTest, PolicyTestFile, TestAccess};
 pub use reload::Reload;
+pub use settings::{Setting, shown_value};
+pub use variables::{OWN_VARIABLES, Origin, VARIABLE_PREFIX};
 
 /// The text of a project's files.
 #[derive(Clone, Debug, Default)]

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use toml::Value;
 
+use super::column::SecretLocation;
 use super::config::Config;
 use super::finding::Finding;
 use super::http::Tls;
 use super::variables::{Origin, Outside, Variables};
-use super::column::SecretLocation;
 
 /// One key.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,7 +126,9 @@ pub fn shown_value(key: &str, value: Value) -> Value {
 fn holds_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     let words = key.split(['_', '-']).collect::<Vec<_>>();
-    ["password", "passphrase", "secret", "token", "credential", "credentials"].iter().any(|secret| words.contains(secret))
+    ["password", "passphrase", "secret", "token", "credential", "credentials"]
+        .iter()
+        .any(|secret| words.contains(secret))
         && key != "secret_attributes"
         || key.ends_with("_key")
 }

@@ -46,10 +46,7 @@ fn a_variable_says_what_the_key_would() {
         let settings = config.settings();
         settings.into_iter().find(|setting| (setting.section.as_str(), setting.key) == (section, key)).unwrap().origin
     };
-    assert_eq!(
-        origin("server", "timeout_seconds"),
-        Origin::Variable("LAKEGATE_SERVER_TIMEOUT_SECONDS".to_owned())
-    );
+    assert_eq!(origin("server", "timeout_seconds"), Origin::Variable("LAKEGATE_SERVER_TIMEOUT_SECONDS".to_owned()));
     assert_eq!(origin("http.tls", "key"), Origin::Variable("LAKEGATE_HTTP_TLS_KEY".to_owned()));
     assert_eq!(origin("server", "listen"), Origin::Default);
     let (config, _) = read(FILE, &[]);
@@ -105,7 +102,8 @@ fn a_variable_alone_is_enough() {
 
 #[test]
 fn a_variable_without_effect_is_a_warning_that_says_what_was_meant() {
-    let near = "no key or option has this variable, so it has no effect; did you mean `LAKEGATE_SERVER_TIMEOUT_SECONDS`?";
+    let near =
+        "no key or option has this variable, so it has no effect; did you mean `LAKEGATE_SERVER_TIMEOUT_SECONDS`?";
     assert_eq!(
         warnings(&[("LAKEGATE_SERVER_TIMEOUT_SECOND", "5")]),
         [format!("LAKEGATE_SERVER_TIMEOUT_SECOND: {near}")]
@@ -116,7 +114,8 @@ fn a_variable_without_effect_is_a_warning_that_says_what_was_meant() {
     let (config, _) = read(FILE, &[("LAKEGATE_ADMIN_LISTN", "0.0.0.0:1"), ("LAKEGATE_HTTP_TLS_CERT", "x")]);
     assert_eq!((config.admin, config.http.tls, config.warnings.len()), (None, None, 2));
     // Those of options, of a service that is called `lakegate`, and of others.
-    let fine = ["LAKEGATE_LISTEN", "LAKEGATE_ADMIN_LISTEN", "LAKEGATE_LOG", "LAKEGATE_PORT_8080_TCP", "LAKEGATE_SERVICE_HOST"];
+    let fine =
+        ["LAKEGATE_LISTEN", "LAKEGATE_ADMIN_LISTEN", "LAKEGATE_LOG", "LAKEGATE_PORT_8080_TCP", "LAKEGATE_SERVICE_HOST"];
     assert_eq!(warnings(&fine.map(|name| (name, "x"))), Vec::<String>::new());
     assert_eq!(warnings(&[("PATH", "x"), ("OTHER_SERVER_LISTEN", "x")]), Vec::<String>::new());
 }

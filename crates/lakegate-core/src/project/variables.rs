@@ -130,7 +130,8 @@ impl Variables {
     /// of all keys.
     pub(super) fn unknown(&self, also: &[&str], keys: &BTreeSet<String>) -> Vec<Finding> {
         let taken = self.keys.borrow();
-        let is_taken = |name: &str| taken.values().any(|origin| matches!(origin, Origin::Variable(taken) if taken == name));
+        let is_taken =
+            |name: &str| taken.values().any(|origin| matches!(origin, Origin::Variable(taken) if taken == name));
         let names = self.all.iter().map(|(name, _)| name.as_str());
         let unknown = names.filter(|name| !is_taken(name) && !also.contains(name) && !is_of_kubernetes(name));
         unknown.map(|name| unknown_variable(name, keys)).collect()

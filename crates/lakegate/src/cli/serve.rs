@@ -106,9 +106,8 @@ fn tell_system(state: NotifyState<'_>) {
 pub(super) async fn bind(listen: &str, admin: Option<&str>, project: &Path, app: App) -> anyhow::Result<Server> {
     let admin = admin.map(str::to_owned).or_else(|| Some(app.served().config().admin.as_ref()?.listen.clone()));
     let failed = |error: ServerError, whose: &str, option: &str| match error {
-        ServerError::Listen(address, cause) => anyhow::Error::new(cause).context(format!(
-            "`{address}` can not be listened at{whose}; choose another with `{option} ADDR:PORT`"
-        )),
+        ServerError::Listen(address, cause) => anyhow::Error::new(cause)
+            .context(format!("`{address}` can not be listened at{whose}; choose another with `{option} ADDR:PORT`")),
         other => other.into(),
     };
     let mut server = Server::bind(listen, app, project).await.map_err(|error| failed(error, "", "--listen"))?;

@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Stdio;
 
+use lakegate_core::project::{Project as Checked, ProjectFiles, VARIABLE_PREFIX};
 use serde_json::json;
 
 use crate::binary::{Project, Ran};
@@ -155,4 +158,19 @@ fn health_is_an_exit_code() {
     let ran = run(&project, &["health", "--url", &url], &[]);
     assert!(ran.code == Some(1) && ran.stderr.contains("does not answer"), "{ran:?}");
     assert_eq!(run(&project, &["health", "--url", "file:///etc/passwd"], &[]).code, Some(1));
+}
+
+/// A variable that is misspelt in a unit, an image or on the page would be without effect.
+#[test]
+fn variables_in_examples_are_those_that_count() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for file in ["deploy/systemd/lakegate.service", "deploy/container/Dockerfile", "docs/operations.md"] {
+        let text = std::fs::read_to_string(root.join(file)).unwrap();
+        let words = text.split(|character: char| !character.is_ascii_uppercase() && character != '_');
+        let names = words.filter(|word| word.starts_with(VARIABLE_PREFIX) && !word.ends_with('_'));
+        let variables = names.map(|name| (name.to_owned(), "1".to_owned())).collect::<BTreeMap<_, _>>();
+        assert!(!variables.is_empty(), "{file}");
+        let (read, _) = Checked::read(&ProjectFiles { variables, ..ProjectFiles::default() });
+        assert_eq!(read.config.warnings, [], "{file}");
+    }
 }

@@ -10,7 +10,8 @@ use crate::app::TestApp;
 
 const CONFIG: &str = "[lake]\nlocation = \"lake\"\n[http]\nmax_url_bytes = 300\nmax_header_bytes = 2000\n\
                       [tables.secret_plan]\nlocation = \"plan.csv\"\nshared = true\n";
-const ECHO: &str = "/*---\nsummary = \"x\"\n[params.text]\ntype = \"string\"\n---*/\nSELECT $text AS text FROM secret_plan";
+const ECHO: &str =
+    "/*---\nsummary = \"x\"\n[params.text]\ntype = \"string\"\n---*/\nSELECT $text AS text FROM secret_plan";
 
 async fn served() -> (TestApp, String) {
     let files = [("lakegate.toml", CONFIG), ("endpoints/echo.sql", ECHO), ("lake/plan.csv", "a\n1\n")];

@@ -50,6 +50,7 @@ mod reload;
 mod sample;
 mod sample_policies;
 mod sample_roles;
+mod secure;
 mod server_connections;
 mod server_demo;
 mod server_drain;

@@ -17,11 +17,12 @@ fn a_signal_under_load_lets_every_running_answer_end() {
     let (project, token) = project("");
     let mut server = serve(&project, &[]);
     let mut running = (0..6).map(|_| begin(&server, &token)).collect::<Vec<_>>();
-    // A connection that was taken and has not sent its request yet.
+    // A request of which only a part has come.
     let mut late = TcpStream::connect(server.address()).unwrap();
     late.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(late, "GET /api/best_products HTTP/1.1\r\n").unwrap();
     server.signal("TERM");
-    write!(late, "GET /api/best_products HTTP/1.1\r\nhost: x\r\ntoken: {token}\r\n\r\n").unwrap();
+    write!(late, "host: x\r\ntoken: {token}\r\n\r\n").unwrap();
     let mut answer = String::new();
     late.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
@@ -97,8 +98,7 @@ enum Called {
 fn call(address: &str, token: &str) -> Called {
     let Ok(mut socket) = TcpStream::connect(address) else { return Called::Refused };
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let request =
-        format!("GET /api/best_products HTTP/1.1\r\nhost: x\r\ntoken: {token}\r\nconnection: close\r\n\r\n");
+    let request = format!("GET /api/best_products HTTP/1.1\r\nhost: x\r\ntoken: {token}\r\nconnection: close\r\n\r\n");
     let _ = socket.write_all(request.as_bytes());
     let mut answer = Vec::new();
     let read = socket.read_to_end(&mut answer);

@@ -1,4 +1,5 @@
-//! The body of an answer on a connection: given out in small pieces, so that it is seen whether the client takes them.
+//! The body of an answer on a connection. On HTTP/2 it is given out in small pieces, so that it is seen whether the client
+//! takes them; on HTTP/1.1 the socket tells.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,8 +10,8 @@ use hyper::body::{Frame, SizeHint};
 
 use super::watch::Turn;
 
-/// The largest piece, in bytes. What is handed over at once is out of sight.
-const PIECE: usize = 64 << 10;
+/// The largest piece on HTTP/2, in bytes, which is that of a frame. What is handed over at once is out of sight.
+const PIECE: usize = 16 << 10;
 
 /// A body under watch.
 pub(super) struct WatchedBody {
@@ -52,7 +53,7 @@ impl hyper::body::Body for WatchedBody {
         };
         self.turn.waits();
         match frame.into_data() {
-            Ok(data) if data.len() > PIECE => {
+            Ok(data) if data.len() > PIECE && self.turn.is_multiplexed() => {
                 self.rest = data;
                 Poll::Ready(self.next_piece().map(Ok))
             }

@@ -11,7 +11,7 @@ use axum::http::Version;
 use lakegate_core::project::Http;
 
 /// How long a connection that has sent nothing yet is given when the server ends: its request may be on the way.
-pub(super) const FRESH: Duration = Duration::from_millis(500);
+pub(super) const FRESH: Duration = Duration::from_secs(1);
 
 /// How long what may last.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,7 @@ struct State {
     multiplexed: bool,
     running: usize,
     next: u64,
-    /// Answers that have more for the client, which does not take it.
+    /// Answers on HTTP/2 that have more for the client, which does not take it. The socket may take that of others.
     waiting: HashMap<u64, Instant>,
     /// The socket takes no more.
     blocked_since: Option<Instant>,
@@ -62,6 +62,7 @@ struct State {
 pub(super) struct Turn {
     watch: Arc<Watch>,
     number: u64,
+    multiplexed: bool,
 }
 
 impl Timeouts {
@@ -132,7 +133,7 @@ impl Watch {
         state.multiplexed = version == Version::HTTP_2;
         state.running += 1;
         state.next += 1;
-        Turn { watch: Arc::clone(self), number: state.next }
+        Turn { watch: Arc::clone(self), number: state.next, multiplexed: state.multiplexed }
     }
 
     /// Whether no request runs and no answer is sent.
@@ -176,14 +177,23 @@ impl Watch {
 }
 
 impl Turn {
+    /// Whether the connection has other requests too, so that the socket does not tell of this one.
+    pub(super) fn is_multiplexed(&self) -> bool {
+        self.multiplexed
+    }
+
     /// There is something for the client, and nobody fetches it.
     pub(super) fn waits(&self) {
-        self.watch.state().waiting.insert(self.number, Instant::now());
+        if self.multiplexed {
+            self.watch.state().waiting.insert(self.number, Instant::now());
+        }
     }
 
     /// The client has taken what there was.
     pub(super) fn proceeds(&self) {
-        self.watch.state().waiting.remove(&self.number);
+        if self.multiplexed {
+            self.watch.state().waiting.remove(&self.number);
+        }
     }
 }
 
