@@ -100,7 +100,9 @@ fn text(settings: &[Setting], policy: &toml::Table) -> anyhow::Result<String> {
     let mut text = String::new();
     let mut lines = settings.iter().peekable();
     while let Some(Setting { section, .. }) = lines.peek().copied() {
-        text += &format!("[{section}]\n");
+        // That a section is there may mean something, as with `[admin]`.
+        let is_there = settings.iter().any(|setting| setting.section == *section && setting.value.is_some());
+        text += &format!("{}[{section}]\n", if is_there { "" } else { "# " });
         while let Some(setting) = lines.next_if(|setting| setting.section == *section) {
             let from = origin(&setting.origin);
             text += &match &setting.value {

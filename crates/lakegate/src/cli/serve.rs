@@ -91,7 +91,7 @@ pub(super) async fn run_to_end(server: Server) -> anyhow::Result<ExitCode> {
     };
     match server.run(stop).await {
         Drained { cut: 0 } => Ok(ExitCode::SUCCESS),
-        Drained { cut } => bail!("{cut} connections were cut, because what ran on them did not end in time"),
+        Drained { cut } => bail!("connections that were cut, because what ran on them did not end in time: {cut}"),
     }
 }
 

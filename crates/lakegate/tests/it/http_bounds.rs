@@ -89,5 +89,6 @@ async fn the_status_is_for_admins_and_tells_what_is_served() {
     let project = &status["project"];
     assert_eq!(project["endpoints"], 1);
     assert_eq!(project["tables"][0]["name"], "secret_plan");
-    assert_eq!((&project["tables"][0]["files"], &project["tables"][0]["rows"]), (&json!(1), &json!(1)));
+    // A CSV file does not tell how many rows it has.
+    assert_eq!((&project["tables"][0]["files"], &project["tables"][0]["rows"]), (&json!(1), &json!(null)));
 }

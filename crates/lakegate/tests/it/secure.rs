@@ -99,6 +99,7 @@ impl Connection {
         let url = format!("http://{NAME}{path}");
         match self {
             Self::One(sender) => {
+                sender.ready().await?;
                 let request = Request::get(path).header("host", NAME).header("token", token);
                 sender.send_request(request.body(Body::empty()).unwrap()).await
             }

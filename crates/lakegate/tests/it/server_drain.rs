@@ -55,7 +55,7 @@ fn what_is_overdue_is_cut_and_recorded_as_cut() {
         }
         let ran = server.wait();
         assert_eq!(ran.code, Some(1), "{ran:?}");
-        assert!(ran.stderr.contains("1 connections were cut"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("did not end in time: 1"), "{}", ran.stderr);
         let reply = stalled.finish();
         assert!(reply.status == 200 && !reply.whole);
         let records = project.ok(&["audit", "tail", "--project", "shop", "--json"]);
