@@ -298,10 +298,12 @@ fn the_help_names_every_command() {
       demo       Make a sample lake and project, and serve it
       init       Write a small working project to start from
       check      Say everything that is wrong with a project
+      config     Print the configuration as it counts, with where each value comes from
       endpoints  List the endpoints of a project
       explain    Tell why a principal gets what it gets from an endpoint
       test       Run the tests of the project's policies
       serve      Serve a project over HTTP
+      health     Ask a server whether it is ready
       principal  Who may call: clients, apps and operators, with the attributes that policies ask for
       token      The secrets that stand for principals
       grant      Which principal or role may call which endpoint

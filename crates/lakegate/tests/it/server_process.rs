@@ -197,3 +197,24 @@ fn a_server_that_nobody_may_call_says_so() {
     let said = server.stop().stderr;
     assert!(said.contains("nobody may call yet") && said.contains("lakegate principal add"), "{said}");
 }
+
+/// A unit of systemd is up when its server can be called, and told to be going when it drains.
+#[cfg(unix)]
+#[test]
+fn systemd_is_told() {
+    let (project, token) = shop();
+    let path = project.path().join("notify");
+    let notified = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    notified.set_read_timeout(Some(PATIENCE)).unwrap();
+    let told = || {
+        let mut message = [0; 64];
+        let length = notified.recv(&mut message).unwrap();
+        String::from_utf8_lossy(&message[..length]).trim().to_owned()
+    };
+    let arguments = ["serve", "--project", "shop", "--listen", "127.0.0.1:0", "--json"];
+    let server = Process::start(project.command(&arguments).env("NOTIFY_SOCKET", &path));
+    assert_eq!(told(), "READY=1");
+    assert_eq!(server.get("/api/best_products", &token).status, 200);
+    assert_eq!(server.stop().code, Some(0));
+    assert_eq!(told(), "STOPPING=1");
+}
