@@ -71,7 +71,16 @@ impl App {
         let engine = Box::new(Limited::new(Embedded, queries));
         let source = Source { folder: folder.to_owned(), lake: lake.map(str::to_owned) };
         let reloads = Reloads::default();
-        Ok(Self { served: ArcSwap::from_pointee(served), access, engine, audit, results, reloads, source, status: Arc::default() })
+        Ok(Self {
+            served: ArcSwap::from_pointee(served),
+            access,
+            engine,
+            audit,
+            results,
+            reloads,
+            source,
+            status: Arc::default(),
+        })
     }
 
     /// What is served now. Who asks twice may get two answers: take it once for each request.

@@ -32,7 +32,7 @@ const SECRET: &str = "***";
 impl Config {
     /// Every key that may be overridden, in the order of the sections.
     pub fn settings(&self) -> Vec<Setting> {
-        let Config { server, http, admin, .. } = self;
+        let Config { server, reload, cache, http, admin, .. } = self;
         let mut list = List { config: self, section: "", settings: Vec::new() };
         list.section("lake").text("location", &self.lake_location);
         list.section("access").text("store", &self.access_store);
@@ -48,6 +48,13 @@ impl Config {
             .text("audit_folder", &server.audit.folder)
             .count("audit_max_mb", server.audit.max_bytes >> 20)
             .count("audit_keep", server.audit.keep as u64);
+        let seconds = |every: Option<Duration>| every.unwrap_or_default();
+        list.section("reload")
+            .seconds("project_seconds", seconds(reload.project))
+            .seconds("tables_seconds", seconds(reload.tables));
+        list.section("cache")
+            .count("results_mb", cache.results_bytes >> 20)
+            .count("largest_kb", cache.largest_bytes >> 10);
         list.section("http")
             .seconds("header_timeout_seconds", http.header_timeout)
             .seconds("keep_alive_seconds", http.keep_alive)

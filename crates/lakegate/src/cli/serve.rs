@@ -110,7 +110,7 @@ pub(super) async fn bind(listen: &str, admin: Option<&str>, project: &Path, app:
             .context(format!("`{address}` can not be listened at{whose}; choose another with `{option} ADDR:PORT`")),
         other => other.into(),
     };
-    let mut server = Server::bind(listen, app, project).await.map_err(|error| failed(error, "", "--listen"))?;
+    let mut server = Server::bind(listen, app).await.map_err(|error| failed(error, "", "--listen"))?;
     if let Some(admin) = admin {
         let bound = server.with_admin(&admin, secret_attributes(project)).await;
         server = bound.map_err(|error| failed(error, " by the admin API", "--admin-listen"))?;

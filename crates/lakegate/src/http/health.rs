@@ -22,10 +22,22 @@ pub(super) async fn ready(
 ) -> Result<Json<Value>, Failure> {
     let errors = not_ready(&app, &served).await;
     if errors.is_empty() {
-        return Ok(Json(json!({ "status": "ready" })));
+        let warnings = warnings(&app);
+        return Ok(Json(match warnings.is_empty() {
+            true => json!({ "status": "ready" }),
+            false => json!({ "status": "ready", "warnings": warnings }),
+        }));
     }
     let detail = errors.iter().map(|error| error.detail.as_str()).collect::<Vec<_>>().join("; ");
     Err(Failure(Error { errors, ..Error::new(Code::HealthNotReady, detail) }))
+}
+
+/// What somebody should look at, although requests are answered.
+fn warnings(app: &App) -> Vec<&'static str> {
+    let state = app.reloads.state();
+    let project = state.project_fault.is_some().then_some("project_not_reloaded");
+    let tables = state.tables_fault.is_some().then_some("tables_not_refreshed");
+    [project, tables].into_iter().flatten().collect()
 }
 
 /// Everything for which the server is not ready; nothing where it is.

@@ -28,7 +28,7 @@ use respond::Failure;
 
 pub use admin::admin_router;
 pub use respond::status_of;
-pub use serve::{CertificateError, Certificates, Drained, Server, ServerError, hung_up, interrupted};
+pub use serve::{CertificateError, Certificates, Drained, Server, ServerError, interrupted};
 
 /// The routes of a server.
 pub fn router(app: Arc<App>) -> Router {

@@ -4,6 +4,7 @@
 
 use axum::body::Body;
 use axum::http::Request;
+use lakegate::reload::reload;
 use serde_json::{Value as Json, json};
 
 use crate::app::TestApp;
@@ -86,9 +87,27 @@ async fn the_status_is_for_admins_and_tells_what_is_served() {
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!((&status["ready"], &status["not_ready"]), (&json!(true), &json!([])));
     assert!(status["uptime_seconds"].is_u64() && status["started_at"].as_str().unwrap().ends_with('Z'), "{status}");
+    assert_eq!((&status["reload"]["projects"], &status["reload"]["project_fault"]), (&json!(0), &json!(null)));
     let project = &status["project"];
     assert_eq!(project["endpoints"], 1);
     assert_eq!(project["tables"][0]["name"], "secret_plan");
     // A CSV file does not tell how many rows it has.
     assert_eq!((&project["tables"][0]["files"], &project["tables"][0]["rows"]), (&json!(1), &json!(null)));
+}
+
+/// A project that can not be served is a warning without names, because the one before is served on; admins are told more.
+#[tokio::test]
+async fn a_fault_after_the_start_is_a_warning() {
+    let (app, client) = served().await;
+    let token = app.admin_token("alice").await;
+    std::fs::write(app.folder.path().join("endpoints/broken.sql"), "SELECT nothing FROM nowhere").unwrap();
+    assert!(reload(&app.app).await.is_err());
+    assert_eq!(
+        app.get("", "/health/ready").await.json(),
+        json!({ "status": "ready", "warnings": ["project_not_reloaded"] })
+    );
+    let status = app.admin(&token, "GET", "/admin/status", Json::Null).await.json();
+    let fault = &status["reload"]["project_fault"];
+    assert!(fault["detail"].as_str().unwrap().contains("broken.sql"), "{status}");
+    assert_eq!(app.get(&client, "/api/echo?text=a").await.status, 200);
 }

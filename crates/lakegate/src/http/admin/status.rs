@@ -9,6 +9,7 @@ use super::State;
 use crate::admin::{Desk, time};
 use crate::app::{App, Served};
 use crate::http::health;
+use crate::reload::{Fault, ReloadState};
 
 /// The state of a server. What is of the process stands above, what is of the project that is served now in `project`.
 #[derive(Serialize)]
@@ -22,6 +23,7 @@ pub(super) struct Status {
     draining: bool,
     connections: usize,
     project: ProjectStatus,
+    reload: ReloadStatus,
 }
 
 #[derive(Serialize)]
@@ -38,9 +40,33 @@ struct ProjectStatus {
     warnings: Vec<String>,
 }
 
+/// What came of looking for changes while the server runs.
+#[derive(Serialize)]
+struct ReloadStatus {
+    /// When the project was last read again and served, and how often.
+    project_at: Option<String>,
+    projects: u64,
+    /// The same for other files of tables.
+    tables_at: Option<String>,
+    tables: u64,
+    failures: u64,
+    /// Why what is there now is not served.
+    project_fault: Option<FaultStatus>,
+    tables_fault: Option<FaultStatus>,
+    /// Settings that count from the next start on.
+    after_restart: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct FaultStatus {
+    since: String,
+    detail: String,
+}
+
 #[derive(Serialize)]
 struct TableStatus {
     name: String,
+    version: String,
     /// `None` where the files do not tell.
     rows: Option<usize>,
     files: usize,
@@ -68,6 +94,7 @@ async fn of(app: &App, served: &Arc<Served>) -> Status {
         draining: app.status.is_draining(),
         connections: app.status.connections(),
         project: ProjectStatus::of(served),
+        reload: ReloadStatus::of(app.reloads.state()),
     }
 }
 
@@ -75,6 +102,7 @@ impl ProjectStatus {
     fn of(served: &Served) -> Self {
         let tables = served.project.tables().iter().map(|table| TableStatus {
             name: table.name().to_owned(),
+            version: table.version_name(),
             rows: table.rows(),
             files: table.file_count(),
         });
@@ -82,6 +110,22 @@ impl ProjectStatus {
             endpoints: served.project.endpoints().count(),
             tables: tables.collect(),
             warnings: served.config().warnings.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl ReloadStatus {
+    fn of(state: ReloadState) -> Self {
+        let fault = |fault: Fault| FaultStatus { since: time(fault.since), detail: fault.text };
+        Self {
+            project_at: state.project_at.map(time),
+            projects: state.projects,
+            tables_at: state.tables_at.map(time),
+            tables: state.tables,
+            failures: state.failures,
+            project_fault: state.project_fault.map(fault),
+            tables_fault: state.tables_fault.map(fault),
+            after_restart: state.after_restart,
         }
     }
 }

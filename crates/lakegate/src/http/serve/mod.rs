@@ -11,7 +11,6 @@ mod watch;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
@@ -19,24 +18,25 @@ use lakegate_core::project::{AdminApi, Http};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::{admin_router, router};
 use crate::app::App;
+use crate::reload::{self, Told};
 use crate::store::SecretAttributes;
 use connection::Handling;
 
-pub use signal::{hung_up, interrupted};
+pub use signal::interrupted;
 pub use tls::{CertificateError, Certificates};
 
 /// A server that listens.
 pub struct Server {
     app: Arc<App>,
-    /// Where relative paths of certificates start.
-    folder: PathBuf,
     config: Http,
     endpoints: Listener,
     admin: Option<Listener>,
+    /// Looks for changes as long as there is a server.
+    _watch: AbortOnDropHandle<()>,
 }
 
 /// An address with what is served there. The admin API has one of its own, so that it can be out of reach of whoever calls
@@ -82,16 +82,17 @@ impl Listener {
 }
 
 impl Server {
-    /// Binds an address; port 0 takes a free one. Relative paths of certificates start at the project folder.
+    /// Binds an address; port 0 takes a free one.
     ///
     /// # Errors
     /// When the address is taken or not of this machine, or when the certificate is no good.
-    pub async fn bind(listen: &str, app: App, folder: &Path) -> Result<Self, ServerError> {
+    pub async fn bind(listen: &str, app: App) -> Result<Self, ServerError> {
         let config = app.served().config().http.clone();
         let app = Arc::new(app);
         let mut endpoints = Listener::bind(listen, router(Arc::clone(&app))).await?;
-        endpoints.tls = config.tls.as_ref().map(|tls| Certificates::load(tls, folder)).transpose()?;
-        Ok(Self { app, folder: folder.to_owned(), config, endpoints, admin: None })
+        endpoints.tls = config.tls.as_ref().map(|tls| Certificates::load(tls, app.folder())).transpose()?;
+        let watch = reload::watch(Arc::clone(&app));
+        Ok(Self { app, config, endpoints, admin: None, _watch: watch })
     }
 
     /// Serves the admin API too, at another address; port 0 takes a free one.
@@ -106,7 +107,7 @@ impl Server {
         let served = self.app.served();
         let own = served.config().admin.as_ref().and_then(|AdminApi { tls, .. }| tls.as_ref());
         admin.tls = match own {
-            Some(tls) => Some(Certificates::load(tls, &self.folder)?),
+            Some(tls) => Some(Certificates::load(tls, self.app.folder())?),
             None if admin.address.ip().is_loopback() => None,
             None => self.endpoints.tls.clone(),
         };
@@ -138,7 +139,7 @@ impl Server {
     /// Serves until `stop` is done and the requests that ran by then are answered, or their time to drain is over. What
     /// still runs then is cut, and recorded as cut. A second signal cuts at once.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Drained {
-        let Self { app, config, endpoints, admin, .. } = self;
+        let Self { app, config, endpoints, admin, _watch } = self;
         let certificates = endpoints.tls.iter().chain(admin.iter().filter_map(|admin| admin.tls.as_ref()));
         let certificates = certificates.cloned().collect::<Vec<_>>();
         let _watched = certificates.iter().map(Certificates::watch).collect::<Vec<_>>();
@@ -166,9 +167,10 @@ impl Server {
                 let _ = timeout(config.drain, interrupted()).await;
             }
         };
+        let mut told = Told::new();
         let reloading = async {
             loop {
-                hung_up().await;
+                told.next().await;
                 certificates.iter().for_each(|certificates| certificates.reload());
             }
         };

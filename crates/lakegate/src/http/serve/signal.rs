@@ -1,4 +1,4 @@
-//! What the system tells a server: to end, or to look at its files again.
+//! How a server is told to end.
 
 /// Done on Ctrl-C, and on SIGTERM where there is one.
 pub async fn interrupted() {
@@ -16,14 +16,6 @@ pub async fn interrupted() {
         () = ctrl_c => {}
         () = terminated => {}
     }
-}
-
-/// Done on SIGHUP, where there is one. Whoever asks after that is told of the next.
-pub async fn hung_up() {
-    #[cfg(unix)]
-    signalled(tokio::signal::unix::SignalKind::hangup()).await;
-    #[cfg(not(unix))]
-    std::future::pending::<()>().await;
 }
 
 #[cfg(unix)]
