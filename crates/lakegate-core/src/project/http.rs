@@ -9,6 +9,9 @@ use super::reader::{Placed, Section};
 /// How often files of certificates are looked at, unless the project says otherwise.
 const TLS_REFRESH: Duration = Duration::from_secs(30);
 
+/// The longest URL that the parser of HTTP/1.1 takes. A text of usual length fits, however it is encoded.
+const MAX_URL_BYTES: usize = 65_534;
+
 /// `[http]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
@@ -52,7 +55,7 @@ impl Default for Http {
             keep_alive: Duration::from_secs(75),
             write_timeout: Duration::from_secs(60),
             max_connections: 4_096,
-            max_url_bytes: 16 << 10,
+            max_url_bytes: MAX_URL_BYTES,
             max_header_bytes: 32 << 10,
             max_streams: 128,
             drain_delay: Duration::ZERO,
@@ -68,8 +71,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Http {
     let keep_alive = section.integer("keep_alive_seconds", 1..=86_400);
     let write_timeout = section.integer("write_timeout_seconds", 1..=86_400);
     let max_connections = section.integer("max_connections", 1..=1_000_000);
-    // The parser of HTTP/1.1 takes no longer URL.
-    let max_url_bytes = section.integer("max_url_bytes", 256..=65_534);
+    let max_url_bytes = section.integer("max_url_bytes", 256..=MAX_URL_BYTES as u64);
     let max_header_bytes = section.integer("max_header_bytes", 1_024..=(1 << 20));
     let max_streams = section.integer("max_streams", 1..=10_000);
     let drain_delay = section.integer("drain_delay_seconds", 0..=86_400);
