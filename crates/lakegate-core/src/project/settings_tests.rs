@@ -108,6 +108,7 @@ fn a_variable_without_effect_is_a_warning_that_says_what_was_meant() {
         warnings(&[("LAKEGATE_SERVER_TIMEOUT_SECOND", "5")]),
         [format!("LAKEGATE_SERVER_TIMEOUT_SECOND: {near}")]
     );
+    assert!(warnings(&[("LAKEGATE_SERVER_TIMEOUT", "5")])[0].contains("`LAKEGATE_SERVER_TIMEOUT_SECONDS`"));
     assert!(warnings(&[("LAKEGATE_LISTN", "x")])[0].ends_with("did you mean `LAKEGATE_LISTEN`?"));
     assert_eq!(warnings(&[("LAKEGATE_COMPLETELY_ELSE", "x")]).len(), 1);
     // Such a variable switches nothing on either.

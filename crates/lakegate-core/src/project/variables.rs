@@ -154,7 +154,9 @@ fn unknown_variable(name: &str, keys: &BTreeSet<String>) -> Finding {
     }
     let finding = Finding::new(Position::outside(name), "no key or option has this variable, so it has no effect");
     let known = keys.iter().map(String::as_str).chain(OWN_VARIABLES.iter().copied()).collect::<Vec<_>>();
-    match suggestion(name, known) {
+    // All of them begin alike, so that a short name is nearer to a wrong one than to the longer one that was meant.
+    let longer = known.iter().copied().find(|known| known.starts_with(name));
+    match longer.or_else(|| suggestion(name, known)) {
         Some(near) => finding.help(format!("did you mean `{near}`?")),
         None => finding.help("`lakegate config` lists the keys; `[server] listen` is `LAKEGATE_SERVER_LISTEN`"),
     }
