@@ -32,6 +32,7 @@ static ENDPOINT: LazyLock<Arc<Endpoint>> = LazyLock::new(|| {
     let files = ProjectFiles {
         config: "[lake]\nlocation = \"lake/\"\n".to_owned(),
         endpoints: [("endpoints/e.sql".to_owned(), include_str!("endpoint.sql").to_owned())].into(),
+        ..ProjectFiles::default()
     };
     let (mut project, findings) = Project::read(&files);
     assert_eq!(findings, []);

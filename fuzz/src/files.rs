@@ -12,8 +12,11 @@ const CONFIG: &str = "[lake]\nlocation = \"lake/\"\n[tables.t]\nlocation = \"t.p
 /// # Panics
 /// When a place is outside the text, or when an endpoint without findings breaks its own rules.
 pub fn endpoint_file(text: &str) {
-    let files =
-        ProjectFiles { config: CONFIG.to_owned(), endpoints: BTreeMap::from([(ENDPOINT.to_owned(), text.to_owned())]) };
+    let files = ProjectFiles {
+        config: CONFIG.to_owned(),
+        endpoints: BTreeMap::from([(ENDPOINT.to_owned(), text.to_owned())]),
+        ..ProjectFiles::default()
+    };
     let (project, findings) = Project::read(&files);
     findings.iter().for_each(|finding| check_finding(finding, ENDPOINT, text));
     let Some(endpoint) = project.endpoints.get("e") else {
@@ -50,7 +53,7 @@ pub fn endpoint_file(text: &str) {
 /// # Panics
 /// When a place is outside the text, or when a config without findings is not a safe one.
 pub fn config(text: &str) {
-    let (project, findings) = Project::read(&ProjectFiles { config: text.to_owned(), endpoints: BTreeMap::new() });
+    let (project, findings) = Project::read(&ProjectFiles { config: text.to_owned(), ..ProjectFiles::default() });
     findings.iter().for_each(|finding| check_finding(finding, "lakegate.toml", text));
     let config = project.config;
     assert!(config.tables.keys().all(|name| config.declared.contains(name)));

@@ -29,6 +29,10 @@ pub enum Kind {
     Gone,
     /// The request body is too large.
     TooLarge,
+    /// The URL is too long.
+    UrlTooLong,
+    /// The headers are too large.
+    HeadersTooLarge,
     /// The body's media type is not taken.
     UnsupportedMediaType,
     /// Well formed, and refused by a rule or a limit.
@@ -80,6 +84,12 @@ codes! {
     RequestBodyMalformed, "request_body_malformed", Invalid, "The body is not a JSON object";
     /// A body over the size limit.
     RequestBodyTooLarge, "request_body_too_large", TooLarge, "The body is too large";
+    /// A URL over the size limit.
+    RequestUrlTooLong, "request_url_too_long", UrlTooLong, "The URL is too long";
+    /// Headers over the size limit.
+    RequestHeadersTooLarge, "request_headers_too_large", HeadersTooLarge, "The headers are too large";
+    /// Plain HTTP where TLS is spoken.
+    RequestNotEncrypted, "request_not_encrypted", Invalid, "This port takes encrypted connections only";
     /// A body whose media type is not JSON.
     RequestMediaType, "request_media_type", UnsupportedMediaType, "The body must be JSON";
     /// A query string that is not valid percent-encoded UTF-8.
@@ -170,6 +180,11 @@ codes! {
     AdminTokenEnded, "admin_token_ended", Conflict, "The token was revoked or rotated already";
     /// A change that makes no sense.
     AdminRefused, "admin_refused", Refused, "The change makes no sense";
+
+    /// The server is not ready; `errors` names each reason.
+    HealthNotReady, "health_not_ready", Unavailable, "The server is not ready";
+    /// The server was told to stop.
+    HealthDraining, "health_draining", Unavailable, "The server is about to stop";
 
     /// A fault of lakegate.
     Internal, "internal", Internal, "Something went wrong";

@@ -17,6 +17,7 @@ use crate::observe::Observer;
 use crate::project::{self, ProjectError};
 use crate::reload::Reloads;
 use crate::results::Results;
+use crate::status::ServerStatus;
 use crate::store::Access;
 
 /// The state of a server.
@@ -35,6 +36,8 @@ pub struct App {
     pub results: Results,
     /// What came of looking for changes.
     pub reloads: Reloads,
+    /// What the process knows of itself.
+    pub status: Arc<ServerStatus>,
     source: Source,
 }
 
@@ -72,7 +75,17 @@ impl App {
         let engine = Box::new(Limited::new(Embedded, queries));
         let source = Source { folder: folder.to_owned(), lake: lake.map(str::to_owned) };
         let reloads = Reloads::default();
-        Ok(Self { served: ArcSwap::from_pointee(served), access, engine, audit, observer, results, reloads, source })
+        Ok(Self {
+            served: ArcSwap::from_pointee(served),
+            access,
+            engine,
+            audit,
+            observer,
+            results,
+            reloads,
+            source,
+            status: Arc::default(),
+        })
     }
 
     /// What is served now. Who asks twice may get two answers: take it once for each request.

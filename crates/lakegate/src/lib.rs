@@ -14,10 +14,12 @@ pub mod observe;
 pub mod page;
 pub mod pipeline;
 pub mod policy_test;
+pub mod process;
 pub mod project;
 pub mod reload;
 pub mod results;
 pub mod seal;
+pub mod status;
 pub mod store;
 
 pub mod sample;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lakegate_core::project::{CONFIG_FILE, Finding, Position, Project, ProjectFiles};
+use lakegate_core::project::{CONFIG_FILE, Finding, Position, Project, ProjectFiles, VARIABLE_PREFIX};
 use lakegate_query::engine;
 use lakegate_query::lake::{Lake, LakeError};
 use lakegate_query::plan::PlannedProject;
@@ -70,7 +70,14 @@ pub fn read_files(folder: &Path) -> Result<ProjectFiles, ProjectError> {
             }
         }
     }
-    Ok(ProjectFiles { config, endpoints })
+    Ok(ProjectFiles { config, endpoints, variables: variables() })
+}
+
+/// The environment variables that are for lakegate.
+pub fn variables() -> BTreeMap<String, String> {
+    let text = |part: std::ffi::OsString| part.to_string_lossy().into_owned();
+    let all = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+    all.filter(|(name, _)| name.starts_with(VARIABLE_PREFIX)).collect()
 }
 
 /// The same project over its tables as they are in the lake now.

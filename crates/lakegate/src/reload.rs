@@ -248,20 +248,20 @@ impl Files {
 }
 
 /// SIGHUP, where there is such a thing.
-struct Told {
+pub(crate) struct Told {
     #[cfg(unix)]
     signal: Option<tokio::signal::unix::Signal>,
 }
 
 impl Told {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         #[cfg(unix)]
         return Self { signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok() };
         #[cfg(not(unix))]
         Self {}
     }
 
-    async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         #[cfg(unix)]
         if let Some(signal) = &mut self.signal {
             signal.recv().await;
@@ -282,6 +282,7 @@ fn after_restart(before: &Config, now: &Config) -> Vec<&'static str> {
         ("server.audit", old.audit != new.audit),
         ("access.store", before.access_store != now.access_store),
         ("cache", before.cache != now.cache),
+        ("http", before.http != now.http),
         ("admin", before.admin != now.admin),
         ("observe.log", before.observe.log != now.observe.log),
         ("observe.traces", before.observe.traces != now.observe.traces),

@@ -50,8 +50,10 @@ fn documented_on(tree: &Tree, page_path: &str, counts: impl Fn(&str) -> bool) ->
 
 /// Each key, with the path and line where it is taken first.
 fn accepted(tree: &Tree, counts: impl Fn(&str) -> bool) -> BTreeMap<String, (String, usize)> {
-    let taken = Regex::new(r#"\.(?:take|string|strings|boolean|integer|section|sections)\("(\w+)""#)
-        .expect("the pattern is a constant");
+    let taken = Regex::new(
+        r#"\.(?:take|string|strings|boolean|integer|section|sections|fixed_strings|fixed_section)\("(\w+)""#,
+    )
+    .expect("the pattern is a constant");
     let mut keys = BTreeMap::new();
     for file in tree.rust().filter(|file| counts(&file.path)) {
         for (number, line) in file.code_lines() {

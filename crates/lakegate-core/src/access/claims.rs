@@ -164,7 +164,6 @@ fn seconds(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use data_encoding::BASE64URL_NOPAD;
     use serde_json::json;
@@ -195,7 +194,7 @@ admins = "auditor"
 "#;
 
     fn issuer(change: impl FnOnce(String) -> String) -> Issuer {
-        let files = ProjectFiles { config: change(ISSUER.to_owned()), endpoints: BTreeMap::new() };
+        let files = ProjectFiles { config: change(ISSUER.to_owned()), ..ProjectFiles::default() };
         let (mut project, findings) = Project::read(&files);
         assert!(findings.is_empty(), "{findings:#?}");
         project.config.issuers.remove("acme").unwrap()

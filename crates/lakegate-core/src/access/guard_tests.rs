@@ -23,6 +23,7 @@ fn endpoint(name: &str) -> Arc<Endpoint> {
     let files = ProjectFiles {
         config: "[lake]\nlocation = \"lake/\"\n".to_owned(),
         endpoints: [(format!("endpoints/{name}.sql"), ENDPOINT.to_owned())].into(),
+        ..ProjectFiles::default()
     };
     let (mut project, findings) = Project::read(&files);
     assert_eq!(findings, []);

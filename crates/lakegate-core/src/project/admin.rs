@@ -1,5 +1,6 @@
 //! `[admin]`: whether the admin API is served, and where.
 
+use super::http::{Tls, read_tls};
 use super::reader::Section;
 
 /// Where the admin API listens unless the project says otherwise: at this machine only.
@@ -10,9 +11,11 @@ pub const ADMIN_LISTEN: &str = "127.0.0.1:8081";
 pub struct AdminApi {
     /// Address and port.
     pub listen: String,
+    /// A certificate of its own.
+    pub tls: Option<Tls>,
 }
 
-pub(crate) fn read(mut section: Section<'_, '_>) -> AdminApi {
+pub(crate) fn read(mut section: Section<'_, '_>) -> Option<AdminApi> {
     let source = section.source();
     let listen = section.string("listen").and_then(|listen| match listen.value.parse::<std::net::SocketAddr>() {
         Ok(_) => Some(listen.value),
@@ -22,8 +25,11 @@ pub(crate) fn read(mut section: Section<'_, '_>) -> AdminApi {
             None
         }
     });
+    let tls = section.section("tls").and_then(read_tls);
+    // A variable that no key takes does not serve it.
+    let is_given = section.is_given() || tls.is_some();
     section.finish();
-    AdminApi { listen: listen.unwrap_or_else(|| ADMIN_LISTEN.to_owned()) }
+    is_given.then(|| AdminApi { listen: listen.unwrap_or_else(|| ADMIN_LISTEN.to_owned()), tls })
 }
 
 #[cfg(test)]
@@ -32,13 +38,13 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> (Option<AdminApi>, Vec<String>) {
-        let (config, findings) = config::read(&format!("[lake]\nlocation = \"lake/\"\n{text}"));
+        let (config, findings) = config::read(&format!("[lake]\nlocation = \"lake/\"\n{text}"), &Default::default());
         (config.admin, findings.iter().map(ToString::to_string).collect())
     }
 
     #[test]
     fn the_section_serves_it_and_nothing_else_does() {
-        let at = |listen: &str| Some(AdminApi { listen: listen.to_owned() });
+        let at = |listen: &str| Some(AdminApi { listen: listen.to_owned(), tls: None });
         assert_eq!(read(""), (None, vec![]));
         assert_eq!(read("[admin]"), (at("127.0.0.1:8081"), vec![]));
         assert_eq!(read("[admin]\nlisten = \"[::1]:0\""), (at("[::1]:0"), vec![]));

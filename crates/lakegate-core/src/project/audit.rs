@@ -89,7 +89,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Audit {
 /// Takes `secret_attributes` of `[access]`.
 pub(super) fn read_secret_attributes(section: &mut Section<'_, '_>) -> BTreeSet<String> {
     let source = section.source();
-    let names = section.strings("secret_attributes").map(|names| names.value).unwrap_or_default();
+    let names = section.fixed_strings("secret_attributes").map(|names| names.value).unwrap_or_default();
     for Placed { value, span } in &names {
         if let Err(fault) = NameKind::Attribute.check(value) {
             source.report(span, fault.to_string(), None);

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> (Cache, Vec<String>) {
-        let (config, findings) = config::read(&format!("[lake]\nlocation = \"lake/\"\n{text}"));
+        let (config, findings) = config::read(&format!("[lake]\nlocation = \"lake/\"\n{text}"), &Default::default());
         (config.cache, findings.iter().map(ToString::to_string).collect())
     }
 

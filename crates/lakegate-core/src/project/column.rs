@@ -114,7 +114,7 @@ pub(super) fn read_columns(table: &mut Section<'_, '_>, needs: &mut Needs) -> Ve
 
 /// Reads `[tags]`.
 pub(super) fn read_tags(root: &mut Section<'_, '_>, needs: &mut Needs) -> BTreeMap<String, TagRule> {
-    let Some(section) = root.section("tags") else { return BTreeMap::new() };
+    let Some(section) = root.fixed_section("tags") else { return BTreeMap::new() };
     let mut tags = BTreeMap::new();
     for (name, mut section) in section.named_sections() {
         let source = section.source();
@@ -130,7 +130,7 @@ pub(super) fn read_tags(root: &mut Section<'_, '_>, needs: &mut Needs) -> BTreeM
 
 /// Reads `[masking]`.
 pub(super) fn read_masking(root: &mut Section<'_, '_>) -> Masking {
-    let Some(mut section) = root.section("masking") else { return Masking::default() };
+    let Some(mut section) = root.fixed_section("masking") else { return Masking::default() };
     let source = section.source();
     let mut masking = Masking::default();
     if let Some(key) = section.string("key") {

@@ -6,7 +6,7 @@ use super::{Granularity, MaskSpec, SecretLocation, Step};
 const BEFORE: &str = "[lake]\nlocation = \"lake/\"\n[tables.t]\nlocation = \"t/\"\nshared = true\n";
 
 fn read(text: &str) -> (Config, Vec<String>) {
-    let (config, findings) = config::read(&format!("{BEFORE}{text}"));
+    let (config, findings) = config::read(&format!("{BEFORE}{text}"), &Default::default());
     (config, findings.iter().map(ToString::to_string).collect())
 }
 

@@ -11,11 +11,14 @@ use super::cache::{self, Cache};
 use super::column::{self, ColumnRule, Masking, Needs, TagRule};
 use super::finding::{Finding, Position, suggest_or_list};
 use super::formats::{self, Formats};
+use super::http::{self, Http};
 use super::issuer::{self, Issuer};
 use super::name;
 use super::observe::{self, Observe};
 use super::reader::{Placed, Section, Source};
 use super::reload::{self, Reload};
+use super::settings;
+use super::variables::{Asked, Variables};
 use crate::access::name::NameKind;
 use crate::value::ScalarType;
 
@@ -39,6 +42,8 @@ pub struct Config {
     pub cache: Cache,
     /// The formats of answers.
     pub formats: Formats,
+    /// What a connection may take, and how the server ends.
+    pub http: Http,
     /// The admin API, if it is served.
     pub admin: Option<AdminApi>,
     /// What an operator gets to see of the running server.
@@ -53,6 +58,10 @@ pub struct Config {
     pub tags: BTreeMap<String, TagRule>,
     /// Where the key of masks is.
     pub masking: Masking,
+    /// Environment variables that look as if they were for lakegate, and have no effect.
+    pub warnings: Vec<Finding>,
+    /// Where the values of keys come from.
+    pub(super) asked: Asked,
 }
 
 /// `[server]`.
@@ -147,10 +156,11 @@ impl Default for Server {
     }
 }
 
-/// Reads the file; with findings, the config is what could be read.
-pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
+/// Reads the file, and what environment variables say in its place; with findings, the config is what could be read.
+pub(crate) fn read(text: &str, variables: &BTreeMap<String, String>) -> (Config, Vec<Finding>) {
     let (source, table) = Source::new(CONFIG_FILE, text, 0..text.len());
-    let mut root = Section::new(&source, "the file", 0..0, table.get_ref());
+    let source = source.with_variables(Variables::new(variables, text.len()));
+    let mut root = Section::root(&source, table.get_ref());
 
     let lake_location = match root.section("lake") {
         Some(mut lake) => {
@@ -195,12 +205,13 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
     let reload = root.section("reload").map(reload::read).unwrap_or_default();
     let cache = root.section("cache").map(cache::read).unwrap_or_default();
     let formats = root.section("formats").map(formats::read).unwrap_or_default();
-    let admin = root.section("admin").map(admin::read);
     let observe = root.section("observe").map(observe::read).unwrap_or_default();
-    let issuers = root.section("issuers").map(issuer::read_all).unwrap_or_default();
+    let http = root.section("http").map(http::read).unwrap_or_default();
+    let admin = root.section("admin").and_then(admin::read);
+    let issuers = root.fixed_section("issuers").map(issuer::read_all).unwrap_or_default();
     let (mut tables, mut declared) = (BTreeMap::new(), BTreeSet::new());
     let mut needs = Needs::default();
-    if let Some(section) = root.section("tables") {
+    if let Some(section) = root.fixed_section("tables") {
         for (name, table) in section.named_sections() {
             declared.insert(name.value.clone());
             if let Some(table) = read_table(&name, table, &mut needs) {
@@ -213,7 +224,7 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
     column::check_needs(&source, needs, &tags, masking.position.is_some());
     root.finish();
 
-    let config = Config {
+    let mut config = Config {
         lake_location: lake_location.unwrap_or_else(|| ".".to_owned()),
         access_store: access_store.unwrap_or_else(|| "sqlite:access.db".to_owned()),
         secret_attributes,
@@ -221,6 +232,7 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
         reload,
         cache,
         formats,
+        http,
         admin,
         observe,
         issuers,
@@ -228,7 +240,10 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
         declared,
         tags,
         masking,
+        warnings: Vec::new(),
+        asked: source.variables().asked(),
     };
+    config.warnings = settings::unknown_variables(&config, source.variables());
     (config, source.into_findings())
 }
 

@@ -7,9 +7,9 @@ use std::fmt;
 /// A place in a project file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// The path, relative to the project folder.
+    /// The path, relative to the project folder; or the name of an environment variable.
     pub path: String,
-    /// The line, from 1.
+    /// The line, from 1; 0 where there are no lines, as in a variable.
     pub line: usize,
     /// The column in characters, from 1.
     pub column: usize,
@@ -30,6 +30,11 @@ impl Position {
     /// The start of a file.
     pub fn start(path: &str) -> Self {
         Self { path: path.to_owned(), line: 1, column: 1 }
+    }
+
+    /// An environment variable, or whatever else has no lines.
+    pub fn outside(name: &str) -> Self {
+        Self { path: name.to_owned(), line: 0, column: 0 }
     }
 
     /// The place of a byte in a file's text.
@@ -64,6 +69,9 @@ impl Finding {
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line == 0 {
+            return f.write_str(&self.path);
+        }
         write!(f, "{}:{}:{}", self.path, self.line, self.column)
     }
 }

@@ -30,7 +30,7 @@ mod tests {
     use super::super::config;
 
     fn read(text: &str) -> (u32, Vec<String>) {
-        let (config, findings) = config::read(&format!("[lake]\nlocation = \"lake/\"\n{text}"));
+        let (config, findings) = config::read(&format!("[lake]\nlocation = \"lake/\"\n{text}"), &Default::default());
         (config.formats.xlsx_max_rows, findings.iter().map(ToString::to_string).collect())
     }
 

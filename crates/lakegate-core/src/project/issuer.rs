@@ -417,7 +417,7 @@ regions = { claim = "a.b", type = "string[]" }
 
     fn read(issuers: &str) -> (BTreeMap<String, Issuer>, Vec<String>) {
         let config = format!("lake.location = \"lake/\"\n{issuers}");
-        let (project, findings) = Project::read(&ProjectFiles { config, endpoints: BTreeMap::new() });
+        let (project, findings) = Project::read(&ProjectFiles { config, ..ProjectFiles::default() });
         (project.config.issuers, findings.iter().map(ToString::to_string).collect())
     }
 

@@ -12,6 +12,7 @@ mod config;
 mod endpoint;
 mod finding;
 mod formats;
+mod http;
 mod issuer;
 mod mask;
 pub mod name;
@@ -20,6 +21,10 @@ mod param;
 mod policy_test;
 mod reader;
 mod reload;
+mod settings;
+#[cfg(test)]
+mod settings_tests;
+mod variables;
 
 use std::collections::BTreeMap;
 
@@ -31,12 +36,15 @@ pub use config::{CONFIG_FILE, Config, FileFormat, RowPolicy, Server, Table};
 pub use endpoint::{Endpoint, Rule, SmallGroups};
 pub use finding::{Finding, Position, suggest_or_list, suggestion};
 pub use formats::Formats;
+pub use http::{Http, Tls};
 pub use issuer::{AttributeClaim, ClaimPath, Issuer, KeyLocation, ScopeClaim, SigningAlgorithm, is_loopback_url};
 pub use mask::{Granularity, MaskSpec, Step};
 pub use observe::{LogForm, Observe, Traces};
 pub use param::{MAX_ITEMS, MAX_LENGTH, Param, Pattern};
 pub use policy_test::{Expectation, Located, PolicyTest, PolicyTestFile, TestAccess};
 pub use reload::Reload;
+pub use settings::{Setting, shown_value};
+pub use variables::{OWN_VARIABLES, Origin, VARIABLE_PREFIX};
 
 /// The text of a project's files.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +53,8 @@ pub struct ProjectFiles {
     pub config: String,
     /// Path relative to the project folder (`endpoints/x.sql`) and text of each endpoint file.
     pub endpoints: BTreeMap<String, String>,
+    /// Environment variables: those whose names begin with `LAKEGATE_` say what keys of `lakegate.toml` would.
+    pub variables: BTreeMap<String, String>,
 }
 
 /// A checked project.
@@ -59,7 +69,7 @@ pub struct Project {
 impl Project {
     /// Reads all files and gathers all faults; with faults, the project is what could be read, for further checks only.
     pub fn read(files: &ProjectFiles) -> (Project, Vec<Finding>) {
-        let (config, mut findings) = config::read(&files.config);
+        let (config, mut findings) = config::read(&files.config, &files.variables);
         let mut endpoints = BTreeMap::new();
         for (path, text) in &files.endpoints {
             let (endpoint, faults) = endpoint::read(path, text);

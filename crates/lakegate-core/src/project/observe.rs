@@ -44,6 +44,16 @@ pub struct Traces {
     pub service_name: String,
 }
 
+impl LogForm {
+    /// The word for it in a project.
+    pub fn name(self) -> &'static str {
+        match self {
+            LogForm::Text => "text",
+            LogForm::Json => "json",
+        }
+    }
+}
+
 pub(crate) fn read(mut section: Section<'_, '_>) -> Observe {
     let source = section.source();
     let log = section.string("log").and_then(|log| match log.value.as_str() {
@@ -150,7 +160,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> (Observe, Vec<String>) {
-        let (config, findings) = config::read(&format!("[lake]\nlocation = \"lake/\"\n{text}"));
+        let (config, findings) = config::read(&format!("[lake]\nlocation = \"lake/\"\n{text}"), &Default::default());
         (config.observe, findings.iter().map(ToString::to_string).collect())
     }
 

@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::finding::{Finding, Position, suggest_or_list};
+use super::variables::{Origin, Outside, Variables};
 
 /// The TOML of one file (or of one part of it) and the faults found in it so far.
 pub(crate) struct Source<'a> {
@@ -17,6 +18,8 @@ pub(crate) struct Source<'a> {
     /// Where the TOML starts in `text`.
     offset: usize,
     findings: RefCell<Vec<Finding>>,
+    /// What the environment says over the file.
+    variables: Variables,
 }
 
 /// A TOML table under reading: keys are taken, what is left at the end is unknown.
@@ -28,6 +31,10 @@ pub(crate) struct Section<'a, 's> {
     entries: Vec<(String, Range<usize>, &'s Spanned<DeValue<'a>>)>,
     known: Vec<&'static str>,
     has_any: bool,
+    /// Where its keys may stand beside the file.
+    outside: Option<Outside>,
+    /// Whether the section, or a key of it, stands anywhere: in the file or in a variable that is taken.
+    is_given: bool,
 }
 
 /// A value with the place where it stands.
@@ -40,7 +47,8 @@ pub(crate) struct Placed<T> {
 impl<'a> Source<'a> {
     pub(crate) fn new(path: &'a str, text: &'a str, toml: Range<usize>) -> (Self, Spanned<DeTable<'a>>) {
         let (table, errors) = DeTable::parse_recoverable(&text[toml.clone()]);
-        let source = Self { path, text, offset: toml.start, findings: RefCell::new(Vec::new()) };
+        let findings = RefCell::new(Vec::new());
+        let source = Self { path, text, offset: toml.start, findings, variables: Variables::default() };
         for error in errors {
             let span = error.span().unwrap_or(0..0);
             let message = error.message().trim().replace('\n', ", ");
@@ -49,7 +57,20 @@ impl<'a> Source<'a> {
         (source, table)
     }
 
+    /// Lets variables of the environment say what the file would.
+    pub(crate) fn with_variables(mut self, variables: Variables) -> Self {
+        self.variables = variables;
+        self
+    }
+
+    pub(crate) fn variables(&self) -> &Variables {
+        &self.variables
+    }
+
     pub(crate) fn position(&self, span: &Range<usize>) -> Position {
+        if let Some(name) = self.variables.name_at(span) {
+            return Position::outside(name);
+        }
         Position::of_byte(self.path, self.text, self.offset + span.start)
     }
 
@@ -85,7 +106,12 @@ impl<'a, 's> Section<'a, 's> {
         // The order of the file, so that parameters and findings come as they were written.
         entries.sort_by_key(|(_, span, _)| span.start);
         let has_any = !entries.is_empty();
-        Self { source, name: name.into(), span, entries, known: Vec::new(), has_any }
+        Self { source, name: name.into(), span, entries, known: Vec::new(), has_any, outside: None, is_given: true }
+    }
+
+    /// The whole file, whose sections may be overridden by variables of the environment.
+    pub(crate) fn root(source: &'s Source<'a>, table: &'s DeTable<'a>) -> Self {
+        Self { outside: Some(Outside::root()), ..Self::new(source, "the file", 0..0, table) }
     }
 
     pub(crate) fn source(&self) -> &'s Source<'a> {
@@ -108,7 +134,30 @@ impl<'a, 's> Section<'a, 's> {
 
     /// Whether the key stands there, whatever its value is: a value that can not be taken is not a missing one.
     pub(crate) fn has(&self, key: &str) -> bool {
-        self.entries.iter().any(|(name, _, _)| name == key)
+        let outside = || self.source.variables.find(&self.outside.as_ref()?.variable(key));
+        self.entries.iter().any(|(name, _, _)| name == key) || outside().is_some()
+    }
+
+    /// Whether the section, or a key of it that was taken, stands anywhere.
+    pub(crate) fn is_given(&self) -> bool {
+        self.is_given
+    }
+
+    /// The text of the variable that takes the place of the key, if there is one.
+    fn variable(&mut self, key: &'static str) -> Option<Placed<String>> {
+        let outside = self.outside.as_ref()?;
+        let variables = &self.source.variables;
+        let name = outside.variable(key);
+        let Some((value, span)) = variables.find(&name) else {
+            let origin = if self.has(key) { Origin::File } else { Origin::Default };
+            variables.note(outside.path(), key, origin);
+            return None;
+        };
+        variables.note(outside.path(), key, Origin::Variable(name));
+        // What the file says is not looked at, and is no unknown key either.
+        self.take(key);
+        self.is_given = true;
+        Some(Placed { value: value.to_owned(), span })
     }
 
     pub(crate) fn take(&mut self, key: &'static str) -> Option<&'s Spanned<DeValue<'a>>> {
@@ -118,6 +167,9 @@ impl<'a, 's> Section<'a, 's> {
     }
 
     pub(crate) fn string(&mut self, key: &'static str) -> Option<Placed<String>> {
+        if let Some(variable) = self.variable(key) {
+            return Some(variable);
+        }
         let value = self.take(key)?;
         match value.get_ref() {
             DeValue::String(text) => Some(Placed { value: text.to_string(), span: value.span() }),
@@ -126,6 +178,12 @@ impl<'a, 's> Section<'a, 's> {
     }
 
     pub(crate) fn boolean(&mut self, key: &'static str) -> Option<Placed<bool>> {
+        if let Some(Placed { value, span }) = self.variable(key) {
+            return match value.parse() {
+                Ok(value) => Some(Placed { value, span }),
+                Err(_) => self.misread(key, "`true` or `false`", &value, span),
+            };
+        }
         let value = self.take(key)?;
         match value.get_ref() {
             DeValue::Boolean(boolean) => Some(Placed { value: *boolean, span: value.span() }),
@@ -135,8 +193,15 @@ impl<'a, 's> Section<'a, 's> {
 
     /// A whole number within `range`.
     pub(crate) fn integer(&mut self, key: &'static str, range: std::ops::RangeInclusive<u64>) -> Option<Placed<u64>> {
-        let value = self.take(key)?;
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        if let Some(Placed { value, span }) = self.variable(key) {
+            let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+            return match value.parse().ok().filter(|integer| is_number && range.contains(integer)) {
+                Some(value) => Some(Placed { value, span }),
+                None => self.misread(key, &expected, &value, span),
+            };
+        }
+        let value = self.take(key)?;
         let integer = match value.get_ref() {
             DeValue::Integer(integer) => u64::from_str_radix(integer.as_str(), integer.radix()).ok(),
             _ => None,
@@ -147,8 +212,13 @@ impl<'a, 's> Section<'a, 's> {
         }
     }
 
-    /// A list of strings.
+    /// A list of strings; in a variable with commas between.
     pub(crate) fn strings(&mut self, key: &'static str) -> Option<Placed<Vec<Placed<String>>>> {
+        if let Some(Placed { value, span }) = self.variable(key) {
+            let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
+            let value = items.map(|item| Placed { value: item.to_owned(), span: span.clone() }).collect();
+            return Some(Placed { value, span });
+        }
         let value = self.take(key)?;
         let DeValue::Array(items) = value.get_ref() else {
             return self.mistyped(key, "a list of strings", value.get_ref(), value.span());
@@ -163,13 +233,41 @@ impl<'a, 's> Section<'a, 's> {
         Some(Placed { value: strings, span: value.span() })
     }
 
-    /// A table below this one.
+    /// A list of strings that is policy, which stands in the file and nowhere else.
+    pub(crate) fn fixed_strings(&mut self, key: &'static str) -> Option<Placed<Vec<Placed<String>>>> {
+        let outside = self.outside.take();
+        let strings = self.strings(key);
+        self.outside = outside;
+        strings
+    }
+
+    /// A table below this one. Where variables may override this one, they may override what is below it too, and it is
+    /// there as soon as one of them is.
     pub(crate) fn section(&mut self, key: &'static str) -> Option<Section<'a, 's>> {
-        let value = self.take(key)?;
+        let outside = self.outside.as_ref().map(|outside| outside.below(key));
+        let Some(value) = self.take(key) else {
+            let outside = outside?;
+            self.source.variables.asked_for(outside.path());
+            let span = self.source.variables.first_of(&outside)?;
+            let (name, source) = (self.child_name(key), self.source);
+            let (entries, known, outside) = (Vec::new(), Vec::new(), Some(outside));
+            return Some(Section { source, name, span, entries, known, has_any: true, outside, is_given: false });
+        };
         match value.get_ref() {
-            DeValue::Table(table) => Some(Section::new(self.source, self.child_name(key), value.span(), table)),
+            DeValue::Table(table) => {
+                let section = Section::new(self.source, self.child_name(key), value.span(), table);
+                Some(Section { outside, ..section })
+            }
             other => self.mistyped(key, "a table", other, value.span()),
         }
+    }
+
+    /// A table below this one that is policy, which stands in the file and nowhere else.
+    pub(crate) fn fixed_section(&mut self, key: &'static str) -> Option<Section<'a, 's>> {
+        let outside = self.outside.take();
+        let section = self.section(key);
+        self.outside = outside;
+        section
     }
 
     /// The tables of an array of tables.
@@ -247,6 +345,12 @@ impl<'a, 's> Section<'a, 's> {
             true => format!("[{}.{key}]", self.name.trim_matches(['[', ']'])),
             false => format!("[{key}]"),
         }
+    }
+
+    fn misread<T>(&self, key: &str, expected: &str, got: &str, span: Range<usize>) -> Option<T> {
+        let message = format!("`{key}` in {} must be {expected}, not `{got}`", self.name);
+        self.source.report(&span, message, None);
+        None
     }
 
     fn mistyped<T>(&self, key: &str, expected: &str, got: &DeValue<'_>, span: Range<usize>) -> Option<T> {

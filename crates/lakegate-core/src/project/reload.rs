@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> (Reload, Vec<String>) {
-        let (config, findings) = config::read(&format!("[lake]\nlocation = \"lake/\"\n{text}"));
+        let (config, findings) = config::read(&format!("[lake]\nlocation = \"lake/\"\n{text}"), &Default::default());
         (config.reload, findings.iter().map(ToString::to_string).collect())
     }
 

@@ -61,7 +61,7 @@ pub(crate) async fn try_project(
     endpoints: &[(&str, &str)],
 ) -> Result<PlannedProject, Vec<String>> {
     let endpoints = endpoints.iter().map(|(name, sql)| (format!("endpoints/{name}.sql"), endpoint_file(sql)));
-    let files = ProjectFiles { config: config.to_owned(), endpoints: endpoints.collect() };
+    let files = ProjectFiles { config: config.to_owned(), endpoints: endpoints.collect(), ..ProjectFiles::default() };
     let (project, findings) = Project::read(&files);
     let lake = Lake::open(lake, &project.config.lake_location).unwrap();
     let loaded = PlannedProject::load(project, findings, Arc::new(lake), runtime(1 << 28).unwrap(), None).await;

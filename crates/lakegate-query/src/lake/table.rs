@@ -267,6 +267,11 @@ impl LakeTable {
         &self.name
     }
 
+    /// The version in few letters, for people who compare two.
+    pub fn version_name(&self) -> String {
+        self.version[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The number of rows, when the files tell.
     pub fn rows(&self) -> Option<usize> {
         match self.statistics.num_rows {

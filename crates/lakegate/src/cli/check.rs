@@ -41,6 +41,9 @@ pub struct ProjectArgs {
 pub(super) async fn check(args: ProjectArgs) -> anyhow::Result<ExitCode> {
     match project::load(&args.project, args.lake.as_deref()).await {
         Ok(planned) => {
+            for warning in &planned.project().config.warnings {
+                say(format_args!("warning: {warning}"));
+            }
             let (endpoints, tables) = (planned.endpoints().count(), planned.tables().len());
             if args.json {
                 print(json!({ "ok": true, "endpoints": endpoints, "tables": tables, "findings": [] }))?;

@@ -11,11 +11,13 @@ use super::output::say;
 use super::user::os_user;
 use crate::admin::Desk;
 use crate::audit::ChangeFolder;
-use crate::project::read_files;
+use crate::project::{read_files, variables};
 use crate::store::{Actor, ChangeSink, SecretAttributes, Store, StoreLocation, export_changes};
 
 /// The store of a project that does not name one.
 const DEFAULT_STORE: &str = "sqlite:access.db";
+/// The environment variable that takes the place of `[access] store`.
+const STORE_VARIABLE: &str = "LAKEGATE_ACCESS_STORE";
 
 /// The options that every command about access has.
 #[derive(Args, Debug)]
@@ -74,11 +76,14 @@ pub(super) fn secret_attributes(project: &Path) -> SecretAttributes {
     }
 }
 
-/// Where the access store is: what `over` says, else what the project's `[access] store` says, else `sqlite:access.db`
+/// Where the access store is: what `over` says, else what the variable or the project's `[access] store` says, else `sqlite:access.db`
 /// in the project folder.
 pub fn store_location(project: &Path, over: Option<&str>) -> anyhow::Result<StoreLocation> {
     if let Some(over) = over {
         return Ok(StoreLocation::parse(over, Path::new(""))?);
+    }
+    if let Some(store) = variables().get(STORE_VARIABLE) {
+        return Ok(StoreLocation::parse(store, project)?);
     }
     let file = project.join(CONFIG_FILE);
     let text = match std::fs::read_to_string(&file) {

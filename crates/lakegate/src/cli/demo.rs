@@ -15,10 +15,9 @@ use serde_json::json;
 
 use super::context::{change_sink, secret_attributes};
 use super::output::{print, say};
-use super::serve::{admin_url, bind};
+use super::serve::{bind, run_to_end};
 use crate::app::App;
 use crate::clock;
-use crate::http::interrupted;
 use crate::observe::output;
 use crate::sample::{Sample, is_written, write_lake, write_project};
 use crate::store::{
@@ -113,19 +112,18 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let server = bind(&args.listen, args.admin_listen.as_deref(), &args.dir, app).await?;
     // Only now: a demo that can not serve must not revoke the tokens of one that does.
     let callers = admit(&store, secret_attributes(&args.dir), &sample).await?;
-    let url = format!("http://{}", server.address());
+    let url = server.url();
     if args.json {
-        print_json(&url, admin_url(&server), &callers)?
+        print_json(&url, server.admin_url(), &callers)?
     } else {
         print_words(&url, &args.dir, &callers)?;
-        if let Some(admin_url) = admin_url(&server) {
+        if let Some(admin_url) = server.admin_url() {
             print(format_args!("\n# the admin API takes admin tokens only\n{admin_url}/admin"))?;
         }
     }
-    let served = server.run(interrupted()).await;
+    let drained = run_to_end(server).await;
     background.shutdown().await;
-    served.context("the server failed")?;
-    Ok(ExitCode::SUCCESS)
+    drained
 }
 
 fn make_lake(sample: &Sample, dir: &Path) -> anyhow::Result<()> {

@@ -5,10 +5,12 @@
 mod access;
 mod audit;
 mod check;
+mod config;
 pub mod context;
 mod demo;
 mod explain;
 mod grant;
+mod health;
 mod init;
 mod matrix;
 mod output;
@@ -58,6 +60,9 @@ pub enum Command {
     /// Say everything that is wrong with a project
     #[command(after_help = check::CHECK_HELP)]
     Check(check::ProjectArgs),
+    /// Print the configuration as it counts, with where each value comes from
+    #[command(after_help = config::HELP)]
+    Config(config::ConfigArgs),
     /// List the endpoints of a project
     #[command(after_help = check::ENDPOINTS_HELP)]
     Endpoints(check::ProjectArgs),
@@ -70,6 +75,9 @@ pub enum Command {
     /// Serve a project over HTTP
     #[command(after_help = serve::HELP)]
     Serve(serve::ServeArgs),
+    /// Ask a server whether it is ready
+    #[command(after_help = health::HELP)]
+    Health(health::HealthArgs),
     /// Who may call: clients, apps and operators, with the attributes that policies ask for
     #[command(subcommand)]
     Principal(principal::PrincipalCommand),
@@ -93,10 +101,12 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Demo(args) => demo::run(args).await,
         Command::Init(args) => init::run(args),
         Command::Check(args) => check::check(args).await,
+        Command::Config(args) => config::run(&args),
         Command::Endpoints(args) => check::endpoints(args).await,
         Command::Explain(args) => explain::run(args).await,
         Command::Test(args) => test::run(args).await,
         Command::Serve(args) => serve::run(args).await,
+        Command::Health(args) => health::run(args).await,
         Command::Principal(command) => principal::run(command).await,
         Command::Token(command) => token::run(command).await,
         Command::Grant(command) => grant::run(command).await,

@@ -3,21 +3,24 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::bail;
 use clap::Args;
 use lakegate_core::project::RowPolicy;
+use sd_notify::NotifyState;
 use serde_json::json;
 
 use super::context::{change_sink, log_form, secret_attributes, store_location};
 use super::output::{print, say};
 use crate::app::App;
-use crate::http::{Server, interrupted};
+use crate::http::{Drained, Server, ServerError, interrupted};
 use crate::observe::output;
+use crate::process;
 use crate::store::{Access, Store};
 
 pub(super) const HELP: &str = "\
 The project is checked first; one with a fault is not served. Ctrl-C and SIGTERM drain: running requests are answered;
 a second one ends at once.
+Every key of the project but policy can be overridden by an environment variable; see `lakegate config`.
 The log goes to stderr; LAKEGATE_LOG chooses how much, for example `warn` or `lakegate=debug`.
 
 Examples:
@@ -61,8 +64,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         say("note: nobody may call yet; `lakegate principal add`, `lakegate grant add`, `lakegate token issue`");
     }
     let server = bind(&listen, args.admin_listen.as_deref(), &args.project, app).await?;
-    let url = format!("http://{}", server.address());
-    let admin_url = admin_url(&server);
+    let (url, admin_url) = (server.url(), server.admin_url());
     if args.json {
         let mut said = json!({ "url": url });
         if let Some(admin_url) = admin_url {
@@ -75,36 +77,61 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
             print(format_args!("the admin API is at {admin_url}/admin"))?;
         }
     }
-    let served = server.run(interrupted()).await;
+    let drained = run_to_end(server).await;
     background.shutdown().await;
-    served.context("the server failed")?;
-    Ok(ExitCode::SUCCESS)
+    drained
+}
+
+/// Serves until a signal comes and what runs is answered. A server that had to cut something has failed.
+pub(super) async fn run_to_end(server: Server) -> anyhow::Result<ExitCode> {
+    tell_system(NotifyState::Ready);
+    let stop = async {
+        interrupted().await;
+        tell_system(NotifyState::Stopping);
+    };
+    match server.run(stop).await {
+        Drained { cut: 0 } => Ok(ExitCode::SUCCESS),
+        Drained { cut } => bail!("connections that were cut, because what ran on them did not end in time: {cut}"),
+    }
+}
+
+/// Tells systemd, where it has started this process and wants to know.
+fn tell_system(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd can not be told");
+    }
 }
 
 /// Listens for calls of endpoints, and for the admin API where the option or the project says so.
 pub(super) async fn bind(listen: &str, admin: Option<&str>, project: &Path, app: App) -> anyhow::Result<Server> {
     let admin = admin.map(str::to_owned).or_else(|| Some(app.served().config().admin.as_ref()?.listen.clone()));
-    let server = Server::bind(listen, app)
-        .await
-        .with_context(|| format!("`{listen}` can not be listened at; choose another with `--listen ADDR:PORT`"))?;
-    let Some(admin) = admin else { return Ok(server) };
-    let server = server.with_admin(&admin, secret_attributes(project)).await.with_context(|| {
-        format!("`{admin}` can not be listened at by the admin API; choose another with `--admin-listen ADDR:PORT`")
-    })?;
-    if let Some(address) = server.admin_address()
-        && !address.ip().is_loopback()
-    {
+    let failed = |error: ServerError, whose: &str, option: &str| match error {
+        ServerError::Listen(address, cause) => anyhow::Error::new(cause)
+            .context(format!("`{address}` can not be listened at{whose}; choose another with `{option} ADDR:PORT`")),
+        other => other.into(),
+    };
+    let mut server = Server::bind(listen, app).await.map_err(|error| failed(error, "", "--listen"))?;
+    if let Some(admin) = admin {
+        let bound = server.with_admin(&admin, secret_attributes(project)).await;
+        server = bound.map_err(|error| failed(error, " by the admin API", "--admin-listen"))?;
+    }
+    if let Some(address) = server.open_admin() {
         say(format_args!("note: the admin API at {address} can be reached from other machines, without encryption"));
+    }
+    if let Some(files) = process::allow_connections(server.max_connections()) {
+        say(format_args!(
+            "note: the system lets this process open {files} files, which is less than `[http] max_connections` needs; \
+             raise the limit, as with `LimitNOFILE` of systemd or `ulimit -n`"
+        ));
     }
     Ok(server)
 }
 
-pub(super) fn admin_url(server: &Server) -> Option<String> {
-    server.admin_address().map(|address| format!("http://{address}"))
-}
-
 /// Who sees every row is said at the start, where an operator looks.
 fn announce(app: &App) {
+    for warning in &app.served().config().warnings {
+        say(format_args!("warning: {warning}"));
+    }
     for table in app.served().config().tables.values() {
         if let RowPolicy::Filtered { unfiltered_for, .. } = &table.policy
             && !unfiltered_for.is_empty()

@@ -1,4 +1,4 @@
-//! Liveness and readiness: two questions. Neither needs a token, so neither tells anything about the project.
+//! Liveness and readiness: two questions. Neither needs a token, so neither names anything of the project.
 
 use std::sync::Arc;
 
@@ -15,14 +15,43 @@ pub(super) async fn live() -> Json<Value> {
     Json(json!({ "status": "live" }))
 }
 
-/// The project is loaded, and the access store and the lake can be reached.
+/// The project is loaded, the access store and the lake can be reached, and the server is not about to stop.
 pub(super) async fn ready(
     State(app): State<Arc<App>>,
     Extension(served): Extension<Arc<Served>>,
 ) -> Result<Json<Value>, Failure> {
-    app.access.ready()?;
-    if !served.project.lake().is_reachable() {
-        return Err(Error::new(Code::LakeUnavailable, "the lake can not be reached").into());
+    let errors = not_ready(&app, &served).await;
+    if errors.is_empty() {
+        let warnings = warnings(&app);
+        return Ok(Json(match warnings.is_empty() {
+            true => json!({ "status": "ready" }),
+            false => json!({ "status": "ready", "warnings": warnings }),
+        }));
     }
-    Ok(Json(json!({ "status": "ready" })))
+    let detail = errors.iter().map(|error| error.detail.as_str()).collect::<Vec<_>>().join("; ");
+    Err(Failure(Error { errors, ..Error::new(Code::HealthNotReady, detail) }))
+}
+
+/// What somebody should look at, although requests are answered.
+fn warnings(app: &App) -> Vec<&'static str> {
+    let state = app.reloads.state();
+    let project = state.project_fault.is_some().then_some("project_not_reloaded");
+    let tables = state.tables_fault.is_some().then_some("tables_not_refreshed");
+    [project, tables].into_iter().flatten().collect()
+}
+
+/// Everything for which the server is not ready; nothing where it is.
+pub(super) async fn not_ready(app: &App, served: &Arc<Served>) -> Vec<Error> {
+    let mut errors = Vec::new();
+    if app.status.is_draining() {
+        errors.push(Error::new(Code::HealthDraining, "the server is about to stop"));
+    }
+    errors.extend(app.access.ready().err());
+    // A disk that hangs must not hold up those who run requests.
+    let of_lake = Arc::clone(served);
+    let reachable = tokio::task::spawn_blocking(move || of_lake.project.lake().is_reachable());
+    if !reachable.await.unwrap_or(false) {
+        errors.push(Error::new(Code::LakeUnavailable, "the lake can not be reached"));
+    }
+    errors
 }

@@ -5,6 +5,7 @@ mod admin;
 mod answer;
 mod asked;
 mod body;
+mod bounds;
 mod health;
 mod list;
 mod query;
@@ -27,7 +28,7 @@ use respond::Failure;
 
 pub use admin::admin_router;
 pub use respond::status_of;
-pub use serve::{Server, interrupted};
+pub use serve::{CertificateError, Certificates, Drained, Server, ServerError, interrupted};
 
 /// The routes of a server.
 pub fn router(app: Arc<App>) -> Router {
@@ -50,7 +51,8 @@ pub fn router(app: Arc<App>) -> Router {
 fn layered<S: Clone + Send + Sync + 'static>(router: Router<S>, app: &Arc<App>) -> Router<S> {
     let layers = ServiceBuilder::new()
         .layer(from_fn_with_state(Arc::clone(app), respond::observe))
-        .layer(CatchPanicLayer::custom(respond::panicked));
+        .layer(CatchPanicLayer::custom(respond::panicked))
+        .layer(from_fn_with_state(Arc::clone(app), bounds::check));
     router.layer(layers)
 }
 

@@ -60,6 +60,8 @@ fn status(kind: Kind) -> StatusCode {
         Kind::Conflict => StatusCode::CONFLICT,
         Kind::Gone => StatusCode::GONE,
         Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Kind::UrlTooLong => StatusCode::URI_TOO_LONG,
+        Kind::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Kind::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Kind::Refused => StatusCode::UNPROCESSABLE_ENTITY,
         Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -168,6 +170,21 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     }
     watch.add_headers(headers);
     response
+}
+
+/// The whole answer, head and all, to plain HTTP on a connection that should be encrypted: there is no server for it.
+pub(super) fn not_encrypted() -> String {
+    let error = Error::new(Code::RequestNotEncrypted, "this port takes encrypted connections only");
+    let error = error.hint("call it with `https://`; a token that was sent without is to be replaced");
+    let (status, id) = (status(error.code.kind()), RequestId(Uuid::now_v7().to_string()));
+    let body = serde_json::to_string(&problem(&error, status, &id)).unwrap_or_default();
+    let (code, length) = (status.as_u16(), body.len());
+    let reason = status.canonical_reason().unwrap_or_default();
+    format!(
+        "HTTP/1.1 {code} {reason}\r\ncontent-type: application/problem+json\r\ncontent-length: {length}\r\n\
+         connection: close\r\ncache-control: private, no-store\r\nx-request-id: {}\r\n\r\n{body}",
+        id.0
+    )
 }
 
 /// Writes the body of a refusal. Gives the error, if the response is one.

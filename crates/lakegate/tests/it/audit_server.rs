@@ -75,7 +75,7 @@ fn the_end_of_the_server_loses_no_record() {
     // A second signal does not wait for the answer that runs.
     until("it is told", || std::net::TcpStream::connect(server.address()).is_err());
     server.signal("TERM");
-    assert_eq!(server.wait().code, Some(0));
+    assert_eq!(server.wait().code, Some(1));
     let outcomes = outcomes(&project);
     assert_eq!(outcomes.len(), 21, "{outcomes:?}");
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == "cut").count(), 1, "{outcomes:?}");

@@ -43,7 +43,9 @@ impl Project {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lakegate"));
         command.current_dir(self.path()).args(arguments).stdin(Stdio::null());
-        command.env_remove("LAKEGATE_PROJECT").env_remove("LAKEGATE_STORE").env_remove("LAKEGATE_ADMIN_LISTEN");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LAKEGATE_")) {
+            command.env_remove(name);
+        }
         // The sample has an admin API at a fixed port, and several tests serve it at once.
         if arguments.first() == Some(&"demo") {
             command.env("LAKEGATE_ADMIN_LISTEN", "127.0.0.1:0");

@@ -92,6 +92,7 @@ fn the_endpoint_of_the_readme_works_in_the_project_of_the_readme() {
             let files = ProjectFiles {
                 config: "[lake]\nlocation = \".\"\n".into(),
                 endpoints: [("endpoints/shown.sql".to_owned(), sql.to_owned())].into(),
+                ..ProjectFiles::default()
             };
             let (_, findings) = Checked::read(&files);
             assert!(findings.is_empty(), "{page}: {findings:?}");
@@ -266,7 +267,7 @@ fn every_key_that_is_shown_is_taken() {
             if block.contains("[tables.event.partitions]") {
                 config = format!("{lake}[tables.event]\nlocation = \"event\"\nshared = true\n{block}\n");
             }
-            let (_, findings) = Checked::read(&ProjectFiles { config: config.clone(), endpoints: [].into() });
+            let (_, findings) = Checked::read(&ProjectFiles { config: config.clone(), ..ProjectFiles::default() });
             // A block may show one key of a table whose other keys are not its subject.
             let faults = findings.iter().map(ToString::to_string).filter(|finding| {
                 !finding.contains("has no `location`") && !finding.contains("has neither `row_filter` nor `shared`")
@@ -306,10 +307,12 @@ fn the_help_names_every_command() {
       demo       Make a sample lake and project, and serve it
       init       Write a small working project to start from
       check      Say everything that is wrong with a project
+      config     Print the configuration as it counts, with where each value comes from
       endpoints  List the endpoints of a project
       explain    Tell why a principal gets what it gets from an endpoint
       test       Run the tests of the project's policies
       serve      Serve a project over HTTP
+      health     Ask a server whether it is ready
       principal  Who may call: clients, apps and operators, with the attributes that policies ask for
       token      The secrets that stand for principals
       grant      Which principal or role may call which endpoint

@@ -20,7 +20,7 @@ pub(crate) fn shop() -> (Project, String) {
 }
 
 /// Adds to the end of the starter's `lakegate.toml`.
-fn configure(project: &Project, text: &str) {
+pub(crate) fn configure(project: &Project, text: &str) {
     let path = project.path().join("shop/lakegate.toml");
     let config = std::fs::read_to_string(&path).unwrap();
     std::fs::write(path, format!("{config}\n{text}")).unwrap();
@@ -99,7 +99,9 @@ fn a_server_without_its_lake_lives_and_is_not_ready() {
     assert_eq!(server.get("/health/ready", "").json(), json!({ "status": "ready" }));
     std::fs::rename(&lake, &away).unwrap();
     let ready = server.get("/health/ready", "");
-    assert_eq!(ready.refusal(), (503, "lake_unavailable".to_owned()));
+    assert_eq!(ready.refusal(), (503, "health_not_ready".to_owned()));
+    let errors = ready.json()["errors"].clone();
+    assert_eq!(errors, json!([{ "code": "lake_unavailable", "detail": "the lake can not be reached" }]));
     assert!(!ready.text().contains("shop") && ready.head.contains("retry-after: "), "{ready:?}");
     assert_eq!(server.get("/health/live", "").json(), json!({ "status": "live" }));
     std::fs::rename(&away, &lake).unwrap();
@@ -194,4 +196,25 @@ fn a_server_that_nobody_may_call_says_so() {
     until("it serves", || TcpStream::connect(server.address()).is_ok());
     let said = server.stop().stderr;
     assert!(said.contains("nobody may call yet") && said.contains("lakegate principal add"), "{said}");
+}
+
+/// A unit of systemd is up when its server can be called, and told to be going when it drains.
+#[cfg(unix)]
+#[test]
+fn systemd_is_told() {
+    let (project, token) = shop();
+    let path = project.path().join("notify");
+    let notified = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    notified.set_read_timeout(Some(PATIENCE)).unwrap();
+    let told = || {
+        let mut message = [0; 64];
+        let length = notified.recv(&mut message).unwrap();
+        String::from_utf8_lossy(&message[..length]).trim().to_owned()
+    };
+    let arguments = ["serve", "--project", "shop", "--listen", "127.0.0.1:0", "--json"];
+    let server = Process::start(project.command(&arguments).env("NOTIFY_SOCKET", &path));
+    assert_eq!(told(), "READY=1");
+    assert_eq!(server.get("/api/best_products", &token).status, 200);
+    assert_eq!(server.stop().code, Some(0));
+    assert_eq!(told(), "STOPPING=1");
 }

@@ -14,7 +14,7 @@ const ROWS: usize = 600 * 600;
 const MANY: &str = "/*---\nsummary = \"Many rows\"\n---*/\nSELECT a.n * 1000 + b.n AS n, 'some text that makes the row longer, and longer still' AS text, a.n AS a, b.n AS b FROM many AS a CROSS JOIN many AS b\n";
 
 /// The starter project with an endpoint of many rows.
-fn project(server: &str) -> (Project, String) {
+pub(crate) fn project(server: &str) -> (Project, String) {
     let (project, token) = shop();
     let numbers = (0..600).map(|n| format!("{n}\n")).collect::<String>();
     project.write("shop/lake/many.csv", format!("n\n{numbers}"));
@@ -25,13 +25,13 @@ fn project(server: &str) -> (Project, String) {
     (project, token)
 }
 
-fn begin(server: &Process, token: &str) -> Exchange {
+pub(crate) fn begin(server: &Process, token: &str) -> Exchange {
     let mut exchange = Exchange::begin(server.address(), "GET", "/api/many", &[("token", token)], "");
     exchange.read_at_least(1000);
     exchange
 }
 
-fn is_complete(reply: &Reply) -> bool {
+pub(crate) fn is_complete(reply: &Reply) -> bool {
     let text = reply.text();
     reply.status == 200 && reply.whole && text.ends_with("}]") && text.matches("\"n\":").count() == ROWS
 }

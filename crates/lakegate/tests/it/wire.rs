@@ -5,6 +5,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,8 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 pub(crate) struct Process {
     child: Child,
     stdout: BufReader<ChildStdout>,
-    log: Option<JoinHandle<String>>,
+    log: Arc<Mutex<String>>,
+    reading: Option<JoinHandle<()>>,
     /// What it said, with `--json`.
     pub(crate) said: Json,
 }
@@ -37,14 +39,18 @@ impl Process {
     /// Starts a command with `--json` and reads its one line.
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut stderr = child.stderr.take().unwrap();
-        let log = std::thread::spawn(move || {
-            let mut log = Vec::new();
-            let _ = stderr.read_to_end(&mut log);
-            String::from_utf8(log).unwrap()
+        let stderr = child.stderr.take().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let written = Arc::clone(&log);
+        let reading = std::thread::spawn(move || {
+            let mut lines = BufReader::new(stderr);
+            let mut line = String::new();
+            while lines.read_line(&mut line).unwrap() > 0 {
+                written.lock().unwrap().push_str(&std::mem::take(&mut line));
+            }
         });
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut process = Self { child, stdout, log: Some(log), said: Json::Null };
+        let mut process = Self { child, stdout, log, reading: Some(reading), said: Json::Null };
         let mut line = String::new();
         process.stdout.read_line(&mut line).unwrap();
         assert!(!line.is_empty(), "it ended: {:?}", process.wait());
@@ -53,7 +59,12 @@ impl Process {
     }
 
     pub(crate) fn address(&self) -> &str {
-        self.said["url"].as_str().unwrap().strip_prefix("http://").unwrap()
+        self.said["url"].as_str().unwrap().split_once("://").unwrap().1
+    }
+
+    /// What it has logged so far, as it grows.
+    pub(crate) fn follow(&self) -> Arc<Mutex<String>> {
+        Arc::clone(&self.log)
     }
 
     /// Sends a signal such as `INT`.
@@ -67,7 +78,8 @@ impl Process {
         until("the process ends", || self.child.try_wait().unwrap().is_some());
         let mut stdout = String::new();
         self.stdout.read_to_string(&mut stdout).unwrap();
-        let stderr = self.log.take().unwrap().join().unwrap();
+        self.reading.take().unwrap().join().unwrap();
+        let stderr = self.log.lock().unwrap().clone();
         Ran { code: self.child.wait().unwrap().code(), stdout, stderr }
     }
 

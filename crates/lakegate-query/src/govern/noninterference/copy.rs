@@ -50,7 +50,7 @@ fn specs(masks: &[(String, String)]) -> Vec<(Vec<String>, MaskSpec)> {
         "[lake]\nlocation = \".\"\n[masking]\nkey = \"env:K\"\n[tables.t]\nlocation = \"t\"\nshared = true\n{}",
         columns.collect::<String>()
     );
-    let (project, findings) = Project::read(&ProjectFiles { config, endpoints: Default::default() });
+    let (project, findings) = Project::read(&ProjectFiles { config, ..ProjectFiles::default() });
     assert!(findings.is_empty(), "{findings:?}");
     let table = &project.config.tables["t"];
     let of_rule = |rule| project.config.masks(rule).next().unwrap().1.clone();

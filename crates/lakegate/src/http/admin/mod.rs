@@ -11,6 +11,7 @@ mod overview;
 mod principals;
 mod refusal;
 mod request;
+mod status;
 mod tokens;
 
 use std::sync::Arc;
@@ -50,6 +51,7 @@ pub fn admin_router(app: Arc<App>, secret: SecretAttributes) -> Router {
         .route("/admin/explain", post(look::explain))
         .route("/admin/audit", get(look::audit))
         .route("/metrics", get(metrics::metrics))
+        .route("/admin/status", get(status::show))
         .fallback(unknown_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(caller::guard));
@@ -59,8 +61,8 @@ pub fn admin_router(app: Arc<App>, secret: SecretAttributes) -> Router {
 async fn unknown_path() -> Failure {
     let error = Error::new(Code::RequestPathUnknown, "there is nothing at this path");
     Failure(error.hint(
-        "the admin API has `/admin/principals`, `tokens`, `grants`, `changes`, `endpoints`, `explain` and `audit`; \
-         metrics are at `/metrics`",
+        "the admin API has `/admin/principals`, `tokens`, `grants`, `changes`, `endpoints`, `explain`, `audit` and \
+         `status`; metrics are at `/metrics`",
     ))
 }
 

@@ -1,0 +1,187 @@
+//! The effective configuration: every key that may be overridden, its value, and where that comes from.
+//!
+//! What may not be overridden is policy; it stands in the file as it is, and is not listed here.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use toml::Value;
+
+use super::column::SecretLocation;
+use super::config::Config;
+use super::finding::Finding;
+use super::http::Tls;
+use super::variables::{Origin, Outside, Variables};
+
+/// One key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// The section, as in `http.tls`.
+    pub section: String,
+    /// The key.
+    pub key: &'static str,
+    /// The value, with secrets as `***`; `None` where there is none.
+    pub value: Option<Value>,
+    /// Where the value comes from.
+    pub origin: Origin,
+}
+
+/// What a secret is shown as.
+const SECRET: &str = "***";
+
+impl Config {
+    /// Every key that may be overridden, in the order of the sections.
+    pub fn settings(&self) -> Vec<Setting> {
+        let Config { server, reload, cache, formats, observe, http, admin, .. } = self;
+        let mut list = List { config: self, section: "", settings: Vec::new() };
+        list.section("lake").text("location", &self.lake_location);
+        list.section("access").text("store", &self.access_store);
+        list.section("server")
+            .text("listen", &server.listen)
+            .add("base_path", server.base_path.as_deref().map(Value::from))
+            .seconds("timeout_seconds", server.timeout)
+            .count("max_body_bytes", server.max_body_bytes as u64)
+            .count("max_concurrent_queries", server.max_concurrent_queries as u64)
+            .count("memory_limit_mb", server.memory_limit_bytes as u64 >> 20)
+            .count("cache_limit_mb", server.cache_limit_bytes as u64 >> 20)
+            .text("audit", server.audit.mode.name())
+            .text("audit_folder", &server.audit.folder)
+            .count("audit_max_mb", server.audit.max_bytes >> 20)
+            .count("audit_keep", server.audit.keep as u64);
+        let seconds = |every: Option<Duration>| every.unwrap_or_default();
+        list.section("reload")
+            .seconds("project_seconds", seconds(reload.project))
+            .seconds("tables_seconds", seconds(reload.tables));
+        list.section("cache")
+            .count("results_mb", cache.results_bytes >> 20)
+            .count("largest_kb", cache.largest_bytes >> 10);
+        list.section("formats").count("xlsx_max_rows", formats.xlsx_max_rows.into());
+        let roles =
+            |roles: &[String]| Some(roles.iter().map(|role| Value::from(role.as_str())).collect::<Vec<_>>().into());
+        list.section("observe")
+            .text("log", observe.log.name())
+            .add("slow_query_ms", observe.slow_query.map(|slow| Value::Integer(slow.as_millis() as i64)))
+            .add("server_timing_for", roles(&observe.server_timing_for))
+            .add("metrics_for", roles(&observe.metrics_for));
+        let traces = observe.traces.as_ref();
+        list.section("observe.traces")
+            .add("endpoint", traces.map(|traces| traces.endpoint.as_str().into()))
+            .add("sample_ratio", traces.map(|traces| traces.sample_ratio.into()))
+            .add("service_name", traces.map(|traces| traces.service_name.as_str().into()));
+        list.section("http")
+            .seconds("header_timeout_seconds", http.header_timeout)
+            .seconds("keep_alive_seconds", http.keep_alive)
+            .seconds("write_timeout_seconds", http.write_timeout)
+            .count("max_connections", http.max_connections as u64)
+            .count("max_url_bytes", http.max_url_bytes as u64)
+            .count("max_header_bytes", http.max_header_bytes as u64)
+            .count("max_streams", http.max_streams.into())
+            .seconds("drain_delay_seconds", http.drain_delay)
+            .seconds("drain_seconds", http.drain);
+        list.section("http.tls").tls(http.tls.as_ref());
+        list.section("admin").add("listen", admin.as_ref().map(|admin| admin.listen.as_str().into()));
+        list.section("admin.tls").tls(admin.as_ref().and_then(|admin| admin.tls.as_ref()));
+        list.settings
+    }
+}
+
+/// The settings so far, and the section that is listed.
+struct List<'c> {
+    config: &'c Config,
+    section: &'static str,
+    settings: Vec<Setting>,
+}
+
+impl List<'_> {
+    fn section(&mut self, section: &'static str) -> &mut Self {
+        self.section = section;
+        self
+    }
+
+    fn add(&mut self, key: &'static str, value: Option<Value>) -> &mut Self {
+        let origin = self.config.asked.keys.get(&(self.section.to_owned(), key)).cloned().unwrap_or(Origin::Default);
+        let value = value.map(|value| shown_value(key, value));
+        self.settings.push(Setting { section: self.section.to_owned(), key, value, origin });
+        self
+    }
+
+    fn text(&mut self, key: &'static str, value: &str) -> &mut Self {
+        self.add(key, Some(value.into()))
+    }
+
+    fn count(&mut self, key: &'static str, value: u64) -> &mut Self {
+        self.add(key, Some(Value::Integer(i64::try_from(value).unwrap_or(i64::MAX))))
+    }
+
+    fn seconds(&mut self, key: &'static str, value: Duration) -> &mut Self {
+        self.count(key, value.as_secs())
+    }
+
+    fn tls(&mut self, tls: Option<&Tls>) -> &mut Self {
+        self.add("certificate", tls.map(|tls| tls.certificate.as_str().into()))
+            .add("key", tls.map(|tls| tls.key.as_str().into()))
+            .add("refresh_seconds", tls.map(|tls| Value::Integer(tls.refresh.as_secs() as i64)))
+    }
+}
+
+/// A value without secrets: those of keys that hold one, and what stands in a URL for nobody to see.
+pub fn shown_value(key: &str, value: Value) -> Value {
+    match value {
+        Value::String(text) if holds_secret(key) && !is_location(&text) => SECRET.into(),
+        Value::String(text) => without_credentials(&text).into(),
+        Value::Array(items) => Value::Array(items.into_iter().map(|item| shown_value(key, item)).collect()),
+        Value::Table(table) => {
+            let shown = table.into_iter().map(|(key, value)| {
+                let value = shown_value(&key, value);
+                (key, value)
+            });
+            Value::Table(shown.collect())
+        }
+        Value::Integer(_) | Value::Float(_) | Value::Datetime(_) if holds_secret(key) => SECRET.into(),
+        other => other,
+    }
+}
+
+/// A key whose value is itself a secret. `key` alone names a file or a variable.
+fn holds_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    let words = key.split(['_', '-']).collect::<Vec<_>>();
+    ["password", "passphrase", "secret", "token", "credential", "credentials"]
+        .iter()
+        .any(|secret| words.contains(secret))
+        && key != "secret_attributes"
+        || key.ends_with("_key")
+}
+
+/// Whether the text says where a secret is, and is none.
+fn is_location(text: &str) -> bool {
+    text.starts_with("env:") || text.starts_with("file:")
+}
+
+/// A URL without its password and without the values of its query.
+fn without_credentials(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
+    let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+    let authority = match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{SECRET}@{host}"),
+        None => authority.to_owned(),
+    };
+    let query = query.map_or_else(String::new, |_| format!("?{SECRET}"));
+    format!("{scheme}://{authority}{path}{query}")
+}
+
+/// What to say of variables that have no effect.
+pub(super) fn unknown_variables(config: &Config, variables: &Variables) -> Vec<Finding> {
+    let root = Outside::root();
+    let name_of = |setting: Setting| {
+        let section = setting.section.split('.').fold(root.clone(), |outside, part| outside.below(part));
+        section.variable(setting.key)
+    };
+    let names = config.settings().into_iter().map(name_of).collect::<BTreeSet<_>>();
+    let mask_key = match &config.masking.key {
+        Some(SecretLocation::Env(name)) => Some(name.as_str()),
+        _ => None,
+    };
+    variables.unknown(&mask_key.into_iter().collect::<Vec<_>>(), &names)
+}

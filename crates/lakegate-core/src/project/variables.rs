@@ -1,0 +1,169 @@
+//! Environment variables that say what a project file would: `LAKEGATE_SERVER_TIMEOUT_SECONDS` for `timeout_seconds` of
+//! `[server]`.
+//!
+//! They come in as a map; nothing here reads the environment. Which keys may be overridden is decided by who reads the
+//! sections: policy is code, so tables, tags, masks and issuers are not among them.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use super::finding::{Finding, Position, suggestion};
+
+/// What the names of all variables begin with.
+pub const VARIABLE_PREFIX: &str = "LAKEGATE_";
+
+/// Variables with a meaning of their own, beside those that stand for a key: options of commands and the log.
+pub const OWN_VARIABLES: &[&str] = &[
+    "LAKEGATE_ADMIN_LISTEN",
+    "LAKEGATE_LAKE",
+    "LAKEGATE_LISTEN",
+    "LAKEGATE_LOG",
+    "LAKEGATE_MASK_KEY",
+    "LAKEGATE_PROJECT",
+    "LAKEGATE_STORE",
+    "LAKEGATE_URL",
+];
+
+/// Sections that stand in the file and nowhere else.
+const POLICY: [&str; 4] = ["TABLES", "TAGS", "MASKING", "ISSUERS"];
+
+/// Where the value of a key comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody said anything.
+    Default,
+    /// `lakegate.toml`.
+    File,
+    /// The environment variable of this name.
+    Variable(String),
+}
+
+/// The variables, and what became of them.
+#[derive(Default)]
+pub(super) struct Variables {
+    /// Name and value, in the order of the names.
+    all: Vec<(String, String)>,
+    /// Where the spans of the variables begin: behind the end of the file.
+    base: usize,
+    /// Each key that may be overridden and was asked for, with the path of its section, and where its value came from.
+    keys: RefCell<BTreeMap<(String, &'static str), Origin>>,
+    /// The paths of sections that were asked for and are nowhere.
+    absent: RefCell<BTreeSet<String>>,
+}
+
+/// Where the keys of a section stand in the environment.
+#[derive(Clone)]
+pub(super) struct Outside {
+    prefix: String,
+    path: String,
+}
+
+impl Outside {
+    pub(super) fn root() -> Self {
+        Self { prefix: VARIABLE_PREFIX.to_owned(), path: String::new() }
+    }
+
+    /// That of a section below.
+    pub(super) fn below(&self, key: &str) -> Self {
+        let dot = if self.path.is_empty() { "" } else { "." };
+        Self { prefix: format!("{}_", self.variable(key)), path: format!("{}{dot}{key}", self.path) }
+    }
+
+    /// The name of the section, as in `http.tls`.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The name of the variable of a key.
+    pub(super) fn variable(&self, key: &str) -> String {
+        format!("{}{}", self.prefix, key.to_ascii_uppercase())
+    }
+}
+
+impl Variables {
+    /// Those variables that may stand for a key of the file, which is so long.
+    pub(super) fn new(variables: &BTreeMap<String, String>, file_length: usize) -> Self {
+        let is_for_keys = |name: &str| name.starts_with(VARIABLE_PREFIX) && !OWN_VARIABLES.contains(&name);
+        let all = variables.iter().filter(|(name, _)| is_for_keys(name));
+        let all = all.map(|(name, value)| (name.clone(), value.clone())).collect();
+        Self { all, base: file_length + 1, ..Self::default() }
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<(&str, Range<usize>)> {
+        let at = self.all.iter().position(|(known, _)| known == name)?;
+        Some((&self.all[at].1, self.span(at)))
+    }
+
+    /// The first variable of a section or of one below it.
+    pub(super) fn first_of(&self, section: &Outside) -> Option<Range<usize>> {
+        let at = self.all.iter().position(|(name, _)| name.starts_with(&section.prefix))?;
+        Some(self.span(at))
+    }
+
+    fn span(&self, at: usize) -> Range<usize> {
+        self.base + at..self.base + at + 1
+    }
+
+    /// The variable that stands at a span, if it is none of the file.
+    pub(super) fn name_at(&self, span: &Range<usize>) -> Option<&str> {
+        let at = span.start.checked_sub(self.base)?;
+        self.all.get(at).map(|(name, _)| name.as_str())
+    }
+
+    /// A key was asked for, and this is where its value comes from.
+    pub(super) fn note(&self, section: &str, key: &'static str, origin: Origin) {
+        self.keys.borrow_mut().insert((section.to_owned(), key), origin);
+    }
+
+    /// A section was asked for, and is nowhere.
+    pub(super) fn asked_for(&self, section: &str) {
+        self.absent.borrow_mut().insert(section.to_owned());
+    }
+
+    /// What was asked for.
+    pub(super) fn asked(&self) -> Asked {
+        Asked { keys: self.keys.borrow().clone(), absent: self.absent.borrow().clone() }
+    }
+
+    /// What to say of variables that nothing asked for. `also` are names that have a meaning in this project, `keys` those
+    /// of all keys.
+    pub(super) fn unknown(&self, also: &[&str], keys: &BTreeSet<String>) -> Vec<Finding> {
+        let taken = self.keys.borrow();
+        let is_taken =
+            |name: &str| taken.values().any(|origin| matches!(origin, Origin::Variable(taken) if taken == name));
+        let names = self.all.iter().map(|(name, _)| name.as_str());
+        let unknown = names.filter(|name| !is_taken(name) && !also.contains(name) && !is_of_kubernetes(name));
+        unknown.map(|name| unknown_variable(name, keys)).collect()
+    }
+}
+
+/// Which keys and sections were asked for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asked {
+    pub(super) keys: BTreeMap<(String, &'static str), Origin>,
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test asks whether the list of settings is complete"))]
+    pub(super) absent: BTreeSet<String>,
+}
+
+fn unknown_variable(name: &str, keys: &BTreeSet<String>) -> Finding {
+    let section = name[VARIABLE_PREFIX.len()..].split('_').next().unwrap_or_default();
+    if POLICY.contains(&section) {
+        let message = format!("`[{}]` is not overridden by variables, because policy is code", section.to_lowercase());
+        return Finding::new(Position::outside(name), message).help("write it into `lakegate.toml`");
+    }
+    let finding = Finding::new(Position::outside(name), "no key or option has this variable, so it has no effect");
+    let known = keys.iter().map(String::as_str).chain(OWN_VARIABLES.iter().copied()).collect::<Vec<_>>();
+    // All of them begin alike, so that a short name is nearer to a wrong one than to the longer one that was meant.
+    let longer = known.iter().copied().find(|known| known.starts_with(name));
+    match longer.or_else(|| suggestion(name, known)) {
+        Some(near) => finding.help(format!("did you mean `{near}`?")),
+        None => finding.help("`lakegate config` lists the keys; `[server] listen` is `LAKEGATE_SERVER_LISTEN`"),
+    }
+}
+
+/// Kubernetes sets such variables for a service that is called `lakegate`.
+fn is_of_kubernetes(name: &str) -> bool {
+    let rest = &name[VARIABLE_PREFIX.len()..];
+    rest == "SERVICE_HOST" || rest.starts_with("SERVICE_PORT") || rest == "PORT" || rest.starts_with("PORT_")
+}

@@ -1,0 +1,135 @@
+//! `lakegate config`: the configuration as it counts, and where each value comes from.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use lakegate_core::project::{CONFIG_FILE, Origin, Project, ProjectFiles, Setting, shown_value};
+use serde_json::{Map, Value as Json, json};
+
+use super::output::{print, say};
+use crate::project::read_files;
+
+pub(super) const HELP: &str = "\
+Prints `lakegate.toml` with every key that has a default or that an environment variable overrides, and where each value
+comes from. `[server] listen` is overridden by LAKEGATE_SERVER_LISTEN, and so on. Tables, tags, masks and issuers are
+policy: they are printed as they stand in the file, and no variable overrides them. Secrets are printed as `***`.
+Exit code 1 when there is a fault in the file or in a variable.
+
+Examples:
+  lakegate config
+  LAKEGATE_SERVER_TIMEOUT_SECONDS=5 lakegate config --json";
+
+/// Variables that are options of `serve` and come before all else, with the key that they stand for.
+const OPTIONS: [(&str, &str, &str); 4] = [
+    ("LAKEGATE_LAKE", "lake", "location"),
+    ("LAKEGATE_STORE", "access", "store"),
+    ("LAKEGATE_LISTEN", "server", "listen"),
+    ("LAKEGATE_ADMIN_LISTEN", "admin", "listen"),
+];
+
+/// Sections that stand in the file alone, and the one key of that kind.
+const POLICY: [&str; 4] = ["issuers", "tables", "tags", "masking"];
+
+/// Which project.
+#[derive(Args, Debug)]
+pub struct ConfigArgs {
+    /// The project folder
+    #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
+    project: PathBuf,
+    /// Print JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
+    let files = read_files(&args.project)?;
+    let files = ProjectFiles { endpoints: [].into(), ..files };
+    let (project, findings) = Project::read(&files);
+    for warning in &project.config.warnings {
+        say(format_args!("warning: {warning}"));
+    }
+    if !findings.is_empty() {
+        for finding in &findings {
+            say(finding);
+        }
+        return Ok(ExitCode::FAILURE);
+    }
+    let mut settings = project.config.settings();
+    for (name, section, key) in OPTIONS {
+        let setting = settings.iter_mut().find(|setting| setting.section == section && setting.key == key);
+        if let (Some(setting), Some(value)) = (setting, files.variables.get(name)) {
+            setting.value = Some(shown_value(key, value.as_str().into()));
+            setting.origin = Origin::Variable(name.to_owned());
+        }
+    }
+    let policy = policy_of(&files.config)?;
+    if args.json {
+        print(json(&settings, &policy)?)?;
+    } else {
+        print(text(&settings, &policy)?.trim_end())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What of the file is policy.
+fn policy_of(file: &str) -> anyhow::Result<toml::Table> {
+    let file = file.parse::<toml::Table>()?;
+    let sections = file.into_iter().filter_map(|(section, value)| match value {
+        toml::Value::Table(mut access) if section == "access" => {
+            access.retain(|key, _| key == "secret_attributes");
+            (!access.is_empty()).then(|| (section, access.into()))
+        }
+        value if POLICY.contains(&section.as_str()) => Some((section, value)),
+        _ => None,
+    });
+    Ok(sections.map(|(section, value)| (section.clone(), shown_value(&section, value))).collect())
+}
+
+fn origin(origin: &Origin) -> String {
+    match origin {
+        Origin::Default => "default".to_owned(),
+        Origin::File => CONFIG_FILE.to_owned(),
+        Origin::Variable(name) => name.clone(),
+    }
+}
+
+/// TOML; what has no value is a comment.
+fn text(settings: &[Setting], policy: &toml::Table) -> anyhow::Result<String> {
+    let mut policy = policy.clone();
+    let mut text = String::new();
+    let mut lines = settings.iter().peekable();
+    while let Some(Setting { section, .. }) = lines.peek().copied() {
+        // That a section is there may mean something, as with `[admin]`.
+        let is_there = settings.iter().any(|setting| setting.section == *section && setting.value.is_some());
+        text += &format!("{}[{section}]\n", if is_there { "" } else { "# " });
+        while let Some(setting) = lines.next_if(|setting| setting.section == *section) {
+            let from = origin(&setting.origin);
+            text += &match &setting.value {
+                Some(value) => format!("{} = {value}  # {from}\n", setting.key),
+                None => format!("# {} has no value\n", setting.key),
+            };
+        }
+        // A section is there once.
+        if let Some(toml::Value::Table(more)) = policy.remove(section) {
+            for (key, value) in &more {
+                text += &format!("{key} = {value}  # {CONFIG_FILE}\n");
+            }
+        }
+        text += "\n";
+    }
+    if !policy.is_empty() {
+        text += &format!("# Policy, as it stands in {CONFIG_FILE}.\n{}", toml::to_string(&policy)?);
+    }
+    Ok(text)
+}
+
+/// Each key with `value` and `from`; policy as it is.
+fn json(settings: &[Setting], policy: &toml::Table) -> anyhow::Result<Json> {
+    let mut sections = Map::new();
+    for Setting { section, key, value, origin: from } in settings {
+        let keys = sections.entry(section.clone()).or_insert_with(|| json!({}));
+        keys[*key] = json!({ "value": serde_json::to_value(value)?, "from": origin(from) });
+    }
+    Ok(json!({ "settings": sections, "policy": serde_json::to_value(policy)? }))
+}

@@ -1,0 +1,96 @@
+//! `lakegate health`: whether a server is ready, as an exit code, for containers that have no other client.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use lakegate_core::project::{Project, ProjectFiles};
+use reqwest::Url;
+use serde_json::Value;
+
+use super::output::{print, say};
+use crate::project::{read_files, variables};
+
+pub(super) const HELP: &str = "\
+Asks `/health/ready`. Exit code 0 when the server is ready, 1 when it is not or does not answer; what is wrong goes to
+stderr. Without `--url` it asks the server of the project on this machine, at the address that the project, its variables
+or LAKEGATE_LISTEN name. A certificate is not verified at an address of this machine, because it is that of a name.
+
+Examples:
+  lakegate health
+  lakegate health --url https://data.example.com --timeout-seconds 2";
+
+/// Which server.
+#[derive(Args, Debug)]
+pub struct HealthArgs {
+    /// The server, without a path
+    #[arg(long, value_name = "URL", env = "LAKEGATE_URL")]
+    url: Option<String>,
+    /// The project folder, for the server's address
+    #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
+    project: PathBuf,
+    /// The server's address and port, instead of the project's
+    #[arg(long, value_name = "ADDR", env = "LAKEGATE_LISTEN")]
+    listen: Option<String>,
+    /// How long to wait
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    timeout_seconds: u64,
+}
+
+pub(super) async fn run(args: HealthArgs) -> anyhow::Result<ExitCode> {
+    let url = match &args.url {
+        Some(url) => url.parse().with_context(|| format!("`{url}` is not a URL"))?,
+        None => own_url(&args)?,
+    };
+    if !matches!(url.scheme(), "http" | "https") {
+        bail!("`{url}` is not the URL of a server; write it like `http://127.0.0.1:8080`");
+    }
+    let client = reqwest::Client::builder()
+        .timeout(Duration::from_secs(args.timeout_seconds))
+        .tls_danger_accept_invalid_certs(is_of_this_machine(&url))
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()?;
+    let asked = url.join("health/ready")?;
+    let answer = client.get(asked.clone()).send().await.with_context(|| format!("`{asked}` does not answer"))?;
+    if answer.status().is_success() {
+        print("ready")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let status = answer.status().as_u16();
+    let problem = serde_json::from_slice::<Value>(&answer.bytes().await?).unwrap_or_default();
+    let detail = problem["detail"].as_str().unwrap_or("it does not say why");
+    say(format_args!("not ready ({status}): {detail}"));
+    Ok(ExitCode::FAILURE)
+}
+
+/// Where the server of the project listens, as seen from this machine.
+fn own_url(args: &HealthArgs) -> anyhow::Result<Url> {
+    // Without a project at hand, variables may still say where it is.
+    let files = read_files(&args.project)
+        .unwrap_or_else(|_| ProjectFiles { variables: variables(), ..ProjectFiles::default() });
+    let (project, _) = Project::read(&ProjectFiles { endpoints: [].into(), ..files });
+    let listen = args.listen.as_deref().unwrap_or(&project.config.server.listen);
+    let address = match listen.parse::<SocketAddr>() {
+        Ok(mut address) => {
+            match address.ip() {
+                IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+                IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+                _ => {}
+            }
+            address.to_string()
+        }
+        Err(_) => listen.to_owned(),
+    };
+    let scheme = if project.config.http.tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{address}");
+    url.parse().with_context(|| format!("`{listen}` is not an address and a port"))
+}
+
+fn is_of_this_machine(url: &Url) -> bool {
+    let Some(host) = url.host_str() else { return false };
+    host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}

@@ -1,0 +1,131 @@
+//! How the server is: everything that health does not tell to those without a token.
+
+use std::sync::Arc;
+
+use axum::{Extension, Json, extract};
+use serde::Serialize;
+
+use super::State;
+use crate::admin::{Desk, time};
+use crate::app::{App, Served};
+use crate::http::health;
+use crate::reload::{Fault, ReloadState};
+
+/// The state of a server. What is of the process stands above, what is of the project that is served now in `project`.
+#[derive(Serialize)]
+pub(super) struct Status {
+    version: &'static str,
+    started_at: String,
+    uptime_seconds: u64,
+    ready: bool,
+    /// Why it is not ready; empty where it is.
+    not_ready: Vec<Reason>,
+    draining: bool,
+    connections: usize,
+    project: ProjectStatus,
+    reload: ReloadStatus,
+}
+
+#[derive(Serialize)]
+struct Reason {
+    code: &'static str,
+    detail: String,
+}
+
+#[derive(Serialize)]
+struct ProjectStatus {
+    endpoints: usize,
+    tables: Vec<TableStatus>,
+    /// Environment variables that have no effect.
+    warnings: Vec<String>,
+}
+
+/// What came of looking for changes while the server runs.
+#[derive(Serialize)]
+struct ReloadStatus {
+    /// When the project was last read again and served, and how often.
+    project_at: Option<String>,
+    projects: u64,
+    /// The same for other files of tables.
+    tables_at: Option<String>,
+    tables: u64,
+    failures: u64,
+    /// Why what is there now is not served.
+    project_fault: Option<FaultStatus>,
+    tables_fault: Option<FaultStatus>,
+    /// Settings that count from the next start on.
+    after_restart: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct FaultStatus {
+    since: String,
+    detail: String,
+}
+
+#[derive(Serialize)]
+struct TableStatus {
+    name: String,
+    version: String,
+    /// `None` where the files do not tell.
+    rows: Option<usize>,
+    files: usize,
+}
+
+/// The status now.
+pub(super) async fn show(
+    _: Desk,
+    extract::State(state): extract::State<Arc<State>>,
+    Extension(served): Extension<Arc<Served>>,
+) -> Json<Status> {
+    Json(of(&state.app, &served).await)
+}
+
+async fn of(app: &App, served: &Arc<Served>) -> Status {
+    let reasons = health::not_ready(app, served).await;
+    let not_ready = reasons.into_iter().map(|error| Reason { code: error.code.name(), detail: error.detail });
+    let not_ready = not_ready.collect::<Vec<_>>();
+    Status {
+        version: env!("CARGO_PKG_VERSION"),
+        started_at: time(app.status.started_at()),
+        uptime_seconds: app.status.uptime().as_secs(),
+        ready: not_ready.is_empty(),
+        not_ready,
+        draining: app.status.is_draining(),
+        connections: app.status.connections(),
+        project: ProjectStatus::of(served),
+        reload: ReloadStatus::of(app.reloads.state()),
+    }
+}
+
+impl ProjectStatus {
+    fn of(served: &Served) -> Self {
+        let tables = served.project.tables().iter().map(|table| TableStatus {
+            name: table.name().to_owned(),
+            version: table.version_name(),
+            rows: table.rows(),
+            files: table.file_count(),
+        });
+        Self {
+            endpoints: served.project.endpoints().count(),
+            tables: tables.collect(),
+            warnings: served.config().warnings.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl ReloadStatus {
+    fn of(state: ReloadState) -> Self {
+        let fault = |fault: Fault| FaultStatus { since: time(fault.since), detail: fault.text };
+        Self {
+            project_at: state.project_at.map(time),
+            projects: state.projects,
+            tables_at: state.tables_at.map(time),
+            tables: state.tables,
+            failures: state.failures,
+            project_fault: state.project_fault.map(fault),
+            tables_fault: state.tables_fault.map(fault),
+            after_restart: state.after_restart,
+        }
+    }
+}

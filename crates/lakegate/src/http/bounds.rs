@@ -1,0 +1,31 @@
+//! Bounds on the head of a request: its URL and its headers. What is far beyond them, the connection itself refuses without
+//! a body.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use lakegate_core::error::{Code, Error};
+
+use super::respond::Failure;
+use super::served;
+use crate::app::App;
+
+/// Lets a request through whose head is within bounds.
+pub(super) async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, Failure> {
+    let served = served(request.extensions(), &app);
+    let http = &served.config().http;
+    let url = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
+    if url > http.max_url_bytes {
+        let detail = format!("the URL has {url} bytes; at most {} are taken", http.max_url_bytes);
+        let hint = "send arguments in the body of a POST, which may be much larger";
+        return Err(Error::new(Code::RequestUrlTooLong, detail).hint(hint).into());
+    }
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+    if headers > http.max_header_bytes {
+        let detail = format!("the headers have {headers} bytes; at most {} are taken", http.max_header_bytes);
+        return Err(Error::new(Code::RequestHeadersTooLarge, detail).hint("send fewer or shorter headers").into());
+    }
+    Ok(next.run(request).await)
+}

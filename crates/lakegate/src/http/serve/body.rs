@@ -1,0 +1,78 @@
+//! The body of an answer on a connection. On HTTP/2 it is given out in small pieces, so that it is seen whether the client
+//! takes them; on HTTP/1.1 the socket tells.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+
+use super::watch::Turn;
+
+/// The largest piece on HTTP/2, in bytes, which is that of a frame. What is handed over at once is out of sight.
+const PIECE: usize = 16 << 10;
+
+/// A body under watch.
+pub(super) struct WatchedBody {
+    inner: Body,
+    /// What is left of the last piece.
+    rest: Bytes,
+    turn: Turn,
+}
+
+impl WatchedBody {
+    pub(super) fn new(inner: Body, turn: Turn) -> Self {
+        // From now on it is the client's turn.
+        turn.waits();
+        Self { inner, rest: Bytes::new(), turn }
+    }
+
+    fn next_piece(&mut self) -> Option<Frame<Bytes>> {
+        let piece = self.rest.split_to(self.rest.len().min(PIECE));
+        (!piece.is_empty()).then(|| Frame::data(piece))
+    }
+}
+
+impl hyper::body::Body for WatchedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.turn.proceeds();
+        if let Some(piece) = self.next_piece() {
+            self.turn.waits();
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        let frame = match Pin::new(&mut self.inner).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => frame,
+            other => return other,
+        };
+        self.turn.waits();
+        match frame.into_data() {
+            Ok(data) if data.len() > PIECE && self.turn.is_multiplexed() => {
+                self.rest = data;
+                Poll::Ready(self.next_piece().map(Ok))
+            }
+            Ok(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            Err(other) => Poll::Ready(Some(Ok(other))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (rest, inner) = (self.rest.len() as u64, self.inner.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(inner.lower() + rest);
+        if let Some(upper) = inner.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint
+    }
+}

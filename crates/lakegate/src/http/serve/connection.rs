@@ -1,0 +1,180 @@
+//! One connection from its handshake to its end: HTTP/1.1 or HTTP/2, under timeouts, and told when the server ends.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Request, Version};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use lakegate_core::project::Http;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::body::WatchedBody;
+use super::socket::WatchedSocket;
+use super::tls::Certificates;
+use super::watch::{FRESH, Timeouts, Verdict, Watch};
+use crate::http::respond;
+use crate::status::ServerStatus;
+
+/// What may be in front of the headers and the URL in the buffer of a request, in bytes.
+const MORE_HEAD: usize = 8 << 10;
+/// What is kept of an answer for each request of HTTP/2, in bytes.
+const SEND_BUFFER: usize = 128 << 10;
+/// How many requests of HTTP/2 a client may take back before they were looked at, and how many it may get wrong; a client
+/// that does more is one that only wants to make work.
+const RESETS: usize = 32;
+const WRONG_STREAMS: usize = 256;
+
+/// How the connections of a listener are served.
+pub(super) struct Handling {
+    builder: auto::Builder<TokioExecutor>,
+    timeouts: Timeouts,
+    router: Router,
+    tls: Option<Arc<Certificates>>,
+    status: Arc<ServerStatus>,
+    /// The server ends; what runs is answered.
+    pub(super) stopping: CancellationToken,
+    /// The time for that is over.
+    pub(super) cut: CancellationToken,
+}
+
+impl Handling {
+    pub(super) fn new(
+        config: &Http,
+        router: Router,
+        tls: Option<Arc<Certificates>>,
+        status: Arc<ServerStatus>,
+        [stopping, cut]: [CancellationToken; 2],
+    ) -> Self {
+        let head = config.max_url_bytes + config.max_header_bytes + MORE_HEAD;
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().max_buf_size(head);
+        builder
+            .http2()
+            .max_header_list_size(u32::try_from(head).unwrap_or(u32::MAX))
+            .max_concurrent_streams(config.max_streams)
+            .max_pending_accept_reset_streams(RESETS)
+            .max_local_error_reset_streams(WRONG_STREAMS)
+            .max_send_buf_size(SEND_BUFFER);
+        Self { builder, timeouts: Timeouts::of(config), router, tls, status, stopping, cut }
+    }
+
+    /// Serves a connection to its end.
+    pub(super) async fn serve(&self, stream: TcpStream) {
+        // Small answers must not wait for an acknowledgement.
+        let _ = stream.set_nodelay(true);
+        let watch = Watch::new();
+        let Some(tls) = &self.tls else {
+            return self.answer(WatchedSocket::new(stream, Arc::clone(&watch)), watch).await;
+        };
+        let handshake = async {
+            if speaks_plainly(&stream).await {
+                refuse_plain(stream).await;
+                return None;
+            }
+            let shaken = tls.acceptor().accept(WatchedSocket::new(stream, Arc::clone(&watch))).await;
+            shaken.inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed")).ok()
+        };
+        let shaken = tokio::select! {
+            shaken = timeout(self.timeouts.header, handshake) => shaken,
+            () = self.cut.cancelled() => return,
+            () = self.overdue() => return,
+        };
+        match shaken {
+            Ok(Some(stream)) => {
+                watch.open();
+                self.answer(stream, watch).await;
+            }
+            Ok(None) => {}
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
+    }
+
+    /// The server ends, and who has not shaken hands by now does not get to it.
+    async fn overdue(&self) {
+        self.stopping.cancelled().await;
+        tokio::time::sleep(FRESH).await;
+    }
+
+    async fn answer<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, watch: Arc<Watch>) {
+        let (of_requests, router, status) = (Arc::clone(&watch), self.router.clone(), Arc::clone(&self.status));
+        let service = service_fn(move |request: Request<Incoming>| {
+            let turn = of_requests.begin(request.version());
+            let is_alone = request.version() < Version::HTTP_2;
+            let (router, status) = (router.clone(), Arc::clone(&status));
+            async move {
+                let answer = router.oneshot(request.map(Body::new)).await;
+                answer.map(|mut response| {
+                    if is_alone && status.is_draining() {
+                        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    response.map(|body| WatchedBody::new(body, turn))
+                })
+            }
+        });
+        let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
+        let mut ticks = interval(self.timeouts.tick());
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // When it was told to end, and whether it is known that the server does.
+        let (mut told, mut stopping) = (None::<Instant>, false);
+        loop {
+            tokio::select! {
+                served = connection.as_mut() => {
+                    if let Err(error) = served {
+                        tracing::debug!(%error, "a connection broke off");
+                    }
+                    return;
+                }
+                () = self.cut.cancelled() => return,
+                () = self.stopping.cancelled(), if !stopping => {
+                    stopping = true;
+                    ticks = interval(Duration::from_millis(50));
+                    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                }
+                _ = ticks.tick() => {}
+            }
+            let now = Instant::now();
+            let verdict = watch.verdict(now, &self.timeouts);
+            if let Verdict::Cut(reason) = verdict {
+                tracing::debug!(reason, "a connection is cut");
+                return;
+            }
+            match told {
+                None if verdict == Verdict::WindDown || (stopping && watch.may_end(now)) => {
+                    told = Some(now);
+                    connection.as_mut().graceful_shutdown();
+                }
+                // It has nothing to do, was told to go, and stays.
+                Some(told) if watch.is_idle() && now.duration_since(told) >= self.timeouts.write => return,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Whether the first byte is one of a request without encryption. A handshake begins with a byte that is no letter.
+async fn speaks_plainly(stream: &TcpStream) -> bool {
+    let mut first = [0];
+    matches!(stream.peek(&mut first).await, Ok(1) if first[0].is_ascii_alphabetic())
+}
+
+/// Says what is wrong to a client that speaks HTTP where TLS is spoken.
+async fn refuse_plain(mut stream: TcpStream) {
+    tracing::debug!("a request came without encryption");
+    // What it has sent is read, or the answer is lost in a reset.
+    let mut sent = [0; 4_096];
+    let _ = stream.try_read(&mut sent);
+    if stream.write_all(respond::not_encrypted().as_bytes()).await.is_ok() {
+        let _ = stream.shutdown().await;
+    }
+}

@@ -1,0 +1,187 @@
+//! The certificate of a listener, and how it is replaced while the server runs.
+//!
+//! TLS 1.2 and 1.3 by rustls; HTTP/2 and HTTP/1.1 are offered. A new certificate that is no good is told in the log, and the
+//! one before stays.
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use lakegate_core::project::Tls;
+use rustls::ServerConfig;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::AbortOnDropHandle;
+
+/// The largest file of a certificate or a key, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Why a certificate can not be taken. It names files and holds nothing of them.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// A file can not be read.
+    #[error("`{}` can not be read", .0.display())]
+    Unreadable(PathBuf, #[source] io::Error),
+    /// There is no certificate in the file.
+    #[error("`{}` has no certificate in PEM", .0.display())]
+    NoCertificate(PathBuf),
+    /// There is no key in the file.
+    #[error("`{}` has no private key in PEM", .0.display())]
+    NoKey(PathBuf),
+    /// They can not be used, or not together.
+    #[error("the certificate in `{}` can not be used with the key in `{}`", .0.display(), .1.display())]
+    Unusable(PathBuf, PathBuf, #[source] rustls::Error),
+}
+
+/// The certificate of a listener, as it is now.
+pub struct Certificates {
+    certificate: PathBuf,
+    key: PathBuf,
+    refresh: Duration,
+    provider: Arc<CryptoProvider>,
+    current: Arc<Current>,
+    acceptor: TlsAcceptor,
+    /// A digest of the files when they were looked at last, good or not.
+    seen: Mutex<u64>,
+}
+
+/// What each handshake takes its certificate from.
+struct Current(ArcSwap<CertifiedKey>);
+
+impl fmt::Debug for Current {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Current")
+    }
+}
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
+impl Certificates {
+    /// Reads the files; relative paths start at the folder.
+    ///
+    /// # Errors
+    /// When they can not be used.
+    pub fn load(tls: &Tls, folder: &Path) -> Result<Arc<Self>, CertificateError> {
+        let (certificate, key) = (folder.join(&tls.certificate), folder.join(&tls.key));
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let files = Files::read(&certificate, &key)?;
+        let current = Arc::new(Current(ArcSwap::from_pointee(files.certified(&provider)?)));
+        let unusable = |error| CertificateError::Unusable(certificate.clone(), key.clone(), error);
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(unusable)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let (refresh, seen) = (tls.refresh, Mutex::new(files.digest()));
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Ok(Arc::new(Self { certificate, key, refresh, provider, current, acceptor, seen }))
+    }
+
+    /// Shakes hands.
+    pub(super) fn acceptor(&self) -> &TlsAcceptor {
+        &self.acceptor
+    }
+
+    /// Takes what is in the files now, if that has changed. Handshakes from now on use it; connections stay as they are.
+    /// Says in the log what came of it.
+    pub fn reload(&self) {
+        let files = match Files::read(&self.certificate, &self.key) {
+            Ok(files) => files,
+            Err(error) => {
+                // An unreadable file is told once, until something changes.
+                if self.is_new(0) {
+                    told(error);
+                }
+                return;
+            }
+        };
+        if !self.is_new(files.digest()) {
+            return;
+        }
+        match files.certified(&self.provider) {
+            Ok(certified) => {
+                self.current.0.store(Arc::new(certified));
+                tracing::info!(certificate = %self.certificate.display(), "the certificate was replaced");
+            }
+            Err(error) => told(error),
+        }
+    }
+
+    fn is_new(&self, digest: u64) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *seen, digest) != digest
+    }
+
+    /// Looks at the files from time to time. Dropping the handle ends it.
+    pub(super) fn watch(self: &Arc<Self>) -> AbortOnDropHandle<()> {
+        let certificates = Arc::clone(self);
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut ticks = interval(certificates.refresh);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let certificates = Arc::clone(&certificates);
+                // Files may lie on a disk that is slow.
+                if tokio::task::spawn_blocking(move || certificates.reload()).await.is_err() {
+                    tracing::error!("the certificate can not be looked at");
+                }
+            }
+        }))
+    }
+}
+
+fn told(error: CertificateError) {
+    tracing::error!("the new certificate is not taken, the one before stays: {:#}", anyhow::Error::new(error));
+}
+
+/// The files of a certificate as they are.
+struct Files<'p> {
+    paths: [&'p Path; 2],
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl<'p> Files<'p> {
+    fn read(certificate_path: &'p Path, key_path: &'p Path) -> Result<Self, CertificateError> {
+        let read = |path: &Path| {
+            let unreadable = |error| CertificateError::Unreadable(path.to_owned(), error);
+            if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_BYTES {
+                return Err(unreadable(io::Error::other("it is larger than 1 MiB")));
+            }
+            std::fs::read(path).map_err(unreadable)
+        };
+        let (certificate, key) = (read(certificate_path)?, read(key_path)?);
+        Ok(Self { paths: [certificate_path, key_path], certificate, key })
+    }
+
+    fn digest(&self) -> u64 {
+        let mut digest = DefaultHasher::new();
+        (&self.certificate, &self.key).hash(&mut digest);
+        digest.finish()
+    }
+
+    /// The certificate with its key, which is the one that belongs to it.
+    fn certified(&self, provider: &CryptoProvider) -> Result<CertifiedKey, CertificateError> {
+        let [certificate, key] = self.paths.map(Path::to_owned);
+        let chain = CertificateDer::pem_slice_iter(&self.certificate).collect::<Result<Vec<_>, _>>();
+        let chain = chain.ok().filter(|chain| !chain.is_empty());
+        let chain = chain.ok_or_else(|| CertificateError::NoCertificate(certificate.clone()))?;
+        let secret = PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| CertificateError::NoKey(key.clone()))?;
+        CertifiedKey::from_der(chain, secret, provider)
+            .map_err(|error| CertificateError::Unusable(certificate, key, error))
+    }
+}
