@@ -9,6 +9,7 @@ use super::admin::{self, AdminApi};
 use super::audit::{self, Audit};
 use super::cache::{self, Cache};
 use super::column::{self, ColumnRule, Masking, Needs, TagRule};
+use super::docs::{self, Docs};
 use super::finding::{Finding, Position, suggest_or_list};
 use super::formats::{self, Formats};
 use super::issuer::{self, Issuer};
@@ -43,6 +44,8 @@ pub struct Config {
     pub admin: Option<AdminApi>,
     /// What an operator gets to see of the running server.
     pub observe: Observe,
+    /// The page that explores the endpoints.
+    pub docs: Docs,
     /// Who else vouches for callers, by name.
     pub issuers: BTreeMap<String, Issuer>,
     /// The tables by name.
@@ -197,6 +200,7 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
     let formats = root.section("formats").map(formats::read).unwrap_or_default();
     let admin = root.section("admin").map(admin::read);
     let observe = root.section("observe").map(observe::read).unwrap_or_default();
+    let docs = root.section("docs").map(docs::read).unwrap_or_default();
     let issuers = root.section("issuers").map(issuer::read_all).unwrap_or_default();
     let (mut tables, mut declared) = (BTreeMap::new(), BTreeSet::new());
     let mut needs = Needs::default();
@@ -223,6 +227,7 @@ pub(crate) fn read(text: &str) -> (Config, Vec<Finding>) {
         formats,
         admin,
         observe,
+        docs,
         issuers,
         tables,
         declared,

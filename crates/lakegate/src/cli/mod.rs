@@ -11,6 +11,7 @@ mod explain;
 mod grant;
 mod init;
 mod matrix;
+mod openapi;
 mod output;
 mod principal;
 mod serve;
@@ -58,9 +59,9 @@ pub enum Command {
     /// Say everything that is wrong with a project
     #[command(after_help = check::CHECK_HELP)]
     Check(check::ProjectArgs),
-    /// List the endpoints of a project
+    /// List the endpoints of a project, or describe them to a principal as OpenAPI
     #[command(after_help = check::ENDPOINTS_HELP)]
-    Endpoints(check::ProjectArgs),
+    Endpoints(check::EndpointsArgs),
     /// Tell why a principal gets what it gets from an endpoint
     #[command(after_help = explain::HELP)]
     Explain(explain::ExplainArgs),
