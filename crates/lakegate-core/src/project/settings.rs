@@ -32,7 +32,7 @@ const SECRET: &str = "***";
 impl Config {
     /// Every key that may be overridden, in the order of the sections.
     pub fn settings(&self) -> Vec<Setting> {
-        let Config { server, reload, cache, formats, observe, http, admin, .. } = self;
+        let Config { server, reload, cache, formats, observe, docs, http, admin, .. } = self;
         let mut list = List { config: self, section: "", settings: Vec::new() };
         list.section("lake").text("location", &self.lake_location);
         list.section("access").text("store", &self.access_store);
@@ -68,6 +68,7 @@ impl Config {
             .add("endpoint", traces.map(|traces| traces.endpoint.as_str().into()))
             .add("sample_ratio", traces.map(|traces| traces.sample_ratio.into()))
             .add("service_name", traces.map(|traces| traces.service_name.as_str().into()));
+        list.section("docs").add("serve", Some(docs.serve.into()));
         list.section("http")
             .seconds("header_timeout_seconds", http.header_timeout)
             .seconds("keep_alive_seconds", http.keep_alive)
