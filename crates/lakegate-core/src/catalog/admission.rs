@@ -11,7 +11,7 @@ use super::arguments::{Arguments, expectation, without};
 use crate::access::{Authorized, Distance, EndpointPattern, Grant, ParameterTerm, Principal, SpanTerm};
 use crate::error::{Code, Error};
 use crate::project::{Endpoint, Param};
-use crate::value::{Scalar, Value};
+use crate::value::{Scalar, ScalarType, Value, ValueType};
 
 /// The arguments, and the places among the authorized grants of those that admit them.
 ///
@@ -117,7 +117,8 @@ fn under(grant: &Grant, who: &Principal, endpoint: &Endpoint, given: &[Option<Va
 }
 
 /// Why a parameter has no value under a grant.
-enum Fault {
+#[derive(Debug)]
+pub(super) enum Fault {
     /// The grant does not allow what it would be.
     Violation(String),
     /// Nobody gave one.
@@ -125,7 +126,7 @@ enum Fault {
 }
 
 /// The value of one parameter under a term of a grant.
-fn value_under(
+pub(super) fn value_under(
     term: Option<&ParameterTerm>,
     param: &Param,
     who: &Principal,
@@ -145,7 +146,12 @@ fn value_under(
 }
 
 /// The value that a term sets, if it sets one; or why what came is not allowed.
-fn fixed(term: &ParameterTerm, param: &Param, who: &Principal, came: Option<&Value>) -> Result<Option<Value>, String> {
+pub(super) fn fixed(
+    term: &ParameterTerm,
+    param: &Param,
+    who: &Principal,
+    came: Option<&Value>,
+) -> Result<Option<Value>, String> {
     let name = &param.name;
     if let Some(text) = &term.fixed {
         let item = param.value_type.scalar.parse(text).ok_or_else(|| unusable(param))?;
@@ -200,7 +206,7 @@ fn unusable(param: &Param) -> String {
 }
 
 /// Why a value is outside what a term allows.
-fn outside(term: &ParameterTerm, param: &Param, value: Option<&Value>) -> Option<String> {
+pub(super) fn outside(term: &ParameterTerm, param: &Param, value: Option<&Value>) -> Option<String> {
     let name = &param.name;
     let narrows = !term.one_of.is_empty() || term.min.is_some() || term.max.is_some();
     if !narrows {
@@ -262,4 +268,14 @@ fn too_far(span: &SpanTerm, from: Option<&Value>, to: Option<&Value>) -> Option<
         }
     };
     (!within).then(|| format!("`{}` must be at most {} after `{}`", span.to, span.at_most, span.from))
+}
+
+/// Whether a distance means something between values of these types.
+pub(super) fn fits_span(at_most: Distance, from: ValueType, to: ValueType) -> bool {
+    use ScalarType::{Date, Integer, Number, Timestamp};
+    let scalars = match at_most {
+        Distance::Time(_) => [Timestamp, Date],
+        Distance::Number(_) => [Integer, Number],
+    };
+    from == to && !from.list && scalars.contains(&from.scalar)
 }

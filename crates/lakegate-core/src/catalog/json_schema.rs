@@ -1,0 +1,285 @@
+//! The JSON Schema (2020-12, as in OpenAPI 3.1) of what a caller may give for a parameter.
+//!
+//! A value that fits the schema is taken, and one that does not is refused, with three exceptions that JSON Schema can
+//! not say and [`super::parameter_words`] does: bounds of dates and timestamps (`x-minimum`, `x-maximum`), a pattern in a
+//! syntax that other regular expressions lack (`x-pattern`), and the caller's own values. Texts of dates, timestamps and
+//! UUIDs that are taken in other spellings too are told in the usual one.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::offer::{Bounds, Narrowing, Offer};
+use super::offer_words::parameter_words;
+use crate::project::Param;
+use crate::value::{Scalar, ScalarType, Value};
+
+/// Where an argument stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the query string: there is no NULL, and an empty list is none at all.
+    Query,
+    /// A member of a JSON object.
+    Body,
+}
+
+/// The schema of the parameter at a place of an offer.
+pub fn schema(offer: &Offer<'_>, at: usize, place: Place) -> Json {
+    let Some(param) = offer.endpoint().params.get(at) else { return Json::Bool(false) };
+    let narrowings = offer.narrowings(at);
+    let mut schema = match narrowings.as_slice() {
+        [] => of_value(param, None, place),
+        [one] => of_value(param, Some(one), place),
+        many => {
+            let mut one_of_them =
+                many.iter().map(|one| Json::from(of_value(param, Some(one), place))).collect::<Vec<_>>();
+            one_of_them.dedup();
+            Map::from_iter([("anyOf".to_owned(), Json::from(one_of_them))])
+        }
+    };
+    if place == Place::Body && offer.is_omittable(at) {
+        schema = nullable(schema);
+    }
+    let set = match narrowings.as_slice() {
+        [Narrowing::Fixed(value)] => Some(value),
+        [Narrowing::Own(_) | Narrowing::Untold { set: true }] => None,
+        _ => param.default.as_ref().filter(|default| offer.allows(at, default)),
+    };
+    if let Some(set) = set {
+        schema.insert("default".to_owned(), set.to_json());
+    }
+    schema.into()
+}
+
+/// An example of the parameter at a place of an offer that the caller may give; `None` when there is none.
+pub fn example(offer: &Offer<'_>, at: usize) -> Option<Json> {
+    let param = offer.endpoint().params.get(at)?;
+    let declared = || param.example.as_ref().or(param.default.as_ref()).filter(|value| offer.allows(at, value));
+    match offer.narrowings(at).as_slice() {
+        [Narrowing::Fixed(value)] => Some(value.to_json()),
+        _ => declared().map(Value::to_json),
+    }
+}
+
+/// The schema of a JSON object with all arguments, each with what is said of it.
+pub fn body_schema(offer: &Offer<'_>) -> Json {
+    let params = &offer.endpoint().params;
+    let members = params.iter().enumerate().map(|(at, param)| {
+        let mut member = schema(offer, at, Place::Body);
+        if let Json::Object(keywords) = &mut member {
+            if let Some(words) = parameter_words(offer, at) {
+                keywords.insert("description".to_owned(), words.into());
+            }
+            if let Some(example) = example(offer, at) {
+                keywords.insert("examples".to_owned(), json!([example]));
+            }
+        }
+        (param.name.clone(), member)
+    });
+    let members = members.collect::<Map<_, _>>();
+    let required = params.iter().enumerate().filter(|(at, _)| !offer.is_omittable(*at));
+    let required = required.map(|(_, param)| Json::from(param.name.clone())).collect::<Vec<_>>();
+    let mut object = Map::new();
+    object.insert("type".to_owned(), "object".into());
+    object.insert("properties".to_owned(), members.into());
+    if !required.is_empty() {
+        object.insert("required".to_owned(), required.into());
+    }
+    object.insert("additionalProperties".to_owned(), false.into());
+    object.into()
+}
+
+/// An object with an example of every argument that must be given; `None` when there is not one for each of them.
+pub fn body_example(offer: &Offer<'_>) -> Option<Json> {
+    let mut object = Map::new();
+    for (at, param) in offer.endpoint().params.iter().enumerate() {
+        match example(offer, at) {
+            Some(example) => drop(object.insert(param.name.clone(), example)),
+            None if offer.is_omittable(at) => {}
+            None => return None,
+        }
+    }
+    Some(object.into())
+}
+
+fn of_value(param: &Param, narrowing: Option<&Narrowing>, place: Place) -> Map<String, Json> {
+    if let Some(Narrowing::Fixed(value)) = narrowing {
+        let mut fixed = Map::new();
+        fixed.insert("type".to_owned(), json_type(param).into());
+        fixed.insert("const".to_owned(), value.to_json());
+        return fixed;
+    }
+    let declared = Bounds::declared(param);
+    let bounds = match narrowing {
+        Some(Narrowing::Within(bounds) | Narrowing::Own(bounds)) => bounds,
+        _ => &declared,
+    };
+    let item = of_scalar(param, bounds);
+    if !param.value_type.list {
+        return item;
+    }
+    let mut list = Map::new();
+    list.insert("type".to_owned(), "array".into());
+    list.insert("items".to_owned(), item.into());
+    if place == Place::Query || narrowing.is_some() {
+        list.insert("minItems".to_owned(), 1.into());
+    }
+    list.insert("maxItems".to_owned(), param.max_items.into());
+    list
+}
+
+fn json_type(param: &Param) -> &'static str {
+    match (param.value_type.list, param.value_type.scalar) {
+        (true, _) => "array",
+        (false, ScalarType::Integer) => "integer",
+        (false, ScalarType::Number) => "number",
+        (false, ScalarType::Boolean) => "boolean",
+        (false, ScalarType::String | ScalarType::Date | ScalarType::Timestamp | ScalarType::Uuid) => "string",
+    }
+}
+
+fn of_scalar(param: &Param, bounds: &Bounds) -> Map<String, Json> {
+    let mut schema = Map::new();
+    let mut put = |key: &str, value: Json| schema.insert(key.to_owned(), value);
+    let scalar = param.value_type.scalar;
+    let bound = |bound: &Option<Scalar>, otherwise: Option<i64>| {
+        bound.as_ref().map(Scalar::to_json).or(otherwise.map(Json::from))
+    };
+    match scalar {
+        ScalarType::String => {
+            put("type", "string".into());
+        }
+        ScalarType::Integer => {
+            put("type", "integer".into());
+            put("format", "int64".into());
+        }
+        ScalarType::Number => {
+            put("type", "number".into());
+            put("format", "double".into());
+        }
+        ScalarType::Boolean => {
+            put("type", "boolean".into());
+        }
+        ScalarType::Date => {
+            put("type", "string".into());
+            put("format", "date".into());
+        }
+        ScalarType::Timestamp if bounds.one_of.is_empty() => {
+            put("anyOf", json!([{ "type": "string", "format": "date-time" }, { "type": "string", "format": "date" }]));
+        }
+        ScalarType::Timestamp => {
+            put("type", "string".into());
+        }
+        ScalarType::Uuid => {
+            put("type", "string".into());
+            put("format", "uuid".into());
+        }
+    }
+    if !bounds.one_of.is_empty() {
+        put("enum", bounds.one_of.iter().map(Scalar::to_json).collect());
+        return schema;
+    }
+    match scalar {
+        ScalarType::Integer => {
+            put("minimum", bound(&bounds.min, Some(i64::MIN)).unwrap_or_default());
+            put("maximum", bound(&bounds.max, Some(i64::MAX)).unwrap_or_default());
+        }
+        ScalarType::Number | ScalarType::Date | ScalarType::Timestamp => {
+            let keys = if scalar == ScalarType::Number { ["minimum", "maximum"] } else { ["x-minimum", "x-maximum"] };
+            for (key, end) in keys.into_iter().zip([&bounds.min, &bounds.max]) {
+                if let Some(end) = bound(end, None) {
+                    put(key, end);
+                }
+            }
+        }
+        ScalarType::String => {
+            put("maxLength", param.max_length.into());
+            // A NUL is no character of any string here.
+            put("not", json!({ "type": "string", "pattern": "\\u0000" }));
+            if let Some(pattern) = &param.pattern {
+                match is_portable(&pattern.text) {
+                    true => put("pattern", format!("^(?:{})$", pattern.text).into()),
+                    false => put("x-pattern", pattern.text.clone().into()),
+                };
+            }
+        }
+        ScalarType::Boolean | ScalarType::Uuid => {}
+    }
+    schema
+}
+
+/// The same, or NULL.
+fn nullable(mut schema: Map<String, Json>) -> Map<String, Json> {
+    if let Some(Json::Array(any)) = schema.get_mut("anyOf") {
+        any.push(json!({ "type": "null" }));
+    } else if let Some(Json::String(json_type)) = schema.get("type").cloned() {
+        schema.insert("type".to_owned(), json!([json_type, "null"]));
+        if let Some(Json::Array(values)) = schema.get_mut("enum") {
+            values.push(Json::Null);
+        }
+        if let Some(value) = schema.shift_remove("const") {
+            schema.insert("enum".to_owned(), json!([value, null]));
+        }
+    }
+    schema
+}
+
+/// Whether a regular expression means the same, but for letters and digits beyond ASCII, in the syntax of JSON Schema
+/// (ECMA-262 with `u`) as in ours. When in doubt it does not.
+pub(super) fn is_portable(pattern: &str) -> bool {
+    let mut in_class = false;
+    let mut chars = pattern.chars().peekable();
+    let mut before = None;
+    while let Some(each) = chars.next() {
+        let next = chars.peek().copied();
+        let is_fine = match each {
+            '\\' => {
+                let escaped = chars.next();
+                match escaped {
+                    Some('b' | 'B') => !in_class,
+                    Some('-') => in_class,
+                    Some(escaped) => "dDwWsSntrfv\\.^$*+?()[]{}|/".contains(escaped),
+                    None => false,
+                }
+            }
+            '[' if in_class => false,
+            // `[]a]` and `[^]a]` begin with a literal bracket in our syntax only.
+            '[' => {
+                in_class = true;
+                if next == Some('^') {
+                    chars.next();
+                }
+                chars.peek() != Some(&']')
+            }
+            ']' if !in_class => false,
+            ']' => {
+                in_class = false;
+                true
+            }
+            // Set operations.
+            '&' | '~' | '-' if in_class => next != Some(each),
+            '(' if !in_class && next == Some('?') => {
+                chars.next();
+                chars.next() == Some(':')
+            }
+            '{' if !in_class => is_count(chars.clone()),
+            '}' if !in_class => before.is_some_and(|before: char| before.is_ascii_digit() || before == ','),
+            // A repetition of a repetition.
+            '*' | '+' if !in_class => !matches!(before, Some('*' | '+' | '?' | '}')),
+            _ => true,
+        };
+        if !is_fine {
+            return false;
+        }
+        before = (each != '\\').then_some(each);
+    }
+    !in_class
+}
+
+/// Whether what follows a brace is `3}`, `3,}` or `3,5}`.
+fn is_count(mut rest: impl Iterator<Item = char>) -> bool {
+    let inside = rest.by_ref().take_while(|each| *each != '}').collect::<String>();
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match inside.split_once(',') {
+        Some((least, most)) => digits(least) && (most.is_empty() || digits(most)),
+        None => digits(&inside),
+    }
+}

@@ -1,0 +1,238 @@
+//! What a caller may give to an endpoint: its parameters as the caller's grants narrow them, for documents.
+//!
+//! Decides nothing: that is [`super::admission`]'s business. Where grants differ this is wider than the decision, because a
+//! call must meet one grant as a whole; it is never narrower. No attribute of the caller and no value of a secret
+//! parameter's rule is in it.
+
+use std::collections::BTreeSet;
+
+use super::admission::{Fault, fits_span, fixed, outside, value_under};
+use super::arguments::without;
+use crate::access::{Authorized, EndpointPattern, Grant, ParameterTerm, Principal, SpanTerm};
+use crate::project::{Endpoint, Param};
+use crate::value::{Scalar, Value};
+
+/// The parameters of an endpoint for one caller.
+#[derive(Clone, Debug)]
+pub struct Offer<'a> {
+    endpoint: &'a Endpoint,
+    grants: Vec<GrantOffer<'a>>,
+}
+
+/// What one grant asks of arguments.
+#[derive(Clone, Debug)]
+pub struct GrantOffer<'a> {
+    /// For each parameter in its order what the grant allows; `None` is whatever the parameter takes.
+    narrowed: Vec<Option<Narrowing>>,
+    /// For each parameter whether a call without it is admitted.
+    omittable: Vec<bool>,
+    /// How far two arguments may be apart.
+    pub spans: Vec<&'a SpanTerm>,
+}
+
+/// What a grant allows of a parameter's values.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Narrowing {
+    /// One value, which is also taken when none is given.
+    Fixed(Value),
+    /// A value that the caller itself stands for, within the bounds.
+    Own(Bounds),
+    /// Values within bounds.
+    Within(Bounds),
+    /// It is narrowed, and how is not told.
+    Untold {
+        /// Whether the grant sets the value.
+        set: bool,
+    },
+}
+
+/// Which values of a type are allowed; what is not said allows all.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Bounds {
+    /// The only values; empty means any.
+    pub one_of: Vec<Scalar>,
+    /// The least.
+    pub min: Option<Scalar>,
+    /// The greatest.
+    pub max: Option<Scalar>,
+}
+
+/// What an authorized principal may give to an endpoint.
+pub fn offer<'a>(authorized: &'a Authorized, endpoint: &'a Endpoint) -> Offer<'a> {
+    let grants = authorized.grants().iter().filter_map(|grant| of_grant(grant, authorized.principal(), endpoint));
+    let mut distinct = Vec::<GrantOffer<'a>>::new();
+    for offered in grants {
+        if !distinct.iter().any(|known| known.narrowed == offered.narrowed && known.spans == offered.spans) {
+            distinct.push(offered);
+        }
+    }
+    Offer { endpoint, grants: distinct }
+}
+
+impl<'a> Offer<'a> {
+    /// The endpoint.
+    pub fn endpoint(&self) -> &'a Endpoint {
+        self.endpoint
+    }
+
+    /// What each grant asks, those that ask the same only once. Empty when no grant can admit anything.
+    pub fn grants(&self) -> &[GrantOffer<'a>] {
+        &self.grants
+    }
+
+    /// What grants allow of the parameter at this place, each once. Empty when one of them allows whatever it takes.
+    pub fn narrowings(&self, at: usize) -> Vec<&Narrowing> {
+        let mut distinct = Vec::new();
+        for grant in &self.grants {
+            match grant.narrowing(at) {
+                None => return Vec::new(),
+                Some(narrowing) if distinct.contains(&narrowing) => {}
+                Some(narrowing) => distinct.push(narrowing),
+            }
+        }
+        distinct
+    }
+
+    /// Whether a call without the parameter at this place can be admitted.
+    pub fn is_omittable(&self, at: usize) -> bool {
+        match self.grants.as_slice() {
+            [] => self.endpoint.params.get(at).is_some_and(|param| without(param).is_ok()),
+            grants => grants.iter().any(|grant| grant.omittable.get(at).copied().unwrap_or(false)),
+        }
+    }
+
+    /// Whether some grant allows this value of the parameter at this place.
+    pub fn allows(&self, at: usize, value: &Value) -> bool {
+        let narrowings = self.narrowings(at);
+        narrowings.is_empty() || narrowings.into_iter().any(|narrowing| narrowing.allows(value))
+    }
+}
+
+impl GrantOffer<'_> {
+    /// What the grant allows of the parameter at this place; `None` is whatever the parameter takes.
+    pub fn narrowing(&self, at: usize) -> Option<&Narrowing> {
+        self.narrowed.get(at)?.as_ref()
+    }
+
+    /// Whether the grant asks nothing.
+    pub fn is_whole(&self) -> bool {
+        self.spans.is_empty() && self.narrowed.iter().all(Option::is_none)
+    }
+}
+
+impl Narrowing {
+    /// Whether a value may be shown as one that is allowed. Not for those of which it is not told.
+    fn allows(&self, value: &Value) -> bool {
+        match self {
+            Narrowing::Fixed(fixed) => fixed == value,
+            Narrowing::Within(bounds) => {
+                !value.scalars().is_empty() && value.scalars().iter().all(|it| bounds.allow(it))
+            }
+            Narrowing::Own(_) | Narrowing::Untold { .. } => false,
+        }
+    }
+}
+
+impl Bounds {
+    fn allow(&self, scalar: &Scalar) -> bool {
+        (self.one_of.is_empty() || self.one_of.contains(scalar))
+            && self.min.as_ref().is_none_or(|min| scalar >= min)
+            && self.max.as_ref().is_none_or(|max| scalar <= max)
+    }
+
+    /// The bounds of the parameter itself.
+    pub fn declared(param: &Param) -> Self {
+        Self { one_of: param.allowed.clone(), min: param.min.clone(), max: param.max.clone() }
+    }
+
+    /// Those of a term and of the parameter together. `None` when the term does not fit the parameter, or nothing is left.
+    fn of(term: &ParameterTerm, param: &Param) -> Option<Self> {
+        let parse = |text: &String| param.value_type.scalar.parse(text);
+        let parse_bound = |bound: &Option<String>| bound.as_ref().map(parse).map_or(Some(None), |read| read.map(Some));
+        let (min, max) = (parse_bound(&term.min)?, parse_bound(&term.max)?);
+        let listed = term.one_of.iter().map(parse).collect::<Option<Vec<_>>>()?;
+        let declared = Self::declared(param);
+        let min = [min, declared.min].into_iter().flatten().reduce(|a, b| if a < b { b } else { a });
+        let max = [max, declared.max].into_iter().flatten().reduce(|a, b| if a > b { b } else { a });
+        if min.as_ref().zip(max.as_ref()).is_some_and(|(min, max)| min > max) {
+            return None;
+        }
+        let is_enumerated = !listed.is_empty() || !declared.one_of.is_empty();
+        let candidates = if listed.is_empty() { declared.one_of } else { listed };
+        let range = Self { one_of: Vec::new(), min, max };
+        let mut one_of = Vec::<Scalar>::new();
+        for candidate in candidates {
+            let value = Value::Scalar(candidate.clone());
+            if range.allow(&candidate) && !one_of.contains(&candidate) && param.fault(&value).is_none() {
+                one_of.push(candidate);
+            }
+        }
+        match (is_enumerated, one_of.is_empty()) {
+            (true, true) => None,
+            // The values say it all.
+            (true, false) => Some(Self { one_of, min: None, max: None }),
+            (false, _) => Some(range),
+        }
+    }
+}
+
+/// What a grant asks; `None` when it can not admit anything.
+fn of_grant<'a>(grant: &'a Grant, who: &Principal, endpoint: &Endpoint) -> Option<GrantOffer<'a>> {
+    let terms = &grant.terms;
+    if let EndpointPattern::Named(_) = grant.endpoint {
+        let ends = terms.spans.iter().flat_map(|span| [&span.from, &span.to]);
+        let named = terms.parameters.keys().chain(ends).collect::<BTreeSet<_>>();
+        if named.into_iter().any(|name| endpoint.param(name).is_none()) {
+            return None;
+        }
+    }
+    let declared = |span: &&SpanTerm| endpoint.param(&span.from).is_some() && endpoint.param(&span.to).is_some();
+    let spans = terms.spans.iter().filter(declared).collect::<Vec<_>>();
+    let fits = |span: &&SpanTerm| match (endpoint.param(&span.from), endpoint.param(&span.to)) {
+        (Some(from), Some(to)) => fits_span(span.at_most, from.value_type, to.value_type),
+        _ => false,
+    };
+    if !spans.iter().all(fits) {
+        return None;
+    }
+    let mut offered = GrantOffer { narrowed: Vec::new(), omittable: Vec::new(), spans };
+    for param in &endpoint.params {
+        let term = terms.parameters.get(&param.name);
+        let in_span = offered.spans.iter().any(|span| span.from == param.name || span.to == param.name);
+        offered.omittable.push(match value_under(term, param, who, None) {
+            Ok(Some(_)) => true,
+            // A span needs both of its ends.
+            Ok(None) => !in_span,
+            Err(Fault::Violation(_) | Fault::Missing) => false,
+        });
+        offered.narrowed.push(match term {
+            Some(term) => narrowing(term, param, who)?,
+            None => None,
+        });
+    }
+    Some(offered)
+}
+
+/// What a term allows: `Some(None)` is whatever the parameter takes, `None` nothing at all.
+fn narrowing(term: &ParameterTerm, param: &Param, who: &Principal) -> Option<Option<Narrowing>> {
+    let bounds = Bounds::of(term, param)?;
+    if term.fixed.is_some() {
+        let value = fixed(term, param, who, None).ok()??;
+        if outside(term, param, Some(&value)).is_some() {
+            return None;
+        }
+        return Some(Some(if param.secret { Narrowing::Untold { set: true } } else { Narrowing::Fixed(value) }));
+    }
+    if let Some(attribute) = &term.attribute {
+        let own = who.attribute(attribute)?;
+        if own.value_type().scalar != param.value_type.scalar {
+            return None;
+        }
+        // The caller's own attributes are in no document: the operator may have called them secret.
+        return Some(Some(if param.secret { Narrowing::Untold { set: true } } else { Narrowing::Own(bounds) }));
+    }
+    if term.one_of.is_empty() && term.min.is_none() && term.max.is_none() {
+        return Some(None);
+    }
+    Some(Some(if param.secret { Narrowing::Untold { set: false } } else { Narrowing::Within(bounds) }))
+}

@@ -1,0 +1,122 @@
+//! What an offer says in words (CommonMark): what JSON Schema can not say of a parameter, and what the caller's grants ask.
+
+use super::json_schema::is_portable;
+use super::offer::{Bounds, GrantOffer, Narrowing, Offer};
+use crate::project::Param;
+use crate::value::{Scalar, ScalarType};
+
+/// All about the parameter at a place of an offer; `None` when its schema says everything.
+pub fn parameter_words(offer: &Offer<'_>, at: usize) -> Option<String> {
+    let param = offer.endpoint().params.get(at)?;
+    let mut sentences = param.description.iter().map(|text| text.trim().to_owned()).collect::<Vec<_>>();
+    let narrowings = offer.narrowings(at);
+    let is_one = narrowings.len() == 1;
+    match narrowings.as_slice() {
+        [] => sentences.extend(range(param, &Bounds::declared(param))),
+        [Narrowing::Within(bounds) | Narrowing::Own(bounds)] => sentences.extend(range(param, bounds)),
+        _ => {}
+    }
+    if let Some(pattern) = param.pattern.as_ref().filter(|pattern| !is_portable(&pattern.text)) {
+        sentences.push(format!(
+            "The whole text must match the regular expression {} (as in the Rust crate regex)",
+            code(&pattern.text)
+        ));
+    }
+    if is_one {
+        let omittable = offer.is_omittable(at);
+        sentences.extend(match narrowings[0] {
+            Narrowing::Fixed(_) => Some("Your grant fixes this value; it can be left out".to_owned()),
+            Narrowing::Own(_) if omittable => {
+                Some("Your grant fixes this to what you stand for; leave it out".to_owned())
+            }
+            Narrowing::Own(_) => Some("Your grant takes only what you stand for".to_owned()),
+            Narrowing::Untold { set: true } if omittable => Some("Your grant sets this value; leave it out".to_owned()),
+            Narrowing::Untold { .. } => Some("Your grant narrows the values".to_owned()),
+            Narrowing::Within(_) => Some("Your grant narrows the values to these".to_owned()),
+        });
+    } else if !narrowings.is_empty() {
+        sentences.push("Your grants narrow the values".to_owned());
+    }
+    if sentences.is_empty() { None } else { Some(joined(&sentences)) }
+}
+
+/// What the grants ask of a call, where the parameters alone do not tell it: distances, and which rules go together.
+pub fn terms_words(offer: &Offer<'_>) -> Option<String> {
+    match offer.grants() {
+        [] => Some(
+            "No grant of yours fits this endpoint: every call is refused. Ask the operator to mend the grant."
+                .to_owned(),
+        ),
+        [one] => {
+            let spans = spans(one);
+            (!spans.is_empty()).then(|| format!("Your grant asks that {}.", spans.join(", and ")))
+        }
+        // One that asks nothing admits whatever the others do.
+        many if many.iter().any(GrantOffer::is_whole) => None,
+        many => {
+            let mut text = "The arguments must meet one of your grants as a whole:\n".to_owned();
+            for grant in many {
+                let params = offer.endpoint().params.iter().enumerate();
+                let mut parts = params
+                    .filter_map(|(at, param)| {
+                        Some(format!("{} is {}", code(&param.name), allowed(grant.narrowing(at)?)))
+                    })
+                    .collect::<Vec<_>>();
+                parts.extend(spans(grant));
+                text.push_str(&format!("\n- {}", parts.join("; ")));
+            }
+            Some(text)
+        }
+    }
+}
+
+fn spans(grant: &GrantOffer<'_>) -> Vec<String> {
+    let spans = grant.spans.iter();
+    spans.map(|span| format!("{} is at most {} after {}", code(&span.to), span.at_most, code(&span.from))).collect()
+}
+
+fn allowed(narrowing: &Narrowing) -> String {
+    let bounds = match narrowing {
+        Narrowing::Fixed(value) => return value.scalars().iter().map(quoted).collect::<Vec<_>>().join(", "),
+        Narrowing::Untold { .. } => return "what the grant allows".to_owned(),
+        Narrowing::Own(bounds) | Narrowing::Within(bounds) => bounds,
+    };
+    let own = matches!(narrowing, Narrowing::Own(_)).then(|| "what you stand for".to_owned());
+    let listed = (!bounds.one_of.is_empty())
+        .then(|| format!("one of {}", bounds.one_of.iter().map(quoted).collect::<Vec<_>>().join(", ")));
+    let min = bounds.min.as_ref().map(|min| format!("at least {}", quoted(min)));
+    let max = bounds.max.as_ref().map(|max| format!("at most {}", quoted(max)));
+    [own, listed, min, max].into_iter().flatten().collect::<Vec<_>>().join(" and ")
+}
+
+/// The bounds that JSON Schema has no keyword for.
+fn range(param: &Param, bounds: &Bounds) -> Option<String> {
+    if !matches!(param.value_type.scalar, ScalarType::Date | ScalarType::Timestamp) {
+        return None;
+    }
+    match (&bounds.min, &bounds.max) {
+        (Some(min), Some(max)) => Some(format!("From {} to {}", quoted(min), quoted(max))),
+        (Some(min), None) => Some(format!("At least {}", quoted(min))),
+        (None, Some(max)) => Some(format!("At most {}", quoted(max))),
+        (None, None) => None,
+    }
+}
+
+fn quoted(scalar: &Scalar) -> String {
+    code(&scalar.to_string())
+}
+
+/// As code, whatever backquotes are in it.
+fn code(text: &str) -> String {
+    let longest = text.split(|each| each != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    if longest > 0 { format!("{fence} {text} {fence}") } else { format!("`{text}`") }
+}
+
+/// Sentences one after another, each with a full stop.
+fn joined(sentences: &[String]) -> String {
+    let ended = sentences.iter().map(|sentence| {
+        if sentence.ends_with(['.', '!', '?', ':']) { sentence.clone() } else { format!("{sentence}.") }
+    });
+    ended.collect::<Vec<_>>().join(" ")
+}
