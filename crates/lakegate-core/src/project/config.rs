@@ -9,6 +9,7 @@ use super::admin::{self, AdminApi};
 use super::audit::{self, Audit};
 use super::cache::{self, Cache};
 use super::column::{self, ColumnRule, Masking, Needs, TagRule};
+use super::docs::{self, Docs};
 use super::finding::{Finding, Position, suggest_or_list};
 use super::formats::{self, Formats};
 use super::http::{self, Http};
@@ -48,6 +49,8 @@ pub struct Config {
     pub admin: Option<AdminApi>,
     /// What an operator gets to see of the running server.
     pub observe: Observe,
+    /// The page that explores the endpoints.
+    pub docs: Docs,
     /// Who else vouches for callers, by name.
     pub issuers: BTreeMap<String, Issuer>,
     /// The tables by name.
@@ -209,6 +212,7 @@ pub(crate) fn read(text: &str, variables: &BTreeMap<String, String>) -> (Config,
     let http = root.section("http").map(http::read).unwrap_or_default();
     let admin = root.section("admin").and_then(admin::read);
     let issuers = root.fixed_section("issuers").map(issuer::read_all).unwrap_or_default();
+    let docs = root.section("docs").map(docs::read).unwrap_or_default();
     let (mut tables, mut declared) = (BTreeMap::new(), BTreeSet::new());
     let mut needs = Needs::default();
     if let Some(section) = root.fixed_section("tables") {
@@ -235,6 +239,7 @@ pub(crate) fn read(text: &str, variables: &BTreeMap<String, String>) -> (Config,
         http,
         admin,
         observe,
+        docs,
         issuers,
         tables,
         declared,

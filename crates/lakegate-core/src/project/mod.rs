@@ -9,6 +9,7 @@ mod column;
 #[cfg(test)]
 mod column_tests;
 mod config;
+mod docs;
 mod endpoint;
 mod finding;
 mod formats;
@@ -33,6 +34,7 @@ pub use audit::{Audit, AuditMode};
 pub use cache::Cache;
 pub use column::{ColumnRule, Masking, SecretLocation, TagRule};
 pub use config::{CONFIG_FILE, Config, FileFormat, RowPolicy, Server, Table};
+pub use docs::Docs;
 pub use endpoint::{Endpoint, Rule, SmallGroups};
 pub use finding::{Finding, Position, suggest_or_list, suggestion};
 pub use formats::Formats;

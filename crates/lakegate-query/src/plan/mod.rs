@@ -2,6 +2,7 @@
 //!
 //! Everything that does not depend on a request is done here, once.
 
+mod column;
 pub(crate) mod functions;
 mod groups;
 mod lineage;
@@ -25,6 +26,7 @@ use lakegate_core::catalog::RuleCheck;
 use lakegate_core::error::{Code, Error};
 use lakegate_core::project::{Endpoint, Finding, Project};
 
+pub use column::{ColumnKind, OutputColumn, Part};
 pub(crate) use params::{column_type_name, placeholder_id};
 
 use crate::encode;
@@ -59,6 +61,8 @@ pub struct PlannedEndpoint {
     /// Typed, and not governed yet.
     plan: LogicalPlan,
     schema: SchemaRef,
+    /// What documents tell of the answer.
+    columns: Vec<OutputColumn>,
     tables: BTreeSet<String>,
     /// What each column of the answer is made of.
     sources: Vec<BTreeSet<lineage::Source>>,
@@ -68,17 +72,6 @@ pub struct PlannedEndpoint {
     /// Stands for the endpoint's file.
     digest: [u8; 32],
     templates: Templates,
-}
-
-/// A column of an endpoint's answer, for the docs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutputColumn {
-    /// The name.
-    pub name: String,
-    /// The type, in the words of parameters.
-    pub type_name: String,
-    /// Whether it may be NULL.
-    pub nullable: bool,
 }
 
 impl PlannedProject {
@@ -120,9 +113,12 @@ impl PlannedProject {
         let mut endpoints = BTreeMap::new();
         for endpoint in project.endpoints.values() {
             match plan_endpoint(endpoint, &project, &open, &session).await {
-                Ok(planned) => {
+                Ok(mut planned) => {
                     if can_govern {
-                        findings.extend(check_template(&planned, maker).await);
+                        match check_template(&planned, maker).await {
+                            Ok(optimised) => planned.columns = column::columns(&planned.schema, &optimised),
+                            Err(finding) => findings.push(finding),
+                        }
                     }
                     endpoints.insert(endpoint.name.clone(), planned);
                 }
@@ -276,8 +272,8 @@ impl PlannedProject {
 }
 
 /// Makes the usual template of an endpoint and plans it to the end, so that what can not be governed or run is known
-/// here, and not from a caller's 500.
-async fn check_template(planned: &PlannedEndpoint, maker: Maker<'_>) -> Option<Finding> {
+/// here, and not from a caller's 500. Gives the schemas of what was made.
+async fn check_template(planned: &PlannedEndpoint, maker: Maker<'_>) -> Result<Vec<SchemaRef>, Finding> {
     let params = &planned.endpoint.params;
     let mut given = Shape::default();
     for param in params.iter().filter(|param| param.value_type.list) {
@@ -289,13 +285,15 @@ async fn check_template(planned: &PlannedEndpoint, maker: Maker<'_>) -> Option<F
         left_out.lists.remove(&placeholder_id(&param.name));
         left_out.nulls.insert(placeholder_id(&param.name));
     }
-    match check_shape(planned, maker, given.clone()).await {
-        None if left_out != given => check_shape(planned, maker, left_out).await,
-        outcome => outcome,
+    let is_another = left_out != given;
+    let mut schemas = vec![check_shape(planned, maker, given).await?];
+    if is_another {
+        schemas.push(check_shape(planned, maker, left_out).await?);
     }
+    Ok(schemas)
 }
 
-async fn check_shape(planned: &PlannedEndpoint, maker: Maker<'_>, shape: Shape) -> Option<Finding> {
+async fn check_shape(planned: &PlannedEndpoint, maker: Maker<'_>, shape: Shape) -> Result<SchemaRef, Finding> {
     let session = maker.session;
     let place = Place::File(&planned.endpoint);
     let left_out = !shape.nulls.is_empty();
@@ -317,14 +315,14 @@ async fn check_shape(planned: &PlannedEndpoint, maker: Maker<'_>, shape: Shape) 
                 ),
             };
             let message = format!("the query can not be governed{when}: {}", finding.message);
-            return Some(Finding { message, ..finding }.help(help));
+            return Err(Finding { message, ..finding }.help(help));
         }
     };
     let physical = match bind::with_nulls(template.plan.clone()) {
         Ok(plan) => session.query_planner().create_physical_plan(&plan, session).await,
         Err(error) => Err(error),
     };
-    physical.err().map(|error| place.error(&error))
+    physical.map(|_| Arc::clone(&template.schema)).map_err(|error| place.error(&error))
 }
 
 impl PlannedEndpoint {
@@ -335,13 +333,7 @@ impl PlannedEndpoint {
 
     /// The columns of the answer.
     pub fn columns(&self) -> Vec<OutputColumn> {
-        let fields = self.schema.fields().iter();
-        let column = |field: &Arc<datafusion::arrow::datatypes::Field>| OutputColumn {
-            name: field.name().clone(),
-            type_name: column_type_name(field.data_type()),
-            nullable: field.is_nullable(),
-        };
-        fields.map(column).collect()
+        self.columns.clone()
     }
 
     /// The compiled rules.
@@ -500,6 +492,7 @@ async fn plan_endpoint(
         digest: digest.bytes(),
         endpoint: Arc::new(endpoint.clone()),
         plan,
+        columns: column::columns(&schema, &[]),
         schema,
         sources,
         tables,

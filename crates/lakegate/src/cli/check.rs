@@ -7,6 +7,7 @@ use clap::Args;
 use lakegate_core::project::Finding;
 use serde_json::{Value, json};
 
+use super::openapi;
 use super::output::{print, print_json, print_table, say};
 use crate::admin::EndpointAnswer;
 use crate::project::{self, ProjectError};
@@ -22,7 +23,8 @@ Examples:
 pub(super) const ENDPOINTS_HELP: &str = "\
 Examples:
   lakegate endpoints
-  lakegate endpoints --json";
+  lakegate endpoints --json
+  lakegate endpoints --openapi --as acme > openapi.json";
 
 /// Which project, over what lake.
 #[derive(Args, Debug)]
@@ -36,6 +38,22 @@ pub struct ProjectArgs {
     /// Print JSON on stdout
     #[arg(long)]
     json: bool,
+}
+
+/// What is listed.
+#[derive(Args, Debug)]
+pub struct EndpointsArgs {
+    #[command(flatten)]
+    project: ProjectArgs,
+    /// Print the OpenAPI document that a token of the principal would get
+    #[arg(long, requires = "principal")]
+    openapi: bool,
+    /// The principal, as the document is one of somebody
+    #[arg(long = "as", value_name = "PRINCIPAL", id = "principal", requires = "openapi")]
+    principal: Option<String>,
+    /// The access store, instead of the one that the project names; relative to the current folder
+    #[arg(long, value_name = "sqlite:PATH", env = "LAKEGATE_STORE")]
+    store: Option<String>,
 }
 
 pub(super) async fn check(args: ProjectArgs) -> anyhow::Result<ExitCode> {
@@ -80,7 +98,11 @@ pub(super) fn finding_json(finding: &Finding) -> Value {
     })
 }
 
-pub(super) async fn endpoints(args: ProjectArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn endpoints(args: EndpointsArgs) -> anyhow::Result<ExitCode> {
+    let EndpointsArgs { project: args, principal, store, .. } = args;
+    if let Some(principal) = principal {
+        return openapi::run(&args.project, args.lake.as_deref(), store.as_deref(), &principal).await;
+    }
     let planned = project::load(&args.project, args.lake.as_deref()).await?;
     if args.json {
         print_json(&planned.endpoints().map(EndpointAnswer::of).collect::<Vec<_>>())?;

@@ -13,6 +13,7 @@ mod grant;
 mod health;
 mod init;
 mod matrix;
+mod openapi;
 mod output;
 mod principal;
 mod serve;
@@ -63,9 +64,9 @@ pub enum Command {
     /// Print the configuration as it counts, with where each value comes from
     #[command(after_help = config::HELP)]
     Config(config::ConfigArgs),
-    /// List the endpoints of a project
+    /// List the endpoints of a project, or describe them to a principal as OpenAPI
     #[command(after_help = check::ENDPOINTS_HELP)]
-    Endpoints(check::ProjectArgs),
+    Endpoints(check::EndpointsArgs),
     /// Tell why a principal gets what it gets from an endpoint
     #[command(after_help = explain::HELP)]
     Explain(explain::ExplainArgs),

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::Extension;
 use axum::http::HeaderMap;
-use lakegate_core::access::{Authorized, authorize};
 use lakegate_core::project::Param;
 use lakegate_core::value::Scalar;
-use lakegate_query::plan::PlannedEndpoint;
 use serde_json::{Map, Value, json};
 
+use super::offered::{Offered, offered};
 use super::respond::Failure;
 use super::token;
 use crate::app::Served;
@@ -25,24 +24,16 @@ pub(super) async fn endpoints(
 ) -> Result<Json<Value>, Failure> {
     let now = clock::now();
     let (principal, credential) = trail.authenticate(&served, &token::presented(&headers)?, now).await?;
-    let endpoints = served.project.endpoints().filter_map(|planned| {
-        let authorized = authorize(&principal, &planned.endpoint().name, &credential.grants, now).ok()?;
-        described(planned, &authorized)
-    });
-    Ok(Json(json!({ "endpoints": endpoints.collect::<Vec<_>>() })))
+    let endpoints = offered(&served.project, &principal, &credential.grants, now);
+    Ok(Json(json!({ "endpoints": endpoints.iter().map(described).collect::<Vec<_>>() })))
 }
 
-/// An endpoint as this caller may know it: without the columns that no grant of it shows. `None` when none is left.
-fn described(planned: &PlannedEndpoint, authorized: &Authorized) -> Option<Value> {
-    let endpoint = planned.endpoint();
-    let allowance = authorized.allowance(authorized.grants());
-    let mut columns = planned.columns();
-    columns.retain(|column| allowance.shows(&column.name));
-    if columns.is_empty() {
-        return None;
-    }
-    let columns = columns
-        .into_iter()
+/// An endpoint as this caller may know it: without the columns that no grant of it shows.
+fn described(offered: &Offered<'_>) -> Value {
+    let endpoint = offered.planned.endpoint();
+    let columns = offered
+        .columns
+        .iter()
         .map(|column| json!({ "name": column.name, "type": column.type_name, "nullable": column.nullable }));
     let mut described = Map::new();
     described.insert("name".into(), endpoint.name.clone().into());
@@ -52,7 +43,7 @@ fn described(planned: &PlannedEndpoint, authorized: &Authorized) -> Option<Value
     described.insert("parameters".into(), endpoint.params.iter().map(parameter).collect());
     described.insert("rules".into(), endpoint.rules.iter().map(|rule| Value::from(rule.message.clone())).collect());
     described.insert("columns".into(), columns.collect());
-    Some(described.into())
+    described.into()
 }
 
 fn parameter(param: &Param) -> Value {

@@ -6,8 +6,11 @@ mod answer;
 mod asked;
 mod body;
 mod bounds;
+mod docs;
 mod health;
 mod list;
+mod offered;
+mod openapi;
 mod query;
 mod respond;
 mod serve;
@@ -27,6 +30,7 @@ use crate::app::{App, Served};
 use respond::Failure;
 
 pub use admin::admin_router;
+pub use openapi::openapi;
 pub use respond::status_of;
 pub use serve::{CertificateError, Certificates, Drained, Server, ServerError, interrupted};
 
@@ -35,9 +39,13 @@ pub fn router(app: Arc<App>) -> Router {
     let endpoints = || Router::new().route("/{endpoint}", get(query::by_query).post(query::by_body));
     let mut router = Router::new()
         .route("/api", get(list::endpoints))
+        .route("/api/openapi.json", get(openapi::document))
         .nest("/api", endpoints())
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready));
+    for path in docs::paths() {
+        router = router.route(path, get(docs::file));
+    }
     router = match app.served().config().server.base_path.as_deref() {
         None => router,
         Some("/") => router.merge(endpoints()),

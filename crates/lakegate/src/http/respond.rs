@@ -18,7 +18,7 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::token;
+use super::{docs, token};
 use crate::app::App;
 use crate::audit::{Opening, Trail};
 use crate::observe::Opened;
@@ -195,9 +195,10 @@ fn explain(response: &mut Response, id: &RequestId) -> Option<Arc<Error>> {
     Some(error)
 }
 
-/// The trail of a request. Health is asked about all the time, and tells nothing.
+/// The trail of a request. Health is asked about all the time, and tells nothing; nor do the files of a page.
 fn trail(app: &App, request: &Request, id: &RequestId) -> Trail {
-    if request.uri().path().starts_with("/health/") {
+    let path = request.uri().path();
+    if path.starts_with("/health/") || docs::is_of_page(path) {
         return Trail::default();
     }
     Trail::begin(&app.audit, || Opening {

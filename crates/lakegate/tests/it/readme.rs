@@ -308,7 +308,7 @@ fn the_help_names_every_command() {
       init       Write a small working project to start from
       check      Say everything that is wrong with a project
       config     Print the configuration as it counts, with where each value comes from
-      endpoints  List the endpoints of a project
+      endpoints  List the endpoints of a project, or describe them to a principal as OpenAPI
       explain    Tell why a principal gets what it gets from an endpoint
       test       Run the tests of the project's policies
       serve      Serve a project over HTTP

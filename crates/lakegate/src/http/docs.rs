@@ -1,0 +1,109 @@
+//! `/docs`: Swagger UI, out of this binary, for whoever has a token.
+//!
+//! The page itself is the same for everybody and tells nothing: the document behind it is loaded with the token that is
+//! typed in. It makes no request to any other host, and runs no script but the files listed here.
+
+use std::collections::HashMap;
+use std::io::{Cursor, Read};
+use std::sync::{Arc, LazyLock};
+
+use axum::extract::Extension;
+use axum::http::Uri;
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_FRAME_OPTIONS};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use lakegate_core::error::{Code, Error};
+use utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED;
+use zip::ZipArchive;
+
+use super::respond::Failure;
+use super::unknown_path;
+use crate::app::Served;
+
+/// Where the page is.
+const PAGE: &str = "/docs";
+
+/// Only files of this server, only scripts that are files, in nobody's frame. Pictures in style sheets are `data:`.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// A file of the page.
+struct File {
+    content_type: &'static str,
+    body: Bytes,
+}
+
+/// The paths of all files, and what they are made of.
+const FILES: &[(&str, &str, From)] = &[
+    (PAGE, "text/html; charset=utf-8", From::Ours(include_bytes!("docs/index.html"))),
+    ("/docs/page.css", "text/css; charset=utf-8", From::Ours(include_bytes!("docs/page.css"))),
+    ("/docs/page.js", "text/javascript; charset=utf-8", From::Ours(include_bytes!("docs/page.js"))),
+    ("/docs/swagger-ui.css", "text/css; charset=utf-8", From::Packed("swagger-ui.css")),
+    ("/docs/swagger-ui-bundle.js", "text/javascript; charset=utf-8", From::Packed("swagger-ui-bundle.js")),
+    ("/docs/favicon.png", "image/png", From::Packed("favicon-32x32.png")),
+];
+
+/// What a file is made of.
+#[derive(Clone, Copy)]
+enum From {
+    /// A file of ours.
+    Ours(&'static [u8]),
+    /// A file of Swagger UI's `dist/`.
+    Packed(&'static str),
+}
+
+/// The paths that are served here.
+pub(super) fn paths() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|(path, ..)| *path)
+}
+
+/// Whether a path is one of them: like health, they need no token and tell nothing.
+pub(super) fn is_of_page(path: &str) -> bool {
+    paths().any(|known| known == path)
+}
+
+/// A file of the page.
+pub(super) async fn file(Extension(served): Extension<Arc<Served>>, uri: Uri) -> Result<Response, Failure> {
+    if !served.config().docs.serve {
+        return Err(unknown_path().await);
+    }
+    let file = files()?.get(uri.path()).ok_or_else(unpacked)?;
+    let headers = [
+        (CONTENT_TYPE, file.content_type),
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+    ];
+    Ok((headers, file.body.clone()).into_response())
+}
+
+/// All files, unpacked when the first is asked for.
+fn files() -> Result<&'static HashMap<&'static str, File>, Error> {
+    static UNPACKED: LazyLock<Option<HashMap<&'static str, File>>> = LazyLock::new(unpack);
+    UNPACKED.as_ref().ok_or_else(unpacked)
+}
+
+fn unpacked() -> Error {
+    Error::new(Code::Internal, "something went wrong").source("a file of the page is not in the binary")
+}
+
+fn unpack() -> Option<HashMap<&'static str, File>> {
+    let mut archive = ZipArchive::new(Cursor::new(SWAGGER_UI_VENDORED)).ok()?;
+    let names = archive.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect::<Vec<_>>();
+    let mut files = HashMap::new();
+    for (path, content_type, from) in FILES {
+        let body = match from {
+            From::Ours(bytes) => Bytes::from_static(bytes),
+            From::Packed(name) => {
+                // The archive's folder is named after the version.
+                let wanted =
+                    |full: &&String| full.split_once('/').is_some_and(|(_, rest)| rest == format!("dist/{name}"));
+                let mut body = Vec::new();
+                archive.by_name(names.iter().find(wanted)?).ok()?.read_to_end(&mut body).ok()?;
+                body.into()
+            }
+        };
+        files.insert(*path, File { content_type, body });
+    }
+    Some(files)
+}

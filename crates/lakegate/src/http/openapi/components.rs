@@ -1,0 +1,138 @@
+//! What every document has, whoever asks: the schemas of problems and of the list, headers, and how a token is sent.
+
+use serde_json::{Map, Value, json};
+
+use super::problems;
+
+/// The schemas that are no endpoint's own. Their names begin with a capital, which those of endpoints do not.
+pub(super) fn schemas() -> Map<String, Value> {
+    let codes = problems::codes().map(|code| Value::from(code.name())).collect::<Vec<_>>();
+    let parts = problems::codes_of_parts().map(|code| Value::from(code.name())).collect::<Vec<_>>();
+    let schemas = json!({
+        "Problem": {
+            "type": "object",
+            "description": "Why a request is refused (RFC 9457). Programs read `code`, people `detail`.",
+            "properties": {
+                "type": { "type": "string", "format": "uri", "description": "`urn:lakegate:problem:` and the code" },
+                "title": { "type": "string", "description": "The same for every occurrence of the code" },
+                "status": { "type": "integer" },
+                "code": { "$ref": "#/components/schemas/Code" },
+                "detail": { "type": "string", "description": "What is wrong with this request" },
+                "parameter": { "type": "string", "description": "The parameter, where one is to blame" },
+                "hint": { "type": "string", "description": "What to do" },
+                "errors": {
+                    "type": "array",
+                    "description": "The single faults, where there are several",
+                    "items": { "$ref": "#/components/schemas/Fault" },
+                },
+                "request_id": {
+                    "type": "string",
+                    "format": "uuid",
+                    "description": "The operator finds the rest in the log under this id",
+                },
+            },
+            "required": ["type", "title", "status", "code", "detail", "request_id"],
+        },
+        "Fault": {
+            "type": "object",
+            "description": "One wrong argument",
+            "properties": {
+                "parameter": { "type": "string" },
+                "code": { "type": "string", "enum": parts },
+                "detail": { "type": "string" },
+                "hint": { "type": "string" },
+            },
+            "required": ["code", "detail"],
+        },
+        "Code": {
+            "type": "string",
+            "description": "What went wrong. A code is never renamed. Each answer lists those that it may have; \
+                `request_path_unknown` and `request_method_not_allowed` are for requests that are not in this document.",
+            "enum": codes,
+        },
+        "Endpoints": {
+            "type": "object",
+            "properties": {
+                "endpoints": { "type": "array", "items": { "$ref": "#/components/schemas/Endpoint" } },
+            },
+            "required": ["endpoints"],
+            "additionalProperties": false,
+        },
+        "Endpoint": {
+            "type": "object",
+            "properties": {
+                "name": { "type": "string" },
+                "path": { "type": "string" },
+                "summary": { "type": "string" },
+                "description": { "type": "string" },
+                "parameters": { "type": "array", "items": { "$ref": "#/components/schemas/Parameter" } },
+                "rules": { "type": "array", "items": { "type": "string" } },
+                "columns": { "type": "array", "items": { "$ref": "#/components/schemas/Column" } },
+            },
+            "required": ["name", "path", "summary", "parameters", "rules", "columns"],
+            "additionalProperties": false,
+        },
+        "Parameter": {
+            "type": "object",
+            "properties": {
+                "name": { "type": "string" },
+                "type": { "type": "string" },
+                "required": { "type": "boolean" },
+                "description": { "type": "string" },
+                "default": {},
+                "enum": { "type": "array" },
+                "min": { "type": ["number", "string"] },
+                "max": { "type": ["number", "string"] },
+                "pattern": { "type": "string" },
+                "example": {},
+            },
+            "required": ["name", "type", "required"],
+            "additionalProperties": false,
+        },
+        "Column": {
+            "type": "object",
+            "properties": {
+                "name": { "type": "string" },
+                "type": { "type": "string" },
+                "nullable": { "type": "boolean" },
+            },
+            "required": ["name", "type", "nullable"],
+            "additionalProperties": false,
+        },
+    });
+    match schemas {
+        Value::Object(schemas) => schemas,
+        _ => Map::new(),
+    }
+}
+
+/// The headers of answers.
+pub(super) fn headers() -> Value {
+    json!({
+        "x-request-id": {
+            "description": "Names the request in the server's log",
+            "required": true,
+            "schema": { "type": "string", "format": "uuid" },
+        },
+        "WWW-Authenticate": { "required": true, "schema": { "type": "string" } },
+        "Retry-After": {
+            "description": "Seconds to wait before the next try",
+            "required": true,
+            "schema": { "type": "integer", "minimum": 0 },
+        },
+    })
+}
+
+/// One of the three headers.
+pub(super) fn security() -> Value {
+    json!([{ "bearer": [] }, { "x_api_key": [] }, { "token": [] }])
+}
+
+/// The headers in which a token may come.
+pub(super) fn security_schemes() -> Value {
+    json!({
+        "bearer": { "type": "http", "scheme": "bearer", "description": "A token or a JWT" },
+        "x_api_key": { "type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same, as a key" },
+        "token": { "type": "apiKey", "in": "header", "name": "token", "description": "The same, for older clients" },
+    })
+}

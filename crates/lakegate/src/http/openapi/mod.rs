@@ -1,0 +1,79 @@
+//! `GET /api/openapi.json`: an OpenAPI 3.1 document of exactly what this caller may call, made when it is asked for.
+//!
+//! It tells what the caller's own grants give and ask, and nothing of how the project keeps others apart: no SQL, no table,
+//! no row filter, no mask, no attribute. It is plain JSON and not the types of a library, because it needs the whole of
+//! JSON Schema (`const`, types in arrays, integers of 64 bits) and nothing of a library's macros. Nothing is kept between
+//! requests: a document depends on all grants of its caller and on the time, and is made in less time than a query takes.
+
+mod answer;
+mod components;
+mod operation;
+mod problems;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::Extension;
+use axum::http::HeaderMap;
+use chrono::{DateTime, Utc};
+use lakegate_core::access::{Grant, Principal};
+use lakegate_query::plan::PlannedProject;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::offered::offered;
+use super::respond::Failure;
+use super::token;
+use crate::app::Served;
+use crate::audit::Trail;
+use crate::clock;
+
+/// The document for the caller of this token.
+pub(super) async fn document(
+    Extension(served): Extension<Arc<Served>>,
+    Extension(trail): Extension<Trail>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Failure> {
+    let now = clock::now();
+    let (principal, credential) = trail.authenticate(&served, &token::presented(&headers)?, now).await?;
+    Ok(Json(openapi(&served.project, &principal, &credential.grants, now)))
+}
+
+/// The OpenAPI document of what a principal with these grants may call now.
+pub fn openapi(project: &PlannedProject, principal: &Principal, grants: &[Grant], now: DateTime<Utc>) -> Value {
+    let offered = offered(project, principal, grants, now);
+    let mut schemas = components::schemas();
+    let mut paths = Map::from_iter([operation::list()]);
+    for endpoint in &offered {
+        paths.extend([operation::path(endpoint, &mut schemas)]);
+    }
+    let mut document = json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "lakegate",
+            "version": "",
+            "description": INTRODUCTION,
+        },
+        "servers": [{ "url": "/" }],
+        "security": components::security(),
+        "tags": [{ "name": operation::TAG, "description": "What this token may call" }],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "responses": problems::responses(),
+            "headers": components::headers(),
+            "securitySchemes": components::security_schemes(),
+        },
+    });
+    // A document that says something else has another version; what runs here is nobody's business.
+    let version = Sha256::digest(document.to_string());
+    document["info"]["version"] = version[..6].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
+    document
+}
+
+const INTRODUCTION: &str = "\
+The endpoints that this token may call, with the parameters and columns that its grants give. \
+Another token gets another document.
+
+Every refusal is a problem document with a stable `code`. Values are taken exactly: nothing is trimmed, no case is folded, \
+and an argument that no parameter takes is refused. All faults come in one answer.";

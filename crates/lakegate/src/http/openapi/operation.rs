@@ -1,0 +1,159 @@
+//! The operations of one endpoint: what may be given, what comes back.
+
+use lakegate_core::catalog::{
+    Offer, Place, body_example, body_schema, example, offer, parameter_words, schema, terms_words,
+};
+use lakegate_query::plan::OutputColumn;
+use serde_json::{Map, Value, json};
+
+use super::super::offered::Offered;
+use super::answer;
+use super::problems::{self, Group};
+
+/// The tag of endpoints.
+pub(super) const TAG: &str = "endpoints";
+
+/// The path of the list, and its operation.
+pub(super) fn list() -> (String, Value) {
+    let answer = json!({
+        "description": "The endpoints",
+        "headers": headers(),
+        "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Endpoints" } } },
+    });
+    let operation = json!({
+        "operationId": "list_endpoints",
+        "tags": [TAG],
+        "summary": "The endpoints that this token may call",
+        "responses": responses(answer, Group::List),
+    });
+    ("/api".to_owned(), json!({ "get": operation }))
+}
+
+/// The path of an endpoint and its operations. The schemas of its arguments and rows are added to the others.
+pub(super) fn path(offered: &Offered<'_>, schemas: &mut Map<String, Value>) -> (String, Value) {
+    let endpoint = offered.planned.endpoint();
+    let offer = offer(&offered.authorized, endpoint);
+    let (arguments_name, row_name) = (format!("{}_arguments", endpoint.name), format!("{}_row", endpoint.name));
+    schemas.insert(arguments_name.clone(), body_schema(&offer));
+    schemas.insert(row_name.clone(), answer::row(&offered.columns));
+    let description = description(offered, &offer);
+    let mut rows = json!({ "type": "array", "items": { "$ref": format!("#/components/schemas/{row_name}") } });
+    if let Some(most) = offered.allowance.max_rows() {
+        rows["maxItems"] = most.into();
+    }
+    let answer = json!({
+        "description": "The rows",
+        "headers": headers(),
+        "content": { "application/json": { "schema": rows } },
+    });
+    let operation = |method: &str| {
+        Map::from_iter([
+            ("operationId".to_owned(), json!(format!("{method}_{}", endpoint.name))),
+            ("tags".to_owned(), json!([TAG])),
+            ("summary".to_owned(), json!(endpoint.summary)),
+            ("description".to_owned(), json!(description)),
+        ])
+    };
+    let modifiers = modifiers(&offered.columns);
+    let mut get = operation("get");
+    let parameters = (0..endpoint.params.len()).map(|at| parameter(&offer, at)).chain(modifiers.clone());
+    get.insert("parameters".to_owned(), parameters.collect());
+    get.insert("responses".to_owned(), responses(answer.clone(), Group::Query));
+    let mut post = operation("post");
+    post.insert("parameters".to_owned(), modifiers.into());
+    let mut content = json!({ "schema": { "$ref": format!("#/components/schemas/{arguments_name}") } });
+    if let Some(example) = body_example(&offer) {
+        content["example"] = example;
+    }
+    let is_needed = (0..endpoint.params.len()).any(|at| !offer.is_omittable(at));
+    post.insert("requestBody".to_owned(), json!({ "required": is_needed, "content": { "application/json": content } }));
+    post.insert("responses".to_owned(), responses(answer, Group::Body));
+    (format!("/api/{}", endpoint.name), json!({ "get": get, "post": post }))
+}
+
+fn description(offered: &Offered<'_>, offer: &Offer<'_>) -> String {
+    let endpoint = offered.planned.endpoint();
+    let mut paragraphs = endpoint.description.iter().map(|text| text.trim().to_owned()).collect::<Vec<_>>();
+    if !endpoint.rules.is_empty() {
+        let rules = endpoint.rules.iter().map(|rule| format!("- {}", rule.message.trim())).collect::<Vec<_>>();
+        paragraphs.push(format!("The arguments must keep to rules:\n\n{}", rules.join("\n")));
+    }
+    paragraphs.extend(terms_words(offer));
+    if offered.authorized.grants().len() > 1 && !offered.authorized.grants().iter().all(|grant| grant.terms.is_empty())
+    {
+        paragraphs.push(
+            "Which columns and how many rows there are depends on the grants that the arguments meet.".to_owned(),
+        );
+    }
+    if let Some(most) = offered.allowance.max_rows() {
+        paragraphs.push(format!("An answer of more than {most} rows is refused."));
+    }
+    paragraphs.join("\n\n")
+}
+
+/// A parameter of the query string.
+fn parameter(offer: &Offer<'_>, at: usize) -> Value {
+    let param = &offer.endpoint().params[at];
+    let mut described = Map::new();
+    described.insert("name".to_owned(), param.name.clone().into());
+    described.insert("in".to_owned(), "query".into());
+    described.insert("required".to_owned(), (!offer.is_omittable(at)).into());
+    if let Some(words) = parameter_words(offer, at) {
+        described.insert("description".to_owned(), words.into());
+    }
+    if param.value_type.list {
+        described.insert("style".to_owned(), "form".into());
+        described.insert("explode".to_owned(), true.into());
+    }
+    described.insert("schema".to_owned(), schema(offer, at, Place::Query));
+    // An empty list is no argument in a query string.
+    if let Some(example) = example(offer, at).filter(|example| *example != json!([])) {
+        described.insert("example".to_owned(), example);
+    }
+    described.into()
+}
+
+/// What is not an argument: the form of the answer.
+fn modifiers(columns: &[OutputColumn]) -> Vec<Value> {
+    // A comma is between names, never in one.
+    let names = columns.iter().map(|column| column.name.as_str()).filter(|name| !name.contains(','));
+    let selectable = names.clone().map(Value::from).collect::<Vec<_>>();
+    let ordered = names.flat_map(|name| {
+        let plain = match name.ends_with(".desc") || name.ends_with(".asc") {
+            true => format!("{name}.asc"),
+            false => name.to_owned(),
+        };
+        [Value::from(plain), format!("{name}.desc").into()]
+    });
+    let list = |name: &str, words: &str, of: Vec<Value>| {
+        json!({
+            "name": name,
+            "in": "query",
+            "description": words,
+            "style": "form",
+            "explode": false,
+            "schema": { "type": "array", "minItems": 1, "uniqueItems": true, "items": { "type": "string", "enum": of } },
+        })
+    };
+    let mut modifiers = Vec::new();
+    if !selectable.is_empty() {
+        modifiers.push(list("select", "Columns of the answer, in the order in which they are to come.", selectable));
+        let words = "Columns to sort the rows by; `.desc` has the greatest first.";
+        modifiers.push(list("order", words, ordered.collect()));
+    }
+    modifiers.push(json!({
+        "name": "format",
+        "in": "query",
+        "description": "The format of the answer. Without it `Accept` decides.",
+        "schema": { "type": "string", "enum": ["json"] },
+    }));
+    modifiers
+}
+
+fn responses(answer: Value, group: Group) -> Value {
+    Map::from_iter(std::iter::once(("200".to_owned(), answer)).chain(problems::of(group))).into()
+}
+
+fn headers() -> Value {
+    json!({ "x-request-id": { "$ref": "#/components/headers/x-request-id" } })
+}

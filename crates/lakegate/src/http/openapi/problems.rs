@@ -1,0 +1,144 @@
+//! The problem answers of each kind of operation, made of the one list of error codes.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use lakegate_core::error::{CODES, Code};
+use serde_json::{Map, Value, json};
+
+use super::super::respond::status_of;
+
+/// Operations that can give the same codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    /// An endpoint with arguments in the query string.
+    Query,
+    /// An endpoint with arguments in the body.
+    Body,
+    /// What tells about endpoints.
+    List,
+}
+
+impl Group {
+    const ALL: [Group; 3] = [Group::Query, Group::Body, Group::List];
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Group::Query => "",
+            Group::Body => "Body",
+            Group::List => "List",
+        }
+    }
+
+    /// Whether an operation of this group can be answered with this code. A code that is not known here is one of
+    /// endpoints.
+    fn gives(self, code: Code) -> bool {
+        match code {
+            Code::RequestPathUnknown | Code::RequestMethodNotAllowed => false,
+            code if is_of_admin(code) || is_part(code) => false,
+            Code::RequestBodyMalformed | Code::RequestBodyTooLarge | Code::RequestMediaType => self == Group::Body,
+            _ if self != Group::List => true,
+            Code::RequestTokenInUrl | Code::AuditUnavailable | Code::Internal => true,
+            Code::AccessNotGranted
+            | Code::AccessGrantExpired
+            | Code::AccessOutOfScope
+            | Code::AccessAttributeMissing
+            | Code::AccessAttributeMismatch => false,
+            other => other.name().starts_with("access_"),
+        }
+    }
+}
+
+/// Whether only the admin API gives it, which listens elsewhere.
+fn is_of_admin(code: Code) -> bool {
+    code == Code::AccessNotAdmin || code.name().starts_with("admin_")
+}
+
+/// Whether it stands in `errors` only, under a code for all of them.
+fn is_part(code: Code) -> bool {
+    matches!(
+        code,
+        Code::ArgumentUnknown
+            | Code::ArgumentMissing
+            | Code::ArgumentDuplicate
+            | Code::ArgumentType
+            | Code::ArgumentConstraint
+    )
+}
+
+/// The codes that callers of endpoints can get, in the order of the stages.
+pub(super) fn codes() -> impl Iterator<Item = Code> {
+    CODES.iter().copied().filter(|code| !is_of_admin(*code))
+}
+
+/// The codes that stand in `errors`.
+pub(super) fn codes_of_parts() -> impl Iterator<Item = Code> {
+    CODES.iter().copied().filter(|code| is_part(*code) || *code == Code::ArgumentNotGranted)
+}
+
+fn by_status(group: Group) -> BTreeMap<u16, Vec<Code>> {
+    let mut statuses = BTreeMap::<_, Vec<_>>::new();
+    for code in CODES.iter().copied().filter(|code| group.gives(*code)) {
+        statuses.entry(status_of(code)).or_default().push(code);
+    }
+    statuses
+}
+
+/// The name of the answer of a status: that of the first group with the same codes.
+fn name(group: Group, status: u16, codes: &[Code]) -> String {
+    let same = Group::ALL.into_iter().find(|other| by_status(*other).get(&status).is_some_and(|same| same == codes));
+    format!("Problem{status}{}", same.unwrap_or(group).suffix())
+}
+
+/// References to the problem answers of an operation, by status.
+pub(super) fn of(group: Group) -> impl Iterator<Item = (String, Value)> {
+    static REFERENCES: LazyLock<[Vec<(String, Value)>; Group::ALL.len()]> =
+        LazyLock::new(|| Group::ALL.map(references));
+    REFERENCES[group as usize].iter().cloned()
+}
+
+fn references(group: Group) -> Vec<(String, Value)> {
+    let reference = |(status, codes): (u16, Vec<Code>)| {
+        let reference = format!("#/components/responses/{}", name(group, status, &codes));
+        (status.to_string(), json!({ "$ref": reference }))
+    };
+    by_status(group).into_iter().map(reference).collect()
+}
+
+/// All problem answers that [`of`] refers to.
+pub(super) fn responses() -> Map<String, Value> {
+    static RESPONSES: LazyLock<Map<String, Value>> = LazyLock::new(|| {
+        let mut responses = Map::new();
+        for group in Group::ALL {
+            for (status, codes) in by_status(group) {
+                responses.insert(name(group, status, &codes), response(status, &codes));
+            }
+        }
+        responses
+    });
+    RESPONSES.clone()
+}
+
+fn response(status: u16, codes: &[Code]) -> Value {
+    let told = codes.iter().map(|code| format!("- `{}`: {}", code.name(), code.title())).collect::<Vec<_>>();
+    let names = codes.iter().map(|code| code.name()).collect::<Vec<_>>();
+    let header = |name: &str| (name.to_owned(), json!({ "$ref": format!("#/components/headers/{name}") }));
+    let mut headers = Map::from_iter([header("x-request-id")]);
+    headers.extend(match status {
+        401 => Some(header("WWW-Authenticate")),
+        429 | 503 => Some(header("Retry-After")),
+        _ => None,
+    });
+    json!({
+        "description": told.join("\n"),
+        "headers": headers,
+        "content": {
+            "application/problem+json": {
+                "schema": {
+                    "allOf": [{ "$ref": "#/components/schemas/Problem" }],
+                    "properties": { "status": { "const": status }, "code": { "enum": names } },
+                },
+            },
+        },
+    })
+}
