@@ -227,7 +227,6 @@ async fn nothing_of_the_project_behind_the_endpoints_is_told() {
             "mask",
             "pii",
             "row_filter",
-            
             "Canary",
             "min_group",
             "lake/",

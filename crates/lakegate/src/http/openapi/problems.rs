@@ -138,7 +138,19 @@ fn response(status: u16, codes: &[Code]) -> Value {
                     "allOf": [{ "$ref": "#/components/schemas/Problem" }],
                     "properties": { "status": { "const": status }, "code": { "enum": names } },
                 },
+                "example": codes.first().map(|code| example(status, *code)),
             },
         },
+    })
+}
+
+fn example(status: u16, code: Code) -> Value {
+    json!({
+        "type": format!("urn:lakegate:problem:{}", code.name()),
+        "title": code.title(),
+        "status": status,
+        "code": code.name(),
+        "detail": "what is wrong with this request",
+        "request_id": "0199a7c2-5d0e-7c41-9f0a-0d4f6f3b8a11",
     })
 }
