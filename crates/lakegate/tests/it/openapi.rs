@@ -11,6 +11,7 @@ use lakegate::http::status_of;
 use lakegate::sample::Sample;
 use lakegate_core::access::{Effect, Grantee};
 use lakegate_core::error::{CODES, Code};
+use lakegate_core::project::name::RESERVED_PARAMETERS;
 use lakegate_core::value::{Scalar, Value};
 use serde_json::{Value as Json, json};
 
@@ -280,8 +281,9 @@ async fn every_code_is_in_the_document() {
     };
     let (all, parts) = (listed(&schemas["Code"]["enum"]), listed(&schemas["Fault"]["properties"]["code"]["enum"]));
     for code in CODES {
-        // Those of another listener.
-        if *code == Code::AccessNotAdmin || code.name().starts_with("admin_") {
+        // Those of another listener, and those for who runs the server.
+        let others = ["admin_", "health_"];
+        if *code == Code::AccessNotAdmin || others.iter().any(|stage| code.name().starts_with(stage)) {
             assert!(!all.contains(code.name()), "{code}");
             continue;
         }
@@ -289,6 +291,71 @@ async fn every_code_is_in_the_document() {
         // No request of the document meets these two.
         let is_elsewhere = matches!(code, Code::RequestPathUnknown | Code::RequestMethodNotAllowed);
         assert!(is_elsewhere || found.contains(code.name()) || parts.contains(code.name()), "{code}");
+    }
+}
+
+/// What the server takes beside arguments is in the document, and nothing else is.
+#[tokio::test]
+async fn the_modifiers_and_formats_are_those_that_the_server_takes() {
+    let app = app().await;
+    let token = admit(&app, "a", "visits", &[json!({})]).await;
+    let document = document(&app, &token).await;
+    let operations = &document["paths"]["/api/visits"];
+    for method in ["get", "post"] {
+        let parameters = operations[method]["parameters"].as_array().unwrap();
+        let named = |name: &str| parameters.iter().any(|parameter| parameter["name"] == name);
+        for name in RESERVED_PARAMETERS {
+            let answer = app.get(&token, &format!("/api/visits?{name}=1")).await;
+            let is_unknown = answer.status == 400 && answer.text().contains("argument_unknown");
+            assert_eq!(named(name), !is_unknown, "{method} {name}: {}", answer.text());
+        }
+    }
+    let formats = &parameter(&document, "format")["schema"]["enum"];
+    let content = &operations["get"]["responses"]["200"]["content"];
+    for name in ["json", "ndjson", "csv", "arrow", "parquet", "xlsx", "xml"] {
+        let answer = app.get(&token, &format!("/api/visits?format={name}")).await;
+        assert_eq!(formats.as_array().unwrap().contains(&json!(name)), answer.status == 200, "{name}");
+        if answer.status == 200 {
+            let media_type = answer.headers["content-type"].to_str().unwrap().split(';').next().unwrap();
+            assert!(content[media_type].is_object(), "{name} {media_type}");
+        }
+    }
+}
+
+/// Headers that say something of an answer beyond what every HTTP client knows are in the document.
+#[tokio::test]
+async fn the_headers_of_answers_are_in_the_document() {
+    const OF_HTTP: [&str; 8] = [
+        "allow",
+        "cache-control",
+        "content-disposition",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "vary",
+        "x-content-type-options",
+    ];
+    let app = app().await;
+    let token = admit(&app, "a", "visits", &[json!({})]).await;
+    let document = document(&app, &token).await;
+    let responses = &document["paths"]["/api/visits"]["get"]["responses"];
+    for (token, path) in [
+        (token.as_str(), "/api/visits"),
+        (&token, "/api/visits?other=1"),
+        (&token, "/api/visits?from=2022-02-01&to=2022-01-01"),
+        ("lg_unknown", "/api/visits"),
+    ] {
+        let answer = app.get(token, path).await;
+        let response = &responses[answer.status.to_string()];
+        let response = match response["$ref"].as_str() {
+            Some(reference) => document.pointer(reference.strip_prefix('#').unwrap()).unwrap(),
+            None => response,
+        };
+        let documented = response["headers"].as_object().unwrap().keys().map(|name| name.to_ascii_lowercase());
+        let documented = documented.collect::<BTreeSet<_>>();
+        for name in answer.headers.keys().map(|name| name.as_str()).filter(|name| !OF_HTTP.contains(name)) {
+            assert!(documented.contains(name), "{name} of {} {path}", answer.status);
+        }
     }
 }
 

@@ -35,23 +35,25 @@ impl Group {
     fn gives(self, code: Code) -> bool {
         match code {
             Code::RequestPathUnknown | Code::RequestMethodNotAllowed => false,
-            code if is_of_admin(code) || is_part(code) => false,
+            code if is_of_others(code) || is_part(code) => false,
             Code::RequestBodyMalformed | Code::RequestBodyTooLarge | Code::RequestMediaType => self == Group::Body,
             _ if self != Group::List => true,
-            Code::RequestTokenInUrl | Code::AuditUnavailable | Code::Internal => true,
-            Code::AccessNotGranted
+            Code::AuditUnavailable | Code::Internal => true,
+            Code::RequestQueryMalformed
+            | Code::RequestFormatUnknown
+            | Code::AccessNotGranted
             | Code::AccessGrantExpired
             | Code::AccessOutOfScope
             | Code::AccessAttributeMissing
             | Code::AccessAttributeMismatch => false,
-            other => other.name().starts_with("access_"),
+            other => ["request_", "access_"].iter().any(|stage| other.name().starts_with(stage)),
         }
     }
 }
 
-/// Whether only the admin API gives it, which listens elsewhere.
-fn is_of_admin(code: Code) -> bool {
-    code == Code::AccessNotAdmin || code.name().starts_with("admin_")
+/// Whether only those get it who run the server: from the admin API, which listens elsewhere, or from `/health`.
+fn is_of_others(code: Code) -> bool {
+    code == Code::AccessNotAdmin || ["admin_", "health_"].iter().any(|stage| code.name().starts_with(stage))
 }
 
 /// Whether it stands in `errors` only, under a code for all of them.
@@ -68,7 +70,7 @@ fn is_part(code: Code) -> bool {
 
 /// The codes that callers of endpoints can get, in the order of the stages.
 pub(super) fn codes() -> impl Iterator<Item = Code> {
-    CODES.iter().copied().filter(|code| !is_of_admin(*code))
+    CODES.iter().copied().filter(|code| !is_of_others(*code))
 }
 
 /// The codes that stand in `errors`.
