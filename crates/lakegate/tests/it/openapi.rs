@@ -185,6 +185,20 @@ async fn each_caller_has_a_document_of_its_own_grants() {
     let gone = json!({ "columns": ["no_such_column"] });
     assert_eq!(paths(&document(&app, &admit(&app, "gone", "visits", &[gone]).await).await), ["/api"]);
 
+    // Who has the document is told so; who may see another is not told anything by its validator.
+    let with = async |token: &str, validator: &str| {
+        let request = Request::get("/api/openapi.json").header("token", token).header("if-none-match", validator);
+        app.send(request.body(Body::empty()).unwrap()).await
+    };
+    let whole_token = admit(&app, "whole_again", "*", &[json!({})]).await;
+    let first = app.get(&whole_token, "/api/openapi.json").await;
+    assert_eq!(first.headers["cache-control"], "private, no-cache");
+    let validator = first.headers["etag"].to_str().unwrap();
+    let unchanged = with(&whole_token, validator).await;
+    assert_eq!((unchanged.status, unchanged.body.len()), (304, 0));
+    assert_eq!(with(&denied, validator).await.status, 200);
+    assert_eq!(with("lg_unknown", validator).await.status, 401);
+
     // The version is another one when the document is, and the same when it is the same.
     let again = document(&app, &admit(&app, "again", "visits", &[json!({ "columns": ["id"] })]).await).await;
     assert_eq!(again, narrow);

@@ -114,6 +114,20 @@ pub(super) fn headers() -> Value {
             "required": true,
             "schema": { "type": "string", "format": "uuid" },
         },
+        "ETag": {
+            "description": "Stands for the answer. There is none where the answer depends on the time.",
+            "schema": { "type": "string" },
+        },
+        "Link": { "description": "The next page of the answer, if there is one", "schema": { "type": "string" } },
+        "Lakegate-Next-Cursor": {
+            "description": "The `cursor` of the next page, if there is one",
+            "schema": { "type": "string" },
+        },
+        "Lakegate-Total": {
+            "description": "The number of all rows, if `Prefer` asked for it",
+            "schema": { "type": "integer", "minimum": 0 },
+        },
+        "Preference-Applied": { "description": "What of `Prefer` was done", "schema": { "type": "string" } },
         "WWW-Authenticate": { "required": true, "schema": { "type": "string" } },
         "Retry-After": {
             "description": "Seconds to wait before the next try",

@@ -12,9 +12,10 @@ mod problems;
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::Extension;
-use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Method};
+use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use lakegate_core::access::{Grant, Principal};
 use lakegate_query::plan::PlannedProject;
@@ -23,7 +24,7 @@ use sha2::{Digest, Sha256};
 
 use super::offered::offered;
 use super::respond::Failure;
-use super::token;
+use super::{asked, token};
 use crate::app::Served;
 use crate::audit::Trail;
 use crate::clock;
@@ -32,11 +33,19 @@ use crate::clock;
 pub(super) async fn document(
     Extension(served): Extension<Arc<Served>>,
     Extension(trail): Extension<Trail>,
+    method: Method,
     headers: HeaderMap,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Response, Failure> {
     let now = clock::now();
     let (principal, credential) = trail.authenticate(&served, &token::presented(&headers)?, now).await?;
-    Ok(Json(openapi(&served.project, &principal, &credential.grants, now)))
+    let document = openapi(&served.project, &principal, &credential.grants, now).to_string();
+    let validator = format!("\"{}\"", hexadecimal(&Sha256::digest(&document)));
+    let mut response = match asked::has_already(&method, &headers, &validator) {
+        true => asked::not_modified(),
+        false => ([(CONTENT_TYPE, "application/json")], document).into_response(),
+    };
+    asked::add_validator(&mut response, &validator);
+    Ok(response)
 }
 
 /// The OpenAPI document of what a principal with these grants may call now.
@@ -67,8 +76,12 @@ pub fn openapi(project: &PlannedProject, principal: &Principal, grants: &[Grant]
     });
     // A document that says something else has another version; what runs here is nobody's business.
     let version = Sha256::digest(document.to_string());
-    document["info"]["version"] = version[..6].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
+    document["info"]["version"] = hexadecimal(&version[..6]).into();
     document
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 const INTRODUCTION: &str = "\

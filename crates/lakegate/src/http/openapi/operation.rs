@@ -1,7 +1,7 @@
 //! The operations of one endpoint: what may be given, what comes back.
 
 use lakegate_core::catalog::{
-    Offer, Place, body_example, body_schema, example, offer, parameter_words, schema, terms_words,
+    MOST_ROWS_OF_A_PAGE, Offer, Place, body_example, body_schema, example, offer, parameter_words, schema, terms_words,
 };
 use lakegate_query::plan::OutputColumn;
 use serde_json::{Map, Value, json};
@@ -17,7 +17,7 @@ pub(super) const TAG: &str = "endpoints";
 pub(super) fn list() -> (String, Value) {
     let answer = json!({
         "description": "The endpoints",
-        "headers": headers(),
+        "headers": headers(&["x-request-id"]),
         "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Endpoints" } } },
     });
     let operation = json!({
@@ -43,7 +43,7 @@ pub(super) fn path(offered: &Offered<'_>, schemas: &mut Map<String, Value>) -> (
     }
     let answer = json!({
         "description": "The rows",
-        "headers": headers(),
+        "headers": headers(&["x-request-id", "Link", "Lakegate-Next-Cursor", "Lakegate-Total", "Preference-Applied"]),
         "content": { "application/json": { "schema": rows } },
     });
     let operation = |method: &str| {
@@ -57,8 +57,12 @@ pub(super) fn path(offered: &Offered<'_>, schemas: &mut Map<String, Value>) -> (
     let modifiers = modifiers(&offered.columns);
     let mut get = operation("get");
     let parameters = (0..endpoint.params.len()).map(|at| parameter(&offer, at)).chain(modifiers.clone());
-    get.insert("parameters".to_owned(), parameters.collect());
-    get.insert("responses".to_owned(), responses(answer.clone(), Group::Query));
+    get.insert("parameters".to_owned(), parameters.chain([if_none_match()]).collect());
+    let mut of_get = answer.clone();
+    of_get["headers"]["ETag"] = reference("ETag");
+    let mut of_get = responses(of_get, Group::Query);
+    of_get["304"] = json!({ "$ref": "#/components/responses/NotModified" });
+    get.insert("responses".to_owned(), of_get);
     let mut post = operation("post");
     post.insert("parameters".to_owned(), modifiers.into());
     let mut content = json!({ "schema": { "$ref": format!("#/components/schemas/{arguments_name}") } });
@@ -141,6 +145,27 @@ fn modifiers(columns: &[OutputColumn]) -> Vec<Value> {
         let words = "Columns to sort the rows by; `.desc` has the greatest first.";
         modifiers.push(list("order", words, ordered.collect()));
     }
+    let count = |name: &str, words: &str, least: u64, most: u64| {
+        let schema = json!({ "type": "integer", "format": "int64", "minimum": least, "maximum": most });
+        json!({ "name": name, "in": "query", "description": words, "schema": schema })
+    };
+    let most = i64::MAX as u64;
+    modifiers.push(count("limit", "The most rows. Not beside `page_size` or `cursor`.", 0, most));
+    modifiers.push(count("offset", "How many rows are left out. Not beside `page_size` or `cursor`.", 0, most));
+    let words = "The most rows of a page. The header `Link` leads to the next one.";
+    modifiers.push(count("page_size", words, 1, MOST_ROWS_OF_A_PAGE));
+    modifiers.push(json!({
+        "name": "cursor",
+        "in": "query",
+        "description": "Which page, as `Lakegate-Next-Cursor` of the page before says. Nothing else is taken.",
+        "schema": { "type": "string", "minLength": 1 },
+    }));
+    modifiers.push(json!({
+        "name": "Prefer",
+        "in": "header",
+        "description": "`count=exact` asks for the number of all rows, in `Lakegate-Total`.",
+        "schema": { "type": "string" },
+    }));
     modifiers.push(json!({
         "name": "format",
         "in": "query",
@@ -154,6 +179,20 @@ fn responses(answer: Value, group: Group) -> Value {
     Map::from_iter(std::iter::once(("200".to_owned(), answer)).chain(problems::of(group))).into()
 }
 
-fn headers() -> Value {
-    json!({ "x-request-id": { "$ref": "#/components/headers/x-request-id" } })
+/// The header that asks whether an answer is still the same.
+fn if_none_match() -> Value {
+    json!({
+        "name": "If-None-Match",
+        "in": "header",
+        "description": "The `ETag` of an answer that is there already. If nothing has changed, 304 says so without rows.",
+        "schema": { "type": "string" },
+    })
+}
+
+fn headers(names: &[&str]) -> Value {
+    names.iter().map(|name| ((*name).to_owned(), reference(name))).collect::<Map<_, _>>().into()
+}
+
+fn reference(header: &str) -> Value {
+    json!({ "$ref": format!("#/components/headers/{header}") })
 }

@@ -107,10 +107,17 @@ fn references(group: Group) -> Vec<(String, Value)> {
     by_status(group).into_iter().map(reference).collect()
 }
 
-/// All problem answers that [`of`] refers to.
+/// All problem answers that [`of`] refers to, and the one that is neither a problem nor rows.
 pub(super) fn responses() -> Map<String, Value> {
     static RESPONSES: LazyLock<Map<String, Value>> = LazyLock::new(|| {
-        let mut responses = Map::new();
+        let not_modified = json!({
+            "description": "The answer is the one that the caller has",
+            "headers": {
+                "x-request-id": { "$ref": "#/components/headers/x-request-id" },
+                "ETag": { "$ref": "#/components/headers/ETag" },
+            },
+        });
+        let mut responses = Map::from_iter([("NotModified".to_owned(), not_modified)]);
         for group in Group::ALL {
             for (status, codes) in by_status(group) {
                 responses.insert(name(group, status, &codes), response(status, &codes));
