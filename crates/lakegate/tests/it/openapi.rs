@@ -279,7 +279,11 @@ async fn every_code_is_in_the_document() {
             for (status, response) in operation["responses"].as_object().unwrap() {
                 let Some(reference) = response["$ref"].as_str() else { continue };
                 let response = &responses[reference.rsplit('/').next().unwrap()];
-                let schema = &response["content"]["application/problem+json"]["schema"]["properties"];
+                let Some(content) = response.get("content") else {
+                    assert_eq!((method.as_str(), status.as_str()), ("get", "304"));
+                    continue;
+                };
+                let schema = &content["application/problem+json"]["schema"]["properties"];
                 assert_eq!(schema["status"]["const"].to_string(), *status);
                 for code in schema["code"]["enum"].as_array().unwrap() {
                     let known = CODES.iter().find(|known| known.name() == code).unwrap();

@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::offered::offered;
-use super::respond::Failure;
+use super::respond::{Failure, not_modified};
 use super::{asked, token};
 use crate::app::Served;
 use crate::audit::Trail;
@@ -41,7 +41,7 @@ pub(super) async fn document(
     let document = openapi(&served.project, &principal, &credential.grants, now).to_string();
     let validator = format!("\"{}\"", hexadecimal(&Sha256::digest(&document)));
     let mut response = match asked::has_already(&method, &headers, &validator) {
-        true => asked::not_modified(),
+        true => not_modified(),
         false => ([(CONTENT_TYPE, "application/json")], document).into_response(),
     };
     asked::add_validator(&mut response, &validator);
