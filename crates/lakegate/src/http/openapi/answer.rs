@@ -43,8 +43,9 @@ fn schema(kind: &ColumnKind, nullable: bool) -> Value {
         ColumnKind::Null => ("null", json!({})),
         ColumnKind::Any => return json!({}),
     };
-    // JSON has no infinity and no NaN; they become null.
-    let nullable = nullable || matches!(kind, ColumnKind::Float { .. });
+    // JSON has no infinity and no NaN, and no calendar reaches every date of the lake: such become null.
+    let may_have_no_form = matches!(kind, ColumnKind::Float { .. } | ColumnKind::Date | ColumnKind::Timestamp { .. });
+    let nullable = nullable || may_have_no_form;
     let json_type = match nullable && json_type != "null" {
         true => json!([json_type, "null"]),
         false => json_type.into(),

@@ -3,6 +3,7 @@
 use lakegate_core::catalog::{
     MOST_ROWS_OF_A_PAGE, Offer, Place, body_example, body_schema, example, offer, parameter_words, schema, terms_words,
 };
+use lakegate_core::format::Format;
 use lakegate_query::plan::OutputColumn;
 use serde_json::{Map, Value, json};
 
@@ -44,7 +45,7 @@ pub(super) fn path(offered: &Offered<'_>, schemas: &mut Map<String, Value>) -> (
     let answer = json!({
         "description": "The rows",
         "headers": headers(&["x-request-id", "Link", "Lakegate-Next-Cursor", "Lakegate-Total", "Preference-Applied"]),
-        "content": { "application/json": { "schema": rows } },
+        "content": content(&rows),
     });
     let operation = |method: &str| {
         Map::from_iter([
@@ -170,13 +171,28 @@ fn modifiers(columns: &[OutputColumn]) -> Vec<Value> {
         "name": "format",
         "in": "query",
         "description": "The format of the answer. Without it `Accept` decides.",
-        "schema": { "type": "string", "enum": ["json"] },
+        "schema": { "type": "string", "enum": Format::ALL.map(Format::name) },
+    }));
+    modifiers.push(json!({
+        "name": "csv_guard",
+        "in": "query",
+        "description": "`off` leaves text in CSV as it is. Otherwise what a spreadsheet would take for a formula is made text.",
+        "schema": { "type": "string", "enum": ["on", "off"] },
     }));
     modifiers
 }
 
 fn responses(answer: Value, group: Group) -> Value {
     Map::from_iter(std::iter::once(("200".to_owned(), answer)).chain(problems::of(group))).into()
+}
+
+/// The media types of an answer. JSON Schema describes JSON; of the others it has nothing to say.
+fn content(rows: &Value) -> Value {
+    let of = |format: Format| {
+        let described = if format == Format::Json { json!({ "schema": rows }) } else { json!({}) };
+        (format.media_type().to_owned(), described)
+    };
+    Format::ALL.into_iter().map(of).collect::<Map<_, _>>().into()
 }
 
 /// The header that asks whether an answer is still the same.
