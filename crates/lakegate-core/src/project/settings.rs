@@ -32,7 +32,7 @@ const SECRET: &str = "***";
 impl Config {
     /// Every key that may be overridden, in the order of the sections.
     pub fn settings(&self) -> Vec<Setting> {
-        let Config { server, reload, cache, formats, observe, http, admin, .. } = self;
+        let Config { server, reload, cache, formats, docs, observe, http, admin, .. } = self;
         let mut list = List { config: self, section: "", settings: Vec::new() };
         list.section("lake").text("location", &self.lake_location);
         list.section("access").text("store", &self.access_store);
@@ -56,6 +56,7 @@ impl Config {
             .count("results_mb", cache.results_bytes >> 20)
             .count("largest_kb", cache.largest_bytes >> 10);
         list.section("formats").count("xlsx_max_rows", formats.xlsx_max_rows.into());
+        list.section("docs").add("serve", Some(docs.serve.into()));
         let roles =
             |roles: &[String]| Some(roles.iter().map(|role| Value::from(role.as_str())).collect::<Vec<_>>().into());
         list.section("observe")
