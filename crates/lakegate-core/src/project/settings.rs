@@ -56,6 +56,7 @@ impl Config {
             .count("results_mb", cache.results_bytes >> 20)
             .count("largest_kb", cache.largest_bytes >> 10);
         list.section("formats").count("xlsx_max_rows", formats.xlsx_max_rows.into());
+        list.section("docs").add("serve", Some(docs.serve.into()));
         let roles =
             |roles: &[String]| Some(roles.iter().map(|role| Value::from(role.as_str())).collect::<Vec<_>>().into());
         list.section("observe")
@@ -68,7 +69,6 @@ impl Config {
             .add("endpoint", traces.map(|traces| traces.endpoint.as_str().into()))
             .add("sample_ratio", traces.map(|traces| traces.sample_ratio.into()))
             .add("service_name", traces.map(|traces| traces.service_name.as_str().into()));
-        list.section("docs").add("serve", Some(docs.serve.into()));
         list.section("http")
             .seconds("header_timeout_seconds", http.header_timeout)
             .seconds("keep_alive_seconds", http.keep_alive)
