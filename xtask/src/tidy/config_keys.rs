@@ -51,7 +51,7 @@ fn documented_on(tree: &Tree, page_path: &str, counts: impl Fn(&str) -> bool) ->
 /// Each key, with the path and line where it is taken first.
 fn accepted(tree: &Tree, counts: impl Fn(&str) -> bool) -> BTreeMap<String, (String, usize)> {
     let taken = Regex::new(
-        r#"\.(?:take|string|strings|boolean|integer|section|sections|fixed_strings|fixed_section)\("(\w+)""#,
+        r#"\.(?:take|string|strings|boolean|integer|number|section|sections|fixed_strings|fixed_section)\("(\w+)""#,
     )
     .expect("the pattern is a constant");
     let mut keys = BTreeMap::new();

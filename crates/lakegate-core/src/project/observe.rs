@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use toml::de::DeValue;
-
 use super::reader::{Placed, Section};
 use crate::access::name::NameKind;
 
@@ -96,7 +94,7 @@ fn roles(section: &Section<'_, '_>, roles: Option<Placed<Vec<Placed<String>>>>) 
 
 fn read_traces(mut section: Section<'_, '_>) -> Option<Traces> {
     let source = section.source();
-    let is_given = section.has("endpoint");
+    let has_endpoint = section.has("endpoint");
     let endpoint = section.string("endpoint").and_then(|endpoint| match endpoint_fault(&endpoint.value) {
         None => Some(endpoint.value),
         Some(fault) => {
@@ -105,22 +103,7 @@ fn read_traces(mut section: Section<'_, '_>) -> Option<Traces> {
             None
         }
     });
-    if !is_given {
-        let help = "say where the collector is, such as `endpoint = \"http://127.0.0.1:4318/v1/traces\"`";
-        source.report(section.span(), "[observe.traces] has no `endpoint`", Some(help.into()));
-    }
-    let sample_ratio = section.take("sample_ratio").and_then(|value| {
-        let number = match value.get_ref() {
-            DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
-            DeValue::Integer(number) => number.as_str().parse::<f64>().ok(),
-            _ => None,
-        };
-        let ratio = number.filter(|ratio| (0.0..=1.0).contains(ratio));
-        if ratio.is_none() {
-            source.report(&value.span(), "`sample_ratio` must be a number from 0 to 1", None);
-        }
-        ratio
-    });
+    let sample_ratio = section.number("sample_ratio", 0.0..=1.0);
     let service_name = section.string("service_name").and_then(|name| {
         let fits = (1..=64).contains(&name.value.len()) && name.value.bytes().all(|byte| byte.is_ascii_graphic());
         if !fits {
@@ -128,10 +111,15 @@ fn read_traces(mut section: Section<'_, '_>) -> Option<Traces> {
         }
         fits.then_some(name.value)
     });
+    // A variable that no key takes switches nothing on.
+    if section.is_given() && !has_endpoint {
+        let help = "say where the collector is, such as `endpoint = \"http://127.0.0.1:4318/v1/traces\"`";
+        source.report(section.span(), "[observe.traces] has no `endpoint`", Some(help.into()));
+    }
     section.finish();
     Some(Traces {
         endpoint: endpoint?,
-        sample_ratio: sample_ratio.unwrap_or(1.0),
+        sample_ratio: sample_ratio.map_or(1.0, |ratio| ratio.value),
         service_name: service_name.unwrap_or_else(|| "lakegate".to_owned()),
     })
 }

@@ -212,6 +212,28 @@ impl<'a, 's> Section<'a, 's> {
         }
     }
 
+    /// A number within `range`, with a fraction or without.
+    pub(crate) fn number(&mut self, key: &'static str, range: std::ops::RangeInclusive<f64>) -> Option<Placed<f64>> {
+        let expected = format!("a number from {} to {}", range.start(), range.end());
+        let fitting = |text: &str| text.parse::<f64>().ok().filter(|number| range.contains(number));
+        if let Some(Placed { value, span }) = self.variable(key) {
+            return match fitting(&value) {
+                Some(value) => Some(Placed { value, span }),
+                None => self.misread(key, &expected, &value, span),
+            };
+        }
+        let value = self.take(key)?;
+        let number = match value.get_ref() {
+            DeValue::Float(number) => fitting(number.as_str()),
+            DeValue::Integer(number) => fitting(number.as_str()),
+            _ => None,
+        };
+        match number {
+            Some(number) => Some(Placed { value: number, span: value.span() }),
+            None => self.mistyped(key, &expected, value.get_ref(), value.span()),
+        }
+    }
+
     /// A list of strings; in a variable with commas between.
     pub(crate) fn strings(&mut self, key: &'static str) -> Option<Placed<Vec<Placed<String>>>> {
         if let Some(Placed { value, span }) = self.variable(key) {
