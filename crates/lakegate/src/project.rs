@@ -31,7 +31,7 @@ pub enum ProjectError {
     Lake(#[from] LakeError),
     /// The files of a table can not be listed.
     #[error("the files of table `{0}` can not be listed")]
-    Unlisted(String, #[source] lakegate_core::error::Error),
+    Unlisted(String, #[source] Box<lakegate_core::error::Error>),
     /// A file of the lake can not be read.
     #[error("the tables can not be read")]
     Unread(#[source] lakegate_core::error::Error),

@@ -124,7 +124,7 @@ pub async fn refresh(app: &App) -> Result<(), ProjectError> {
     let _one_at_a_time = app.reloads.busy.lock().await;
     let refreshed = async {
         let changed = app.served().project.changed_tables().await;
-        let changed = changed.map_err(|(table, error)| ProjectError::Unlisted(table, error))?;
+        let changed = changed.map_err(|(table, error)| ProjectError::Unlisted(table, Box::new(error)))?;
         if changed.is_empty() {
             return Ok(changed);
         }

@@ -34,13 +34,13 @@ pub(super) async fn by_query(
     RawQuery(query): RawQuery,
     Extension(served): Extension<Arc<Served>>,
     Extension(trail): Extension<Trail>,
-    method: Method,
-    headers: HeaderMap,
+    request: axum::extract::Request,
 ) -> Result<Response, Failure> {
     trail.asked(name(&endpoint));
     let raw = arguments(query.as_deref())?;
-    let (query, endpoint) = (query.as_deref(), name(&endpoint));
-    let asked = Request { app: &app, served: &served, endpoint, method: &method, query, headers: &headers, trail };
+    let (parts, _) = request.into_parts();
+    let (method, query, headers) = (&parts.method, query.as_deref(), &parts.headers);
+    let asked = Request { app: &app, served: &served, endpoint: name(&endpoint), method, query, headers, trail };
     respond(asked, raw).await
 }
 
