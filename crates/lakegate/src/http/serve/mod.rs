@@ -12,6 +12,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use lakegate_core::project::{AdminApi, Http};
@@ -58,6 +59,9 @@ pub enum ServerError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
 }
+
+/// How long connections that have nothing to answer may take to end, when what runs is to be cut.
+const LAST_MOMENT: Duration = Duration::from_millis(250);
 
 /// How the server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,7 +185,8 @@ impl Server {
             () = reloading => false,
         };
         let mut drained = Drained { cut: 0 };
-        if is_overdue {
+        // What has nothing more to answer is about to end, and is not cut.
+        if is_overdue && timeout(LAST_MOMENT, &mut serving).await.is_err() {
             drained.cut = connections.len();
             tracing::warn!(connections = drained.cut, "what did not end while draining is cut");
             // First the records: a request that is dropped before would be recorded as left by its caller.
