@@ -4,6 +4,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::num::NonZeroU32;
 
 /// A cause that goes to the log and never to a caller.
 pub type Source = Box<dyn StdError + Send + Sync + 'static>;
@@ -219,7 +220,7 @@ pub struct Error {
     /// The single faults, where there are several.
     pub errors: Vec<Error>,
     /// In how many seconds the same request may be answered.
-    pub retry_after: Option<u64>,
+    pub retry_after: Option<NonZeroU32>,
     /// For the log alone.
     pub source: Option<Source>,
 }
@@ -227,14 +228,27 @@ pub struct Error {
 impl Error {
     /// An error with a code and a sentence for the caller.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), parameter: None, hint: None, errors: Vec::new(), retry_after: None, source: None }
+        Self {
+            code,
+            detail: detail.into(),
+            parameter: None,
+            hint: None,
+            errors: Vec::new(),
+            retry_after: None,
+            source: None,
+        }
     }
 
     /// Says in how many seconds it is worth trying again.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
-        self.retry_after = Some(seconds);
+        self.retry_after = Some(NonZeroU32::new(u32::try_from(seconds).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN));
         self
+    }
+
+    /// In how many seconds it is worth trying again, where that is known.
+    pub fn retry_seconds(&self) -> Option<u64> {
+        self.retry_after.map(|seconds| seconds.get().into())
     }
 
     /// Names the parameter that is to blame.

@@ -102,7 +102,8 @@ impl Limits {
         }
         // The burst of one does not go with the rate of another: without its own, it is a second's worth.
         if wider.requests_per_second.is_some() {
-            wider.request_burst = self.burst().max(other.burst()).filter(|burst| wider.requests_per_second != Some(*burst));
+            wider.request_burst =
+                self.burst().max(other.burst()).filter(|burst| wider.requests_per_second != Some(*burst));
         }
         wider
     }

@@ -163,7 +163,8 @@ mod tests {
     fn server_and_endpoint_have_the_same_names() {
         let names = "timeout_seconds = 2\nmemory_mb = 3\nmax_rows = 4\nmax_result_mb = 5\nmax_scan_mb = 6\n\
              max_scan_rows = 7\nmax_concurrent = 8\nrequests_per_second = 9\nrequest_burst = 10\nrequests_per_day = 11\n";
-        let server = format!("[limits]\n{names}max_waiting = 12\nmax_waiting_each = 13\nspill_mb = 14\nspill_folder = \"s\"\n");
+        let server =
+            format!("[limits]\n{names}max_waiting = 12\nmax_waiting_each = 13\nspill_mb = 14\nspill_folder = \"s\"\n");
         let (project, findings) = read(&server, &format!("[limits]\n{names}on_max_rows = \"truncate\"\n"));
         assert_eq!(findings, Vec::<String>::new());
         let endpoint = &project.endpoints["e"].limits;
