@@ -154,6 +154,7 @@ mod tests {
         let files = ProjectFiles {
             config: format!("[lake]\nlocation = \"lake/\"\n{limits}"),
             endpoints: [("endpoints/e.sql".to_owned(), endpoint)].into(),
+            ..ProjectFiles::default()
         };
         let (project, findings) = Project::read(&files);
         (project, findings.iter().map(ToString::to_string).collect())

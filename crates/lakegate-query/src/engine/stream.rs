@@ -49,7 +49,8 @@ enum Source {
     /// Nobody has read yet.
     Waiting(SendableRecordBatchStream, Held),
     /// The last that comes is `None`: a channel that ends without it is one whose task did not come to its end.
-    Running(mpsc::Receiver<Option<Result<RecordBatch, DataFusionError>>>, SpawnedTask<()>, Held),
+    /// The task is among what is held: it ends when it is dropped.
+    Running(mpsc::Receiver<Option<Result<RecordBatch, DataFusionError>>>, Held),
     Ended,
 }
 
@@ -91,7 +92,7 @@ impl BatchStream {
     /// Keeps something until the query has ended.
     #[must_use]
     pub fn holding(mut self, held: impl Any + Send) -> Self {
-        if let Source::Waiting(_, all) | Source::Running(_, _, all) = &mut self.source {
+        if let Source::Waiting(_, all) | Source::Running(_, all) = &mut self.source {
             all.push(Box::new(held));
         }
         self
@@ -243,7 +244,7 @@ impl BatchStream {
                 // Nobody has to wait for who reads slowly.
                 let _ = sender.send(None).await;
             });
-            self.source = Source::Running(receiver, task, Vec::new());
+            self.source = Source::Running(receiver, vec![Box::new(task)]);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The endpoints that a caller may call, as it may know them: what `GET /api` lists and the OpenAPI document describes.
 
 use chrono::{DateTime, Utc};
-use lakegate_core::access::{Allowance, Authorized, Grant, Principal, authorize};
+use lakegate_core::access::{Authorized, Grant, Principal, authorize};
 use lakegate_core::catalog::limits;
 use lakegate_core::limits::InForce;
 use lakegate_query::plan::{OutputColumn, PlannedEndpoint, PlannedProject};
@@ -10,8 +10,6 @@ use lakegate_query::plan::{OutputColumn, PlannedEndpoint, PlannedProject};
 pub(super) struct Offered<'a> {
     pub(super) planned: &'a PlannedEndpoint,
     pub(super) authorized: Authorized,
-    /// What its grants give together.
-    pub(super) allowance: Allowance,
     /// What bounds its answers.
     pub(super) limits: InForce,
     /// The columns that some grant of it shows; never empty.
@@ -31,7 +29,7 @@ pub(super) fn offered<'a>(
         let limits = limits(&project.project().config, planned.endpoint(), allowance.limits());
         let mut columns = planned.columns();
         columns.retain(|column| allowance.shows(&column.name));
-        (!columns.is_empty()).then_some(Offered { planned, authorized, allowance, limits, columns })
+        (!columns.is_empty()).then_some(Offered { planned, authorized, limits, columns })
     };
     project.endpoints().filter_map(of).collect()
 }
