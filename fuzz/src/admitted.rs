@@ -52,8 +52,8 @@ pub(crate) fn check(call: &Call) {
 /// The most rows and the columns are those of the grants that count.
 fn check_allowance(call: &Call, counted: &[&Grant]) {
     let allowance = call.allowance();
-    let caps = counted.iter().map(|grant| grant.terms.max_rows).collect::<Option<Vec<_>>>();
-    assert_eq!(allowance.max_rows(), caps.and_then(|caps| caps.into_iter().max()));
+    let caps = counted.iter().map(|grant| grant.terms.limits.max_rows).collect::<Option<Vec<_>>>();
+    assert_eq!(allowance.limits().max_rows, caps.and_then(|caps| caps.into_iter().max()));
     let named = counted.iter().filter_map(|grant| grant.terms.columns.as_ref()).flatten().collect::<BTreeSet<_>>();
     let shows_any = counted.iter().any(|grant| grant.terms.columns.is_none());
     assert!(shows_any || !allowance.shows("a column of nobody"));

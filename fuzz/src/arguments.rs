@@ -180,7 +180,7 @@ fn term(terms: &mut Terms, kind: char, rest: &str) {
         }
         'c' => terms.columns.get_or_insert_default().extend([rest.to_owned()]),
         'u' => terms.unmask.extend(Unmask::parse(rest)),
-        'm' => terms.max_rows = rest.parse().ok(),
+        'm' => terms.limits.max_rows = rest.parse().ok(),
         _ => {}
     }
 }

@@ -1,4 +1,5 @@
-//! The project's own automation: `cargo xtask ci`, `tidy`, `bench`, `fuzz` and `guards`.
+//! The project's own automation: `cargo xtask ci`, `tidy`, `bench`, `overload`, `fuzz` and
+//! `guards`.
 //!
 //! Nothing here is part of the product; it runs on developers' machines and in CI.
 
@@ -11,6 +12,7 @@ mod bench;
 mod ci;
 mod fuzz;
 mod guards;
+mod overload;
 mod tidy;
 
 #[derive(Parser)]
@@ -28,6 +30,8 @@ enum Task {
     Tidy,
     /// Latency, throughput and memory of the sample project, measured over HTTP
     Bench(bench::Options),
+    /// 500 callers of a heavy endpoint beside one of a light one: nobody starves, and all is free again afterwards
+    Overload(overload::Options),
     /// Runs the fuzz targets for a short time
     Fuzz(fuzz::Options),
     /// Removes each guard in turn and shows that a test fails without it
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
         Task::Ci => ci::run(&root),
         Task::Tidy => tidy::run(&root),
         Task::Bench(options) => bench::run(&root, &options),
+        Task::Overload(options) => overload::run(&root, &options),
         Task::Fuzz(options) => fuzz::run(&root, &options),
         Task::Guards(options) => guards::run(&root, &options),
     };

@@ -4,6 +4,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::num::NonZeroU32;
 
 /// A cause that goes to the log and never to a caller.
 pub type Source = Box<dyn StdError + Send + Sync + 'static>;
@@ -37,6 +38,8 @@ pub enum Kind {
     UnsupportedMediaType,
     /// Well formed, and refused by a rule or a limit.
     Refused,
+    /// More was asked than the caller may ask now.
+    RateLimited,
     /// Something that the answer needs is away for now.
     Unavailable,
     /// The time limit ran out.
@@ -125,6 +128,8 @@ codes! {
     AccessAttributeMissing, "access_attribute_missing", Forbidden, "The principal lacks an attribute that a policy needs";
     /// A policy needs an attribute of another type than the principal has.
     AccessAttributeMismatch, "access_attribute_mismatch", Forbidden, "An attribute of the principal has the wrong type for a policy";
+    /// More requests than the principal may make.
+    AccessRateExceeded, "access_rate_exceeded", RateLimited, "Too many requests";
     /// The keys of the token's issuer are not known now.
     AccessIssuerUnavailable, "access_issuer_unavailable", Unavailable, "The token can not be verified now";
     /// The access store does not answer.
@@ -158,12 +163,16 @@ codes! {
     EngineTimedOut, "engine_timed_out", TimedOut, "The query took too long";
     /// The query needed more memory than its limit.
     EngineMemoryExceeded, "engine_memory_exceeded", Refused, "The query needs too much memory";
+    /// As many queries of the principal wait as may.
+    EnginePrincipalBusy, "engine_principal_busy", RateLimited, "Too many queries of this caller wait";
     /// More requests run than the server takes.
     EngineOverloaded, "engine_overloaded", Unavailable, "The server is busy";
     /// A cursor of a version of the data that is no longer served.
     ResultGone, "result_gone", Gone, "The pages can not be continued";
-    /// More rows than the grant allows.
+    /// More rows or bytes than are allowed.
     ResultTooLarge, "result_too_large", Refused, "The answer is larger than is allowed";
+    /// The query would read more than is allowed.
+    ScanTooLarge, "scan_too_large", Refused, "The query would read more than is allowed";
     /// The audit record could not be made durable, and the server answers nothing without it.
     AuditUnavailable, "audit_unavailable", Unavailable, "The audit log can not be written";
     /// Files of the lake can not be read now.
@@ -210,6 +219,8 @@ pub struct Error {
     pub hint: Option<String>,
     /// The single faults, where there are several.
     pub errors: Vec<Error>,
+    /// In how many seconds the same request may be answered.
+    pub retry_after: Option<NonZeroU32>,
     /// For the log alone.
     pub source: Option<Source>,
 }
@@ -217,7 +228,27 @@ pub struct Error {
 impl Error {
     /// An error with a code and a sentence for the caller.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), parameter: None, hint: None, errors: Vec::new(), source: None }
+        Self {
+            code,
+            detail: detail.into(),
+            parameter: None,
+            hint: None,
+            errors: Vec::new(),
+            retry_after: None,
+            source: None,
+        }
+    }
+
+    /// Says in how many seconds it is worth trying again.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(NonZeroU32::new(u32::try_from(seconds).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN));
+        self
+    }
+
+    /// In how many seconds it is worth trying again, where that is known.
+    pub fn retry_seconds(&self) -> Option<u64> {
+        self.retry_after.map(|seconds| seconds.get().into())
     }
 
     /// Names the parameter that is to blame.

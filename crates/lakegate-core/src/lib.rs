@@ -6,6 +6,7 @@ pub mod access;
 pub mod catalog;
 pub mod error;
 pub mod format;
+pub mod limits;
 pub mod project;
 pub mod trace;
 pub mod value;

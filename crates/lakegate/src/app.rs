@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use lakegate_core::project::Config;
-use lakegate_query::engine::{Embedded, Engine, Limited};
+use lakegate_query::engine::{Embedded, Engine, Limited, Waiting};
 use lakegate_query::plan::PlannedProject;
+use serde::Serialize;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::audit::AuditLog;
 use crate::identity::Identity;
+use crate::limits::Rates;
 use crate::mask_key;
 use crate::observe::Observer;
 use crate::project::{self, ProjectError};
@@ -28,6 +30,8 @@ pub struct App {
     pub access: Access,
     /// What runs the queries.
     pub engine: Box<dyn Engine>,
+    /// How many requests who made.
+    pub rates: Arc<Rates>,
     /// Where requests are recorded.
     pub audit: AuditLog,
     /// What operators get to see.
@@ -58,6 +62,23 @@ pub struct Served {
     _mask_key: Option<AbortOnDropHandle<()>>,
 }
 
+/// How busy the engine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct EngineLoad {
+    /// How many queries may run at once.
+    pub slots: usize,
+    /// How many run.
+    pub running: usize,
+    /// How many wait.
+    pub waiting: usize,
+    /// Of how many principals.
+    pub principals_waiting: usize,
+    /// Memory that queries have reserved.
+    pub memory_bytes: usize,
+    /// What they have put aside on disk.
+    pub spilled_bytes: u64,
+}
+
 impl App {
     /// Loads a project and puts it together with an access and the embedded engine.
     ///
@@ -71,14 +92,19 @@ impl App {
         let observer = Observer::start(&project.project().config.observe);
         let queries = project.project().config.server.max_concurrent_queries;
         let results = Results::new(&project.project().config.cache);
+        let (all, each) = project.project().config.limits.waiting(&project.project().config.server);
+        if !project.can_spill() {
+            tracing::warn!("queries can put nothing aside on disk: one that needs more than its memory fails");
+        }
         let served = Served::of(project, folder, &access, None).await?;
-        let engine = Box::new(Limited::new(Embedded, queries));
+        let engine = Box::new(Limited::new(Embedded, queries, Waiting { all, each }));
         let source = Source { folder: folder.to_owned(), lake: lake.map(str::to_owned) };
-        let reloads = Reloads::default();
+        let (reloads, rates) = (Reloads::default(), Arc::default());
         Ok(Self {
             served: ArcSwap::from_pointee(served),
             access,
             engine,
+            rates,
             audit,
             observer,
             results,
@@ -86,6 +112,19 @@ impl App {
             source,
             status: Arc::default(),
         })
+    }
+
+    /// How busy the engine is: for the admin API and for metrics.
+    pub fn engine_load(&self) -> EngineLoad {
+        let (load, served) = (self.engine.load(), self.served());
+        EngineLoad {
+            slots: load.slots,
+            running: load.running,
+            waiting: load.waiting,
+            principals_waiting: load.lanes_waiting,
+            memory_bytes: served.project.memory_reserved(),
+            spilled_bytes: served.project.spilled(),
+        }
     }
 
     /// What is served now. Who asks twice may get two answers: take it once for each request.

@@ -9,9 +9,10 @@ use chrono::{DateTime, Utc};
 use lakegate_core::access::{
     Allowance, Authorized, Effect, Grant, Grantee, Principal, PrincipalRecord, Terms, authorize,
 };
-use lakegate_core::catalog::{Call, RawArguments, call};
+use lakegate_core::catalog::{self, Call, RawArguments, call};
 use lakegate_core::error::Error;
-use lakegate_core::project::Endpoint;
+use lakegate_core::limits::{self, Limit, Origin};
+use lakegate_core::project::{Endpoint, OnMaxRows};
 use lakegate_query::govern::explain::{ColumnView, MaskView, Rows, TableView, columns, tables};
 use lakegate_query::govern::govern;
 use lakegate_query::plan::{PlannedEndpoint, PlannedProject};
@@ -139,17 +140,36 @@ pub struct ColumnPart {
     pub masked: Vec<String>,
 }
 
-/// What bounds an answer.
-#[derive(Debug, Serialize)]
+/// What bounds a call.
+#[derive(Debug, Default, Serialize)]
 pub struct Limits {
-    /// Seconds.
-    pub timeout_seconds: u64,
-    /// Rows.
+    /// The tightest of each, by the names that project files have.
+    #[serde(flatten)]
+    pub bounds: limits::Limits,
+    /// `truncate`, where an answer with more rows is cut and says so.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_rows: Option<u64>,
+    pub on_max_rows: Option<&'static str>,
     /// Subjects of a group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_group_size: Option<u64>,
+    /// Who says each: `server`, `endpoint` or `grants`.
+    pub from: BTreeMap<&'static str, &'static str>,
+    /// What counts over many calls, for each who says it by itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub counted: Vec<Counted>,
+}
+
+/// A limit that counts over many calls.
+#[derive(Debug, Serialize)]
+pub struct Counted {
+    /// Its name.
+    pub limit: &'static str,
+    /// The bound.
+    pub bound: u64,
+    /// Who says it.
+    pub from: &'static str,
+    /// What is counted.
+    pub of: &'static str,
 }
 
 /// What stands in the place of a secret value.
@@ -177,11 +197,7 @@ pub fn explain(
         arguments: BTreeMap::new(),
         tables: Vec::new(),
         columns: Vec::new(),
-        limits: Limits {
-            timeout_seconds: project.project().config.server.timeout.as_secs(),
-            max_rows: None,
-            min_group_size: endpoint.small_groups.as_ref().map(|groups| groups.least),
-        },
+        limits: limits_part(project, endpoint, limits::Limits::default()),
         fingerprint: None,
         plan: None,
     };
@@ -252,8 +268,39 @@ impl Explanation {
         let views = tables(project, planned, who, allowance);
         self.tables = views.into_iter().map(|view| table_part(project, view, who)).collect();
         self.columns = columns(project, planned, allowance).into_iter().map(column_part).collect();
-        self.limits.max_rows = allowance.max_rows();
+        self.limits = limits_part(project, planned.endpoint(), allowance.limits());
     }
+}
+
+/// The limits of calls of an endpoint for which the grants say this.
+fn limits_part(project: &PlannedProject, endpoint: &Endpoint, grants: limits::Limits) -> Limits {
+    let in_force = catalog::limits(&project.project().config, endpoint, grants);
+    let mut part = Limits {
+        on_max_rows: (in_force.on_max_rows() == OnMaxRows::Truncate).then(|| in_force.on_max_rows().name()),
+        min_group_size: endpoint.small_groups.as_ref().map(|groups| groups.least),
+        ..Limits::default()
+    };
+    for limit in Limit::ALL {
+        let Some(bound) = in_force.bound(*limit) else { continue };
+        part.bounds.set(*limit, Some(bound.value));
+        part.from.insert(limit.name(), bound.from.name());
+        if matches!(
+            limit,
+            Limit::MaxConcurrent | Limit::RequestsPerSecond | Limit::RequestBurst | Limit::RequestsPerDay
+        ) {
+            part.counted.extend(in_force.all(*limit).map(|bound| Counted {
+                limit: limit.name(),
+                bound: bound.value,
+                from: bound.from.name(),
+                of: if bound.from == Origin::Server {
+                    "all calls of the principal"
+                } else {
+                    "its calls of this endpoint"
+                },
+            }));
+        }
+    }
+    part
 }
 
 fn shown(project: &PlannedProject, attribute: &str, value: &lakegate_core::value::Value) -> Json {

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod explain;
 pub mod http;
 pub mod identity;
+pub mod limits;
 pub mod mask_key;
 pub mod observe;
 pub mod page;

@@ -73,6 +73,7 @@ pub struct Asked<'a> {
 /// The first stage that refuses says why.
 pub fn prepare_as(project: &PlannedProject, seal: &Seal, asked: Asked<'_>, trail: &Trail) -> Result<Prepared, Error> {
     let Asked { principal, grants, endpoint, raw, now } = asked;
+    let came = Instant::now();
     let planned = project.find(endpoint).ok_or_else(unknown_endpoint)?;
     let authorized = authorize(principal, endpoint, grants, now).map_err(|refusal| {
         trail.denied(refusal.reason());
@@ -81,6 +82,7 @@ pub fn prepare_as(project: &PlannedProject, seal: &Seal, asked: Asked<'_>, trail
     })?;
     trail.allowed(&authorized);
     let config = &project.project().config;
+    trail.standing().count_call(&authorized, planned.endpoint(), now)?;
     let mut call = call(authorized, Arc::clone(planned.endpoint()), raw, planned.rules())?;
     trail.called(&call, &config.secret_attributes);
     let page = Page::of(call.modifiers(), seal)?;
@@ -93,8 +95,7 @@ pub fn prepare_as(project: &PlannedProject, seal: &Seal, asked: Asked<'_>, trail
         page.check(&plan, seal)?;
     }
     trail.watch().sees_all_rows(principal, &plan);
-    let deadline = Instant::now() + config.server.timeout;
-    let limits = Limits { deadline, max_rows: call.allowance().max_rows() };
+    let limits = Limits::of_call(&call.limits(config), came, principal.name(), endpoint);
     Ok(Prepared { plan, limits, page, call, now })
 }
 
@@ -105,7 +106,7 @@ pub fn prepare_as(project: &PlannedProject, seal: &Seal, asked: Asked<'_>, trail
 pub async fn run(engine: &dyn Engine, seal: &Seal, prepared: Prepared) -> Result<(BatchStream, Option<String>), Error> {
     let Prepared { plan, limits, page, .. } = prepared;
     match page {
-        None => Ok((engine.run(plan, limits).await?, None)),
+        None => Ok((engine.run(plan, limits).await?.settled().await?, None)),
         Some(page) => page.read(engine, plan, limits, seal).await,
     }
 }
@@ -116,7 +117,7 @@ pub async fn run(engine: &dyn Engine, seal: &Seal, prepared: Prepared) -> Result
 /// As for the answer itself.
 pub async fn count(served: &Served, engine: &dyn Engine, prepared: &Prepared) -> Result<u64, Error> {
     let plan = govern_count(&served.project, &prepared.call, prepared.now)?;
-    engine.run(plan, Limits { max_rows: None, ..prepared.limits }).await?.number().await
+    engine.run(plan, Limits { max_rows: None, ..prepared.limits.clone() }).await?.number().await
 }
 
 fn unknown_endpoint() -> Error {

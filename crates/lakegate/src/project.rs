@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lakegate_core::project::{CONFIG_FILE, Finding, Position, Project, ProjectFiles, VARIABLE_PREFIX};
-use lakegate_query::engine;
+use lakegate_query::engine::{self, Resources};
 use lakegate_query::lake::{Lake, LakeError};
 use lakegate_query::plan::PlannedProject;
 
@@ -39,7 +39,7 @@ pub enum ProjectError {
     #[error("the audit log in `{}` can not be written; mend that, name another folder with `audit_folder` in [server], or switch it off with `audit = \"off\"`", .0.display())]
     Audit(PathBuf, #[source] std::io::Error),
     /// The engine can not be started.
-    #[error("the engine can not be started")]
+    #[error("the engine can not be started; is the folder `spill_folder` of [limits] there, and can it be written?")]
     Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -136,11 +136,17 @@ pub async fn load_after(
         Err(_) if !findings.is_empty() => return Err(ProjectError::Faulty(findings)),
         Err(error) => return Err(error.into()),
     };
+    let limits = &project.config.limits;
+    let resources = Resources {
+        memory_bytes: project.config.server.memory_limit_bytes,
+        spill_bytes: limits.spill_bytes(),
+        spill_folder: limits.spill_folder.as_ref().map(|path| folder.join(path)),
+    };
     let before = before.filter(|before| before.lake().is_at_the_place_of(&lake));
     let (lake, runtime) = match before {
         Some(before) => (Arc::clone(before.lake()), before.runtime()),
         None => {
-            let runtime = engine::runtime(project.config.server.memory_limit_bytes);
+            let runtime = engine::runtime(&resources);
             (Arc::new(lake), runtime.map_err(|error| ProjectError::Engine(error.into()))?)
         }
     };

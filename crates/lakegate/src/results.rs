@@ -21,18 +21,27 @@ use crate::observe::CacheAnswer;
 /// What an answer is kept under.
 pub type Key = String;
 
-/// A whole answer.
+/// A whole answer that is kept.
 #[derive(Clone, Debug)]
 pub struct Kept {
+    /// The answer.
+    pub answered: Answered,
+    keep_for: Duration,
+}
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub struct Answered {
     /// The body.
     pub body: Bytes,
     /// How it is compressed.
     pub coding: Option<Coding>,
     /// How many rows are in it.
     pub rows: u64,
+    /// Whether rows were left out, which its head says.
+    pub is_truncated: bool,
     /// The cursor of the next page.
     pub next: Option<String>,
-    keep_for: Duration,
 }
 
 /// What to do with a request.
@@ -80,7 +89,7 @@ impl Results {
     /// With as much memory as the project gives.
     pub fn new(config: &CacheConfig) -> Self {
         let kept = (config.results_bytes > 0).then(|| {
-            let weigh = |_: &Key, kept: &Kept| u32::try_from(kept.body.len() + OVERHEAD).unwrap_or(u32::MAX);
+            let weigh = |_: &Key, kept: &Kept| u32::try_from(kept.answered.body.len() + OVERHEAD).unwrap_or(u32::MAX);
             Cache::builder().max_capacity(config.results_bytes).weigher(weigh).expire_after(KeepFor).build()
         });
         Self { kept, flying: Arc::default(), largest: usize::try_from(config.largest_bytes).unwrap_or(usize::MAX) }
@@ -160,11 +169,11 @@ impl Flight {
     }
 
     /// Keeps the whole answer, and gives it to those that wait.
-    pub fn land(self, body: Bytes, coding: Option<Coding>, rows: u64, next: Option<String>) {
-        if body.len() > self.largest {
+    pub fn land(self, answered: Answered) {
+        if answered.body.len() > self.largest {
             return;
         }
-        let kept = Kept { body, coding, rows, next, keep_for: self.keep_for };
+        let kept = Kept { answered, keep_for: self.keep_for };
         // First kept, then given: who comes between the two finds it.
         self.kept.insert(self.key.clone(), kept.clone());
         self.waiting.send_replace(Some(kept));

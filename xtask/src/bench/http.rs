@@ -31,6 +31,15 @@ impl Connection {
 
     /// The whole body of a good answer; any other answer is an error.
     pub(crate) async fn get(&mut self, path: &str, token: &str) -> Result<Bytes> {
+        let (status, body) = self.exchange(path, token).await?;
+        if status != 200 {
+            bail!("`{path}` was answered with {status}: {}", String::from_utf8_lossy(&body[..body.len().min(500)]));
+        }
+        Ok(body)
+    }
+
+    /// Status and body of whatever is answered.
+    pub(crate) async fn exchange(&mut self, path: &str, token: &str) -> Result<(u16, Bytes)> {
         let request = Request::get(path)
             .header(HOST, &self.address)
             .header(AUTHORIZATION, format!("Bearer {token}"))
@@ -46,9 +55,6 @@ impl Connection {
             .await
             .with_context(|| format!("`{path}` was not answered within {} s", LIMIT.as_secs()))?
             .with_context(|| format!("`{path}` was not answered"))?;
-        if status.as_u16() != 200 {
-            bail!("`{path}` was answered with {status}: {}", String::from_utf8_lossy(&body[..body.len().min(500)]));
-        }
-        Ok(body)
+        Ok((status.as_u16(), body))
     }
 }

@@ -110,12 +110,12 @@ async fn throughput(address: &str, requests: &[Request], sizes: &[Option<usize>]
 }
 
 /// The value below which this share of the sorted values lies (nearest rank).
-fn quantile<T: Copy + Default>(sorted: &[T], share: f64) -> T {
+pub(crate) fn quantile<T: Copy + Default>(sorted: &[T], share: f64) -> T {
     let rank = (sorted.len() as f64 * share).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
 }
 
-fn milliseconds(duration: Duration) -> f64 {
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
 }
 

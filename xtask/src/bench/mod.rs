@@ -9,13 +9,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-mod binary;
+pub(crate) mod binary;
 mod callers;
-mod http;
-mod load;
+pub(crate) mod http;
+pub(crate) mod load;
 mod report;
 mod requests;
-mod server;
+pub(crate) mod server;
 
 /// The sample's endpoints.
 const ENDPOINTS: [&str; 9] = [

@@ -37,6 +37,8 @@ pub(crate) struct Server {
     child: Ended,
     /// Host and port.
     pub(crate) address: String,
+    /// The same of the admin API.
+    pub(crate) admin_address: Option<String>,
 }
 
 /// A child that is killed and waited for when its value goes, also when the bench fails.
@@ -83,13 +85,15 @@ impl Server {
             "127.0.0.1:0",
         ]);
         let (child, lines) = spawn(&mut command, &[Stream::Output, Stream::Errors])?;
-        let address = wait_for(&lines, START_LIMIT, |line| {
+        let address_in = |line: &str| {
             let rest = line.split_once("http://127.0.0.1:")?.1;
             let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
             (!port.is_empty()).then(|| format!("127.0.0.1:{port}"))
-        })
-        .context("`lakegate serve` did not say where it listens")?;
-        Ok(Self { child, address })
+        };
+        let address =
+            wait_for(&lines, START_LIMIT, address_in).context("`lakegate serve` did not say where it listens")?;
+        let admin_address = wait_for(&lines, START_LIMIT, address_in).ok();
+        Ok(Self { child, address, admin_address })
     }
 
     /// The most memory that the process had resident so far, where the system tells.

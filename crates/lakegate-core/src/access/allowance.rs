@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::grant::Grant;
 use super::terms::Unmask;
+use crate::limits::Limits;
 
 /// What a caller gets of an endpoint, for arguments that the grants admit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +19,8 @@ pub struct Allowance {
     pub(super) unmask: BTreeSet<Unmask>,
     /// What stays masked, whatever is in `unmask`.
     pub(super) never_unmasked: BTreeSet<Unmask>,
-    /// The most rows; `None` is no cap.
-    max_rows: Option<u64>,
+    /// What bounds the call; `None` before the first grant.
+    limits: Option<Limits>,
 }
 
 impl Allowance {
@@ -30,11 +31,11 @@ impl Allowance {
             without: BTreeSet::new(),
             unmask: BTreeSet::new(),
             never_unmasked: BTreeSet::new(),
-            max_rows: Some(0),
+            limits: None,
         }
     }
 
-    /// Adds what a grant gives: the union of columns and unmasking, the larger cap.
+    /// Adds what a grant gives: the union of columns and unmasking, of each limit the wider.
     pub(super) fn add(&mut self, grant: &Grant) {
         self.grants.push(grant.id.clone());
         self.only = match (self.only.take(), &grant.terms.columns) {
@@ -42,7 +43,10 @@ impl Allowance {
             _ => None,
         };
         self.unmask.extend(grant.terms.unmask.iter().cloned());
-        self.max_rows = self.max_rows.zip(grant.terms.max_rows).map(|(one, other)| one.max(other));
+        self.limits = Some(match self.limits.take() {
+            Some(limits) => limits.wider(&grant.terms.limits),
+            None => grant.terms.limits.clone(),
+        });
     }
 
     /// The ids of the grants that give it, the closest first.
@@ -84,9 +88,9 @@ impl Allowance {
         &self.unmask
     }
 
-    /// The most rows of an answer.
-    pub fn max_rows(&self) -> Option<u64> {
-        self.max_rows
+    /// What the grants bound. Without a grant there is no answer to be bounded.
+    pub fn limits(&self) -> Limits {
+        self.limits.clone().unwrap_or_default()
     }
 }
 

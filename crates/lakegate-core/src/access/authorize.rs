@@ -14,6 +14,7 @@ use super::grant::{Effect, EndpointPattern, Grant, Grantee};
 use super::principal::Principal;
 use super::terms::Unmask;
 use crate::error::{Code, Error};
+use crate::limits::Limits;
 
 /// A principal that may call an endpoint, with the grants that say so. [`authorize`] is its only source.
 #[derive(Clone, Debug)]
@@ -161,6 +162,13 @@ impl Authorized {
         }
         allowance.never_unmasked.clone_from(&self.denied_unmask);
         allowance
+    }
+
+    /// What bounds requests before their arguments are looked at: the widest that any of the grants gives.
+    pub fn limits(&self) -> Limits {
+        let mut limits = self.grants.iter().map(|grant| &grant.terms.limits);
+        let first = limits.next().cloned().unwrap_or_default();
+        limits.fold(first, |all, limits| all.wider(limits))
     }
 
     /// The decision in words.

@@ -10,6 +10,7 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use super::name::{NameError, NameKind};
+use crate::limits::Limits;
 
 /// The longest text of one value, in bytes.
 const LONGEST: usize = 10_000;
@@ -33,9 +34,9 @@ pub struct Terms {
     /// How far two arguments may be apart.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub spans: Vec<SpanTerm>,
-    /// The most rows of an answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_rows: Option<u64>,
+    /// What bounds its calls. Their names stand beside the others; one that is not known is refused like any other.
+    #[serde(flatten)]
+    pub limits: Limits,
 }
 
 /// What one argument must be.
@@ -144,6 +145,9 @@ impl Terms {
                 )));
             }
         }
+        if let Some(fault) = self.limits.fault() {
+            return Err(other(fault));
+        }
         let most = [self.columns.as_ref().map_or(0, BTreeSet::len), self.unmask.len(), self.parameters.len()];
         if most.iter().any(|count| *count > MOST) || self.spans.len() > MOST {
             return Err(other(format!("a grant has at most {MOST} entries of each kind")));
@@ -157,9 +161,9 @@ impl Terms {
     /// The first fault.
     pub fn check_denial(&self) -> Result<(), TermsError> {
         self.check()?;
-        if !self.parameters.is_empty() || !self.spans.is_empty() || self.max_rows.is_some() {
+        if !self.parameters.is_empty() || !self.spans.is_empty() || !self.limits.is_empty() {
             return Err(other(
-                "a denial takes away columns or unmasking, or the whole endpoint; it has no rules for arguments and no row cap",
+                "a denial takes away columns or unmasking, or the whole endpoint; it has no rules for arguments and no limits",
             ));
         }
         Ok(())
@@ -286,7 +290,7 @@ mod tests {
 
     #[test]
     fn terms_read_back_as_they_were_written() {
-        let text = r#"{"columns":["a","b"],"unmask":["order.buyer.cid","tag:pii"],"parameters":{"city":{"attribute":"city"},"day":{"one_of":["2022-10-01"],"max":"2023-01-01"}},"spans":[{"from":"start","to":"end","at_most":"31d"}],"max_rows":10}"#;
+        let text = r#"{"columns":["a","b"],"unmask":["order.buyer.cid","tag:pii"],"parameters":{"city":{"attribute":"city"},"day":{"one_of":["2022-10-01"],"max":"2023-01-01"}},"spans":[{"from":"start","to":"end","at_most":"31d"}],"timeout_seconds":5,"max_rows":10}"#;
         let terms: Terms = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&terms).unwrap(), text);
         assert_eq!(terms.check(), Ok(()));
@@ -302,6 +306,10 @@ mod tests {
             r#"{"unmask":["tag:"]}"#,
             r#"{"spans":[{"from":"a","to":"b","at_most":"31 days"}]}"#,
             r#"{"max_rows":-1}"#,
+            r#"{"max_rows":"1"}"#,
+            r#"{"max_rows":1,"max_rows":2}"#,
+            r#"{"max_row":1}"#,
+            r#"{"limits":{"max_rows":1}}"#,
         ] {
             assert!(serde_json::from_str::<Terms>(text).is_err(), "{text}");
         }
@@ -316,10 +324,14 @@ mod tests {
             r#"{"parameters":{"a":{"fixed":"1","attribute":"b"}}}"#,
             r#"{"parameters":{"a b":{"fixed":"1"}}}"#,
             r#"{"spans":[{"from":"a","to":"a","at_most":"1"}]}"#,
+            r#"{"max_rows":0}"#,
+            r#"{"timeout_seconds":100000}"#,
+            r#"{"request_burst":1}"#,
         ] {
             assert!(serde_json::from_str::<Terms>(text).unwrap().check().is_err(), "{text}");
         }
-        let capped = Terms { max_rows: Some(1), ..Terms::default() };
+        let limits = Limits { max_rows: Some(1), ..Limits::default() };
+        let capped = Terms { limits, ..Terms::default() };
         assert!(capped.check().is_ok() && capped.check_denial().is_err());
     }
 

@@ -12,7 +12,8 @@ use super::modifiers::{Modifiers, Window};
 use super::raw::{RawArgument, RawArguments};
 use crate::access::{Allowance, Authorized};
 use crate::error::{Code, Error};
-use crate::project::{Endpoint, Param, suggest_or_list};
+use crate::limits::{InForce, Limits};
+use crate::project::{Config, Endpoint, EndpointLimits, Param, suggest_or_list};
 use crate::value::{Scalar, Value};
 
 /// So many unknown names are told each by itself; of more only the number is, or a small request would get a huge answer.
@@ -89,6 +90,17 @@ impl Call {
     pub fn allowance(&self) -> &Allowance {
         &self.allowance
     }
+
+    /// What bounds it, in a project with this `lakegate.toml`.
+    pub fn limits(&self, config: &Config) -> InForce {
+        limits(config, &self.endpoint, self.allowance.limits())
+    }
+}
+
+/// What bounds a call of an endpoint for which the grants say this.
+pub fn limits(config: &Config, endpoint: &Endpoint, grants: Limits) -> InForce {
+    let EndpointLimits { limits, on_max_rows } = &endpoint.limits;
+    InForce::new(config.limits.of_calls(&config.server), limits.clone(), grants, *on_max_rows)
 }
 
 /// Checks the arguments of an authorized principal for the endpoint that it was authorized for.

@@ -12,7 +12,7 @@ mod offer_tests;
 mod offer_words;
 mod raw;
 
-pub use arguments::{Arguments, Call, RuleCheck, call};
+pub use arguments::{Arguments, Call, RuleCheck, call, limits};
 pub use json_schema::{Place, body_example, body_schema, example, schema};
 pub use modifiers::{MOST_ROWS_OF_A_PAGE, Modifiers, Order, PageRequest, Window, foreign_cursor, unreadable_cursor};
 pub use offer::{Bounds, GrantOffer, Narrowing, Offer, offer};

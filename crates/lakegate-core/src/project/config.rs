@@ -14,6 +14,7 @@ use super::finding::{Finding, Position, suggest_or_list};
 use super::formats::{self, Formats};
 use super::http::{self, Http};
 use super::issuer::{self, Issuer};
+use super::limits::{self, ServerLimits};
 use super::name;
 use super::observe::{self, Observe};
 use super::reader::{Placed, Section, Source};
@@ -45,6 +46,8 @@ pub struct Config {
     pub formats: Formats,
     /// What a connection may take, and how the server ends.
     pub http: Http,
+    /// What bounds calls, whoever makes them.
+    pub limits: ServerLimits,
     /// The admin API, if it is served.
     pub admin: Option<AdminApi>,
     /// What an operator gets to see of the running server.
@@ -208,6 +211,7 @@ pub(crate) fn read(text: &str, variables: &BTreeMap<String, String>) -> (Config,
     let reload = root.section("reload").map(reload::read).unwrap_or_default();
     let cache = root.section("cache").map(cache::read).unwrap_or_default();
     let formats = root.section("formats").map(formats::read).unwrap_or_default();
+    let limits = root.section("limits").map(limits::read_server).unwrap_or_default();
     let observe = root.section("observe").map(observe::read).unwrap_or_default();
     let http = root.section("http").map(http::read).unwrap_or_default();
     let admin = root.section("admin").and_then(admin::read);
@@ -237,6 +241,7 @@ pub(crate) fn read(text: &str, variables: &BTreeMap<String, String>) -> (Config,
         cache,
         formats,
         http,
+        limits,
         admin,
         observe,
         docs,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::cache::CACHE_FOR;
 use super::finding::{Finding, Position};
+use super::limits::{self, EndpointLimits};
 use super::name;
 use super::param::{self, Param};
 use super::reader::{Section, Source};
@@ -36,6 +37,8 @@ pub struct Endpoint {
     pub rules: Vec<Rule>,
     /// How many subjects a group of the answer has at least; `None` is no bound.
     pub small_groups: Option<SmallGroups>,
+    /// What bounds its calls.
+    pub limits: EndpointLimits,
     /// The file's text with the front matter blanked out, so that lines and columns are those of the file.
     pub sql: String,
 }
@@ -122,6 +125,7 @@ pub(crate) fn read(path: &str, text: &str) -> (Option<Endpoint>, Vec<Finding>) {
     }
     let rules = root.sections("rules").into_iter().filter_map(read_rule).collect();
     let small_groups = read_small_groups(&mut root);
+    let limits = root.section("limits").map(limits::read_endpoint).unwrap_or_default();
     root.finish();
     findings.extend(source.into_findings());
 
@@ -136,6 +140,7 @@ pub(crate) fn read(path: &str, text: &str) -> (Option<Endpoint>, Vec<Finding>) {
         declared_params,
         rules,
         small_groups,
+        limits,
         sql: format!("{}{}", blank(&text[..sql_start]), &text[sql_start..]),
     };
     (Some(endpoint), findings)

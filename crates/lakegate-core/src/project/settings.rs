@@ -12,6 +12,7 @@ use super::config::Config;
 use super::finding::Finding;
 use super::http::Tls;
 use super::variables::{Origin, Outside, Variables};
+use crate::limits::Limit;
 
 /// One key.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +33,7 @@ const SECRET: &str = "***";
 impl Config {
     /// Every key that may be overridden, in the order of the sections.
     pub fn settings(&self) -> Vec<Setting> {
-        let Config { server, reload, cache, formats, observe, docs, http, admin, .. } = self;
+        let Config { server, limits, reload, cache, formats, observe, docs, http, admin, .. } = self;
         let mut list = List { config: self, section: "", settings: Vec::new() };
         list.section("lake").text("location", &self.lake_location);
         list.section("access").text("store", &self.access_store);
@@ -48,6 +49,16 @@ impl Config {
             .text("audit_folder", &server.audit.folder)
             .count("audit_max_mb", server.audit.max_bytes >> 20)
             .count("audit_keep", server.audit.keep as u64);
+        let number = |count: Option<u64>| count.and_then(|count| i64::try_from(count).ok()).map(Value::Integer);
+        let section = list.section("limits");
+        for limit in Limit::ALL {
+            section.add(limit.name(), number(limits.limits.get(*limit)));
+        }
+        section
+            .add("max_waiting", number(limits.max_waiting.map(|count| count as u64)))
+            .add("max_waiting_each", number(limits.max_waiting_each.map(|count| count as u64)))
+            .add("spill_mb", number(limits.spill_mb))
+            .add("spill_folder", limits.spill_folder.as_deref().map(Value::from));
         let seconds = |every: Option<Duration>| every.unwrap_or_default();
         list.section("reload")
             .seconds("project_seconds", seconds(reload.project))

@@ -3,6 +3,7 @@
 //! Which format and coding it is to be was decided before: see [`lakegate_core::format`].
 
 mod arrow;
+mod bounded;
 mod cells;
 mod compressed;
 mod csv;
@@ -79,6 +80,19 @@ pub fn encoder(
     schema: &SchemaRef,
     formats: &Formats,
 ) -> Result<Box<dyn Encoder>, Error> {
+    bounded_encoder(representation, schema, formats, None)
+}
+
+/// The same, for an answer that may have so many bytes before they are compressed.
+///
+/// # Errors
+/// When a column has no form in the format.
+pub fn bounded_encoder(
+    representation: &Representation,
+    schema: &SchemaRef,
+    formats: &Formats,
+    most_bytes: Option<u64>,
+) -> Result<Box<dyn Encoder>, Error> {
     let encoder: Box<dyn Encoder> = match representation.format {
         Format::Json => Box::new(JsonArray::new()),
         Format::Ndjson => Box::new(json::JsonLines::new()),
@@ -86,6 +100,10 @@ pub fn encoder(
         Format::Arrow => Box::new(arrow::ArrowStream::new(schema)?),
         Format::Parquet => Box::new(parquet::ParquetFile::new(schema)?),
         Format::Xlsx => Box::new(xlsx::Workbook::new(schema, formats.xlsx_max_rows)?),
+    };
+    let encoder = match most_bytes {
+        Some(most) => Box::new(bounded::Bounded::new(encoder, most)),
+        None => encoder,
     };
     Ok(match representation.compression {
         Some(compression) => Box::new(compressed::Compressed::new(encoder, compression)),

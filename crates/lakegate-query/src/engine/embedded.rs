@@ -4,29 +4,25 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use datafusion::common::DataFusionError;
+use datafusion::common::Result;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::TaskContext;
-use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::unnest::UnnestExec;
 use lakegate_core::error::Error;
 
 use super::failure::failure;
+use super::pool::Share;
 use super::statistics::Measured;
-use super::{BatchStream, Engine, Limits};
+use super::{BatchStream, Engine, Limits, scan};
 use crate::govern::GovernedPlan;
 
 /// Runs plans in this process.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Embedded;
-
-/// What all queries of a process share: memory (in bytes), spill files, footers of the lake's files.
-///
-/// # Errors
-/// When there is no place for spill files.
-pub fn runtime(memory_limit_bytes: usize) -> Result<Arc<RuntimeEnv>, DataFusionError> {
-    let pool = Arc::new(FairSpillPool::new(memory_limit_bytes));
-    Ok(Arc::new(RuntimeEnvBuilder::new().with_memory_pool(pool).build()?))
-}
 
 #[async_trait]
 impl Engine for Embedded {
@@ -36,9 +32,40 @@ impl Engine for Embedded {
         // The plan is optimised already; only the physical one is made for each request.
         let physical =
             session.query_planner().create_physical_plan(plan.plan(), session.as_ref()).await.map_err(failure)?;
-        let context = Arc::new(TaskContext::from(session.as_ref()));
-        let (batches, measured) = Measured::start(physical, context).map_err(failure)?;
-        let stream = BatchStream::new(batches, Arc::clone(plan.schema()), limits);
+        scan::check(&physical, session.runtime_env(), &limits)?;
+        let physical = pausing(physical).map_err(failure)?;
+        let mut context = TaskContext::from(session.as_ref());
+        if let Some(bytes) = limits.memory_bytes {
+            context = within(context, bytes);
+        }
+        let memory = MemoryConsumer::new("held answer").register(context.memory_pool());
+        let (batches, measured) = Measured::start(physical, Arc::new(context)).map_err(failure)?;
+        let stream = BatchStream::new(batches, Arc::clone(plan.schema()), limits).with_memory(memory);
         Ok(stream.measured(measured).planned_in(begun.elapsed()))
     }
+}
+
+/// The plan, in which everything that makes many rows of few pauses now and then. The engine sees to it where rows are read,
+/// and a join of small tables reads little and computes for ever.
+fn pausing(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let pausing = plan.transform_up(|node| match node.children().len() > 1 || node.is::<UnnestExec>() {
+        true => Ok(Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)),
+        false => Ok(Transformed::no(node)),
+    });
+    pausing.map(|pausing| pausing.data)
+}
+
+/// The context of a query that has so many bytes of the memory that all have.
+fn within(context: TaskContext, bytes: usize) -> TaskContext {
+    let all = context.runtime_env();
+    let share: Arc<dyn MemoryPool> = Arc::new(Share::new(bytes, Arc::clone(&all.memory_pool)));
+    let runtime = RuntimeEnv { memory_pool: share, ..all.as_ref().clone() };
+    let context = context.with_runtime(Arc::new(runtime));
+    // What a sort keeps free for merging comes out of the share too.
+    let reserved = context.session_config().options().execution.sort_spill_reservation_bytes;
+    if reserved <= bytes / 8 {
+        return context;
+    }
+    let config = context.session_config().clone().with_sort_spill_reservation_bytes(bytes / 8);
+    context.with_session_config(config)
 }

@@ -1,15 +1,20 @@
 //! What a caller is told when a query fails: a code and a sentence, never what the engine said.
 
+use datafusion::arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
 use lakegate_core::error::{Code, Error};
+
+use super::pool::is_of_all;
 
 /// The error for a caller; the engine's own goes to the log as its source.
 pub(crate) fn failure(error: DataFusionError) -> Error {
     let told = match error.find_root() {
-        DataFusionError::ResourcesExhausted(_) => {
-            Error::new(Code::EngineMemoryExceeded, "the query needs more memory than it may have")
-                .hint("ask for less, for example for a shorter range")
+        DataFusionError::ResourcesExhausted(text) if is_of_all(text) => {
+            Error::new(Code::EngineOverloaded, "other queries have the memory that this one needs")
+                .hint("try again in a moment")
         }
+        DataFusionError::ResourcesExhausted(_) => out_of_memory(),
+        DataFusionError::ArrowError(error, _) if is_out_of_disk(error) => out_of_memory(),
         DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) | DataFusionError::ParquetError(_) => {
             Error::new(Code::LakeUnavailable, "files of the lake can not be read now").hint("try again later")
         }
@@ -18,18 +23,41 @@ pub(crate) fn failure(error: DataFusionError) -> Error {
     told.source(error)
 }
 
+fn out_of_memory() -> Error {
+    Error::new(Code::EngineMemoryExceeded, "the query needs more memory than it may have")
+        .hint("ask for less, for example for a shorter range")
+}
+
+/// Whether queries have put aside on disk as much as they may. The engine says it as a fault of the disk.
+fn is_out_of_disk(error: &ArrowError) -> bool {
+    matches!(error, ArrowError::IoError(text, _) if text.starts_with("The used disk space during the spilling process"))
+}
+
 /// The error for a query that ran out of time.
 pub(crate) fn timed_out() -> Error {
     Error::new(Code::EngineTimedOut, "the query did not end within its time limit")
         .hint("ask for less, for example for a shorter range")
 }
 
-/// The error for an answer that is longer than the grant allows.
+/// The error for a query that was ended by a fault of its own.
+pub(super) fn panicked() -> Error {
+    Error::new(Code::EngineFailed, "the query failed; the operator finds the reason under the request id")
+        .source("the query's task ended before its rows did; what it panicked with was said before")
+}
+
+/// The error for an answer that has more bytes than may be.
+pub(crate) fn too_many_bytes(most: u64) -> Error {
+    let most = most >> 20;
+    Error::new(Code::ResultTooLarge, format!("the answer is larger than {most} MB, which is the most that is allowed"))
+        .hint("ask for less, for example for a shorter range")
+}
+
+/// The error for an answer that has more rows than may be.
 pub(crate) fn too_many_rows(most: u64) -> Error {
     let row = if most == 1 { "row" } else { "rows" };
     Error::new(
         Code::ResultTooLarge,
-        format!("the answer has more than {most} {row}, which is the most that is granted"),
+        format!("the answer has more than {most} {row}, which is the most that is allowed"),
     )
     .hint("ask for less, for example for a shorter range")
 }

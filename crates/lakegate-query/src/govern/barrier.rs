@@ -205,6 +205,11 @@ fn is_dynamic_over_columns(filter: &Arc<dyn PhysicalExpr>) -> bool {
     filter.is::<DynamicFilterPhysicalExpr>() && filter.children().iter().all(|child| child.is::<Column>())
 }
 
+/// Whether a node is the barrier over a governed table.
+pub(crate) fn is_barrier(node: &dyn ExecutionPlan) -> bool {
+    node.is::<BarrierExec>()
+}
+
 /// Makes a [`BarrierExec`] of each [`Barrier`].
 pub(crate) struct BarrierPlanner;
 

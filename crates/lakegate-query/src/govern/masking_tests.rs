@@ -12,6 +12,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use lakegate_core::access::{Terms, Unmask};
+use lakegate_core::limits::Limits;
 use tempfile::TempDir;
 
 use super::inject::{Injection, schemas_of};
@@ -203,7 +204,7 @@ async fn callers_with_other_masks_or_keys_have_other_plans_and_fingerprints() {
         ("tenant:string=a", unmask("sale.phone")),
         ("tenant:string=a", unmask("tag:text")),
         ("tenant:string=a", Terms { columns: Some(BTreeSet::from(["id".to_owned()])), ..Terms::default() }),
-        ("tenant:string=a", Terms { max_rows: Some(7), ..Terms::default() }),
+        ("tenant:string=a", Terms { limits: Limits { max_rows: Some(7), ..Limits::default() }, ..Terms::default() }),
         ("tenant:string=a role=operator", Terms::default()),
     ] {
         let plan = governed(who, terms.clone());

@@ -54,9 +54,10 @@ use datafusion::logical_expr::LogicalPlan;
 use lakegate_core::access::Principal;
 use lakegate_core::catalog::Call;
 use lakegate_core::error::{Code, Error};
+use lakegate_core::limits::Limit;
 use lakegate_core::value::{Scalar, Value};
 
-pub(crate) use barrier::BarrierPlanner;
+pub(crate) use barrier::{BarrierPlanner, is_barrier};
 pub(crate) use inject::{table_of, tables_of};
 pub(crate) use pushdown::LeakProofPushdown;
 
@@ -218,7 +219,10 @@ fn govern_as(
     bindings.add_to(&mut fingerprint, numbers.into_iter());
     // A page and a part that is one row longer run alike and are answered differently.
     let looks_ahead = call.window().is_some_and(|window| window.looks_ahead);
-    fingerprint.text(format_args!("{:?} {looks_ahead}", call.allowance().max_rows()));
+    // What bounds the answer is part of what it is. The other limits decide only whether there is one.
+    let limits = call.limits(&project.project().config);
+    let (most_rows, most_mb) = (limits.value(Limit::MaxRows), limits.value(Limit::MaxResultMb));
+    fingerprint.text(format_args!("{most_rows:?} {most_mb:?} {:?} {looks_ahead}", limits.on_max_rows()));
     let (fingerprint, rows, session) = (fingerprint.hex(), rows.bytes(), Arc::clone(session));
     Ok(GovernedPlan { plan, template, unfiltered, fingerprint, rows, session })
 }

@@ -9,6 +9,7 @@ use chrono::DateTime;
 use datafusion::arrow::array::{Array, RecordBatch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use lakegate_core::access::{
@@ -22,7 +23,7 @@ use lakegate_core::value::Scalar;
 use tempfile::TempDir;
 
 use super::{GovernedPlan, govern};
-use crate::engine::{Embedded, Engine, Limits, runtime};
+use crate::engine::{Embedded, Engine, Limits, Resources, runtime};
 use crate::lake::Lake;
 use crate::plan::PlannedProject;
 
@@ -47,6 +48,11 @@ pub(crate) fn endpoint_file(sql: &str) -> String {
     if sql.trim_start().starts_with("/*---") { sql.to_owned() } else { format!("/*---\nsummary = \"s\"\n---*/\n{sql}") }
 }
 
+/// What tests run with.
+fn resources() -> Resources {
+    Resources { memory_bytes: 1 << 28, spill_bytes: 1 << 28, spill_folder: None }
+}
+
 /// A project over the lake in a folder; endpoints are names and SQL.
 pub(crate) async fn project(lake: &Path, config: &str, endpoints: &[(&str, &str)]) -> PlannedProject {
     match try_project(lake, config, endpoints).await {
@@ -60,11 +66,21 @@ pub(crate) async fn try_project(
     config: &str,
     endpoints: &[(&str, &str)],
 ) -> Result<PlannedProject, Vec<String>> {
+    project_with(lake, config, endpoints, runtime(&resources()).unwrap()).await
+}
+
+/// The same with what its queries share.
+pub(crate) async fn project_with(
+    lake: &Path,
+    config: &str,
+    endpoints: &[(&str, &str)],
+    runtime: Arc<RuntimeEnv>,
+) -> Result<PlannedProject, Vec<String>> {
     let endpoints = endpoints.iter().map(|(name, sql)| (format!("endpoints/{name}.sql"), endpoint_file(sql)));
     let files = ProjectFiles { config: config.to_owned(), endpoints: endpoints.collect(), ..ProjectFiles::default() };
     let (project, findings) = Project::read(&files);
     let lake = Lake::open(lake, &project.config.lake_location).unwrap();
-    let loaded = PlannedProject::load(project, findings, Arc::new(lake), runtime(1 << 28).unwrap(), None).await;
+    let loaded = PlannedProject::load(project, findings, Arc::new(lake), runtime, None).await;
     loaded.map_err(|findings| findings.iter().map(ToString::to_string).collect())
 }
 
@@ -122,7 +138,7 @@ pub(crate) fn governed_with(
 /// The rows as lines.
 pub(crate) async fn rows(plan: GovernedPlan) -> Result<Vec<String>, Error> {
     let deadline = Instant::now() + Duration::from_secs(60);
-    let mut stream = Embedded.run(plan, Limits { deadline, max_rows: None }).await?;
+    let mut stream = Embedded.run(plan, Limits::until(deadline)).await?;
     let mut lines = Vec::new();
     while let Some(batch) = stream.next().await? {
         lines.extend(lines_of(&batch));

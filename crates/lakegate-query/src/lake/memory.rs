@@ -21,10 +21,14 @@ use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, Push
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
-use futures::stream;
+use futures::{StreamExt, stream};
 
 use super::table::magnitude_only;
 use super::zones::Zones;
+use crate::engine::Size;
+
+/// After how many batches others have a turn: some milliseconds of work.
+const BATCHES_AT_ONCE: usize = 4;
 
 /// The decoded rows of a table.
 #[derive(Debug)]
@@ -128,11 +132,29 @@ impl MemoryScan {
     }
 }
 
+/// What a scan of a copy would read; `None` for another source.
+pub(crate) fn memory_scan_size(source: &dyn DataSource) -> Option<Size> {
+    let scan = source.downcast_ref::<MemoryScan>()?;
+    let keep = scan.pruned().unwrap_or_else(|| vec![true; scan.copy.batches.len()]);
+    let kept = scan.copy.batches.iter().zip(keep).filter(|(_, keep)| *keep).map(|(batch, _)| batch);
+    let bytes_of =
+        |batch: &RecordBatch| scan.places.iter().map(|at| batch.column(*at).get_array_memory_size()).sum::<usize>();
+    let sizes = kept.map(|batch| Size { rows: batch.num_rows() as u64, bytes: bytes_of(batch) as u64 });
+    Some(sizes.fold(Size::default(), |all, size| Size { rows: all.rows + size.rows, bytes: all.bytes + size.bytes }))
+}
+
 impl DataSource for MemoryScan {
     fn open(&self, _partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let scan = self.clone();
-        let batches = std::iter::once_with(move || scan.kept()).flatten();
-        Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream::iter(batches))))
+        let batches = std::iter::once_with(move || scan.kept()).flatten().enumerate();
+        // All batches are there at once, and nothing else would make a query that reads many of them pause.
+        let batches = stream::iter(batches).then(|(at, batch)| async move {
+            if at % BATCHES_AT_ONCE == BATCHES_AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
+            batch
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches)))
     }
 
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {

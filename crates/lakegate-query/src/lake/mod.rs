@@ -21,6 +21,7 @@ use datafusion::object_store::ObjectStore;
 use datafusion::object_store::local::LocalFileSystem;
 use lakegate_core::error::Source;
 
+pub(crate) use memory::memory_scan_size;
 pub(crate) use owners::OWNER_COLUMN;
 pub use table::LakeTable;
 pub(crate) use table::{lake_table, magnitude_only};

@@ -30,7 +30,7 @@ pub use column::{ColumnKind, OutputColumn, Part};
 pub(crate) use params::{column_type_name, placeholder_id};
 
 use crate::encode;
-use crate::engine::failure;
+use crate::engine::{failure, spills};
 use crate::govern::fingerprint::Fingerprint;
 use crate::govern::masking::{Masking, stand_in_key};
 use crate::govern::policy::{Policies, unknown_tables};
@@ -264,6 +264,21 @@ impl PlannedProject {
 
     pub(crate) fn maker<'a>(&'a self, key: Option<&'a Arc<MaskKey>>) -> Maker<'a> {
         Maker { policies: &self.policies, masking: &self.masking, key, session: &self.session }
+    }
+
+    /// The memory that running queries have reserved now, in bytes.
+    pub fn memory_reserved(&self) -> usize {
+        self.session.runtime_env().memory_pool.reserved()
+    }
+
+    /// What running queries have put aside on disk now, in bytes.
+    pub fn spilled(&self) -> u64 {
+        self.session.runtime_env().disk_manager.used_disk_space()
+    }
+
+    /// Whether queries can put something aside on disk.
+    pub fn can_spill(&self) -> bool {
+        spills(self.session.runtime_env())
     }
 
     pub(crate) fn session(&self) -> &Arc<SessionState> {

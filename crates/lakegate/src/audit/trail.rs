@@ -18,12 +18,13 @@ use super::record::{Decision, Event, Outcome, Record, RequestRecord};
 use super::values;
 use crate::app::{App, Served};
 use crate::clock;
+use crate::limits::Standing;
 use crate::observe::{Stage, Watch};
 
-/// The trail of a request; of none, where there is no log or the request is not recorded. The request's [`Watch`] goes with it,
-/// which has nothing to do with the record.
+/// The trail of a request; of none, where there is no log or the request is not recorded. The request's [`Watch`] and how its
+/// caller stands with rates go with it, which have nothing to do with the record.
 #[derive(Clone, Default)]
-pub struct Trail(Option<Arc<Inner>>, Watch);
+pub struct Trail(Option<Arc<Inner>>, Watch, Standing);
 
 /// What is known of a request when it comes in.
 #[derive(Debug)]
@@ -69,13 +70,24 @@ impl Trail {
         };
         let state = Mutex::new(State { record, secrets: tokens, is_secret: false, streams: false, done: false });
         let inner = log.enter(|number| Arc::new(Inner { log: Arc::clone(log), number, begun: Instant::now(), state }));
-        Self(Some(inner), Watch::default())
+        Self(Some(inner), Watch::default(), Standing::default())
     }
 
     /// The same trail with a watch over its request.
     #[must_use]
     pub fn watched(self, watch: Watch) -> Self {
-        Self(self.0, watch)
+        Self(self.0, watch, self.2)
+    }
+
+    /// The same trail of a request that counts.
+    #[must_use]
+    pub fn counted(self, standing: Standing) -> Self {
+        Self(self.0, self.1, standing)
+    }
+
+    /// How the caller stands with the rates that apply to it.
+    pub fn standing(&self) -> &Standing {
+        &self.2
     }
 
     /// The watch over the request.
@@ -103,10 +115,11 @@ impl Trail {
         });
     }
 
-    /// Authenticates a token, and notes whom it stands for, also where it is taken no more.
+    /// Authenticates a token, and notes whom it stands for, also where it is taken no more. From here on the request
+    /// counts among those of its principal.
     ///
     /// # Errors
-    /// When the token is not taken.
+    /// When the token is not taken, or the principal has made more requests than it may.
     pub async fn authenticate(
         &self,
         served: &Served,
@@ -129,7 +142,9 @@ impl Trail {
                 self.note_whom(served, &credential);
             }
         }
-        known
+        let (principal, credential) = known?;
+        self.2.count(served.config(), &principal, now)?;
+        Ok((principal, credential))
     }
 
     /// The same for an admin token.

@@ -9,6 +9,7 @@ use chrono::Duration;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use lakegate_core::access::{Distance, EndpointPattern, Grantee, SpanTerm, Terms, Unmask};
+use lakegate_core::limits::Limits;
 use lakegate_core::project::LogForm;
 use lakegate_core::value::{Scalar, Value};
 use serde_json::json;
@@ -89,8 +90,9 @@ fn grants_of(role: &str) -> Vec<(&'static str, Terms)> {
             let columns =
                 ["trackcode_id", "creation", "pickup_address", "drop_address", "product_weight", "service_name"];
             let columns = Some(columns.map(str::to_owned).into());
-            let orders = Terms { columns, spans: month.clone(), max_rows: Some(10_000), ..Terms::default() };
-            let points = Terms { spans: month, max_rows: Some(10_000), ..Terms::default() };
+            let limits = Limits { max_rows: Some(10_000), ..Limits::default() };
+            let orders = Terms { columns, spans: month.clone(), limits: limits.clone(), ..Terms::default() };
+            let points = Terms { spans: month, limits, ..Terms::default() };
             vec![("all_orders_by_range", orders), ("delivery_points_by_range", points)]
         }
         // Support counts everybody's parcels, and sees none.

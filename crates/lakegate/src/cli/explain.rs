@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 use lakegate_core::catalog::RawArguments;
+use lakegate_core::limits::Limit;
 use lakegate_core::project::suggest_or_list;
 use serde_json::Value as Json;
 
@@ -124,10 +125,21 @@ fn print_text(explanation: &Explanation) -> anyhow::Result<()> {
         }),
     )?;
     let limits = &explanation.limits;
-    let rows = limits.max_rows.map(|rows| vec!["rows".to_owned(), format!("at most {rows}")]);
-    let groups = limits.min_group_size.map(|least| vec!["groups".to_owned(), format!("of {least} subjects and more")]);
-    let time = vec!["time".to_owned(), format!("{} s", limits.timeout_seconds)];
-    section("limits", &["WHAT", "BOUND"], std::iter::once(time).chain(rows).chain(groups))?;
+    let of_one_call =
+        limits.bounds.iter().filter(|(limit, _)| limits.counted.iter().all(|part| part.limit != limit.name()));
+    let bounds = of_one_call.map(|(limit, bound)| {
+        let cut = limits.on_max_rows.filter(|_| limit == Limit::MaxRows).map(|_| ", then it is cut".to_owned());
+        let from = limits.from.get(limit.name()).copied().unwrap_or_default();
+        vec![limit.name().to_owned(), format!("{bound}{}", cut.unwrap_or_default()), from.to_owned()]
+    });
+    let counted = limits
+        .counted
+        .iter()
+        .map(|part| vec![part.limit.to_owned(), format!("{} of {}", part.bound, part.of), part.from.to_owned()]);
+    let groups = limits.min_group_size.map(|least| {
+        vec!["min_group_size".to_owned(), format!("groups of {least} subjects and more"), "endpoint".to_owned()]
+    });
+    section("limits", &["LIMIT", "BOUND", "FROM"], bounds.chain(counted).chain(groups))?;
     if let Some(plan) = &explanation.plan {
         let fingerprint = explanation.fingerprint.as_ref().map(|fingerprint| format!(", fingerprint {fingerprint}"));
         print(format_args!("\nplan{}\n{}", fingerprint.unwrap_or_default(), plan.trim_end()))?;

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use chrono::{DateTime, Utc};
 use comfy_table::{ContentArrangement, Table, presets};
 use lakegate_core::access::{Effect, Grant, Grantee, Terms, TokenRecord};
+use lakegate_core::limits::Limit;
 use lakegate_core::value::Value;
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -156,7 +157,7 @@ pub(super) fn terms(grant: &Grant) -> String {
 
 /// The same for terms alone.
 pub(super) fn terms_text(denied: bool, terms: &Terms) -> String {
-    let Terms { columns, unmask, parameters, spans, max_rows } = terms;
+    let Terms { columns, unmask, parameters, spans, limits } = terms;
     let mut parts = Vec::new();
     if denied {
         parts.push("denied".to_owned());
@@ -176,6 +177,9 @@ pub(super) fn terms_text(denied: bool, terms: &Terms) -> String {
         parts.extend(term.max.iter().map(|max| format!("{name}<={max}")));
     }
     parts.extend(spans.iter().map(|span| format!("{}..{}<={}", span.from, span.to, span.at_most)));
-    parts.extend(max_rows.iter().map(|rows| format!("rows<={rows}")));
+    parts.extend(limits.iter().map(|(limit, bound)| match limit {
+        Limit::MaxRows => format!("rows<={bound}"),
+        other => format!("{}={bound}", other.name()),
+    }));
     parts.join(" ")
 }

@@ -3,6 +3,7 @@
 use anyhow::bail;
 use clap::Args;
 use lakegate_core::access::{Distance, ParameterTerm, SpanTerm, Terms, Unmask};
+use lakegate_core::limits::Limits;
 
 /// What a grant gives of an endpoint, or takes away.
 #[derive(Args, Debug)]
@@ -36,9 +37,60 @@ pub(super) struct RuleArgs {
     /// Two arguments are at most so far apart: `start..end=31d`
     #[arg(long, value_name = "FROM..TO=DISTANCE", value_parser = span)]
     max_span: Vec<SpanTerm>,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+/// What bounds calls under a grant.
+#[derive(Args, Debug)]
+struct LimitArgs {
+    /// The longest time of a call, in seconds
+    #[arg(long, value_name = "N")]
+    timeout_seconds: Option<u64>,
+    /// The memory of a query, in megabytes
+    #[arg(long, value_name = "N")]
+    memory_mb: Option<u64>,
     /// The most rows of an answer
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N")]
     max_rows: Option<u64>,
+    /// The largest answer, in megabytes before compression
+    #[arg(long, value_name = "N")]
+    max_result_mb: Option<u64>,
+    /// The most that a query may read, in megabytes
+    #[arg(long, value_name = "N")]
+    max_scan_mb: Option<u64>,
+    /// The most rows that a query may read
+    #[arg(long, value_name = "N")]
+    max_scan_rows: Option<u64>,
+    /// How many queries of the caller run at once
+    #[arg(long, value_name = "N")]
+    max_concurrent: Option<u64>,
+    /// How many requests a second the caller may make in the long run
+    #[arg(long, value_name = "N")]
+    requests_per_second: Option<u64>,
+    /// How many of them at once after a pause
+    #[arg(long, value_name = "N")]
+    request_burst: Option<u64>,
+    /// How many requests the caller may make in a day
+    #[arg(long, value_name = "N")]
+    requests_per_day: Option<u64>,
+}
+
+impl LimitArgs {
+    fn limits(self) -> Limits {
+        Limits {
+            timeout_seconds: self.timeout_seconds,
+            memory_mb: self.memory_mb,
+            max_rows: self.max_rows,
+            max_result_mb: self.max_result_mb,
+            max_scan_mb: self.max_scan_mb,
+            max_scan_rows: self.max_scan_rows,
+            max_concurrent: self.max_concurrent,
+            requests_per_second: self.requests_per_second,
+            request_burst: self.request_burst,
+            requests_per_day: self.requests_per_day,
+        }
+    }
 }
 
 impl TermsArgs {
@@ -69,7 +121,7 @@ impl RuleArgs {
         set("min", self.min, |term, text| term.min.replace(text).is_none())?;
         set("max", self.max, |term, text| term.max.replace(text).is_none())?;
         terms.spans = self.max_span;
-        terms.max_rows = self.max_rows;
+        terms.limits = self.limits.limits();
         Ok(terms)
     }
 }

@@ -7,6 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::HeaderValue;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, stream};
@@ -20,13 +21,14 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::audit::Trail;
 use crate::observe::Watch;
-use crate::results::{Flight, Kept};
+use crate::results::{Answered, Flight, Kept};
 
 /// How much is held back before the status is sent, in bytes. Smaller answers are complete, and known to be good, by then.
 const HELD_BYTES: usize = 256 * 1024;
 
-/// How much is held back of an answer that may have so many rows and no more, so that one with too many is refused with a
-/// status and not cut. A capped answer that is larger is cut all the same.
+/// How much is held back of an answer that may have so many rows or bytes and no more, so that one with too many is refused
+/// with a status and not cut. A capped answer that is larger is cut all the same. What is held comes out of the query's
+/// share of memory; where that is used up, less is held.
 const HELD_BYTES_WHEN_CAPPED: usize = 16 * 1024 * 1024;
 
 /// How long what an encoder holds back waits for the next rows.
@@ -40,13 +42,15 @@ pub(super) async fn start(
     trail: Trail,
     shared: Option<Shared>,
 ) -> Result<(Response, Option<Coding>), Error> {
-    let most_held = if rows.max_rows().is_some() { HELD_BYTES_WHEN_CAPPED } else { HELD_BYTES };
+    let is_small = |most: u64| most <= HELD_BYTES_WHEN_CAPPED as u64;
+    let is_bounded = rows.max_rows().is_some() || rows.max_result_bytes().is_some_and(is_small);
+    let most_held = if is_bounded { HELD_BYTES_WHEN_CAPPED } else { HELD_BYTES };
     let most_held = most_held.max(shared.as_ref().map_or(0, |shared| shared.flight.largest()));
-    let watch = trail.watch().clone();
+    let (watch, is_truncated) = (trail.watch().clone(), rows.is_truncated());
     let mut pieces =
         Pieces { rows, encoder: Some(encoder), watch, coding: None, is_streaming: false, is_flushed: true };
     let (mut held, mut held_rows) = (BytesMut::new(), 0);
-    while held.len() < most_held {
+    while held.len() < most_held && pieces.rows.holds(held.len()) {
         match pieces.next().await? {
             Some(piece) => {
                 held.extend_from_slice(&piece.bytes);
@@ -56,14 +60,17 @@ pub(super) async fn start(
                 trail.sent(held_rows, held.len());
                 let body = held.freeze();
                 if let Some(Shared { flight, next }) = shared {
-                    flight.land(body.clone(), pieces.coding, held_rows, next);
+                    let (body, coding, rows) = (body.clone(), pieces.coding, held_rows);
+                    flight.land(Answered { body, coding, rows, is_truncated, next });
                 }
-                return Ok((Response::new(Body::from(body)), pieces.coding));
+                return Ok((head(Body::from(body), is_truncated), pieces.coding));
             }
         }
     }
     // It is too large to be kept: who waits for it runs for themselves, now and not when it is sent.
     drop(shared);
+    // What was held is the connection's from here.
+    let _ = pieces.rows.holds(0);
     trail.starts_to_stream().await?;
     let coding = pieces.coding;
     pieces.is_streaming = true;
@@ -74,7 +81,16 @@ pub(super) async fn start(
         trail.sent(rows, bytes.len());
         Ok::<_, io::Error>(bytes)
     }));
-    Ok((Response::new(body), coding))
+    Ok((head(body, is_truncated), coding))
+}
+
+/// A good answer. That rows were left out is known by now, and said before the first of them.
+fn head(body: Body, is_truncated: bool) -> Response {
+    let mut response = Response::new(body);
+    if is_truncated {
+        response.headers_mut().insert("lakegate-truncated", HeaderValue::from_static("true"));
+    }
+    response
 }
 
 /// What others wait for, and the cursor of the page after it.
@@ -85,8 +101,9 @@ pub(super) struct Shared {
 
 /// An answer that was kept, and how it is compressed.
 pub(super) fn kept(kept: &Kept, trail: &Trail) -> (Response, Option<Coding>) {
-    trail.sent(kept.rows, kept.body.len());
-    (Response::new(Body::from(kept.body.clone())), kept.coding)
+    let Answered { body, coding, rows, is_truncated, .. } = &kept.answered;
+    trail.sent(*rows, body.len());
+    (head(Body::from(body.clone()), *is_truncated), *coding)
 }
 
 /// What comes after the held rows. A task makes it, one piece ahead of the client, so that the query ends with its

@@ -115,9 +115,12 @@ async fn respond(asked: Request<'_>, raw: RawArguments) -> Result<Response, Fail
     if let Some(said) = claim.said() {
         app.observer.notice(&Event::CacheAsked(said));
     }
-    let encoder = |rows: &BatchStream| encode::encoder(&representation, rows.schema(), &served.config().formats);
+    let encoder = |rows: &BatchStream| {
+        let (formats, most) = (&served.config().formats, rows.max_result_bytes());
+        encode::bounded_encoder(&representation, rows.schema(), formats, most)
+    };
     let ((mut response, coding), next) = match claim {
-        Claim::Kept(kept) | Claim::Joined(kept) => (answer::kept(&kept, &trail), kept.next),
+        Claim::Kept(kept) | Claim::Joined(kept) => (answer::kept(&kept, &trail), kept.answered.next),
         Claim::Alone => {
             let (rows, next) = pipeline::run(&engine, seal, prepared).await?;
             let encoder = encoder(&rows)?;

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::{docs, token};
 use crate::app::App;
 use crate::audit::{Opening, Trail};
+use crate::limits::Standing;
 use crate::observe::Opened;
 
 /// An error on its way to the caller. [`observe`] writes its body, because only it knows the request's id.
@@ -64,6 +65,7 @@ fn status(kind: Kind) -> StatusCode {
         Kind::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Kind::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Kind::Refused => StatusCode::UNPROCESSABLE_ENTITY,
+        Kind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Kind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -157,10 +159,13 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    }
     let headers = response.headers_mut();
+    if let Some(seconds) = error.as_ref().and_then(|error| retry_after(error)) {
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
+    for (name, value) in trail.standing().headers() {
+        headers.insert(name, value);
+    }
     // An answer with a validator says for itself how it may be kept.
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-store"));
     headers.insert(VARY, HeaderValue::from_static("authorization, x-api-key, token, accept, accept-encoding"));
@@ -195,6 +200,12 @@ fn explain(response: &mut Response, id: &RequestId) -> Option<Arc<Error>> {
     Some(error)
 }
 
+/// In how many seconds the same request may be answered, where it is known that it may.
+fn retry_after(error: &Error) -> Option<u64> {
+    let unknown = matches!(error.code.kind(), Kind::Unavailable | Kind::RateLimited).then_some(1);
+    error.retry_seconds().or(unknown)
+}
+
 /// The trail of a request. Health is asked about all the time, and tells nothing; nor do the files of a page.
 fn trail(app: &App, request: &Request, id: &RequestId) -> Trail {
     let path = request.uri().path();
@@ -207,6 +218,7 @@ fn trail(app: &App, request: &Request, id: &RequestId) -> Trail {
         path: percent_decode_str(request.uri().path()).decode_utf8_lossy().into_owned(),
         tokens: token::texts(request.headers()),
     })
+    .counted(Standing::new(&app.rates))
 }
 
 /// Whether a token stands in a part of a URL, as it is or percent-encoded.

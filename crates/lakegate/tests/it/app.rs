@@ -208,6 +208,11 @@ impl TestApp {
         self.send(request.body(Body::from(body.to_owned())).unwrap()).await
     }
 
+    /// The routes, for requests that a test makes beside others.
+    pub(crate) fn router(&self) -> &Router {
+        &self.router
+    }
+
     /// The head of an answer, and its body still to be read.
     pub(crate) async fn respond(&self, request: Request<Body>) -> Response {
         self.router.clone().oneshot(request).await.unwrap()

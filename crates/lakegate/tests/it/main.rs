@@ -40,6 +40,7 @@ mod identity_access;
 mod identity_issuer;
 mod identity_keys;
 mod identity_tokens;
+mod limits;
 mod noninterference;
 mod observe_log;
 mod observe_metrics;

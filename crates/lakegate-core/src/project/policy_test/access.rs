@@ -12,11 +12,9 @@ use crate::access::{
     Distance, Effect, EndpointPattern, Grant, Grantee, ParameterTerm, PrincipalRecord, SpanTerm, Terms, Unmask,
 };
 use crate::project::finding::suggest_or_list;
+use crate::project::limits::read_limits;
 use crate::project::reader::{Placed, Section, Source};
 use crate::value::{Scalar, ScalarType, Value, ValueType};
-
-/// The largest number that TOML has.
-const MOST: u64 = i64::MAX as u64;
 
 /// Reads principals and grants; `None` when the file has neither.
 pub(super) fn read(root: &mut Section<'_, '_>) -> Option<TestAccess> {
@@ -203,7 +201,7 @@ fn terms(section: &mut Section<'_, '_>) -> Terms {
             Err(fault) => source.report(&text.span, fault.to_string(), None),
         }
     }
-    let max_rows = section.integer("max_rows", 1..=MOST).map(|rows| rows.value);
+    let limits = read_limits(section);
     let spans = section.sections("spans").into_iter().filter_map(span).collect();
     let mut parameters = BTreeMap::new();
     if let Some(rules) = section.section("parameters") {
@@ -211,7 +209,7 @@ fn terms(section: &mut Section<'_, '_>) -> Terms {
             parameters.insert(name.value, parameter(rule));
         }
     }
-    Terms { columns, unmask, parameters, spans, max_rows }
+    Terms { columns, unmask, parameters, spans, limits }
 }
 
 fn span(mut section: Section<'_, '_>) -> Option<SpanTerm> {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::State;
 use crate::admin::{Desk, time};
-use crate::app::{App, Served};
+use crate::app::{App, EngineLoad, Served};
 use crate::http::health;
 use crate::reload::{Fault, ReloadState};
 
@@ -22,6 +22,8 @@ pub(super) struct Status {
     not_ready: Vec<Reason>,
     draining: bool,
     connections: usize,
+    /// How many queries run and wait, and the memory that they have.
+    engine: EngineLoad,
     project: ProjectStatus,
     reload: ReloadStatus,
 }
@@ -93,6 +95,7 @@ async fn of(app: &App, served: &Arc<Served>) -> Status {
         not_ready,
         draining: app.status.is_draining(),
         connections: app.status.connections(),
+        engine: app.engine_load(),
         project: ProjectStatus::of(served),
         reload: ReloadStatus::of(app.reloads.state()),
     }

@@ -128,6 +128,18 @@ pub(super) fn headers() -> Value {
             "schema": { "type": "integer", "minimum": 0 },
         },
         "Preference-Applied": { "description": "What of `Prefer` was done", "schema": { "type": "string" } },
+        "Lakegate-Truncated": {
+            "description": "`true` where the answer has fewer rows than there are, because it may have so many",
+            "schema": { "const": "true" },
+        },
+        "RateLimit": {
+            "description": "How many requests are left, where they are counted",
+            "schema": { "type": "string" },
+        },
+        "RateLimit-Policy": {
+            "description": "How many requests may be made, where they are counted",
+            "schema": { "type": "string" },
+        },
         "WWW-Authenticate": { "required": true, "schema": { "type": "string" } },
         "Retry-After": {
             "description": "Seconds to wait before the next try",

@@ -4,6 +4,8 @@ use lakegate_core::catalog::{
     MOST_ROWS_OF_A_PAGE, Offer, Place, body_example, body_schema, example, offer, parameter_words, schema, terms_words,
 };
 use lakegate_core::format::Format;
+use lakegate_core::limits::Limit;
+use lakegate_core::project::OnMaxRows;
 use lakegate_query::plan::OutputColumn;
 use serde_json::{Map, Value, json};
 
@@ -18,7 +20,7 @@ pub(super) const TAG: &str = "endpoints";
 pub(super) fn list() -> (String, Value) {
     let answer = json!({
         "description": "The endpoints",
-        "headers": headers(&["x-request-id"]),
+        "headers": headers(&["x-request-id", "RateLimit", "RateLimit-Policy"]),
         "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Endpoints" } } },
     });
     let operation = json!({
@@ -39,12 +41,21 @@ pub(super) fn path(offered: &Offered<'_>, schemas: &mut Map<String, Value>) -> (
     schemas.insert(row_name.clone(), answer::row(&offered.columns));
     let description = description(offered, &offer);
     let mut rows = json!({ "type": "array", "items": { "$ref": format!("#/components/schemas/{row_name}") } });
-    if let Some(most) = offered.allowance.max_rows() {
+    if let Some(most) = offered.limits.value(Limit::MaxRows) {
         rows["maxItems"] = most.into();
     }
     let answer = json!({
         "description": "The rows",
-        "headers": headers(&["x-request-id", "Link", "Lakegate-Next-Cursor", "Lakegate-Total", "Preference-Applied"]),
+        "headers": headers(&[
+            "x-request-id",
+            "Link",
+            "Lakegate-Next-Cursor",
+            "Lakegate-Total",
+            "Lakegate-Truncated",
+            "Preference-Applied",
+            "RateLimit",
+            "RateLimit-Policy",
+        ]),
         "content": content(&rows),
     });
     let operation = |method: &str| {
@@ -90,8 +101,13 @@ fn description(offered: &Offered<'_>, offer: &Offer<'_>) -> String {
             "Which columns and how many rows there are depends on the grants that the arguments meet.".to_owned(),
         );
     }
-    if let Some(most) = offered.allowance.max_rows() {
-        paragraphs.push(format!("An answer of more than {most} rows is refused."));
+    if let Some(most) = offered.limits.value(Limit::MaxRows) {
+        paragraphs.push(match offered.limits.on_max_rows() {
+            OnMaxRows::Refuse => format!("An answer of more than {most} rows is refused."),
+            OnMaxRows::Truncate => {
+                format!("An answer ends after {most} rows; if there are more, it has the header `Lakegate-Truncated`.")
+            }
+        });
     }
     paragraphs.join("\n\n")
 }

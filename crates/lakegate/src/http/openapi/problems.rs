@@ -133,11 +133,13 @@ fn response(status: u16, codes: &[Code]) -> Value {
     let names = codes.iter().map(|code| code.name()).collect::<Vec<_>>();
     let header = |name: &str| (name.to_owned(), json!({ "$ref": format!("#/components/headers/{name}") }));
     let mut headers = Map::from_iter([header("x-request-id")]);
-    headers.extend(match status {
-        401 => Some(header("WWW-Authenticate")),
-        429 | 503 => Some(header("Retry-After")),
-        _ => None,
-    });
+    let others: &[&str] = match status {
+        401 => &["WWW-Authenticate"],
+        429 => &["Retry-After", "RateLimit", "RateLimit-Policy"],
+        503 => &["Retry-After"],
+        _ => &[],
+    };
+    headers.extend(others.iter().map(|name| header(name)));
     json!({
         "description": told.join("\n"),
         "headers": headers,

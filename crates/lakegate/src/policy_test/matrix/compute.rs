@@ -86,7 +86,7 @@ fn cell(
         columns: shown.iter().map(|view| view.column.name.clone()).collect(),
         masked: masked.collect(),
         rows: views.iter().map(|view| (view.table.clone(), rows(view))).collect(),
-        max_rows: allowance.max_rows(),
+        max_rows: allowance.limits().max_rows,
         min_group_size: planned.endpoint().small_groups.as_ref().map(|groups| groups.least),
         rules: rules(planned, authorized.grants()),
         lacks,

@@ -13,16 +13,11 @@ pub(super) fn is_within(new: &Terms, old: &Terms, type_of: TypeOf<'_>) -> bool {
         (None, Some(_)) => false,
         (Some(new), Some(old)) => new.is_subset(old),
     };
-    let rows = match (new.max_rows, old.max_rows) {
-        (_, None) => true,
-        (None, Some(_)) => false,
-        (Some(new), Some(old)) => new <= old,
-    };
     let parameters = old.parameters.iter().all(|(name, old)| {
         new.parameters.get(name).is_some_and(|new| new == old || parameter_is_within(new, old, type_of(name)))
     });
     let spans = old.spans.iter().all(|old| new.spans.iter().any(|new| span_is_within(new, old)));
-    columns && rows && parameters && spans && new.unmask.is_subset(&old.unmask)
+    columns && new.limits.is_within(&old.limits) && parameters && spans && new.unmask.is_subset(&old.unmask)
 }
 
 fn span_is_within(new: &SpanTerm, old: &SpanTerm) -> bool {

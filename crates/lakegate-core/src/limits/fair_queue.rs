@@ -1,0 +1,365 @@
+//! Who runs next, when more wants to run than may: round-robin over lanes, one lane for each principal.
+//!
+//! A state machine without time, locks or tasks: the server's engine holds one under a lock, and wakes whom it names. After
+//! each step no slot is free that somebody who waits could have.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Names one that runs or waits.
+pub type Ticket = u64;
+
+/// Somebody wants to run.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Whose turn it takes: the principal.
+    pub lane: Arc<str>,
+    /// What it wants to run: the endpoint.
+    pub group: Arc<str>,
+    /// How many of the lane may run at once.
+    pub most_of_lane: usize,
+    /// How many of the lane may run this at once.
+    pub most_of_group: usize,
+}
+
+/// Somebody can not even wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// As many of its own lane wait as may.
+    Lane,
+    /// As many of all lanes wait as may.
+    Queue,
+}
+
+/// How much there is to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// How many may run.
+    pub slots: usize,
+    /// How many run.
+    pub running: usize,
+    /// How many wait.
+    pub waiting: usize,
+    /// How many lanes have somebody who waits.
+    pub lanes_waiting: usize,
+}
+
+/// The queue.
+#[derive(Debug)]
+pub struct FairQueue {
+    slots: usize,
+    most_waiting: usize,
+    most_waiting_of_lane: usize,
+    lanes: HashMap<Arc<str>, Lane>,
+    /// The lanes in which somebody waits, the one whose turn it is first.
+    turns: VecDeque<Arc<str>>,
+    /// Whose lane a ticket is of, and what it runs.
+    tickets: HashMap<Ticket, Place>,
+    running: usize,
+    waiting: usize,
+    next: Ticket,
+}
+
+#[derive(Debug)]
+struct Place {
+    lane: Arc<str>,
+    group: Arc<str>,
+    runs: bool,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    running: usize,
+    groups: HashMap<Arc<str>, usize>,
+    waiting: VecDeque<(Ticket, Ask)>,
+}
+
+impl Lane {
+    fn admits(&self, ask: &Ask) -> bool {
+        let of_group = self.groups.get(&ask.group).copied().unwrap_or_default();
+        self.running < ask.most_of_lane.max(1) && of_group < ask.most_of_group.max(1)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.running == 0 && self.waiting.is_empty()
+    }
+}
+
+impl FairQueue {
+    /// So many run at once, so many wait, and so many of one lane.
+    pub fn new(slots: usize, most_waiting: usize, most_waiting_of_lane: usize) -> Self {
+        Self {
+            slots: slots.max(1),
+            most_waiting,
+            most_waiting_of_lane,
+            lanes: HashMap::new(),
+            turns: VecDeque::new(),
+            tickets: HashMap::new(),
+            running: 0,
+            waiting: 0,
+            next: 0,
+        }
+    }
+
+    /// Lets somebody run (`true`) or wait. Every ticket is given back with [`FairQueue::leave`], whichever it is.
+    ///
+    /// # Errors
+    /// When it may not even wait.
+    pub fn enter(&mut self, ask: Ask) -> Result<(Ticket, bool), Full> {
+        let lane = self.lanes.entry(Arc::clone(&ask.lane)).or_default();
+        let runs = self.running < self.slots && lane.admits(&ask);
+        if !runs {
+            let full = match () {
+                () if lane.waiting.len() >= self.most_waiting_of_lane => Some(Full::Lane),
+                () if self.waiting >= self.most_waiting => Some(Full::Queue),
+                () => None,
+            };
+            if let Some(full) = full {
+                self.forget_if_idle(&ask.lane);
+                return Err(full);
+            }
+        }
+        let ticket = self.next;
+        self.next += 1;
+        let (of_lane, group) = (Arc::clone(&ask.lane), Arc::clone(&ask.group));
+        self.tickets.insert(ticket, Place { lane: of_lane, group, runs });
+        if runs {
+            self.begin(&ask.lane, &ask.group);
+        } else {
+            if lane.waiting.is_empty() {
+                self.turns.push_back(Arc::clone(&ask.lane));
+            }
+            lane.waiting.push_back((ticket, ask));
+            self.waiting += 1;
+        }
+        Ok((ticket, runs))
+    }
+
+    /// Somebody has ended, or does not want to wait any longer. Gives those who run now in its place.
+    pub fn leave(&mut self, ticket: Ticket) -> Vec<Ticket> {
+        let Some(place) = self.tickets.remove(&ticket) else { return Vec::new() };
+        if let Some(lane) = self.lanes.get_mut(&place.lane) {
+            if place.runs {
+                self.running -= 1;
+                lane.running -= 1;
+                if let Some(of_group) = lane.groups.get_mut(&place.group) {
+                    *of_group -= 1;
+                    if *of_group == 0 {
+                        lane.groups.remove(&place.group);
+                    }
+                }
+            } else {
+                lane.waiting.retain(|(waiting, _)| *waiting != ticket);
+                self.waiting -= 1;
+                if lane.waiting.is_empty() {
+                    self.turns.retain(|turn| *turn != place.lane);
+                }
+            }
+        }
+        self.forget_if_idle(&place.lane);
+        self.start_waiting()
+    }
+
+    /// How much there is to do.
+    pub fn load(&self) -> Load {
+        let (slots, running, waiting) = (self.slots, self.running, self.waiting);
+        Load { slots, running, waiting, lanes_waiting: self.turns.len() }
+    }
+
+    /// How many runs are over, at the latest, when somebody of the lane who comes now has its turn; with as many slots as
+    /// there are for it. For telling when to come again.
+    pub fn turns_before(&self, lane: &str) -> usize {
+        let own = self.lanes.get(lane).map_or(0, |lane| lane.waiting.len());
+        let others = self.turns.iter().filter(|turn| ***turn != *lane).count();
+        // Between two of its own, each other lane has one turn.
+        self.waiting.min((own + 1) * (others + 1)) + 1
+    }
+
+    /// Starts whoever can run, in turns.
+    fn start_waiting(&mut self) -> Vec<Ticket> {
+        let mut started = Vec::new();
+        while self.running < self.slots {
+            let next = self.turns.iter().enumerate().find_map(|(turn, name)| {
+                let lane = self.lanes.get(name)?;
+                let at = lane.waiting.iter().position(|(_, ask)| lane.admits(ask))?;
+                Some((turn, at))
+            });
+            let Some((turn, at)) = next else { break };
+            let Some(name) = self.turns.remove(turn) else { break };
+            let Some(lane) = self.lanes.get_mut(&name) else { break };
+            let Some((ticket, ask)) = lane.waiting.remove(at) else { break };
+            self.waiting -= 1;
+            if !lane.waiting.is_empty() {
+                self.turns.push_back(name);
+            }
+            if let Some(place) = self.tickets.get_mut(&ticket) {
+                place.runs = true;
+            }
+            self.begin(&ask.lane, &ask.group);
+            started.push(ticket);
+        }
+        started
+    }
+
+    fn begin(&mut self, lane: &Arc<str>, group: &Arc<str>) {
+        self.running += 1;
+        let lane = self.lanes.entry(Arc::clone(lane)).or_default();
+        lane.running += 1;
+        *lane.groups.entry(Arc::clone(group)).or_default() += 1;
+    }
+
+    fn forget_if_idle(&mut self, lane: &Arc<str>) {
+        if self.lanes.get(lane).is_some_and(Lane::is_idle) {
+            self.lanes.remove(lane);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ask(lane: &str, group: &str, most_of_lane: usize, most_of_group: usize) -> Ask {
+        Ask { lane: lane.into(), group: group.into(), most_of_lane, most_of_group }
+    }
+
+    fn anybody(lane: &str) -> Ask {
+        ask(lane, "e", usize::MAX, usize::MAX)
+    }
+
+    #[test]
+    fn one_with_many_callers_does_not_keep_one_with_one_waiting() {
+        let mut queue = FairQueue::new(2, 1_000, 1_000);
+        let heavy = (0..500).map(|_| queue.enter(anybody("heavy")).unwrap().0).collect::<Vec<_>>();
+        let (light, runs) = queue.enter(anybody("light")).unwrap();
+        assert!(!runs);
+        // The turn is the heavy one's now, and the light one's after that.
+        assert_eq!(queue.leave(heavy[0]), [heavy[2]]);
+        assert_eq!(queue.leave(heavy[1]), [light]);
+        assert_eq!(queue.load(), Load { slots: 2, running: 2, waiting: 497, lanes_waiting: 1 });
+    }
+
+    #[test]
+    fn who_may_run_no_more_does_not_hold_up_others() {
+        let mut queue = FairQueue::new(3, 10, 10);
+        let capped = |group: &str| ask("a", group, 2, 1);
+        let (first, _) = queue.enter(capped("x")).unwrap();
+        let (second, runs) = queue.enter(capped("x")).unwrap();
+        assert!(!runs, "one of this endpoint at a time");
+        assert!(queue.enter(capped("y")).unwrap().1, "another endpoint of the same principal");
+        assert!(queue.enter(anybody("b")).unwrap().1, "another principal");
+        assert_eq!(queue.leave(first), [second]);
+    }
+
+    #[test]
+    fn there_is_a_bound_for_each_and_for_all() {
+        let mut queue = FairQueue::new(1, 3, 2);
+        queue.enter(anybody("a")).unwrap();
+        queue.enter(anybody("a")).unwrap();
+        let (waiting, _) = queue.enter(anybody("a")).unwrap();
+        assert_eq!(queue.enter(anybody("a")), Err(Full::Lane));
+        queue.enter(anybody("b")).unwrap();
+        assert_eq!(queue.enter(anybody("c")), Err(Full::Queue));
+        // Who gives up waiting makes room, and starts nobody.
+        assert!(queue.leave(waiting).is_empty());
+        assert!(queue.enter(anybody("c")).is_ok());
+    }
+
+    #[test]
+    fn how_long_it_takes_goes_by_turns() {
+        let mut queue = FairQueue::new(1, 100, 100);
+        for _ in 0..10 {
+            queue.enter(anybody("heavy")).unwrap();
+        }
+        assert_eq!(queue.turns_before("light"), 3);
+        assert_eq!(queue.turns_before("heavy"), 10);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Enter { lane: u8, group: u8, most_of_lane: usize, most_of_group: usize },
+        Leave(usize),
+    }
+
+    fn any_step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0..4_u8, 0..2_u8, 1..4_usize, 1..3_usize).prop_map(|(lane, group, most_of_lane, most_of_group)| {
+                Step::Enter { lane, group, most_of_lane, most_of_group }
+            }),
+            (0..100_usize).prop_map(Step::Leave),
+        ]
+    }
+
+    proptest! {
+        /// Bounds hold, no slot is idle that somebody could have, and between two turns of a lane everybody else who
+        /// could run had one.
+        #[test]
+        fn whatever_happens(slots in 1..5_usize, steps in proptest::collection::vec(any_step(), 1..200)) {
+            let (most_waiting, of_lane) = (12, 5);
+            let mut queue = FairQueue::new(slots, most_waiting, of_lane);
+            let mut asks = BTreeMap::<Ticket, (Ask, bool)>::new();
+            // Turns of others that a lane has watched since its own last one, while it could run.
+            let mut watched = BTreeMap::<Arc<str>, BTreeMap<Arc<str>, usize>>::new();
+            for step in steps {
+                let started = match step {
+                    Step::Enter { lane, group, most_of_lane, most_of_group } => {
+                        let ask = ask(&format!("l{lane}"), &format!("g{group}"), most_of_lane, most_of_group);
+                        match queue.enter(ask.clone()) {
+                            Ok((ticket, runs)) => {
+                                asks.insert(ticket, (ask, runs));
+                            }
+                            Err(Full::Lane) => {
+                                let own = asks.values().filter(|(other, runs)| !runs && other.lane == ask.lane);
+                                prop_assert_eq!(own.count(), of_lane);
+                            }
+                            Err(Full::Queue) => prop_assert_eq!(queue.load().waiting, most_waiting),
+                        }
+                        Vec::new()
+                    }
+                    Step::Leave(at) => {
+                        let Some(ticket) = asks.keys().nth(at % asks.len().max(1)).copied() else { continue };
+                        asks.remove(&ticket);
+                        queue.leave(ticket)
+                    }
+                };
+                for ticket in started {
+                    let (ask, runs) = asks.get_mut(&ticket).expect("who starts has waited");
+                    prop_assert!(!*runs);
+                    *runs = true;
+                    let lane = Arc::clone(&ask.lane);
+                    watched.remove(&lane);
+                    for other in lanes_that_can_run(&asks) {
+                        let turns = watched.entry(other).or_default().entry(Arc::clone(&lane)).or_default();
+                        *turns += 1;
+                        prop_assert!(*turns <= 1, "a lane had two turns while another waited for one");
+                    }
+                }
+                let able = lanes_that_can_run(&asks);
+                watched.retain(|lane, _| able.contains(lane));
+                let load = queue.load();
+                prop_assert_eq!(load.running, asks.values().filter(|(_, runs)| *runs).count());
+                prop_assert_eq!(load.waiting, asks.values().filter(|(_, runs)| !*runs).count());
+                prop_assert!(load.running <= slots && load.waiting <= most_waiting);
+                prop_assert!(load.running == slots || able.is_empty(), "a slot is idle");
+            }
+            for ticket in asks.keys().copied().collect::<Vec<_>>() {
+                queue.leave(ticket);
+            }
+            prop_assert_eq!(queue.load(), Load { slots, ..Load::default() });
+            prop_assert!(queue.lanes.is_empty() && queue.tickets.is_empty());
+        }
+    }
+
+    fn lanes_that_can_run(asks: &BTreeMap<Ticket, (Ask, bool)>) -> BTreeSet<Arc<str>> {
+        let running = |is: &dyn Fn(&Ask) -> bool| asks.values().filter(|(ask, runs)| *runs && is(ask)).count();
+        let waiting = asks.values().filter(|(_, runs)| !*runs).filter(|(ask, _)| {
+            running(&|other| other.lane == ask.lane) < ask.most_of_lane
+                && running(&|other| other.lane == ask.lane && other.group == ask.group) < ask.most_of_group
+        });
+        waiting.map(|(ask, _)| Arc::clone(&ask.lane)).collect()
+    }
+}

@@ -1,0 +1,135 @@
+//! What bounds a call: of each limit the tightest that the server, the endpoint and the grants say, and who says it.
+
+use std::fmt;
+
+use super::{Limit, Limits};
+use crate::project::OnMaxRows;
+
+/// Who says a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// `[server]` and `[limits]` of `lakegate.toml`, and what holds without them.
+    Server,
+    /// `[limits]` of the endpoint's file.
+    Endpoint,
+    /// The terms of the grants.
+    Grants,
+}
+
+/// A limit in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Bound {
+    /// The bound, in the unit of the limit's name.
+    pub value: u64,
+    /// Who says it.
+    pub from: Origin,
+}
+
+/// The limits of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InForce {
+    sources: [(Origin, Limits); 3],
+    on_max_rows: OnMaxRows,
+}
+
+impl InForce {
+    /// What the three say together.
+    pub fn new(server: Limits, endpoint: Limits, grants: Limits, on_max_rows: OnMaxRows) -> Self {
+        let sources = [(Origin::Server, server), (Origin::Endpoint, endpoint), (Origin::Grants, grants)];
+        Self { sources, on_max_rows }
+    }
+
+    /// The tightest bound; of equal ones that of the first who says it.
+    pub fn bound(&self, limit: Limit) -> Option<Bound> {
+        self.all(limit).min_by_key(|bound| bound.value)
+    }
+
+    /// Its value.
+    pub fn value(&self, limit: Limit) -> Option<u64> {
+        self.bound(limit).map(|bound| bound.value)
+    }
+
+    /// Every bound of one limit. What counts over many calls counts for each source by itself.
+    pub fn all(&self, limit: Limit) -> impl Iterator<Item = Bound> + '_ {
+        self.sources.iter().filter_map(move |(from, limits)| Some(Bound { value: limits.get(limit)?, from: *from }))
+    }
+
+    /// What a source says.
+    pub fn of(&self, origin: Origin) -> &Limits {
+        let [server, endpoint, grants] = &self.sources;
+        match origin {
+            Origin::Server => &server.1,
+            Origin::Endpoint => &endpoint.1,
+            Origin::Grants => &grants.1,
+        }
+    }
+
+    /// A number of megabytes, in bytes.
+    pub fn bytes(&self, limit: Limit) -> Option<u64> {
+        self.value(limit).map(|megabytes| megabytes.saturating_mul(1 << 20))
+    }
+
+    /// The most of what is bounded for one endpoint by itself: the tighter of what it says and what the grants say.
+    pub fn of_endpoint(&self, limit: Limit) -> Option<u64> {
+        self.all(limit).filter(|bound| bound.from != Origin::Server).map(|bound| bound.value).min()
+    }
+
+    /// What happens to an answer with more rows than `max_rows`.
+    pub fn on_max_rows(&self) -> OnMaxRows {
+        self.on_max_rows
+    }
+}
+
+impl Origin {
+    /// One word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Origin::Server => "server",
+            Origin::Endpoint => "endpoint",
+            Origin::Grants => "grants",
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::tests::any_limits;
+    use super::*;
+
+    #[test]
+    fn the_tightest_counts_and_says_where_it_comes_from() {
+        let server = Limits { timeout_seconds: Some(60), memory_mb: Some(512), ..Limits::default() };
+        let endpoint = Limits { timeout_seconds: Some(5), max_rows: Some(100), ..Limits::default() };
+        let grants = Limits { timeout_seconds: Some(30), max_rows: Some(100), ..Limits::default() };
+        let limits = InForce::new(server, endpoint, grants, OnMaxRows::Refuse);
+        assert_eq!(limits.bound(Limit::TimeoutSeconds), Some(Bound { value: 5, from: Origin::Endpoint }));
+        assert_eq!(limits.bound(Limit::MaxRows), Some(Bound { value: 100, from: Origin::Endpoint }));
+        assert_eq!(limits.bytes(Limit::MemoryMb), Some(512 << 20));
+        assert_eq!(limits.bound(Limit::MaxScanMb), None);
+        assert_eq!(limits.all(Limit::TimeoutSeconds).count(), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_one_source_says_widens_another(
+            server in any_limits(), endpoint in any_limits(), grants in any_limits(),
+        ) {
+            let limits = InForce::new(server.clone(), endpoint.clone(), grants.clone(), OnMaxRows::Refuse);
+            for limit in Limit::ALL {
+                for source in [&server, &endpoint, &grants] {
+                    if let Some(said) = source.get(*limit) {
+                        prop_assert!(limits.value(*limit).is_some_and(|bound| bound <= said));
+                    }
+                }
+            }
+        }
+    }
+}

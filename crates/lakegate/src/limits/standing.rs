@@ -1,0 +1,94 @@
+//! How the caller of one request stands with the rates that apply to it: counted as soon as it is known who calls and what,
+//! told in the headers of whatever the answer is.
+//!
+//! The headers are `RateLimit` and `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::http::{HeaderName, HeaderValue};
+use chrono::{DateTime, Utc};
+use lakegate_core::access::{Authorized, Principal};
+use lakegate_core::error::Error;
+use lakegate_core::limits::Limits;
+use lakegate_core::project::{Config, Endpoint};
+
+use super::rates::{Counted, Quota, Rates};
+
+/// Of one request; all clones are one. The default is of none that counts.
+#[derive(Clone, Debug, Default)]
+pub struct Standing(Option<Arc<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    rates: Arc<Rates>,
+    quotas: Mutex<Vec<Quota>>,
+}
+
+impl Standing {
+    /// Of a request that counts.
+    pub fn new(rates: &Arc<Rates>) -> Self {
+        Self(Some(Arc::new(Inner { rates: Arc::clone(rates), quotas: Mutex::default() })))
+    }
+
+    /// Counts the request among all of its principal's.
+    ///
+    /// # Errors
+    /// When it is one too many.
+    pub fn count(&self, config: &Config, principal: &Principal, now: DateTime<Utc>) -> Result<(), Error> {
+        let limits = &config.limits.limits;
+        self.take(Counted { principal: principal.name(), endpoint: None }, limits, now)
+    }
+
+    /// Counts it among the calls of an endpoint, by what the endpoint says and what the grants give.
+    ///
+    /// # Errors
+    /// When it is one too many.
+    pub fn count_call(&self, authorized: &Authorized, endpoint: &Endpoint, now: DateTime<Utc>) -> Result<(), Error> {
+        let limits = tighter(&endpoint.limits.limits, &authorized.limits());
+        let counted = Counted { principal: authorized.principal().name(), endpoint: Some(authorized.endpoint()) };
+        self.take(counted, &limits, now)
+    }
+
+    fn take(&self, counted: Counted<'_>, limits: &Limits, now: DateTime<Utc>) -> Result<(), Error> {
+        let Some(inner) = &self.0 else { return Ok(()) };
+        let (quotas, taken) = inner.rates.take(counted, limits, now);
+        inner.quotas.lock().unwrap_or_else(PoisonError::into_inner).extend(quotas);
+        taken
+    }
+
+    /// The headers of the answer; none where no rate applies.
+    pub fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let Some(inner) = &self.0 else { return Vec::new() };
+        let quotas = inner.quotas.lock().unwrap_or_else(PoisonError::into_inner);
+        if quotas.is_empty() {
+            return Vec::new();
+        }
+        let policy =
+            quotas.iter().map(|quota| format!("\"{}\";q={};w={}", quota.name, quota.quota, quota.window_seconds));
+        let left = quotas
+            .iter()
+            .map(|quota| format!("\"{}\";r={};t={}", quota.name, quota.left.remaining, quota.left.reset_seconds));
+        let texts = [
+            ("ratelimit-policy", policy.collect::<Vec<_>>().join(", ")),
+            ("ratelimit", left.collect::<Vec<_>>().join(", ")),
+        ];
+        let headers = texts
+            .into_iter()
+            .filter_map(|(name, text)| Some((HeaderName::from_static(name), HeaderValue::from_str(&text).ok()?)));
+        headers.collect()
+    }
+}
+
+/// The tighter rate, with its burst or the tighter of two, and the smaller number a day.
+fn tighter(one: &Limits, other: &Limits) -> Limits {
+    let least = |one: Option<u64>, other: Option<u64>| match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    };
+    Limits {
+        requests_per_second: least(one.requests_per_second, other.requests_per_second),
+        request_burst: least(one.burst(), other.burst()),
+        requests_per_day: least(one.requests_per_day, other.requests_per_day),
+        ..Limits::default()
+    }
+}
