@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Body;
 use axum::http::Request;
@@ -227,6 +229,61 @@ fn a_server_sees_edits_by_itself_and_at_once_when_told() {
         std::fs::write(&sale, others + "\n").unwrap();
         server.signal("HUP");
         until("SIGHUP was not heard", || server.get("/api/best_products", &token).text() == "[]");
+    }
+    server.stop();
+}
+
+/// Ends the callers, also when the test fails.
+#[cfg(unix)]
+struct Over<'a>(&'a AtomicBool);
+
+#[cfg(unix)]
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Each answer is whole, and is that of one project: with the old column or with the new one.
+#[cfg(unix)]
+#[test]
+fn no_request_fails_while_projects_and_tables_are_replaced() {
+    let (project, token) = shop();
+    append(&project.path().join("shop"), "\n[cache]\nresults_mb = 0\n");
+    edit(project.path(), "AS product,", "AS product, 0 AS round,");
+    let server = serve(&project, &[]);
+    let first = server.get("/api/best_products", &token).rows();
+    let is_over = AtomicBool::new(false);
+    let callers = std::thread::scope(|scope| {
+        let call = || {
+            let (mut calls, mut rounds) = (0, BTreeSet::new());
+            while !is_over.load(Ordering::Relaxed) {
+                let rows = server.get("/api/best_products", &token).rows();
+                let round = &rows[0]["round"];
+                assert!(rows.len() == first.len() && rows.iter().all(|row| row["round"] == *round), "{rows:?}");
+                rounds.insert(round.as_i64().unwrap());
+                calls += 1;
+            }
+            (calls, rounds)
+        };
+        let callers = (0..4).map(|_| scope.spawn(call)).collect::<Vec<_>>();
+        let over = Over(&is_over);
+        let product = project.path().join("shop/lake/product.csv");
+        for round in 1..=15 {
+            edit(project.path(), &format!("{} AS round", round - 1), &format!("{round} AS round"));
+            // Another version of a table, put into its place in one step.
+            let rows = std::fs::read_to_string(&product).unwrap();
+            let new = project.path().join("product.new");
+            std::fs::write(&new, format!("{rows}{},thing {round},1.5\n", 1_000 + round)).unwrap();
+            std::fs::rename(new, &product).unwrap();
+            server.signal("HUP");
+            until("the round was not served", || server.get("/api/best_products", &token).rows()[0]["round"] == round);
+        }
+        drop(over);
+        callers.into_iter().map(|caller| caller.join().unwrap()).collect::<Vec<_>>()
+    });
+    for (calls, rounds) in callers {
+        assert!(calls > 15 && rounds.len() > 3, "{calls} calls in the rounds {rounds:?}");
     }
     server.stop();
 }
