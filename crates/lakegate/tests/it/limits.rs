@@ -178,7 +178,8 @@ async fn until(what: &str, is: impl Fn() -> bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_principal_with_many_callers_leaves_room_for_the_others() {
-    let server = "[server]\nmax_concurrent_queries = 2\n[limits]\nmax_waiting = 4\nmax_waiting_each = 3\n";
+    // Without kept answers: of equal requests that come together, only one would run and wait.
+    let server = "[cache]\nresults_mb = 0\n[server]\nmax_concurrent_queries = 2\n[limits]\nmax_waiting = 4\nmax_waiting_each = 3\n";
     let app = app(server, "").await;
     let (heavy, light) =
         (app.admit_with("heavy", "*", &[json!({})]).await, app.admit_with("light", "*", &[json!({})]).await);
