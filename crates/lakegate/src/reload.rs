@@ -152,8 +152,9 @@ pub async fn refresh(app: &App) -> Result<(), ProjectError> {
 
 /// Looks for changes as often as the project says, and at once when told by SIGHUP. Dropping the handle ends it.
 pub fn watch(app: Arc<App>) -> AbortOnDropHandle<()> {
+    // From now on, and not when the task comes to it: without a handler the signal would end the process.
+    let mut told = Told::new();
     AbortOnDropHandle::new(tokio::spawn(async move {
-        let mut told = Told::new();
         let mut files = Files::all(Files::look(app.folder()));
         let mut looked = Looked::now();
         let mut ticks = tokio::time::interval(TICK);

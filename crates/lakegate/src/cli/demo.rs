@@ -19,6 +19,7 @@ use super::output::{print, say};
 use super::serve::{bind, run_to_end};
 use crate::app::App;
 use crate::clock;
+use crate::http::interrupted;
 use crate::observe::output;
 use crate::sample::{Sample, is_written, write_lake, write_project};
 use crate::store::{
@@ -114,6 +115,8 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let server = bind(&args.listen, args.admin_listen.as_deref(), &args.dir, app).await?;
     // Only now: a demo that can not serve must not revoke the tokens of one that does.
     let callers = admit(&store, secret_attributes(&args.dir), &sample).await?;
+    // Whoever reads that it serves may end it at once.
+    let stop = interrupted();
     let url = server.url();
     if args.json {
         print_json(&url, server.admin_url(), &callers)?
@@ -123,7 +126,7 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
             print(format_args!("\n# the admin API takes admin tokens only\n{admin_url}/admin"))?;
         }
     }
-    let drained = run_to_end(server).await;
+    let drained = run_to_end(server, stop).await;
     background.shutdown().await;
     drained
 }

@@ -18,7 +18,7 @@ use crate::store::{GrantListing, GrantRequest, Granting};
 pub enum GrantCommand {
     /// Let a principal or a role call an endpoint
     #[command(after_help = ADD_HELP)]
-    Add(AddArgs),
+    Add(Box<AddArgs>),
     /// Take an endpoint, columns of it or unmasking away, whatever other grants give
     #[command(after_help = DENY_HELP)]
     Deny(DenyArgs),

@@ -1,5 +1,6 @@
 //! `lakegate serve`: a project over HTTP.
 
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -64,6 +65,8 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         say("note: nobody may call yet; `lakegate principal add`, `lakegate grant add`, `lakegate token issue`");
     }
     let server = bind(&listen, args.admin_listen.as_deref(), &args.project, app).await?;
+    // Whoever reads that it serves may end it at once.
+    let stop = interrupted();
     let (url, admin_url) = (server.url(), server.admin_url());
     if args.json {
         let mut said = json!({ "url": url });
@@ -77,16 +80,19 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
             print(format_args!("the admin API is at {admin_url}/admin"))?;
         }
     }
-    let drained = run_to_end(server).await;
+    let drained = run_to_end(server, stop).await;
     background.shutdown().await;
     drained
 }
 
 /// Serves until a signal comes and what runs is answered. A server that had to cut something has failed.
-pub(super) async fn run_to_end(server: Server) -> anyhow::Result<ExitCode> {
+pub(super) async fn run_to_end(
+    server: Server,
+    told: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<ExitCode> {
     tell_system(NotifyState::Ready);
     let stop = async {
-        interrupted().await;
+        told.await;
         tell_system(NotifyState::Stopping);
     };
     match server.run(stop).await {

@@ -264,8 +264,8 @@ fn answers_are_those_of_a_lake_of_the_callers_own_masked_rows() {
     if let Some((failing, text)) = sum.found.first() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (small, difference) = runtime.block_on(async {
-            let small = shrink(failing.clone()).await;
-            let difference = small.difference().await.unwrap_or_default();
+            let small = Box::pin(shrink(failing.clone())).await;
+            let difference = Box::pin(small.difference()).await.unwrap_or_default();
             (small, difference)
         });
         let title = format!("Found with {}", text.split(": ").next().unwrap_or_default());
