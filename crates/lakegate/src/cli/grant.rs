@@ -18,7 +18,7 @@ use crate::store::{GrantListing, GrantRequest, Granting};
 pub enum GrantCommand {
     /// Let a principal or a role call an endpoint
     #[command(after_help = ADD_HELP)]
-    Add(AddArgs),
+    Add(Box<AddArgs>),
     /// Take an endpoint, columns of it or unmasking away, whatever other grants give
     #[command(after_help = DENY_HELP)]
     Deny(DenyArgs),
@@ -131,6 +131,7 @@ pub struct RevokeArgs {
 pub(super) async fn run(command: GrantCommand) -> anyhow::Result<ExitCode> {
     match command {
         GrantCommand::Add(args) => {
+            let args = *args;
             let terms = args.rules.with(args.terms.terms())?;
             add(Effect::Allow, args.to, &args.endpoint, terms, args.expiry, args.store).await?;
         }

@@ -264,7 +264,7 @@ fn answers_are_those_of_a_lake_of_the_callers_own_masked_rows() {
     if let Some((failing, text)) = sum.found.first() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (small, difference) = runtime.block_on(async {
-            let small = shrink(failing.clone()).await;
+            let small = Box::pin(shrink(failing.clone())).await;
             let difference = small.difference().await.unwrap_or_default();
             (small, difference)
         });

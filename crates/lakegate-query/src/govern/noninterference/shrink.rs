@@ -95,7 +95,7 @@ pub(super) async fn shrink(mut failing: Failing) -> Failing {
 async fn replaced(failing: &mut Failing, change: impl FnOnce(&mut Failing)) -> bool {
     let mut candidate = failing.clone();
     change(&mut candidate);
-    let fails = candidate.difference().await.is_some();
+    let fails = Box::pin(candidate.difference()).await.is_some();
     if fails {
         *failing = candidate;
     }
