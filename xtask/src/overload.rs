@@ -90,7 +90,7 @@ struct Tokens {
 fn make(binary: &Path, project: &Path) -> Result<Tokens> {
     let numbers = (0..NUMBERS).map(|n| format!("{n}\n")).collect::<String>();
     let config = format!(
-        "[lake]\nlocation = \"lake/\"\n[server]\naudit = \"off\"\nmemory_limit_mb = {MEMORY_LIMIT_MB}\n[cache]\nresults_mb = 0\n\
+        "[lake]\nlocation = \"lake/\"\n[server]\naudit = \"off\"\nmax_concurrent_queries = 8\ntimeout_seconds = 120\nmemory_limit_mb = {MEMORY_LIMIT_MB}\n[cache]\nresults_mb = 0\n\
          [tables.number]\nlocation = \"number.csv\"\nshared = true\n"
     );
     for folder in ["lake", "endpoints"] {

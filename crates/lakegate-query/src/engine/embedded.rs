@@ -4,21 +4,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use datafusion::common::Result;
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::coop::CooperativeExec;
-use datafusion::physical_plan::unnest::UnnestExec;
 use lakegate_core::error::Error;
 
 use super::failure::failure;
+use super::pause::pausing;
 use super::pool::Share;
 use super::statistics::Measured;
 use super::{BatchStream, Engine, Limits, scan};
 use crate::govern::GovernedPlan;
+
+/// What a sort that goes to disk needs to merge what it has put there.
+const LEAST_FOR_MERGING: usize = 512 * 1024;
 
 /// Runs plans in this process.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,27 +44,19 @@ impl Engine for Embedded {
     }
 }
 
-/// The plan, in which everything that makes many rows of few pauses now and then. The engine sees to it where rows are read,
-/// and a join of small tables reads little and computes for ever.
-fn pausing(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    let pausing = plan.transform_up(|node| match node.children().len() > 1 || node.is::<UnnestExec>() {
-        true => Ok(Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)),
-        false => Ok(Transformed::no(node)),
-    });
-    pausing.map(|pausing| pausing.data)
-}
-
 /// The context of a query that has so many bytes of the memory that all have.
 fn within(context: TaskContext, bytes: usize) -> TaskContext {
     let all = context.runtime_env();
     let share: Arc<dyn MemoryPool> = Arc::new(Share::new(bytes, Arc::clone(&all.memory_pool)));
     let runtime = RuntimeEnv { memory_pool: share, ..all.as_ref().clone() };
     let context = context.with_runtime(Arc::new(runtime));
-    // What a sort keeps free for merging comes out of the share too.
-    let reserved = context.session_config().options().execution.sort_spill_reservation_bytes;
-    if reserved <= bytes / 8 {
+    // What a sort keeps free for merging comes out of the share, and out of the memory of all, while it is not needed.
+    let least = (bytes / 8).min(LEAST_FOR_MERGING);
+    let for_merging = (bytes / 32).max(least);
+    let config = context.session_config();
+    if config.options().execution.sort_spill_reservation_bytes <= for_merging {
         return context;
     }
-    let config = context.session_config().clone().with_sort_spill_reservation_bytes(bytes / 8);
+    let config = config.clone().with_sort_spill_reservation_bytes(for_merging);
     context.with_session_config(config)
 }

@@ -5,6 +5,7 @@ mod failure;
 mod limited;
 #[cfg(test)]
 mod limits_tests;
+pub(crate) mod pause;
 mod pool;
 mod runtime;
 mod scan;

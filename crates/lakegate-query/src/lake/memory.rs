@@ -21,14 +21,12 @@ use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, Push
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
-use futures::{StreamExt, stream};
+use futures::stream;
 
 use super::table::magnitude_only;
 use super::zones::Zones;
 use crate::engine::Size;
-
-/// After how many batches others have a turn: some milliseconds of work.
-const BATCHES_AT_ONCE: usize = 4;
+use crate::engine::pause::paused;
 
 /// The decoded rows of a table.
 #[derive(Debug)]
@@ -146,14 +144,8 @@ pub(crate) fn memory_scan_size(source: &dyn DataSource) -> Option<Size> {
 impl DataSource for MemoryScan {
     fn open(&self, _partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let scan = self.clone();
-        let batches = std::iter::once_with(move || scan.kept()).flatten().enumerate();
         // All batches are there at once, and nothing else would make a query that reads many of them pause.
-        let batches = stream::iter(batches).then(|(at, batch)| async move {
-            if at % BATCHES_AT_ONCE == BATCHES_AT_ONCE - 1 {
-                tokio::task::yield_now().await;
-            }
-            batch
-        });
+        let batches = paused(stream::iter(std::iter::once_with(move || scan.kept()).flatten()));
         Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches)))
     }
 

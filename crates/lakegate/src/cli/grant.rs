@@ -131,6 +131,7 @@ pub struct RevokeArgs {
 pub(super) async fn run(command: GrantCommand) -> anyhow::Result<ExitCode> {
     match command {
         GrantCommand::Add(args) => {
+            let args = *args;
             let terms = args.rules.with(args.terms.terms())?;
             add(Effect::Allow, args.to, &args.endpoint, terms, args.expiry, args.store).await?;
         }
