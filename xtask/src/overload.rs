@@ -21,8 +21,6 @@ use crate::bench::server::Server;
 
 const HEAVY: &str = "/*---\nsummary = \"Much work\"\n---*/\nSELECT a.n % 100 AS k, sum(a.n * b.n) AS s FROM number AS a CROSS JOIN number AS b GROUP BY a.n % 100 ORDER BY k\n";
 const LIGHT: &str = "/*---\nsummary = \"Little work\"\n---*/\nSELECT n FROM number WHERE n < 10 ORDER BY n\n";
-/// Rows of the table that the heavy endpoint joins with itself.
-const NUMBERS: usize = 1_500;
 const MEMORY_LIMIT_MB: u64 = 512;
 /// What a process takes beside the memory of queries: code, connections, decoded tables.
 const OTHER_MEMORY_MB: u64 = 512;
@@ -40,6 +38,9 @@ pub(crate) struct Options {
     /// How long they call
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=600), default_value_t = 20)]
     seconds: u64,
+    /// Rows of the table that the heavy endpoint joins with itself; fewer for a binary without optimisation
+    #[arg(long, value_parser = clap::value_parser!(u16).range(10..=10_000), default_value_t = 1_500)]
+    rows: u16,
     /// Callers of the heavy endpoint
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000), default_value_t = 500)]
     callers: u16,
@@ -73,7 +74,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
         None => binary::build(root, options.debug)?,
     };
     let folder = tempfile::tempdir().context("can not make a temporary folder")?;
-    let tokens = make(&binary, folder.path())?;
+    let tokens = make(&binary, folder.path(), options.rows)?;
     let server = Server::start(&binary, folder.path())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(overload(&server, &tokens, options))
@@ -87,8 +88,8 @@ struct Tokens {
 }
 
 /// A project with two endpoints, and who may call them.
-fn make(binary: &Path, project: &Path) -> Result<Tokens> {
-    let numbers = (0..NUMBERS).map(|n| format!("{n}\n")).collect::<String>();
+fn make(binary: &Path, project: &Path, rows: u16) -> Result<Tokens> {
+    let numbers = (0..rows).map(|n| format!("{n}\n")).collect::<String>();
     let config = format!(
         "[lake]\nlocation = \"lake/\"\n[server]\naudit = \"off\"\nmax_concurrent_queries = 8\ntimeout_seconds = 120\nmemory_limit_mb = {MEMORY_LIMIT_MB}\n[cache]\nresults_mb = 0\n\
          [tables.number]\nlocation = \"number.csv\"\nshared = true\n"
