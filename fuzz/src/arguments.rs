@@ -61,8 +61,11 @@ pub fn arguments(text: &str) {
     }
     let mut token = TokenRecord::new("token", at(0));
     token.scope.clone_from(&request.scope);
-    let credential =
-        Credential { token, principal: Arc::new(request.principal.clone()), grants: request.grants.clone().into() };
+    let credential = Credential {
+        proof: token.into(),
+        principal: Arc::new(request.principal.clone()),
+        grants: request.grants.clone().into(),
+    };
     let now = at(NOW);
     let principal = authenticate(&credential, now).expect("the token is good");
     let authorized = match authorize(&principal, &ENDPOINT.name, &credential.grants, now) {

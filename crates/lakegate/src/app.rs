@@ -17,7 +17,7 @@ use crate::limits::Rates;
 use crate::mask_key;
 use crate::observe::Observer;
 use crate::project::{self, ProjectError};
-use crate::reload::Reloads;
+use crate::reload::{Files, Reloads, Seen};
 use crate::results::Results;
 use crate::status::ServerStatus;
 use crate::store::Access;
@@ -50,6 +50,8 @@ pub struct App {
 struct Source {
     folder: PathBuf,
     lake: Option<String>,
+    /// The project's files before they were first read.
+    seen: Seen,
 }
 
 /// A project and what goes with it, as one request sees it from its beginning to its end, whatever is served afterwards.
@@ -85,6 +87,7 @@ impl App {
     /// # Errors
     /// When the project has faults or its lake is not there.
     pub async fn load(folder: &Path, lake: Option<&str>, access: Access) -> Result<Self, ProjectError> {
+        let seen = Files::look(folder);
         let project = project::load(folder, lake).await?;
         let config = &project.project().config.server.audit;
         let audit =
@@ -98,7 +101,7 @@ impl App {
         }
         let served = Served::of(project, folder, &access, None).await?;
         let engine = Box::new(Limited::new(Embedded, queries, Waiting { all, each }));
-        let source = Source { folder: folder.to_owned(), lake: lake.map(str::to_owned) };
+        let source = Source { folder: folder.to_owned(), lake: lake.map(str::to_owned), seen };
         let (reloads, rates) = (Reloads::default(), Arc::default());
         Ok(Self {
             served: ArcSwap::from_pointee(served),
@@ -132,6 +135,11 @@ impl App {
         self.served.load_full()
     }
 
+    /// The project's files as they were before they were first read.
+    pub(crate) fn seen_at_start(&self) -> &Seen {
+        &self.source.seen
+    }
+
     /// The project's folder.
     pub fn folder(&self) -> &Path {
         &self.source.folder
@@ -143,7 +151,7 @@ impl App {
     /// When the project has faults. Then what was served is served on.
     pub(crate) async fn load_again(&self) -> Result<Arc<Served>, ProjectError> {
         let before = self.served();
-        let Source { folder, lake } = &self.source;
+        let Source { folder, lake, .. } = &self.source;
         let project = project::load_after(folder, lake.as_deref(), Some(&before.project)).await?;
         self.serve(project, &before).await
     }

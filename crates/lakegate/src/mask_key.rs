@@ -75,7 +75,8 @@ pub fn watch(project: Arc<PlannedProject>, folder: &Path) -> Option<AbortOnDropH
     }
     let (folder, path) = (folder.to_owned(), folder.join(file));
     let task = async move {
-        let mut known = changed_at(&path);
+        // The first look reads it once more: it may have been replaced since it was read, while the project was loaded.
+        let mut known = None;
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -86,6 +87,7 @@ pub fn watch(project: Arc<PlannedProject>, folder: &Path) -> Option<AbortOnDropH
             }
             known = found;
             match read(&location, &folder) {
+                Ok(key) if project.mask_key_id().is_some_and(|known| known == key.id().to_string()) => {}
                 Ok(key) => {
                     tracing::info!(key = key.id(), "the key of masks was replaced");
                     project.set_mask_key(key);

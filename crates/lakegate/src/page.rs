@@ -3,12 +3,16 @@
 //! A page is a part of the rows in an order in which every row has one place, so pages have no row twice and miss none as
 //! long as the tables are of one version. When they are not, the next page is gone (410), and the caller begins anew.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use lakegate_core::catalog::{Modifiers, Window, foreign_cursor};
 use lakegate_core::error::{Code, Error};
 use lakegate_query::engine::{BatchStream, Engine, Limits};
 use lakegate_query::govern::GovernedPlan;
 
 use crate::seal::{Place, Seal};
+
+/// How long somebody may go through the pages of one answer.
+const LONGEST: TimeDelta = TimeDelta::days(1);
 
 /// The page that a request asks for.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +34,19 @@ impl Page {
         let size = asked.size.and_then(|size| u32::try_from(size).ok()).or(follows.map(|place| place.size));
         let offset = follows.map_or(0, |place| place.offset);
         Ok(size.map(|size| Self { offset, size, follows }))
+    }
+
+    /// The moment for which the query is asked: that of the first page.
+    ///
+    /// # Errors
+    /// [`Code::ResultGone`] when that is long ago: a cursor is no way to ask for the past.
+    pub fn moment(&self, now: DateTime<Utc>) -> Result<DateTime<Utc>, Error> {
+        let moment = self.follows.map_or_else(|| now.timestamp_micros(), |place| place.moment);
+        let moment = DateTime::from_timestamp_micros(moment).filter(|moment| now - moment <= LONGEST);
+        moment.ok_or_else(|| {
+            Error::new(Code::ResultGone, "the first page was asked for too long ago")
+                .hint("begin anew without `cursor`")
+        })
     }
 
     /// The rows to run for: one more than are given, which tells whether there is a next page.
@@ -63,11 +80,13 @@ impl Page {
         plan: GovernedPlan,
         limits: Limits,
         seal: &Seal,
+        now: DateTime<Utc>,
     ) -> Result<(BatchStream, Option<String>), Error> {
         let size = u64::from(self.size);
         let next = Place {
             offset: self.offset.saturating_add(size),
             size: self.size,
+            moment: now.timestamp_micros(),
             answer: seal.answer(plan.rows()),
             versions: seal.versions(plan.versions()),
         };

@@ -89,6 +89,8 @@ pub fn prepare_as(project: &PlannedProject, seal: &Seal, asked: Asked<'_>, trail
     if let Some(page) = &page {
         call = call.for_window(page.window());
     }
+    // Pages of one answer are asked for one moment, that of the first.
+    let now = page.as_ref().map_or(Ok(now), |page| page.moment(now))?;
     let plan = govern(project, &call, now)?;
     trail.governed(&plan);
     if let Some(page) = &page {
@@ -104,10 +106,10 @@ pub fn prepare_as(project: &PlannedProject, seal: &Seal, asked: Asked<'_>, trail
 /// # Errors
 /// With the code that says why it could not start.
 pub async fn run(engine: &dyn Engine, seal: &Seal, prepared: Prepared) -> Result<(BatchStream, Option<String>), Error> {
-    let Prepared { plan, limits, page, .. } = prepared;
+    let Prepared { plan, limits, page, now, .. } = prepared;
     match page {
         None => Ok((engine.run(plan, limits).await?.settled().await?, None)),
-        Some(page) => page.read(engine, plan, limits, seal).await,
+        Some(page) => page.read(engine, plan, limits, seal, now).await,
     }
 }
 

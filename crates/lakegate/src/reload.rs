@@ -155,7 +155,8 @@ pub fn watch(app: Arc<App>) -> AbortOnDropHandle<()> {
     // From now on, and not when the task comes to it: without a handler the signal would end the process.
     let mut told = Told::new();
     AbortOnDropHandle::new(tokio::spawn(async move {
-        let mut files = Files::all(Files::look(app.folder()));
+        // As they were before they were read: what was edited since then is seen.
+        let mut files = Files::all(app.seen_at_start().clone());
         let mut looked = Looked::now();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -182,6 +183,10 @@ pub fn watch(app: Arc<App>) -> AbortOnDropHandle<()> {
                 files.seen = found;
             }
             if looked.is_due_tables(config.tables) {
+                // What failed for a passing reason, such as a lake that was away, is tried again.
+                if app.reloads.state().project_fault.is_some() {
+                    let _ = reload(&app).await;
+                }
                 let _ = refresh(&app).await;
             }
         }
@@ -218,10 +223,10 @@ fn is_due(last: &mut tokio::time::Instant, every: Option<Duration>) -> bool {
 }
 
 /// The state of the project's files, as far as it can be seen without reading them.
-type Seen = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
+pub(crate) type Seen = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
 
 /// The project's files as they were last served, and as they were last seen.
-struct Files {
+pub(crate) struct Files {
     served: Seen,
     seen: Seen,
 }
@@ -231,7 +236,7 @@ impl Files {
         Self { served: seen.clone(), seen }
     }
 
-    fn look(folder: &Path) -> Seen {
+    pub(crate) fn look(folder: &Path) -> Seen {
         let mut seen = Seen::new();
         let mut note = |path: PathBuf| {
             if let Ok(file) = std::fs::metadata(&path) {
@@ -285,6 +290,7 @@ fn after_restart(before: &Config, now: &Config) -> Vec<&'static str> {
         ("limits.spill_mb", before.limits.spill_bytes() != now.limits.spill_bytes()),
         ("limits.spill_folder", before.limits.spill_folder != now.limits.spill_folder),
         ("access.store", before.access_store != now.access_store),
+        ("access.secret_attributes", before.secret_attributes != now.secret_attributes),
         ("cache", before.cache != now.cache),
         ("http", before.http != now.http),
         ("admin", before.admin != now.admin),

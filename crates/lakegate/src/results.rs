@@ -68,10 +68,21 @@ pub struct Flight {
     key: Key,
     kept: Cache<Key, Kept>,
     flying: Arc<Mutex<Flying>>,
-    waiting: watch::Sender<Option<Kept>>,
+    waiting: watch::Sender<Progress>,
     keep_for: Duration,
     largest: usize,
 }
+
+/// How far somebody has come whose answer others wait for.
+enum Progress {
+    /// It waits for a place among the running queries.
+    Waits,
+    Runs,
+    Landed(Box<Kept>),
+}
+
+/// How long others wait for somebody who waits itself.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Each answer has a time of its own.
 struct KeepFor;
@@ -105,10 +116,20 @@ impl Results {
             Ok(claim) => return claim,
             Err(waiting) => waiting,
         };
-        // Who leads may fail, leave, or find that the answer is too large; then everybody runs for themselves.
-        let landed = tokio::time::timeout_at(deadline.into(), waiting.wait_for(Option::is_some)).await;
-        match landed {
-            Ok(Ok(kept)) => kept.clone().map_or(Claim::Alone, Claim::Joined),
+        // Who leads may have to wait for a place among its own queries: nobody else waits for that.
+        let begins = waiting.wait_for(|progress| !matches!(progress, Progress::Waits));
+        let begun = tokio::time::timeout_at(deadline.min(Instant::now() + PATIENCE).into(), begins).await;
+        if !matches!(begun, Ok(Ok(_))) {
+            return Claim::Alone;
+        }
+        drop(begun);
+        // It may fail, leave, or find that the answer is too large; then everybody runs for themselves.
+        let lands = waiting.wait_for(|progress| matches!(progress, Progress::Landed(_)));
+        match tokio::time::timeout_at(deadline.into(), lands).await {
+            Ok(Ok(progress)) => match &*progress {
+                Progress::Landed(kept) => Claim::Joined(Kept::clone(kept)),
+                _ => Claim::Alone,
+            },
             Ok(Err(_)) | Err(_) => Claim::Alone,
         }
     }
@@ -118,7 +139,7 @@ impl Results {
         key: &Key,
         cache: &Cache<Key, Kept>,
         keep_for: Duration,
-    ) -> Result<Claim, watch::Receiver<Option<Kept>>> {
+    ) -> Result<Claim, watch::Receiver<Progress>> {
         let mut flying = locked(&self.flying);
         if let Some(waiting) = flying.get(key) {
             return Err(waiting.clone());
@@ -127,7 +148,7 @@ impl Results {
         if let Some(kept) = cache.get(key) {
             return Ok(Claim::Kept(kept));
         }
-        let (sender, receiver) = watch::channel(None);
+        let (sender, receiver) = watch::channel(Progress::Waits);
         flying.insert(key.clone(), receiver);
         Ok(Claim::First(Flight {
             key: key.clone(),
@@ -163,6 +184,11 @@ impl Claim {
 }
 
 impl Flight {
+    /// The query runs now: who waits does not wait for somebody else's turn.
+    pub fn runs(&self) {
+        self.waiting.send_replace(Progress::Runs);
+    }
+
     /// The largest answer that can be shared, in bytes.
     pub fn largest(&self) -> usize {
         self.largest
@@ -176,7 +202,7 @@ impl Flight {
         let kept = Kept { answered, keep_for: self.keep_for };
         // First kept, then given: who comes between the two finds it.
         self.kept.insert(self.key.clone(), kept.clone());
-        self.waiting.send_replace(Some(kept));
+        self.waiting.send_replace(Progress::Landed(Box::new(kept)));
     }
 }
 
@@ -186,7 +212,7 @@ impl Drop for Flight {
     }
 }
 
-type Flying = HashMap<Key, watch::Receiver<Option<Kept>>>;
+type Flying = HashMap<Key, watch::Receiver<Progress>>;
 
 fn locked(flying: &Mutex<Flying>) -> MutexGuard<'_, Flying> {
     flying.lock().unwrap_or_else(PoisonError::into_inner)

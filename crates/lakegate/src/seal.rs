@@ -12,11 +12,13 @@ use lakegate_core::error::Error;
 use sha2::Sha256;
 
 /// The first byte of a cursor of this form.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
 /// How much of a digest is kept: 128 bits can not be hit by trying.
 const SHORT: usize = 16;
+/// Another version may write the same rows in other bytes.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The bytes of a cursor before its own digest.
-const CONTENT: usize = 1 + 8 + 4 + 2 * SHORT;
+const CONTENT: usize = 1 + 8 + 4 + 8 + 2 * SHORT;
 
 /// The key, and what is done with it.
 #[derive(Clone)]
@@ -31,6 +33,8 @@ pub struct Place {
     pub offset: u64,
     /// The most rows of the page before, and of this one unless the caller says otherwise.
     pub size: u32,
+    /// The moment that `now()` is for all pages of the answer, in microseconds since 1970.
+    pub moment: i64,
     /// Of which answer, see [`Seal::answer`].
     pub answer: [u8; SHORT],
     /// Of which versions of the tables, see [`Seal::versions`].
@@ -45,7 +49,7 @@ impl Seal {
 
     /// The strong validator of an answer in one representation, quotes included.
     pub fn validator(&self, fingerprint: &str, representation: &str) -> String {
-        let digest = self.digest("validator", &[fingerprint.as_bytes(), representation.as_bytes()]);
+        let digest = self.digest("validator", &[VERSION.as_bytes(), fingerprint.as_bytes(), representation.as_bytes()]);
         format!("\"{}\"", BASE64URL_NOPAD.encode(&digest))
     }
 
@@ -65,6 +69,7 @@ impl Seal {
         bytes.push(FORM);
         bytes.extend_from_slice(&place.offset.to_be_bytes());
         bytes.extend_from_slice(&place.size.to_be_bytes());
+        bytes.extend_from_slice(&place.moment.to_be_bytes());
         bytes.extend_from_slice(&place.answer);
         bytes.extend_from_slice(&place.versions);
         let digest = self.digest("cursor", &[&bytes]);
@@ -91,7 +96,8 @@ impl Seal {
             digest
         };
         let size = u32::try_from(number(9, 13)).map_err(|_| unreadable_cursor())?;
-        Ok(Place { offset: number(1, 9), size, answer: digest(13), versions: digest(13 + SHORT) })
+        let moment = number(13, 21).cast_signed();
+        Ok(Place { offset: number(1, 9), size, moment, answer: digest(21), versions: digest(21 + SHORT) })
     }
 
     fn digest(&self, use_of_it: &str, parts: &[&[u8]]) -> [u8; SHORT] {

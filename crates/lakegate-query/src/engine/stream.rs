@@ -108,10 +108,6 @@ impl BatchStream {
         self.limits.deadline
     }
 
-    pub(crate) fn limits(&self) -> Limits {
-        self.limits.clone()
-    }
-
     /// The most rows of the answer.
     pub fn max_rows(&self) -> Option<u64> {
         self.limits.max_rows
@@ -152,13 +148,18 @@ impl BatchStream {
         Ok(self)
     }
 
-    fn keep(&mut self, batch: RecordBatch) -> Result<(), Error> {
+    pub(super) fn keep(&mut self, batch: RecordBatch) -> Result<(), Error> {
         if let Some((memory, _)) = &self.memory {
             memory.try_grow(batch.get_array_memory_size()).map_err(failure)?;
         }
         self.rows += batch.num_rows() as u64;
         self.ahead.push_back(batch);
         Ok(())
+    }
+
+    /// Ends the query: no more rows are wanted, and what it holds is free. Rows that are kept stay.
+    pub(super) fn end(&mut self) {
+        self.source = Source::Ended;
     }
 
     /// Takes memory of the query's share for so many bytes that are held of the answer, or says that there is none.
@@ -193,7 +194,7 @@ impl BatchStream {
     }
 
     /// The next batch with rows that the query makes.
-    async fn pull(&mut self) -> Result<Option<RecordBatch>, Error> {
+    pub(super) async fn pull(&mut self) -> Result<Option<RecordBatch>, Error> {
         let pulled = self.pull_from_source().await;
         if !matches!(pulled, Ok(Some(_))) {
             // What it holds is free now, and not when somebody drops the stream.

@@ -1,36 +1,37 @@
 //! What is read of a query as a whole before anything of it is given on: a page, a number of rows.
 
-use std::sync::Arc;
-
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::Int64Type;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::stream;
 use lakegate_core::error::{Code, Error};
 
 use super::BatchStream;
+use super::failure::too_many_rows;
 
 impl BatchStream {
-    /// The first rows, at most so many, and whether there are more. The query has ended then; the rows are in memory.
+    /// The first rows, at most so many, and whether there are more. The query has ended then; the rows are in memory, and in
+    /// the query's share of it, until they are read.
     ///
     /// # Errors
-    /// When the query fails.
+    /// When the query fails, or there is no room for the rows.
     pub async fn first(mut self, most: u64) -> Result<(Self, bool), Error> {
-        let (mut batches, mut left, mut has_more) = (Vec::new(), usize::try_from(most).unwrap_or(usize::MAX), false);
-        while let Some(batch) = self.next().await? {
-            has_more |= batch.num_rows() > left;
+        let (mut left, mut came, mut has_more) = (usize::try_from(most).unwrap_or(usize::MAX), 0, false);
+        while let Some(batch) = self.pull().await? {
+            came += batch.num_rows() as u64;
+            if let Some(most) = self.max_rows().filter(|most| came > *most) {
+                return Err(too_many_rows(most));
+            }
+            has_more = batch.num_rows() > left;
             let taken = batch.num_rows().min(left);
             left -= taken;
-            batches.push(Ok(batch.slice(0, taken)));
+            if taken > 0 {
+                self.keep(batch.slice(0, taken))?;
+            }
             if has_more {
+                self.end();
                 break;
             }
         }
-        let (schema, limits) = (Arc::clone(self.schema()), self.limits());
-        // What the query held is free from here on.
-        drop(self);
-        let batches = RecordBatchStreamAdapter::new(Arc::clone(&schema), stream::iter(batches));
-        Ok((Self::new(Box::pin(batches), schema, limits), has_more))
+        Ok((self, has_more))
     }
 
     /// The one number that the query gives.

@@ -3,7 +3,7 @@
 //! A `LakeTable` gives all rows; who sees which of them is `govern`'s business, which knows governed scans by this type.
 
 use std::any::Any;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -50,6 +50,8 @@ pub struct LakeTable {
     /// What the project says of it, as far as the files are read by it.
     declaration: String,
     copy: OnceLock<Arc<MemoryCopy>>,
+    /// The copy that the same version had in the project before, as long as it is not known whether there is room for it.
+    earlier: Mutex<Option<Arc<MemoryCopy>>>,
     owned: OnceLock<Arc<LakeTable>>,
 }
 
@@ -63,7 +65,8 @@ impl LakeTable {
         before: Option<&LakeTable>,
     ) -> Result<Self, TableFault> {
         let found = location::find(lake, table).await?;
-        let (version, declaration) = (version_of(&found), declaration_of(table));
+        let declaration = declaration_of(table);
+        let version = version_of(&found, &declaration);
         if let Some(before) = before.filter(|before| before.version == version && before.declaration == declaration) {
             return Ok(before.again());
         }
@@ -124,6 +127,7 @@ impl LakeTable {
             files: FileGroup::new(files),
             statistics,
             copy: OnceLock::new(),
+            earlier: Mutex::default(),
             owned: OnceLock::new(),
         };
         if found.format == FileFormat::Csv {
@@ -134,7 +138,7 @@ impl LakeTable {
 
     /// Whether the lake still has this version of the table.
     pub(crate) async fn is_current(&self, lake: &Lake, table: &Table) -> Result<bool, TableFault> {
-        Ok(version_of(&location::find(lake, table).await?) == self.version)
+        Ok(version_of(&location::find(lake, table).await?, &declaration_of(table)) == self.version)
     }
 
     /// The same version of the table with its copy in memory, to be served in another project. Whose its rows are is
@@ -150,7 +154,8 @@ impl LakeTable {
             hides_rows: self.hides_rows,
             version: self.version,
             declaration: self.declaration.clone(),
-            copy: self.copy.clone(),
+            copy: OnceLock::new(),
+            earlier: Mutex::new(self.copy.get().cloned()),
             owned: OnceLock::new(),
         }
     }
@@ -176,6 +181,10 @@ impl LakeTable {
         if let Some(copy) = self.copy.get() {
             return Ok(Some(copy.bytes()));
         }
+        if let Some(earlier) = self.take_earlier() {
+            let bytes = earlier.bytes();
+            return Ok((bytes <= most_bytes && self.copy.set(earlier).is_ok()).then_some(bytes));
+        }
         let plan = self.scan(session, None, &[], None).await?;
         let mut rows = execute_stream(plan, session.task_ctx())?;
         let (mut batches, mut bytes) = (Vec::new(), 0);
@@ -197,6 +206,11 @@ impl LakeTable {
         Ok(Some(bytes))
     }
 
+    /// The copy of the project before; afterwards it is held no more.
+    pub(crate) fn take_earlier(&self) -> Option<Arc<MemoryCopy>> {
+        self.earlier.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// The same table with its rows' owners in [`OWNER_COLUMN`], if they were computed.
     pub(crate) fn owned(&self) -> Option<&Arc<LakeTable>> {
         self.owned.get()
@@ -213,6 +227,7 @@ impl LakeTable {
     ) -> DataFusionResult<()> {
         let parent = if owner.is_some() { Some(parent) } else { parent.owned().map(AsRef::as_ref) };
         let (Some(parent), Some(copy)) = (parent, self.copy.get()) else { return Ok(()) };
+        let way = [column, key, owner.unwrap_or(OWNER_COLUMN)];
         let (schema, parent_schema) = (self.schema.table_schema(), parent.schema.table_schema());
         let Some(parent_copy) = parent.copy.get() else { return Ok(()) };
         let (column, key) = (schema.index_of(column)?, parent_schema.index_of(key)?);
@@ -237,9 +252,10 @@ impl LakeTable {
             files: FileGroup::new(Vec::new()),
             statistics: Statistics::default(),
             hides_rows: self.hides_rows,
-            version: owned_version(self, parent),
+            version: owned_version(self, parent, way),
             declaration: self.declaration.clone(),
             copy: OnceLock::from(Arc::new(owned_copy)),
+            earlier: Mutex::default(),
             owned: OnceLock::new(),
         };
         // Owners are computed once, before the table is served.
@@ -358,16 +374,20 @@ fn declaration_of(table: &Table) -> String {
     format!("{:?}", (&table.name, &table.location, table.format, &table.partitions, hides_rows(table)))
 }
 
-/// Rows with their owners are of a version of the parent too, and of its parents.
-fn owned_version(child: &LakeTable, parent: &LakeTable) -> [u8; 32] {
+/// Rows with their owners are of a version of the parent too, and of its parents; and of the way by which the owners were
+/// found, of which nothing is in a plan any more: the columns that link the two, and the one that names the owner.
+fn owned_version(child: &LakeTable, parent: &LakeTable, way: [&str; 3]) -> [u8; 32] {
     let mut version = Fingerprint::new("lakegate owned version v1");
     version.part(&child.version);
     version.part(&parent.version);
+    way.iter().for_each(|column| version.part(column.as_bytes()));
     version.bytes()
 }
 
-fn version_of(found: &TableFiles) -> [u8; 32] {
+/// A version is of its files, and of how the project says that they are read.
+fn version_of(found: &TableFiles, declaration: &str) -> [u8; 32] {
     let mut version = Fingerprint::new("lakegate table version v1");
+    version.text(declaration);
     version.text(found.format.extension());
     for file in &found.files {
         let object = &file.object;

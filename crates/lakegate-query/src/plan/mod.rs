@@ -175,14 +175,17 @@ impl PlannedProject {
         let (mut names, mut taken) = (Vec::new(), 0);
         for table in tables {
             // Files are never larger than what is decoded from them.
-            if table.file_bytes() as usize > most_bytes - taken {
+            let left = most_bytes.saturating_sub(taken);
+            if table.file_bytes() as usize > left {
                 break;
             }
-            if let Some(bytes) = table.copy_to_memory(&self.session, most_bytes - taken).await.map_err(failure)? {
+            if let Some(bytes) = table.copy_to_memory(&self.session, left).await.map_err(failure)? {
                 names.push(table.name());
                 taken += bytes;
             }
         }
+        // What had no room is not held by anybody.
+        self.tables.iter().for_each(|table| drop(table.take_earlier()));
         inherit::compute(&self.policies, &self.tables).map_err(failure)?;
         for endpoint in self.endpoints.values() {
             endpoint.templates.clear();
@@ -251,6 +254,11 @@ impl PlannedProject {
     /// Sets the key of `hash` masks for all requests that are governed from now on.
     pub fn set_mask_key(&self, key: MaskKey) {
         *self.mask_key.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(key));
+    }
+
+    /// The id of the key of `hash` masks.
+    pub fn mask_key_id(&self) -> Option<String> {
+        self.mask_key().map(|key| key.id().to_string())
     }
 
     /// Takes over the key that another project has.

@@ -95,13 +95,16 @@ async fn respond(asked: Request<'_>, raw: RawArguments) -> Result<Response, Fail
     // What depends on the time of the request is another answer each time.
     let is_lasting = !prepared.plan.depends_on_time();
     let validator = is_lasting.then(|| seal.validator(prepared.plan.fingerprint(), &representation.to_string()));
-    if let Some(validator) = validator.as_ref().filter(|validator| asked::has_already(method, headers, validator)) {
+    // A count is asked for anew: who has the answer does not have the number.
+    let counts = asked::prefers_count(headers);
+    let known = validator.as_ref().filter(|validator| !counts && asked::has_already(method, headers, validator));
+    if let Some(validator) = known {
         app.observer.notice(&Event::CacheAsked(CacheAnswer::NotModified));
         let mut response = not_modified();
         asked::add_validator(&mut response, validator);
         return Ok(response);
     }
-    let total = match asked::prefers_count(headers) {
+    let total = match counts {
         true => Some(pipeline::count(served, &engine, &prepared).await?),
         false => None,
     };
@@ -128,6 +131,7 @@ async fn respond(asked: Request<'_>, raw: RawArguments) -> Result<Response, Fail
         }
         Claim::First(flight) => {
             let (rows, next) = pipeline::run(&engine, seal, prepared).await?;
+            flight.runs();
             let shared = answer::Shared { flight, next: next.clone() };
             let encoder = encoder(&rows)?;
             (answer::start(rows, encoder, trail, Some(shared)).await?, next)

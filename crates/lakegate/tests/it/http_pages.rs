@@ -256,3 +256,28 @@ async fn a_page_is_not_taken_for_a_part_that_is_one_row_longer() {
         assert_ne!(page.headers["etag"], part.headers["etag"]);
     }
 }
+
+#[tokio::test]
+async fn pages_of_an_endpoint_with_the_time_are_of_one_moment() {
+    let app = TestApp::project(&[
+        ("lakegate.toml", CONFIG),
+        ("lake/sale.csv", &sales()),
+        ("endpoints/timed.sql", "/*---\nsummary = \"s\"\n---*/\nSELECT id, now() AS at FROM sale"),
+    ])
+    .await;
+    let token = app.admit_with("acme", "*", &[json!({})]).await;
+    let rows = pages(&app, &token, "/api/timed", "?page_size=30").await.concat();
+    assert_eq!(rows.len(), 100);
+    assert!(rows.iter().all(|row| row["at"] == rows[0]["at"]), "{rows:?}");
+}
+
+#[tokio::test]
+async fn who_has_the_answer_and_asks_for_the_number_is_told_it() {
+    let app = app("").await;
+    let token = app.admit_with("acme", "*", &[json!({})]).await;
+    let first = app.get(&token, "/api/unordered?limit=1").await;
+    let request = Request::get("/api/unordered?limit=1").header("token", &token).header("prefer", "count=exact");
+    let request = request.header("if-none-match", first.headers["etag"].clone());
+    let answer = app.send(request.body(Body::empty()).unwrap()).await;
+    assert_eq!((answer.status, answer.headers["lakegate-total"].to_str().unwrap()), (200, "100"));
+}

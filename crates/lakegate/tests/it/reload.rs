@@ -287,3 +287,91 @@ fn no_request_fails_while_projects_and_tables_are_replaced() {
     }
     server.stop();
 }
+
+const PARCELS: &str = "\
+[lake]
+location = \"lake\"
+[tables.parcel]
+location = \"parcel.csv\"
+row_filter = \"client_id IN (principal('client_id'))\"
+[tables.item]
+location = \"item.csv\"
+row_filter = \"parcel_id IN (SELECT id FROM parcel)\"
+";
+
+/// Whose a row is, is computed beforehand, and nothing of how is in the plan: what was kept is not for who is meant now.
+#[tokio::test]
+async fn an_answer_is_not_kept_when_rows_belong_to_others_by_another_column() {
+    for (from, to, ids) in [
+        ("client_id IN", "payer_id IN", "[{\"id\":2}]"),
+        ("parcel_id IN (SELECT id", "parcel_id IN (SELECT old_id", "[{\"id\":2}]"),
+        ("\"parcel_id IN", "\"return_id IN", "[{\"id\":2}]"),
+    ] {
+        let app = TestApp::project(&[
+            ("lakegate.toml", PARCELS),
+            ("lake/parcel.csv", "id,old_id,client_id,payer_id\n10,20,1,2\n20,10,2,1\n"),
+            ("lake/item.csv", "id,parcel_id,return_id\n1,10,20\n2,20,10\n"),
+            ("endpoints/items.sql", "/*---\nsummary = \"Items\"\n---*/\nSELECT id FROM item ORDER BY id"),
+        ])
+        .await;
+        let token = app.admit_with("acme", "*", &[json!({})]).await;
+        let before = app.get(&token, "/api/items").await;
+        assert_eq!(before.text(), "[{\"id\":1}]");
+        write(&app, "lakegate.toml", &PARCELS.replace(from, to));
+        reload(&app.app).await.unwrap();
+        let after = app.get(&token, "/api/items").await;
+        assert_eq!(after.text(), ids, "{to}");
+        assert_ne!(after.headers["etag"], before.headers["etag"]);
+    }
+}
+
+#[tokio::test]
+async fn less_memory_for_copies_holds_from_the_next_reload_on() {
+    let config = |mb: u32| {
+        format!("{CONFIG}[tables.other]\nlocation = \"other.csv\"\nshared = true\n[server]\ncache_limit_mb = {mb}\n")
+    };
+    let mut sales = SALES.to_owned();
+    (0..200_000).for_each(|id| sales.push_str(&format!("{id},1,product number {id}\n")));
+    let app = TestApp::project(&[
+        ("lakegate.toml", &config(100)),
+        ("lake/sale.csv", SALES),
+        ("lake/other.csv", &sales),
+        ("endpoints/sales.sql", ENDPOINT),
+        ("endpoints/others.sql", "/*---\nsummary = \"s\"\n---*/\nSELECT count(*) AS n FROM other"),
+    ])
+    .await;
+    let token = app.admit_with("acme", "*", &[json!({})]).await;
+    let copied = || app.app.served().project.copied_bytes();
+    let whole = copied();
+    assert!(whole > 8 << 20, "{whole}");
+    for (mb, most) in [(8, 8 << 20), (0, 0)] {
+        write(&app, "lakegate.toml", &config(mb));
+        reload(&app.app).await.unwrap();
+        assert!(copied() <= most, "{} in {mb} MB", copied());
+        assert_eq!(app.get(&token, "/api/sales").await.rows().len(), 2);
+        assert_eq!(app.get(&token, "/api/others").await.text(), "[{\"n\":200003}]");
+    }
+    write(&app, "lakegate.toml", &config(100));
+    reload(&app.app).await.unwrap();
+    assert_eq!(copied(), whole);
+}
+
+#[tokio::test]
+async fn a_column_of_partitions_that_is_read_otherwise_makes_another_answer() {
+    let config = |kind: &str| {
+        format!(
+            "[lake]\nlocation = \"lake\"\n[tables.day]\nlocation = \"day/\"\nshared = true\n[tables.day.partitions]\nday = \"{kind}\"\n"
+        )
+    };
+    let app = TestApp::project(&[
+        ("lakegate.toml", &config("string")),
+        ("lake/day/day=01/x.csv", "id\n1\n"),
+        ("endpoints/days.sql", "/*---\nsummary = \"Days\"\n---*/\nSELECT day FROM day"),
+    ])
+    .await;
+    let token = app.admit_with("acme", "*", &[json!({})]).await;
+    assert_eq!(app.get(&token, "/api/days").await.text(), "[{\"day\":\"01\"}]");
+    write(&app, "lakegate.toml", &config("integer"));
+    reload(&app.app).await.unwrap();
+    assert_eq!(app.get(&token, "/api/days").await.text(), "[{\"day\":1}]");
+}
