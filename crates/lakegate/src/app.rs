@@ -22,6 +22,9 @@ use crate::results::Results;
 use crate::status::ServerStatus;
 use crate::store::Access;
 
+/// How often a project is loaded whose files are replaced while they are read.
+const MOST_TRIES: usize = 5;
+
 /// The state of a server.
 pub struct App {
     /// What is served now. A request takes it once, when it comes in.
@@ -88,7 +91,7 @@ impl App {
     /// When the project has faults or its lake is not there.
     pub async fn load(folder: &Path, lake: Option<&str>, access: Access) -> Result<Self, ProjectError> {
         let seen = Files::look(folder);
-        let project = project::load(folder, lake).await?;
+        let (project, served) = Self::first(folder, lake, &access).await?;
         let config = &project.project().config.server.audit;
         let audit =
             AuditLog::start(folder, config).map_err(|error| ProjectError::Audit(folder.join(&config.folder), error))?;
@@ -99,7 +102,6 @@ impl App {
         if !project.can_spill() {
             tracing::warn!("queries can put nothing aside on disk: one that needs more than its memory fails");
         }
-        let served = Served::of(project, folder, &access, None).await?;
         let engine = Box::new(Limited::new(Embedded, queries, Waiting { all, each }));
         let source = Source { folder: folder.to_owned(), lake: lake.map(str::to_owned), seen };
         let (reloads, rates) = (Reloads::default(), Arc::default());
@@ -115,6 +117,26 @@ impl App {
             source,
             status: Arc::default(),
         })
+    }
+
+    /// Loads the project and makes it ready; anew, where files of tables are replaced meanwhile.
+    async fn first(
+        folder: &Path,
+        lake: Option<&str>,
+        access: &Access,
+    ) -> Result<(Arc<PlannedProject>, Served), ProjectError> {
+        let mut tries = 1;
+        loop {
+            let project = project::load(folder, lake).await?;
+            match Served::of(project, folder, access, None).await {
+                Ok(served) => return Ok((Arc::clone(&served.project), served)),
+                Err(ProjectError::Unread(error)) if tries < MOST_TRIES => {
+                    tracing::warn!(%error, "files of tables were replaced while they were read; they are read again");
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// How busy the engine is: for the admin API and for metrics.

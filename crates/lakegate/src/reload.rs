@@ -161,10 +161,18 @@ pub fn watch(app: Arc<App>) -> AbortOnDropHandle<()> {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let served = app.served();
             let is_told = tokio::select! {
                 () = told.next() => true,
                 _ = ticks.tick() => false,
+                // A request has met a file that is not the one that is served; a tick is as often as that counts.
+                () = served.project.lake().changed() => {
+                    ticks.tick().await;
+                    let _ = refresh(&app).await;
+                    continue;
+                }
             };
+            drop(served);
             let config = app.served().config().reload.clone();
             if is_told {
                 files = Files::all(Files::look(app.folder()));

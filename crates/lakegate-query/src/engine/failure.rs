@@ -2,6 +2,7 @@
 
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
+use datafusion::object_store::Error as StoreError;
 use lakegate_core::error::{Code, Error};
 
 use super::pool::is_of_all;
@@ -16,11 +17,28 @@ pub(crate) fn failure(error: DataFusionError) -> Error {
         DataFusionError::ResourcesExhausted(_) => out_of_memory(),
         DataFusionError::ArrowError(error, _) if is_out_of_disk(error) => out_of_memory(),
         DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) | DataFusionError::ParquetError(_) => {
-            Error::new(Code::LakeUnavailable, "files of the lake can not be read now").hint("try again later")
+            unreadable()
         }
+        _ if is_of_the_lake(&error) => unreadable(),
         _ => Error::new(Code::EngineFailed, "the query failed; the operator finds the reason under the request id"),
     };
     told.source(error)
+}
+
+fn unreadable() -> Error {
+    Error::new(Code::LakeUnavailable, "files of the lake can not be read now").hint("try again later")
+}
+
+/// Whether the store of the lake is behind it, such as for a file that is no longer the one that was listed.
+fn is_of_the_lake(error: &DataFusionError) -> bool {
+    let mut next = Some(error as &dyn std::error::Error);
+    while let Some(cause) = next {
+        if cause.is::<StoreError>() {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 fn out_of_memory() -> Error {

@@ -4,8 +4,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use lakegate_core::error::Code;
 use tempfile::TempDir;
 
 use super::testing;
@@ -138,4 +139,55 @@ async fn hidden_rows_do_not_choose_how_a_join_is_made() {
         }
     }
     assert!(seen.iter().all(|answers| *answers == seen[0]), "{seen:?}");
+}
+
+/// The engine takes a column whose least and greatest value are equal for a constant. Read with the numbers of the file
+/// before, another tenant's rows would all be the caller's.
+#[tokio::test]
+async fn a_file_that_was_replaced_is_not_read_with_the_numbers_of_the_one_before() {
+    let config =
+        "[lake]\nlocation = \".\"\n[tables.one]\nlocation = \"one\"\nrow_filter = \"tenant = principal('t')\"\n";
+    let folder = tempfile::tempdir().unwrap();
+    let rows = |tenant: i64| [("id", (0..100).collect()), ("tenant", vec![tenant; 100])];
+    put(folder.path(), "one", &rows(1));
+    let project = testing::project(folder.path(), config, &[("all", "SELECT id, tenant FROM one")]).await;
+    let ask = async || {
+        let plan = testing::governed(&project, &testing::principal("t:integer=1"), "all", "{}").unwrap();
+        testing::rows(plan).await.map(|rows| rows.len()).map_err(|error| error.code)
+    };
+    assert_eq!(ask().await, Ok(100));
+    // In one step, as it is done in lakes: a file of the same size with rows of somebody else.
+    put(folder.path(), "new", &rows(2));
+    std::fs::rename(folder.path().join("new.parquet"), folder.path().join("one.parquet")).unwrap();
+    assert_eq!(ask().await, Err(Code::LakeUnavailable));
+    assert!(project.copy_to_memory(1 << 28).await.is_err(), "nor is it copied into memory");
+    std::fs::remove_file(folder.path().join("one.parquet")).unwrap();
+    assert_eq!(ask().await, Err(Code::LakeUnavailable));
+}
+
+/// NaN is in no least or greatest value of a file, so a column of one number and NaN looks like a constant.
+#[tokio::test]
+async fn a_number_that_is_none_is_not_taken_for_the_others() {
+    let config =
+        "[lake]\nlocation = \".\"\n[tables.one]\nlocation = \"one\"\nrow_filter = \"own = principal('own')\"\n";
+    let folder = tempfile::tempdir().unwrap();
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Int64, true),
+        Field::new("own", DataType::Float64, true),
+    ]));
+    let own = Arc::new(Float64Array::from(vec![5.0, f64::NAN, 5.0, f64::NAN])) as ArrayRef;
+    let rows = vec![Arc::new(Int64Array::from(vec![1, 2, 3, 4])) as ArrayRef, own];
+    let rows = RecordBatch::try_new(Arc::clone(&schema), rows).unwrap();
+    testing::write_parquet(&folder.path().join("one.parquet"), &schema, &[rows]);
+    let queries = [("own", "SELECT id, own FROM one ORDER BY id"), ("number", "SELECT count(*) AS n FROM one")];
+    let project = testing::project(folder.path(), config, &queries).await;
+    for in_memory in [false, true] {
+        if in_memory {
+            project.copy_to_memory(1 << 28).await.unwrap();
+        }
+        for (name, rows) in [("own", &["1|5.0", "3|5.0"][..]), ("number", &["2"])] {
+            let plan = testing::governed(&project, &testing::principal("own:number=5"), name, "{}").unwrap();
+            assert_eq!(testing::rows(plan).await.unwrap(), rows, "in memory: {in_memory}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ use datafusion::object_store::{ObjectMeta, ObjectStore};
 use futures::FutureExt;
 use lakegate_core::project::FileFormat;
 
+use super::pinned::plain;
 use crate::plan::column_type_name;
 
 /// The columns of all files together. The fault is told in words, with the file's path in the lake.
@@ -31,17 +32,17 @@ pub(super) async fn read(
     let mut schemas = Vec::<SchemaRef>::with_capacity(objects.len());
     for object in objects {
         let inferred = guarded(format.infer_schema(session, store, std::slice::from_ref(object))).await;
-        let schema = inferred.map_err(|error| format!("`{}`: {error}", object.location))?;
+        let schema = inferred.map_err(|error| format!("`{}`: {error}", plain(&object.location)))?;
         if let Some(first) = schemas.first() {
             if kind == FileFormat::Csv && names(first) != names(&schema) {
                 // The engine reads CSV by place: other columns would come under these names, also in a row filter.
                 let (first, other) = (names(first).join(","), names(&schema).join(","));
                 return Err(format!(
                     "`{}` has the columns `{other}`, and the files before it `{first}`",
-                    object.location
+                    plain(&object.location)
                 ));
             }
-            types_fit(&schemas, &schema).map_err(|error| format!("`{}`: {error}", object.location))?;
+            types_fit(&schemas, &schema).map_err(|error| format!("`{}`: {error}", plain(&object.location)))?;
         }
         schemas.push(schema);
     }

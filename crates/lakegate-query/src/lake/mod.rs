@@ -8,6 +8,7 @@ mod location;
 mod location_tests;
 mod memory;
 mod owners;
+mod pinned;
 pub mod records;
 mod table;
 pub mod write;
@@ -20,9 +21,11 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::object_store::ObjectStore;
 use datafusion::object_store::local::LocalFileSystem;
 use lakegate_core::error::Source;
+use tokio::sync::Notify;
 
 pub(crate) use memory::memory_scan_size;
 pub(crate) use owners::OWNER_COLUMN;
+use pinned::Pinned;
 pub use table::LakeTable;
 pub(crate) use table::{lake_table, magnitude_only};
 
@@ -32,6 +35,7 @@ pub struct Lake {
     root: PathBuf,
     store: Arc<dyn ObjectStore>,
     url: ObjectStoreUrl,
+    changed: Arc<Notify>,
 }
 
 /// Why a lake can not be opened.
@@ -74,7 +78,9 @@ impl Lake {
         let store =
             LocalFileSystem::new_with_prefix(&root).map_err(|error| LakeError::Store(location.to_owned(), error))?;
         let url = ObjectStoreUrl::parse("lake://files").map_err(|error| LakeError::Scheme(error.to_string()))?;
-        Ok(Self { root, store: Arc::new(store), url })
+        let changed = Arc::new(Notify::new());
+        let store = Arc::new(Pinned::new(Arc::new(store), Arc::clone(&changed)));
+        Ok(Self { root, store, url, changed })
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
@@ -83,6 +89,11 @@ impl Lake {
 
     pub(crate) fn url(&self) -> &ObjectStoreUrl {
         &self.url
+    }
+
+    /// Done when somebody has found that a file is no longer the one that is served.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// Whether this is the lake at the same place.

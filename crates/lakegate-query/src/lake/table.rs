@@ -31,7 +31,7 @@ use super::columns;
 use super::location::{self, TableFile, TableFiles};
 use super::memory::MemoryCopy;
 use super::owners::{OWNER_COLUMN, Owners};
-use super::{Lake, TableFault};
+use super::{Lake, TableFault, pinned};
 use crate::govern::fingerprint::Fingerprint;
 use crate::plan::column_type_name;
 
@@ -71,7 +71,9 @@ impl LakeTable {
             return Ok(before.again());
         }
         let format = data_fusion_format(found.format);
-        let objects = found.files.iter().map(|file| file.object.clone()).collect::<Vec<_>>();
+        // From here on every file is read as it was listed, or not at all.
+        let pinned = found.files.iter().map(|file| pinned::pin(&file.object)).collect::<Result<Vec<_>, _>>();
+        let objects = pinned.map_err(|error| TableFault::new("its files can not be read safely").source(error))?;
         let unreadable = |error: String| {
             let kind = found.format.extension();
             TableFault::new(format!("the files at `{}` can not be read as {kind}: {error}", table.location))
@@ -104,9 +106,10 @@ impl LakeTable {
         }
         let schema = TableSchema::builder(Arc::clone(&file_schema)).with_table_partition_cols(partition_fields).build();
         let mut files = Vec::with_capacity(found.files.len());
-        for TableFile { object, partition_values } in found.files {
+        for (TableFile { partition_values, .. }, object) in found.files.into_iter().zip(objects) {
             let statistics = format.infer_stats(session, &lake.store, Arc::clone(&file_schema), &object);
-            let statistics = columns::guarded(statistics).await.map_err(unreadable)?;
+            let statistics =
+                without_bounds_of_floats(columns::guarded(statistics).await.map_err(unreadable)?, &file_schema);
             let mut file = PartitionedFile::from(object);
             file.partition_values = partition_values
                 .into_iter()
@@ -417,6 +420,17 @@ fn magnitude(rows: usize) -> usize {
         magnitude = magnitude.saturating_mul(100);
     }
     magnitude
+}
+
+/// A file's least and greatest number leave out NaN. Where they are equal, the engine takes the column for a constant, and a
+/// row filter over it would show rows that are not of that number.
+fn without_bounds_of_floats(mut statistics: Statistics, schema: &Schema) -> Statistics {
+    for (column, field) in statistics.column_statistics.iter_mut().zip(schema.fields()) {
+        if field.data_type().is_floating() {
+            (column.min_value, column.max_value) = (Precision::Absent, Precision::Absent);
+        }
+    }
+    statistics
 }
 
 /// The statistics of all files together.

@@ -5,6 +5,7 @@ use axum::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, LINK};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::Response;
 use headers::{ETag, Header, IfNoneMatch};
+use percent_encoding::percent_decode_str;
 
 /// The number of all rows, of which the answer may be a part.
 const TOTAL: HeaderName = HeaderName::from_static("lakegate-total");
@@ -54,7 +55,11 @@ pub(super) fn add_total(response: &mut Response, total: u64) {
 /// proxy.
 pub(super) fn add_next(response: &mut Response, query: Option<&str>, cursor: &str) {
     let parts = query.unwrap_or_default().split('&').filter(|part| !part.is_empty());
-    let mut others = parts.filter(|part| part.split('=').next() != Some("cursor")).collect::<Vec<_>>();
+    let is_cursor = |part: &str| {
+        let name = part.split('=').next().unwrap_or_default();
+        percent_decode_str(name).eq(b"cursor".iter().copied())
+    };
+    let mut others = parts.filter(|part| !is_cursor(part)).collect::<Vec<_>>();
     let cursor_part = format!("cursor={cursor}");
     others.push(&cursor_part);
     let link = format!("<?{}>; rel=\"next\"", others.join("&"));
