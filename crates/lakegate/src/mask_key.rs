@@ -87,7 +87,7 @@ pub fn watch(project: Arc<PlannedProject>, folder: &Path) -> Option<AbortOnDropH
             }
             known = found;
             match read(&location, &folder) {
-                Ok(key) if project.mask_key_id().is_some_and(|known| known == key.id().to_string()) => {}
+                Ok(key) if project.mask_key_id().is_some_and(|known| known == key.id()) => {}
                 Ok(key) => {
                     tracing::info!(key = key.id(), "the key of masks was replaced");
                     project.set_mask_key(key);
