@@ -417,3 +417,34 @@ fn a_server_that_meets_a_replaced_file_looks_at_once() {
     });
     server.stop();
 }
+
+/// An answer of several files, the last of which is gone or another one when it is its turn.
+#[tokio::test]
+async fn an_answer_whose_file_is_lost_midway_is_cut() {
+    let mut part = "id,client_id,product\n".to_owned();
+    (0..60_000).for_each(|id| part.push_str(&format!("{id},1,product number {id}\n")));
+    let endpoint = "/*---\nsummary = \"Sales\"\n---*/\nSELECT id, product FROM sale";
+    for format in ["json", "ndjson", "csv", "arrow"] {
+        for is_replaced in [false, true] {
+            let app = TestApp::project(&[
+                ("lakegate.toml", &format!("{}{NOTHING_IN_MEMORY}", CONFIG.replace("sale.csv", "sale/"))),
+                ("lake/sale/1.csv", &part),
+                ("lake/sale/2.csv", &part),
+                ("lake/sale/3.csv", &part),
+                ("endpoints/sales.sql", endpoint),
+            ])
+            .await;
+            let token = app.admit_with("acme", "*", &[json!({})]).await;
+            let request = Request::get(format!("/api/sales?format={format}")).header("token", &token);
+            let response = app.respond(request.body(Body::empty()).unwrap()).await;
+            assert_eq!(response.status(), 200);
+            let last = app.folder.path().join("lake/sale/3.csv");
+            std::fs::remove_file(&last).unwrap();
+            if is_replaced {
+                std::fs::write(&last, &part).unwrap();
+            }
+            let body = response.into_body().collect().await;
+            assert!(body.is_err(), "{format}, replaced: {is_replaced}");
+        }
+    }
+}
