@@ -91,7 +91,8 @@ impl App {
     /// When the project has faults or its lake is not there.
     pub async fn load(folder: &Path, lake: Option<&str>, access: Access) -> Result<Self, ProjectError> {
         let seen = Files::look(folder);
-        let (project, served) = Self::first(folder, lake, &access).await?;
+        let served = Self::first(folder, lake, &access).await?;
+        let project = Arc::clone(&served.project);
         let config = &project.project().config.server.audit;
         let audit =
             AuditLog::start(folder, config).map_err(|error| ProjectError::Audit(folder.join(&config.folder), error))?;
@@ -120,21 +121,16 @@ impl App {
     }
 
     /// Loads the project and makes it ready; anew, where files of tables are replaced meanwhile.
-    async fn first(
-        folder: &Path,
-        lake: Option<&str>,
-        access: &Access,
-    ) -> Result<(Arc<PlannedProject>, Served), ProjectError> {
+    async fn first(folder: &Path, lake: Option<&str>, access: &Access) -> Result<Served, ProjectError> {
         let mut tries = 1;
         loop {
             let project = project::load(folder, lake).await?;
             match Served::of(project, folder, access, None).await {
-                Ok(served) => return Ok((Arc::clone(&served.project), served)),
                 Err(ProjectError::Unread(error)) if tries < MOST_TRIES => {
                     tracing::warn!(%error, "files of tables were replaced while they were read; they are read again");
                     tries += 1;
                 }
-                Err(error) => return Err(error),
+                served => return served,
             }
         }
     }

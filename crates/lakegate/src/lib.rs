@@ -4,6 +4,7 @@ pub mod admin;
 pub mod app;
 pub mod assumed;
 pub mod audit;
+mod causes;
 pub mod cli;
 pub mod clock;
 pub mod explain;

@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::app::App;
+use crate::causes::chain;
 use crate::clock;
 use crate::observe::{Event, Reload};
 use crate::project::ProjectError;
@@ -71,7 +72,7 @@ impl Reloads {
 
     /// Remembers a fault; one that is known already is not told again.
     fn failed(&self, what: &str, error: &ProjectError, fault: impl FnOnce(&mut ReloadState) -> &mut Option<Fault>) {
-        let text = chain(error);
+        let text = chain(Some(error));
         let mut state = self.lock();
         state.failures += 1;
         let fault = fault(&mut state);
@@ -181,7 +182,7 @@ pub fn watch(app: Arc<App>) -> AbortOnDropHandle<()> {
                 looked = Looked::now();
                 continue;
             }
-            if looked.is_due_project(config.project) {
+            if is_due(&mut looked.project, config.project) {
                 let found = Files::look(app.folder());
                 // An editor writes several files, or one in several steps: what still changes is looked at again later.
                 if found != files.served && found == files.seen {
@@ -190,7 +191,7 @@ pub fn watch(app: Arc<App>) -> AbortOnDropHandle<()> {
                 }
                 files.seen = found;
             }
-            if looked.is_due_tables(config.tables) {
+            if is_due(&mut looked.tables, config.tables) {
                 // What failed for a passing reason, such as a lake that was away, is tried again.
                 if app.reloads.state().project_fault.is_some() {
                     let _ = reload(&app).await;
@@ -212,16 +213,9 @@ impl Looked {
         let now = tokio::time::Instant::now();
         Self { project: now, tables: now }
     }
-
-    fn is_due_project(&mut self, every: Option<Duration>) -> bool {
-        is_due(&mut self.project, every)
-    }
-
-    fn is_due_tables(&mut self, every: Option<Duration>) -> bool {
-        is_due(&mut self.tables, every)
-    }
 }
 
+/// Whether it is time to look, and then it was looked just now.
 fn is_due(last: &mut tokio::time::Instant, every: Option<Duration>) -> bool {
     let is_due = every.is_some_and(|every| last.elapsed() >= every);
     if is_due {
@@ -308,15 +302,4 @@ fn after_restart(before: &Config, now: &Config) -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(setting, has_changed)| has_changed.then_some(setting))
     .collect()
-}
-
-fn chain(error: &ProjectError) -> String {
-    let mut text = error.to_string();
-    let mut next = std::error::Error::source(error);
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

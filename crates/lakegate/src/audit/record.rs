@@ -44,8 +44,24 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// All of them, by name.
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Answered, Self::Refused, Self::Failed, Self::Cut, Self::Cancelled];
+    /// The names of all of them, in the same order.
     pub const NAMES: [&str; 5] = ["answered", "refused", "failed", "cut", "cancelled"];
+
+    /// The name, as records and metrics have it.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+
+    /// How a request ended whose answer was made with this status, as an answer or as a refusal.
+    pub fn of_answer(status: u16, is_error: bool) -> Self {
+        match is_error {
+            false => Self::Answered,
+            true if status < 500 => Self::Refused,
+            true => Self::Failed,
+        }
+    }
 }
 
 /// What access decided.

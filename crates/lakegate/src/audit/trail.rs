@@ -283,11 +283,7 @@ impl Trail {
         if streams && has_body {
             return Ok(());
         }
-        let outcome = match error {
-            None => Outcome::Answered,
-            Some(_) if status < 500 => Outcome::Refused,
-            Some(_) => Outcome::Failed,
-        };
+        let outcome = Outcome::of_answer(status, error.is_some());
         let bytes = if has_body { bytes.unwrap_or_default() } else { 0 };
         inner.end(outcome, error.map(|error| error.code), Some(bytes)).await
     }

@@ -8,6 +8,7 @@ use lakegate_query::engine::QueryStatistics;
 use super::metrics::Series;
 use super::stage::Stages;
 use super::traces::Trace;
+use crate::audit::Outcome;
 
 /// Something that happened. Borrows everything, so that an event costs no memory.
 #[derive(Clone, Copy)]
@@ -37,21 +38,6 @@ pub enum Event<'a> {
     CacheAsked(CacheAnswer),
     /// A project or its tables were read again.
     Reloaded(Reload),
-}
-
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// With a whole answer.
-    Answered,
-    /// With a refusal.
-    Refused,
-    /// With an error of the server.
-    Failed,
-    /// In the middle of the answer, by the server.
-    Cut,
-    /// By the caller, who left.
-    Cancelled,
 }
 
 /// What the result cache said.
@@ -125,23 +111,6 @@ pub struct Slow<'a> {
     pub plan: &'a str,
     /// The time of its stages together: what a slow reader takes is not in it.
     pub busy: Duration,
-}
-
-impl Outcome {
-    /// All of them.
-    pub const ALL: [Outcome; 5] =
-        [Outcome::Answered, Outcome::Refused, Outcome::Failed, Outcome::Cut, Outcome::Cancelled];
-
-    /// The word for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Outcome::Answered => "answered",
-            Outcome::Refused => "refused",
-            Outcome::Failed => "failed",
-            Outcome::Cut => "cut",
-            Outcome::Cancelled => "cancelled",
-        }
-    }
 }
 
 impl CacheAnswer {

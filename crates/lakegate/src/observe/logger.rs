@@ -3,10 +3,12 @@
 //! Fields are dotted and have their unit in the name. Text that came from outside is a field and never part of a message;
 //! [`super::output`] sees to it that no text makes a second line.
 
-use lakegate_core::error::Error;
+use std::error::Error as StdError;
 
-use super::event::{Ended, Event, Outcome};
+use super::event::{Ended, Event};
 use super::stage::Stage;
+use crate::audit::Outcome;
+use crate::causes::chain;
 
 pub(super) fn notice(event: &Event<'_>) {
     match event {
@@ -50,7 +52,7 @@ fn request(ended: &Ended<'_>) {
                 duration_ms = ms(ended.duration),
                 error.code = ended.code.map(|code| code.name()),
                 error.detail = ended.error.map(|error| error.detail.as_str()),
-                error.cause = ended.error.map(chain).filter(|cause| !cause.is_empty()),
+                error.cause = ended.error.map(|error| chain(StdError::source(error))).filter(|cause| !cause.is_empty()),
                 trace.id = ended.trace.map(|trace| trace.id()),
                 $message
             )
@@ -98,15 +100,4 @@ fn slow(ended: &Ended<'_>) {
 
 fn ms(duration: std::time::Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// The causes of an error, outermost first.
-fn chain(error: &Error) -> String {
-    let mut causes = Vec::new();
-    let mut next = error.source.as_deref().map(|source| source as &dyn std::error::Error);
-    while let Some(cause) = next {
-        causes.push(cause.to_string());
-        next = cause.source();
-    }
-    causes.join(": ")
 }

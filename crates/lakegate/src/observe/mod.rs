@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use axum::http::{HeaderMap, Method};
 
-pub use event::{CacheAnswer, Ended, Event, Outcome, Reload};
+pub use event::{CacheAnswer, Ended, Event, Reload};
 pub use metrics::{FAMILIES, Family, Metrics, Now};
 pub use stage::{STAGES, Stage, Stages};
 pub use watch::{Opened, Watch};

@@ -14,12 +14,13 @@ use lakegate_core::error::{Code, Error};
 use lakegate_query::engine::{BatchStream, Engine, Limits, Meter, QueryStatistics};
 use lakegate_query::govern::{GovernedPlan, PlanOutline};
 
-use super::event::{Ended, Event, Outcome, Slow};
+use super::event::{Ended, Event, Slow};
 use super::metrics::Series;
 use super::stage::{STAGES, Stage, Stages};
 use super::traces::Trace;
 use super::{Observer, method_name};
 use crate::app::Served;
+use crate::audit::Outcome;
 
 /// The most bytes of a plan in the log.
 const PLAN: usize = 4_096;
@@ -206,14 +207,10 @@ impl Watch {
             return;
         }
         watched.bytes.store(bytes.filter(|_| has_body).unwrap_or(0), Ordering::Relaxed);
-        let outcome = match error {
-            None => Outcome::Answered,
-            Some(_) => {
-                watched.rows.store(0, Ordering::Relaxed);
-                if status < 500 { Outcome::Refused } else { Outcome::Failed }
-            }
-        };
-        watched.end(outcome, error.map(|error| error.code), error);
+        if error.is_some() {
+            watched.rows.store(0, Ordering::Relaxed);
+        }
+        watched.end(Outcome::of_answer(status, error.is_some()), error.map(|error| error.code), error);
     }
 
     /// The last piece was sent.

@@ -8,6 +8,7 @@ use lakegate_query::plan::PlannedProject;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
+use crate::causes::causes;
 use crate::http::status_of;
 
 /// The most rows that are shown of an answer.
@@ -74,12 +75,8 @@ fn told(error: &Error) -> String {
     };
     let errors = error.errors.iter().map(|error| format!(" ({})", said(error))).collect::<String>();
     let status = status_of(error.code);
-    let mut causes = String::new();
-    let mut next = error.source.as_deref().map(|source| source as &dyn std::error::Error).filter(|_| status >= 500);
-    while let Some(cause) = next {
-        causes.push_str(&format!("; because: {cause}"));
-        next = cause.source();
-    }
+    let first = std::error::Error::source(error).filter(|_| status >= 500);
+    let causes = causes(first).map(|cause| format!("; because: {cause}")).collect::<String>();
     format!("status {status}, {}: {}{errors}{causes}", error.code.name(), said(error))
 }
 

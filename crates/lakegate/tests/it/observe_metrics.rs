@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
-use lakegate::observe::{CacheAnswer, Event, FAMILIES, Outcome, Reload, STAGES};
+use lakegate::audit::Outcome;
+use lakegate::observe::{CacheAnswer, Event, FAMILIES, Reload, STAGES};
 use lakegate_core::error::CODES;
 use serde_json::Value as Json;
 

@@ -17,7 +17,8 @@ use prometheus_client::registry::Registry;
 use super::family::{self, Family, Kind};
 use super::histogram::{Histogram, seconds};
 use super::{Metrics, Now, Series};
-use crate::observe::event::{CacheAnswer, Outcome, Reload};
+use crate::audit::Outcome;
+use crate::observe::event::{CacheAnswer, Reload};
 use crate::observe::stage::STAGES;
 
 /// The text for one look at the metrics.
@@ -80,7 +81,7 @@ impl Collector for Look {
                 })
             })
         })?;
-        let words = Outcome::ALL.map(Outcome::name);
+        let words = Outcome::NAMES;
         page.by_word(family::OUTCOMES, "outcome", words.iter().copied().zip(&metrics.outcomes))?;
         page.family(family::REFUSALS, |metric| {
             let mut refusals = CODES.iter().zip(&metrics.refusals.0);

@@ -19,9 +19,10 @@ pub(super) use exposition::exposition;
 pub use family::{FAMILIES, Family};
 use histogram::Histogram;
 
-use super::event::{CacheAnswer, Ended, Event, Outcome, Reload};
+use super::event::{CacheAnswer, Ended, Event, Reload};
 use super::process::Process;
 use super::stage::STAGES;
+use crate::audit::Outcome;
 
 /// The statuses that HTTP has: 100 to 599.
 const STATUSES: usize = 500;

@@ -16,9 +16,10 @@ use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, Tr
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-use super::event::{Ended, Event, Outcome};
+use super::event::{Ended, Event};
 use super::metrics::Metrics;
 use super::stage::STAGES;
+use crate::audit::Outcome;
 use collector::Collector;
 
 const TRACEPARENT: &str = "traceparent";
