@@ -155,6 +155,10 @@ codes! {
     /// A rule of the endpoint that these arguments break.
     RuleViolated, "rule_violated", Refused, "The arguments break a rule of the endpoint";
 
+    /// A state of the data that there never was.
+    AsOfUnknown, "as_of_unknown", Refused, "The data has no such state";
+    /// A state of the data whose files are no longer there.
+    AsOfGone, "as_of_gone", Gone, "That state of the data is no longer kept";
     /// The plan could not be governed; nothing was run.
     GovernRefused, "govern_refused", Internal, "The query can not be governed";
     /// The query failed on data that the caller may see, or in the engine.
@@ -270,6 +274,17 @@ impl Error {
     pub fn source(mut self, source: impl Into<Source>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// The same error for one of several who wait for the same thing.
+    pub fn shared(error: std::sync::Arc<Error>) -> Self {
+        let errors = error.errors.iter().map(|each| Self { retry_after: each.retry_after, ..each.told() }).collect();
+        Self { errors, retry_after: error.retry_after, ..error.told() }.source(error)
+    }
+
+    fn told(&self) -> Self {
+        let told = Self::new(self.code, &self.detail);
+        Self { parameter: self.parameter.clone(), hint: self.hint.clone(), ..told }
     }
 
     /// One error for several wrong arguments; a single one is still listed, so that callers read one shape.

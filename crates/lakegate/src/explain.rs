@@ -225,7 +225,7 @@ pub fn explain(
         Err(error) => return explanation.refused(&error),
     };
     explanation.arguments = arguments(project, &call);
-    match govern(project, &call, now) {
+    match govern(project, None, &call, now) {
         Ok(plan) => {
             explanation.allowed = true;
             // It is a digest of the values too: of a short secret among them it would tell when it is guessed.

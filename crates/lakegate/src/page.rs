@@ -1,7 +1,8 @@
 //! Pages of an answer: `page_size` asks for the first, the cursor that comes with each page for the next.
 //!
 //! A page is a part of the rows in an order in which every row has one place, so pages have no row twice and miss none as
-//! long as the tables are of one version. When they are not, the next page is gone (410), and the caller begins anew.
+//! long as the tables are of one version. When they have gone on, the next page is of their past, where they keep one;
+//! otherwise it is gone (410), and the caller begins anew.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lakegate_core::catalog::{Modifiers, Window, foreign_cursor};
@@ -21,6 +22,15 @@ pub struct Page {
     size: u32,
     /// What the page before was a page of.
     follows: Option<Place>,
+}
+
+/// The moments that all pages of an answer share.
+#[derive(Clone, Copy, Debug)]
+pub struct Moments {
+    /// What `now()` is.
+    pub now: DateTime<Utc>,
+    /// The time as of which the tables are read, where one of them keeps its past.
+    pub data_time: Option<DateTime<Utc>>,
 }
 
 impl Page {
@@ -64,10 +74,27 @@ impl Page {
             return Err(foreign_cursor());
         }
         if place.versions != seal.versions(plan.versions()) {
-            return Err(Error::new(Code::ResultGone, "the data has changed since the page before")
-                .hint("begin anew without `cursor`"));
+            return Err(gone());
         }
         Ok(())
+    }
+
+    /// The time as of which the tables have to be read to go on with the page before, when they are not as they were then.
+    pub fn past_to_ask(&self, plan: &GovernedPlan, seal: &Seal) -> Option<DateTime<Utc>> {
+        let place = self.follows.filter(|place| place.answer == seal.answer(plan.rows()))?;
+        let has_changed = place.versions != seal.versions(plan.versions());
+        place.data_time.filter(|_| has_changed).and_then(DateTime::from_timestamp_micros)
+    }
+
+    /// Says that the page is gone when its state of the tables is; other errors stay.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn gone_for<T>(error: Error) -> Result<T, Error> {
+        match error.code {
+            Code::AsOfUnknown | Code::AsOfGone => Err(gone().source(error)),
+            _ => Err(error),
+        }
     }
 
     /// Reads the rows, and gives the cursor of the next page if there are more.
@@ -80,13 +107,14 @@ impl Page {
         plan: GovernedPlan,
         limits: Limits,
         seal: &Seal,
-        now: DateTime<Utc>,
+        moments: Moments,
     ) -> Result<(BatchStream, Option<String>), Error> {
         let size = u64::from(self.size);
         let next = Place {
             offset: self.offset.saturating_add(size),
             size: self.size,
-            moment: now.timestamp_micros(),
+            moment: moments.now.timestamp_micros(),
+            data_time: moments.data_time.map(|time| time.timestamp_micros()),
             answer: seal.answer(plan.rows()),
             versions: seal.versions(plan.versions()),
         };
@@ -95,4 +123,8 @@ impl Page {
         let (rows, has_more) = engine.run(plan, limits).await?.first(size).await?;
         Ok((rows, has_more.then(|| seal.cursor(&next))))
     }
+}
+
+fn gone() -> Error {
+    Error::new(Code::ResultGone, "the data has changed since the page before").hint("begin anew without `cursor`")
 }

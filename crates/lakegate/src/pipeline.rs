@@ -7,16 +7,16 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use lakegate_core::access::{Grant, Presented, Principal, authorize};
-use lakegate_core::catalog::{Call, RawArguments, call};
+use lakegate_core::catalog::{AsOf, Call, RawArguments, call};
 use lakegate_core::error::{Code, Error};
 use lakegate_query::engine::{BatchStream, Engine, Limits};
 use lakegate_query::govern::{GovernedPlan, govern, govern_count};
-use lakegate_query::plan::PlannedProject;
+use lakegate_query::plan::{PastEndpoint, PlannedProject};
 
 use crate::app::{App, Served};
 use crate::audit::Trail;
 use crate::clock;
-use crate::page::Page;
+use crate::page::{Moments, Page};
 use crate::seal::Seal;
 
 /// A call that was allowed and governed, and has not run yet.
@@ -28,6 +28,9 @@ pub struct Prepared {
     pub limits: Limits,
     /// The page that it is, if pages were asked for.
     pub page: Option<Page>,
+    /// The time as of which the tables are so, where one of them keeps its past.
+    pub data_time: Option<DateTime<Utc>>,
+    past: Option<Arc<PastEndpoint>>,
     call: Call,
     now: DateTime<Utc>,
 }
@@ -50,7 +53,7 @@ pub async fn prepare(
     let now = clock::now();
     let (principal, credential) = trail.authenticate(served, token, now).await?;
     let asked = Asked { principal: &principal, grants: &credential.grants, endpoint, raw, now };
-    prepare_as(&served.project, app.access.seal(), asked, trail)
+    prepare_as(&served.project, app.access.seal(), asked, trail).await
 }
 
 /// What a known principal asks for.
@@ -71,7 +74,12 @@ pub struct Asked<'a> {
 ///
 /// # Errors
 /// The first stage that refuses says why.
-pub fn prepare_as(project: &PlannedProject, seal: &Seal, asked: Asked<'_>, trail: &Trail) -> Result<Prepared, Error> {
+pub async fn prepare_as(
+    project: &PlannedProject,
+    seal: &Seal,
+    asked: Asked<'_>,
+    trail: &Trail,
+) -> Result<Prepared, Error> {
     let Asked { principal, grants, endpoint, raw, now } = asked;
     let came = Instant::now();
     let planned = project.find(endpoint).ok_or_else(unknown_endpoint)?;
@@ -91,14 +99,38 @@ pub fn prepare_as(project: &PlannedProject, seal: &Seal, asked: Asked<'_>, trail
     }
     // Pages of one answer are asked for one moment, that of the first.
     let now = page.as_ref().map_or(Ok(now), |page| page.moment(now))?;
-    let plan = govern(project, &call, now)?;
-    trail.governed(&plan);
+    let mut past = match call.modifiers().as_of() {
+        Some(as_of) => Some(project.as_of(call.endpoint(), not_to_come(as_of, now)?).await?),
+        None => None,
+    };
+    let mut plan = govern(project, past.as_deref(), &call, now)?;
     if let Some(page) = &page {
+        // The tables have gone on since the first page; where they keep their past, this page is of it.
+        if let Some(time) = page.past_to_ask(&plan, seal).filter(|_| past.is_none()) {
+            past = project.as_of(call.endpoint(), AsOf::Time(time)).await.map(Some).or_else(Page::gone_for)?;
+            plan = govern(project, past.as_deref(), &call, now)?;
+        }
         page.check(&plan, seal)?;
     }
+    trail.governed(&plan);
+    let data_time = match &past {
+        Some(past) => past.data_time(),
+        None => project.data_time(call.endpoint()),
+    };
     trail.watch().sees_all_rows(principal, &plan);
     let limits = Limits::of_call(&call.limits(config), came, principal.name(), endpoint);
-    Ok(Prepared { plan, limits, page, call, now })
+    Ok(Prepared { plan, limits, page, data_time, past, call, now })
+}
+
+/// What is to come is not known: the same question would have another answer then.
+fn not_to_come(as_of: AsOf, now: DateTime<Utc>) -> Result<AsOf, Error> {
+    match as_of {
+        AsOf::Time(time) if time > now => {
+            let error = Error::new(Code::ArgumentConstraint, "`as_of` is in the future").parameter("as_of");
+            Err(Error::arguments(vec![error.hint("leave it out to get the newest data")]))
+        }
+        as_of => Ok(as_of),
+    }
 }
 
 /// Runs what was prepared. With the rows of a page comes the cursor of the next one, if there is one.
@@ -106,10 +138,10 @@ pub fn prepare_as(project: &PlannedProject, seal: &Seal, asked: Asked<'_>, trail
 /// # Errors
 /// With the code that says why it could not start.
 pub async fn run(engine: &dyn Engine, seal: &Seal, prepared: Prepared) -> Result<(BatchStream, Option<String>), Error> {
-    let Prepared { plan, limits, page, now, .. } = prepared;
+    let Prepared { plan, limits, page, data_time, now, .. } = prepared;
     match page {
         None => Ok((engine.run(plan, limits).await?.settled().await?, None)),
-        Some(page) => page.read(engine, plan, limits, seal, now).await,
+        Some(page) => page.read(engine, plan, limits, seal, Moments { now, data_time }).await,
     }
 }
 
@@ -118,7 +150,7 @@ pub async fn run(engine: &dyn Engine, seal: &Seal, prepared: Prepared) -> Result
 /// # Errors
 /// As for the answer itself.
 pub async fn count(served: &Served, engine: &dyn Engine, prepared: &Prepared) -> Result<u64, Error> {
-    let plan = govern_count(&served.project, &prepared.call, prepared.now)?;
+    let plan = govern_count(&served.project, prepared.past.as_deref(), &prepared.call, prepared.now)?;
     engine.run(plan, Limits { max_rows: None, ..prepared.limits.clone() }).await?.number().await
 }
 

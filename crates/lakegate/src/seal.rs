@@ -12,13 +12,15 @@ use lakegate_core::error::Error;
 use sha2::Sha256;
 
 /// The first byte of a cursor of this form.
-const FORM: u8 = 2;
+const FORM: u8 = 3;
 /// How much of a digest is kept: 128 bits can not be hit by trying.
 const SHORT: usize = 16;
 /// Another version may write the same rows in other bytes.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The bytes of a cursor before its own digest.
-const CONTENT: usize = 1 + 8 + 4 + 8 + 2 * SHORT;
+const CONTENT: usize = 1 + 8 + 4 + 8 + 8 + 2 * SHORT;
+/// Stands for no time, in a cursor.
+const NO_TIME: i64 = i64::MIN;
 
 /// The key, and what is done with it.
 #[derive(Clone)]
@@ -35,6 +37,8 @@ pub struct Place {
     pub size: u32,
     /// The moment that `now()` is for all pages of the answer, in microseconds since 1970.
     pub moment: i64,
+    /// The time as of which the tables are read, in microseconds since 1970, where one of them keeps its past.
+    pub data_time: Option<i64>,
     /// Of which answer, see [`Seal::answer`].
     pub answer: [u8; SHORT],
     /// Of which versions of the tables, see [`Seal::versions`].
@@ -63,6 +67,11 @@ impl Seal {
         self.digest("versions", &[versions])
     }
 
+    /// Names the versions of all tables that an answer was made of, to callers.
+    pub fn data_version(&self, versions: &[u8; 32]) -> String {
+        BASE64URL_NOPAD.encode(&self.digest("data version", &[versions]))
+    }
+
     /// The text of a cursor.
     pub fn cursor(&self, place: &Place) -> String {
         let mut bytes = Vec::with_capacity(CONTENT + SHORT);
@@ -70,6 +79,7 @@ impl Seal {
         bytes.extend_from_slice(&place.offset.to_be_bytes());
         bytes.extend_from_slice(&place.size.to_be_bytes());
         bytes.extend_from_slice(&place.moment.to_be_bytes());
+        bytes.extend_from_slice(&place.data_time.unwrap_or(NO_TIME).to_be_bytes());
         bytes.extend_from_slice(&place.answer);
         bytes.extend_from_slice(&place.versions);
         let digest = self.digest("cursor", &[&bytes]);
@@ -97,7 +107,9 @@ impl Seal {
         };
         let size = u32::try_from(number(9, 13)).map_err(|_| unreadable_cursor())?;
         let moment = number(13, 21).cast_signed();
-        Ok(Place { offset: number(1, 9), size, moment, answer: digest(21), versions: digest(21 + SHORT) })
+        let data_time = Some(number(21, 29).cast_signed()).filter(|time| *time != NO_TIME);
+        let (answer, versions) = (digest(29), digest(29 + SHORT));
+        Ok(Place { offset: number(1, 9), size, moment, data_time, answer, versions })
     }
 
     fn digest(&self, use_of_it: &str, parts: &[&[u8]]) -> [u8; SHORT] {

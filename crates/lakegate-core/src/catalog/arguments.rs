@@ -120,6 +120,7 @@ pub fn call(
     }
     let RawArguments { entries, modifiers } = raw;
     modifiers.check()?;
+    modifiers.check_for(&endpoint)?;
     let given = given(&endpoint, entries)?;
     let (arguments, grants) = admission::admit(&authorized, &endpoint, given)?;
     let allowance = authorized.allowance(grants.into_iter().map(|at| &authorized.grants()[at]));

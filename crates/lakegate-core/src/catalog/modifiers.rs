@@ -1,9 +1,13 @@
-//! What a caller says about the form of the answer: `format`, `csv_guard`, `select`, `order`, and which part of the rows it
-//! wants. Not arguments of the endpoint.
+//! What a caller says about the form of the answer: `format`, `csv_guard`, `select`, `order`, which part of the rows it
+//! wants, and of which time. Not arguments of the endpoint.
 //!
 //! Which columns there are for this caller is found out when the call is governed; here names are only names.
 
+use chrono::{DateTime, Utc};
+
 use crate::error::{Code, Error};
+use crate::project::Endpoint;
+use crate::value::{Scalar, ScalarType};
 
 /// The most names in `select` or `order`.
 const MOST_NAMES: usize = 1_000;
@@ -25,6 +29,16 @@ pub struct Modifiers {
     page_size: Option<u64>,
     cursor: Option<String>,
     csv_guard: Option<bool>,
+    as_of: Option<AsOf>,
+}
+
+/// The state of the tables that an answer is wanted of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AsOf {
+    /// As they were at a moment.
+    Time(DateTime<Utc>),
+    /// As they were when a table got this snapshot (Iceberg) or version (Delta).
+    Snapshot(i64),
 }
 
 /// One name of `order`.
@@ -74,6 +88,7 @@ impl Modifiers {
             "page_size" => self.page_size.replace(count(name, text, 1, MOST_ROWS_OF_A_PAGE)?).is_some(),
             "cursor" if text.is_empty() || text.len() > LONGEST_CURSOR => return Err(unreadable_cursor()),
             "cursor" => self.cursor.replace(text.to_owned()).is_some(),
+            "as_of" => self.as_of.replace(as_of(name, text)?).is_some(),
             "csv_guard" => self.csv_guard.replace(switch(name, text)?).is_some(),
             _ => return Ok(false),
         };
@@ -82,6 +97,15 @@ impl Modifiers {
             return Err(Error::arguments(vec![error.hint("give it once")]));
         }
         Ok(true)
+    }
+
+    /// Refuses a modifier that the endpoint does not take.
+    pub(super) fn check_for(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        if self.as_of.is_none() || endpoint.as_of {
+            return Ok(());
+        }
+        let error = Error::new(Code::ArgumentUnknown, "this endpoint does not tell of the past").parameter("as_of");
+        Err(Error::arguments(vec![error.hint("leave `as_of` out")]))
     }
 
     /// Refuses modifiers that contradict each other.
@@ -112,6 +136,11 @@ impl Modifiers {
     /// How the rows are to be ordered; empty is as the endpoint gives them.
     pub fn order(&self) -> &[Order] {
         &self.order
+    }
+
+    /// The state of the tables that was asked for; `None` is the newest.
+    pub fn as_of(&self) -> Option<AsOf> {
+        self.as_of
     }
 
     /// The part of the rows that was asked for by `limit` and `offset`; `None` is all of them.
@@ -154,6 +183,20 @@ fn names(modifier: &str, text: &str) -> Result<Vec<String>, Error> {
         return Err(Error::arguments(vec![error]));
     }
     Ok(names)
+}
+
+/// Digits alone are a snapshot; everything else is a moment.
+fn as_of(modifier: &str, text: &str) -> Result<AsOf, Error> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        if let Ok(snapshot) = text.parse() {
+            return Ok(AsOf::Snapshot(snapshot));
+        }
+    } else if let Some(Scalar::Timestamp(time)) = ScalarType::Timestamp.parse(text) {
+        return Ok(AsOf::Time(time));
+    }
+    let error = Error::new(Code::ArgumentType, format!("`{modifier}` is neither a time nor a snapshot"));
+    let hint = "write a date, a time such as `2025-01-31T12:00:00Z`, or the number of a snapshot";
+    Err(Error::arguments(vec![error.parameter(modifier).hint(hint)]))
 }
 
 fn switch(modifier: &str, text: &str) -> Result<bool, Error> {
@@ -203,6 +246,20 @@ mod tests {
 
     fn codes(pairs: &[(&str, &str)]) -> Vec<Code> {
         taken(pairs).unwrap_err().errors.into_iter().map(|error| error.code).collect()
+    }
+
+    #[test]
+    fn as_of_is_a_time_or_a_snapshot() {
+        let of = |text| taken(&[("as_of", text)]).map(|modifiers| modifiers.as_of().unwrap());
+        let time = |text: &str| AsOf::Time(text.parse().unwrap());
+        assert_eq!(of("8744736658442914487").unwrap(), AsOf::Snapshot(8_744_736_658_442_914_487));
+        assert_eq!(of("0").unwrap(), AsOf::Snapshot(0));
+        assert_eq!(of("2025-01-31").unwrap(), time("2025-01-31T00:00:00Z"));
+        assert_eq!(of("2025-01-31T12:00:00.25+01:00").unwrap(), time("2025-01-31T11:00:00.25Z"));
+        for bad in ["", "-1", "+1", "99999999999999999999", "yesterday", "2025-13-01", "1 ", "٣"] {
+            assert_eq!(codes(&[("as_of", bad)]), [Code::ArgumentType], "{bad}");
+        }
+        assert_eq!(codes(&[("as_of", "1"), ("as_of", "1")]), [Code::ArgumentDuplicate]);
     }
 
     #[test]

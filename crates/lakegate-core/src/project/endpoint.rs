@@ -29,6 +29,8 @@ pub struct Endpoint {
     pub hidden: bool,
     /// How long an answer may be given again to whoever may have the same.
     pub cache_for: Duration,
+    /// Whether callers may ask how the answer was at an earlier time, where its tables keep their past.
+    pub as_of: bool,
     /// The parameters, in the order of the file.
     pub params: Vec<Param>,
     /// The names of all declared parameters, also of those that could not be read.
@@ -115,6 +117,7 @@ pub(crate) fn read(path: &str, text: &str) -> (Option<Endpoint>, Vec<Finding>) {
     }
     let description = root.string("description");
     let hidden = root.boolean("hidden");
+    let as_of = root.boolean("as_of");
     let cache_seconds = root.integer("cache_seconds", 0..=86_400);
     let (mut params, mut declared_params) = (Vec::new(), Vec::new());
     if let Some(section) = root.section("params") {
@@ -135,6 +138,7 @@ pub(crate) fn read(path: &str, text: &str) -> (Option<Endpoint>, Vec<Finding>) {
         summary: summary.map(|summary| summary.value).unwrap_or_default(),
         description: description.map(|description| description.value),
         hidden: hidden.is_some_and(|hidden| hidden.value),
+        as_of: as_of.is_some_and(|as_of| as_of.value),
         cache_for: cache_seconds.map_or(CACHE_FOR, |seconds| Duration::from_secs(seconds.value)),
         params,
         declared_params,

@@ -2,7 +2,7 @@
 
 /// Parameter names with a meaning of their own in a request.
 pub const RESERVED_PARAMETERS: &[&str] =
-    &["select", "order", "limit", "offset", "format", "csv_guard", "page_size", "cursor"];
+    &["select", "order", "limit", "offset", "format", "csv_guard", "page_size", "cursor", "as_of"];
 
 /// Names under which a token could come in a URL, where it must not.
 pub const TOKEN_PARAMETERS: &[&str] =

@@ -63,10 +63,10 @@ pub(crate) use pushdown::LeakProofPushdown;
 
 pub use mask::{MaskKey, WeakMaskKey};
 
-use crate::plan::{PlannedEndpoint, PlannedProject, functions, placeholder_id};
+use crate::plan::{PastEndpoint, PlannedEndpoint, PlannedProject, functions, placeholder_id};
 use bind::{Bindings, Unrepresentable};
 use output::Output;
-use template::{Shape, Template};
+use template::{Shape, Template, Templates};
 use window::Numbers;
 
 /// A plan that may be run: every scan is under its policy, every value is bound. Only [`govern`] and [`govern_count`]
@@ -147,32 +147,58 @@ impl fmt::Display for PlanOutline {
     }
 }
 
-/// Puts the caller's policies and arguments, and the time for `now()`, into the endpoint's plan.
+/// Puts the caller's policies and arguments, and the time for `now()`, into the endpoint's plan; over tables of the past,
+/// where such are given.
 ///
 /// # Errors
 /// [`Code::AccessAttributeMissing`] and [`Code::AccessAttributeMismatch`] when a policy can not be evaluated for this
 /// caller, [`Code::ArgumentConstraint`] when a column has no such value, [`Code::GovernRefused`] for everything else.
-pub fn govern(project: &PlannedProject, call: &Call, now: DateTime<Utc>) -> Result<GovernedPlan, Error> {
+pub fn govern(
+    project: &PlannedProject,
+    past: Option<&PastEndpoint>,
+    call: &Call,
+    now: DateTime<Utc>,
+) -> Result<GovernedPlan, Error> {
     let output = Output::of(call, project.endpoint(call.endpoint())?.schema())?;
-    govern_as(project, call, output, now)
+    govern_as(project, past, call, output, now)
 }
 
 /// The same for the number of all rows that the call could have, whatever part of them it asks for.
 ///
 /// # Errors
 /// As for [`govern`].
-pub fn govern_count(project: &PlannedProject, call: &Call, now: DateTime<Utc>) -> Result<GovernedPlan, Error> {
+pub fn govern_count(
+    project: &PlannedProject,
+    past: Option<&PastEndpoint>,
+    call: &Call,
+    now: DateTime<Utc>,
+) -> Result<GovernedPlan, Error> {
     let output = Output::count_of(call, project.endpoint(call.endpoint())?.schema())?;
-    govern_as(project, call, Some(output), now)
+    govern_as(project, past, call, Some(output), now)
+}
+
+/// What is governed: the endpoint's plan, and the templates that were made of it.
+fn planned<'a>(
+    endpoint: &'a PlannedEndpoint,
+    past: Option<&'a PastEndpoint>,
+) -> Result<(&'a LogicalPlan, &'a Templates), Error> {
+    match past {
+        None => Ok((endpoint.plan(), endpoint.templates())),
+        // Its plan is that of one endpoint of one project, as the shared declaration shows.
+        Some(past) if Arc::ptr_eq(past.endpoint(), endpoint.endpoint()) => Ok((past.plan(), past.templates())),
+        Some(_) => Err(Error::new(Code::GovernRefused, "the past is of another endpoint")),
+    }
 }
 
 fn govern_as(
     project: &PlannedProject,
+    past: Option<&PastEndpoint>,
     call: &Call,
     output: Option<Output>,
     now: DateTime<Utc>,
 ) -> Result<GovernedPlan, Error> {
     let endpoint = project.endpoint(call.endpoint())?;
+    let (plan, templates) = planned(endpoint, past)?;
     let principal = call.authorized().principal();
     let (unfiltered, attributes) = reach(project, endpoint, principal);
 
@@ -206,9 +232,8 @@ fn govern_as(
         shape.mask_key.clone_from(&key);
     }
     shape.lifted = project.masking().lifted(call.allowance(), endpoint.tables());
-    let template = endpoint
-        .templates()
-        .get(shape, |shape| template::make(endpoint.plan(), shape, project.maker(key.as_ref()), endpoint.digest()))
+    let template = templates
+        .get(shape, |shape| template::make(plan, shape, project.maker(key.as_ref()), endpoint.digest()))
         .map_err(|error| refusal(&error).source(error))?;
     let plan = bindings.fill(template.plan.clone()).map_err(|error| refusal(&error).source(error))?;
     let mut rows = template.fingerprint.clone();

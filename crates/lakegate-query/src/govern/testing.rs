@@ -132,7 +132,7 @@ pub(crate) fn governed_with(
     let authorized = authorize(who, endpoint, &[grant], start).unwrap();
     let mut raw = RawArguments::default();
     raw.add_json(arguments.as_bytes())?;
-    govern(project, &call(authorized, Arc::clone(planned.endpoint()), raw, planned.rules())?, start)
+    govern(project, None, &call(authorized, Arc::clone(planned.endpoint()), raw, planned.rules())?, start)
 }
 
 /// The rows as lines.

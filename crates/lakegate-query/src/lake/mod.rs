@@ -26,8 +26,8 @@ use tokio::sync::Notify;
 pub(crate) use memory::memory_scan_size;
 pub(crate) use owners::OWNER_COLUMN;
 use pinned::Pinned;
-pub use table::LakeTable;
-pub(crate) use table::{lake_table, magnitude_only};
+pub use table::{LakeTable, Snapshot};
+pub(crate) use table::{PastFault, lake_table, magnitude_only};
 
 /// An open lake. Paths in it are relative to its root, so that no error names a place of the machine.
 #[derive(Debug)]

@@ -23,6 +23,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
+use lakegate_core::catalog::AsOf;
 use lakegate_core::project::{FileFormat, RowPolicy, Table, suggest_or_list};
 
 use lakegate_core::value::ScalarType;
@@ -53,6 +54,27 @@ pub struct LakeTable {
     /// The copy that the same version had in the project before, as long as it is not known whether there is room for it.
     earlier: Mutex<Option<Arc<MemoryCopy>>>,
     owned: OnceLock<Arc<LakeTable>>,
+}
+
+/// A state of a table that keeps its past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The number of the snapshot (Iceberg) or version (Delta).
+    pub id: i64,
+    /// When it was made.
+    pub time: chrono::DateTime<chrono::Utc>,
+}
+
+/// Why a table can not be read as it was.
+#[derive(Debug)]
+#[expect(dead_code, reason = "no table keeps a past yet")]
+pub(crate) enum PastFault {
+    /// It never was so.
+    Unknown,
+    /// Its files are no longer there.
+    Gone,
+    /// The lake can not be read now.
+    Unavailable(lakegate_core::error::Source),
 }
 
 impl LakeTable {
@@ -279,6 +301,19 @@ impl LakeTable {
     /// The size of all files, in bytes.
     pub(crate) fn file_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.object_meta.size).sum()
+    }
+
+    /// Which of its snapshots this is; `None` when the table keeps no past.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        None
+    }
+
+    pub(crate) async fn snapshot_as_of(&self, _: &Lake, _: &Table, _: AsOf) -> Result<i64, PastFault> {
+        Err(PastFault::Unknown)
+    }
+
+    pub(crate) async fn open_snapshot(&self, _: &Lake, _: &Table, _: &dyn Session, _: i64) -> Result<Self, PastFault> {
+        Err(PastFault::Unknown)
     }
 
     /// The table's name in the project.

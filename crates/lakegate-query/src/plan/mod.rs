@@ -7,6 +7,7 @@ pub(crate) mod functions;
 mod groups;
 mod lineage;
 mod params;
+mod past;
 pub(crate) mod place;
 mod rules;
 mod session;
@@ -28,6 +29,7 @@ use lakegate_core::project::{Endpoint, Finding, Project};
 
 pub use column::{ColumnKind, OutputColumn, Part};
 pub(crate) use params::{column_type_name, placeholder_id};
+pub use past::PastEndpoint;
 
 use crate::encode;
 use crate::engine::{failure, spills};
@@ -51,6 +53,7 @@ pub struct PlannedProject {
     mask_key: RwLock<Option<Arc<MaskKey>>>,
     endpoints: BTreeMap<String, PlannedEndpoint>,
     tables: Vec<Arc<LakeTable>>,
+    past: Box<past::Past>,
     lake: Arc<Lake>,
 }
 
@@ -125,6 +128,7 @@ impl PlannedProject {
                 Err(faults) => findings.extend(faults),
             }
         }
+        findings.extend(endpoints.values().filter_map(|planned| without_past(planned, &tables)));
         if !findings.is_empty() {
             return Err(sorted(findings));
         }
@@ -133,8 +137,8 @@ impl PlannedProject {
             planned.templates.clear();
             planned.hashes = masking.hash(&planned.tables);
         }
-        let (session, mask_key) = (Arc::new(session), RwLock::default());
-        Ok(Self { project, session, policies, masking, mask_key, endpoints, tables, lake })
+        let (session, mask_key, past) = (Arc::new(session), RwLock::default(), Box::default());
+        Ok(Self { project, session, policies, masking, mask_key, endpoints, tables, past, lake })
     }
 
     /// The names of the tables whose files in the lake are no longer those that are served.
@@ -522,6 +526,16 @@ async fn plan_endpoint(
         hashes: false,
         rules,
         templates: Templates::new(),
+    })
+}
+
+/// An endpoint that says `as_of` reads a table that keeps its past.
+fn without_past(planned: &PlannedEndpoint, tables: &[Arc<LakeTable>]) -> Option<Finding> {
+    let keeps = |table: &Arc<LakeTable>| table.snapshot().is_some() && planned.tables.contains(table.name());
+    let is_in_vain = planned.endpoint.as_of && !tables.iter().any(keeps);
+    is_in_vain.then(|| {
+        let message = "`as_of` is for endpoints that read an Iceberg or a Delta table";
+        Finding::new(planned.endpoint.position(1, 1), message).help("remove it: none of its tables keeps its past")
     })
 }
 

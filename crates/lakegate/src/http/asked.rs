@@ -4,13 +4,21 @@
 use axum::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, LINK};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::Response;
+use chrono::{DateTime, SecondsFormat, Utc};
 use headers::{ETag, Header, IfNoneMatch};
 use percent_encoding::percent_decode_str;
+
+use crate::pipeline::Prepared;
+use crate::seal::Seal;
 
 /// The number of all rows, of which the answer may be a part.
 const TOTAL: HeaderName = HeaderName::from_static("lakegate-total");
 /// The cursor of the next page, as it also stands in `Link`.
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("lakegate-next-cursor");
+/// Names the state of the tables that the answer is of.
+const DATA_VERSION: HeaderName = HeaderName::from_static("lakegate-data-version");
+/// The time to ask `as_of` for the same state.
+const AS_OF: HeaderName = HeaderName::from_static("lakegate-as-of");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
@@ -41,6 +49,32 @@ pub(super) fn add_validator(response: &mut Response, validator: &str) {
         let headers = response.headers_mut();
         headers.insert(ETAG, value);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    }
+}
+
+/// Of which state of the tables the answer is.
+#[derive(Debug)]
+pub(super) struct DataState {
+    version: String,
+    time: Option<DateTime<Utc>>,
+}
+
+impl DataState {
+    /// That of a prepared request. The time is for callers who may ask for it.
+    pub(super) fn of(prepared: &Prepared, seal: &Seal) -> Self {
+        let time = prepared.data_time.filter(|_| prepared.call().endpoint().as_of);
+        Self { version: seal.data_version(prepared.plan.versions()), time }
+    }
+
+    pub(super) fn add(&self, response: &mut Response) {
+        let headers = response.headers_mut();
+        if let Ok(version) = HeaderValue::from_str(&self.version) {
+            headers.insert(DATA_VERSION, version);
+        }
+        let time = self.time.map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true));
+        if let Some(time) = time.and_then(|time| HeaderValue::from_str(&time).ok()) {
+            headers.insert(AS_OF, time);
+        }
     }
 }
 

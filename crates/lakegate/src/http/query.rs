@@ -91,6 +91,7 @@ async fn respond(asked: Request<'_>, raw: RawArguments) -> Result<Response, Fail
     let representation = accept::representation(raw.modifiers(), headers)?;
     let prepared = pipeline::prepare(app, served, &token, endpoint, raw, &trail).await?;
     let (engine, seal) = (trail.watch().over(app.engine.as_ref()), app.access.seal());
+    let state = asked::DataState::of(&prepared, seal);
 
     // What depends on the time of the request is another answer each time.
     let is_lasting = !prepared.plan.depends_on_time();
@@ -102,6 +103,7 @@ async fn respond(asked: Request<'_>, raw: RawArguments) -> Result<Response, Fail
         app.observer.notice(&Event::CacheAsked(CacheAnswer::NotModified));
         let mut response = not_modified();
         asked::add_validator(&mut response, validator);
+        state.add(&mut response);
         return Ok(response);
     }
     let total = match counts {
@@ -141,6 +143,7 @@ async fn respond(asked: Request<'_>, raw: RawArguments) -> Result<Response, Fail
     if let Some(validator) = validator.filter(|_| matches!(*method, Method::GET | Method::HEAD)) {
         asked::add_validator(&mut response, &validator);
     }
+    state.add(&mut response);
     if let Some(total) = total {
         asked::add_total(&mut response, total);
     }

@@ -118,6 +118,14 @@ pub(super) fn headers() -> Value {
             "description": "Stands for the answer. There is none where the answer depends on the time.",
             "schema": { "type": "string" },
         },
+        "Lakegate-Data-Version": {
+            "description": "Names the state of the data. Answers with the same name are of the same state.",
+            "schema": { "type": "string" },
+        },
+        "Lakegate-As-Of": {
+            "description": "The time that asks for the same state of the data, in `as_of`",
+            "schema": { "type": "string", "format": "date-time" },
+        },
         "Link": { "description": "The next page of the answer, if there is one", "schema": { "type": "string" } },
         "Lakegate-Next-Cursor": {
             "description": "The `cursor` of the next page, if there is one",

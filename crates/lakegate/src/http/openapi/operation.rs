@@ -44,10 +44,11 @@ pub(super) fn path(offered: &Offered<'_>, schemas: &mut Map<String, Value>) -> (
     if let Some(most) = offered.limits.value(Limit::MaxRows) {
         rows["maxItems"] = most.into();
     }
-    let answer = json!({
+    let mut answer = json!({
         "description": "The rows",
         "headers": headers(&[
             "x-request-id",
+            "Lakegate-Data-Version",
             "Link",
             "Lakegate-Next-Cursor",
             "Lakegate-Total",
@@ -58,6 +59,9 @@ pub(super) fn path(offered: &Offered<'_>, schemas: &mut Map<String, Value>) -> (
         ]),
         "content": content(&rows),
     });
+    if endpoint.as_of {
+        answer["headers"]["Lakegate-As-Of"] = reference("Lakegate-As-Of");
+    }
     let operation = |method: &str| {
         Map::from_iter([
             ("operationId".to_owned(), json!(format!("{method}_{}", endpoint.name))),
@@ -66,7 +70,8 @@ pub(super) fn path(offered: &Offered<'_>, schemas: &mut Map<String, Value>) -> (
             ("description".to_owned(), json!(description)),
         ])
     };
-    let modifiers = modifiers(&offered.columns);
+    let mut modifiers = modifiers(&offered.columns);
+    modifiers.extend(endpoint.as_of.then(as_of));
     let mut get = operation("get");
     let parameters = (0..endpoint.params.len()).map(|at| parameter(&offer, at)).chain(modifiers.clone());
     get.insert("parameters".to_owned(), parameters.chain([if_none_match()]).collect());
@@ -196,6 +201,17 @@ fn modifiers(columns: &[OutputColumn]) -> Vec<Value> {
         "schema": { "type": "string", "enum": ["on", "off"] },
     }));
     modifiers
+}
+
+/// For endpoints that tell of the past.
+fn as_of() -> Value {
+    json!({
+        "name": "as_of",
+        "in": "query",
+        "description": "The state of the data that the answer is to be of: a date, a time in RFC 3339, or the number of a \
+            snapshot. Without it, the newest.",
+        "schema": { "type": "string", "minLength": 1 },
+    })
 }
 
 fn responses(answer: Value, group: Group) -> Value {

@@ -1,0 +1,184 @@
+//! An endpoint over its tables as they were: for callers who ask `as_of`, and for pages that go on with the version of the
+//! first one.
+//!
+//! Only the rows are of the past. The caller, the grants, the policies and masks are those of now, and so are the tables that
+//! row filters read: who lost a right does not get it back by asking for yesterday. Columns are those of now, too: what a
+//! policy names is the same column in every version.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use datafusion::catalog::TableProvider;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{Result as PlanResult, plan_err};
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::LogicalPlan;
+use futures::future::try_join_all;
+use lakegate_core::catalog::AsOf;
+use lakegate_core::error::{Code, Error};
+use lakegate_core::project::Endpoint;
+use moka::future::Cache;
+use tokio::sync::Semaphore;
+
+use super::{PlannedEndpoint, PlannedProject};
+use crate::govern::table_of;
+use crate::govern::template::Templates;
+use crate::lake::{LakeTable, PastFault};
+
+/// How many endpoints of the past are kept, with their plans.
+const MOST_ENDPOINTS: u64 = 64;
+/// How many tables of the past are kept, with what is known of their files.
+const MOST_TABLES: u64 = 64;
+/// How many are opened at once: that reads more than a request does.
+const MOST_OPENING: usize = 2;
+
+/// An endpoint over tables of the past. Belongs to the project that made it.
+#[derive(Debug)]
+pub struct PastEndpoint {
+    endpoint: Arc<Endpoint>,
+    plan: LogicalPlan,
+    templates: Templates,
+    data_time: Option<DateTime<Utc>>,
+}
+
+/// What is known of the past, in memory.
+#[derive(Debug)]
+pub(super) struct Past {
+    endpoints: Cache<(String, Moment), Arc<PastEndpoint>>,
+    tables: Cache<(String, i64), Arc<LakeTable>>,
+    opening: Semaphore,
+}
+
+/// What is asked for, as a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Moment {
+    /// Microseconds since 1970.
+    Time(i64),
+    Snapshot(i64),
+}
+
+impl Default for Past {
+    fn default() -> Self {
+        Self {
+            endpoints: Cache::new(MOST_ENDPOINTS),
+            tables: Cache::new(MOST_TABLES),
+            opening: Semaphore::new(MOST_OPENING),
+        }
+    }
+}
+
+impl PastEndpoint {
+    /// The endpoint's declaration.
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    pub(crate) fn plan(&self) -> &LogicalPlan {
+        &self.plan
+    }
+
+    pub(crate) fn templates(&self) -> &Templates {
+        &self.templates
+    }
+
+    /// The time as of which its tables were as it reads them.
+    pub fn data_time(&self) -> Option<DateTime<Utc>> {
+        self.data_time
+    }
+}
+
+impl PlannedProject {
+    /// The endpoint over its tables as they were. Those that keep no past are as they are now.
+    ///
+    /// # Errors
+    /// [`Code::AsOfUnknown`] when there was no such state, [`Code::AsOfGone`] when its files are no longer there,
+    /// [`Code::LakeUnavailable`] when they can not be read now.
+    pub async fn as_of(&self, endpoint: &Arc<Endpoint>, as_of: AsOf) -> Result<Arc<PastEndpoint>, Error> {
+        let moment = match as_of {
+            AsOf::Time(time) => Moment::Time(time.timestamp_micros()),
+            AsOf::Snapshot(snapshot) => Moment::Snapshot(snapshot),
+        };
+        let key = (endpoint.name.clone(), moment);
+        let past = self.past.endpoints.try_get_with(key, self.planned_as_of(endpoint, as_of));
+        past.await.map_err(Error::shared)
+    }
+
+    async fn planned_as_of(&self, endpoint: &Arc<Endpoint>, as_of: AsOf) -> Result<Arc<PastEndpoint>, Error> {
+        let now = self.endpoint(endpoint)?;
+        let with_past = self.tables_with_a_past(now).collect::<Vec<_>>();
+        if matches!(as_of, AsOf::Snapshot(_)) && with_past.len() > 1 {
+            let detail = "this endpoint reads several tables, each with snapshots of its own";
+            let error = Error::new(Code::ArgumentConstraint, detail).parameter("as_of").hint("ask for a time");
+            return Err(Error::arguments(vec![error]));
+        }
+        let opened = try_join_all(with_past.into_iter().map(|table| self.table_as_of(table, as_of))).await?;
+        let data_time = opened.iter().filter_map(|table| table.snapshot()).map(|snapshot| snapshot.time).max();
+        let tables = opened.into_iter().map(|table| (table.name().to_owned(), table)).collect();
+        let plan = over(now.plan().clone(), &tables).map_err(|error| {
+            Error::new(Code::GovernRefused, "the query can not be governed; nothing was run").source(error)
+        })?;
+        Ok(Arc::new(PastEndpoint { endpoint: Arc::clone(endpoint), plan, templates: Templates::new(), data_time }))
+    }
+
+    async fn table_as_of(&self, now: &Arc<LakeTable>, as_of: AsOf) -> Result<Arc<LakeTable>, Error> {
+        let _a_few_at_a_time = self.past.opening.acquire().await;
+        let Some(declared) = self.project.config.tables.get(now.name()) else { return Err(told(PastFault::Unknown)) };
+        let snapshot = now.snapshot_as_of(&self.lake, declared, as_of).await.map_err(told)?;
+        if now.snapshot().is_some_and(|newest| newest.id == snapshot) {
+            return Ok(Arc::clone(now));
+        }
+        let open = async {
+            let opened =
+                now.open_snapshot(&self.lake, declared, self.session.as_ref(), snapshot).await.map_err(told)?;
+            // What a policy names is a column of now.
+            match opened.schema() == now.schema() {
+                true => Ok(Arc::new(opened)),
+                false => Err(told(PastFault::Unknown)),
+            }
+        };
+        let opened = self.past.tables.try_get_with((now.name().to_owned(), snapshot), open);
+        opened.await.map_err(Error::shared)
+    }
+
+    /// The time as of which the endpoint's tables are as they are now, where one of them keeps its past.
+    pub fn data_time(&self, endpoint: &Arc<Endpoint>) -> Option<DateTime<Utc>> {
+        let tables = self.tables_with_a_past(self.find(&endpoint.name)?);
+        tables.filter_map(|table| table.snapshot()).map(|snapshot| snapshot.time).max()
+    }
+
+    pub(super) fn tables_with_a_past<'a>(
+        &'a self,
+        endpoint: &'a PlannedEndpoint,
+    ) -> impl Iterator<Item = &'a Arc<LakeTable>> {
+        self.tables.iter().filter(|table| table.snapshot().is_some() && endpoint.tables().contains(table.name()))
+    }
+}
+
+/// The plan over other versions of its tables. It is not governed yet, so all scans are the endpoint's own.
+fn over(plan: LogicalPlan, tables: &BTreeMap<String, Arc<LakeTable>>) -> PlanResult<LogicalPlan> {
+    let replaced = plan.transform_up_with_subqueries(|node| {
+        let LogicalPlan::TableScan(mut scan) = node else { return Ok(Transformed::no(node)) };
+        let Some(table) = tables.get(&table_of(&scan)?) else {
+            return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
+        };
+        if table.schema() != scan.source.schema() {
+            return plan_err!("`{}` has other columns than the endpoint was planned for", scan.table_name);
+        }
+        scan.source = provider_as_source(Arc::clone(table) as Arc<dyn TableProvider>);
+        Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+    })?;
+    Ok(replaced.data)
+}
+
+fn told(fault: PastFault) -> Error {
+    match fault {
+        PastFault::Unknown => Error::new(Code::AsOfUnknown, "the data has no such state")
+            .parameter("as_of")
+            .hint("ask for a time since the data began, or for a snapshot that `Lakegate-As-Of` or its owner names"),
+        PastFault::Gone => Error::new(Code::AsOfGone, "that state of the data is no longer kept").parameter("as_of"),
+        PastFault::Unavailable(source) => Error::new(Code::LakeUnavailable, "files of the lake can not be read now")
+            .hint("try again later")
+            .source(source),
+    }
+}
