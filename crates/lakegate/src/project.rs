@@ -126,9 +126,11 @@ pub async fn load_after(
         let finding = Finding::new(Position::start("endpoints/"), "there are no endpoints");
         findings.push(finding.help("write a query into a file such as `endpoints/orders.sql`"));
     }
+    let store = &project.config.lake_store;
     let opened = match lake {
-        Some(location) => Lake::open(Path::new(""), location),
-        None => Lake::open(folder, &project.config.lake_location),
+        Some(location) if !location.contains("://") => Lake::open(Path::new(""), location, store),
+        Some(location) => Lake::open(folder, location, store),
+        None => Lake::open(folder, &project.config.lake_location, store),
     };
     let lake = match opened {
         Ok(lake) => lake,

@@ -47,10 +47,7 @@ pub(super) async fn not_ready(app: &App, served: &Arc<Served>) -> Vec<Error> {
         errors.push(Error::new(Code::HealthDraining, "the server is about to stop"));
     }
     errors.extend(app.access.ready().err());
-    // A disk that hangs must not hold up those who run requests.
-    let of_lake = Arc::clone(served);
-    let reachable = tokio::task::spawn_blocking(move || of_lake.project.lake().is_reachable());
-    if !reachable.await.unwrap_or(false) {
+    if !served.project.lake().is_reachable().await {
         errors.push(Error::new(Code::LakeUnavailable, "the lake can not be reached"));
     }
     errors
