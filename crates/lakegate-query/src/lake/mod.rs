@@ -138,6 +138,11 @@ impl Lake {
         self.root.is_none()
     }
 
+    /// Whether the last request to the store was not answered.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.contact.is_lost()
+    }
+
     /// Whether the lake is there, for readiness: its folder, or a store that answers. A store is asked only where the last
     /// request to it was not answered.
     pub async fn is_reachable(&self) -> bool {

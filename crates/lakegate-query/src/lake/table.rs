@@ -158,6 +158,16 @@ impl LakeTable {
         Ok(version_of(&location::find(lake, table, Look::Again).await?, &declaration_of(table)) == self.version)
     }
 
+    /// Whether the lake has files for a table, whatever is in them.
+    pub(crate) async fn is_there(lake: &Lake, table: &Table) -> Result<(), TableFault> {
+        location::find(lake, table, Look::Again).await.map(drop)
+    }
+
+    /// The same version, to be served on while the table can not be read; if the project still says the same of it.
+    pub(crate) fn for_now(&self, table: &Table) -> Option<Self> {
+        (self.declaration == declaration_of(table)).then(|| self.again())
+    }
+
     /// The same version of the table with its copy in memory, to be served in another project. Whose its rows are is
     /// computed anew: that depends on other tables and on policies.
     fn again(&self) -> Self {
