@@ -124,7 +124,7 @@ impl App {
     async fn first(folder: &Path, lake: Option<&str>, access: &Access) -> Result<Served, ProjectError> {
         let mut tries = 1;
         loop {
-            let project = project::load(folder, lake).await?;
+            let project = project::load_after(folder, lake, None).await?;
             match Served::of(project, folder, access, None).await {
                 Err(ProjectError::Unread(error)) if tries < MOST_TRIES => {
                     tracing::warn!(%error, "files of tables were replaced while they were read; they are read again");

@@ -82,16 +82,19 @@ pub async fn prepare_as(
 ) -> Result<Prepared, Error> {
     let Asked { principal, grants, endpoint, raw, now } = asked;
     let came = Instant::now();
-    let planned = project.find(endpoint).ok_or_else(unknown_endpoint)?;
+    let planned = project.find(endpoint);
+    let declared = planned.map(|planned| planned.endpoint()).or(project.away().endpoint(endpoint));
+    let declared = declared.ok_or_else(unknown_endpoint)?;
     let authorized = authorize(principal, endpoint, grants, now).map_err(|refusal| {
         trail.denied(refusal.reason());
         // A hidden endpoint and one that is not there give the same answer.
-        if planned.endpoint().hidden { unknown_endpoint().source(refusal) } else { refusal.into() }
+        if declared.hidden { unknown_endpoint().source(refusal) } else { refusal.into() }
     })?;
     trail.allowed(&authorized);
     let config = &project.project().config;
-    trail.standing().count_call(&authorized, planned.endpoint(), now)?;
-    let mut call = call(authorized, Arc::clone(planned.endpoint()), raw, planned.rules())?;
+    trail.standing().count_call(&authorized, declared, now)?;
+    let planned = planned.ok_or_else(away)?;
+    let mut call = call(authorized, Arc::clone(declared), raw, planned.rules())?;
     trail.called(&call, &config.secret_attributes);
     let page = Page::of(call.modifiers(), seal)?;
     if let Some(page) = &page {
@@ -157,6 +160,11 @@ pub async fn count(served: &Served, engine: &dyn Engine, prepared: &Prepared) ->
 fn unknown_endpoint() -> Error {
     Error::new(Code::EndpointUnknown, "there is no such endpoint")
         .hint("`GET /api` lists the endpoints that this token may call")
+}
+
+/// Tables that the endpoint reads could not be read since the server started.
+fn away() -> Error {
+    Error::new(Code::LakeUnavailable, "files of the lake can not be read now").hint("try again later").retry_after(5)
 }
 
 impl Prepared {

@@ -32,6 +32,9 @@ pub enum ProjectError {
     /// The files of a table can not be listed.
     #[error("the files of table `{0}` can not be listed")]
     Unlisted(String, #[source] Box<lakegate_core::error::Error>),
+    /// Tables are served as they were, because they can not be read as they are.
+    #[error("{}", listed(.0))]
+    Kept(Vec<Finding>),
     /// A file of the lake can not be read.
     #[error("the tables can not be read")]
     Unread(#[source] lakegate_core::error::Error),
@@ -108,10 +111,15 @@ pub(crate) fn read_text(path: &Path) -> Result<String, ProjectError> {
 /// # Errors
 /// Everything that is wrong with it, at once.
 pub async fn load(folder: &Path, lake: Option<&str>) -> Result<PlannedProject, ProjectError> {
-    load_after(folder, lake, None).await
+    let planned = load_after(folder, lake, None).await?;
+    match planned.away().is_nothing() {
+        true => Ok(planned),
+        false => Err(ProjectError::Faulty(planned.away().findings())),
+    }
 }
 
-/// The same in the place of a project that is served: what that one knows of the same lake is taken again.
+/// The same for a server, perhaps in the place of a project that is served: what that one knows of the same lake is taken
+/// again. Tables that can not be read at the moment are no fault.
 ///
 /// # Errors
 /// As for [`load`].
@@ -126,9 +134,11 @@ pub async fn load_after(
         let finding = Finding::new(Position::start("endpoints/"), "there are no endpoints");
         findings.push(finding.help("write a query into a file such as `endpoints/orders.sql`"));
     }
+    let store = &project.config.lake_store;
     let opened = match lake {
-        Some(location) => Lake::open(Path::new(""), location),
-        None => Lake::open(folder, &project.config.lake_location),
+        Some(location) if !location.contains("://") => Lake::open(Path::new(""), location, store),
+        Some(location) => Lake::open(folder, location, store),
+        None => Lake::open(folder, &project.config.lake_location, store),
     };
     let lake = match opened {
         Ok(lake) => lake,

@@ -22,6 +22,9 @@ use crate::project::ProjectError;
 /// How often somebody looks whether it is time to look.
 const TICK: Duration = Duration::from_millis(500);
 
+/// How often tables are looked at that can not be read yet, where the project says never.
+const WAITING: Duration = Duration::from_secs(10);
+
 /// What came of looking for changes, for operators.
 #[derive(Debug, Default)]
 pub struct Reloads {
@@ -123,24 +126,37 @@ pub async fn reload(app: &App) -> Result<(), ProjectError> {
 /// When they can not be read; that is remembered and logged, too.
 pub async fn refresh(app: &App) -> Result<(), ProjectError> {
     let _one_at_a_time = app.reloads.busy.lock().await;
-    let refreshed = async {
-        let changed = app.served().project.changed_tables().await;
-        let changed = changed.map_err(|(table, error)| ProjectError::Unlisted(table, Box::new(error)))?;
-        if changed.is_empty() {
-            return Ok(changed);
-        }
-        app.refresh_tables().await.map(|_| changed)
+    let (changed, unlisted) = app.served().project.changed_tables().await;
+    let refreshed = match changed.is_empty() {
+        true => Ok(None),
+        false => app.refresh_tables().await.map(Some),
     };
-    match refreshed.await {
-        Ok(changed) => {
+    // What can be served anew is, whatever is the matter with other tables.
+    let outcome = refreshed.and_then(|served| {
+        let away = served.as_ref().map(|served| served.project.away());
+        if let Some(away) = away
+            && !away.keeps(&changed)
+        {
+            tracing::info!(
+                tables = Vec::from_iter(&changed).iter().map(|table| table.as_str()).collect::<Vec<_>>().join(", "),
+                "tables have new files"
+            );
+            app.observer.notice(&Event::Reloaded(Reload::TablesTaken));
             let mut state = app.reloads.lock();
-            if !changed.is_empty() {
-                tracing::info!(tables = changed.join(", "), "tables have new files");
-                app.observer.notice(&Event::Reloaded(Reload::TablesTaken));
-                state.tables_at = Some(clock::now());
-                state.tables += 1;
-            }
-            state.tables_fault = None;
+            state.tables_at = Some(clock::now());
+            state.tables += 1;
+        }
+        if let Some((table, error)) = unlisted {
+            return Err(ProjectError::Unlisted(table, Box::new(error)));
+        }
+        match away.map(|away| away.findings()) {
+            Some(findings) if !findings.is_empty() => Err(ProjectError::Kept(findings)),
+            _ => Ok(()),
+        }
+    });
+    match outcome {
+        Ok(()) => {
+            app.reloads.lock().tables_fault = None;
             Ok(())
         }
         Err(error) => {
@@ -191,7 +207,9 @@ pub fn watch(app: Arc<App>) -> AbortOnDropHandle<()> {
                 }
                 files.seen = found;
             }
-            if is_due(&mut looked.tables, config.tables) {
+            // Tables that can not be read yet are looked at in any case.
+            let waits = !app.served().project.away().is_nothing();
+            if is_due(&mut looked.tables, config.tables.or(waits.then_some(WAITING))) {
                 // What failed for a passing reason, such as a lake that was away, is tried again.
                 if app.reloads.state().project_fault.is_some() {
                     let _ = reload(&app).await;

@@ -1,6 +1,7 @@
 //! `[tables.NAME.columns.COLUMN]`, `[tags.NAME]` and `[masking]`: which columns are masked, and with which key.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::Range;
 
 use toml::de::DeValue;
@@ -299,7 +300,7 @@ fn read_step(options: &mut Section<'_, '_>) -> Option<(Step, Range<usize>)> {
 
 impl SecretLocation {
     /// Reads `env:NAME` or `file:PATH`.
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         if let Some(name) = text.strip_prefix("env:") {
             let shaped = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
                 && name.chars().all(|each| each.is_ascii_alphanumeric() || each == '_');
@@ -307,5 +308,14 @@ impl SecretLocation {
         }
         let path = text.strip_prefix("file:")?;
         (!path.trim().is_empty()).then(|| Self::File(path.to_owned()))
+    }
+}
+
+impl fmt::Display for SecretLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "env:{name}"),
+            Self::File(path) => write!(f, "file:{path}"),
+        }
     }
 }

@@ -14,12 +14,14 @@ use super::finding::{Finding, Position, suggest_or_list};
 use super::formats::{self, Formats};
 use super::http::{self, Http};
 use super::issuer::{self, Issuer};
+use super::lake::{self, LakeStore};
 use super::limits::{self, ServerLimits};
 use super::name;
 use super::observe::{self, Observe};
 use super::reader::{Placed, Section, Source};
 use super::reload::{self, Reload};
 use super::settings;
+use super::text_files::{self, TextFiles};
 use super::variables::{Asked, Variables};
 use crate::access::name::NameKind;
 use crate::value::ScalarType;
@@ -32,6 +34,8 @@ pub const CONFIG_FILE: &str = "lakegate.toml";
 pub struct Config {
     /// Where the lake is: a path relative to the project folder, or a URL.
     pub lake_location: String,
+    /// How the lake is reached where it is in an object store.
+    pub lake_store: LakeStore,
     /// The access store, such as `sqlite:access.db`; a path in it is relative to the project folder.
     pub access_store: String,
     /// Attributes of principals whose values go into no log, explanation or listing.
@@ -100,6 +104,8 @@ pub struct Table {
     pub location: String,
     /// The file format; `None` when the files' extension tells.
     pub format: Option<FileFormat>,
+    /// How its files are written, if they are text.
+    pub text: TextFiles,
     /// Types of hive partition columns; a column that is not named here is a string.
     pub partitions: BTreeMap<String, ScalarType>,
     /// Who sees which rows.
@@ -133,8 +139,10 @@ pub enum RowPolicy {
 pub enum FileFormat {
     /// Apache Parquet.
     Parquet,
-    /// Comma-separated text with a header line.
+    /// Lines of values with a delimiter between them.
     Csv,
+    /// Lines of JSON objects.
+    NdJson,
 }
 
 impl FileFormat {
@@ -143,6 +151,7 @@ impl FileFormat {
         match self {
             FileFormat::Parquet => "parquet",
             FileFormat::Csv => "csv",
+            FileFormat::NdJson => "ndjson",
         }
     }
 }
@@ -168,27 +177,15 @@ pub(crate) fn read(text: &str, variables: &BTreeMap<String, String>) -> (Config,
     let source = source.with_variables(Variables::new(variables, text.len()));
     let mut root = Section::root(&source, table.get_ref());
 
-    let lake_location = match root.section("lake") {
-        Some(mut lake) => {
-            let is_given = lake.has("location");
-            let location = lake.string("location");
-            if !is_given {
-                source.report(
-                    lake.span(),
-                    "[lake] has no `location`",
-                    Some("say where the files are, such as `location = \"lake/\"`".into()),
-                );
-            }
-            lake.finish();
-            location.map(|location| location.value)
-        }
+    let (lake_location, lake_store) = match root.section("lake").map(lake::read) {
+        Some(read) => read,
         None => {
             source.report(
                 &(0..0),
                 "there is no [lake] section",
                 Some("add `[lake]` with `location = \"lake/\"`".into()),
             );
-            None
+            (None, LakeStore::default())
         }
     };
     let mut secret_attributes = BTreeSet::new();
@@ -234,6 +231,7 @@ pub(crate) fn read(text: &str, variables: &BTreeMap<String, String>) -> (Config,
 
     let mut config = Config {
         lake_location: lake_location.unwrap_or_else(|| ".".to_owned()),
+        lake_store,
         access_store: access_store.unwrap_or_else(|| "sqlite:access.db".to_owned()),
         secret_attributes,
         server,
@@ -319,11 +317,14 @@ fn read_table(name: &Placed<String>, mut section: Section<'_, '_>, needs: &mut N
     let format = section.string("format").and_then(|format| match format.value.as_str() {
         "parquet" => Some(FileFormat::Parquet),
         "csv" => Some(FileFormat::Csv),
+        "ndjson" => Some(FileFormat::NdJson),
         other => {
-            source.report(&format.span, format!("`{other}` is not a format"), Some("use `parquet` or `csv`".into()));
+            let help = "use `parquet`, `csv` or `ndjson`";
+            source.report(&format.span, format!("`{other}` is not a format"), Some(help.into()));
             None
         }
     });
+    let text = text_files::read(&mut section, format);
     let partitions = section.section("partitions").map(read_partitions).unwrap_or_default();
     let policy = read_policy(name, &mut section);
     let columns = column::read_columns(&mut section, needs);
@@ -342,6 +343,7 @@ fn read_table(name: &Placed<String>, mut section: Section<'_, '_>, needs: &mut N
         location_position: source.position(&location.span),
         location: location.value,
         format,
+        text,
         partitions,
         policy: policy?,
         columns,

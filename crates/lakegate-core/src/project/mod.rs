@@ -15,6 +15,7 @@ mod finding;
 mod formats;
 mod http;
 mod issuer;
+mod lake;
 mod limits;
 mod mask;
 pub mod name;
@@ -26,6 +27,7 @@ mod reload;
 mod settings;
 #[cfg(test)]
 mod settings_tests;
+mod text_files;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -41,6 +43,7 @@ pub use finding::{Finding, Position, suggest_or_list, suggestion};
 pub use formats::Formats;
 pub use http::{Http, Tls};
 pub use issuer::{AttributeClaim, ClaimPath, Issuer, KeyLocation, ScopeClaim, SigningAlgorithm, is_loopback_url};
+pub use lake::{LakeStore, location_fault};
 pub use limits::{EndpointLimits, OnMaxRows, ServerLimits};
 pub use mask::{Granularity, MaskSpec, Step};
 pub use observe::{LogForm, Observe, Traces};
@@ -48,6 +51,7 @@ pub use param::{MAX_ITEMS, MAX_LENGTH, Param, Pattern};
 pub use policy_test::{Expectation, Located, PolicyTest, PolicyTestFile, TestAccess};
 pub use reload::Reload;
 pub use settings::{Setting, shown_value};
+pub use text_files::{Compression, TextFiles};
 pub use variables::{OWN_VARIABLES, Origin, VARIABLE_PREFIX};
 
 /// The text of a project's files.

@@ -35,7 +35,24 @@ impl Config {
     pub fn settings(&self) -> Vec<Setting> {
         let Config { server, limits, reload, cache, formats, observe, docs, http, admin, .. } = self;
         let mut list = List { config: self, section: "", settings: Vec::new() };
-        list.section("lake").text("location", &self.lake_location);
+        let store = &self.lake_store;
+        let secret = |secret: &Option<SecretLocation>| secret.as_ref().map(|secret| secret.to_string().into());
+        list.section("lake")
+            .text("location", &self.lake_location)
+            .add("endpoint", store.endpoint.as_deref().map(Value::from))
+            .add("region", store.region.as_deref().map(Value::from))
+            .add("path_style", store.path_style.map(Value::from))
+            .add("allow_http", Some(store.allow_http.into()))
+            .add("anonymous", Some(store.anonymous.into()))
+            .add("access_key_id", secret(&store.access_key_id))
+            .add("secret_access_key", secret(&store.secret_access_key))
+            .add("session_token", secret(&store.session_token))
+            .add("service_account", secret(&store.service_account))
+            .add("account", store.account.as_deref().map(Value::from))
+            .add("account_key", secret(&store.account_key))
+            .seconds("connect_timeout_seconds", store.connect_timeout)
+            .seconds("timeout_seconds", store.timeout)
+            .seconds("retry_seconds", store.retry);
         list.section("access").text("store", &self.access_store);
         list.section("server")
             .text("listen", &server.listen)
@@ -191,9 +208,11 @@ pub(super) fn unknown_variables(config: &Config, variables: &Variables) -> Vec<F
         section.variable(setting.key)
     };
     let names = config.settings().into_iter().map(name_of).collect::<BTreeSet<_>>();
-    let mask_key = match &config.masking.key {
-        Some(SecretLocation::Env(name)) => Some(name.as_str()),
-        _ => None,
-    };
-    variables.unknown(&mask_key.into_iter().collect::<Vec<_>>(), &names)
+    let of_lake = config.lake_store.secrets().map(|(_, secret)| secret);
+    let secrets = config.masking.key.as_ref().into_iter().chain(of_lake.into_iter().flatten());
+    let of_secrets = secrets.filter_map(|secret| match secret {
+        SecretLocation::Env(name) => Some(name.as_str()),
+        SecretLocation::File(_) => None,
+    });
+    variables.unknown(&of_secrets.collect::<Vec<_>>(), &names)
 }

@@ -1,60 +1,144 @@
-//! The columns of a table's files: read from every file once, or why the files do not fit together.
+//! The columns of a table's files: read from every file once, and put together to those of the table; or why the files do
+//! not fit together.
+//!
+//! Which types widen to which is said in `widening`.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::Result;
+use datafusion::common::stats::Precision;
+use datafusion::common::{ColumnStatistics, Statistics};
 use datafusion::datasource::file_format::FileFormat as Format;
 use datafusion::object_store::{ObjectMeta, ObjectStore};
-use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use lakegate_core::project::FileFormat;
 
 use super::pinned::plain;
+use super::store::is_passing;
+use super::widening::widest;
 use crate::plan::column_type_name;
 
-/// The columns of all files together. The fault is told in words, with the file's path in the lake.
+/// How many files are read at once, of one table.
+const AT_ONCE: usize = 16;
+
+/// The columns of all files together, and those of each file in the order of the files.
+pub(super) struct Columns {
+    pub(super) schema: SchemaRef,
+    pub(super) of_files: Vec<SchemaRef>,
+}
+
+/// Why files can not be read, in words, with the file's path in the lake.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    pub(super) text: String,
+    /// Whether the same may be read in a moment.
+    pub(super) is_passing: bool,
+}
+
+impl From<String> for Unreadable {
+    fn from(text: String) -> Self {
+        Self { text, is_passing: false }
+    }
+}
+
+impl Unreadable {
+    pub(super) fn of(self, object: &ObjectMeta) -> Self {
+        Self { text: format!("`{}`: {}", plain(&object.location), self.text), ..self }
+    }
+}
+
+/// Reads the columns of every file.
 pub(super) async fn read(
     format: &Arc<dyn Format>,
     kind: FileFormat,
     session: &dyn Session,
     store: &Arc<dyn ObjectStore>,
+    is_remote: bool,
     objects: &[ObjectMeta],
-) -> Result<SchemaRef, String> {
-    // Parquet names its columns in every file, and the engine reads them by name.
-    if kind == FileFormat::Parquet
-        && let Ok(schema) = guarded(format.infer_schema(session, store, objects)).await
-    {
-        return Ok(schema);
-    }
-    let mut schemas = Vec::<SchemaRef>::with_capacity(objects.len());
-    for object in objects {
-        let inferred = guarded(format.infer_schema(session, store, std::slice::from_ref(object))).await;
-        let schema = inferred.map_err(|error| format!("`{}`: {error}", plain(&object.location)))?;
-        if let Some(first) = schemas.first() {
-            if kind == FileFormat::Csv && names(first) != names(&schema) {
-                // The engine reads CSV by place: other columns would come under these names, also in a row filter.
-                let (first, other) = (names(first).join(","), names(&schema).join(","));
-                return Err(format!(
-                    "`{}` has the columns `{other}`, and the files before it `{first}`",
-                    plain(&object.location)
-                ));
-            }
-            types_fit(&schemas, &schema).map_err(|error| format!("`{}`: {error}", plain(&object.location)))?;
+) -> Result<Columns, Unreadable> {
+    let reading = objects.iter().map(|object| {
+        let inferred = guarded(is_remote, format.infer_schema(session, store, std::slice::from_ref(object)));
+        inferred.map(|inferred| inferred.map_err(|error| error.of(object))).boxed()
+    });
+    let of_files = in_order(reading.collect()).await?;
+    let schema = together(&of_files, objects, kind)?;
+    Ok(Columns { schema: Arc::new(schema), of_files })
+}
+
+/// What comes of several, in their order, a few at a time; or the first failure.
+pub(super) async fn in_order<T, E>(reading: Vec<BoxFuture<'_, Result<T, E>>>) -> Result<Vec<T>, E> {
+    stream::iter(reading).buffered(AT_ONCE).try_collect().await
+}
+
+/// The columns of all files, in the order in which they come; each of a type that holds the values of every file.
+fn together(schemas: &[SchemaRef], objects: &[ObjectMeta], kind: FileFormat) -> Result<Schema, String> {
+    let mut fields = Vec::<FieldRef>::new();
+    for (at, (schema, object)) in schemas.iter().zip(objects).enumerate() {
+        let first = &schemas[0];
+        if kind == FileFormat::Csv && names(first) != names(schema) {
+            // The engine reads CSV by place: other columns would come under these names, also in a row filter.
+            let (first, other) = (names(first).join(","), names(schema).join(","));
+            let path = plain(&object.location);
+            return Err(format!("`{path}` has the columns `{other}`, and the files before it `{first}`"));
         }
-        schemas.push(schema);
+        for field in schema.fields() {
+            let Some(known) = fields.iter_mut().find(|known| known.name() == field.name()) else {
+                // A column that files before this one lack is NULL in them.
+                let is_nullable = field.is_nullable() || at > 0;
+                fields.push(Arc::new(field.as_ref().clone().with_nullable(is_nullable)));
+                continue;
+            };
+            let is_nullable = known.is_nullable() || field.is_nullable();
+            let Some(data_type) = widest(known.data_type(), field.data_type(), kind != FileFormat::Parquet) else {
+                let error = types_differ(field, known);
+                return Err(format!("`{}`: {error}", plain(&object.location)));
+            };
+            *known = Arc::new(Field::new(field.name(), data_type, is_nullable));
+        }
+        for known in &mut fields {
+            if !known.is_nullable() && schema.field_with_name(known.name()).is_err() {
+                *known = Arc::new(known.as_ref().clone().with_nullable(true));
+            }
+        }
     }
-    let merged = Schema::try_merge(schemas.iter().map(|schema| schema.as_ref().clone()));
-    merged.map(Arc::new).map_err(|error| one_line(&error.to_string()))
+    Ok(Schema::new(fields))
+}
+
+/// The statistics of a file as those of the table's columns. What a narrower type says of least and greatest is not said of
+/// the wider one; and a column that the file lacks is NULL in every row.
+pub(super) fn as_of_the_table(mut statistics: Statistics, of_file: &Schema, table: &Schema) -> Statistics {
+    for (column, field) in statistics.column_statistics.iter_mut().zip(table.fields()) {
+        match of_file.field_with_name(field.name()) {
+            Ok(own) if own.data_type() == field.data_type() => {}
+            Ok(_) => {
+                let null_count = column.null_count;
+                *column = ColumnStatistics { null_count, ..ColumnStatistics::new_unknown() };
+            }
+            Err(_) => {
+                let null_count = match statistics.num_rows {
+                    Precision::Exact(rows) => Precision::Exact(rows),
+                    _ => Precision::Absent,
+                };
+                *column = ColumnStatistics { null_count, ..ColumnStatistics::new_unknown() };
+            }
+        }
+    }
+    statistics
 }
 
 /// Runs what reads a file. A broken one makes some readers panic; then it is broken all the same.
-pub(super) async fn guarded<T>(reading: impl Future<Output = Result<T>>) -> Result<T, String> {
+pub(super) async fn guarded<T>(is_remote: bool, reading: impl Future<Output = Result<T>>) -> Result<T, Unreadable> {
     match AssertUnwindSafe(reading).catch_unwind().await {
-        Ok(read) => read.map_err(|error| one_line(&error.find_root().strip_backtrace())),
-        Err(_) => Err("it is broken".to_owned()),
+        Ok(read) => read.map_err(|error| Unreadable {
+            is_passing: is_passing(&error, is_remote),
+            text: one_line(&error.find_root().strip_backtrace()),
+        }),
+        Err(_) => Err("it is broken".to_owned().into()),
     }
 }
 
@@ -62,27 +146,28 @@ fn names(schema: &Schema) -> Vec<&str> {
     schema.fields().iter().map(|field| field.name().as_str()).collect()
 }
 
-fn types_fit(before: &[SchemaRef], schema: &Schema) -> Result<(), String> {
-    for field in schema.fields() {
-        let other = before.iter().find_map(|other| {
-            let other = other.field_with_name(field.name()).ok()?;
-            let fits = Schema::try_merge([Schema::new(vec![other.clone()]), Schema::new(vec![field.as_ref().clone()])]);
-            fits.is_err().then(|| other.data_type())
-        });
-        if let Some(other) = other {
-            let (here, there) = (column_type_name(field.data_type()), column_type_name(other));
-            let (here, there) =
-                if here == there { (field.data_type().to_string(), other.to_string()) } else { (here, there) };
-            return Err(format!("column `{}` is of type {here}, and of type {there} in files before it", field.name()));
-        }
-    }
-    Ok(())
+fn types_differ(field: &Field, before: &Field) -> String {
+    let (here, there) = (column_type_name(field.data_type()), column_type_name(before.data_type()));
+    let (here, there) = match here == there {
+        true => (field.data_type().to_string(), before.data_type().to_string()),
+        false => (here, there),
+    };
+    format!("column `{}` is of type {here}, and of type {there} in files before it", field.name())
 }
 
 /// The first line, without the engine's names of its layers.
 fn one_line(text: &str) -> String {
     let mut line = text.lines().next().unwrap_or_default().trim();
-    for layer in ["External: ", "Arrow error: ", "Parquet error: ", "Csv error: ", "Schema error: ", "EOF: "] {
+    for layer in [
+        "Object Store error: ",
+        "External: ",
+        "Arrow error: ",
+        "Parquet error: ",
+        "Csv error: ",
+        "Json error: ",
+        "Schema error: ",
+        "EOF: ",
+    ] {
         line = line.strip_prefix(layer).unwrap_or(line);
     }
     line.trim_end_matches('.').to_owned()

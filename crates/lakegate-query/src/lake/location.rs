@@ -2,20 +2,24 @@
 //!
 //! What is in the files is `table`'s business.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path as FilePath;
 
 use datafusion::object_store::path::Path;
 use datafusion::object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt};
-use futures::TryStreamExt;
-use lakegate_core::project::{FileFormat, Table};
+use futures::{FutureExt, TryStreamExt};
+use lakegate_core::project::{Compression, FileFormat, Table};
 
+use super::columns::in_order;
+use super::store::is_away;
 use super::{Lake, TableFault};
 
 /// The files of a table, sorted by path, with the values of their hive partitions.
 #[derive(Debug)]
 pub(crate) struct TableFiles {
     pub(crate) format: FileFormat,
+    /// What is around the bytes of all files.
+    pub(crate) compression: Compression,
     /// Names of the partition columns, from the outermost folder.
     pub(crate) partition_columns: Vec<String>,
     pub(crate) files: Vec<TableFile>,
@@ -31,35 +35,53 @@ pub(crate) struct TableFile {
 /// The folder that stands for NULL in hive layouts.
 const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
-pub(crate) async fn find(lake: &Lake, table: &Table) -> Result<TableFiles, TableFault> {
+/// How much is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Everything, before a table is read.
+    Whole,
+    /// The table's own files, for whether they are the same as before. What lies above them was looked at before.
+    Again,
+}
+
+pub(crate) async fn find(lake: &Lake, table: &Table, look: Look) -> Result<TableFiles, TableFault> {
     let location = table.location.trim_end_matches('/').trim_start_matches("./");
     let is_glob = location.contains(['*', '?', '[']);
     let base = if is_glob { fixed_folder(location) } else { location };
-    let listed = list(lake, base).await?;
-
+    let below = location.strip_prefix(base).unwrap_or(location).trim_start_matches('/');
+    // A pattern for names in one folder needs no folder below it.
+    let is_flat = is_glob && !below.contains('/') && !below.contains("**");
+    let listing = if is_flat { list_folder(lake, base).await? } else { list_below(lake, base).await? };
+    let is_folder = !listing.objects.is_empty();
     let mut objects = if is_glob {
         let pattern = glob::Pattern::new(location)
             .map_err(|error| TableFault::new(format!("`{location}` is not a good glob: {}", error.msg)))?;
         let options = glob::MatchOptions { require_literal_separator: true, ..Default::default() };
-        listed.into_iter().filter(|object| pattern.matches_with(object.location.as_ref(), options)).collect()
-    } else if listed.is_empty() {
-        single_file(lake, location, table.format).await?
+        let found = listing.objects.iter().filter(|object| pattern.matches_with(object.location.as_ref(), options));
+        found.cloned().collect()
+    } else if is_folder {
+        listing.objects.clone()
     } else {
-        listed
+        single_file(lake, location, table.format).await?
     };
-    refuse_table_formats(lake, &objects).await?;
+    refuse_table_formats(&listing, &objects)?;
+    if look == Look::Whole {
+        // Of what was listed with all that is below, nothing is asked again.
+        refuse_table_formats_above(lake, if is_flat { Some(base) } else { parent(base) }).await?;
+    }
     objects.retain(|object| object.size > 0 && !is_hidden(relative(&object.location, base)));
     let format = table.format.or_else(|| common_format(&objects));
     let Some(format) = format else {
-        let both = objects.iter().any(|object| extension_is(&object.location, FileFormat::Parquet));
-        let (what, help) = match both {
+        let several = objects.iter().any(|object| format_of(&object.location).is_some());
+        let (what, help) = match several {
             true => (
-                "both Parquet and CSV files",
-                "say which are the table's: `format = \"parquet\"` or `format = \"csv\"`",
+                "both Parquet and CSV files, or NDJSON files beside them,",
+                "say which are the table's: `format = \"parquet\"`, `format = \"csv\"` or `format = \"ndjson\"`",
             ),
-            false => {
-                ("no Parquet or CSV files", "check the location, or say `format` when the files have another extension")
-            }
+            false => (
+                "no Parquet, CSV or NDJSON files",
+                "check the location, or say `format` when the files have another extension",
+            ),
         };
         return Err(TableFault::new(format!("there are {what} at `{}`", table.location)).help(help));
     };
@@ -75,7 +97,27 @@ pub(crate) async fn find(lake: &Lake, table: &Table) -> Result<TableFiles, Table
     for object in &objects {
         refuse_outside(lake, &object.location)?;
     }
-    with_partitions(objects, base, format)
+    let compression = common_compression(&objects, format, table.text.compression)?;
+    with_partitions(with_tags(lake, objects).await?, base, format, compression)
+}
+
+/// The objects with what tells their versions apart, which the listings of some stores leave away.
+async fn with_tags(lake: &Lake, objects: Vec<ObjectMeta>) -> Result<Vec<ObjectMeta>, TableFault> {
+    if objects.iter().all(|object| object.e_tag.is_some()) {
+        return Ok(objects);
+    }
+    let tagged = objects.into_iter().map(|object| {
+        let tagged = async move {
+            if object.e_tag.is_some() {
+                return Ok(object);
+            }
+            let location = object.location;
+            let asked = lake.store.head(&location).await;
+            asked.map_err(|error| unlisted(lake, format!("the file `{location}` can not be read"), error))
+        };
+        tagged.boxed()
+    });
+    in_order(tagged.collect()).await
 }
 
 /// The folders of a glob before the first one with a wildcard.
@@ -84,72 +126,140 @@ fn fixed_folder(location: &str) -> &str {
     location[..wildcard].rfind('/').map_or("", |slash| &location[..slash])
 }
 
-async fn list(lake: &Lake, folder: &str) -> Result<Vec<ObjectMeta>, TableFault> {
-    let prefix = Path::parse(folder).map_err(|_| TableFault::new(format!("`{folder}` is not a path")))?;
+/// What is below a folder, or in it.
+#[derive(Debug, Default)]
+struct Listing {
+    objects: Vec<ObjectMeta>,
+    /// Folders in it whose files are not among the objects.
+    folders: Vec<Path>,
+}
+
+async fn list_below(lake: &Lake, folder: &str) -> Result<Listing, TableFault> {
+    let prefix = folder_path(folder)?;
     match lake.store.list(Some(&prefix)).try_collect::<Vec<_>>().await {
         // A prefix of a name is not a folder: `order` must not find `order_old/x.parquet`.
-        Ok(objects) => Ok(objects.into_iter().filter(|object| object.location.prefix_matches(&prefix)).collect()),
-        Err(StoreError::NotFound { .. }) => Ok(Vec::new()),
-        Err(error) => Err(TableFault::new(format!("the files at `{folder}` can not be listed")).source(error)),
+        Ok(mut objects) => {
+            objects.retain(|object| object.location.prefix_matches(&prefix));
+            Ok(Listing { objects, folders: Vec::new() })
+        }
+        Err(StoreError::NotFound { .. }) => Ok(Listing::default()),
+        Err(error) => Err(unlisted(lake, format!("the files at `{folder}` can not be listed"), error)),
     }
+}
+
+async fn list_folder(lake: &Lake, folder: &str) -> Result<Listing, TableFault> {
+    let prefix = folder_path(folder)?;
+    match lake.store.list_with_delimiter(Some(&prefix)).await {
+        Ok(listed) => Ok(Listing { objects: listed.objects, folders: listed.common_prefixes }),
+        Err(StoreError::NotFound { .. }) => Ok(Listing::default()),
+        Err(error) => Err(unlisted(lake, format!("the files at `{folder}` can not be listed"), error)),
+    }
+}
+
+fn folder_path(folder: &str) -> Result<Path, TableFault> {
+    Path::parse(folder).map_err(|_| TableFault::new(format!("`{folder}` is not a path")))
+}
+
+fn unlisted(lake: &Lake, message: String, error: StoreError) -> TableFault {
+    let is_passing = lake.is_remote() && is_away(&error);
+    TableFault::new(message).source(error).passing(is_passing)
 }
 
 /// The location itself, or the location with an extension: `order/` finds `order.parquet` in a lake of single files.
 async fn single_file(lake: &Lake, location: &str, format: Option<FileFormat>) -> Result<Vec<ObjectMeta>, TableFault> {
-    let formats = format.map_or(vec![FileFormat::Parquet, FileFormat::Csv], |format| vec![format]);
+    let formats = format.map_or(vec![FileFormat::Parquet, FileFormat::Csv, FileFormat::NdJson], |format| vec![format]);
     let with_extension = formats.into_iter().map(|format| format!("{location}.{}", format.extension()));
     for candidate in std::iter::once(location.to_owned()).chain(with_extension) {
-        let path = Path::parse(&candidate).map_err(|_| TableFault::new(format!("`{location}` is not a path")))?;
-        match lake.store.head(&path).await {
+        match lake.store.head(&folder_path(&candidate)?).await {
             Ok(object) => return Ok(vec![object]),
             Err(StoreError::NotFound { .. }) => {}
-            Err(error) => return Err(TableFault::new(format!("the file `{candidate}` can not be read")).source(error)),
+            Err(error) => return Err(unlisted(lake, format!("the file `{candidate}` can not be read"), error)),
         }
     }
     Err(TableFault::new(format!("there is nothing at `{location}` in the lake"))
         .help("check `location` here and in [lake]"))
 }
 
-/// A folder of a table format also holds files that are no longer, or not yet, part of the table. Looks beside the
-/// files and above them, up to the lake's root: a part of such a table is no safer to read than the whole.
-async fn refuse_table_formats(lake: &Lake, objects: &[ObjectMeta]) -> Result<(), TableFault> {
-    let mut folders = BTreeSet::new();
-    for object in objects {
-        let mut path = object.location.as_ref();
-        while let Some((folder, _)) = path.rsplit_once('/') {
-            folders.insert(folder);
-            path = folder;
+/// A folder of a table format also holds files that are no longer, or not yet, part of the table: among those that were
+/// listed, none beside which or above which such a table lies is safe to read.
+fn refuse_table_formats(listing: &Listing, objects: &[ObjectMeta]) -> Result<(), TableFault> {
+    let folders = listing.folders.iter().map(|folder| format!("{folder}/"));
+    let paths = folders.chain(listing.objects.iter().map(|object| object.location.to_string()));
+    let mut tables = BTreeMap::new();
+    for path in paths {
+        let parts = path.split('/').collect::<Vec<_>>();
+        for (at, part) in parts.iter().enumerate().take(parts.len() - 1) {
+            let kind = match *part {
+                "_delta_log" => "a Delta",
+                ".hoodie" => "a Hudi",
+                "metadata" if path.ends_with(".metadata.json") => "an Iceberg",
+                _ => continue,
+            };
+            tables.insert(parts[..at].join("/"), kind);
         }
     }
-    folders.insert("");
-    for folder in folders {
-        let Some(kind) = table_format(lake, folder).await? else { continue };
-        let message = format!(
-            "`{folder}` is {kind} table, whose files can not be read as they lie: deleted rows would come back"
-        );
-        return Err(TableFault::new(message).help("export it as Parquet for now"));
+    for (folder, kind) in tables {
+        let holds =
+            |object: &ObjectMeta| folder_path(&folder).is_ok_and(|folder| object.location.prefix_matches(&folder));
+        if objects.iter().any(holds) {
+            return Err(of_table_format(&folder, kind));
+        }
     }
     Ok(())
+}
+
+/// The same for folders that were not listed, up to the lake's root: a part of such a table is no safer to read than the
+/// whole.
+async fn refuse_table_formats_above(lake: &Lake, mut next: Option<&str>) -> Result<(), TableFault> {
+    while let Some(folder) = next {
+        if let Some(kind) = table_format(lake, folder).await? {
+            return Err(of_table_format(folder, kind));
+        }
+        next = parent(folder);
+    }
+    Ok(())
+}
+
+fn of_table_format(folder: &str, kind: &str) -> TableFault {
+    let message =
+        format!("`{folder}` is {kind} table, whose files can not be read as they lie: deleted rows would come back");
+    TableFault::new(message).help("export it as Parquet for now")
+}
+
+/// The folder above; that of a folder in the root is the root.
+fn parent(folder: &str) -> Option<&str> {
+    (!folder.is_empty()).then(|| folder.rsplit_once('/').map_or("", |(parent, _)| parent))
 }
 
 /// The table format of which a folder is a table.
 async fn table_format(lake: &Lake, folder: &str) -> Result<Option<&'static str>, TableFault> {
     let below = |name: &str| if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
-    if !list(lake, &below("_delta_log")).await?.is_empty() {
+    if is_there(lake, &below("_delta_log")).await? {
         return Ok(Some("a Delta"));
     }
-    if !list(lake, &below(".hoodie")).await?.is_empty() {
+    if is_there(lake, &below(".hoodie")).await? {
         return Ok(Some("a Hudi"));
     }
-    let metadata = list(lake, &below("metadata")).await?;
-    let is_iceberg = metadata.iter().any(|object| object.location.as_ref().ends_with(".metadata.json"));
+    let metadata = list_folder(lake, &below("metadata")).await?;
+    let is_iceberg = metadata.objects.iter().any(|object| object.location.as_ref().ends_with(".metadata.json"));
     Ok(is_iceberg.then_some("an Iceberg"))
+}
+
+/// Whether anything is in a folder.
+async fn is_there(lake: &Lake, folder: &str) -> Result<bool, TableFault> {
+    match lake.store.list(Some(&folder_path(folder)?)).try_next().await {
+        Ok(first) => Ok(first.is_some()),
+        Err(StoreError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(unlisted(lake, format!("the files at `{folder}` can not be listed"), error)),
+    }
 }
 
 /// A link must not lead out of the lake.
 fn refuse_outside(lake: &Lake, path: &Path) -> Result<(), TableFault> {
-    let real = lake.root.join(path.as_ref()).canonicalize();
-    if real.is_ok_and(|real: std::path::PathBuf| real.starts_with(&lake.root)) {
+    // There are no links in an object store.
+    let Some(root) = &lake.root else { return Ok(()) };
+    let real = root.join(path.as_ref()).canonicalize();
+    if real.is_ok_and(|real: std::path::PathBuf| real.starts_with(root)) {
         return Ok(());
     }
     Err(TableFault::new(format!("`{path}` leads out of the lake"))
@@ -170,20 +280,80 @@ fn is_hidden(path: &str) -> bool {
 }
 
 fn extension_is(path: &Path, format: FileFormat) -> bool {
-    let extension = FilePath::new(path.as_ref()).extension();
-    extension.is_some_and(|extension| extension.eq_ignore_ascii_case(format.extension()))
+    format_of(path) == Some(format)
 }
 
-fn common_format(objects: &[ObjectMeta]) -> Option<FileFormat> {
-    let has = |format| objects.iter().any(|object| extension_is(&object.location, format));
-    match (has(FileFormat::Parquet), has(FileFormat::Csv)) {
-        (true, false) => Some(FileFormat::Parquet),
-        (false, true) => Some(FileFormat::Csv),
+/// The format that a file's name says, whatever is around its bytes.
+fn format_of(path: &Path) -> Option<FileFormat> {
+    let name = FilePath::new(path.as_ref());
+    let extension = |name: &FilePath| Some(name.extension()?.to_str()?.to_ascii_lowercase());
+    let last = extension(name)?;
+    let (format, is_compressed) = match Compression::of_extension(&last) {
+        Some(_) => (extension(FilePath::new(name.file_stem()?))?, true),
+        None => (last, false),
+    };
+    match format.as_str() {
+        "parquet" if !is_compressed => Some(FileFormat::Parquet),
+        "csv" => Some(FileFormat::Csv),
+        "ndjson" | "jsonl" | "json" => Some(FileFormat::NdJson),
         _ => None,
     }
 }
 
-fn with_partitions(objects: Vec<ObjectMeta>, base: &str, format: FileFormat) -> Result<TableFiles, TableFault> {
+/// The one format of all files that have one. A `.json` beside other files describes them, and is no data.
+fn common_format(objects: &[ObjectMeta]) -> Option<FileFormat> {
+    let has = |format| objects.iter().any(|object| extension_is(&object.location, format));
+    let is_lines = |object: &ObjectMeta| {
+        let name = object.location.as_ref().to_ascii_lowercase();
+        extension_is(&object.location, FileFormat::NdJson) && !name.ends_with(".json")
+    };
+    let (parquet, csv) = (has(FileFormat::Parquet), has(FileFormat::Csv));
+    let lines = match parquet || csv {
+        true => objects.iter().any(is_lines),
+        false => has(FileFormat::NdJson),
+    };
+    match (parquet, csv, lines) {
+        (true, false, false) => Some(FileFormat::Parquet),
+        (false, true, false) => Some(FileFormat::Csv),
+        (false, false, true) => Some(FileFormat::NdJson),
+        _ => None,
+    }
+}
+
+/// What is around the bytes of all files: what the project says, or what their names say.
+fn common_compression(
+    objects: &[ObjectMeta],
+    format: FileFormat,
+    declared: Option<Compression>,
+) -> Result<Compression, TableFault> {
+    if format == FileFormat::Parquet {
+        return Ok(Compression::None);
+    }
+    if let Some(declared) = declared {
+        return Ok(declared);
+    }
+    let of = |object: &ObjectMeta| {
+        let extension = FilePath::new(object.location.as_ref()).extension().and_then(|extension| extension.to_str());
+        extension.and_then(Compression::of_extension).unwrap_or(Compression::None)
+    };
+    let first = objects.first().map_or(Compression::None, of);
+    match objects.iter().find(|object| of(object) != first) {
+        None => Ok(first),
+        Some(other) => {
+            let (here, there) = (of(other).name(), first.name());
+            let message =
+                format!("`{}` has the compression `{here}`, and the files before it `{there}`", other.location);
+            Err(TableFault::new(message).help("all files of a table have the same; ingest them, or make two tables"))
+        }
+    }
+}
+
+fn with_partitions(
+    objects: Vec<ObjectMeta>,
+    base: &str,
+    format: FileFormat,
+    compression: Compression,
+) -> Result<TableFiles, TableFault> {
     let mut columns: Option<Vec<String>> = None;
     let mut files = Vec::with_capacity(objects.len());
     for object in objects {
@@ -201,7 +371,7 @@ fn with_partitions(objects: Vec<ObjectMeta>, base: &str, format: FileFormat) -> 
         }
         files.push(TableFile { object, partition_values: values });
     }
-    Ok(TableFiles { format, partition_columns: columns.unwrap_or_default(), files })
+    Ok(TableFiles { format, compression, partition_columns: columns.unwrap_or_default(), files })
 }
 
 /// Hive writers percent-encode what a path can not hold.

@@ -3,6 +3,7 @@
 //! Who may see which rows is not decided here: see `govern`.
 
 mod columns;
+mod footers;
 mod location;
 #[cfg(test)]
 mod location_tests;
@@ -10,47 +11,69 @@ mod memory;
 mod owners;
 mod pinned;
 pub mod records;
+mod store;
 mod table;
+mod text;
+mod widening;
 pub mod write;
 mod zones;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::object_store::ObjectStore;
 use datafusion::object_store::local::LocalFileSystem;
+use datafusion::object_store::path::Path as StorePath;
+use datafusion::object_store::{Error as StoreError, ObjectStoreExt};
 use lakegate_core::error::Source;
+use lakegate_core::project::LakeStore;
 use tokio::sync::Notify;
 
 pub(crate) use memory::memory_scan_size;
 pub(crate) use owners::OWNER_COLUMN;
 use pinned::Pinned;
+use store::Contact;
 pub use table::{LakeTable, Snapshot};
 pub(crate) use table::{PastFault, lake_table, magnitude_only};
+
+use crate::govern::fingerprint::Fingerprint;
 
 /// An open lake. Paths in it are relative to its root, so that no error names a place of the machine.
 #[derive(Debug)]
 pub struct Lake {
-    root: PathBuf,
+    /// The folder, unless the lake is in an object store.
+    root: Option<PathBuf>,
+    /// Stands for the place and for how it is read.
+    place: [u8; 32],
     store: Arc<dyn ObjectStore>,
     url: ObjectStoreUrl,
     changed: Arc<Notify>,
+    contact: Arc<Contact>,
 }
 
 /// Why a lake can not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
-    /// A scheme that is not read yet.
-    #[error("`{0}` is not a lake that can be read; give a folder")]
-    Scheme(String),
+    /// A place that is none, as the end of a sentence. The text is not repeated: a password may be in it.
+    #[error(
+        "the location of the lake {0}; give a folder, or `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`"
+    )]
+    Location(&'static str),
     /// No such folder.
     #[error("there is no lake at `{0}`; check `[lake] location`, or give `--lake`")]
     Missing(String, #[source] std::io::Error),
+    /// A secret is not where the project says.
+    #[error("{0}")]
+    Credentials(String),
     /// The store refuses.
-    #[error("the lake at `{0}` can not be opened")]
+    #[error("the lake at `{0}` can not be opened; check [lake] and the environment")]
     Store(String, #[source] datafusion::object_store::Error),
 }
+
+/// How long somebody waits who asks whether a store answers again.
+const ASK_FOR: Duration = Duration::from_secs(2);
 
 /// Why a table can not be used, for `check`.
 #[derive(Debug)]
@@ -58,29 +81,38 @@ pub(crate) struct TableFault {
     pub(crate) message: String,
     pub(crate) help: Option<String>,
     pub(crate) source: Option<Source>,
+    /// Whether nothing is wrong with the table, and it can not be read at the moment.
+    pub(crate) is_passing: bool,
 }
 
 impl Lake {
-    /// Opens the lake at a location, relative to the project's folder.
+    /// Opens the lake at a location: a folder, relative to the project's, or a place in an object store. A store is not
+    /// asked for anything yet.
     ///
     /// # Errors
-    /// When there is no such folder, or the location is of a kind that is not read.
-    pub fn open(project: &Path, location: &str) -> Result<Self, LakeError> {
+    /// When there is no such folder, the location is of a kind that is not read, or credentials are missing.
+    pub fn open(project: &Path, location: &str, settings: &LakeStore) -> Result<Self, LakeError> {
+        let url = ObjectStoreUrl::parse("lake://files")
+            .map_err(|error| LakeError::Store(location.to_owned(), generic(error.to_string())))?;
         let location = location.strip_prefix("file://").unwrap_or(location);
-        if location.contains("://") {
-            return Err(LakeError::Scheme(location.to_owned()));
-        }
-        let missing = |error| LakeError::Missing(location.to_owned(), error);
-        let root = project.join(location).canonicalize().map_err(missing)?;
-        if !root.is_dir() {
-            return Err(missing(std::io::Error::from(std::io::ErrorKind::NotADirectory)));
-        }
-        let store =
-            LocalFileSystem::new_with_prefix(&root).map_err(|error| LakeError::Store(location.to_owned(), error))?;
-        let url = ObjectStoreUrl::parse("lake://files").map_err(|error| LakeError::Scheme(error.to_string()))?;
-        let changed = Arc::new(Notify::new());
-        let store = Arc::new(Pinned::new(Arc::new(store), Arc::clone(&changed)));
-        Ok(Self { root, store, url, changed })
+        let (changed, contact) = (Arc::new(Notify::new()), Arc::new(Contact::default()));
+        let (root, place, files): (_, _, Arc<dyn ObjectStore>) = if store::is_remote(location) {
+            let opened = store::open(project, location, settings)?;
+            (None, opened.place, opened.store)
+        } else {
+            let missing = |error| LakeError::Missing(location.to_owned(), error);
+            let root = project.join(location).canonicalize().map_err(missing)?;
+            if !root.is_dir() {
+                return Err(missing(std::io::Error::from(std::io::ErrorKind::NotADirectory)));
+            }
+            let files = LocalFileSystem::new_with_prefix(&root)
+                .map_err(|error| LakeError::Store(location.to_owned(), error))?;
+            let mut place = Fingerprint::new("lakegate lake folder v1");
+            place.part(root.as_os_str().as_encoded_bytes());
+            (Some(root), place.bytes(), Arc::new(files))
+        };
+        let pinned = Pinned::new(files, Arc::clone(&changed), Arc::clone(&contact), root.is_none());
+        Ok(Self { root, place, store: Arc::new(pinned), url, changed, contact })
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
@@ -96,24 +128,55 @@ impl Lake {
         self.changed.notified().await;
     }
 
-    /// Whether this is the lake at the same place.
+    /// Whether this is the lake at the same place, read in the same way.
     pub fn is_at_the_place_of(&self, other: &Self) -> bool {
-        self.root == other.root
+        self.place == other.place
     }
 
-    /// Whether the lake's folder is there, for readiness.
-    pub fn is_reachable(&self) -> bool {
-        self.root.is_dir()
+    /// Whether the lake is in an object store, which may be away.
+    pub(crate) fn is_remote(&self) -> bool {
+        self.root.is_none()
     }
+
+    /// Whether the last request to the store was not answered.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.contact.is_lost()
+    }
+
+    /// Whether the lake is there, for readiness: its folder, or a store that answers. A store is asked only where the last
+    /// request to it was not answered.
+    pub async fn is_reachable(&self) -> bool {
+        if let Some(root) = self.root.clone() {
+            // A disk that hangs must not hold up those who run requests.
+            return tokio::task::spawn_blocking(move || root.is_dir()).await.unwrap_or(false);
+        }
+        if !self.contact.is_lost() {
+            return true;
+        }
+        // An answer is one too that says that there is no such file.
+        let path = StorePath::from(".lakegate");
+        let asked = tokio::time::timeout(ASK_FOR, self.store.head(&path)).await;
+        asked.is_ok() && !self.contact.is_lost()
+    }
+}
+
+fn generic(text: String) -> StoreError {
+    StoreError::Generic { store: "lake", source: text.into() }
 }
 
 impl TableFault {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), help: None, source: None }
+        Self { message: message.into(), help: None, source: None, is_passing: false }
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
+        self
+    }
+
+    /// Says that the same may be read in a moment.
+    pub(crate) fn passing(mut self, is_passing: bool) -> Self {
+        self.is_passing = is_passing;
         self
     }
 

@@ -3,20 +3,24 @@
 //! A plan is made with a file's footer, statistics and size. Should another file lie at its place by the time it is read,
 //! the old numbers would be taken for truths about new rows: a column whose least and greatest value are equal becomes a
 //! constant, and a row filter over it shows everything. So what a table reads is pinned, from its first footer on; and
-//! nothing is written here.
+//! nothing is written here. Not every server does what `If-Match` asks, and some connections end early and say nothing: so
+//! the tag that comes is looked at, and the bytes are counted.
 
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use datafusion::object_store::path::Path;
 use datafusion::object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use tokio::sync::Notify;
+
+use super::store::{Contact, without_secrets};
 
 /// What the first part of a pinned path begins with. No file of a lake is found below such a folder.
 const PIN: &str = "@version-";
@@ -27,6 +31,10 @@ pub(super) struct Pinned {
     files: Arc<dyn ObjectStore>,
     /// Told when a file is not what it was.
     changed: Arc<Notify>,
+    /// Told whether the store answers.
+    contact: Arc<Contact>,
+    /// Whether it is spoken to over HTTP, where tags stand in quotes.
+    is_remote: bool,
 }
 
 /// The same file, which can only be read as it is now.
@@ -58,9 +66,64 @@ fn pinned(location: &Path) -> Option<(String, Path)> {
 }
 
 impl Pinned {
-    pub(super) fn new(files: Arc<dyn ObjectStore>, changed: Arc<Notify>) -> Self {
-        Self { files, changed }
+    pub(super) fn new(
+        files: Arc<dyn ObjectStore>,
+        changed: Arc<Notify>,
+        contact: Arc<Contact>,
+        is_remote: bool,
+    ) -> Self {
+        Self { files, changed, contact, is_remote }
     }
+
+    async fn get(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let is_head = options.head;
+        let got = self.files.get_opts(location, options).await.map_err(without_secrets);
+        self.contact.note(&got);
+        let mut got = got?;
+        if !is_head {
+            let length = got.range.end.saturating_sub(got.range.start);
+            got.payload = match got.payload {
+                GetResultPayload::Stream(stream) => {
+                    GetResultPayload::Stream(whole(stream, length, Arc::clone(&self.contact)))
+                }
+                file => file,
+            };
+        }
+        Ok(got)
+    }
+
+    /// A tag as it goes out. Listings of some stores leave the quotes away.
+    fn quoted(&self, tag: &str) -> String {
+        if self.is_remote && !tag.ends_with('"') { format!("\"{tag}\"") } else { tag.to_owned() }
+    }
+}
+
+/// A tag without what some answers of a store have around it and others have not.
+fn bare(tag: &str) -> &str {
+    tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"')
+}
+
+/// The same bytes, or an error where they are not as many as were promised.
+fn whole(
+    stream: BoxStream<'static, Result<Bytes>>,
+    length: u64,
+    contact: Arc<Contact>,
+) -> BoxStream<'static, Result<Bytes>> {
+    let wrong = |text: &'static str| Error::Generic { store: "lake", source: text.into() };
+    let checked = stream::try_unfold((stream, length, contact), move |(mut stream, left, contact)| async move {
+        let failure = match stream.next().await {
+            Some(Ok(bytes)) => match left.checked_sub(bytes.len() as u64) {
+                Some(left) => return Ok(Some((bytes, (stream, left, contact)))),
+                None => wrong("more came than was asked for"),
+            },
+            Some(Err(error)) => without_secrets(error),
+            None if left > 0 => wrong("the answer ended before its end"),
+            None => return Ok(None),
+        };
+        contact.failed(&failure);
+        Err(failure)
+    });
+    checked.boxed()
 }
 
 impl fmt::Display for Pinned {
@@ -77,22 +140,35 @@ fn read_only<T>() -> Result<T> {
 impl ObjectStore for Pinned {
     // `get_ranges` is left at its default, which asks here for each range: that is what keeps it to the version.
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        let Some((tag, plain)) = pinned(location) else { return self.files.get_opts(location, options).await };
-        let got = self.files.get_opts(&plain, GetOptions { if_match: Some(tag), ..options }).await;
+        let Some((tag, plain)) = pinned(location) else { return self.get(location, options).await };
+        let got = self.get(&plain, GetOptions { if_match: Some(self.quoted(&tag)), ..options }).await;
         if matches!(got, Err(Error::Precondition { .. } | Error::NotFound { .. })) {
             self.changed.notify_one();
         }
         let mut got = got?;
+        if got.meta.e_tag.as_deref().map(bare) != Some(bare(&tag)) {
+            self.changed.notify_one();
+            let source = "another version of the file came than was asked for".into();
+            return Err(Error::Precondition { path: plain.to_string(), source });
+        }
         got.meta.location = location.clone();
         Ok(got)
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.files.list(prefix)
+        let contact = Arc::clone(&self.contact);
+        let listed = self.files.list(prefix).map(move |object| {
+            let object = object.map_err(without_secrets);
+            contact.note(&object);
+            object
+        });
+        listed.boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.files.list_with_delimiter(prefix).await
+        let listed = self.files.list_with_delimiter(prefix).await.map_err(without_secrets);
+        self.contact.note(&listed);
+        listed
     }
 
     async fn put_opts(&self, _: &Path, _: PutPayload, _: PutOptions) -> Result<PutResult> {

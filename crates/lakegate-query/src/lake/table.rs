@@ -13,8 +13,6 @@ use datafusion::common::stats::Precision;
 use datafusion::common::{Result as DataFusionResult, ScalarValue, Statistics};
 use datafusion::datasource::TableType;
 use datafusion::datasource::file_format::FileFormat as DataFusionFormat;
-use datafusion::datasource::file_format::csv::CsvFormat;
-use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
 use datafusion::datasource::table_schema::TableSchema;
@@ -22,17 +20,18 @@ use datafusion::execution::SessionState;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use lakegate_core::catalog::AsOf;
 use lakegate_core::project::{FileFormat, RowPolicy, Table, suggest_or_list};
 
 use lakegate_core::value::ScalarType;
 
 use super::columns;
-use super::location::{self, TableFile, TableFiles};
+use super::location::{self, Look, TableFile, TableFiles};
 use super::memory::MemoryCopy;
 use super::owners::{OWNER_COLUMN, Owners};
-use super::{Lake, TableFault, pinned};
+use super::text::{self, engine_format};
+use super::{Lake, TableFault, footers, pinned};
 use crate::govern::fingerprint::Fingerprint;
 use crate::plan::column_type_name;
 
@@ -86,23 +85,30 @@ impl LakeTable {
         session: &dyn Session,
         before: Option<&LakeTable>,
     ) -> Result<Self, TableFault> {
-        let found = location::find(lake, table).await?;
+        let found = location::find(lake, table, Look::Whole).await?;
         let declaration = declaration_of(table);
         let version = version_of(&found, &declaration);
         if let Some(before) = before.filter(|before| before.version == version && before.declaration == declaration) {
             return Ok(before.again());
         }
-        let format = data_fusion_format(found.format);
+        let format = engine_format(found.format, found.compression, &table.text);
+        let (store, is_remote) = (&lake.store, lake.is_remote());
         // From here on every file is read as it was listed, or not at all.
         let pinned = found.files.iter().map(|file| pinned::pin(&file.object)).collect::<Result<Vec<_>, _>>();
         let objects = pinned.map_err(|error| TableFault::new("its files can not be read safely").source(error))?;
-        let unreadable = |error: String| {
-            let kind = found.format.extension();
-            TableFault::new(format!("the files at `{}` can not be read as {kind}: {error}", table.location))
+        let unreadable = |error: columns::Unreadable| {
+            let (kind, text) = (found.format.extension(), error.text);
+            TableFault::new(format!("the files at `{}` can not be read as {kind}: {text}", table.location))
                 .help("check that all files are complete and have the same columns")
+                .passing(error.is_passing)
         };
-        let file_schema =
-            columns::read(&format, found.format, session, &lake.store, &objects).await.map_err(unreadable)?;
+        let checks = objects.iter().map(|object| match found.format {
+            FileFormat::Parquet => footers::check(session, store, is_remote, object).boxed(),
+            format => text::check(store, is_remote, object, format, found.compression, &table.text).boxed(),
+        });
+        columns::in_order(checks.collect()).await.map_err(unreadable)?;
+        let columns = columns::read(&format, found.format, session, store, is_remote, &objects).await;
+        let columns::Columns { schema: file_schema, of_files } = columns.map_err(unreadable)?;
         if file_schema.index_of(OWNER_COLUMN).is_ok() || found.partition_columns.iter().any(|name| name == OWNER_COLUMN)
         {
             return Err(TableFault::new(format!("`{OWNER_COLUMN}` is not a name for a column of a lake")));
@@ -127,11 +133,19 @@ impl LakeTable {
             return Err(TableFault::new(message).help(help));
         }
         let schema = TableSchema::builder(Arc::clone(&file_schema)).with_table_partition_cols(partition_fields).build();
+        let reading = objects.iter().zip(&of_files).map(|(object, of_file)| {
+            let (format, file_schema) = (&format, &file_schema);
+            let read = async move {
+                let read = format.infer_stats(session, store, Arc::clone(file_schema), object);
+                let read = columns::guarded(is_remote, read).await.map_err(|error| error.of(object))?;
+                Ok(without_bounds_of_floats(columns::as_of_the_table(read, of_file, file_schema), file_schema))
+            };
+            read.boxed()
+        });
+        let statistics = columns::in_order(reading.collect()).await.map_err(unreadable)?;
         let mut files = Vec::with_capacity(found.files.len());
-        for (TableFile { partition_values, .. }, object) in found.files.into_iter().zip(objects) {
-            let statistics = format.infer_stats(session, &lake.store, Arc::clone(&file_schema), &object);
-            let statistics =
-                without_bounds_of_floats(columns::guarded(statistics).await.map_err(unreadable)?, &file_schema);
+        let listed = found.files.into_iter().zip(objects).zip(statistics);
+        for ((TableFile { partition_values, .. }, object), statistics) in listed {
             let mut file = PartitionedFile::from(object);
             file.partition_values = partition_values
                 .into_iter()
@@ -155,15 +169,25 @@ impl LakeTable {
             earlier: Mutex::default(),
             owned: OnceLock::new(),
         };
-        if found.format == FileFormat::Csv {
-            columns::guarded(table.read_through(session)).await.map_err(unreadable)?;
+        if found.format != FileFormat::Parquet {
+            columns::guarded(is_remote, table.read_through(session)).await.map_err(unreadable)?;
         }
         Ok(table)
     }
 
     /// Whether the lake still has this version of the table.
     pub(crate) async fn is_current(&self, lake: &Lake, table: &Table) -> Result<bool, TableFault> {
-        Ok(version_of(&location::find(lake, table).await?, &declaration_of(table)) == self.version)
+        Ok(version_of(&location::find(lake, table, Look::Again).await?, &declaration_of(table)) == self.version)
+    }
+
+    /// Whether the lake has files for a table, whatever is in them.
+    pub(crate) async fn is_there(lake: &Lake, table: &Table) -> Result<(), TableFault> {
+        location::find(lake, table, Look::Again).await.map(drop)
+    }
+
+    /// The same version, to be served on while the table can not be read; if the project still says the same of it.
+    pub(crate) fn for_now(&self, table: &Table) -> Option<Self> {
+        (self.declaration == declaration_of(table)).then(|| self.again())
     }
 
     /// The same version of the table with its copy in memory, to be served in another project. Whose its rows are is
@@ -376,14 +400,6 @@ impl TableProvider for LakeTable {
     }
 }
 
-fn data_fusion_format(format: FileFormat) -> Arc<dyn DataFusionFormat> {
-    match format {
-        FileFormat::Parquet => Arc::new(ParquetFormat::default()),
-        // The whole file is looked at, so that no row further down can be of another type than the column.
-        FileFormat::Csv => Arc::new(CsvFormat::default().with_has_header(true).with_schema_infer_max_rec(usize::MAX)),
-    }
-}
-
 fn partition_type(table: &Table, column: &str) -> DataType {
     match table.partitions.get(column) {
         Some(ScalarType::Integer) => DataType::Int64,
@@ -409,7 +425,7 @@ fn hides_rows(table: &Table) -> bool {
 }
 
 fn declaration_of(table: &Table) -> String {
-    format!("{:?}", (&table.name, &table.location, table.format, &table.partitions, hides_rows(table)))
+    format!("{:?}", (&table.name, &table.location, table.format, &table.text, &table.partitions, hides_rows(table)))
 }
 
 /// Rows with their owners are of a version of the parent too, and of its parents; and of the way by which the owners were
@@ -427,6 +443,7 @@ fn version_of(found: &TableFiles, declaration: &str) -> [u8; 32] {
     let mut version = Fingerprint::new("lakegate table version v1");
     version.text(declaration);
     version.text(found.format.extension());
+    version.text(found.compression.name());
     for file in &found.files {
         let object = &file.object;
         version.text(&object.location);

@@ -2,6 +2,7 @@
 //!
 //! Everything that does not depend on a request is done here, once.
 
+mod away;
 mod column;
 pub(crate) mod functions;
 mod groups;
@@ -25,8 +26,9 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use futures::future::join_all;
 use lakegate_core::catalog::RuleCheck;
 use lakegate_core::error::{Code, Error};
-use lakegate_core::project::{Endpoint, Finding, Project};
+use lakegate_core::project::{Endpoint, Finding, Project, Table};
 
+pub use away::Away;
 pub use column::{ColumnKind, OutputColumn, Part};
 pub(crate) use params::{column_type_name, placeholder_id};
 pub use past::PastEndpoint;
@@ -42,6 +44,9 @@ use crate::lake::{Lake, LakeTable};
 use place::Place;
 use rules::CompiledRules;
 
+/// How often a table is opened whose files are replaced while they are read.
+const MOST_TRIES: usize = 3;
+
 /// A project that can be served: every file checked, every endpoint planned, every policy compiled.
 #[derive(Debug)]
 pub struct PlannedProject {
@@ -55,6 +60,7 @@ pub struct PlannedProject {
     tables: Vec<Arc<LakeTable>>,
     past: Box<past::Past>,
     lake: Arc<Lake>,
+    away: Away,
 }
 
 /// An endpoint with its plan.
@@ -80,7 +86,8 @@ pub struct PlannedEndpoint {
 impl PlannedProject {
     /// Opens the tables, compiles the policies and plans the endpoints of a project; or says everything that is wrong.
     ///
-    /// What `before` has of the same lake is taken again: tables whose files are the same are not read once more.
+    /// What `before` has of the same lake is taken again: tables whose files are the same are not read once more. Where
+    /// tables can not be read at the moment, those of `before` stay; without such, what needs them is [`Self::away`].
     ///
     /// # Errors
     /// All findings, those of the files (`findings`) among them.
@@ -92,13 +99,22 @@ impl PlannedProject {
         before: Option<&Self>,
     ) -> Result<Self, Vec<Finding>> {
         let before = before.filter(|before| Arc::ptr_eq(&before.lake, &lake));
-        let (tables, faults) = open_tables(&project, &lake, &runtime, before).await;
+        let (tables, faults, mut away) = Box::pin(open_tables(&project, &lake, &runtime, before)).await;
         findings.extend(faults);
-        let open = tables.iter().map(|table| table.name().to_owned()).collect::<BTreeSet<_>>();
+        let mut open = tables.iter().map(|table| table.name().to_owned()).collect::<BTreeSet<_>>();
         let internal =
             |error| vec![Finding::new(lakegate_core::project::Position::start("lakegate.toml"), format!("{error}"))];
         let session = session::session(&lake, tables.clone(), runtime).map_err(internal)?;
-        let (policies, mut faults) = Policies::compile(&project.config, &session, &open).await;
+        let (mut policies, mut faults) = Policies::compile(&project.config, &session, &open).await;
+        // Nobody reads a table whose row filter can not be compiled, as one that reads a table that is away.
+        while !away.is_nothing() {
+            let readable = open.iter().filter(|table| policies.get(table).is_some()).cloned().collect();
+            if open == readable {
+                break;
+            }
+            open = readable;
+            (policies, faults) = Policies::compile(&project.config, &session, &open).await;
+        }
         let masking = Masking::of(&project.config);
         let stand_in = stand_in_key();
         let maker = Maker { policies: &policies, masking: &masking, key: Some(&stand_in), session: &session };
@@ -107,7 +123,7 @@ impl PlannedProject {
                 faults.extend(Masking::check(&project.config, declared, &table.schema()));
             }
         }
-        let all_are_there = open == project.config.declared;
+        let all_are_there = open == project.config.declared || !away.is_nothing() && findings.is_empty();
         if all_are_there && faults.is_empty() {
             faults.extend(probe_policies(maker).await);
         }
@@ -125,6 +141,7 @@ impl PlannedProject {
                     }
                     endpoints.insert(endpoint.name.clone(), planned);
                 }
+                Err(faults) if faults.is_empty() && !away.is_nothing() => away.add_endpoint(endpoint),
                 Err(faults) => findings.extend(faults),
             }
         }
@@ -138,34 +155,39 @@ impl PlannedProject {
             planned.hashes = masking.hash(&planned.tables);
         }
         let (session, mask_key, past) = (Arc::new(session), RwLock::default(), Box::default());
-        Ok(Self { project, session, policies, masking, mask_key, endpoints, tables, past, lake })
+        Ok(Self { project, session, policies, masking, mask_key, endpoints, tables, past, lake, away })
     }
 
-    /// The names of the tables whose files in the lake are no longer those that are served.
-    ///
-    /// # Errors
-    /// When the files of a table can not be listed; the table's name, and why.
-    pub async fn changed_tables(&self) -> Result<Vec<String>, (String, Error)> {
-        let look = async |table: &Arc<LakeTable>| {
-            let Some(declared) = self.project.config.tables.get(table.name()) else { return Ok(true) };
-            table.is_current(&self.lake, declared).await.map_err(|fault| {
-                let error = Error::new(Code::LakeUnavailable, fault.message);
-                (
-                    table.name().to_owned(),
-                    match fault.source {
+    /// The names of the tables whose files in the lake are no longer those that are served; and the first of those whose
+    /// files can not be listed, with the reason.
+    pub async fn changed_tables(&self) -> (BTreeSet<String>, Option<(String, Error)>) {
+        let config = &self.project.config;
+        let look = async |declared: &Table| match self.tables.iter().find(|table| table.name() == declared.name) {
+            Some(table) => table.is_current(&self.lake, declared).await,
+            // Once it can be listed, it may be there again.
+            None => LakeTable::is_there(&self.lake, declared).await.map(|()| false),
+        };
+        let (mut changed, mut failed) = (BTreeSet::new(), None);
+        for (declared, looked) in config.tables.values().zip(join_all(config.tables.values().map(look)).await) {
+            match looked {
+                Ok(true) => {}
+                Ok(false) => drop(changed.insert(declared.name.clone())),
+                Err(fault) => {
+                    let error = Error::new(Code::LakeUnavailable, fault.message);
+                    let error = match fault.source {
                         Some(source) => error.source(source),
                         None => error,
-                    },
-                )
-            })
-        };
-        let mut changed = Vec::new();
-        for (table, is_current) in self.tables.iter().zip(join_all(self.tables.iter().map(look)).await) {
-            if !is_current? {
-                changed.push(table.name().to_owned());
+                    };
+                    failed.get_or_insert((declared.name.clone(), error));
+                }
             }
         }
-        Ok(changed)
+        (changed, failed)
+    }
+
+    /// What can not be served at the moment.
+    pub fn away(&self) -> &Away {
+        &self.away
     }
 
     /// Decodes tables into memory, the smallest first, until so many bytes are taken. Gives the names of the tables that
@@ -402,32 +424,54 @@ async fn open_tables(
     lake: &Lake,
     runtime: &Arc<RuntimeEnv>,
     before: Option<&PlannedProject>,
-) -> (Vec<Arc<LakeTable>>, Vec<Finding>) {
+) -> (Vec<Arc<LakeTable>>, Vec<Finding>, Away) {
     let bare = match session::session(lake, Vec::new(), Arc::clone(runtime)) {
         Ok(session) => session,
         Err(error) => {
             let position = lakegate_core::project::Position::start("lakegate.toml");
-            return (Vec::new(), vec![Finding::new(position, format!("the lake can not be opened: {error}"))]);
+            let finding = Finding::new(position, format!("the lake can not be opened: {error}"));
+            return (Vec::new(), vec![finding], Away::default());
         }
     };
     let opening = project.config.tables.values().map(|table| {
         let before = before.and_then(|before| before.tables.iter().find(|before| before.name() == table.name));
-        LakeTable::open(lake, table, &bare, before.map(AsRef::as_ref))
+        let before = before.map(AsRef::as_ref);
+        let bare = &bare;
+        async move {
+            let mut opened = LakeTable::open(lake, table, bare, before).await;
+            for _ in 1..MOST_TRIES {
+                // Of files that are replaced just now, other ones are there in a moment. A store that is away is not.
+                if !opened.as_ref().is_err_and(|fault| fault.is_passing && !lake.is_lost()) {
+                    break;
+                }
+                opened = LakeTable::open(lake, table, bare, before).await;
+            }
+            (opened, before.and_then(|before| before.for_now(table)))
+        }
     });
     let mut tables = Vec::new();
     let mut findings = Vec::new();
-    for (opened, table) in join_all(opening).await.into_iter().zip(project.config.tables.values()) {
+    let mut away = Away::default();
+    for ((opened, before), table) in join_all(opening).await.into_iter().zip(project.config.tables.values()) {
         match opened {
             Ok(opened) => tables.push(Arc::new(opened)),
             Err(fault) => {
                 let reason = fault.source.map(|source| source.to_string()).unwrap_or_default();
                 let reason = reason.lines().next().map(|line| format!(": {line}")).unwrap_or_default();
                 let message = format!("table `{}`: {}{reason}", table.name, fault.message);
-                findings.push(Finding { position: table.location_position.clone(), message, help: fault.help });
+                let finding = Finding { position: table.location_position.clone(), message, help: fault.help };
+                match (fault.is_passing, before) {
+                    (true, Some(before)) => {
+                        away.keep_table(&table.name, finding);
+                        tables.push(Arc::new(before));
+                    }
+                    (true, None) => away.add_table(&table.name, finding),
+                    (false, _) => findings.push(finding),
+                }
             }
         }
     }
-    (tables, findings)
+    (tables, findings, away)
 }
 
 /// Optimises a bare scan of every governed table: a filter that can fail, or that the barrier can not hold, shows here.

@@ -22,7 +22,7 @@ pub(super) async fn ready(
 ) -> Result<Json<Value>, Failure> {
     let errors = not_ready(&app, &served).await;
     if errors.is_empty() {
-        let warnings = warnings(&app);
+        let warnings = warnings(&app, &served);
         return Ok(Json(match warnings.is_empty() {
             true => json!({ "status": "ready" }),
             false => json!({ "status": "ready", "warnings": warnings }),
@@ -33,11 +33,12 @@ pub(super) async fn ready(
 }
 
 /// What somebody should look at, although requests are answered.
-fn warnings(app: &App) -> Vec<&'static str> {
+fn warnings(app: &App, served: &Served) -> Vec<&'static str> {
     let state = app.reloads.state();
     let project = state.project_fault.is_some().then_some("project_not_reloaded");
     let tables = state.tables_fault.is_some().then_some("tables_not_refreshed");
-    [project, tables].into_iter().flatten().collect()
+    let away = (!served.project.away().is_nothing()).then_some("tables_away");
+    [project, tables, away].into_iter().flatten().collect()
 }
 
 /// Everything for which the server is not ready; nothing where it is.
@@ -47,10 +48,7 @@ pub(super) async fn not_ready(app: &App, served: &Arc<Served>) -> Vec<Error> {
         errors.push(Error::new(Code::HealthDraining, "the server is about to stop"));
     }
     errors.extend(app.access.ready().err());
-    // A disk that hangs must not hold up those who run requests.
-    let of_lake = Arc::clone(served);
-    let reachable = tokio::task::spawn_blocking(move || of_lake.project.lake().is_reachable());
-    if !reachable.await.unwrap_or(false) {
+    if !served.project.lake().is_reachable().await {
         errors.push(Error::new(Code::LakeUnavailable, "the lake can not be reached"));
     }
     errors

@@ -65,7 +65,7 @@ async fn every_endpoint_answers_from_files_what_it_answers_from_memory() {
     hold_against_the_oracle(&TestApp::logistics_from_files(&rows).await, &sample, &rows).await;
 }
 
-async fn hold_against_the_oracle(app: &TestApp, sample: &Sample, rows: &Rows) {
+pub(crate) async fn hold_against_the_oracle(app: &TestApp, sample: &Sample, rows: &Rows) {
     let mut answers = 0;
     for (name, token, caller) in callers(app, sample).await {
         for (endpoint, ordered) in ENDPOINTS {

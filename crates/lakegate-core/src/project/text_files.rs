@@ -1,0 +1,137 @@
+//! How text files of a table are written: `compression`, `delimiter` and `header` of `[tables.NAME]`.
+//!
+//! Files in other encodings than UTF-8 are not read as they are: they are ingested.
+
+use std::ops::Range;
+
+use super::config::FileFormat;
+use super::reader::Section;
+
+/// What is around the bytes of a text file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Compression {
+    /// Nothing.
+    None,
+    /// gzip, `.gz`.
+    Gzip,
+    /// Zstandard, `.zst`.
+    Zstd,
+}
+
+impl Compression {
+    /// The compression that a file's last extension says.
+    pub fn of_extension(extension: &str) -> Option<Self> {
+        match extension.to_ascii_lowercase().as_str() {
+            "gz" => Some(Self::Gzip),
+            "zst" => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+
+    /// The name in the project.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// How the text files of a table are written, as far as the project says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextFiles {
+    /// What is around the bytes; `None` where the files' names tell.
+    pub compression: Option<Compression>,
+    /// What stands between the values of a CSV line.
+    pub delimiter: u8,
+    /// Whether the first line of a CSV file has the columns' names.
+    pub has_header: bool,
+}
+
+impl Default for TextFiles {
+    fn default() -> Self {
+        Self { compression: None, delimiter: b',', has_header: true }
+    }
+}
+
+/// Takes the keys of a table's section.
+pub(super) fn read(section: &mut Section<'_, '_>, format: Option<FileFormat>) -> TextFiles {
+    let source = section.source();
+    let mut files = TextFiles::default();
+    let report = |span: &Range<usize>, message: String, help: &str| source.report(span, message, Some(help.to_owned()));
+    if let Some(compression) = section.string("compression") {
+        files.compression = match compression.value.as_str() {
+            "none" => Some(Compression::None),
+            "gzip" => Some(Compression::Gzip),
+            "zstd" => Some(Compression::Zstd),
+            other => {
+                report(&compression.span, format!("`{other}` is not a compression"), "use `gzip`, `zstd` or `none`");
+                None
+            }
+        };
+        if format == Some(FileFormat::Parquet) {
+            let message = "`compression` has no meaning for Parquet".to_owned();
+            report(&compression.span, message, "remove it: Parquet files say it themselves");
+        }
+    }
+    let not_csv = format.is_some_and(|format| format != FileFormat::Csv);
+    if let Some(delimiter) = section.string("delimiter") {
+        match delimiter.value.as_bytes() {
+            [byte] if byte.is_ascii() && !byte.is_ascii_alphanumeric() && !b"\"\r\n".contains(byte) => {
+                files.delimiter = *byte;
+            }
+            _ => report(
+                &delimiter.span,
+                "`delimiter` must be one character between values".to_owned(),
+                "write it like `delimiter = \";\"` or `delimiter = \"\\t\"`; other files are to be ingested",
+            ),
+        }
+        if not_csv {
+            report(&delimiter.span, "`delimiter` has a meaning for CSV alone".to_owned(), "remove it");
+        }
+    }
+    if let Some(header) = section.boolean("header") {
+        files.has_header = header.value;
+        if not_csv {
+            report(&header.span, "`header` has a meaning for CSV alone".to_owned(), "remove it");
+        }
+    }
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config;
+    use super::*;
+
+    fn read(text: &str) -> (TextFiles, Vec<String>) {
+        let text = format!("[lake]\nlocation = \"l\"\n[tables.t]\nlocation = \"t\"\nshared = true\n{text}");
+        let (config, findings) = config::read(&text, &Default::default());
+        let findings = findings.iter().map(ToString::to_string).collect();
+        (config.tables.get("t").map(|table| table.text.clone()).unwrap_or_default(), findings)
+    }
+
+    #[test]
+    fn text_files_say_how_they_are_written() {
+        assert_eq!(read(""), (TextFiles::default(), vec![]));
+        let text = "format = \"csv\"\ncompression = \"gzip\"\ndelimiter = \"\\t\"\nheader = false";
+        let files = TextFiles { compression: Some(Compression::Gzip), delimiter: b'\t', has_header: false };
+        assert_eq!(read(text), (files, vec![]));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_said() {
+        for (text, said) in [
+            ("compression = \"rar\"", "`rar` is not a compression"),
+            ("format = \"parquet\"\ncompression = \"zstd\"", "no meaning for Parquet"),
+            ("delimiter = \"||\"", "one character"),
+            ("delimiter = \"a\"", "one character"),
+            ("format = \"ndjson\"\nheader = true", "for CSV alone"),
+            ("format = \"json\"", "`json` is not a format"),
+        ] {
+            let (_, findings) = read(text);
+            assert!(findings.len() == 1 && findings[0].contains(said), "{text}: {findings:?}");
+        }
+    }
+}

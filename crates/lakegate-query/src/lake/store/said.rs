@@ -1,0 +1,77 @@
+//! What an object store says when something goes wrong: whether it passes, and without what nobody should read.
+
+use std::error::Error as StdError;
+
+use datafusion::common::DataFusionError;
+use datafusion::object_store::Error as StoreError;
+
+/// The text of a cause, without addresses' queries, in which signatures and tokens are.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Said(String);
+
+/// Whether a store is away, and may be back in a moment: it did not answer, or answered that it can not now.
+pub(crate) fn is_away(error: &StoreError) -> bool {
+    matches!(error, StoreError::Generic { .. } | StoreError::JoinError { .. })
+}
+
+/// Whether the same would be read if it were asked for again: the store is away, or another version of a file is there.
+/// Files of a folder that can not be read are not away.
+pub(crate) fn is_passing(error: &DataFusionError, is_remote: bool) -> bool {
+    let mut next = Some(error as &dyn StdError);
+    while let Some(cause) = next {
+        match cause.downcast_ref::<StoreError>() {
+            Some(StoreError::Precondition { .. } | StoreError::NotFound { .. }) => return true,
+            Some(error) => return is_remote && is_away(error),
+            None => next = cause.source(),
+        }
+    }
+    false
+}
+
+/// The same error, in which the cause is a text that may be logged.
+pub(crate) fn without_secrets(error: StoreError) -> StoreError {
+    let said = |source: Box<dyn StdError + Send + Sync>| -> Box<dyn StdError + Send + Sync> {
+        Box::new(Said(without_queries(&source.to_string())))
+    };
+    match error {
+        StoreError::Generic { store, source } => StoreError::Generic { store, source: said(source) },
+        StoreError::NotFound { path, source } => StoreError::NotFound { path, source: said(source) },
+        StoreError::Precondition { path, source } => StoreError::Precondition { path, source: said(source) },
+        StoreError::PermissionDenied { path, source } => StoreError::PermissionDenied { path, source: said(source) },
+        StoreError::Unauthenticated { path, source } => StoreError::Unauthenticated { path, source: said(source) },
+        other => other,
+    }
+}
+
+/// The first line without the queries of URLs, of a length that a log line bears.
+fn without_queries(text: &str) -> String {
+    let mut said = String::new();
+    for word in text.split_whitespace() {
+        let plain = match word.split_once("://") {
+            Some((_, rest)) if rest.contains('?') => word.split_once('?').map_or(word, |(plain, _)| plain),
+            _ => word,
+        };
+        if !said.is_empty() {
+            said.push(' ');
+        }
+        said.push_str(plain);
+        if said.len() > 400 {
+            break;
+        }
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_in_addresses_are_not_said() {
+        let said = "Error performing GET https://a.blob.example/c/x?sv=1&sig=SECRET in 2ms - Server returned 503\n<x/>";
+        let error = StoreError::Generic { store: "az", source: said.into() };
+        let text = without_secrets(error).to_string();
+        assert!(text.contains("https://a.blob.example/c/x in 2ms") && !text.contains("SECRET"), "{text}");
+    }
+}

@@ -1,0 +1,144 @@
+//! Which types of a column in older and newer files go together, and the type that holds the values of both.
+//!
+//! Only what is exact: a value is the same after it was widened, so that a row filter finds the rows that it found before.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, Field, TimeUnit};
+
+/// The type for the values of both, if there is one. Numbers of text files are read as the widest from the text itself, so
+/// that whole ones go with others there.
+pub(super) fn widest(one: &DataType, other: &DataType, is_text: bool) -> Option<DataType> {
+    if one == other {
+        return Some(one.clone());
+    }
+    let way = |narrow: &DataType, wide: &DataType| widens(narrow, wide, is_text).then(|| wide.clone());
+    way(one, other).or_else(|| way(other, one)).or_else(|| both(one, other)).or_else(|| nested(one, other))
+}
+
+/// Whether every value of the first is one of the second.
+fn widens(narrow: &DataType, wide: &DataType, is_text: bool) -> bool {
+    use DataType::{
+        Binary, BinaryView, Date32, Float32, Float64, Int8, Int16, Int32, Int64, LargeBinary, LargeUtf8, Null,
+        Timestamp, UInt8, UInt16, UInt32, UInt64, Utf8, Utf8View,
+    };
+    match (narrow, wide) {
+        (Null, _) => true,
+        (Int8, Int16 | Int32 | Int64) | (Int16, Int32 | Int64) | (Int32, Int64) => true,
+        (UInt8, UInt16 | UInt32 | UInt64 | Int16 | Int32 | Int64) => true,
+        (UInt16, UInt32 | UInt64 | Int32 | Int64) | (UInt32, UInt64 | Int64) => true,
+        // A double holds whole numbers of 53 bits.
+        (Int8 | Int16 | Int32 | UInt8 | UInt16 | UInt32 | Float32, Float64) => true,
+        (Int8 | Int16 | UInt8 | UInt16, Float32) => true,
+        (Int64, Float64) => is_text,
+        (Date32, Timestamp(unit, None)) => *unit != TimeUnit::Nanosecond,
+        (Timestamp(narrow, one), Timestamp(wide, other)) => {
+            one == other && *wide != TimeUnit::Nanosecond && rank(*narrow) < rank(*wide)
+        }
+        (Utf8, LargeUtf8 | Utf8View) | (LargeUtf8, Utf8View) => true,
+        (Binary, LargeBinary | BinaryView) | (LargeBinary, BinaryView) => true,
+        (DataType::Dictionary(_, value), wide) => value.as_ref() == wide || widens(value, wide, is_text),
+        _ => false,
+    }
+}
+
+fn rank(unit: TimeUnit) -> u8 {
+    match unit {
+        TimeUnit::Second => 0,
+        TimeUnit::Millisecond => 1,
+        TimeUnit::Microsecond => 2,
+        TimeUnit::Nanosecond => 3,
+    }
+}
+
+/// A third type for the values of both.
+fn both(one: &DataType, other: &DataType) -> Option<DataType> {
+    let parts = |decimal: &DataType| match decimal {
+        DataType::Decimal32(precision, scale)
+        | DataType::Decimal64(precision, scale)
+        | DataType::Decimal128(precision, scale)
+        | DataType::Decimal256(precision, scale) => Some((*precision, *scale)),
+        _ => None,
+    };
+    let ((precision, scale), (other_precision, other_scale)) = (parts(one)?, parts(other)?);
+    let wider = scale.max(other_scale);
+    let whole = (i16::from(precision) - i16::from(scale)).max(i16::from(other_precision) - i16::from(other_scale));
+    let digits = u8::try_from(whole + i16::from(wider)).ok()?;
+    match digits {
+        0 => None,
+        digits if digits <= DECIMAL128_MAX_PRECISION => Some(DataType::Decimal128(digits, wider)),
+        digits if digits <= DECIMAL256_MAX_PRECISION => Some(DataType::Decimal256(digits, wider)),
+        _ => None,
+    }
+}
+
+/// Structs and lists may get more fields; what is in both is of one type.
+fn nested(one: &DataType, other: &DataType) -> Option<DataType> {
+    if !one.is_nested() || !other.is_nested() {
+        return None;
+    }
+    let mut merged = Field::new("", one.clone(), true);
+    merged.try_merge(&Field::new("", other.clone(), true)).ok()?;
+    Some(with_nullable_parts(merged.data_type()))
+}
+
+/// A part that one file lacks is NULL in it.
+fn with_nullable_parts(data_type: &DataType) -> DataType {
+    let part = |field: &Arc<Field>| {
+        Arc::new(
+            Field::new(field.name(), with_nullable_parts(field.data_type()), true)
+                .with_metadata(field.metadata().clone()),
+        )
+    };
+    match data_type {
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(part).collect()),
+        DataType::List(item) => DataType::List(part(item)),
+        DataType::LargeList(item) => DataType::LargeList(part(item)),
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use DataType::*;
+
+    #[test]
+    fn types_widen_where_every_value_stays_what_it_is() {
+        let micros = Timestamp(TimeUnit::Microsecond, None);
+        for (one, other, wide) in [
+            (Int32, Int64, Int64),
+            (Float64, Float32, Float64),
+            (Int32, Float64, Float64),
+            (UInt32, Int64, Int64),
+            (Null, Utf8View, Utf8View),
+            (Date32, micros.clone(), micros.clone()),
+            (Timestamp(TimeUnit::Millisecond, None), micros.clone(), micros.clone()),
+            (Decimal128(10, 2), Decimal128(12, 4), Decimal128(12, 4)),
+            (Decimal128(38, 0), Decimal128(10, 4), Decimal256(42, 4)),
+            (Dictionary(Box::new(Int32), Box::new(Utf8)), Utf8View, Utf8View),
+        ] {
+            assert_eq!(widest(&one, &other, false), Some(wide.clone()), "{one} {other}");
+            assert_eq!(widest(&other, &one, false), Some(wide), "{other} {one}");
+        }
+    }
+
+    #[test]
+    fn types_that_would_lose_something_do_not_go_together() {
+        let nanos = Timestamp(TimeUnit::Nanosecond, None);
+        for (one, other) in [
+            (Int64, Float64),
+            (UInt64, Int64),
+            (Int32, Float32),
+            (Int64, Utf8View),
+            (Boolean, Int8),
+            (Timestamp(TimeUnit::Microsecond, None), nanos.clone()),
+            (Date32, nanos),
+            (Timestamp(TimeUnit::Second, None), Timestamp(TimeUnit::Microsecond, Some("UTC".into()))),
+        ] {
+            assert_eq!(widest(&one, &other, false), None, "{one} {other}");
+            assert_eq!(widest(&other, &one, false), None, "{other} {one}");
+        }
+        assert_eq!(widest(&Int64, &Float64, true), Some(Float64));
+    }
+}

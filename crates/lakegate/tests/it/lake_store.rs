@@ -1,0 +1,216 @@
+//! A lake in an object store: the same answers as from a folder, and what callers get while the store fails. Nothing wrong
+//! is served, and nobody has to start the server again.
+
+#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use lakegate::project;
+use lakegate::reload::refresh;
+use lakegate::sample::{Sample, write_project, write_rows};
+use lakegate_query::lake::write::{Column, ColumnData, ColumnKind, TableWriter, WriteOptions};
+use serde_json::json;
+
+use crate::app::{NOTHING_IN_MEMORY, TestApp, append, write_files};
+use crate::binary::Project;
+use crate::http_answers::hold_against_the_oracle;
+use crate::object_store::{BUCKET, Fault, KEY, ObjectStore, SECRET};
+
+const TABLES: &str = r#"
+[tables.sale]
+location = "sale/"
+row_filter = "client_id IN (principal('client_id'))"
+[tables.city]
+location = "city.csv"
+shared = true
+[reload]
+project_seconds = 0
+tables_seconds = 0
+"#;
+
+fn query(sql: &str) -> String {
+    format!("/*---\nsummary = \"s\"\n---*/\n{sql}")
+}
+
+/// A Parquet file of sales.
+fn write_sales(path: &Path, sales: &[(i64, i64)]) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let columns = [Column::new("id", ColumnKind::Integer), Column::new("client_id", ColumnKind::Integer)];
+    let mut writer = TableWriter::create(path, &columns, &WriteOptions::default()).unwrap();
+    let (ids, clients) = sales.iter().map(|(id, client)| (Some(*id), Some(*client))).unzip();
+    writer.write(vec![ColumnData::Integer(ids), ColumnData::Integer(clients)]).unwrap();
+    writer.finish().unwrap();
+}
+
+/// A store with two tables, and the folder of a project over them.
+async fn shop() -> (ObjectStore, tempfile::TempDir) {
+    let store = ObjectStore::start().await;
+    write_sales(&store.bucket().join("lake/sale/a.parquet"), &[(1, 1), (2, 1), (3, 2)]);
+    write_files(&store.bucket(), &[("lake/city.csv", "id,name\n1,Bogota\n")]);
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!("{}{TABLES}{NOTHING_IN_MEMORY}", store.lake(folder.path(), "lake"));
+    let sales = query("SELECT id FROM sale ORDER BY id");
+    let cities = query("SELECT name FROM city");
+    write_files(
+        folder.path(),
+        &[("lakegate.toml", &config), ("endpoints/sales.sql", &sales), ("endpoints/cities.sql", &cities)],
+    );
+    (store, folder)
+}
+
+#[tokio::test]
+async fn the_sample_has_the_same_answers_from_an_object_store() {
+    let store = ObjectStore::start().await;
+    let sample = Sample::new(11, 0.02).unwrap();
+    let rows = sample.rows();
+    let folder = tempfile::tempdir().unwrap();
+    write_project(folder.path()).unwrap();
+    write_rows(&rows, &store.bucket().join("a/lake")).unwrap();
+    let config = std::fs::read_to_string(folder.path().join("lakegate.toml")).unwrap();
+    let lake = store.lake(folder.path(), "a/lake/");
+    let config = config.replace("[lake]\nlocation = \"lake/\"\n", &lake);
+    std::fs::write(folder.path().join("lakegate.toml"), config).unwrap();
+    append(folder.path(), NOTHING_IN_MEMORY);
+    hold_against_the_oracle(&TestApp::serve(folder).await, &sample, &rows).await;
+}
+
+/// A request reads the ranges that it needs. What was listed and what stands in footers is known.
+#[tokio::test]
+async fn a_request_lists_nothing_and_reads_no_footer() {
+    let (store, folder) = shop().await;
+    let app = TestApp::serve(folder).await;
+    let acme = app.admit_with("acme", "*", &[json!({})]).await;
+    store.requests();
+    for sorted in ["", "?order=-id"] {
+        assert_eq!(app.get(&acme, &format!("/api/sales{sorted}")).await.rows().len(), 2);
+        let requests = store.requests();
+        let size = std::fs::metadata(store.bucket().join("lake/sale/a.parquet")).unwrap().len();
+        assert!(!requests.is_empty(), "nothing is kept in memory");
+        for request in requests {
+            let (_, range) = request.split_once("bytes=").unwrap_or_else(|| panic!("{request}"));
+            let end = range.split_once('-').unwrap().1.parse::<u64>().unwrap();
+            assert!(request.starts_with("GET ") && end + 8 < size, "{request} of {size} bytes");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_passes_is_tried_again_and_what_stays_is_a_503_for_that_table_alone() {
+    let (store, folder) = shop().await;
+    let app = TestApp::serve(folder).await;
+    let acme = app.admit_with("acme", "*", &[json!({})]).await;
+    let good = r#"[{"id":1},{"id":2}]"#;
+    for (fault, always) in [
+        (Fault::Busy, true),
+        (Fault::Cut, true),
+        (Fault::Torn, true),
+        (Fault::Short, false),
+        (Fault::Slow(Duration::from_secs(4)), false),
+        (Fault::Denied, false),
+    ] {
+        if always {
+            store.fail(fault, "/sale/", 1);
+            assert_eq!(app.get(&acme, "/api/sales").await.text(), good, "{fault:?}, once");
+        }
+        store.fail(fault, "/sale/", usize::MAX);
+        let away = app.get(&acme, "/api/sales").await;
+        assert_eq!(away.problem(), (503, "lake_unavailable".to_owned()), "{fault:?}");
+        assert!(away.headers.contains_key("retry-after"), "{fault:?}");
+        let told = away.text();
+        assert!(!told.contains(SECRET) && !told.contains(KEY) && !told.contains(BUCKET), "{told}");
+        assert_eq!(app.get(&acme, "/api/cities").await.text(), r#"[{"name":"Bogota"}]"#);
+        store.mend();
+        assert_eq!(app.get(&acme, "/api/sales").await.text(), good, "after {fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_goes_and_comes_back_is_served_again_without_a_restart() {
+    let (mut store, folder) = shop().await;
+    let app = TestApp::serve(folder).await;
+    let acme = app.admit_with("acme", "*", &[json!({})]).await;
+    let before = app.get(&acme, "/api/sales").await;
+    store.go_away().await;
+    for path in ["/api/sales", "/api/cities"] {
+        assert_eq!(app.get(&acme, path).await.problem(), (503, "lake_unavailable".to_owned()));
+    }
+    let ready = app.get(&acme, "/health/ready").await;
+    assert_eq!(
+        ready.json()["errors"],
+        json!([{ "code": "lake_unavailable", "detail": "the lake can not be reached" }])
+    );
+    // What was served is not forgotten because it can not be listed.
+    refresh(&app.app).await.unwrap_err();
+    store.come_back().await;
+    assert_eq!(app.get(&acme, "/api/sales").await.text(), before.text());
+    assert_eq!(app.get(&acme, "/health/ready").await.status, 200);
+    refresh(&app.app).await.unwrap();
+    assert!(app.app.reloads.state().tables_fault.is_none());
+}
+
+/// The server comes up, says to whom it matters that a table is away, and serves it as soon as it can be read.
+#[tokio::test]
+async fn a_server_starts_while_a_table_can_not_be_read() {
+    let (store, folder) = shop().await;
+    store.fail(Fault::Busy, "sale", usize::MAX);
+    let said = project::load(folder.path(), None).await.unwrap_err().to_string();
+    assert!(said.contains("lakegate.toml:") && said.contains("table `sale`"), "{said}");
+    assert!(!said.contains(SECRET) && !said.contains(KEY), "{said}");
+    let app = TestApp::serve(folder).await;
+    let acme = app.admit_with("acme", "*", &[json!({})]).await;
+    let other = app.admit_with("other", "cities", &[json!({})]).await;
+    let away = app.get(&acme, "/api/sales").await;
+    assert_eq!(away.problem(), (503, "lake_unavailable".to_owned()));
+    assert!(away.headers.contains_key("retry-after"));
+    // Who may not call it learns what they always learn.
+    assert_eq!(app.get(&other, "/api/sales").await.problem(), (403, "access_not_granted".to_owned()));
+    assert_eq!(app.get("nobody", "/api/sales").await.status, 401);
+    assert_eq!(app.get(&acme, "/api/cities").await.text(), r#"[{"name":"Bogota"}]"#);
+    let ready = app.get(&acme, "/health/ready").await;
+    assert_eq!(ready.json(), json!({ "status": "ready", "warnings": ["tables_away"] }));
+    refresh(&app.app).await.unwrap_err();
+    store.mend();
+    refresh(&app.app).await.unwrap();
+    assert_eq!(app.get(&acme, "/api/sales").await.text(), r#"[{"id":1},{"id":2}]"#);
+    assert_eq!(app.get(&acme, "/health/ready").await.json(), json!({ "status": "ready" }));
+}
+
+/// The store of this test does not do what `If-Match` asks. A file in which all rows are of one client is replaced by one of
+/// the same size in which all are of another: by the old statistics, all rows would be shown.
+#[tokio::test]
+async fn a_file_that_was_replaced_is_never_read_by_what_was_known_of_the_old_one() {
+    let (store, folder) = shop().await;
+    let file = store.bucket().join("lake/sale/a.parquet");
+    write_sales(&file, &[(1, 1), (2, 1)]);
+    let app = TestApp::serve(folder).await;
+    let one = app.admit_with("one", "*", &[json!({})]).await;
+    assert_eq!(app.get(&one, "/api/sales").await.text(), r#"[{"id":1},{"id":2}]"#);
+    write_sales(&file, &[(7, 2), (8, 2)]);
+    assert_eq!(app.get(&one, "/api/sales").await.problem(), (503, "lake_unavailable".to_owned()));
+    refresh(&app.app).await.unwrap();
+    assert_eq!(app.get(&one, "/api/sales").await.text(), "[]");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_are_shown_and_logged_nowhere() {
+    let store = ObjectStore::start().await;
+    let project = Project::new();
+    let lake = store.lake(project.path(), "lake");
+    let wrong = lake.replace("file:store.secret", "env:STORE_SECRET_OF_THIS_TEST");
+    let table = "[tables.t]\nlocation = \"t.csv\"\nshared = true\n";
+    for (lake, said) in [
+        (format!("{lake}{table}"), "there is nothing at `t.csv`"),
+        (format!("{wrong}{table}"), "STORE_SECRET_OF_THIS_TEST"),
+        (format!("{}{table}", lake.replace("file:store.secret", SECRET)), "must say where it is kept"),
+        (format!("{}{table}", lake.replace("s3://", &format!("s3://{KEY}:{SECRET}@"))), "has credentials in it"),
+    ] {
+        project.write("lakegate.toml", lake);
+        project.write("endpoints/e.sql", query("SELECT 1 AS one FROM t"));
+        let (checked, config) = tokio::task::block_in_place(|| (project.run(&["check"]), project.run(&["config"])));
+        let all = format!("{checked:?}{config:?}");
+        assert!(all.contains(said), "{all}");
+        assert_ne!(checked.code, Some(0));
+        assert!(!all.contains(SECRET) && !all.contains(KEY), "{all}");
+    }
+}
