@@ -12,6 +12,7 @@ mod admin_export;
 mod admin_process;
 mod admin_refusals;
 mod app;
+mod as_of;
 mod audit_files;
 mod audit_records;
 mod audit_server;
