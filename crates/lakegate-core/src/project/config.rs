@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::admin::{self, AdminApi};
 use super::audit::{self, Audit};
 use super::cache::{self, Cache};
+use super::catalog::{self, Catalog, TableFormat};
 use super::column::{self, ColumnRule, Masking, Needs, TagRule};
 use super::docs::{self, Docs};
 use super::finding::{Finding, Position, suggest_or_list};
@@ -60,6 +61,8 @@ pub struct Config {
     pub docs: Docs,
     /// Who else vouches for callers, by name.
     pub issuers: BTreeMap<String, Issuer>,
+    /// The catalogs of Iceberg tables, by name.
+    pub catalogs: BTreeMap<String, Catalog>,
     /// The tables by name.
     pub tables: BTreeMap<String, Table>,
     /// The names of all tables, also of those that could not be read.
@@ -104,6 +107,8 @@ pub struct Table {
     pub location: String,
     /// The file format; `None` when the files' extension tells.
     pub format: Option<FileFormat>,
+    /// The table format; `None` for files as they lie.
+    pub table_format: Option<TableFormat>,
     /// How its files are written, if they are text.
     pub text: TextFiles,
     /// Types of hive partition columns; a column that is not named here is a string.
@@ -214,12 +219,13 @@ pub(crate) fn read(text: &str, variables: &BTreeMap<String, String>) -> (Config,
     let admin = root.section("admin").and_then(admin::read);
     let issuers = root.fixed_section("issuers").map(issuer::read_all).unwrap_or_default();
     let docs = root.section("docs").map(docs::read).unwrap_or_default();
+    let catalogs = root.fixed_section("catalogs").map(catalog::read_all).unwrap_or_default();
     let (mut tables, mut declared) = (BTreeMap::new(), BTreeSet::new());
     let mut needs = Needs::default();
     if let Some(section) = root.fixed_section("tables") {
         for (name, table) in section.named_sections() {
             declared.insert(name.value.clone());
-            if let Some(table) = read_table(&name, table, &mut needs) {
+            if let Some(table) = read_table(&name, table, &catalogs, &mut needs) {
                 tables.insert(name.value, table);
             }
         }
@@ -244,6 +250,7 @@ pub(crate) fn read(text: &str, variables: &BTreeMap<String, String>) -> (Config,
         observe,
         docs,
         issuers,
+        catalogs,
         tables,
         declared,
         tags,
@@ -302,7 +309,12 @@ fn read_server(mut section: Section<'_, '_>) -> Server {
     }
 }
 
-fn read_table(name: &Placed<String>, mut section: Section<'_, '_>, needs: &mut Needs) -> Option<Table> {
+fn read_table(
+    name: &Placed<String>,
+    mut section: Section<'_, '_>,
+    catalogs: &BTreeMap<String, Catalog>,
+    needs: &mut Needs,
+) -> Option<Table> {
     let source = section.source();
     let position = source.position(&name.span);
     if let Some(fault) = name::sql_name_fault(&name.value) {
@@ -310,27 +322,62 @@ fn read_table(name: &Placed<String>, mut section: Section<'_, '_>, needs: &mut N
     }
     let has_location = section.has("location");
     let location = section.string("location");
-    if !has_location {
-        let help = format!("say where the files are below the lake, such as `location = \"{}/\"`", name.value);
-        source.report(&name.span, format!("table `{}` has no `location`", name.value), Some(help));
-    }
+    let mut table_format = None;
     let format = section.string("format").and_then(|format| match format.value.as_str() {
         "parquet" => Some(FileFormat::Parquet),
         "csv" => Some(FileFormat::Csv),
         "ndjson" => Some(FileFormat::NdJson),
+        "delta" => {
+            table_format = Some(TableFormat::Delta);
+            None
+        }
+        "iceberg" => {
+            table_format = Some(TableFormat::Iceberg { entry: None });
+            None
+        }
         other => {
-            let help = "use `parquet`, `csv` or `ndjson`";
+            let help = "use `parquet`, `csv`, `ndjson`, `delta` or `iceberg`";
             source.report(&format.span, format!("`{other}` is not a format"), Some(help.into()));
             None
         }
     });
-    let text = text_files::read(&mut section, format);
-    let partitions = section.section("partitions").map(read_partitions).unwrap_or_default();
+    // The files of a table format are Parquet: what is said of text is said in vain.
+    let text = text_files::read(&mut section, format.or(table_format.is_some().then_some(FileFormat::Parquet)));
+    let entry = catalog::read_entry(&mut section, matches!(table_format, Some(TableFormat::Iceberg { .. })), catalogs);
+    let is_in_catalog = !matches!(entry, Ok(None));
+    if !has_location && !is_in_catalog {
+        let help = format!("say where the files are below the lake, such as `location = \"{}/\"`", name.value);
+        source.report(&name.span, format!("table `{}` has no `location`", name.value), Some(help));
+    }
+    if let (Some(location), true) = (&location, is_in_catalog) {
+        source.report(
+            &location.span,
+            "a table in a catalog has no `location`: the catalog says it",
+            Some("remove it".into()),
+        );
+    }
+    let partitions = section.section("partitions").map(|partitions| {
+        if table_format.is_some() {
+            source.report(
+                partitions.span(),
+                "`partitions` is for files as they lie; the table itself says how it is partitioned",
+                Some("remove it".into()),
+            );
+        }
+        read_partitions(partitions)
+    });
     let policy = read_policy(name, &mut section);
     let columns = column::read_columns(&mut section, needs);
     section.finish();
-    let location = location?;
-    if let Some(fault) = name::location_fault(&location.value) {
+    let entry = entry.ok()?;
+    // A table in a catalog is found by it; what is wrong is shown where the table is declared.
+    let location = match &entry {
+        Some(_) => Placed { value: String::new(), span: name.span.clone() },
+        None => location?,
+    };
+    if entry.is_some() {
+        table_format = Some(TableFormat::Iceberg { entry });
+    } else if let Some(fault) = name::location_fault(&location.value) {
         source.report(
             &location.span,
             format!("location `{}` {fault}", location.value),
@@ -343,8 +390,9 @@ fn read_table(name: &Placed<String>, mut section: Section<'_, '_>, needs: &mut N
         location_position: source.position(&location.span),
         location: location.value,
         format,
+        table_format,
         text,
-        partitions,
+        partitions: partitions.unwrap_or_default(),
         policy: policy?,
         columns,
         position,

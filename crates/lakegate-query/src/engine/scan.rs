@@ -25,7 +25,7 @@ use lakegate_core::error::{Code, Error};
 use super::Limits;
 use super::failure::failure;
 use crate::govern::is_barrier;
-use crate::lake::memory_scan_size;
+use crate::lake::{file_view, memory_scan_size};
 
 /// What a query would read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,17 +125,16 @@ fn of_file(
     let Some(footer) = cached.file_metadata.as_any().downcast_ref::<CachedParquetMetaData>() else { return whole() };
     let footer = footer.parquet_metadata();
     let schema = scan.file_source().table_schema().file_schema();
+    let Ok(view) = file_view(scan, file) else { return whole() };
     let kept = filter.and_then(|filter| {
+        let filter = view.rewrite(filter).ok()?;
         let pruning =
-            PruningPredicateBuilder::new().with_file_schema(Arc::clone(schema)).try_build(Arc::clone(filter)).ok()?;
-        Some(kept_row_groups(&pruning, schema, footer))
+            PruningPredicateBuilder::new().with_file_schema(Arc::clone(&view.schema)).try_build(filter).ok()?;
+        Some(kept_row_groups(&pruning, &view.schema, footer))
     });
     let kept = kept.unwrap_or_else(|| (0..footer.num_row_groups()).collect());
-    let names = columns.map(|columns| {
-        let named = columns.iter().filter_map(|at| schema.fields().get(*at));
-        named.map(|field| field.name().as_str()).collect::<Vec<_>>()
-    });
-    let is_read = |name: &str| names.as_ref().is_none_or(|names| names.contains(&name));
+    let Ok(names) = columns.map(|columns| view.names(schema, columns)).transpose() else { return whole() };
+    let is_read = |name: &String| names.as_ref().is_none_or(|names| names.contains(name));
     let mut size = Size::default();
     for group in kept.into_iter().map(|at| footer.row_group(at)) {
         let read = group.columns().iter().filter(|column| {

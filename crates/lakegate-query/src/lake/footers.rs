@@ -19,19 +19,22 @@ const MOST_UNPACKED: i64 = 1_000;
 /// From which size on that counts, in bytes.
 const LARGE: i64 = 64 << 20;
 
-/// Looks at a file's footer.
+/// Reads a file's footer, and looks at it.
 pub(super) async fn check(
     session: &dyn Session,
     store: &Arc<dyn ObjectStore>,
     is_remote: bool,
     object: &ObjectMeta,
-) -> Result<(), Unreadable> {
+) -> Result<Arc<ParquetMetaData>, Unreadable> {
     let cache = session.runtime_env().cache_manager.get_file_metadata_cache();
     let footer = async {
         DFParquetMetadata::new(store.as_ref(), object).with_file_metadata_cache(Some(cache)).fetch_metadata().await
     };
     let footer = guarded(is_remote, footer).await.map_err(|error| error.of(object))?;
-    fault(&footer, object.size).map_or(Ok(()), |fault| Err(Unreadable::from(fault).of(object)))
+    match fault(&footer, object.size) {
+        None => Ok(footer),
+        Some(fault) => Err(Unreadable::from(fault).of(object)),
+    }
 }
 
 /// What does not fit together.

@@ -147,6 +147,11 @@ async fn list_below(lake: &Lake, folder: &str) -> Result<Listing, TableFault> {
     }
 }
 
+/// All files below a folder, each with what tells its versions apart.
+pub(super) async fn list(lake: &Lake, folder: &str) -> Result<Vec<ObjectMeta>, TableFault> {
+    with_tags(lake, list_below(lake, folder).await?.objects).await
+}
+
 async fn list_folder(lake: &Lake, folder: &str) -> Result<Listing, TableFault> {
     let prefix = folder_path(folder)?;
     match lake.store.list_with_delimiter(Some(&prefix)).await {
@@ -160,7 +165,8 @@ fn folder_path(folder: &str) -> Result<Path, TableFault> {
     Path::parse(folder).map_err(|_| TableFault::new(format!("`{folder}` is not a path")))
 }
 
-fn unlisted(lake: &Lake, message: String, error: StoreError) -> TableFault {
+/// A fault of a store: one that passes when the store is away.
+pub(super) fn unlisted(lake: &Lake, message: String, error: StoreError) -> TableFault {
     let is_passing = lake.is_remote() && is_away(&error);
     TableFault::new(message).source(error).passing(is_passing)
 }
@@ -223,7 +229,11 @@ async fn refuse_table_formats_above(lake: &Lake, mut next: Option<&str>) -> Resu
 fn of_table_format(folder: &str, kind: &str) -> TableFault {
     let message =
         format!("`{folder}` is {kind} table, whose files can not be read as they lie: deleted rows would come back");
-    TableFault::new(message).help("export it as Parquet for now")
+    TableFault::new(message).help(match kind {
+        "a Delta" => format!("declare it: `location = \"{folder}/\"` and `format = \"delta\"`"),
+        "an Iceberg" => format!("declare it: `location = \"{folder}/\"` and `format = \"iceberg\"`"),
+        _ => "export it as Parquet".to_owned(),
+    })
 }
 
 /// The folder above; that of a folder in the root is the root.
@@ -255,15 +265,24 @@ async fn is_there(lake: &Lake, folder: &str) -> Result<bool, TableFault> {
 }
 
 /// A link must not lead out of the lake.
-fn refuse_outside(lake: &Lake, path: &Path) -> Result<(), TableFault> {
-    // There are no links in an object store.
-    let Some(root) = &lake.root else { return Ok(()) };
-    let real = root.join(path.as_ref()).canonicalize();
-    if real.is_ok_and(|real: std::path::PathBuf| real.starts_with(root)) {
+pub(super) fn refuse_outside(lake: &Lake, path: &Path) -> Result<(), TableFault> {
+    if !leads_outside(lake.root.as_deref(), path) {
         return Ok(());
     }
     Err(TableFault::new(format!("`{path}` leads out of the lake"))
         .help("a table's files, and what links among them point to, lie below the lake's location"))
+}
+
+/// Whether a path leads out of the lake's folder. What is not there leads nowhere.
+pub(super) fn leads_outside(root: Option<&FilePath>, path: &Path) -> bool {
+    // There are no links in an object store.
+    let Some(root) = root else { return false };
+    let path = root.join(path.as_ref());
+    match path.canonicalize() {
+        Ok(real) => !real.starts_with(root),
+        // A link to nothing may lead anywhere tomorrow.
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound || path.symlink_metadata().is_ok(),
+    }
 }
 
 fn relative<'a>(path: &'a Path, base: &str) -> &'a str {
@@ -375,7 +394,7 @@ fn with_partitions(
 }
 
 /// Hive writers percent-encode what a path can not hold.
-fn decode(value: &str) -> String {
+pub(super) fn decode(value: &str) -> String {
     let bytes = value.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;

@@ -23,7 +23,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 use futures::stream;
 
-use super::table::magnitude_only;
+use super::version::magnitude_only;
 use super::zones::Zones;
 use crate::engine::Size;
 use crate::engine::pause::paused;

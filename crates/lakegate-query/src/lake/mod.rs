@@ -2,18 +2,29 @@
 //!
 //! Who may see which rows is not decided here: see `govern`.
 
+mod catalog;
 mod columns;
+mod data_file;
+mod deletes;
+mod delta;
 mod footers;
+mod iceberg;
 mod location;
 #[cfg(test)]
 mod location_tests;
+mod mapping;
 mod memory;
 mod owners;
 mod pinned;
+mod place;
+mod plain;
 pub mod records;
 mod store;
 mod table;
+#[cfg(test)]
+pub(crate) mod testing;
 mod text;
+mod version;
 mod widening;
 pub mod write;
 mod zones;
@@ -31,12 +42,15 @@ use lakegate_core::error::Source;
 use lakegate_core::project::LakeStore;
 use tokio::sync::Notify;
 
+pub(crate) use mapping::file_view;
 pub(crate) use memory::memory_scan_size;
 pub(crate) use owners::OWNER_COLUMN;
 use pinned::Pinned;
 use store::Contact;
-pub use table::{LakeTable, Snapshot};
-pub(crate) use table::{PastFault, lake_table, magnitude_only};
+pub use table::LakeTable;
+pub(crate) use table::{PastFault, lake_table};
+pub use version::Snapshot;
+pub(crate) use version::magnitude_only;
 
 use crate::govern::fingerprint::Fingerprint;
 
@@ -45,6 +59,10 @@ use crate::govern::fingerprint::Fingerprint;
 pub struct Lake {
     /// The folder, unless the lake is in an object store.
     root: Option<PathBuf>,
+    /// The place in an object store as the project writes it, to which a table's own metadata must keep.
+    uri: Option<String>,
+    /// The project's folder, at which paths of catalogs and secrets start.
+    project: PathBuf,
     /// Stands for the place and for how it is read.
     place: [u8; 32],
     store: Arc<dyn ObjectStore>,
@@ -83,6 +101,8 @@ pub(crate) struct TableFault {
     pub(crate) source: Option<Source>,
     /// Whether nothing is wrong with the table, and it can not be read at the moment.
     pub(crate) is_passing: bool,
+    /// That it is the version that was asked for which is not there.
+    pub(crate) no_version: Option<version::NoVersion>,
 }
 
 impl Lake {
@@ -112,7 +132,8 @@ impl Lake {
             (Some(root), place.bytes(), Arc::new(files))
         };
         let pinned = Pinned::new(files, Arc::clone(&changed), Arc::clone(&contact), root.is_none());
-        Ok(Self { root, place, store: Arc::new(pinned), url, changed, contact })
+        let uri = root.is_none().then(|| location.trim_end_matches('/').to_owned());
+        Ok(Self { root, uri, project: project.to_owned(), place, store: Arc::new(pinned), url, changed, contact })
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
@@ -166,7 +187,7 @@ fn generic(text: String) -> StoreError {
 
 impl TableFault {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), help: None, source: None, is_passing: false }
+        Self { message: message.into(), help: None, source: None, is_passing: false, no_version: None }
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
@@ -177,6 +198,11 @@ impl TableFault {
     /// Says that the same may be read in a moment.
     pub(crate) fn passing(mut self, is_passing: bool) -> Self {
         self.is_passing = is_passing;
+        self
+    }
+
+    pub(crate) fn no_version(mut self, why: version::NoVersion) -> Self {
+        self.no_version = Some(why);
         self
     }
 

@@ -419,6 +419,15 @@ impl PlannedEndpoint {
     }
 }
 
+/// A session without tables, as tables are opened with.
+#[cfg(test)]
+pub(crate) fn bare_session(
+    lake: &Lake,
+    runtime: Arc<RuntimeEnv>,
+) -> datafusion::common::Result<datafusion::execution::SessionState> {
+    session::session(lake, Vec::new(), runtime)
+}
+
 async fn open_tables(
     project: &Project,
     lake: &Lake,

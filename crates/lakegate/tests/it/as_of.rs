@@ -83,9 +83,8 @@ impl<'a> Delta<'a> {
         if !rows.is_empty() {
             let path = self.folder.join(format!("{version}.parquet"));
             let mut writer = TableWriter::create(&path, &self.columns, &WriteOptions::default()).unwrap();
-            let number = |of: fn(&(i64, i64, &str)) -> i64| {
-                ColumnData::Integer(rows.iter().map(|row| Some(of(row))).collect())
-            };
+            let number =
+                |of: fn(&(i64, i64, &str)) -> i64| ColumnData::Integer(rows.iter().map(|row| Some(of(row))).collect());
             let text = ColumnData::Text(rows.iter().map(|row| Some(row.2.to_owned())).collect());
             writer.write(vec![number(|row| row.0), number(|row| row.1), text]).unwrap();
             writer.finish().unwrap();
@@ -265,7 +264,9 @@ async fn pages_stay_on_the_version_of_the_first_one() {
     for first in ["/api/sales?page_size=1", "/api/now?page_size=1", "/api/sales?as_of=1&page_size=4"] {
         let app = app().await;
         let token = acme(&app).await;
-        let whole = ids(&app.get(&token, &first.replace("page_size", "limit").replace("=4", "=40").replace("=1&", "=1&")).await);
+        let whole = ids(&app
+            .get(&token, &first.replace("page_size", "limit").replace("=4", "=40").replace("=1&", "=1&"))
+            .await);
         let whole = if first.contains("as_of") { whole } else { vec![100, 200] };
         let mut answer = app.get(&token, first).await;
         let version = header(&answer, "lakegate-data-version").unwrap().to_owned();

@@ -1,0 +1,118 @@
+//! The manifests of a snapshot: every file that is part of it, and its place in the table's history.
+
+use std::sync::Arc;
+
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use iceberg::spec::{
+    DataContentType, DataFile, DataFileFormat, FormatVersion, Manifest, ManifestFile, ManifestList, ManifestStatus,
+    Snapshot, TableMetadata,
+};
+
+use super::super::{Lake, TableFault, place};
+use super::metadata::{bytes, parsed};
+
+/// How many manifests are asked for at once.
+const AT_ONCE: usize = 8;
+
+/// The files of a snapshot.
+#[derive(Default)]
+pub(super) struct Listed {
+    pub(super) data: Vec<Entry>,
+    pub(super) deletes: Vec<Entry>,
+}
+
+/// A file, and since when it is part of the table.
+pub(super) struct Entry {
+    file: DataFile,
+    /// Its place in the order of commits: what was deleted later is deleted from it.
+    pub(super) sequence: i64,
+    pub(super) spec_id: i32,
+}
+
+impl Entry {
+    pub(super) fn data_file(&self) -> &DataFile {
+        &self.file
+    }
+}
+
+/// Reads the manifest list and all manifests.
+pub(super) async fn read(
+    lake: &Lake,
+    metadata: &TableMetadata,
+    snapshot: &Arc<Snapshot>,
+) -> Result<Listed, TableFault> {
+    if snapshot.encryption_key_id().is_some() {
+        return Err(TableFault::new("the table is encrypted, which is not read"));
+    }
+    let (manifests, is_first_version) = list(lake, metadata, snapshot).await?;
+    let reading = manifests.iter().map(|manifest| entries(lake, manifest).boxed()).collect::<Vec<_>>();
+    let mut reading = stream::iter(reading).buffered(AT_ONCE);
+    let mut listed = Listed::default();
+    while let Some(entries) = reading.try_next().await? {
+        for entry in entries {
+            let file = entry.data_file();
+            let (name, format) = (file_name(file.file_path()), file.file_format());
+            let is_vector = file.content_type() == DataContentType::PositionDeletes && format == DataFileFormat::Puffin;
+            if format != DataFileFormat::Parquet && !is_vector {
+                return Err(TableFault::new(format!("`{name}` is a file of the format {format}, which is not read"))
+                    .help("rewrite the table as Parquet"));
+            }
+            if file.key_metadata().is_some() {
+                return Err(TableFault::new(format!("`{name}` is encrypted, which is not read")));
+            }
+            match file.content_type() {
+                DataContentType::Data => listed.data.push(entry),
+                // The first version of the format knows no order of commits, so nothing says what is deleted.
+                _ if is_first_version => {
+                    return Err(TableFault::new("the table has deleted rows in a form that does not know them"));
+                }
+                DataContentType::PositionDeletes | DataContentType::EqualityDeletes => listed.deletes.push(entry),
+            }
+        }
+    }
+    Ok(listed)
+}
+
+/// The last part of a path, which may be shown.
+pub(super) fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+/// The manifests, and whether their list is of the first version of the format.
+async fn list(
+    lake: &Lake,
+    metadata: &TableMetadata,
+    snapshot: &Arc<Snapshot>,
+) -> Result<(Vec<ManifestFile>, bool), TableFault> {
+    let path = place::below(lake, snapshot.manifest_list())?;
+    let avro = bytes(lake, &path).await?;
+    let mut version = metadata.format_version();
+    let read = parsed(&path, || ManifestList::parse_with_version(&avro, version));
+    let list = match read {
+        // A table that was upgraded still has the lists of its first version.
+        Err(_) if version != FormatVersion::V1 => {
+            version = FormatVersion::V1;
+            parsed(&path, || ManifestList::parse_with_version(&avro, version))?
+        }
+        read => read?,
+    };
+    Ok((list.consume_entries().into_iter().collect(), version == FormatVersion::V1))
+}
+
+async fn entries(lake: &Lake, manifest: &ManifestFile) -> Result<Vec<Entry>, TableFault> {
+    if manifest.key_metadata.as_ref().is_some_and(|key| !key.is_empty()) {
+        return Err(TableFault::new("the table is encrypted, which is not read"));
+    }
+    let path = place::below(lake, &manifest.manifest_path)?;
+    let avro = bytes(lake, &path).await?;
+    let read = parsed(&path, || Manifest::parse_avro(&avro))?;
+    let alive = read.entries().iter().filter(|entry| entry.is_alive()).map(|entry| {
+        // An entry without a number of its own has the one of the commit that added it.
+        let inherits = entry.status() == ManifestStatus::Added || manifest.sequence_number == 0;
+        let sequence = entry.sequence_number().or(inherits.then_some(manifest.sequence_number));
+        let sequence =
+            sequence.ok_or_else(|| TableFault::new(format!("`{path}` does not say when a file was added")))?;
+        Ok(Entry { file: entry.data_file().clone(), sequence, spec_id: manifest.partition_spec_id })
+    });
+    alive.collect()
+}

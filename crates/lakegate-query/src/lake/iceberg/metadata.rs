@@ -1,0 +1,192 @@
+//! The metadata file of an Iceberg table: which is the newest, what it says, and which snapshot is meant.
+
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use datafusion::object_store::path::Path;
+use datafusion::object_store::{Error as StoreError, ObjectMeta, ObjectStoreExt};
+use flate2::read::MultiGzDecoder;
+use iceberg::spec::{Snapshot, TableMetadata};
+use lakegate_core::project::{CatalogEntry, Table};
+
+use super::super::version::{At, NoVersion};
+use super::super::{Lake, TableFault, location, place};
+
+/// The most that a metadata file may come to, unpacked.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// Where the metadata is.
+pub(super) struct Place {
+    path: Path,
+    /// What tells it from an older or a newer one.
+    pub(super) newest: String,
+}
+
+impl Place {
+    /// The newest metadata file: what the catalog says, or what the location is or holds.
+    pub(super) async fn find(lake: &Lake, table: &Table, entry: Option<&CatalogEntry>) -> Result<Self, TableFault> {
+        if let Some(entry) = entry {
+            let uri = super::super::catalog::metadata_location(lake, entry).await?;
+            return Ok(Self { path: place::below(lake, &uri)?, newest: uri });
+        }
+        let said = table.location.trim_end_matches('/').trim_start_matches("./");
+        let path = place::relative_below(lake, said)?;
+        if is_metadata(&path) {
+            let object = head(lake, &path).await?;
+            return Ok(Self::of(object));
+        }
+        let folder = path.join("metadata");
+        let mut objects = location::list(lake, folder.as_ref()).await?;
+        let hint = objects.iter().any(|object| object.location.filename() == Some("version-hint.text"));
+        let hint = if hint { Some(text(lake, &folder.clone().join("version-hint.text")).await?) } else { None };
+        objects.retain(|object| {
+            is_metadata(&object.location)
+                && object.location.prefix_match(&folder).is_some_and(|mut parts| parts.nth(1).is_none())
+        });
+        if objects.is_empty() {
+            return Err(TableFault::new(format!("there is no Iceberg table at `{}`", table.location))
+                .help("`location` is the folder that holds `metadata/`, or a metadata file"));
+        }
+        // A hint that is no number names the file; a number says where to begin to look, and later files may be there.
+        if let Some(name) = hint.filter(|hint| hint.parse::<u64>().is_err()) {
+            let stem = |object: &ObjectMeta| {
+                object.location.filename().is_some_and(|file| file == name || file.split('.').next() == Some(&name))
+            };
+            let named = objects.into_iter().find(stem);
+            return named.map(Self::of).ok_or_else(|| {
+                TableFault::new(format!("the version hint of `{}` names a file that is not there", table.location))
+            });
+        }
+        let highest = objects.iter().filter_map(|object| version(&object.location)).max();
+        let mut newest = objects.into_iter().filter(|object| version(&object.location) == highest);
+        match (highest, newest.next(), newest.next()) {
+            (Some(_), Some(object), None) => Ok(Self::of(object)),
+            (Some(version), Some(_), Some(_)) => {
+                // One of them was never committed, and which one only a catalog knows.
+                let message = format!("two metadata files of `{}` are of version {version}", table.location);
+                Err(TableFault::new(message).help("name the right one as `location`, or the table's `catalog`"))
+            }
+            _ => Err(TableFault::new(format!(
+                "the metadata files of `{}` have no versions in their names",
+                table.location
+            ))
+            .help("name one as `location`, or the table's `catalog`")),
+        }
+    }
+
+    fn of(object: ObjectMeta) -> Self {
+        let tag = (&object.e_tag, object.size, object.last_modified);
+        Self { newest: format!("{} {tag:?}", object.location), path: object.location }
+    }
+}
+
+fn is_metadata(path: &Path) -> bool {
+    let name = path.filename().unwrap_or_default();
+    name.ends_with(".metadata.json") || name.ends_with(".metadata.json.gz")
+}
+
+/// `v3.metadata.json` or `00003-….metadata.json`.
+fn version(path: &Path) -> Option<u64> {
+    let name = path.filename()?;
+    let digits = match name.strip_prefix('v') {
+        Some(rest) => rest.split('.').next()?,
+        None => name.split_once('-')?.0,
+    };
+    digits.parse().ok()
+}
+
+async fn head(lake: &Lake, path: &Path) -> Result<ObjectMeta, TableFault> {
+    match lake.store().head(path).await {
+        Ok(object) => Ok(object),
+        Err(error @ StoreError::NotFound { .. }) => {
+            Err(TableFault::new(format!("there is nothing at `{path}` in the lake")).source(error))
+        }
+        Err(error) => Err(location::unlisted(lake, format!("`{path}` can not be read"), error)),
+    }
+}
+
+/// The bytes of a file of the table's metadata. One that is gone was expired, or is not in this lake.
+pub(super) async fn bytes(lake: &Lake, path: &Path) -> Result<Vec<u8>, TableFault> {
+    let unread = |error: StoreError| {
+        let is_gone = matches!(error, StoreError::NotFound { .. });
+        let fault = location::unlisted(lake, format!("`{path}` of the table's metadata can not be read"), error);
+        if is_gone { fault.no_version(NoVersion::Expired) } else { fault }
+    };
+    let got = lake.store().get(path).await.map_err(unread)?;
+    if got.meta.size > MAX_BYTES {
+        return Err(TableFault::new(format!("`{path}` is larger than any metadata")));
+    }
+    Ok(got.bytes().await.map_err(unread)?.to_vec())
+}
+
+async fn text(lake: &Lake, path: &Path) -> Result<String, TableFault> {
+    Ok(String::from_utf8_lossy(&bytes(lake, path).await?).trim().to_owned())
+}
+
+/// Parses what others have written: a parser that panics has met a broken file.
+pub(super) fn parsed<T>(path: &Path, parse: impl FnOnce() -> iceberg::Result<T>) -> Result<T, TableFault> {
+    match catch_unwind(AssertUnwindSafe(parse)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => {
+            let error = error.to_string();
+            let line = error.lines().next().unwrap_or_default();
+            Err(TableFault::new(format!("`{path}` can not be read as Iceberg metadata: {line}")))
+        }
+        Err(_) => Err(TableFault::new(format!("`{path}` is broken"))),
+    }
+}
+
+/// Reads a metadata file, packed or not.
+pub(super) async fn read(lake: &Lake, place: &Place) -> Result<TableMetadata, TableFault> {
+    let mut json = bytes(lake, &place.path).await?;
+    if json.starts_with(&[0x1f, 0x8b]) {
+        let mut unpacked = Vec::new();
+        let read = MultiGzDecoder::new(json.as_slice()).take(MAX_BYTES + 1).read_to_end(&mut unpacked);
+        if read.is_err() || unpacked.len() as u64 > MAX_BYTES {
+            return Err(TableFault::new(format!("`{}` can not be unpacked", place.path)));
+        }
+        json = unpacked;
+    }
+    let metadata = parsed(&place.path, || {
+        serde_json::from_slice::<TableMetadata>(&json)
+            .map_err(|error| iceberg::Error::new(iceberg::ErrorKind::DataInvalid, error.to_string()))
+    })?;
+    if metadata.encryption_keys_iter().len() > 0 {
+        return Err(TableFault::new("the table is encrypted, which is not read"));
+    }
+    Ok(metadata)
+}
+
+/// The snapshot that is meant; `None` for a table without any.
+pub(super) fn snapshot_at(metadata: &TableMetadata, at: At) -> Result<Option<Arc<Snapshot>>, TableFault> {
+    let known = |id| metadata.snapshot_by_id(id).map(Arc::clone);
+    match at {
+        At::Now => Ok(metadata.current_snapshot().map(Arc::clone)),
+        At::Snapshot(id) => known(id).map(Some).ok_or_else(|| {
+            TableFault::new(format!("the table has no snapshot {id}"))
+                .help("it may be of another table, or was expired")
+                .no_version(NoVersion::Unknown)
+        }),
+        At::Time(time) => {
+            let mut history =
+                metadata.history().iter().map(|log| (log.timestamp_ms(), log.snapshot_id)).collect::<Vec<_>>();
+            if history.is_empty() {
+                let mut next = metadata.current_snapshot();
+                while let Some(snapshot) = next {
+                    history.push((snapshot.timestamp_ms(), snapshot.snapshot_id()));
+                    next = snapshot.parent_snapshot_id().and_then(|parent| metadata.snapshot_by_id(parent));
+                }
+                history.sort_unstable();
+            }
+            let then = history.iter().rfind(|(millis, _)| millis.saturating_mul(1000) <= time);
+            let Some((_, id)) = then else {
+                return Err(TableFault::new("the table has no snapshot that is so old; its history begins later")
+                    .no_version(NoVersion::BeforeFirst));
+            };
+            known(*id).map(Some).ok_or_else(|| {
+                TableFault::new("the table's snapshot of that time was expired").no_version(NoVersion::Expired)
+            })
+        }
+    }
+}

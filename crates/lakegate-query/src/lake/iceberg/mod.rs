@@ -1,0 +1,85 @@
+//! Iceberg tables: which files a snapshot has, with which partition values, and which of their rows are deleted.
+//!
+//! Metadata and manifests are read through our store and parsed by the `iceberg` crate; data files are read by our own scan.
+//! What can not be applied is refused, so that no deleted row is served.
+
+mod deletes;
+mod keys;
+mod manifests;
+mod metadata;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use datafusion::catalog::Session;
+use lakegate_core::project::{CatalogEntry, Table};
+
+use self::metadata::Place;
+use super::data_file::{DataFile, Frame, Reader};
+use super::deletes::Deleted;
+use super::version::{At, NoVersion, Opened, Snapshot, TableVersion};
+use super::{Lake, TableFault, place};
+
+/// Opens a snapshot of the table.
+pub(super) async fn open(
+    lake: &Lake,
+    table: &Table,
+    entry: Option<&CatalogEntry>,
+    session: &dyn Session,
+    before: Option<&TableVersion>,
+    declaration: &str,
+    at: At,
+) -> Result<Opened, TableFault> {
+    let found = Place::find(lake, table, entry).await?;
+    if at == At::Now && before.is_some_and(|before| before.newest.as_deref() == Some(found.newest.as_str())) {
+        return Ok(Opened::Same);
+    }
+    let metadata = metadata::read(lake, &found).await?;
+    let columns = schema::columns(metadata.current_schema())?;
+    let named_ids = schema::named_ids(&metadata)?;
+    let snapshot = metadata::snapshot_at(&metadata, at)?;
+    let reader = Reader { lake, session, known: before.map(|before| before.known.as_ref()) };
+    let listed = match &snapshot {
+        Some(snapshot) => manifests::read(lake, &metadata, snapshot).await?,
+        // A table that nobody has written to yet.
+        None => manifests::Listed::default(),
+    };
+    let mut files = Vec::with_capacity(listed.data.len());
+    for file in &listed.data {
+        files.push(DataFile {
+            path: place::below(lake, file.data_file().file_path())?,
+            constants: schema::constants(&metadata, file, &columns)?,
+            deleted: Deleted::default(),
+        });
+    }
+    deletes::resolve(&reader, &metadata, &named_ids, &listed, &mut files).await?;
+    files.sort_by(|one, other| one.path.cmp(&other.path));
+    let frame = Frame {
+        columns: &columns,
+        named_ids: &named_ids,
+        declaration,
+        snapshot: snapshot
+            .map(|snapshot| Snapshot::of_micros(snapshot.snapshot_id(), snapshot.timestamp_ms().saturating_mul(1000))),
+        newest: (at == At::Now).then_some(found.newest),
+    };
+    Ok(Opened::Other(Box::new(reader.version(frame, files).await?)))
+}
+
+/// What tells the newest metadata from others.
+pub(super) async fn newest(lake: &Lake, table: &Table, entry: Option<&CatalogEntry>) -> Result<String, TableFault> {
+    Ok(Place::find(lake, table, entry).await?.newest)
+}
+
+/// The number of the snapshot that is meant.
+pub(super) async fn number_of(
+    lake: &Lake,
+    table: &Table,
+    entry: Option<&CatalogEntry>,
+    at: At,
+) -> Result<i64, TableFault> {
+    let metadata = metadata::read(lake, &Place::find(lake, table, entry).await?).await?;
+    let snapshot = metadata::snapshot_at(&metadata, at)?;
+    snapshot
+        .map(|snapshot| snapshot.snapshot_id())
+        .ok_or_else(|| TableFault::new("nobody has written to the table yet").no_version(NoVersion::Unknown))
+}
