@@ -2,8 +2,14 @@
 //!
 //! Who may see which rows is not decided here: see `govern`.
 
+#[cfg(test)]
+mod broken_tests;
 mod columns;
+#[cfg(test)]
+mod evolution_tests;
 mod footers;
+#[cfg(test)]
+mod formats_tests;
 mod location;
 #[cfg(test)]
 mod location_tests;

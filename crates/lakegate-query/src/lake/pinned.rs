@@ -80,6 +80,8 @@ impl Pinned {
         let got = self.files.get_opts(location, options).await.map_err(without_secrets);
         self.contact.note(&got);
         let mut got = got?;
+        // A store below a prefix names the path in the bucket.
+        got.meta.location = location.clone();
         if !is_head {
             let length = got.range.end.saturating_sub(got.range.start);
             got.payload = match got.payload {
