@@ -82,11 +82,11 @@ async fn parquet_that_is_cut_or_none_is_told() {
 #[tokio::test]
 async fn forged_counts_are_not_believed() {
     let whole = bytes_of_parquet(1_000);
-    let of_file = with_footer(&whole, |footer| {
-        let file = with_rows(&footer, 1_000_000);
-        ParquetMetaDataBuilder::new(file).set_row_groups(footer.row_groups().to_vec()).build()
-    });
-    assert!(fault("a.parquet", of_file, "").await.contains("it says that it has 1000000 rows"));
+    // 1000 and 1001 as the footer has them, with the byte before and the list of parts behind.
+    let (told, forged) = ([0x16, 0xd0, 0x0f, 0x19], [0x16, 0xd2, 0x0f, 0x19]);
+    let at = whole.windows(4).position(|bytes| bytes == told).unwrap();
+    let of_file = [&whole[..at], &forged, &whole[at + 4..]].concat();
+    assert!(fault("a.parquet", of_file, "").await.contains("it says that it has 1001 rows"));
     for rows in [2_000, 500, -1, i64::MAX] {
         let of_group = with_footer(&whole, |footer| {
             let groups = footer
@@ -95,7 +95,7 @@ async fn forged_counts_are_not_believed() {
                 .map(|group| group.clone().into_builder().set_num_rows(rows).build().unwrap());
             ParquetMetaDataBuilder::new(with_rows(&footer, rows)).set_row_groups(groups.collect()).build()
         });
-        eprintln!("{rows}: {}", fault("a.parquet", of_group, "").await);
+        fault("a.parquet", of_group, "").await;
     }
     for (packed, unpacked) in [(i64::MAX, 100), (-1, 100), (1 << 40, 1 << 40), (10, i64::MAX), (10, 1 << 30)] {
         let of_column = with_footer(&whole, |footer| {
@@ -108,7 +108,7 @@ async fn forged_counts_are_not_believed() {
             });
             ParquetMetaDataBuilder::new(footer.file_metadata().clone()).set_row_groups(groups.collect()).build()
         });
-        eprintln!("{packed} {unpacked}: {}", fault("a.parquet", of_column, "").await);
+        fault("a.parquet", of_column, "").await;
     }
 }
 
