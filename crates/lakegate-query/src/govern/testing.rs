@@ -80,7 +80,7 @@ pub(crate) async fn project_with(
     let files = ProjectFiles { config: config.to_owned(), endpoints: endpoints.collect(), ..ProjectFiles::default() };
     let (project, findings) = Project::read(&files);
     let lake = Lake::open(lake, &project.config.lake_location, &project.config.lake_store).unwrap();
-    let loaded = PlannedProject::load(project, findings, Arc::new(lake), runtime, None).await;
+    let loaded = Box::pin(PlannedProject::load(project, findings, Arc::new(lake), runtime, None)).await;
     loaded.map_err(|findings| findings.iter().map(ToString::to_string).collect())
 }
 

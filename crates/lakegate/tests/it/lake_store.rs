@@ -64,7 +64,7 @@ async fn shop() -> (ObjectStore, tempfile::TempDir) {
 #[tokio::test]
 async fn the_sample_has_the_same_answers_from_an_object_store() {
     let store = ObjectStore::start().await;
-    let sample = Sample::new(11, 0.02).unwrap();
+    let sample = Sample::new(11, 0.004).unwrap();
     let rows = sample.rows();
     let folder = tempfile::tempdir().unwrap();
     write_project(folder.path()).unwrap();
@@ -218,6 +218,40 @@ async fn a_file_that_was_replaced_is_never_read_by_what_was_known_of_the_old_one
     assert_eq!(app.get(&one, "/api/sales").await.problem(), (503, "lake_unavailable".to_owned()));
     refresh(&app.app).await.unwrap();
     assert_eq!(app.get(&one, "/api/sales").await.text(), "[]");
+}
+
+/// What can be served anew is, whatever is the matter with other tables.
+#[tokio::test]
+async fn one_table_that_is_away_or_broken_does_not_keep_others_as_they_were() {
+    let (store, folder) = shop().await;
+    let app = TestApp::serve(folder).await;
+    let acme = app.admit_with("acme", "*", &[json!({})]).await;
+    let cities = async |name: &str| {
+        write_files(&store.bucket(), &[("lake/city.csv", &format!("id,name\n1,{name}\n"))]);
+        let refreshed = refresh(&app.app).await;
+        assert_eq!(app.get(&acme, "/api/cities").await.text(), format!("[{{\"name\":\"{name}\"}}]"));
+        refreshed
+    };
+    store.fail(Fault::Busy, "sale", usize::MAX);
+    let said = cities("Cali").await.unwrap_err().to_string();
+    assert!(said.contains("`sale` can not be listed"), "{said}");
+    store.mend();
+    assert_eq!(app.get(&acme, "/api/sales").await.rows().len(), 2);
+    // A file that breaks while it is served.
+    let file = store.bucket().join("lake/sale/a.parquet");
+    let good = std::fs::read(&file).unwrap();
+    for broken in [&good[..good.len() / 2], b"nothing".as_slice()] {
+        std::fs::write(&file, broken).unwrap();
+        assert_eq!(app.get(&acme, "/api/sales").await.problem(), (503, "lake_unavailable".to_owned()));
+        let said = cities("Pasto").await.unwrap_err().to_string();
+        assert!(said.contains("table `sale`") && said.contains("can not be read as parquet"), "{said}");
+        assert_eq!(app.get(&acme, "/api/sales").await.problem(), (503, "lake_unavailable".to_owned()));
+        let ready = app.get(&acme, "/health/ready").await;
+        assert_eq!(ready.json(), json!({ "status": "ready", "warnings": ["tables_not_refreshed"] }));
+    }
+    std::fs::write(&file, good).unwrap();
+    cities("Tunja").await.unwrap();
+    assert_eq!(app.get(&acme, "/api/sales").await.rows().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
