@@ -41,6 +41,7 @@ pub(crate) use memory::memory_scan_size;
 pub(crate) use owners::OWNER_COLUMN;
 use pinned::Pinned;
 use store::Contact;
+pub(crate) use store::of_the_store;
 pub use table::{LakeTable, Snapshot};
 pub(crate) use table::{PastFault, lake_table, magnitude_only};
 

@@ -153,6 +153,29 @@ async fn what_passes_is_tried_again_and_what_stays_is_a_503_for_that_table_alone
     }
 }
 
+/// Text is unpacked on its way, and a failure comes out of the unpacker.
+#[tokio::test]
+async fn packed_text_whose_end_does_not_come_is_a_503() {
+    // Two lines, packed with gzip: `{"id":1}` and `{"id":2}`.
+    const LINES: [u8; 34] = [
+        31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 171, 86, 202, 76, 81, 178, 50, 172, 229, 170, 6, 51, 140, 106, 185, 0, 6, 44,
+        165, 4, 18, 0, 0, 0,
+    ];
+    let (store, folder) = shop().await;
+    std::fs::write(store.bucket().join("lake/line.ndjson.gz"), LINES).unwrap();
+    append(folder.path(), "[tables.line]\nlocation = \"line.ndjson.gz\"\nshared = true\n");
+    write_files(folder.path(), &[("endpoints/lines.sql", &query("SELECT id FROM line ORDER BY id"))]);
+    let app = TestApp::serve(folder).await;
+    let acme = app.admit_with("acme", "*", &[json!({})]).await;
+    for fault in [Fault::Short, Fault::Torn, Fault::Busy, Fault::Cut] {
+        store.fail(fault, "/line", usize::MAX);
+        let away = app.get(&acme, "/api/lines").await;
+        assert_eq!(away.problem(), (503, "lake_unavailable".to_owned()), "{fault:?}");
+        store.mend();
+        assert_eq!(app.get(&acme, "/api/lines").await.text(), r#"[{"id":1},{"id":2}]"#, "{fault:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_store_that_goes_and_comes_back_is_served_again_without_a_restart() {
     let (mut store, folder) = shop().await;
