@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::column::SecretLocation;
-use super::reader::{Placed, Section};
+use super::reader::{Placed, Section, Source};
 
 /// How an object store is reached. A lake in a folder needs none of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -98,12 +98,13 @@ pub(super) fn read(mut section: Section<'_, '_>) -> (Option<String>, LakeStore) 
     let path_style = section.boolean("path_style").map(|style| style.value);
     let allow_http = section.boolean("allow_http").is_some_and(|allowed| allowed.value);
     let anonymous = section.boolean("anonymous");
-    let access_key_id = secret(&mut section, "access_key_id");
-    let secret_access_key = secret(&mut section, "secret_access_key");
-    let session_token = secret(&mut section, "session_token");
-    let service_account = secret(&mut section, "service_account");
+    let access_key_id = section.string("access_key_id").and_then(|text| secret(source, "access_key_id", text));
+    let secret_access_key =
+        section.string("secret_access_key").and_then(|text| secret(source, "secret_access_key", text));
+    let session_token = section.string("session_token").and_then(|text| secret(source, "session_token", text));
+    let service_account = section.string("service_account").and_then(|text| secret(source, "service_account", text));
     let account = section.string("account").map(|account| account.value);
-    let account_key = secret(&mut section, "account_key");
+    let account_key = section.string("account_key").and_then(|text| secret(source, "account_key", text));
     let connect_timeout = section.integer("connect_timeout_seconds", 1..=600);
     let timeout = section.integer("timeout_seconds", 1..=3_600);
     let retry = section.integer("retry_seconds", 0..=600);
@@ -205,9 +206,8 @@ fn endpoint_fault(endpoint: &str, allow_http: bool) -> Option<(&'static str, &'s
 }
 
 /// Takes the place of a secret. The text is not repeated where it is none: it may be the secret itself.
-fn secret(section: &mut Section<'_, '_>, key: &'static str) -> Option<Placed<SecretLocation>> {
-    let source = section.source();
-    let Placed { value, span } = section.string(key)?;
+fn secret(source: &Source<'_>, key: &str, text: Placed<String>) -> Option<Placed<SecretLocation>> {
+    let Placed { value, span } = text;
     match SecretLocation::parse(&value) {
         Some(value) => Some(Placed { value, span }),
         None => {

@@ -2,10 +2,10 @@
 
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
-use datafusion::object_store::Error as StoreError;
 use lakegate_core::error::{Code, Error};
 
 use super::pool::is_of_all;
+use crate::lake::of_the_store;
 
 /// The error for a caller; the engine's own goes to the log as its source.
 pub(crate) fn failure(error: DataFusionError) -> Error {
@@ -19,7 +19,8 @@ pub(crate) fn failure(error: DataFusionError) -> Error {
         DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) | DataFusionError::ParquetError(_) => {
             unreadable()
         }
-        _ if is_of_the_lake(&error) => unreadable(),
+        // Such as for a file that is no longer the one that was listed.
+        _ if of_the_store(&error).is_some() => unreadable(),
         _ => Error::new(Code::EngineFailed, "the query failed; the operator finds the reason under the request id"),
     };
     told.source(error)
@@ -27,18 +28,6 @@ pub(crate) fn failure(error: DataFusionError) -> Error {
 
 fn unreadable() -> Error {
     Error::new(Code::LakeUnavailable, "files of the lake can not be read now").hint("try again later")
-}
-
-/// Whether the store of the lake is behind it, such as for a file that is no longer the one that was listed.
-fn is_of_the_lake(error: &DataFusionError) -> bool {
-    let mut next = Some(error as &dyn std::error::Error);
-    while let Some(cause) = next {
-        if cause.is::<StoreError>() {
-            return true;
-        }
-        next = cause.source();
-    }
-    false
 }
 
 fn out_of_memory() -> Error {

@@ -11,6 +11,10 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
 use super::spill::{self, SpillLock};
 
+/// Memory for footers of files, in bytes: those of tens of thousands. One that is not kept is read again for each request
+/// that comes to its file.
+const FOOTERS_BYTES: usize = 256 << 20;
+
 /// What there is for all queries together.
 #[derive(Clone, Debug)]
 pub struct Resources {
@@ -31,7 +35,7 @@ pub fn runtime(resources: &Resources) -> Result<Arc<RuntimeEnv>, DataFusionError
     let folder = spill_folder.clone().unwrap_or_else(std::env::temp_dir);
     let build = |mode| {
         let disk = DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(*spill_bytes);
-        RuntimeEnvBuilder::new().with_disk_manager_builder(disk).build()
+        RuntimeEnvBuilder::new().with_disk_manager_builder(disk).with_metadata_cache_limit(FOOTERS_BYTES).build()
     };
     let spilling = || {
         spill::clean(&folder);

@@ -20,6 +20,7 @@ use lakegate_core::project::FileFormat;
 
 use super::pinned::plain;
 use super::store::is_passing;
+use super::text::MOST_COLUMNS;
 use super::widening::widest;
 use crate::plan::column_type_name;
 
@@ -105,6 +106,9 @@ fn together(schemas: &[SchemaRef], objects: &[ObjectMeta], kind: FileFormat) -> 
                 *known = Arc::new(known.as_ref().clone().with_nullable(true));
             }
         }
+    }
+    if fields.len() > MOST_COLUMNS {
+        return Err(format!("there are {} columns in them, more than {MOST_COLUMNS} columns", fields.len()));
     }
     Ok(Schema::new(fields))
 }

@@ -75,7 +75,7 @@ pub(crate) async fn find(lake: &Lake, table: &Table, look: Look) -> Result<Table
         let several = objects.iter().any(|object| format_of(&object.location).is_some());
         let (what, help) = match several {
             true => (
-                "both Parquet and CSV files, or NDJSON files beside them,",
+                "files of several formats",
                 "say which are the table's: `format = \"parquet\"`, `format = \"csv\"` or `format = \"ndjson\"`",
             ),
             false => (

@@ -2,12 +2,18 @@
 //!
 //! Who may see which rows is not decided here: see `govern`.
 
+#[cfg(test)]
+mod broken_tests;
 mod catalog;
 mod columns;
 mod data_file;
 mod deletes;
 mod delta;
+#[cfg(test)]
+mod evolution_tests;
 mod footers;
+#[cfg(test)]
+mod formats_tests;
 mod iceberg;
 mod location;
 #[cfg(test)]
@@ -47,6 +53,7 @@ pub(crate) use memory::memory_scan_size;
 pub(crate) use owners::OWNER_COLUMN;
 use pinned::Pinned;
 use store::Contact;
+pub(crate) use store::of_the_store;
 pub use table::LakeTable;
 pub(crate) use table::{PastFault, lake_table};
 pub use version::Snapshot;

@@ -23,6 +23,7 @@ use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::tokenizer::Span;
+use futures::FutureExt;
 use futures::future::join_all;
 use lakegate_core::catalog::RuleCheck;
 use lakegate_core::error::{Code, Error};
@@ -105,7 +106,7 @@ impl PlannedProject {
         let internal =
             |error| vec![Finding::new(lakegate_core::project::Position::start("lakegate.toml"), format!("{error}"))];
         let session = session::session(&lake, tables.clone(), runtime).map_err(internal)?;
-        let (mut policies, mut faults) = Policies::compile(&project.config, &session, &open).await;
+        let (mut policies, mut faults) = Policies::compile(&project.config, &session, &open).boxed().await;
         // Nobody reads a table whose row filter can not be compiled, as one that reads a table that is away.
         while !away.is_nothing() {
             let readable = open.iter().filter(|table| policies.get(table).is_some()).cloned().collect();
@@ -113,7 +114,7 @@ impl PlannedProject {
                 break;
             }
             open = readable;
-            (policies, faults) = Policies::compile(&project.config, &session, &open).await;
+            (policies, faults) = Policies::compile(&project.config, &session, &open).boxed().await;
         }
         let masking = Masking::of(&project.config);
         let stand_in = stand_in_key();
@@ -447,13 +448,13 @@ async fn open_tables(
         let before = before.map(AsRef::as_ref);
         let bare = &bare;
         async move {
-            let mut opened = LakeTable::open(lake, table, bare, before).await;
+            let mut opened = LakeTable::open(lake, table, bare, before).boxed().await;
             for _ in 1..MOST_TRIES {
                 // Of files that are replaced just now, other ones are there in a moment. A store that is away is not.
                 if !opened.as_ref().is_err_and(|fault| fault.is_passing && !lake.is_lost()) {
                     break;
                 }
-                opened = LakeTable::open(lake, table, bare, before).await;
+                opened = LakeTable::open(lake, table, bare, before).boxed().await;
             }
             (opened, before.and_then(|before| before.for_now(table)))
         }
@@ -470,12 +471,13 @@ async fn open_tables(
                 let message = format!("table `{}`: {}{reason}", table.name, fault.message);
                 let finding = Finding { position: table.location_position.clone(), message, help: fault.help };
                 match (fault.is_passing, before) {
-                    (true, Some(before)) => {
+                    // One table that is broken does not keep others from being served anew.
+                    (_, Some(before)) => {
                         away.keep_table(&table.name, finding);
                         tables.push(Arc::new(before));
                     }
                     (true, None) => away.add_table(&table.name, finding),
-                    (false, _) => findings.push(finding),
+                    (false, None) => findings.push(finding),
                 }
             }
         }

@@ -32,7 +32,7 @@ pub struct ProjectArgs {
     /// The project folder
     #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
     project: PathBuf,
-    /// The lake, instead of `[lake] location`; relative to the current folder
+    /// The lake, instead of `[lake] location`: a folder, relative to the current one, or a store such as s3://bucket/prefix
     #[arg(long, value_name = "LOCATION", env = "LAKEGATE_LAKE")]
     lake: Option<String>,
     /// Print JSON on stdout

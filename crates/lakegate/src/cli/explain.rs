@@ -42,7 +42,7 @@ pub struct ExplainArgs {
     /// The principal
     #[arg(long = "as", value_name = "PRINCIPAL")]
     principal: String,
-    /// The lake, instead of `[lake] location`; relative to the current folder
+    /// The lake, instead of `[lake] location`: a folder, relative to the current one, or a store such as s3://bucket/prefix
     #[arg(long, value_name = "LOCATION", env = "LAKEGATE_LAKE")]
     lake: Option<String>,
     #[command(flatten)]

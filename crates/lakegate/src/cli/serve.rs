@@ -28,6 +28,7 @@ Examples:
   lakegate serve
   lakegate serve --project logistics --listen 0.0.0.0:8080
   lakegate serve --lake /data/lake-of-last-week
+  lakegate serve --lake s3://bucket/lake
   lakegate serve --admin-listen 127.0.0.1:8081";
 
 /// Which project, where, over what.
@@ -39,7 +40,7 @@ pub struct ServeArgs {
     /// Address and port, instead of `[server] listen`; port 0 takes a free one
     #[arg(long, value_name = "ADDR", env = "LAKEGATE_LISTEN")]
     listen: Option<String>,
-    /// The lake, instead of `[lake] location`; relative to the current folder
+    /// The lake, instead of `[lake] location`: a folder, relative to the current one, or a store such as s3://bucket/prefix
     #[arg(long, value_name = "LOCATION", env = "LAKEGATE_LAKE")]
     lake: Option<String>,
     /// The access store, instead of `[access] store`; relative to the current folder

@@ -46,7 +46,7 @@ pub struct TestArgs {
     filter: Option<String>,
     #[command(flatten)]
     matrix: MatrixArgs,
-    /// The lake, instead of `[lake] location`; relative to the current folder
+    /// The lake, instead of `[lake] location`: a folder, relative to the current one, or a store such as s3://bucket/prefix
     #[arg(long, value_name = "LOCATION", env = "LAKEGATE_LAKE")]
     lake: Option<String>,
     #[command(flatten)]

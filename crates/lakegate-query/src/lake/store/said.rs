@@ -1,6 +1,7 @@
 //! What an object store says when something goes wrong: whether it passes, and without what nobody should read.
 
 use std::error::Error as StdError;
+use std::io;
 
 use datafusion::common::DataFusionError;
 use datafusion::object_store::Error as StoreError;
@@ -18,15 +19,25 @@ pub(crate) fn is_away(error: &StoreError) -> bool {
 /// Whether the same would be read if it were asked for again: the store is away, or another version of a file is there.
 /// Files of a folder that can not be read are not away.
 pub(crate) fn is_passing(error: &DataFusionError, is_remote: bool) -> bool {
-    let mut next = Some(error as &dyn StdError);
-    while let Some(cause) = next {
-        match cause.downcast_ref::<StoreError>() {
-            Some(StoreError::Precondition { .. } | StoreError::NotFound { .. }) => return true,
-            Some(error) => return is_remote && is_away(error),
-            None => next = cause.source(),
-        }
+    match of_the_store(error) {
+        Some(StoreError::Precondition { .. } | StoreError::NotFound { .. }) => true,
+        Some(error) => is_remote && is_away(error),
+        None => false,
     }
-    false
+}
+
+/// What the store said, where that is behind an error.
+pub(crate) fn of_the_store(error: &DataFusionError) -> Option<&StoreError> {
+    let mut next = Some(error as &(dyn StdError + 'static));
+    while let Some(cause) = next {
+        if let Some(error) = cause.downcast_ref::<StoreError>() {
+            return Some(error);
+        }
+        // The cause of such an error is the cause of what is in it, and passes that over.
+        let within = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = within.map(|within| within as &(dyn StdError + 'static)).or_else(|| cause.source());
+    }
+    None
 }
 
 /// The same error, in which the cause is a text that may be logged.
@@ -66,6 +77,14 @@ fn without_queries(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_store_is_found_behind_an_unpacker() {
+        let away = StoreError::Generic { store: "s3", source: "gone".into() };
+        let error = DataFusionError::IoError(io::Error::other(DataFusionError::from(away)));
+        assert!(of_the_store(&error).is_some() && is_passing(&error, true) && !is_passing(&error, false));
+        assert!(of_the_store(&DataFusionError::IoError(io::Error::other("corrupt"))).is_none());
+    }
 
     #[test]
     fn signatures_in_addresses_are_not_said() {
