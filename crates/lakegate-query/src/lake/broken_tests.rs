@@ -3,10 +3,15 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
+use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
+use datafusion::parquet::arrow::ArrowWriter;
+use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::file::metadata::{
     FileMetaData, ParquetMetaData, ParquetMetaDataBuilder, ParquetMetaDataReader, ParquetMetaDataWriter,
 };
+use datafusion::parquet::file::properties::WriterProperties;
 
 use super::write::{Column, ColumnData, ColumnKind, TableWriter, WriteOptions};
 use crate::govern::testing;
@@ -136,6 +141,22 @@ async fn text_that_never_ends_is_told_before_it_fills_the_memory() {
     let line = "1".repeat(17 << 20);
     assert!(fault("a.csv", format!("id\n{line}"), "").await.contains("longer than 16 MiB"));
     assert!(fault("a.csv", "id\n\"1\n2\n3\n", "").await.contains("ends within a quoted value"));
+}
+
+/// A file of some kilobytes that becomes a hundred megabytes as soon as somebody asks for its column.
+#[tokio::test]
+async fn parquet_that_is_much_larger_when_it_is_unpacked_is_told() {
+    let values: ArrayRef = Arc::new(StringArray::from_iter_values((0..100).map(|_| "a".repeat(1 << 20))));
+    let batch = RecordBatch::try_from_iter([("v", values)]).unwrap();
+    let compression = Compression::ZSTD(ZstdLevel::default());
+    let properties = WriterProperties::builder().set_compression(compression).set_dictionary_enabled(false).build();
+    let mut bomb = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bomb, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    assert!(bomb.len() < 100_000, "{}", bomb.len());
+    let said = fault("a.parquet", &bomb, "").await;
+    assert!(said.contains("column `v` is more than 1000 times larger when it is unpacked"), "{said}");
 }
 
 #[tokio::test]

@@ -42,6 +42,20 @@ jwks = "https://acme.example/keys?code=hunter2"
 
 const PRINTED: &str = r#"[lake]
 location = "elsewhere"  # LAKEGATE_LAKE
+# endpoint has no value
+# region has no value
+# path_style has no value
+allow_http = false  # default
+anonymous = false  # default
+# access_key_id has no value
+# secret_access_key has no value
+# session_token has no value
+# service_account has no value
+# account has no value
+# account_key has no value
+connect_timeout_seconds = 5  # default
+timeout_seconds = 20  # default
+retry_seconds = 10  # default
 
 [access]
 store = "sqlite:access.db"  # lakegate.toml
