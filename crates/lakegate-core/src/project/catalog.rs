@@ -45,20 +45,7 @@ pub struct Catalog {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CatalogKind {
     /// An Iceberg REST catalog.
-    Rest {
-        /// The base URL, without `/v1`.
-        uri: String,
-        /// The warehouse, where the catalog has several.
-        warehouse: Option<String>,
-        /// Where a bearer token is.
-        token: Option<SecretLocation>,
-        /// Where `client_id:client_secret` is, to be changed for a token.
-        credential: Option<SecretLocation>,
-        /// Who changes it, where that is not the catalog itself.
-        oauth2_uri: Option<String>,
-        /// What the token is to be for.
-        scope: Option<String>,
-    },
+    Rest(RestCatalog),
     /// A database with the table `iceberg_tables`.
     Sql {
         /// `sqlite:PATH`, relative to the project folder, or a place that holds `postgres://…`.
@@ -75,6 +62,23 @@ pub enum CatalogKind {
         /// Another endpoint than Amazon's.
         endpoint: Option<String>,
     },
+}
+
+/// How a REST catalog is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestCatalog {
+    /// The base URL, without `/v1`.
+    pub uri: String,
+    /// The warehouse, where the catalog has several.
+    pub warehouse: Option<String>,
+    /// Where a bearer token is.
+    pub token: Option<SecretLocation>,
+    /// Where `client_id:client_secret` is, to be changed for a token.
+    pub credential: Option<SecretLocation>,
+    /// Who changes it, where that is not the catalog itself.
+    pub oauth2_uri: Option<String>,
+    /// What the token is to be for.
+    pub scope: Option<String>,
 }
 
 /// Where the tables of a SQL catalog are.
@@ -130,7 +134,7 @@ fn read_rest(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<Cat
     let scope = section.string("scope").map(|scope| scope.value);
     let token = secret(section, "token");
     let credential = secret(section, "credential");
-    Some(CatalogKind::Rest { uri: uri?, warehouse, token, credential, oauth2_uri, scope })
+    Some(CatalogKind::Rest(RestCatalog { uri: uri?, warehouse, token, credential, oauth2_uri, scope }))
 }
 
 fn read_sql(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<CatalogKind> {

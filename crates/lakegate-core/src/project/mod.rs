@@ -36,7 +36,7 @@ use std::collections::BTreeMap;
 pub use admin::{ADMIN_LISTEN, AdminApi};
 pub use audit::{Audit, AuditMode};
 pub use cache::Cache;
-pub use catalog::{Catalog, CatalogEntry, CatalogKind, SqlDatabase, TableFormat};
+pub use catalog::{Catalog, CatalogEntry, CatalogKind, RestCatalog, SqlDatabase, TableFormat};
 pub use column::{ColumnRule, Masking, SecretLocation, TagRule};
 pub use config::{CONFIG_FILE, Config, FileFormat, RowPolicy, Server, Table};
 pub use docs::Docs;

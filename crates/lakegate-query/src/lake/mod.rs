@@ -70,6 +70,8 @@ pub struct Lake {
     uri: Option<String>,
     /// The project's folder, at which paths of catalogs and secrets start.
     project: PathBuf,
+    /// What was agreed with catalogs.
+    catalogs: catalog::Sessions,
     /// Stands for the place and for how it is read.
     place: [u8; 32],
     store: Arc<dyn ObjectStore>,
@@ -140,7 +142,17 @@ impl Lake {
         };
         let pinned = Pinned::new(files, Arc::clone(&changed), Arc::clone(&contact), root.is_none());
         let uri = root.is_none().then(|| location.trim_end_matches('/').to_owned());
-        Ok(Self { root, uri, project: project.to_owned(), place, store: Arc::new(pinned), url, changed, contact })
+        Ok(Self {
+            root,
+            uri,
+            project: project.to_owned(),
+            catalogs: Default::default(),
+            place,
+            store: Arc::new(pinned),
+            url,
+            changed,
+            contact,
+        })
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {

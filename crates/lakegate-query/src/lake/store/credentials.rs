@@ -57,7 +57,7 @@ impl Credentials {
 }
 
 /// A secret without the line end that editors leave behind it; or why there is none, as the end of a sentence.
-fn read(project: &Path, location: &SecretLocation) -> Result<String, String> {
+pub(in crate::lake) fn read(project: &Path, location: &SecretLocation) -> Result<String, String> {
     let text = match location {
         SecretLocation::Env(name) => std::env::var(name)
             .map_err(|_| format!("is to be in the environment as `{name}`, and is not there; set it"))?,

@@ -20,6 +20,7 @@ use datafusion::object_store::{
 use lakegate_core::project::{LakeStore, location_fault};
 
 pub(super) use contact::Contact;
+pub(super) use credentials::read as secret;
 pub(crate) use said::of_the_store;
 pub(super) use said::{is_away, is_passing, without_secrets};
 

@@ -1,0 +1,176 @@
+//! A REST catalog: its configuration and a token are fetched once in a while, the table's metadata location each time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lakegate_core::project::{CatalogEntry, RestCatalog};
+use moka::future::Cache;
+use reqwest::{RequestBuilder, Response, StatusCode};
+use serde::Deserialize;
+use url::Url;
+
+use super::super::{Lake, TableFault};
+use super::{away, body, client, is_in_trouble, no_table, not_understood, read_secret, refused};
+
+/// For how long a token and a configuration are used. Tokens of catalogs live for an hour or so.
+const KEPT: Duration = Duration::from_secs(300);
+
+/// What was agreed with catalogs, by their name and how they are asked.
+#[derive(Debug)]
+pub(crate) struct Sessions(Cache<String, Arc<Session>>);
+
+#[derive(Debug)]
+struct Session {
+    token: Option<Token>,
+    prefix: Option<String>,
+}
+
+/// A secret that is not shown.
+struct Token(String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(100).time_to_live(KEPT).build())
+    }
+}
+
+#[derive(Deserialize)]
+struct Configuration {
+    #[serde(default)]
+    defaults: Settings,
+    #[serde(default)]
+    overrides: Settings,
+}
+
+/// Of what a catalog wishes, only the prefix is followed: files are read from the lake, with the lake's credentials.
+#[derive(Default, Deserialize)]
+struct Settings {
+    prefix: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Granted {
+    access_token: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Loaded {
+    metadata_location: Option<String>,
+}
+
+pub(super) async fn metadata_location(
+    lake: &Lake,
+    entry: &CatalogEntry,
+    catalog: &RestCatalog,
+) -> Result<String, TableFault> {
+    let key = format!("{:?}", entry.catalog);
+    let mut response = load(lake, entry, catalog, &key).await?;
+    if response.status() == StatusCode::UNAUTHORIZED {
+        // A token may have been withdrawn before its time.
+        lake.catalogs.0.invalidate(&key).await;
+        response = load(lake, entry, catalog, &key).await?;
+    }
+    match response.status() {
+        StatusCode::OK => {}
+        StatusCode::NOT_FOUND => return Err(no_table(entry)),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(refused(entry)),
+        status if is_in_trouble(status) => return Err(away(entry, "can not answer now")),
+        _ => return Err(not_understood(entry)),
+    }
+    let loaded = serde_json::from_slice::<Loaded>(&body(entry, response).await?).map_err(|_| not_understood(entry))?;
+    loaded.metadata_location.ok_or_else(|| not_understood(entry))
+}
+
+async fn load(lake: &Lake, entry: &CatalogEntry, catalog: &RestCatalog, key: &str) -> Result<Response, TableFault> {
+    let session = match lake.catalogs.0.get(key).await {
+        Some(session) => session,
+        None => {
+            let session = Arc::new(begin(lake, entry, catalog).await?);
+            lake.catalogs.0.insert(key.to_owned(), Arc::clone(&session)).await;
+            session
+        }
+    };
+    // Parts of a namespace are separated by a sign that is in no name.
+    let namespace = entry.namespace.join("\u{1f}");
+    let prefix = session.prefix.as_deref().unwrap_or_default().split('/').filter(|part| !part.is_empty());
+    let parts = ["v1"].into_iter().chain(prefix).chain(["namespaces", &namespace, "tables", &entry.table]);
+    let url = url(entry, &catalog.uri, parts)?;
+    send(entry, with_token(client()?.get(url), session.token.as_ref())).await
+}
+
+/// Gets a token, where one is needed, and asks how the catalog wants to be asked.
+async fn begin(lake: &Lake, entry: &CatalogEntry, catalog: &RestCatalog) -> Result<Session, TableFault> {
+    let token = match (&catalog.token, &catalog.credential) {
+        (Some(token), _) => Some(Token(read_secret(lake, entry, token)?)),
+        (None, Some(credential)) => Some(exchanged(entry, catalog, &read_secret(lake, entry, credential)?).await?),
+        (None, None) => None,
+    };
+    let mut url = url(entry, &catalog.uri, ["v1", "config"])?;
+    if let Some(warehouse) = &catalog.warehouse {
+        url.query_pairs_mut().append_pair("warehouse", warehouse);
+    }
+    let response = send(entry, with_token(client()?.get(url), token.as_ref())).await?;
+    match response.status() {
+        StatusCode::OK => {}
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(refused(entry)),
+        status if is_in_trouble(status) => return Err(away(entry, "can not answer now")),
+        _ => return Err(not_understood(entry)),
+    }
+    let configuration = serde_json::from_slice::<Configuration>(&body(entry, response).await?);
+    let configuration = configuration.map_err(|_| not_understood(entry))?;
+    Ok(Session { token, prefix: configuration.overrides.prefix.or(configuration.defaults.prefix) })
+}
+
+/// A token for an id and a secret.
+async fn exchanged(entry: &CatalogEntry, catalog: &RestCatalog, credential: &str) -> Result<Token, TableFault> {
+    let (id, secret) = credential.split_once(':').unwrap_or(("", credential));
+    let url = match &catalog.oauth2_uri {
+        Some(uri) => Url::parse(uri).map_err(|_| not_understood(entry))?,
+        None => url(entry, &catalog.uri, ["v1", "oauth", "tokens"])?,
+    };
+    let form = form(id, secret, catalog.scope.as_deref().unwrap_or("catalog"));
+    let request = client()?.post(url).header("content-type", "application/x-www-form-urlencoded").body(form);
+    let response = send(entry, request).await?;
+    match response.status() {
+        StatusCode::OK => {}
+        status if is_in_trouble(status) => return Err(away(entry, "can not answer now")),
+        _ => return Err(refused(entry)),
+    }
+    let granted =
+        serde_json::from_slice::<Granted>(&body(entry, response).await?).map_err(|_| not_understood(entry))?;
+    Ok(Token(granted.access_token))
+}
+
+fn form(id: &str, secret: &str, scope: &str) -> String {
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", "client_credentials");
+    if !id.is_empty() {
+        form.append_pair("client_id", id);
+    }
+    form.append_pair("client_secret", secret).append_pair("scope", scope).finish()
+}
+
+fn url<'p>(entry: &CatalogEntry, base: &str, parts: impl IntoIterator<Item = &'p str>) -> Result<Url, TableFault> {
+    let mut url = Url::parse(base).map_err(|_| not_understood(entry))?;
+    url.path_segments_mut().map_err(|()| not_understood(entry))?.pop_if_empty().extend(parts);
+    Ok(url)
+}
+
+fn with_token(request: RequestBuilder, token: Option<&Token>) -> RequestBuilder {
+    match token {
+        Some(Token(token)) => request.bearer_auth(token),
+        None => request,
+    }
+}
+
+async fn send(entry: &CatalogEntry, request: RequestBuilder) -> Result<Response, TableFault> {
+    // The error's text has the address, which is the operator's business.
+    request.send().await.map_err(|error| away(entry, "does not answer").source(error.without_url()))
+}
