@@ -15,6 +15,7 @@ mod footers;
 #[cfg(test)]
 mod formats_tests;
 mod iceberg;
+pub(crate) mod layout;
 mod location;
 #[cfg(test)]
 mod location_tests;
