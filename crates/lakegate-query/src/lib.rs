@@ -9,3 +9,4 @@ pub mod engine;
 pub mod govern;
 pub mod lake;
 pub mod plan;
+pub mod publish;

@@ -84,7 +84,7 @@ impl WriteOptions {
             if self.bloom_filters.contains(&column) {
                 builder = builder
                     .set_column_bloom_filter_enabled(path.clone(), true)
-                    .set_column_bloom_filter_ndv(path, self.row_group_rows.max(1) as u64);
+                    .set_column_bloom_filter_max_ndv(path, self.row_group_rows.max(1) as u64);
             }
         }
         if let Some(name) = self.bloom_filters.iter().find(|name| schema.field_with_name(name).is_err()) {

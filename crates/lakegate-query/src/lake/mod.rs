@@ -50,6 +50,7 @@ use lakegate_core::project::LakeStore;
 use tokio::sync::Notify;
 
 pub(crate) use mapping::file_view;
+use crate::publish::{Place, PublishError};
 pub(crate) use memory::memory_scan_size;
 pub(crate) use owners::OWNER_COLUMN;
 use pinned::Pinned;
@@ -146,6 +147,14 @@ impl Lake {
 
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
         &self.store
+    }
+
+    /// The same lake as a place to write to.
+    ///
+    /// # Errors
+    /// When its folder is gone.
+    pub fn place(&self) -> Result<Place, PublishError> {
+        Place::local(&self.root)
     }
 
     pub(crate) fn url(&self) -> &ObjectStoreUrl {

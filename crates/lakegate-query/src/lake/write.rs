@@ -302,7 +302,11 @@ mod tests {
     fn row_groups_pages_and_order_are_noted_for_pruning() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.parquet");
-        let options = WriteOptions { row_group_rows: 5_000, sorted_by: vec!["creation".into(), "id".into()], ..WriteOptions::default() };
+        let options = WriteOptions {
+            row_group_rows: 5_000,
+            sorted_by: vec!["creation".into(), "id".into()],
+            ..WriteOptions::default()
+        };
         let mut writer = TableWriter::create(&path, &COLUMNS, &options).unwrap();
         writer.write(rows(0..12_000)).unwrap();
         writer.finish().unwrap();

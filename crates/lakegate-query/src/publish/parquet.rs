@@ -74,9 +74,7 @@ impl ParquetTable {
             )),
         };
         match (change, self.before.as_slice()) {
-            (Change::Append, _) | (_, []) if files.len() < 2 => {
-                self.put(place, one_file()?, &self.new_path()).await
-            }
+            (Change::Append, _) | (_, []) if files.len() < 2 => self.put(place, one_file()?, &self.new_path()).await,
             // A file in the place of another.
             (Change::Replace | Change::Rewrite, [before]) if files.len() < 2 => {
                 self.put(place, one_file()?, &place.shown(&before.location)).await

@@ -41,8 +41,8 @@ impl StagedWriter {
         let properties = options.properties(&schema).map_err(|reason| PublishError::Encode(reason.into()))?;
         let file = File::create_new(&path).map_err(PublishError::file("write a file beside the table"))?;
         let hidden = Hidden { path };
-        let writer = ArrowWriter::try_new(BufWriter::new(file), SchemaRef::clone(&schema), Some(properties))
-            .map_err(encode)?;
+        let writer =
+            ArrowWriter::try_new(BufWriter::new(file), SchemaRef::clone(&schema), Some(properties)).map_err(encode)?;
         Ok(Self { hidden, schema, writer, rows: 0 })
     }
 

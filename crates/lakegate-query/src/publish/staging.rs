@@ -91,7 +91,10 @@ pub(super) fn inside(root: &Path, path: &Path, shown: &str) -> Result<(), Publis
     if real.starts_with(root) {
         return Ok(());
     }
-    Err(PublishError::refused(format!("`{shown}` leads out of the lake"), "a table's files lie below the lake's location"))
+    Err(PublishError::refused(
+        format!("`{shown}` leads out of the lake"),
+        "a table's files lie below the lake's location",
+    ))
 }
 
 /// Makes names in a folder outlive a crash of the machine.
