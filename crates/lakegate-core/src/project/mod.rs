@@ -15,6 +15,7 @@ mod endpoint;
 mod finding;
 mod formats;
 mod http;
+pub mod ingest;
 mod issuer;
 mod lake;
 mod limits;

@@ -1,0 +1,1 @@
+//! Files in odd dress, and what becomes of them.
