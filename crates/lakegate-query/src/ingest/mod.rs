@@ -30,7 +30,6 @@ pub use rejects::{Reject, Report};
 use crate::lake::layout::WriteOptions;
 use crate::publish::{Change, Place, Publication, PublishError, StagedFile, TableFormat, adapted, writable};
 use convert::Converted;
-use files::SourceFile;
 use keys::Keys;
 use plan::Plan;
 

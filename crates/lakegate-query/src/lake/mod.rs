@@ -48,9 +48,9 @@ use datafusion::object_store::{Error as StoreError, ObjectStoreExt};
 use lakegate_core::error::Source;
 use lakegate_core::project::LakeStore;
 use tokio::sync::Notify;
+use url::Url;
 
 pub(crate) use mapping::file_view;
-use crate::publish::{Place, PublishError};
 pub(crate) use memory::memory_scan_size;
 pub(crate) use owners::OWNER_COLUMN;
 use pinned::Pinned;
@@ -62,6 +62,7 @@ pub use version::Snapshot;
 pub(crate) use version::magnitude_only;
 
 use crate::govern::fingerprint::Fingerprint;
+use crate::publish::{Place, PublishError};
 
 /// An open lake. Paths in it are relative to its root, so that no error names a place of the machine.
 #[derive(Debug)]
@@ -75,6 +76,8 @@ pub struct Lake {
     /// Stands for the place and for how it is read.
     place: [u8; 32],
     store: Arc<dyn ObjectStore>,
+    /// The bucket and the place in it, for a lake in an object store.
+    whole: Option<(Arc<dyn ObjectStore>, Url)>,
     url: ObjectStoreUrl,
     changed: Arc<Notify>,
     contact: Arc<Contact>,
@@ -125,9 +128,9 @@ impl Lake {
             .map_err(|error| LakeError::Store(location.to_owned(), generic(error.to_string())))?;
         let location = location.strip_prefix("file://").unwrap_or(location);
         let (changed, contact) = (Arc::new(Notify::new()), Arc::new(Contact::default()));
-        let (root, place, files): (_, _, Arc<dyn ObjectStore>) = if store::is_remote(location) {
+        let (root, place, whole, files): (_, _, _, Arc<dyn ObjectStore>) = if store::is_remote(location) {
             let opened = store::open(project, location, settings)?;
-            (None, opened.place, opened.store)
+            (None, opened.place, Some(opened.whole), opened.store)
         } else {
             let missing = |error| LakeError::Missing(location.to_owned(), error);
             let root = project.join(location).canonicalize().map_err(missing)?;
@@ -138,11 +141,12 @@ impl Lake {
                 .map_err(|error| LakeError::Store(location.to_owned(), error))?;
             let mut place = Fingerprint::new("lakegate lake folder v1");
             place.part(root.as_os_str().as_encoded_bytes());
-            (Some(root), place.bytes(), Arc::new(files))
+            (Some(root), place.bytes(), None, Arc::new(files))
         };
         let pinned = Pinned::new(files, Arc::clone(&changed), Arc::clone(&contact), root.is_none());
         let uri = root.is_none().then(|| location.trim_end_matches('/').to_owned());
-        Ok(Self { root, uri, project: project.to_owned(), place, store: Arc::new(pinned), url, changed, contact })
+        let (project, store) = (project.to_owned(), Arc::new(pinned));
+        Ok(Self { root, uri, project, place, store, whole, url, changed, contact })
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
@@ -154,7 +158,10 @@ impl Lake {
     /// # Errors
     /// When its folder is gone.
     pub fn place(&self) -> Result<Place, PublishError> {
-        Place::local(&self.root)
+        match (&self.root, &self.whole) {
+            (None, Some((store, url))) => Ok(Place::remote(Arc::clone(store), url.clone())),
+            (root, _) => Place::local(root.as_deref().unwrap_or(Path::new(""))),
+        }
     }
 
     pub(crate) fn url(&self) -> &ObjectStoreUrl {

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use chrono::{DateTime, NaiveDate, Utc};
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::object_store::path::Path;
+use datafusion::object_store::prefix::PrefixStore;
+use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake_core::kernel::transaction::{CommitBuilder, TableReference};
 use deltalake_core::kernel::{Action, Add, EagerSnapshot, MetadataExt, Remove, StructField, StructType};
-use deltalake_core::logstore::LogStoreRef;
+use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
-use deltalake_core::{DeltaTableBuilder, DeltaTableError};
 use futures::TryStreamExt;
 use serde_json::{Map, Value, json};
 
@@ -44,8 +45,8 @@ impl DeltaDestination {
     pub(super) async fn open(place: &Place, location: &str) -> Result<Self, PublishError> {
         let url = place.folder_url(location)?;
         let failed = || PublishError::store::<DeltaTableError>(format!("read the log of `{location}`"));
-        let builder = DeltaTableBuilder::from_url(url.clone()).map_err(failed())?;
-        let log = builder.with_storage_backend(Arc::clone(place.store()), url).build_storage().map_err(failed())?;
+        let inner = Arc::new(PrefixStore::new(Arc::clone(place.store()), place.path(location)?));
+        let log = default_logstore(inner, Arc::clone(place.store()), &url, &StorageConfig::default());
         if !log.is_delta_table_location().await.map_err(failed())? {
             return Ok(Self { log, snapshot: None, removes: Vec::new(), files: Vec::new() });
         }

@@ -4,7 +4,7 @@
 //! once is refused: there, tables of several files are for Delta and Iceberg.
 
 use std::fs;
-use std::path::{Path as FilePath, PathBuf};
+use std::path::Path as FilePath;
 
 use datafusion::object_store::path::Path;
 use datafusion::object_store::{Error as StoreError, ObjectMeta, ObjectStoreExt, WriteMultipart};
@@ -282,9 +282,4 @@ async fn list(place: &Place, shape: &Shape) -> Result<Vec<ObjectMeta>, PublishEr
     });
     objects.sort_by(|one, other| one.location.cmp(&other.location));
     Ok(objects)
-}
-
-/// A path of this machine for a file of the lake, if it has one.
-pub(super) fn on_disk(place: &Place, path: &Path) -> Option<PathBuf> {
-    place.folder().map(|folder| folder.join(place.shown(path)))
 }
