@@ -41,6 +41,8 @@ mod identity_access;
 mod identity_issuer;
 mod identity_keys;
 mod identity_tokens;
+mod ingest;
+mod ingest_faults;
 mod lake_store;
 mod limits;
 mod noninterference;
