@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
@@ -134,14 +133,11 @@ async fn types_are_what_all_values_look_like() {
         "flag: boolean",
         "day: date",
         "at: timestamp",
-        "ids: list of integer",
+        "ids: integer[]",
         "mixed: string",
         "empty: string",
     ];
-    let got = types(&done.unwrap());
-    for (got, expected) in got.iter().zip(expected) {
-        assert!(got.starts_with(expected.split(" of").next().unwrap()), "{got} for {expected}");
-    }
+    assert_eq!(types(&done.unwrap()), expected);
     assert_eq!(
         desk.rows(None).await,
         [
@@ -344,7 +340,7 @@ struct Dressed {
 fn dressed() -> impl Strategy<Value = Dressed> {
     // U+FFFD stands for what could not be decoded, and a mark at the start of the file is none of its text.
     let text = proptest::option::of("[ -~\n\r\téñ€😀]{1,12}");
-    let row = (any::<i64>(), text, proptest::option::of(-1e12..1e12_f64), proptest::option::of(0..4_000_000_000_i64));
+    let row = (any::<i64>(), text, proptest::option::of((-1_i64 << 40..1 << 40).prop_map(|quarters| quarters as f64 / 4.0)), proptest::option::of(0..4_000_000_000_i64));
     let rows = proptest::collection::vec(row, 1..40);
     (rows, proptest::sample::select(b",;\t|".to_vec()), 0..5_usize, any::<bool>(), any::<bool>()).prop_map(
         |(rows, delimiter, encoding, all_quoted, crlf)| Dressed { rows, delimiter, encoding, all_quoted, crlf },

@@ -25,6 +25,8 @@ key = ["id"]
 max_rejects = "2"
 [csv]
 delimiter = ";"
+[columns.id]
+type = "integer"
 [columns.service_ids]
 from = "serviceIDs"
 type = "list<integer>"
