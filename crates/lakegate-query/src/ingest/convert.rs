@@ -51,9 +51,9 @@ pub(super) fn run(
     progress: &dyn Progress,
 ) -> Result<Converted, IngestError> {
     let mut sink = Sink { plan, files, writer, keys, report, read: 0, superseded: 0 };
-    for at in 0..files.len() {
-        progress.begin("ingesting", files[at].bytes);
-        match files[at].format {
+    for (at, file) in files.iter().enumerate() {
+        progress.begin("ingesting", file.bytes);
+        match file.format {
             SourceFormat::Parquet => sink.parquet(at, progress)?,
             SourceFormat::Csv | SourceFormat::Ndjson => sink.text(recipe, at, progress)?,
         }

@@ -224,7 +224,7 @@ fn drafts(recipe: &Recipe, sources: &Sources) -> Result<Vec<Draft>, IngestError>
 /// A table that is there has the types of its columns. What it has not, and what the files have not, must be said.
 fn fit_table(
     recipe: &Recipe,
-    drafts: &mut Vec<Draft>,
+    drafts: &mut [Draft],
     table: Option<&SchemaRef>,
     format: TableFormat,
 ) -> Result<(), IngestError> {

@@ -327,10 +327,12 @@ fn recipe_modes() -> Vec<IngestMode> {
     IngestMode::NAMES.iter().map(|(_, mode)| *mode).collect()
 }
 
+type DressedRow = (i64, Option<String>, Option<f64>, Option<i64>);
+
 /// One table in one odd dress.
 #[derive(Clone, Debug)]
 struct Dressed {
-    rows: Vec<(i64, Option<String>, Option<f64>, Option<i64>)>,
+    rows: Vec<DressedRow>,
     delimiter: u8,
     encoding: usize,
     all_quoted: bool,
@@ -340,7 +342,12 @@ struct Dressed {
 fn dressed() -> impl Strategy<Value = Dressed> {
     // U+FFFD stands for what could not be decoded, and a mark at the start of the file is none of its text.
     let text = proptest::option::of("[ -~\n\r\téñ€😀]{1,12}");
-    let row = (any::<i64>(), text, proptest::option::of((-1_i64 << 40..1 << 40).prop_map(|quarters| quarters as f64 / 4.0)), proptest::option::of(0..4_000_000_000_i64));
+    let row = (
+        any::<i64>(),
+        text,
+        proptest::option::of((-1_i64 << 40..1 << 40).prop_map(|quarters| quarters as f64 / 4.0)),
+        proptest::option::of(0..4_000_000_000_i64),
+    );
     let rows = proptest::collection::vec(row, 1..40);
     (rows, proptest::sample::select(b",;\t|".to_vec()), 0..5_usize, any::<bool>(), any::<bool>()).prop_map(
         |(rows, delimiter, encoding, all_quoted, crlf)| Dressed { rows, delimiter, encoding, all_quoted, crlf },

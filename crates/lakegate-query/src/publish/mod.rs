@@ -106,7 +106,7 @@ pub struct Publication {
 enum Table {
     Parquet(ParquetTable),
     Delta(DeltaDestination),
-    Iceberg(IcebergTable),
+    Iceberg(Box<IcebergTable>),
 }
 
 impl Publication {
@@ -135,7 +135,7 @@ impl Publication {
         let table = match format {
             TableFormat::Parquet => Table::Parquet(ParquetTable::open(place, &location).await?),
             TableFormat::Delta => Table::Delta(DeltaDestination::open(place, &location).await?),
-            TableFormat::Iceberg => Table::Iceberg(IcebergTable::open(place, &location).await?),
+            TableFormat::Iceberg => Table::Iceberg(Box::new(IcebergTable::open(place, &location).await?)),
         };
         let publication = Self { place: place.clone(), location, staging, table };
         if format != TableFormat::Parquet {

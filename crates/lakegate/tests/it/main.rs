@@ -43,6 +43,7 @@ mod identity_keys;
 mod identity_tokens;
 mod ingest;
 mod ingest_faults;
+mod ingest_store;
 mod lake_store;
 mod limits;
 mod noninterference;
