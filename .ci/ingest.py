@@ -3,6 +3,7 @@
     ingest.py make EXPORTS          small files in the same odd dress
     ingest.py compare WORK [LAKE]   tables against files, and against the same tables that somebody else made
     ingest.py formats WORK          Delta and Iceberg tables against the file that they are of
+    ingest.py kill WORK BINARY      replaces those tables again and again, and kills that in the middle
 """
 
 import csv
@@ -10,7 +11,10 @@ import datetime as dt
 import io
 import json
 import pathlib
+import shutil
+import subprocess
 import sys
+import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -166,7 +170,7 @@ def formats(work):
     folder = work / "iceberg/lake/order"
     iceberg = StaticTable.from_metadata(str(folder / "metadata/v4.metadata.json"))
     same("order as Iceberg", iceberg.scan().to_arrow().to_pylist(), wanted_once)
-    counts = [iceberg.scan(snapshot_id=each.snapshot_id).to_arrow().num_rows for each in iceberg.snapshots()]
+    counts = [iceberg.scan(snapshot_id=each.snapshot_id).to_arrow().num_rows for each in sorted(iceberg.snapshots(), key=lambda each: each.sequence_number)]
     if counts != [len(wanted), len(wanted), 2 * len(wanted), len(wanted_once)]:
         sys.exit(f"ingest: order as Iceberg: snapshots of {counts} rows")
     some = wanted[0]["id"]
@@ -178,6 +182,48 @@ def formats(work):
     print(f"ingest: {len(wanted_once)} orders as Delta and as Iceberg")
 
 
+def kill(work, binary):
+    """Whenever it ends, the table has the rows of one run, all of them."""
+    import deltalake
+    from pyiceberg.table import StaticTable
+
+    rows = 30_000
+    runs = {}
+    for run in (1, 2):
+        path = work / f"run{run}.csv"
+        lines = (f"{run},{id},row {id} of run {run}" for id in range(rows))
+        path.write_text("run,id,text\n" + "\n".join(lines) + "\n")
+        runs[run] = path
+
+    def read(form):
+        folder = work / form / "lake/order"
+        if form == "delta":
+            return deltalake.DeltaTable(str(folder)).to_pyarrow_dataset().to_table(columns=["run"])
+        versions = [int(path.name[1:].split(".")[0]) for path in (folder / "metadata").glob("v*.metadata.json")]
+        metadata = folder / f"metadata/v{max(versions)}.metadata.json"
+        return StaticTable.from_metadata(str(metadata)).scan(selected_fields=("run",)).to_arrow()
+
+    for form in ("delta", "iceberg"):
+        shutil.rmtree(work / form / "lake/order")
+        command = [binary, "ingest", "--table", "order", "--project", work / form, "--into", form, "--mode", "replace"]
+        subprocess.run([*command, "--from", runs[1]], check=True, stdout=subprocess.DEVNULL)
+        killed = 0
+        for step in range(12):
+            child = subprocess.Popen([*command, "--from", runs[1 + (step + 1) % 2]], stdout=subprocess.DEVNULL)
+            time.sleep(0.05 + 0.1 * step)
+            child.kill()
+            killed += child.wait() != 0
+            found = read(form)["run"].to_pylist()
+            if len(found) != rows or len(set(found)) != 1:
+                sys.exit(f"ingest: a killed run left {len(found)} rows of the runs {set(found)} in {form}")
+        subprocess.run([*command, "--from", runs[2]], check=True, stdout=subprocess.DEVNULL)
+        found = read(form)["run"].to_pylist()
+        left = [path.name for path in (work / form / "lake").iterdir() if path.name.endswith(".partial")]
+        if set(found) != {2} or len(found) != rows or left:
+            sys.exit(f"ingest: after a killed run the next one left {len(found)} rows, and {left} in {form}")
+        print(f"ingest: {form} was killed {killed} times, and never had other rows than those of one run")
+
+
 if __name__ == "__main__":
     command, folder, *more = sys.argv[1:]
     folder = pathlib.Path(folder)
@@ -185,5 +231,7 @@ if __name__ == "__main__":
         make(folder)
     elif command == "compare":
         compare(folder, pathlib.Path(more[0]) if more else None)
+    elif command == "kill":
+        kill(folder, more[0])
     else:
         formats(folder)

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use encoding_rs::{Decoder, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
@@ -36,13 +36,44 @@ impl Packing {
     }
 }
 
-/// What a record may still take; whoever reads records refills it with each.
+/// What the text and whoever reads records of it know of each other.
 #[derive(Clone, Debug)]
-pub(super) struct Allowed(Arc<AtomicI64>);
+pub(super) struct Allowed(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// What a record may still take.
+    bytes: AtomicI64,
+    /// Whether the first line ends with CR and LF.
+    is_crlf: AtomicBool,
+    /// Whether the first line has ended.
+    has_ended: AtomicBool,
+}
 
 impl Allowed {
+    fn new() -> Self {
+        let bytes = AtomicI64::new(MOST_RECORD_BYTES);
+        Self(Arc::new(Shared { bytes, is_crlf: AtomicBool::new(false), has_ended: AtomicBool::new(false) }))
+    }
+
+    /// The next record may take as much as any.
     pub(super) fn refill(&self) {
-        self.0.store(MOST_RECORD_BYTES, Ordering::Relaxed);
+        self.0.bytes.store(MOST_RECORD_BYTES, Ordering::Relaxed);
+    }
+
+    /// Whether lines end with CR and LF, as far as they were read.
+    pub(super) fn is_crlf(&self) -> bool {
+        self.0.is_crlf.load(Ordering::Relaxed)
+    }
+
+    fn see(&self, text: &[u8]) {
+        if self.0.has_ended.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+            self.0.has_ended.store(true, Ordering::Relaxed);
+            self.0.is_crlf.store(end > 0 && text[end - 1] == b'\r', Ordering::Relaxed);
+        }
     }
 }
 
@@ -97,7 +128,7 @@ pub(super) fn open<'a>(
         Some((encoding, _)) => encoding,
         None => declared.unwrap_or_else(|| sniffed(start)),
     };
-    let allowed = Allowed(Arc::new(AtomicI64::new(MOST_RECORD_BYTES)));
+    let allowed = Allowed::new();
     let decoder = encoding.new_decoder_with_bom_removal();
     let text = Text { raw, decoder, decoded: Vec::new(), at: 0, is_done: false, allowed: allowed.clone() };
     Ok((text, allowed))
@@ -126,7 +157,7 @@ impl Read for Text<'_> {
         let count = (self.decoded.len() - self.at).min(buffer.len());
         buffer[..count].copy_from_slice(&self.decoded[self.at..self.at + count]);
         self.at += count;
-        if self.allowed.0.fetch_sub(count as i64, Ordering::Relaxed) < count as i64 {
+        if self.allowed.0.bytes.fetch_sub(count as i64, Ordering::Relaxed) < count as i64 {
             let message = "a row is larger than 64 MiB; is the quote or the delimiter another one?";
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
@@ -142,6 +173,7 @@ impl Text<'_> {
         let (_, read, written, _) = self.decoder.decode_to_utf8(raw, &mut self.decoded, is_last);
         self.raw.consume(read);
         self.decoded.truncate(written);
+        self.allowed.see(&self.decoded);
         self.at = 0;
         self.is_done = is_last;
         Ok(())

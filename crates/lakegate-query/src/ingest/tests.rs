@@ -161,10 +161,15 @@ async fn a_row_that_is_none_is_told_and_the_others_are_in() {
     assert_eq!(told, [(3, Some("n")), (4, None), (5, None), (8, None)]);
     assert_eq!(rejects[0].value.as_deref(), Some("ten"));
     assert!(rejects[3].why.contains("encoding"), "{rejects:?}");
+    // The same lines, where they end as on Windows, and with an empty one among them.
+    desk.file("t.csv", b"id,n\r\n1,10\r\n\r\n2,ten\r\n3,\"3\r\n\"\r\n4,40,x\r\n");
+    let (_, rejects) = desk.ingest(recipe).await;
+    assert_eq!(rejects.iter().map(|reject| reject.line).collect::<Vec<_>>(), [4, 7], "{rejects:?}");
+    desk.file("t.csv", b"id,n\n1,10\n2,ten\n3\n4,40,x\n\"5\n\",50\n6,\xff\n7,70\n");
     // One more than may be, and nothing is in.
     let (done, _) = desk.ingest(&recipe.replace("60%", "3")).await;
     assert!(matches!(done, Err(IngestError::TooManyRejects { rejected: 4, read: 7 })), "{done:?}");
-    assert_eq!(desk.rows(None).await.len(), 3);
+    assert_eq!(desk.rows(None).await.len(), 5);
 }
 
 #[tokio::test]

@@ -92,7 +92,7 @@ impl<'a> Rows<'a> {
                 if !read(reader, record, allowed)? {
                     return Ok(None);
                 }
-                let line = record.position().map_or(0, csv::Position::line);
+                let line = line(record, reader.position().line(), allowed.is_crlf());
                 let (found, wanted) = (record.len(), columns.len());
                 if found != wanted {
                     return Ok(Some((line, Err(format!("it has {found} cells, and the header {wanted}")))));
@@ -147,6 +147,15 @@ impl<'a> Row<'a> {
             }
         }
     }
+}
+
+/// The line on which a record begins. The reader tells the line before, where empty lines or a CR and LF lie between.
+fn line(record: &StringRecord, after: u64, is_crlf: bool) -> u64 {
+    let Some(position) = record.position() else { return 0 };
+    let lag = u64::from(is_crlf);
+    let from_start = position.line() + if position.byte() > 0 { lag } else { 0 };
+    let inner = record.as_slice().matches('\n').count() as u64;
+    from_start.max((after + lag).saturating_sub(1 + inner))
 }
 
 fn builder(options: &TextOptions, delimiter: u8) -> csv::ReaderBuilder {

@@ -48,8 +48,7 @@ Examples, in a project folder:
   lakegate grant add --role client --endpoint '*'
   TOKEN=$(lakegate token issue acme --expires-in 90d)
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 an import or ingest that refused a part, or a call that
-would be refused.";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 an import or ingest that refused a part, or a call that would be refused.";
 
 /// What can be asked.
 #[derive(Debug, Subcommand)]
