@@ -10,6 +10,7 @@ mod decode;
 mod files;
 mod infer;
 mod keys;
+mod live;
 mod plan;
 mod rejects;
 #[cfg(test)]
@@ -23,10 +24,12 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use futures::TryStreamExt;
+use lakegate_core::project::Table;
 use lakegate_core::project::ingest::{IngestMode, Recipe};
 
 pub use rejects::{Reject, Report};
 
+use crate::lake::Lake;
 use crate::lake::layout::WriteOptions;
 use crate::publish::{Change, Place, Publication, PublishError, StagedFile, TableFormat, adapted, writable};
 use convert::Converted;
@@ -128,6 +131,8 @@ pub struct Target {
     pub location: String,
     /// The table's format, if that is said somewhere.
     pub format: Option<TableFormat>,
+    /// The table as it is read, of which files may have deleted rows.
+    pub reader: Option<(Arc<Lake>, Box<Table>)>,
 }
 
 /// Ingests by a recipe. Its paths are relative to `base`. The report is given back also when it fails, as it tells why.
@@ -203,7 +208,7 @@ async fn run(
     let (files, change) = match (recipe.mode, keys) {
         (IngestMode::Replace, _) => (vec![file], Change::Replace),
         (IngestMode::Upsert, Some(keys)) => {
-            let (merged, updated) = merge(&publication, &plan, &file, &keys).await?;
+            let (merged, updated) = merge(target, &publication, &plan, &file, &keys).await?;
             summary.updated = updated;
             (vec![merged], Change::Replace)
         }
@@ -238,6 +243,7 @@ async fn added(publication: &Publication, plan: &Plan, file: &StagedFile) -> Res
 
 /// The table's rows but those whose key is new, and the last new row of each key.
 async fn merge(
+    target: &Target,
     publication: &Publication,
     plan: &Plan,
     file: &StagedFile,
@@ -245,7 +251,11 @@ async fn merge(
 ) -> Result<(StagedFile, u64), IngestError> {
     let mut writer = publication.create(&plan.schema, &WriteOptions::default())?;
     let schema = SchemaRef::clone(writer.schema());
-    let mut rows = publication.rows(&schema)?;
+    // Read behind the beginning of the publication: what has changed since then, it refuses to replace.
+    let mut rows = match &target.reader {
+        Some((lake, table)) if publication.has_deletes() => live::rows(lake, table, &schema).await?,
+        _ => publication.rows(&schema)?,
+    };
     let mut updated = 0;
     while let Some(batch) = rows.try_next().await? {
         let kept = keys.without(&batch)?;

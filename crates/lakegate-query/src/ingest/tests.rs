@@ -37,7 +37,7 @@ impl Desk {
 
     fn target(&self, format: Option<TableFormat>) -> Target {
         let place = Place::local(&self.folder.path().join("lake")).unwrap();
-        Target { place, location: "t".to_owned(), format }
+        Target { place, location: "t".to_owned(), format, reader: None }
     }
 
     async fn ingest(&self, recipe: &str) -> (Result<Summary, IngestError>, Vec<Reject>) {

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use lakegate_core::project::ingest::{
     Allowance, ColumnKind, IngestMode, RECIPE_ENDING, Recipe, RecipeColumn, SourceFormat, named, parse_delimiter,
 };
-use lakegate_core::project::{FileFormat, Project};
+use lakegate_core::project::{FileFormat, Project, TableFormat as Declared};
 use lakegate_query::ingest::{Progress, Report, Summary, Target, ingest};
 use lakegate_query::lake::Lake;
 use lakegate_query::publish::TableFormat;
@@ -108,11 +108,11 @@ pub(super) async fn run(args: IngestArgs) -> anyhow::Result<ExitCode> {
     let project = read_project(&args.project)?;
     let jobs = jobs(&args)?;
     let store = &project.config.lake_store;
-    let lake = match args.lake.as_deref() {
+    let lake = Arc::new(match args.lake.as_deref() {
         Some(location) if !location.contains("://") => Lake::open(Path::new(""), location, store)?,
         Some(location) => Lake::open(&args.project, location, store)?,
         None => Lake::open(&args.project, &project.config.lake_location, store)?,
-    };
+    });
     // Everything that can be known to be wrong is said before anything is done.
     let place = lake.place()?;
     let mut targets = Vec::new();
@@ -125,8 +125,29 @@ pub(super) async fn run(args: IngestArgs) -> anyhow::Result<ExitCode> {
                 table.name
             );
         }
-        let format = recipe.into.as_deref().and_then(|name| named(&TableFormat::NAMES, name).ok());
-        targets.push(Target { place: place.clone(), location: table.location.clone(), format });
+        let said = match &table.table_format {
+            Some(Declared::Delta) => Some(TableFormat::Delta),
+            Some(Declared::Iceberg { entry: None }) => Some(TableFormat::Iceberg),
+            Some(Declared::Iceberg { entry: Some(_) }) => bail!(
+                "table `{}` is kept by a catalog, and is not written here; write it with the tool that made it",
+                table.name
+            ),
+            None => None,
+        };
+        let asked = recipe.into.as_deref().and_then(|name| named(&TableFormat::NAMES, name).ok());
+        if let (Some(said), Some(asked)) = (said, asked)
+            && said != asked
+        {
+            bail!(
+                "table `{}` is a {} table in the project, and the recipe makes a {} table of it; say the same",
+                table.name,
+                said.name(),
+                asked.name()
+            );
+        }
+        let reader = Some((Arc::clone(&lake), Box::new(table.clone())));
+        let (place, location) = (place.clone(), table.location.clone());
+        targets.push(Target { place, location, format: said.or(asked), reader });
     }
     if let Some(path) = &args.rejects {
         File::create(path).with_context(|| format!("`{}` can not be written", path.display()))?;

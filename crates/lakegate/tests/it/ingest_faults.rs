@@ -19,10 +19,11 @@ const ENDPOINT: &str =
 /// Rows that are all of one run.
 const ROWS: usize = 60_000;
 
-fn project(location: &str) -> Project {
+fn project(location: &str, format: &str) -> Project {
     let project = Project::new();
+    let format = if format == "parquet" { String::new() } else { format!("format = \"{format}\"\n") };
     let config = format!(
-        "[lake]\nlocation = \"lake/\"\n[reload]\ntables_seconds = 1\n[tables.item]\nlocation = \"{location}\"\nshared = true\n"
+        "[lake]\nlocation = \"lake/\"\n[reload]\ntables_seconds = 1\n[tables.item]\nlocation = \"{location}\"\n{format}shared = true\n"
     );
     project.write("lakegate.toml", config);
     project.write("endpoints/sums.sql", ENDPOINT);
@@ -79,8 +80,10 @@ fn leftovers(folder: &Path) -> usize {
 
 #[test]
 fn a_killed_ingest_leaves_the_table_as_it_was_and_the_next_one_works() {
-    for location in ["item.parquet", "item/"] {
-        let project = project(location);
+    for (location, format) in
+        [("item.parquet", "parquet"), ("item/", "parquet"), ("item/", "delta"), ("item/", "iceberg")]
+    {
+        let project = project(location, format);
         Ran::of(start(&project, &ingest(1)).wait_with_output().unwrap());
         assert_eq!(sums(&project), (ROWS as u64, 1, 1), "{location}");
         let mut killed = 0;
@@ -112,7 +115,7 @@ fn a_killed_ingest_leaves_the_table_as_it_was_and_the_next_one_works() {
 /// A file that may not grow is to a writer what a full disk is.
 #[test]
 fn an_ingest_without_room_leaves_the_table_as_it_was() {
-    let project = project("item/");
+    let project = project("item/", "parquet");
     Ran::of(start(&project, &ingest(1)).wait_with_output().unwrap());
     let binary = env!("CARGO_BIN_EXE_lakegate");
     // Blocks of 1024 bytes; the signal that goes with it is ignored, as a full disk sends none.
@@ -127,7 +130,7 @@ fn an_ingest_without_room_leaves_the_table_as_it_was() {
 
 #[test]
 fn of_two_ingests_at_once_one_waits_for_nothing_and_says_so() {
-    let project = project("item/");
+    let project = project("item/", "parquet");
     let first = start(&project, &ingest(1));
     until("the first one writes", || leftovers(&project.path().join("lake")) > 0);
     let second = Ran::of(start(&project, &ingest(2)).wait_with_output().unwrap());
@@ -140,7 +143,11 @@ fn of_two_ingests_at_once_one_waits_for_nothing_and_says_so() {
 /// Callers get the rows of one run or of the other, or are told to come again; never of both, and never others.
 #[test]
 fn a_table_is_replaced_while_a_server_reads_it() {
-    let project = project("item/");
+    ["parquet", "delta", "iceberg"].into_iter().for_each(replaced_while_read);
+}
+
+fn replaced_while_read(format: &str) {
+    let project = project("item/", format);
     for run in [1, 1] {
         // Two files, so that the whole folder is exchanged.
         let mut words = ingest(run);
