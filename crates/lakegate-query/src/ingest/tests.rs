@@ -4,13 +4,15 @@ use std::fs;
 use std::io::Write as _;
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{Int64Array, RecordBatch};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::TryStreamExt;
 use lakegate_core::project::ingest::{IngestMode, Recipe};
+use lakegate_core::project::{LakeStore, Project, ProjectFiles};
 use proptest::prelude::*;
 
 use super::*;
+use crate::lake::testing::{DeltaTable, column};
 
 struct Silent;
 
@@ -410,4 +412,35 @@ proptest! {
         expected.sort();
         prop_assert_eq!(got, expected);
     }
+}
+
+#[tokio::test]
+async fn an_upsert_brings_no_deleted_row_back() {
+    let fields = [("id", "long", None), ("tenant", "long", None)];
+    let mut table = DeltaTable::new(&fields, &[], &["deletionVectors"]);
+    let columns =
+        vec![column("id", 0, Int64Array::from(vec![1, 2, 3])), column("tenant", 0, Int64Array::from(vec![1, 1, 1]))];
+    let add = table.add("a.parquet", serde_json::json!({}), columns, &[0]);
+    table.commit(&[add]);
+    let base = table.lake.path();
+    fs::write(base.join("t.csv"), "id,tenant\n2,7\n9,7\n").unwrap();
+    let config =
+        "[lake]\nlocation = \".\"\n[tables.t]\nlocation = \"t\"\nformat = \"delta\"\nshared = true\n".to_owned();
+    let (project, findings) = Project::read(&ProjectFiles { config, ..ProjectFiles::default() });
+    assert!(findings.is_empty(), "{findings:?}");
+    let lake = Arc::new(Lake::open(base, ".", &LakeStore::default()).unwrap());
+    let reader = Some((Arc::clone(&lake), Box::new(project.config.tables["t"].clone())));
+    let target = Target { place: lake.place().unwrap(), location: "t".to_owned(), format: None, reader };
+    let recipe = "from = [\"t.csv\"]\nmode = \"upsert\"\nkey = [\"id\"]";
+    let (recipe, _) = Recipe::read("tables/t.ingest.toml", recipe);
+    let done = ingest(&recipe, base, &target, false, Report::default(), Arc::new(Silent)).await.0;
+    let summary = done.unwrap_or_else(|error| panic!("{error:?}"));
+    assert_eq!((summary.ingested, summary.updated), (2, 1));
+    let publication = Publication::begin(&target.place, "t", None).await.unwrap();
+    assert!(!publication.has_deletes());
+    let schema = publication.schema().await.unwrap().unwrap();
+    let batches = publication.rows(&schema).unwrap().try_collect::<Vec<_>>().await.unwrap();
+    let mut rows = batches.iter().flat_map(shown).collect::<Vec<_>>();
+    rows.sort();
+    assert_eq!(rows, ["2|7", "3|1", "9|7"]);
 }
