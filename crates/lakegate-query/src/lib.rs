@@ -7,5 +7,7 @@ mod arrays;
 pub mod encode;
 pub mod engine;
 pub mod govern;
+pub mod ingest;
 pub mod lake;
 pub mod plan;
+pub mod publish;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lakegate_core::project::ingest::RECIPE_ENDING;
 use lakegate_core::project::{CONFIG_FILE, Finding, Position, Project, ProjectFiles, VARIABLE_PREFIX};
 use lakegate_query::engine::{self, Resources};
 use lakegate_query::lake::{Lake, LakeError};
@@ -13,6 +14,8 @@ use crate::mask_key;
 
 /// The largest project file, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
+/// The folder of a project's recipes, in its own folder.
+pub(crate) const RECIPES_FOLDER: &str = "tables";
 
 /// Why a project can not be served.
 #[derive(Debug, thiserror::Error)]
@@ -60,20 +63,28 @@ pub fn read_files(folder: &Path) -> Result<ProjectFiles, ProjectError> {
         return Err(ProjectError::Missing(folder.to_owned()));
     }
     let config = read_text(&config_path)?;
-    let mut endpoints = BTreeMap::new();
-    let endpoints_folder = folder.join("endpoints");
-    if endpoints_folder.is_dir() {
-        let unreadable = |error| ProjectError::Unreadable(endpoints_folder.clone(), error);
-        for entry in std::fs::read_dir(&endpoints_folder).map_err(unreadable)? {
-            let path = entry.map_err(unreadable)?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            // Editors leave hidden files beside the ones that they edit.
-            if path.extension().is_some_and(|extension| extension == "sql") && !name.starts_with('.') {
-                endpoints.insert(format!("endpoints/{name}"), read_text(&path)?);
-            }
+    let endpoints = texts(folder, "endpoints", ".sql")?;
+    let recipes = texts(folder, RECIPES_FOLDER, RECIPE_ENDING)?;
+    Ok(ProjectFiles { config, endpoints, recipes, variables: variables() })
+}
+
+/// The text of the files in a folder of the project whose names end like this, by their paths in the project.
+fn texts(project: &Path, folder: &str, ending: &str) -> Result<BTreeMap<String, String>, ProjectError> {
+    let mut found = BTreeMap::new();
+    let path = project.join(folder);
+    if !path.is_dir() {
+        return Ok(found);
+    }
+    let unreadable = |error| ProjectError::Unreadable(path.clone(), error);
+    for entry in std::fs::read_dir(&path).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        // Editors leave hidden files beside the ones that they edit.
+        if name.ends_with(ending) && !name.starts_with('.') {
+            found.insert(format!("{folder}/{name}"), read_text(&path)?);
         }
     }
-    Ok(ProjectFiles { config, endpoints, variables: variables() })
+    Ok(found)
 }
 
 /// The environment variables that are for lakegate.

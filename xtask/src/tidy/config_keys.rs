@@ -1,5 +1,5 @@
 //! Every key that a project file may have is explained in `docs/project.md`, every key of a file of tests in
-//! `docs/testing.md`, and no explained key is left over.
+//! `docs/testing.md`, every key of a recipe in `docs/ingest.md`, and no explained key is left over.
 //!
 //! The keys are what the core's `project/*.rs` take from a section of TOML, as in `section.string("location")`, read as
 //! text. On the page they are the first cells of table rows, as in ``| `location` | …``, or stand in a heading, as in
@@ -13,16 +13,20 @@ use super::tree::{File, Finding, Tree};
 
 const FOLDER: &str = "crates/lakegate-core/src/project/";
 const PAGE: &str = "docs/project.md";
-/// Files of tests are read below the folder of project files, and have a page of their own.
-const TEST_FOLDER: &str = "crates/lakegate-core/src/project/policy_test/";
-const TEST_PAGE: &str = "docs/testing.md";
+/// Files of tests and recipes are read below the folder of project files, and have pages of their own.
+const OWN_PAGES: [(&str, &str); 2] = [
+    ("crates/lakegate-core/src/project/policy_test/", "docs/testing.md"),
+    ("crates/lakegate-core/src/project/ingest/", "docs/ingest.md"),
+];
 
 pub(crate) fn documented(tree: &Tree) -> Vec<Finding> {
-    let of_tests = |path: &str| path.starts_with(TEST_FOLDER);
-    let mut findings = documented_on(tree, PAGE, |path| path.starts_with(FOLDER) && !of_tests(path));
-    // A tree without such files is one of the tests below.
-    if tree.rust().any(|file| of_tests(&file.path)) {
-        findings.extend(documented_on(tree, TEST_PAGE, of_tests));
+    let is_elsewhere = |path: &str| OWN_PAGES.iter().any(|(folder, _)| path.starts_with(folder));
+    let mut findings = documented_on(tree, PAGE, |path| path.starts_with(FOLDER) && !is_elsewhere(path));
+    for (folder, page) in OWN_PAGES {
+        // A tree without such files is one of the tests below.
+        if tree.rust().any(|file| file.path.starts_with(folder)) {
+            findings.extend(documented_on(tree, page, |path| path.starts_with(folder)));
+        }
     }
     findings
 }
@@ -86,13 +90,13 @@ mod tests {
 
     #[test]
     fn files_of_tests_have_a_page_of_their_own() {
-        let (config, test) = (format!("{FOLDER}config.rs"), format!("{TEST_FOLDER}expect.rs"));
+        let (config, test) = (format!("{FOLDER}config.rs"), format!("{}expect.rs", OWN_PAGES[0].0));
         let page = "| key | is |\n| --- | --- |\n| `location` | where |\n";
         let files = [
             (config.as_str(), "//! x\nlake.string(\"location\");\n"),
             (test.as_str(), "//! x\nexpect.integer(\"rows\", 0..=1);\n"),
             (PAGE, page),
-            (TEST_PAGE, page),
+            (OWN_PAGES[0].1, page),
         ];
         let found = documented(&Tree::of(&files)).into_iter().map(|f| f.message).collect::<Vec<_>>();
         assert_eq!(found.len(), 2, "{found:?}");

@@ -15,6 +15,7 @@ mod endpoint;
 mod finding;
 mod formats;
 mod http;
+pub mod ingest;
 mod issuer;
 mod lake;
 mod limits;
@@ -63,6 +64,8 @@ pub struct ProjectFiles {
     pub config: String,
     /// Path relative to the project folder (`endpoints/x.sql`) and text of each endpoint file.
     pub endpoints: BTreeMap<String, String>,
+    /// The same of each recipe (`tables/x.ingest.toml`).
+    pub recipes: BTreeMap<String, String>,
     /// Environment variables: those whose names begin with `LAKEGATE_` say what keys of `lakegate.toml` would.
     pub variables: BTreeMap<String, String>,
 }
@@ -74,6 +77,8 @@ pub struct Project {
     pub config: Config,
     /// The endpoints by name.
     pub endpoints: BTreeMap<String, Endpoint>,
+    /// How tables are filled from files, by the path of the recipe.
+    pub recipes: BTreeMap<String, ingest::Recipe>,
 }
 
 impl Project {
@@ -86,6 +91,16 @@ impl Project {
             findings.extend(faults);
             endpoints.extend(endpoint.map(|endpoint| (endpoint.name.clone(), endpoint)));
         }
-        (Project { config, endpoints }, findings)
+        let mut recipes = BTreeMap::new();
+        for (path, text) in &files.recipes {
+            let (recipe, faults) = ingest::Recipe::read(path, text);
+            findings.extend(faults);
+            if let Err(help) = config.table(&recipe.table) {
+                let message = format!("the project has no table `{}`", recipe.table);
+                findings.push(Finding::new(recipe.position.clone(), message).help(help));
+            }
+            recipes.insert(path.clone(), recipe);
+        }
+        (Project { config, endpoints, recipes }, findings)
     }
 }

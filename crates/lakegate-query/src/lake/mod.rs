@@ -15,6 +15,7 @@ mod footers;
 #[cfg(test)]
 mod formats_tests;
 mod iceberg;
+pub(crate) mod layout;
 mod location;
 #[cfg(test)]
 mod location_tests;
@@ -47,6 +48,7 @@ use datafusion::object_store::{Error as StoreError, ObjectStoreExt};
 use lakegate_core::error::Source;
 use lakegate_core::project::LakeStore;
 use tokio::sync::Notify;
+use url::Url;
 
 pub(crate) use mapping::file_view;
 pub(crate) use memory::memory_scan_size;
@@ -60,6 +62,7 @@ pub use version::Snapshot;
 pub(crate) use version::magnitude_only;
 
 use crate::govern::fingerprint::Fingerprint;
+use crate::publish::{Place, PublishError};
 
 /// An open lake. Paths in it are relative to its root, so that no error names a place of the machine.
 #[derive(Debug)]
@@ -75,6 +78,8 @@ pub struct Lake {
     /// Stands for the place and for how it is read.
     place: [u8; 32],
     store: Arc<dyn ObjectStore>,
+    /// The bucket and the place in it, for a lake in an object store.
+    whole: Option<(Arc<dyn ObjectStore>, Url)>,
     url: ObjectStoreUrl,
     changed: Arc<Notify>,
     contact: Arc<Contact>,
@@ -125,9 +130,9 @@ impl Lake {
             .map_err(|error| LakeError::Store(location.to_owned(), generic(error.to_string())))?;
         let location = location.strip_prefix("file://").unwrap_or(location);
         let (changed, contact) = (Arc::new(Notify::new()), Arc::new(Contact::default()));
-        let (root, place, files): (_, _, Arc<dyn ObjectStore>) = if store::is_remote(location) {
+        let (root, place, whole, files): (_, _, _, Arc<dyn ObjectStore>) = if store::is_remote(location) {
             let opened = store::open(project, location, settings)?;
-            (None, opened.place, opened.store)
+            (None, opened.place, Some(opened.whole), opened.store)
         } else {
             let missing = |error| LakeError::Missing(location.to_owned(), error);
             let root = project.join(location).canonicalize().map_err(missing)?;
@@ -138,7 +143,7 @@ impl Lake {
                 .map_err(|error| LakeError::Store(location.to_owned(), error))?;
             let mut place = Fingerprint::new("lakegate lake folder v1");
             place.part(root.as_os_str().as_encoded_bytes());
-            (Some(root), place.bytes(), Arc::new(files))
+            (Some(root), place.bytes(), None, Arc::new(files))
         };
         let pinned = Pinned::new(files, Arc::clone(&changed), Arc::clone(&contact), root.is_none());
         let uri = root.is_none().then(|| location.trim_end_matches('/').to_owned());
@@ -149,6 +154,7 @@ impl Lake {
             catalogs: Default::default(),
             place,
             store: Arc::new(pinned),
+            whole,
             url,
             changed,
             contact,
@@ -157,6 +163,17 @@ impl Lake {
 
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
         &self.store
+    }
+
+    /// The same lake as a place to write to.
+    ///
+    /// # Errors
+    /// When its folder is gone.
+    pub fn place(&self) -> Result<Place, PublishError> {
+        match (&self.root, &self.whole) {
+            (None, Some((store, url))) => Ok(Place::remote(Arc::clone(store), url.clone())),
+            (root, _) => Place::local(root.as_deref().unwrap_or(Path::new(""))),
+        }
     }
 
     pub(crate) fn url(&self) -> &ObjectStoreUrl {

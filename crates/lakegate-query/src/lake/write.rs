@@ -1,7 +1,7 @@
 //! Writes a table into one Parquet file that prunes well: the sample lake is made with it.
 //!
-//! The API speaks of plain vectors, so that its users need not name Arrow. It is not a way to change a lake that is
-//! served: lakegate only reads those.
+//! The API speaks of plain vectors, so that its users need not name Arrow. It is not a way to change a table that is
+//! served: see `publish` for that.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
@@ -14,14 +14,10 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::parquet::arrow::ArrowWriter;
-use datafusion::parquet::basic::Compression;
 use datafusion::parquet::errors::ParquetError;
-use datafusion::parquet::file::metadata::SortingColumn;
-use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties};
-use datafusion::parquet::schema::types::ColumnPath;
+use datafusion::parquet::file::properties::WriterProperties;
 
-/// Rows of a page. Pages are what a reader skips inside a row group.
-const PAGE_ROWS: usize = 2_000;
+pub use super::layout::{Codec, WriteOptions};
 
 /// What a column holds. Every column may hold nulls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,21 +76,6 @@ pub enum ColumnData {
     IntegerList(Vec<Option<Vec<i32>>>),
 }
 
-/// How the file is laid out.
-#[derive(Clone, Debug)]
-pub struct WriteOptions {
-    /// Rows of a row group: the unit that is skipped as a whole.
-    pub row_group_rows: usize,
-    /// The columns by which the rows come sorted, ascending with nulls last. Noted in the file, not done here.
-    pub sorted_by: Vec<&'static str>,
-}
-
-impl Default for WriteOptions {
-    fn default() -> Self {
-        Self { row_group_rows: 20_000, sorted_by: Vec::new() }
-    }
-}
-
 /// Why a table could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
@@ -142,7 +123,7 @@ impl TableWriter {
         let file_error = |source| WriteError::File { path: path.to_owned(), source };
         let fields = columns.iter().map(|column| Field::new(column.name, data_type(column.kind), true));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let properties = properties(path, columns, options)?;
+        let properties = properties(path, &schema, columns, options)?;
         let temporary = Temporary::beside(path).map_err(file_error)?;
         let file = File::create(&temporary.path).map_err(file_error)?;
         let writer = ArrowWriter::try_new(BufWriter::new(file), Arc::clone(&schema), Some(properties))
@@ -217,32 +198,16 @@ impl Drop for Temporary {
     }
 }
 
-fn properties(path: &Path, columns: &[Column], options: &WriteOptions) -> Result<WriterProperties, WriteError> {
-    let mut sorting = Vec::new();
-    for name in &options.sorted_by {
-        let Some(at) = columns.iter().position(|column| column.name == *name) else {
-            let reason = format!("sorted by `{name}`, which is not a column");
-            return Err(WriteError::Shape { path: path.to_owned(), reason });
-        };
-        // A leaf of the file is a column of the table here: the only nested kind has a single leaf.
-        sorting.push(SortingColumn { column_idx: at as i32, descending: false, nulls_first: false });
-    }
-    let mut builder = WriterProperties::builder()
-        // Read by every tool, and decoded faster than it comes from a disk.
-        .set_compression(Compression::SNAPPY)
-        .set_max_row_group_row_count(Some(options.row_group_rows.max(1)))
-        .set_data_page_row_count_limit(PAGE_ROWS)
-        .set_write_batch_size(PAGE_ROWS / 4)
-        .set_statistics_enabled(EnabledStatistics::Page)
-        .set_sorting_columns((!sorting.is_empty()).then_some(sorting));
-    for column in columns {
-        let leaf = match column.kind {
-            ColumnKind::IntegerList => vec![column.name.to_owned(), "list".to_owned(), "item".to_owned()],
-            _ => vec![column.name.to_owned()],
-        };
-        builder = builder.set_column_dictionary_enabled(ColumnPath::new(leaf), column.repeats);
-    }
-    Ok(builder.build())
+fn properties(
+    path: &Path,
+    schema: &Schema,
+    columns: &[Column],
+    options: &WriteOptions,
+) -> Result<WriterProperties, WriteError> {
+    let mut options = options.clone();
+    let all_different = columns.iter().filter(|column| !column.repeats).map(|column| column.name.to_owned());
+    options.without_dictionary.extend(all_different);
+    options.properties(schema).map_err(|reason| WriteError::Shape { path: path.to_owned(), reason })
 }
 
 fn data_type(kind: ColumnKind) -> DataType {
@@ -337,7 +302,11 @@ mod tests {
     fn row_groups_pages_and_order_are_noted_for_pruning() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.parquet");
-        let options = WriteOptions { row_group_rows: 5_000, sorted_by: vec!["creation", "id"] };
+        let options = WriteOptions {
+            row_group_rows: 5_000,
+            sorted_by: vec!["creation".into(), "id".into()],
+            ..WriteOptions::default()
+        };
         let mut writer = TableWriter::create(&path, &COLUMNS, &options).unwrap();
         writer.write(rows(0..12_000)).unwrap();
         writer.finish().unwrap();
@@ -395,7 +364,7 @@ mod tests {
         let mut short = rows(0..3);
         short[0] = ColumnData::Integer(vec![Some(1)]);
         assert!(refused(short).ends_with("columns of different lengths"));
-        let options = WriteOptions { sorted_by: vec!["day"], ..WriteOptions::default() };
+        let options = WriteOptions { sorted_by: vec!["day".into()], ..WriteOptions::default() };
         let error = TableWriter::create(&path, &COLUMNS, &options).unwrap_err();
         assert!(error.to_string().ends_with("sorted by `day`, which is not a column"));
     }

@@ -421,7 +421,6 @@ impl PlannedEndpoint {
 }
 
 /// A session without tables, as tables are opened with.
-#[cfg(test)]
 pub(crate) fn bare_session(
     lake: &Lake,
     runtime: Arc<RuntimeEnv>,

@@ -11,6 +11,7 @@ mod demo;
 mod explain;
 mod grant;
 mod health;
+mod ingest;
 mod init;
 mod matrix;
 mod openapi;
@@ -47,7 +48,7 @@ Examples, in a project folder:
   lakegate grant add --role client --endpoint '*'
   TOKEN=$(lakegate token issue acme --expires-in 90d)
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 an import that refused a part, or a call that would be refused.";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 an import or ingest that refused a part, or a call that would be refused.";
 
 /// What can be asked.
 #[derive(Debug, Subcommand)]
@@ -67,6 +68,9 @@ pub enum Command {
     /// List the endpoints of a project, or describe them to a principal as OpenAPI
     #[command(after_help = check::ENDPOINTS_HELP)]
     Endpoints(check::EndpointsArgs),
+    /// Bring files into a table: CSV, NDJSON or Parquet, by a recipe or by options
+    #[command(after_help = ingest::HELP)]
+    Ingest(ingest::IngestArgs),
     /// Tell why a principal gets what it gets from an endpoint
     #[command(after_help = explain::HELP)]
     Explain(explain::ExplainArgs),
@@ -104,6 +108,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Check(args) => check::check(args).await,
         Command::Config(args) => config::run(&args),
         Command::Endpoints(args) => check::endpoints(args).await,
+        Command::Ingest(args) => ingest::run(args).await,
         Command::Explain(args) => explain::run(args).await,
         Command::Test(args) => test::run(args).await,
         Command::Serve(args) => serve::run(args).await,

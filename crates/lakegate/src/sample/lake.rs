@@ -7,7 +7,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use lakegate_query::lake::write::{Column, ColumnData, TableWriter, WriteOptions};
+use lakegate_query::lake::write::{Codec, Column, ColumnData, TableWriter, WriteOptions};
 
 use super::model::Rows;
 use super::{Sample, SampleError, columns};
@@ -135,7 +135,11 @@ struct Table<'a> {
 
 impl<'a> Table<'a> {
     fn new(dir: &'a Path, name: &'static str, columns: &'a [Column], sorted_by: &[&'static str]) -> Self {
-        let options = WriteOptions { sorted_by: sorted_by.to_vec(), ..WriteOptions::default() };
+        let options = WriteOptions {
+            sorted_by: sorted_by.iter().map(ToString::to_string).collect(),
+            codec: Codec::Snappy,
+            ..WriteOptions::default()
+        };
         Self { dir, name, columns, options, writer: None }
     }
 

@@ -32,6 +32,13 @@ const LOGISTICS: &[ProjectFile] = logistics![
     "endpoints/most_required_service_by_range.sql",
     "endpoints/most_visited_location_from_trackcode_by_range.sql",
     "endpoints/trackcodes_lost_by_range.sql",
+    "tables/city.ingest.toml",
+    "tables/client.ingest.toml",
+    "tables/country.ingest.toml",
+    "tables/order.ingest.toml",
+    "tables/product_size.ingest.toml",
+    "tables/route.ingest.toml",
+    "tables/service.ingest.toml",
     "tests/policies.toml",
     "tests/matrix.json",
 ];

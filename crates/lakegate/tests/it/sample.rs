@@ -283,9 +283,11 @@ fn the_logistics_project_has_an_endpoint_file_for_every_answer_of_the_oracle() {
     for (endpoint, _) in oracle::ENDPOINTS {
         assert!(files.contains(format!("endpoints/{endpoint}.sql").as_str()), "{endpoint}");
     }
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/logistics/endpoints");
-    let embedded = files.iter().filter_map(|path| path.strip_prefix("endpoints/")).collect::<Vec<_>>();
-    assert_eq!(names(&source), embedded, "every file of the folder is part of the binary");
+    for folder in ["endpoints", "tables"] {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/logistics").join(folder);
+        let embedded = files.iter().filter_map(|path| path.strip_prefix(folder)?.strip_prefix('/'));
+        assert_eq!(names(&source), embedded.collect::<Vec<_>>(), "every file of the folder is part of the binary");
+    }
 }
 
 #[test]

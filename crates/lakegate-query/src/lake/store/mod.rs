@@ -18,6 +18,7 @@ use datafusion::object_store::{
     BackoffConfig, ClientOptions, Error as StoreError, ObjectStore, Result as StoreResult, RetryConfig,
 };
 use lakegate_core::project::{LakeStore, location_fault};
+use url::Url;
 
 pub(super) use contact::Contact;
 pub(super) use credentials::read as secret;
@@ -30,6 +31,8 @@ use credentials::Credentials;
 /// A store below a prefix, and what tells it from others.
 pub(super) struct Opened {
     pub(super) store: Arc<dyn ObjectStore>,
+    /// The whole bucket, and the URL of the prefix in it: for whoever writes tables.
+    pub(super) whole: (Arc<dyn ObjectStore>, Url),
     /// Stands for the place and for the credentials with which it is read.
     pub(super) place: [u8; 32],
 }
@@ -64,6 +67,8 @@ pub(super) fn open(project: &FilePath, location: &str, settings: &LakeStore) -> 
     };
     let wrong = |error: StoreError| LakeError::Store(location.to_owned(), without_secrets(error));
     let store = opened.map_err(wrong)?;
+    let url = Url::parse(location).map_err(|_| LakeError::Location("is no place in a store"))?;
+    let whole = (Arc::clone(&store), url);
     let store = match place.prefix {
         "" => store,
         prefix => {
@@ -71,7 +76,7 @@ pub(super) fn open(project: &FilePath, location: &str, settings: &LakeStore) -> 
             Arc::new(PrefixStore::new(store, prefix))
         }
     };
-    Ok(Opened { store, place: credentials.stand_for(location, settings) })
+    Ok(Opened { store, whole, place: credentials.stand_for(location, settings) })
 }
 
 fn s3(place: &Place<'_>, settings: &LakeStore, credentials: &Credentials) -> StoreResult<Arc<dyn ObjectStore>> {

@@ -1,0 +1,64 @@
+//! `[columns.NAME]` of a recipe: what becomes of one column.
+
+use super::super::finding::suggest_or_list;
+use super::super::reader::Section;
+use super::kind::{ColumnKind, PlainKind};
+
+/// What is said of a column of the table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecipeColumn {
+    /// The name in the table.
+    pub name: String,
+    /// The name in the files, when that is another.
+    pub from: Option<String>,
+    /// The type; `None` is the table's, or what the values look like.
+    pub kind: Option<ColumnKind>,
+    /// How dates and times are written, in the words of `strftime`; without any, the usual ways are tried.
+    pub formats: Vec<String>,
+    /// Words that stand for NULL in this column, beside those of all columns.
+    pub nulls: Vec<String>,
+    /// A value that every row has, instead of one of the files.
+    pub value: Option<String>,
+}
+
+impl RecipeColumn {
+    /// A column of which nothing is said yet.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// What the column is called in the files.
+    pub fn source(&self) -> &str {
+        self.from.as_deref().unwrap_or(&self.name)
+    }
+}
+
+pub(super) fn read(section: Section<'_, '_>) -> Vec<RecipeColumn> {
+    let mut columns = Vec::<RecipeColumn>::new();
+    for (name, mut section) in section.named_sections() {
+        let source = section.source();
+        let mut column = RecipeColumn::new(&name.value);
+        column.from = section.string("from").map(|from| from.value);
+        if let Some(kind) = section.string("type") {
+            column.kind = ColumnKind::parse(&kind.value);
+            if column.kind.is_none() {
+                let help = suggest_or_list(&kind.value, PlainKind::NAMES.iter().map(|(name, _)| *name));
+                let help = format!("{help}; a list is written like `list<integer>`");
+                source.report(&kind.span, format!("`{}` is not a type of a column", kind.value), Some(help));
+            }
+        }
+        let list = |list: Option<super::Placed<Vec<super::Placed<String>>>>| super::texts(list).unwrap_or_default();
+        column.formats = list(section.strings("formats"));
+        column.nulls = list(section.strings("nulls"));
+        if let Some(value) = section.string("value") {
+            if let Some(from) = &column.from {
+                let message = format!("column `{}` has a `value` and comes `from` the column `{from}`", name.value);
+                source.report(&value.span, message, Some("keep one of them".into()));
+            }
+            column.value = Some(value.value);
+        }
+        section.finish();
+        columns.push(column);
+    }
+    columns
+}

@@ -1,0 +1,65 @@
+//! The types that a recipe gives to columns.
+
+use std::fmt;
+
+/// What one value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlainKind {
+    /// Text.
+    String,
+    /// 64-bit integers.
+    Integer,
+    /// 64-bit floats.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// Days.
+    Date,
+    /// Microseconds, in UTC.
+    Timestamp,
+}
+
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// A value.
+    Plain(PlainKind),
+    /// A list of values.
+    List(PlainKind),
+}
+
+impl PlainKind {
+    /// The kinds by name.
+    pub const NAMES: [(&str, Self); 6] = [
+        ("string", Self::String),
+        ("integer", Self::Integer),
+        ("number", Self::Number),
+        ("boolean", Self::Boolean),
+        ("date", Self::Date),
+        ("timestamp", Self::Timestamp),
+    ];
+
+    fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+    }
+}
+
+impl ColumnKind {
+    /// Reads `integer` or `list<integer>`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let plain = |name: &str| PlainKind::NAMES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
+        match text.strip_prefix("list<").and_then(|inner| inner.strip_suffix('>')) {
+            Some(inner) => plain(inner.trim()).map(Self::List),
+            None => plain(text).map(Self::Plain),
+        }
+    }
+}
+
+impl fmt::Display for ColumnKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(kind) => f.write_str(kind.name()),
+            Self::List(kind) => write!(f, "list<{}>", kind.name()),
+        }
+    }
+}

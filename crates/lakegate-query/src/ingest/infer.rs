@@ -1,0 +1,93 @@
+//! What the values of a column look like, all of them: the narrowest type that every one of them has.
+//!
+//! What looks like a number and is none stays text: leading zeros, a plus, an exponent.
+
+use lakegate_core::project::ingest::{ColumnKind, PlainKind, TextOptions};
+use serde_json::Value as Json;
+
+use super::text::Cell;
+use super::values::{Reading, Value};
+
+/// From the narrowest to the widest. Text is what everything is.
+const KINDS: [ColumnKind; 8] = [
+    ColumnKind::Plain(PlainKind::Boolean),
+    ColumnKind::Plain(PlainKind::Integer),
+    ColumnKind::Plain(PlainKind::Number),
+    ColumnKind::Plain(PlainKind::Date),
+    ColumnKind::Plain(PlainKind::Timestamp),
+    ColumnKind::List(PlainKind::Integer),
+    ColumnKind::List(PlainKind::Number),
+    ColumnKind::List(PlainKind::String),
+];
+
+/// What a column can still be.
+#[derive(Clone, Debug)]
+pub(super) struct Guess {
+    readings: Vec<(ColumnKind, Reading)>,
+    has_values: bool,
+}
+
+impl Guess {
+    pub(super) fn new(options: &TextOptions, formats: &[String], nulls: &[String]) -> Self {
+        // Of words only those are taken that mean nothing else.
+        let words = |word: &str| vec![word.to_owned()];
+        let options = TextOptions { true_words: words("true"), false_words: words("false"), ..options.clone() };
+        let reading = |kind: ColumnKind| {
+            let (plain, is_list) = match kind {
+                ColumnKind::Plain(plain) => (plain, false),
+                ColumnKind::List(plain) => (plain, true),
+            };
+            let (formats, nulls) = (formats.to_vec(), nulls.to_vec());
+            let range = (i64::MIN, i64::MAX);
+            (kind, Reading { kind: plain, is_list, formats, nulls, options: options.clone(), range })
+        };
+        Self { readings: KINDS.into_iter().map(reading).collect(), has_values: false }
+    }
+
+    pub(super) fn see(&mut self, cell: Cell<'_>) {
+        self.readings.retain(|(kind, reading)| match reading.read(cell) {
+            Ok(None) => true,
+            Ok(Some(value)) => looks_like(cell, *kind, &value),
+            Err(_) => false,
+        });
+        let is_null = |reading: &Reading| matches!(reading.read(cell), Ok(None));
+        self.has_values |=
+            !matches!(cell, Cell::Missing) && !self.readings.first().is_some_and(|(_, reading)| is_null(reading));
+    }
+
+    /// The type. A column without any value is text.
+    pub(super) fn kind(&self) -> ColumnKind {
+        let narrowest = self.readings.first().filter(|_| self.has_values).map(|(kind, _)| *kind);
+        narrowest.unwrap_or(ColumnKind::Plain(PlainKind::String))
+    }
+}
+
+/// Whether a value that can be read like this is also written like this.
+fn looks_like(cell: Cell<'_>, kind: ColumnKind, value: &Value) -> bool {
+    match (cell, kind) {
+        (Cell::Text(text), ColumnKind::Plain(PlainKind::Boolean)) => text.len() > 1,
+        (Cell::Text(text), ColumnKind::Plain(PlainKind::Integer | PlainKind::Number)) => is_number_like(text),
+        // Items of a list are judged by their text too: `{01,02}` has no integers.
+        (Cell::Text(text), ColumnKind::List(PlainKind::Integer | PlainKind::Number)) => text
+            .trim_matches(['{', '}', '[', ']', ' '])
+            .split(',')
+            .all(|item| item.is_empty() || is_number_like(item.trim())),
+        (Cell::Json(Json::String(_)), ColumnKind::Plain(PlainKind::Date | PlainKind::Timestamp)) => true,
+        // JSON says itself what is a number, and what a list.
+        (Cell::Json(Json::String(_)), _) => false,
+        (Cell::Json(Json::Number(number)), ColumnKind::Plain(PlainKind::Integer)) => number.is_i64(),
+        (Cell::Json(Json::Array(items)), ColumnKind::List(kind)) => items.iter().all(|item| match kind {
+            PlainKind::Integer => item.is_i64() || item.is_null(),
+            PlainKind::Number => item.is_number() || item.is_null(),
+            _ => item.is_string() || item.is_null(),
+        }),
+        (_, ColumnKind::List(_)) => matches!(value, Value::List(_)),
+        _ => true,
+    }
+}
+
+fn is_number_like(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let has_leading_zero = digits.len() > 1 && digits.starts_with('0') && !digits[1..].starts_with(['.', ',']);
+    !has_leading_zero && digits.starts_with(|first: char| first.is_ascii_digit()) && !digits.contains(['e', 'E', ' '])
+}

@@ -1,0 +1,203 @@
+//! Rows of text files, one after the other, each with the line on which it begins: CSV and NDJSON.
+//!
+//! A row that can not be read is given as one, with why; the others go on.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use csv::StringRecord;
+use lakegate_core::project::ingest::{SourceFormat, TextOptions};
+use serde_json::{Map, Value as Json};
+
+use super::decode::{self, Allowed, Text};
+use super::files::SourceFile;
+use super::{IngestError, Progress};
+
+/// The delimiters that are looked for.
+const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
+
+/// What stands in one cell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Cell<'a> {
+    /// Nothing at all.
+    Missing,
+    Text(&'a str),
+    Json(&'a Json),
+}
+
+/// One row.
+#[derive(Debug)]
+pub(super) enum Row<'a> {
+    Csv(&'a StringRecord),
+    Object(&'a Map<String, Json>),
+}
+
+/// The rows of a file.
+pub(super) enum Rows<'a> {
+    Csv { reader: csv::Reader<Text<'a>>, record: StringRecord, columns: Vec<String>, allowed: Allowed },
+    Ndjson { reader: BufReader<Text<'a>>, line: u64, object: Map<String, Json>, allowed: Allowed },
+}
+
+/// A row, or why it is none, with its line.
+pub(super) type Read1<'r> = (u64, Result<Row<'r>, String>);
+
+impl<'a> Rows<'a> {
+    pub(super) fn open(
+        file: &SourceFile,
+        options: &TextOptions,
+        progress: Option<&'a dyn Progress>,
+    ) -> Result<Self, IngestError> {
+        let (text, allowed) = decode::open(file, options.encoding.as_deref(), progress)?;
+        if file.format == SourceFormat::Ndjson {
+            return Ok(Self::Ndjson { reader: BufReader::new(text), line: 0, object: Map::new(), allowed });
+        }
+        let delimiter = match options.delimiter {
+            Some(delimiter) => delimiter,
+            None => detect(file, options)?,
+        };
+        let mut reader = builder(options, delimiter).from_reader(text);
+        let mut record = StringRecord::new();
+        let columns = match &options.header {
+            Some(header) => header.clone(),
+            None => {
+                read(&mut reader, &mut record, &allowed).map_err(IngestError::unread(&file.shown))?;
+                record.iter().map(|name| name.trim().to_owned()).collect()
+            }
+        };
+        if columns.is_empty() {
+            return Err(IngestError::unfit(format!("`{}` has no header line", file.shown), "is it empty?"));
+        }
+        if let Some((at, name)) = columns.iter().enumerate().find(|(at, name)| columns[..*at].contains(name)) {
+            let what = format!("`{}` has the column `{name}` twice, the second time in place {}", file.shown, at + 1);
+            return Err(IngestError::unfit(what, "name the columns in `header`, or correct the file"));
+        }
+        if let Some(at) = columns.iter().position(String::is_empty) {
+            let what = format!("column {} of `{}` has no name", at + 1, file.shown);
+            return Err(IngestError::unfit(what, "name the columns in `header`, or correct the file"));
+        }
+        Ok(Self::Csv { reader, record, columns, allowed })
+    }
+
+    /// The columns, where the file names them before its rows.
+    pub(super) fn columns(&self) -> Option<&[String]> {
+        match self {
+            Self::Csv { columns, .. } => Some(columns),
+            Self::Ndjson { .. } => None,
+        }
+    }
+
+    /// The next row; `None` at the end. An error is one of the file, behind which nothing can be read.
+    pub(super) fn next(&mut self) -> io::Result<Option<Read1<'_>>> {
+        match self {
+            Self::Csv { reader, record, columns, allowed } => {
+                if !read(reader, record, allowed)? {
+                    return Ok(None);
+                }
+                let line = line(record, reader.position().line(), allowed.is_crlf());
+                let (found, wanted) = (record.len(), columns.len());
+                if found != wanted {
+                    return Ok(Some((line, Err(format!("it has {found} cells, and the header {wanted}")))));
+                }
+                Ok(Some((line, Ok(Row::Csv(record)))))
+            }
+            Self::Ndjson { reader, line, object, allowed } => loop {
+                allowed.refill();
+                let mut text = String::new();
+                // Decoded text is UTF-8, and a line is bounded by what is allowed.
+                if reader.read_line(&mut text)? == 0 {
+                    return Ok(None);
+                }
+                *line += 1;
+                if text.trim().is_empty() {
+                    continue;
+                }
+                return Ok(Some((
+                    *line,
+                    match serde_json::from_str::<Json>(&text) {
+                        Ok(Json::Object(read)) => {
+                            *object = read;
+                            Ok(Row::Object(object))
+                        }
+                        Ok(_) => Err("it is not a JSON object".to_owned()),
+                        Err(error) => Err(format!("it is not JSON: {error}")),
+                    },
+                )));
+            },
+        }
+    }
+}
+
+impl<'a> Row<'a> {
+    /// The cell of a column, by its place or by its name.
+    pub(super) fn cell(&self, place: usize, name: &str) -> Cell<'a> {
+        match self {
+            Self::Csv(record) => record.get(place).map_or(Cell::Missing, Cell::Text),
+            Self::Object(object) => match object.get(name) {
+                None | Some(Json::Null) => Cell::Missing,
+                Some(value) => Cell::Json(value),
+            },
+        }
+    }
+
+    /// Whether any text of it could not be decoded.
+    pub(super) fn has_undecoded(&self) -> bool {
+        match self {
+            Self::Csv(record) => record.as_slice().contains('\u{FFFD}'),
+            Self::Object(object) => {
+                object.values().any(|value| value.as_str().is_some_and(|text| text.contains('\u{FFFD}')))
+            }
+        }
+    }
+}
+
+/// The line on which a record begins. The reader tells the line before, where empty lines or a CR and LF lie between.
+fn line(record: &StringRecord, after: u64, is_crlf: bool) -> u64 {
+    let Some(position) = record.position() else { return 0 };
+    let lag = u64::from(is_crlf);
+    let from_start = position.line() + if position.byte() > 0 { lag } else { 0 };
+    let inner = record.as_slice().matches('\n').count() as u64;
+    from_start.max((after + lag).saturating_sub(1 + inner))
+}
+
+fn builder(options: &TextOptions, delimiter: u8) -> csv::ReaderBuilder {
+    let mut builder = csv::ReaderBuilder::new();
+    builder.has_headers(false).flexible(true).delimiter(delimiter);
+    match options.quote {
+        Some(quote) => builder.quote(quote),
+        None => builder.quoting(false),
+    };
+    builder
+}
+
+fn read<R: Read>(reader: &mut csv::Reader<R>, record: &mut StringRecord, allowed: &Allowed) -> io::Result<bool> {
+    allowed.refill();
+    reader.read_record(record).map_err(|error| match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        _ => io::Error::new(io::ErrorKind::InvalidData, "it is not text"),
+    })
+}
+
+/// The delimiter that cuts the first lines into equally many cells, and most of them.
+fn detect(file: &SourceFile, options: &TextOptions) -> Result<u8, IngestError> {
+    let (text, _) = decode::open(file, options.encoding.as_deref(), None)?;
+    let mut start = Vec::new();
+    text.take(1 << 16).read_to_end(&mut start).map_err(IngestError::unread(&file.shown))?;
+    let start = String::from_utf8_lossy(&start).into_owned();
+    let score = |delimiter: u8| {
+        let mut reader = builder(options, delimiter).from_reader(start.as_bytes());
+        let mut counts = reader.records().take(50).map_while(Result::ok).map(|record| record.len());
+        let first = counts.next().unwrap_or(0);
+        let (mut same, mut all) = (0_usize, 0_usize);
+        for count in counts {
+            all += 1;
+            same += usize::from(count == first);
+        }
+        // A start that is cut may have one record that is cut too.
+        let is_even = same + 1 >= all;
+        (is_even && first > 1, first)
+    };
+    let best = DELIMITERS.into_iter().max_by_key(|delimiter| {
+        let place = DELIMITERS.iter().position(|other| other == delimiter).unwrap_or(0);
+        (score(*delimiter), DELIMITERS.len() - place)
+    });
+    Ok(best.unwrap_or(b','))
+}
