@@ -4,6 +4,7 @@
 
 pub mod answer;
 mod arrays;
+pub mod discover;
 pub mod encode;
 pub mod engine;
 pub mod govern;

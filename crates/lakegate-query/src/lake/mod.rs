@@ -21,6 +21,7 @@ mod location;
 mod location_tests;
 mod mapping;
 mod memory;
+pub(crate) mod object_reader;
 mod owners;
 mod pinned;
 mod place;
@@ -147,6 +148,11 @@ impl Lake {
         let uri = root.is_none().then(|| location.trim_end_matches('/').to_owned());
         let (project, store) = (project.to_owned(), Arc::new(pinned));
         Ok(Self { root, uri, project, place, store, whole, url, changed, contact })
+    }
+
+    /// Whether a path is a link out of the lake.
+    pub(crate) fn leads_outside(&self, path: &datafusion::object_store::path::Path) -> bool {
+        location::leads_outside(self.root.as_deref(), path)
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {

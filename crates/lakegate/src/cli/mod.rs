@@ -8,6 +8,8 @@ mod check;
 mod config;
 pub mod context;
 mod demo;
+mod discover;
+mod discover_file;
 mod explain;
 mod grant;
 mod health;
@@ -59,6 +61,9 @@ pub enum Command {
     /// Write a small working project to start from
     #[command(after_help = init::HELP)]
     Init(init::InitArgs),
+    /// Find the tables of a lake and write them into a project, for somebody to decide who sees their rows
+    #[command(after_help = discover::HELP)]
+    Discover(discover::DiscoverArgs),
     /// Say everything that is wrong with a project
     #[command(after_help = check::CHECK_HELP)]
     Check(check::ProjectArgs),
@@ -105,6 +110,7 @@ pub async fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Command::Demo(args) => demo::run(args).await,
         Command::Init(args) => init::run(args),
+        Command::Discover(args) => discover::run(args).await,
         Command::Check(args) => check::check(args).await,
         Command::Config(args) => config::run(&args),
         Command::Endpoints(args) => check::endpoints(args).await,

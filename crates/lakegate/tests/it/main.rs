@@ -19,6 +19,7 @@ mod audit_server;
 mod audit_strict;
 mod binary;
 mod config_cli;
+mod discover;
 mod docs_page;
 mod error_oracle;
 mod explain;
