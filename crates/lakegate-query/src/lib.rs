@@ -10,5 +10,6 @@ pub mod engine;
 pub mod govern;
 pub mod ingest;
 pub mod lake;
+pub mod layout;
 pub mod plan;
 pub mod publish;

@@ -42,7 +42,12 @@ type Rule = (&'static [&'static str], ColumnKind, &'static str, &'static str);
 const RULES: &[Rule] = {
     use ColumnKind::{Integer, Text, Time};
     &[
-        (&["password", "passwd", "secret", "api key", "private key", "access key"], Text, "\"null\"", "a secret"),
+        (
+            &["password", "passwd", "secret", "api key", "private key", "access key", "token"],
+            Text,
+            "\"null\"",
+            "a secret",
+        ),
         (&["email", "e mail", "mail", "correo"], Text, "\"email\"", "an e-mail address"),
         (
             &["phone", "telephone", "mobile", "cellphone", "fax", "telefono"],
@@ -116,6 +121,10 @@ pub fn mask_idea(table: &str, column: &str, kind: ColumnKind) -> Option<MaskIdea
         [name] => ["name", "nombre"].contains(&name.as_str()),
         _ => false,
     };
+    let own_key = words.len() == 2 && words[1] == "key";
+    if kind == ColumnKind::Text && of_people && own_key {
+        return Some(MaskIdea { mask: "\"null\"", reason: "a secret, if somebody gets in by it" });
+    }
     (kind == ColumnKind::Text && of_people && bare)
         .then_some(MaskIdea { mask: "\"redact\"", reason: "somebody's name, as the table's rows are people or firms" })
 }

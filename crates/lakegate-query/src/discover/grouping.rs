@@ -74,26 +74,21 @@ pub(super) fn tables(folder: &Folder, seen: Vec<Seen>, candidates: &mut Vec<Cand
     if groups.is_empty() {
         return;
     }
-    let parts = match groups.len() {
-        1 if folder.is_deep || is_one_table(folder, &groups[0]) => {
-            let location = whole_folder(folder, &all_names);
-            groups.into_iter().map(|group| (location.clone(), group)).collect()
+    let is_alone = groups.len() == 1;
+    let parts = if folder.is_deep {
+        groups.sort_by_key(|group| std::cmp::Reverse(group.files.len()));
+        for (object, _) in groups.drain(1..).flat_map(|group| group.files) {
+            found.left_out.push(LeftOut {
+                path: object.location.to_string(),
+                reason: "its columns are not those of the other files of its table".to_owned(),
+                help: Some("take it out of the folder: `check` refuses the table otherwise".to_owned()),
+            });
         }
-        _ if folder.is_deep => {
-            groups.sort_by_key(|group| std::cmp::Reverse(group.files.len()));
-            let location = whole_folder(folder, &all_names);
-            for group in groups.drain(1..) {
-                for (object, _) in group.files {
-                    found.left_out.push(LeftOut {
-                        path: object.location.to_string(),
-                        reason: "its columns are not those of the other files of its table".to_owned(),
-                        help: Some("take it out of the folder: `check` refuses the table otherwise".to_owned()),
-                    });
-                }
-            }
-            groups.into_iter().map(|group| (location.clone(), group)).collect()
-        }
-        _ => split(folder, groups, &all_names, found),
+        groups.into_iter().map(|group| (deep_location(folder, &group), group)).collect()
+    } else if is_alone && !folder.path.is_empty() && !folder.has_others_below {
+        groups.into_iter().map(|group| (format!("{}/", folder.path), group)).collect()
+    } else {
+        split(folder, groups, &all_names, found)
     };
     let is_mixed = parts.len() > 1;
     for (location, group) in parts {
@@ -200,32 +195,18 @@ fn union(one: &Schema, other: &Schema) -> SchemaRef {
     Schema::new(own.chain(new.map(|field| field.as_ref().clone())).collect::<Vec<_>>()).into()
 }
 
-/// Whether all files of a folder are one table. Those of the lake's own folder only if they are called alike.
-fn is_one_table(folder: &Folder, group: &Group) -> bool {
-    !folder.path.is_empty() || stems(group).len() == 1
-}
-
-fn whole_folder(folder: &Folder, all_names: &[String]) -> String {
-    if folder.path.is_empty() || folder.has_others_below {
-        if let [only] = all_names {
-            return only.clone();
-        }
-        let extension = all_names.first().map_or("parquet", |name| extension(name));
-        let depth =
-            all_names.first().map_or(0, |name| name[folder.path.len()..].trim_start_matches('/').matches('/').count());
-        let wildcard = match folder.path.is_empty() && !folder.is_deep {
-            true => format!("{}*.{extension}", all_names.first().map_or("", |name| stem(last(name)))),
-            false => format!("*.{extension}"),
-        };
-        let folders =
-            all_names.first().into_iter().flat_map(|name| name[folder.path.len()..].trim_start_matches('/').split('/'));
-        let folders = folders.take(depth).map(|part| match part.split_once('=') {
-            Some((column, _)) => format!("{column}=*/"),
-            None => "*/".to_owned(),
-        });
-        return joined(&folder.path, &(folders.collect::<String>() + &wildcard));
+/// The location of files in hive folders, or in folders by date: the folder, or a glob where that is the lake's own.
+fn deep_location(folder: &Folder, group: &Group) -> String {
+    if !folder.path.is_empty() {
+        return format!("{}/", folder.path);
     }
-    format!("{}/", folder.path)
+    let first = group.files.first().map_or("", |(object, _)| object.location.as_ref());
+    let (folders, name) = first.rsplit_once('/').unwrap_or(("", first));
+    let folders = folders.split('/').map(|part| match part.split_once('=') {
+        Some((column, _)) => format!("{column}=*/"),
+        None => "*/".to_owned(),
+    });
+    format!("{}*.{}", folders.collect::<String>(), extension(name))
 }
 
 fn extension(name: &str) -> &str {
@@ -239,11 +220,14 @@ fn joined(folder: &str, name: &str) -> String {
 /// Parts a folder in which several tables lie, by columns and by names.
 fn split(folder: &Folder, groups: Vec<Group>, all_names: &[String], found: &mut Discovery) -> Vec<(String, Group)> {
     let mut parts = Vec::new();
+    let is_alone = groups.len() == 1 && !folder.path.is_empty();
     for group in groups {
         let mut by_stem = BTreeMap::<String, Vec<(ObjectMeta, Data)>>::new();
         let Group { format, schema, files, others } = group;
         for (object, data) in files {
-            by_stem.entry(stem(last(object.location.as_ref())).to_owned()).or_default().push((object, data));
+            // The files of a folder whose columns are the same are one table, whatever they are called.
+            let stem = if is_alone { "" } else { stem(last(object.location.as_ref())) };
+            by_stem.entry(stem.to_owned()).or_default().push((object, data));
         }
         for (stem, files) in by_stem {
             let own = files.iter().map(|(object, _)| object.location.to_string()).collect::<BTreeSet<_>>();
@@ -252,12 +236,17 @@ fn split(folder: &Folder, groups: Vec<Group>, all_names: &[String], found: &mut 
                 matched.cloned().collect::<BTreeSet<_>>() == own
             };
             let extension = own.first().map_or("", |name| extension(name));
+            let patterns = [format!("{stem}*.{extension}"), format!("*.{extension}"), format!("{stem}*")];
+            let globs = patterns.iter().map(|pattern| joined(&folder.path, pattern));
             let location = match files.as_slice() {
-                [(only, _)] => Some(only.location.to_string()),
-                _ => [format!("{stem}*.{extension}"), format!("*.{extension}"), format!("{stem}*")]
-                    .iter()
-                    .map(|pattern| joined(&folder.path, pattern))
-                    .find(whole),
+                // A file with a number at its end is one of several, which may come later.
+                [(only, _)] => {
+                    let name = last(only.location.as_ref());
+                    let is_part = !stem.is_empty() && name != format!("{stem}.{extension}");
+                    let glob = globs.take(1).find(|glob| is_part && whole(glob));
+                    Some(glob.unwrap_or_else(|| only.location.to_string()))
+                }
+                _ => globs.into_iter().find(whole),
             };
             match location {
                 Some(location) => {

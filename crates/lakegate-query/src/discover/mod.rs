@@ -47,6 +47,8 @@ pub struct Discovery {
     pub files: usize,
     /// Whether there were more than were to be looked at.
     pub is_cut: bool,
+    /// Whether a folder could not be listed.
+    pub is_incomplete: bool,
 }
 
 /// Something in the lake that is no table.
@@ -83,8 +85,13 @@ pub async fn discover(lake: &Lake, search: &Search, progress: Progress<'_>) -> R
     if walked.places.is_empty() && walked.files == 0 {
         return Err(DiscoverError::Nothing(search.folder.clone()));
     }
-    let mut found =
-        Discovery { left_out: walked.left_out, files: walked.files, is_cut: walked.is_cut, ..Discovery::default() };
+    let mut found = Discovery {
+        left_out: walked.left_out,
+        files: walked.files,
+        is_cut: walked.is_cut,
+        is_incomplete: walked.is_incomplete,
+        ..Discovery::default()
+    };
     let all = walked.places.iter().map(Place::file_count).sum::<usize>() as u64;
     let (mut done, mut candidates) = (0, Vec::<Candidate>::new());
     for place in walked.places {

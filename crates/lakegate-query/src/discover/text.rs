@@ -54,7 +54,7 @@ pub(super) fn look(name: &str, head: &[u8], is_whole: bool) -> Result<Text, Stri
         return Err("it is empty".to_owned());
     }
     if bare.ends_with("json") || bare.ends_with("jsonl") || first.starts_with('{') {
-        return json(&text, is_whole);
+        return json(bare, &text, is_whole);
     }
     let mut trouble = Vec::new();
     if encoding != UTF_8 || has_mark {
@@ -176,7 +176,7 @@ fn csv(text: &str, is_whole: bool, mut trouble: Vec<Trouble>) -> Result<Text, St
     Ok(Text { format: "csv", schema, rows, is_whole, trouble })
 }
 
-fn json(text: &str, is_whole: bool) -> Result<Text, String> {
+fn json(name: &str, text: &str, is_whole: bool) -> Result<Text, String> {
     let mut fields = Vec::<Field>::new();
     let mut lines = 0;
     for line in text.lines().filter(|line| !line.trim().is_empty()).take(ROWS) {
@@ -205,6 +205,7 @@ fn json(text: &str, is_whole: bool) -> Result<Text, String> {
     }
     match lines {
         0 => Err("it is empty".to_owned()),
+        1 if is_whole && name.ends_with(".json") => Err("it is a single JSON object".to_owned()),
         _ => Ok(Text {
             format: "ndjson",
             schema: Arc::new(Schema::new(fields)),

@@ -46,6 +46,8 @@ pub(super) struct Walked {
     pub(super) left_out: Vec<LeftOut>,
     pub(super) files: usize,
     pub(super) is_cut: bool,
+    /// Whether a folder could not be listed.
+    pub(super) is_incomplete: bool,
 }
 
 impl Place {
@@ -65,7 +67,9 @@ pub(super) async fn walk(
 ) -> Result<Walked, DiscoverError> {
     let mut walked = Walked::default();
     let mut level = vec![folder.trim_matches('/').to_owned()];
-    for _ in 0..MOST_DEPTH {
+    for depth in 0..MOST_DEPTH {
+        // The folder that is asked for must be there; one below it is left out when it does not open.
+        let level_is_below = depth > 0;
         let listings = stream::iter(std::mem::take(&mut level))
             .map(|folder| async move { (list(lake, &folder).await, folder) })
             .buffered(AT_ONCE)
@@ -76,7 +80,16 @@ pub(super) async fn walk(
                 walked.is_cut = true;
                 break;
             }
-            let below = visit(lake, &folder, listing?, most_files, &mut walked).await?;
+            let listing = match listing {
+                Err(_) if level_is_below => {
+                    let reason = "it can not be listed".to_owned();
+                    walked.left_out.push(LeftOut { path: format!("{folder}/"), reason, help: None });
+                    walked.is_incomplete = true;
+                    continue;
+                }
+                listing => listing?,
+            };
+            let below = visit(lake, &folder, listing, most_files, &mut walked).await?;
             level.extend(below);
             progress("files found", walked.files as u64, None);
         }

@@ -109,7 +109,8 @@ fn compared(found: Discovery, project: &ProjectFile) -> Compared {
     };
     let was_looked_for = |known: &&Declared| {
         let place = known.location.trim_start_matches("./");
-        !found.is_cut && (project.folder.is_empty() || place.starts_with(&format!("{}/", project.folder)))
+        !(found.is_cut || found.is_incomplete)
+            && (project.folder.is_empty() || place.starts_with(&format!("{}/", project.folder)))
     };
     let gone = project.tables.iter().filter(was_looked_for).filter(|known| !is_there(known)).cloned().collect();
     let suggestions = suggest(&found.tables);

@@ -3,6 +3,7 @@
 //! Results go to stdout, everything said beside them to stderr, so that output can be piped.
 
 mod access;
+mod advise;
 mod audit;
 mod check;
 mod config;
@@ -64,6 +65,9 @@ pub enum Command {
     /// Find the tables of a lake and write them into a project, for somebody to decide who sees their rows
     #[command(after_help = discover::HELP)]
     Discover(discover::DiscoverArgs),
+    /// Say how the tables of a project had better lie in their files
+    #[command(after_help = advise::HELP)]
+    Advise(advise::AdviseArgs),
     /// Say everything that is wrong with a project
     #[command(after_help = check::CHECK_HELP)]
     Check(check::ProjectArgs),
@@ -111,6 +115,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Demo(args) => demo::run(args).await,
         Command::Init(args) => init::run(args),
         Command::Discover(args) => discover::run(args).await,
+        Command::Advise(args) => advise::run(args).await,
         Command::Check(args) => check::check(args).await,
         Command::Config(args) => config::run(&args),
         Command::Endpoints(args) => check::endpoints(args).await,

@@ -34,14 +34,14 @@ fn parquet(project: &Project, path: &str, names: [&'static str; 2], ids: std::op
 /// A lake with a table of each kind, and with what is none.
 fn lake(project: &Project) {
     project.write("lake/client.csv", "id,name,email\n1,Ana,a@x.co\n2,Bo,b@x.co\n3,Cy,c@x.co\n");
-    parquet(project, "lake/parcel/part-0.parquet", ["id", "client_id"], 1..50);
+    parquet(project, "lake/parcel/part-0.parquet", ["id", "client_id"], 0..50);
     parquet(project, "lake/parcel/part-1.parquet", ["id", "client_id"], 50..100);
     parquet(project, "lake/stop/year=2022/day=2022-01-01/a.parquet", ["stop", "parcel_id"], 0..9);
     parquet(project, "lake/stop/year=2023/day=2023-01-01/a.parquet", ["stop", "parcel_id"], 9..19);
     parquet(project, "lake/mixed/alpha-1.parquet", ["alpha", "x"], 0..5);
     parquet(project, "lake/mixed/alpha-2.parquet", ["alpha", "x"], 5..9);
     parquet(project, "lake/mixed/beta.parquet", ["beta", "y"], 0..5);
-    project.write("lake/deep/a/b/city.csv", "id,name\n1,Bogota\n");
+    project.write("lake/deep/a/city/x.csv", "id,name\n1,Bogota\n");
     // No tables.
     project.write("lake/parcel/_SUCCESS", "");
     project.write("lake/parcel/.part-0.parquet.crc", "x");
@@ -98,10 +98,10 @@ fn a_lake_of_all_kinds_becomes_tables_and_the_rest_is_told() {
     insta::assert_snapshot!(tables.keys().map(|name| place(name)).collect::<Vec<_>>().join("\n"), @r"
     alpha: mixed/alpha*.parquet parquet 2 files, 9 rows
     beta: mixed/beta.parquet parquet 1 files, 5 rows
-    city: deep/a/b/ csv 1 files, 1 rows
+    city: deep/a/city/ csv 1 files, 1 rows
     client: client.csv csv 1 files, 3 rows
     events: events/ iceberg 0 files, 42 rows
-    parcel: parcel/ parquet 2 files, 99 rows
+    parcel: parcel/ parquet 2 files, 100 rows
     sales: sales/ delta 0 files, null rows
     stop: stop/ parquet 2 files, 19 rows
     ");
@@ -190,7 +190,6 @@ fn a_link_out_of_the_lake_is_not_followed() {
         project.write("secret/x.csv", "id,client_id\n1,2\n");
         project.write("lake/a.csv", "id,client_id\n1,2\n");
         std::os::unix::fs::symlink(project.path().join("secret"), project.path().join("lake/link")).unwrap();
-        std::os::unix::fs::symlink(project.path().join("lake"), project.path().join("lake/circle")).unwrap();
         let found = project.json(&["discover", "lake", "--dry-run", "--most-files", "50"]);
         let locations = found["tables"].as_array().unwrap().iter().map(|table| table["location"].as_str().unwrap());
         assert!(locations.clone().any(|location| location == "a.csv"));

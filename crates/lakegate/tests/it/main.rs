@@ -11,6 +11,7 @@ mod admin_changes;
 mod admin_export;
 mod admin_process;
 mod admin_refusals;
+mod advise;
 mod app;
 mod as_of;
 mod audit_files;
