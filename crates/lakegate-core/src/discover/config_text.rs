@@ -56,8 +56,11 @@ pub fn table_text(table: &FoundTable, suggestions: &[Suggestion]) -> String {
         text += "# Nothing in it looks like a key of tenants. Is it for every caller? Then write `shared = true` in place of the filter.\n";
     }
     text += &format!("[tables.{}]\nlocation = {}\n", key(&table.name), quoted(&table.location));
-    if table.says_format {
+    if table.says_format || table.delimiter.is_some() {
         text += &format!("format = {}\n", quoted(&table.format));
+    }
+    if let Some(delimiter) = table.delimiter {
+        text += &format!("delimiter = {}\n", quoted(&delimiter.to_string()));
     }
     let typed = table.partitions.iter().filter(|(_, scalar)| *scalar != ScalarType::String);
     let typed = typed.map(|(name, scalar)| format!("{} = \"{}\"", key(name), scalar.name())).collect::<Vec<_>>();
@@ -132,8 +135,8 @@ mod tests {
         FoundTable {
             name: name.to_owned(),
             location: "a \"b\"/".to_owned(),
-            format: "parquet".to_owned(),
-            says_format: true,
+            format: "csv".to_owned(),
+            delimiter: Some('\t'),
             files: 2,
             columns: vec![column("client_id"), column("e mail"), column("x\n[tables.evil]")],
             partitions: vec![("year".to_owned(), ScalarType::Integer)],

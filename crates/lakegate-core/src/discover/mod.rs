@@ -32,6 +32,8 @@ pub struct FoundTable {
     pub format: String,
     /// Whether the files' extension does not tell the format.
     pub says_format: bool,
+    /// What parts the values of a line, where it is no comma.
+    pub delimiter: Option<char>,
     /// How many files it has; 0 when they were not counted.
     pub files: usize,
     /// Their size in bytes.

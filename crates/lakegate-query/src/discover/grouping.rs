@@ -32,6 +32,7 @@ const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 /// Files with the same format and columns.
 struct Group {
     format: &'static str,
+    delimiter: u8,
     schema: SchemaRef,
     files: Vec<(ObjectMeta, Data)>,
     /// How many of them have fewer columns, or others of a narrower type.
@@ -49,9 +50,11 @@ pub(super) fn tables(folder: &Folder, seen: Vec<Seen>, candidates: &mut Vec<Cand
     let mut groups = Vec::<Group>::new();
     let mut faulty = Vec::new();
     for Seen { object, what } in seen {
-        let (format, schema, data) = match what {
-            What::Parquet(footer) => ("parquet", footer.schema.clone(), Data::Parquet(footer)),
-            What::Text(text) if text.trouble.is_empty() => (text.format, text.schema.clone(), Data::Text(text)),
+        let (format, delimiter, schema, data) = match what {
+            What::Parquet(footer) => ("parquet", b',', SchemaRef::clone(&footer.schema), Data::Parquet(footer)),
+            What::Text(text) if text.trouble.is_empty() => {
+                (text.format, text.delimiter, SchemaRef::clone(&text.schema), Data::Text(text))
+            }
             What::Text(text) => {
                 found.left_out.push(for_ingest(&object, &text));
                 faulty.push(last(object.location.as_ref()).to_owned());
@@ -65,9 +68,12 @@ pub(super) fn tables(folder: &Folder, seen: Vec<Seen>, candidates: &mut Vec<Cand
                 continue;
             }
         };
-        match groups.iter_mut().find(|group| group.format == format && same(&group.schema, &schema)) {
+        match groups
+            .iter_mut()
+            .find(|group| (group.format, group.delimiter) == (format, delimiter) && same(&group.schema, &schema))
+        {
             Some(group) => group.files.push((object, data)),
-            None => groups.push(Group { format, schema, files: vec![(object, data)], others: 0 }),
+            None => groups.push(Group { format, delimiter, schema, files: vec![(object, data)], others: 0 }),
         }
     }
     groups = merged(groups, folder.is_deep);
@@ -140,7 +146,7 @@ fn merged(groups: Vec<Group>, ignores_names: bool) -> Vec<Group> {
     for group in groups {
         let stems = stems(&group);
         let is_version = |other: &&mut Group| {
-            other.format == group.format
+            (other.format, other.delimiter) == (group.format, group.delimiter)
                 && (ignores_names || self::stems(other).intersection(&stems).next().is_some())
                 && are_versions(&other.schema, &group.schema)
         };
@@ -223,7 +229,7 @@ fn split(folder: &Folder, groups: Vec<Group>, all_names: &[String], found: &mut 
     let is_alone = groups.len() == 1 && !folder.path.is_empty();
     for group in groups {
         let mut by_stem = BTreeMap::<String, Vec<(ObjectMeta, Data)>>::new();
-        let Group { format, schema, files, others } = group;
+        let Group { format, delimiter, schema, files, others } = group;
         for (object, data) in files {
             // The files of a folder whose columns are the same are one table, whatever they are called.
             let stem = if is_alone { "" } else { stem(last(object.location.as_ref())) };
@@ -250,7 +256,10 @@ fn split(folder: &Folder, groups: Vec<Group>, all_names: &[String], found: &mut 
             };
             match location {
                 Some(location) => {
-                    parts.push((location, Group { format, schema: schema.clone(), files, others: others.min(1) }));
+                    parts.push((
+                        location,
+                        Group { format, delimiter, schema: SchemaRef::clone(&schema), files, others: others.min(1) },
+                    ));
                 }
                 None => found.left_out.push(LeftOut {
                     path: joined(&folder.path, &format!("{stem}*.{extension}")),
@@ -278,14 +287,16 @@ fn matches_location(location: &str, folder: &str, name: &str) -> bool {
 }
 
 fn candidate(location: String, group: Group, folder: &Folder) -> Candidate {
-    let Group { format, schema, files, others } = group;
+    let Group { format, delimiter, schema, files, others } = group;
     let mut table = FoundTable { location, format: format.to_owned(), files: files.len(), ..FoundTable::default() };
     table.bytes = files.iter().map(|(object, _)| object.size).sum();
     table.says_format = files.iter().any(|(object, _)| {
         let name = object.location.as_ref().to_ascii_lowercase();
         let bare = name.trim_end_matches(".gz").trim_end_matches(".zst");
-        !bare.ends_with(&format!(".{format}"))
+        let is_ndjson = format == "ndjson" && [".jsonl", ".json"].iter().any(|extension| bare.ends_with(extension));
+        !bare.ends_with(&format!(".{format}")) && !is_ndjson
     });
+    table.delimiter = (delimiter != b',').then(|| char::from(delimiter));
     table.rows = files.iter().map(|(_, data)| rows(data)).sum();
     let mut ranges = BTreeMap::<String, Option<(i128, i128)>>::new();
     for (_, data) in &files {

@@ -48,7 +48,7 @@ async fn delta(lake: &Lake, log: &[ObjectMeta]) -> Option<Vec<FoundColumn>> {
         let actions = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let metadata =
             actions.filter_map(|action| action.pointer("/metaData/schemaString")?.as_str().map(str::to_owned));
-        if let Some(schema) = metadata.last() {
+        if let Some(schema) = metadata.reduce(|_, last| last) {
             let schema = serde_json::from_str::<Value>(&schema).ok()?;
             return columns(schema.get("fields")?);
         }

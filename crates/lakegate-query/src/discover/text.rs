@@ -26,6 +26,8 @@ pub(super) struct Text {
     /// The rows of the head, and whether they are all rows.
     pub(super) rows: Option<RecordBatch>,
     pub(super) is_whole: bool,
+    /// What parts the values of a line of CSV.
+    pub(super) delimiter: u8,
     /// What keeps it from being served as it is, with the keys of a recipe that mends it.
     pub(super) trouble: Vec<Trouble>,
 }
@@ -145,7 +147,8 @@ fn delimiter(text: &str) -> u8 {
 
 fn csv(text: &str, is_whole: bool, mut trouble: Vec<Trouble>) -> Result<Text, String> {
     let delimiter = delimiter(text);
-    if delimiter != b',' {
+    // Another delimiter alone is served as it is.
+    if delimiter != b',' && !trouble.is_empty() {
         let shown = if delimiter == b'\t' { "\\t".to_owned() } else { char::from(delimiter).to_string() };
         trouble
             .push(Trouble { what: format!("its delimiter is `{shown}`"), recipe: format!("delimiter = \"{shown}\"") });
@@ -173,7 +176,7 @@ fn csv(text: &str, is_whole: bool, mut trouble: Vec<Trouble>) -> Result<Text, St
         .with_batch_size(usize::from(u16::MAX))
         .build(Cursor::new(text));
     let rows = rows.ok().and_then(|mut rows| rows.next()?.ok());
-    Ok(Text { format: "csv", schema, rows, is_whole, trouble })
+    Ok(Text { format: "csv", schema, rows, is_whole, delimiter, trouble })
 }
 
 fn json(name: &str, text: &str, is_whole: bool) -> Result<Text, String> {
@@ -208,6 +211,7 @@ fn json(name: &str, text: &str, is_whole: bool) -> Result<Text, String> {
         1 if is_whole && name.ends_with(".json") => Err("it is a single JSON object".to_owned()),
         _ => Ok(Text {
             format: "ndjson",
+            delimiter: b',',
             schema: Arc::new(Schema::new(fields)),
             rows: None,
             is_whole: is_whole && lines < ROWS,
@@ -227,13 +231,14 @@ mod tests {
 
     #[test]
     fn odd_encodings_and_delimiters_are_told_with_a_recipe() {
-        let utf16 =
-            [&[0xff, 0xfe], "id;name\n1;Ana\n".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>()[..]];
-        assert_eq!(trouble("a.csv", &utf16.concat()), ["encoding = \"utf-16le\"", "delimiter = \";\""]);
+        let utf16 = "\u{feff}id;name\n1;Ana\n".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+        assert_eq!(trouble("a.csv", &utf16), ["encoding = \"utf-16le\"", "delimiter = \";\""]);
         assert_eq!(trouble("a.csv", b"id,name\n1,Bogot\xe1\n"), ["encoding = \"windows-1252\""]);
         assert_eq!(trouble("a.csv", b"\xef\xbb\xbfid,name\n1,x\n"), ["encoding = \"utf-8\""]);
-        assert_eq!(trouble("a.tsv", b"id\tname\n1\tx\n"), ["delimiter = \"\\t\""]);
-        assert!(trouble("a.csv", b"id,text\n1,\"a;b;c\"\n2,\"d;e;f\"\n").is_empty());
+        let delimiter = |bytes: &[u8]| char::from(look("a.csv", bytes, true).unwrap().delimiter);
+        assert_eq!(delimiter(b"id\tname\n1\tx\n"), '\t');
+        assert_eq!(delimiter(b"id;price\n1;2,5\n2;3,5\n"), ';');
+        assert_eq!(delimiter(b"id,text\n1,\"a;b;c\"\n2,\"d;e;f\"\n"), ',');
     }
 
     #[test]

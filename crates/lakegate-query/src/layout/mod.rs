@@ -128,16 +128,6 @@ pub async fn advise(
     Ok(advice)
 }
 
-/// The columns by which a table is best laid out.
-pub(crate) async fn chosen(project: &PlannedProject, table: &str) -> Result<Vec<ClusterColumn>> {
-    let wants = wants::of(project)?;
-    let counts = counts(project, &wants).await?;
-    let is_one = |table: &str, column: &str| {
-        counts.get(&(table.to_owned(), column.to_owned())).is_none_or(|count| count.distinct * 10 >= count.rows * 9)
-    };
-    Ok(cluster::choose(table, &wants, &is_one).by)
-}
-
 /// Counts the values of the keys of policies, and of the columns that other tables refer to.
 async fn counts(project: &PlannedProject, wants: &BTreeMap<String, Wants>) -> Result<Counts> {
     let mut counts = Counts::new();

@@ -172,10 +172,8 @@ impl Look<'_> {
 
     fn condition(&mut self, part: &Expr, inputs: &[&LogicalPlan]) -> Result<()> {
         match part {
-            Expr::Between(between) if !between.negated => {
-                if is_given(&between.low) || is_given(&between.high) {
-                    self.note(&between.expr, inputs, |wants| &mut wants.ranges)?;
-                }
+            Expr::Between(between) if !between.negated && (is_given(&between.low) || is_given(&between.high)) => {
+                self.note(&between.expr, inputs, |wants| &mut wants.ranges)?;
             }
             Expr::InList(list) if !list.negated && list.list.iter().any(is_given) => {
                 self.note(&list.expr, inputs, |wants| &mut wants.equals)?;

@@ -5,10 +5,10 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, bail};
 use lakegate_core::discover::{Declared, declared, head_text};
-use lakegate_core::project::CONFIG_FILE;
+use lakegate_core::project::{CONFIG_FILE, Project, ProjectFiles};
 use lakegate_query::lake::Lake;
 
-use crate::project::MAX_FILE_BYTES;
+use crate::project::{MAX_FILE_BYTES, variables};
 
 /// A project file, or the one that will be made.
 pub(super) struct ProjectFile {
@@ -51,7 +51,9 @@ impl ProjectFile {
                 bail!("there is no lake in `{}`; say where the files are: `lakegate discover LOCATION`", path.display())
             }
         };
-        let lake = Lake::open(project, &lake_location)?;
+        // What else is wrong with the file is the business of `check`; how its store is reached stands there all the same.
+        let files = ProjectFiles { config: text.clone(), variables: variables(), ..ProjectFiles::default() };
+        let lake = Lake::open(project, &lake_location, &Project::read(&files).0.config.lake_store)?;
         Ok(Self { path, text, head, tables, folder, lake, lake_location })
     }
 
