@@ -1,10 +1,14 @@
 //! How tables lie in their files, and how they had better lie for what the project asks of them.
 //!
-//! `advise` looks and says; it changes nothing. Only numbers are told of rows, never a value.
+//! `advise` looks and says; it changes nothing. `rewrite` lays a table out anew. Only numbers are told of rows, never a
+//! value.
 
+mod checksum;
 mod cluster;
 mod files;
+mod order;
 mod query;
+mod rewrite;
 mod wants;
 
 use std::collections::BTreeMap;
@@ -14,6 +18,7 @@ use lakegate_core::error::Error;
 use serde::Serialize;
 
 pub use cluster::ClusterColumn;
+pub use rewrite::{Rewrite, RewriteError, RowProgress, can_rewrite, rewrite};
 
 use crate::engine::failure;
 use crate::lake::LakeTable;

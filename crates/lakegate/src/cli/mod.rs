@@ -18,6 +18,7 @@ mod ingest;
 mod init;
 mod matrix;
 mod openapi;
+mod optimize;
 mod output;
 mod principal;
 mod serve;
@@ -68,6 +69,9 @@ pub enum Command {
     /// Say how the tables of a project had better lie in their files
     #[command(after_help = advise::HELP)]
     Advise(advise::AdviseArgs),
+    /// Lay tables out anew, so that a request reads little of them
+    #[command(after_help = optimize::HELP)]
+    Optimize(optimize::OptimizeArgs),
     /// Say everything that is wrong with a project
     #[command(after_help = check::CHECK_HELP)]
     Check(check::ProjectArgs),
@@ -116,6 +120,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Init(args) => init::run(args),
         Command::Discover(args) => discover::run(args).await,
         Command::Advise(args) => advise::run(args).await,
+        Command::Optimize(args) => optimize::run(args).await,
         Command::Check(args) => check::check(args).await,
         Command::Config(args) => config::run(&args),
         Command::Endpoints(args) => check::endpoints(args).await,
