@@ -65,14 +65,16 @@ mod tests {
     #[test]
     fn the_order_of_rows_does_not_count_and_everything_else_does() {
         let batch = rows();
-        let shuffled = batch.columns().iter().map(|column| take(column, &Int64Array::from(vec![2, 0, 1]), None).unwrap());
+        let shuffled =
+            batch.columns().iter().map(|column| take(column, &Int64Array::from(vec![2, 0, 1]), None).unwrap());
         let shuffled = RecordBatch::try_new(batch.schema(), shuffled.collect()).unwrap();
         assert_eq!(sum(&batch), sum(&shuffled));
         let mut parts = sum(&batch.slice(0, 1));
         parts.add(&batch.slice(1, 2)).unwrap();
         assert_eq!(sum(&batch), parts);
         // A row twice in the place of another, and one value of another row.
-        let doubled = batch.columns().iter().map(|column| take(column, &Int64Array::from(vec![0, 0, 1]), None).unwrap());
+        let doubled =
+            batch.columns().iter().map(|column| take(column, &Int64Array::from(vec![0, 0, 1]), None).unwrap());
         assert_ne!(sum(&batch), sum(&RecordBatch::try_new(batch.schema(), doubled.collect()).unwrap()));
         let mut swapped = batch.columns().to_vec();
         swapped[1] = Arc::new(Float64Array::from(vec![f64::NAN, -0.0, 0.0]));

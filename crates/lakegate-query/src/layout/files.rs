@@ -29,9 +29,20 @@ pub(super) struct Group {
     pub(super) rows: u64,
 }
 
-/// The bounds of a column in each row group, as numbers or text that order as the values do; `None` where none are known.
+/// The bounds of a column in each row group, as numbers or text that order as the values do.
 pub(super) struct Bounds {
-    groups: Vec<Option<(Bound, Bound)>>,
+    groups: Vec<Told>,
+}
+
+/// What a row group tells of a column.
+#[derive(Clone, Debug)]
+enum Told {
+    /// Nothing: it may have any value.
+    Unknown,
+    /// That it has none but NULL.
+    Nothing,
+    /// Its least and greatest.
+    Within(Bound, Bound),
 }
 
 #[derive(Clone, Debug, PartialEq, PartialOrd)]
@@ -80,7 +91,7 @@ impl Present {
             let unknown = footer.num_row_groups();
             match bounds(footer, schema, column) {
                 Some(found) if found.len() == unknown => groups.extend(found),
-                _ => groups.extend(std::iter::repeat_n(None, unknown)),
+                _ => groups.extend(std::iter::repeat_n(Told::Unknown, unknown)),
             }
         }
         Bounds { groups }
@@ -98,7 +109,7 @@ impl Present {
     }
 }
 
-fn bounds(footer: &ParquetMetaData, schema: &Schema, column: &str) -> Option<Vec<Option<(Bound, Bound)>>> {
+fn bounds(footer: &ParquetMetaData, schema: &Schema, column: &str) -> Option<Vec<Told>> {
     // A float's bounds leave out NaN, which may be anywhere: nothing is told by them.
     if schema.field_with_name(column).is_ok_and(|field| field.data_type().is_floating()) {
         return None;
@@ -107,7 +118,16 @@ fn bounds(footer: &ParquetMetaData, schema: &Schema, column: &str) -> Option<Vec
     let least = converter.row_group_mins(footer.row_groups()).ok()?;
     let most = converter.row_group_maxes(footer.row_groups()).ok()?;
     let (least, most) = (orderable(&least)?, orderable(&most)?);
-    Some(least.into_iter().zip(most).map(|(least, most)| least.zip(most)).collect())
+    let nulls = converter.row_group_null_counts(footer.row_groups()).ok()?;
+    let told = least.into_iter().zip(most).zip(nulls.iter()).zip(footer.row_groups());
+    let told = told.map(|(((least, most), nulls), group)| match least.zip(most) {
+        Some((least, most)) => Told::Within(least, most),
+        None if nulls.is_some_and(|nulls| i64::try_from(nulls).is_ok_and(|nulls| nulls == group.num_rows())) => {
+            Told::Nothing
+        }
+        None => Told::Unknown,
+    });
+    Some(told.collect())
 }
 
 /// Values that order as those of the column do; nothing for types whose order is not that of numbers or text.
@@ -137,39 +157,44 @@ fn orderable(values: &ArrayRef) -> Option<Vec<Option<Bound>>> {
 impl Bounds {
     /// Whether any row group tells its bounds.
     pub(super) fn are_known(&self) -> bool {
-        self.groups.iter().any(Option::is_some)
+        self.groups.iter().any(|group| matches!(group, Told::Within(..)))
     }
 
     /// Of how many row groups a request for one value reads a part: the mean over values that are there. Without bounds,
     /// all are read.
-    pub(super) fn touched_by_a_value(&self, within: Option<&[bool]>) -> f64 {
-        let values = self.groups.iter().flatten().flat_map(|(least, most)| [least, most]).collect::<Vec<_>>();
-        let open = |at: usize| within.is_none_or(|within| within[at]);
-        let all = (0..self.groups.len()).filter(|at| open(*at)).count() as f64;
+    pub(super) fn touched_by_a_value(&self) -> f64 {
+        let values = self.groups.iter().flat_map(|group| match group {
+            Told::Within(least, most) => vec![least, most],
+            Told::Unknown | Told::Nothing => Vec::new(),
+        });
+        let values = values.collect::<Vec<_>>();
         if values.is_empty() {
-            return all;
+            return self.groups.len() as f64;
         }
         let touched = values.iter().map(|value| {
-            let touches = |(at, group): (usize, &Option<(Bound, Bound)>)| {
-                open(at) && group.as_ref().is_none_or(|(least, most)| least <= *value && *value <= most)
+            let touches = |group: &&Told| match group {
+                Told::Unknown => true,
+                Told::Nothing => false,
+                Told::Within(least, most) => least <= *value && *value <= most,
             };
-            self.groups.iter().enumerate().filter(|group| touches(*group)).count()
+            self.groups.iter().filter(touches).count()
         });
         touched.sum::<usize>() as f64 / values.len() as f64
     }
 
     /// The share of row groups that a part of the whole range of numbers touches, on the average over where it lies.
     pub(super) fn share_of_a_range(&self, part: f64) -> f64 {
-        let numbers = self.groups.iter().map(|group| match group {
-            Some((Bound::Number(least), Bound::Number(most))) => Some((*least, *most)),
-            _ => None,
-        });
-        let Some(numbers) = numbers.collect::<Option<Vec<_>>>().filter(|numbers| !numbers.is_empty()) else {
-            return 1.0;
-        };
+        let mut numbers = Vec::with_capacity(self.groups.len());
+        for group in &self.groups {
+            match group {
+                Told::Within(Bound::Number(least), Bound::Number(most)) => numbers.push((*least, *most)),
+                Told::Nothing => {}
+                _ => return 1.0,
+            }
+        }
         let least = numbers.iter().map(|(least, _)| *least).fold(f64::INFINITY, f64::min);
         let most = numbers.iter().map(|(_, most)| *most).fold(f64::NEG_INFINITY, f64::max);
-        if most <= least {
+        if most <= least || numbers.is_empty() {
             return 1.0;
         }
         let width = (most - least) * part;
@@ -178,15 +203,19 @@ impl Bounds {
             let from = least + (most - least - width) * f64::from(step) / f64::from(steps - 1);
             numbers.iter().filter(|(low, high)| *low <= from + width && from <= *high).count()
         });
-        touched.sum::<usize>() as f64 / f64::from(steps) / numbers.len() as f64
+        touched.sum::<usize>() as f64 / f64::from(steps) / self.groups.len() as f64
     }
 
     /// How much of the files is in the order of the column: the share of row groups whose bounds begin where those before
     /// them end, or later.
     pub(super) fn order(&self) -> f64 {
-        let known = self.groups.iter().flatten().collect::<Vec<_>>();
-        if known.len() < self.groups.len() {
-            return 0.0;
+        let mut known = Vec::with_capacity(self.groups.len());
+        for group in &self.groups {
+            match group {
+                Told::Within(least, most) => known.push((least, most)),
+                Told::Nothing => {}
+                Told::Unknown => return 0.0,
+            }
         }
         if known.len() < 2 {
             return 1.0;

@@ -9,6 +9,8 @@ mod files;
 mod order;
 mod query;
 mod rewrite;
+#[cfg(test)]
+mod tests;
 mod wants;
 
 use std::collections::BTreeMap;
@@ -251,13 +253,13 @@ fn reads(
     let spread = |rows: f64| (1.0 + (rows - 1.0).max(0.0) / row_group_rows as f64).min(after_of as f64);
     let (request, now, after, skips) = match (key, of_caller) {
         (Some(Key::Own { column, .. }), Some(of_caller)) => {
-            let now = present.bounds(column).touched_by_a_value(None);
+            let now = present.bounds(column).touched_by_a_value();
             (format!("the rows of one `{column}`"), now, spread(of_caller as f64), true)
         }
         (Some(Key::Through { parent, .. }), Some(of_caller)) => {
             // Without literals for its own columns nothing is skipped.
             let skips = first.through.is_empty();
-            let now = if skips { present.bounds(&first.column).touched_by_a_value(None) } else { now_of as f64 };
+            let now = if skips { present.bounds(&first.column).touched_by_a_value() } else { now_of as f64 };
             (format!("the rows of one caller, through `{parent}`"), now, spread(of_caller as f64), skips)
         }
         _ => {
@@ -269,7 +271,7 @@ fn reads(
                     bounds.share_of_a_range(TYPICAL_RANGE) * now_of as f64,
                     spread(rows as f64 * TYPICAL_RANGE),
                 ),
-                false => (format!("one value of `{}`", first.column), bounds.touched_by_a_value(None), 1.0),
+                false => (format!("one value of `{}`", first.column), bounds.touched_by_a_value(), 1.0),
             };
             (request, now, after, true)
         }

@@ -21,7 +21,7 @@ use crate::lake::LakeTable;
 use crate::lake::layout::{Codec, WriteOptions};
 use crate::plan::PlannedProject;
 use crate::publish::{
-    Change, Published, Publication, PublishError, StagedFile, StagedWriter, TableFormat, adapted, writable,
+    Change, Publication, PublishError, Published, StagedFile, StagedWriter, TableFormat, adapted, writable,
 };
 
 /// How large a file becomes before a new one is begun, where a table may have several.
@@ -131,7 +131,14 @@ pub async fn rewrite(
     let options = options(asked, &schema);
     // A table of one file stays one: only that can be put in place of it.
     let is_one_file = format == TableFormat::Parquet && publication.files().len() == 1;
-    let mut writer = Files { publication: &publication, schema: &schema, options: &options, is_one_file, staged: Vec::new(), open: None };
+    let mut writer = Files {
+        publication: &publication,
+        schema: &schema,
+        options: &options,
+        is_one_file,
+        staged: Vec::new(),
+        open: None,
+    };
     let mut rows = stream(&session, &sql).await?;
     let mut done = 0;
     while let Some(batch) = rows.next().await {
@@ -210,7 +217,8 @@ async fn summed(
 fn read_back(file: &StagedFile, schema: &SchemaRef, sum: &mut Checksum) -> Result<(), RewriteError> {
     let opened = File::open(file.path()).map_err(PublishError::file("read what was written"))?;
     let failed = |error| RewriteError::Read(DataFusionError::ParquetError(Box::new(error)));
-    let reader = ParquetRecordBatchReaderBuilder::try_new(opened).and_then(|builder| builder.build()).map_err(failed)?;
+    let reader =
+        ParquetRecordBatchReaderBuilder::try_new(opened).and_then(|builder| builder.build()).map_err(failed)?;
     for batch in reader {
         let batch = batch.map_err(|error| RewriteError::Read(error.into()))?;
         let batch = adapted(&batch, schema).map_err(|fault| RewriteError::refused(fault, "the table is as it was"))?;

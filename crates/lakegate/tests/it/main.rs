@@ -56,6 +56,7 @@ mod observe_project;
 mod observe_timing;
 mod observe_traces;
 mod openapi;
+mod optimize;
 mod oracle;
 mod policy_lists;
 mod policy_test;
