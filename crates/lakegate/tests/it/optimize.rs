@@ -41,8 +41,8 @@ fn sample(scale: f64) -> Project {
     project
 }
 
-fn caller(project: &Project) -> String {
-    let client = Sample::new(3, 0.05).unwrap().client_by_rank(3).id;
+fn caller(project: &Project, scale: f64) -> String {
+    let client = Sample::new(3, scale).unwrap().client_by_rank(3).id;
     project.ok(&["principal", "add", "acme", "--attribute", &format!("client_id={client}"), "--role", "owner"]);
     project.ok(&["grant", "add", "--role", "owner", "--endpoint", "*"]);
     project.ok(&["token", "issue", "acme"]).trim().to_owned()
@@ -84,7 +84,7 @@ fn leftovers(folder: &Path) -> usize {
 #[test]
 fn answers_stay_the_same_and_a_request_reads_less() {
     let project = sample(0.5);
-    let token = caller(&project);
+    let token = caller(&project, 0.5);
     let server = serve(&project);
     let wanted = answers(&server, &token);
     assert!(wanted.iter().all(|rows| !rows.is_empty()));
@@ -112,7 +112,7 @@ fn answers_stay_the_same_and_a_request_reads_less() {
 #[test]
 fn a_server_sees_the_old_rows_or_the_new_ones_and_never_others() {
     let project = sample(0.05);
-    let token = caller(&project);
+    let token = caller(&project, 0.05);
     let server = serve(&project);
     let wanted = answers(&server, &token);
     let (over, asked) = (AtomicBool::new(false), AtomicBool::new(false));
