@@ -310,7 +310,12 @@ impl LakeTable {
 
     /// Its files, each as it was listed.
     pub(crate) fn objects(&self) -> impl Iterator<Item = &ObjectMeta> {
-        self.files.iter().map(|file| &file.object_meta)
+        self.version.files.iter().map(|file| &file.object_meta)
+    }
+
+    /// Whether its files are Parquet, and so have footers.
+    pub(crate) fn is_parquet(&self) -> bool {
+        self.version.format.get_ext().ends_with("parquet")
     }
 
     /// How many files it has.

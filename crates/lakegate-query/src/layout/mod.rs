@@ -159,19 +159,12 @@ async fn counts(project: &PlannedProject, wants: &BTreeMap<String, Wants>) -> Re
 
 async fn present(project: &PlannedProject, table: &LakeTable) -> Result<Present> {
     let objects = table.objects().cloned().collect::<Vec<_>>();
-    let is_parquet = is_parquet(table);
+    let is_parquet = table.is_parquet();
     if !is_parquet {
         let bytes = objects.iter().map(|object| object.size).sum();
         return Ok(Present::of_text(objects.len(), bytes));
     }
     Present::read(project.lake(), objects).await.map_err(|error| DataFusionError::ParquetError(Box::new(error)))
-}
-
-fn is_parquet(table: &LakeTable) -> bool {
-    table.objects().all(|object| {
-        let path = object.location.as_ref();
-        ![".csv", ".ndjson", ".json", ".jsonl", ".gz", ".zst", ".tsv", ".txt"].iter().any(|text| path.ends_with(text))
-    })
 }
 
 fn of_table(
@@ -184,8 +177,10 @@ fn of_table(
     let name = table.name();
     let own = wants.get(name);
     let Cluster { by, reasons } = cluster;
-    let is_parquet = is_parquet(table);
-    let rows = if is_parquet { Some(present.rows()) } else { table.rows().map(|rows| rows as u64) };
+    let is_parquet = table.is_parquet();
+    // Footers count deleted rows too.
+    let told = table.rows().map(|rows| rows as u64);
+    let rows = told.or_else(|| is_parquet.then(|| present.rows()));
     let counted = rows.unwrap_or(0);
     let of_caller = rows_of_caller(name, counted, wants, counts);
     let row_group_rows = group_rows(counted, of_caller);

@@ -10,7 +10,7 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
 use futures::StreamExt;
-use lakegate_core::project::Table;
+use lakegate_core::project::{Table, TableFormat as LakeFormat};
 
 use super::checksum::Checksum;
 use super::cluster::ClusterColumn;
@@ -85,16 +85,28 @@ pub type RowProgress<'a> = &'a (dyn Fn(&'static str, u64, Option<u64>) + Sync);
 pub fn can_rewrite(project: &PlannedProject, table: &str) -> Result<(), RewriteError> {
     let (found, declared) = table_of(project, table)?;
     let location = declared.location.trim_end_matches('/');
-    if !super::is_parquet(found) {
+    if !found.is_parquet() {
         return Err(RewriteError::refused(
             format!("`{table}` is a table of text files"),
             "make Parquet of them with `lakegate ingest`",
+        ));
+    }
+    if let Some(LakeFormat::Iceberg { entry: Some(_) }) = &declared.table_format {
+        return Err(RewriteError::refused(
+            format!("`{table}` is an Iceberg table of a catalog, which alone can change it"),
+            "compact it with the tool that writes it",
         ));
     }
     if location.contains(['*', '?', '[']) && found.file_count() > 1 {
         return Err(RewriteError::refused(
             format!("the files of `{table}` are found by a glob, and several files can not be replaced in one step"),
             "give the table a folder of its own, and write that as its location",
+        ));
+    }
+    if declared.table_format.is_none() && found.objects().any(|object| object.location.as_ref().contains('=')) {
+        return Err(RewriteError::refused(
+            format!("`{table}` lies in partition folders, which are not written yet"),
+            "lay it out with the tool that writes it, or make it a Delta or Iceberg table",
         ));
     }
     if found.file_count() == 0 {

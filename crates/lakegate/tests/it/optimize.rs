@@ -204,3 +204,43 @@ fn what_can_not_be_replaced_in_one_step_is_refused_before_anything_is_done() {
     assert_eq!(files(&project, "trackcode"), before);
     assert!(project.fails(&["optimize", "trackcod"]).contains("did you mean `trackcode`?"));
 }
+
+#[test]
+fn delta_and_iceberg_tables_get_a_new_version_with_the_same_rows() {
+    for format in ["delta", "iceberg"] {
+        let project = Project::new();
+        let table = format!("[tables.parcel]\nlocation = \"parcel/\"\nformat = \"{format}\"\n");
+        let config =
+            format!("[lake]\nlocation = \"lake\"\n{table}row_filter = \"client_id IN (principal('client_id'))\"\n");
+        project.write("lakegate.toml", config);
+        std::fs::create_dir(project.path().join("lake")).unwrap();
+        for part in 0..3 {
+            let lines = (0..50).map(|at| format!("{},{}\n", part * 50 + at, (at * 7) % 11)).collect::<String>();
+            project.write(&format!("{part}.csv"), format!("id,client_id\n{lines}"));
+            let file = format!("{part}.csv");
+            project.ok(&["ingest", "--table", "parcel", "--from", &file, "--into", format, "--mode", "append"]);
+        }
+        project.write(
+            "endpoints/parcels.sql",
+            "/*---\nsummary = \"s\"\n---*/\nSELECT id, client_id FROM parcel ORDER BY id",
+        );
+        project.ok(&["principal", "add", "acme", "--attribute", "client_id=3"]);
+        project.ok(&["grant", "add", "--principal", "acme", "--endpoint", "*"]);
+        let token = project.ok(&["token", "issue", "acme"]).trim().to_owned();
+        let rows = || {
+            let server = Process::start(&mut project.command(&["serve", "--listen", "127.0.0.1:0", "--json"]));
+            server.get("/api/parcels", &token).rows()
+        };
+        let wanted = rows();
+        assert!(wanted.len() > 10, "{format}");
+        let outcome = project.json(&["optimize", "parcel"]);
+        assert_eq!(outcome[0]["cluster_by"].to_string(), r#"["client_id"]"#, "{format}");
+        assert_eq!(
+            (&outcome[0]["before"]["files"], &outcome[0]["after"]["files"]),
+            (&3.into(), &1.into()),
+            "{outcome}"
+        );
+        assert!(outcome[0]["version"].is_string(), "{outcome}");
+        assert_eq!(rows(), wanted, "{format}");
+    }
+}
