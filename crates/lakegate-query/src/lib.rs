@@ -4,10 +4,12 @@
 
 pub mod answer;
 mod arrays;
+pub mod discover;
 pub mod encode;
 pub mod engine;
 pub mod govern;
 pub mod ingest;
 pub mod lake;
+pub mod layout;
 pub mod plan;
 pub mod publish;

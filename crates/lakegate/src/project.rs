@@ -13,7 +13,7 @@ use lakegate_query::plan::PlannedProject;
 use crate::mask_key;
 
 /// The largest project file, in bytes.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_FILE_BYTES: u64 = 1 << 20;
 /// The folder of a project's recipes, in its own folder.
 pub(crate) const RECIPES_FOLDER: &str = "tables";
 

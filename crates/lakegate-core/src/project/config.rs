@@ -30,6 +30,9 @@ use crate::value::ScalarType;
 /// The file's name in a project folder.
 pub const CONFIG_FILE: &str = "lakegate.toml";
 
+/// What a row filter begins with as long as nobody has decided who sees the rows. It is a fault of the project.
+pub const UNDECIDED: &str = concat!("TO", "DO");
+
 /// The checked content of `lakegate.toml`.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -439,6 +442,10 @@ fn read_policy(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<R
                 );
                 return None;
             }
+            if let Some(suggested) = suggested(&filter.value) {
+                report_undecided(source, name, &filter.span, suggested);
+                return None;
+            }
             let roles = unfiltered_for.map(|roles| roles.value).unwrap_or_default();
             Some(RowPolicy::Filtered {
                 filter: filter.value,
@@ -476,6 +483,27 @@ fn read_policy(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<R
             None
         }
     }
+}
+
+/// What is suggested in a row filter that nobody has decided on yet; empty without a suggestion.
+fn suggested(filter: &str) -> Option<&str> {
+    let rest = filter.trim().strip_prefix(UNDECIDED)?;
+    let is_longer_word = rest.starts_with(|next: char| next.is_alphanumeric() || next == '_' || next == '(');
+    (!is_longer_word).then(|| rest.trim_start_matches(':').trim())
+}
+
+fn report_undecided(source: &Source<'_>, name: &Placed<String>, span: &std::ops::Range<usize>, suggested: &str) {
+    let message = format!("nobody has decided yet who sees the rows of table `{}`", name.value);
+    let help = match suggested {
+        "" => "write a `row_filter`, such as `client_id IN (principal('client_id'))`, or `shared = true` in its place when \
+               every caller may see all rows"
+            .to_owned(),
+        suggested => format!(
+            "take `{UNDECIDED}` away if `{suggested}` is right, write another `row_filter`, or `shared = true` in its place \
+             when every caller may see all rows"
+        ),
+    };
+    source.report(span, message, Some(help));
 }
 
 impl Config {

@@ -39,7 +39,7 @@ pub use audit::{Audit, AuditMode};
 pub use cache::Cache;
 pub use catalog::{Catalog, CatalogEntry, CatalogKind, RestCatalog, SqlDatabase, TableFormat};
 pub use column::{ColumnRule, Masking, SecretLocation, TagRule};
-pub use config::{CONFIG_FILE, Config, FileFormat, RowPolicy, Server, Table};
+pub use config::{CONFIG_FILE, Config, FileFormat, RowPolicy, Server, Table, UNDECIDED};
 pub use docs::Docs;
 pub use endpoint::{Endpoint, Rule, SmallGroups};
 pub use finding::{Finding, Position, suggest_or_list, suggestion};

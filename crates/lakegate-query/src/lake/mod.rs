@@ -21,6 +21,7 @@ mod location;
 mod location_tests;
 mod mapping;
 mod memory;
+pub(crate) mod object_reader;
 mod owners;
 mod pinned;
 mod place;
@@ -159,6 +160,11 @@ impl Lake {
             changed,
             contact,
         })
+    }
+
+    /// Whether a path is a link out of the lake.
+    pub(crate) fn leads_outside(&self, path: &datafusion::object_store::path::Path) -> bool {
+        location::leads_outside(self.root.as_deref(), path)
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {

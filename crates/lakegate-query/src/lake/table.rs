@@ -15,6 +15,7 @@ use datafusion::datasource::TableType;
 use datafusion::execution::SessionState;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::Expr;
+use datafusion::object_store::ObjectMeta;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 use lakegate_core::catalog::AsOf;
@@ -305,6 +306,16 @@ impl LakeTable {
             Precision::Exact(rows) => Some(rows),
             _ => None,
         }
+    }
+
+    /// Its files, each as it was listed.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &ObjectMeta> {
+        self.version.files.iter().map(|file| &file.object_meta)
+    }
+
+    /// Whether its files are Parquet, and so have footers.
+    pub(crate) fn is_parquet(&self) -> bool {
+        self.version.format.get_ext().ends_with("parquet")
     }
 
     /// How many files it has.

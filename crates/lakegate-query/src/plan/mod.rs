@@ -6,7 +6,7 @@ mod away;
 mod column;
 pub(crate) mod functions;
 mod groups;
-mod lineage;
+pub(crate) mod lineage;
 mod params;
 mod past;
 pub(crate) mod place;

@@ -56,6 +56,11 @@ impl StagedWriter {
         self.rows
     }
 
+    /// About the bytes that the file has so far.
+    pub(crate) fn bytes(&self) -> usize {
+        self.writer.bytes_written() + self.writer.in_progress_size()
+    }
+
     /// Adds rows.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), PublishError> {
         self.rows += batch.num_rows() as u64;

@@ -3,11 +3,14 @@
 //! Results go to stdout, everything said beside them to stderr, so that output can be piped.
 
 mod access;
+mod advise;
 mod audit;
 mod check;
 mod config;
 pub mod context;
 mod demo;
+mod discover;
+mod discover_file;
 mod explain;
 mod grant;
 mod health;
@@ -15,6 +18,7 @@ mod ingest;
 mod init;
 mod matrix;
 mod openapi;
+mod optimize;
 mod output;
 mod principal;
 mod serve;
@@ -59,6 +63,15 @@ pub enum Command {
     /// Write a small working project to start from
     #[command(after_help = init::HELP)]
     Init(init::InitArgs),
+    /// Find the tables of a lake and write them into a project, for somebody to decide who sees their rows
+    #[command(after_help = discover::HELP)]
+    Discover(discover::DiscoverArgs),
+    /// Say how the tables of a project had better lie in their files
+    #[command(after_help = advise::HELP)]
+    Advise(advise::AdviseArgs),
+    /// Lay tables out anew, so that a request reads little of them
+    #[command(after_help = optimize::HELP)]
+    Optimize(optimize::OptimizeArgs),
     /// Say everything that is wrong with a project
     #[command(after_help = check::CHECK_HELP)]
     Check(check::ProjectArgs),
@@ -105,6 +118,9 @@ pub async fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Command::Demo(args) => demo::run(args).await,
         Command::Init(args) => init::run(args),
+        Command::Discover(args) => discover::run(args).await,
+        Command::Advise(args) => advise::run(args).await,
+        Command::Optimize(args) => optimize::run(args).await,
         Command::Check(args) => check::check(args).await,
         Command::Config(args) => config::run(&args),
         Command::Endpoints(args) => check::endpoints(args).await,

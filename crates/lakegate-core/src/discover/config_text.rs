@@ -1,0 +1,187 @@
+//! The text of `[tables.*]` for tables that were found, and what a project's text declares already.
+
+use super::{FoundTable, Suggestion, mask_idea};
+use crate::project::{CONFIG_FILE, UNDECIDED};
+use crate::value::ScalarType;
+
+/// A table that a project declares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declared {
+    /// The name.
+    pub name: String,
+    /// The location, as it is written; nothing without one.
+    pub location: String,
+}
+
+/// Columns that a comment names before it says how many more there are.
+const MOST_COLUMNS: usize = 12;
+
+/// The lake of a project's text, and its tables; also of one that has other faults.
+///
+/// # Errors
+/// Text that is not TOML, in words.
+pub fn declared(text: &str) -> Result<(Option<String>, Vec<Declared>), String> {
+    let read = text.parse::<toml::Table>().map_err(|error| {
+        format!("`{CONFIG_FILE}` is not valid TOML, and is left as it is: {}", error.message().replace('\n', ", "))
+    })?;
+    let string = |table: &toml::Table, key: &str| Some(table.get(key)?.as_str()?.to_owned());
+    let lake = read.get("lake").and_then(toml::Value::as_table).and_then(|lake| string(lake, "location"));
+    let tables = read.get("tables").and_then(toml::Value::as_table).into_iter().flatten();
+    let declared = tables.map(|(name, table)| {
+        let location = table.as_table().and_then(|table| string(table, "location")).unwrap_or_default();
+        Declared { name: name.clone(), location }
+    });
+    Ok((lake, declared.collect()))
+}
+
+/// The text of a project that begins with a lake.
+pub fn head_text(lake: &str) -> String {
+    format!("[lake]\nlocation = {}\n", quoted(lake))
+}
+
+/// The section of a table, with what is suggested for it in comments. It does not pass `check`.
+pub fn table_text(table: &FoundTable, suggestions: &[Suggestion]) -> String {
+    let mut text = format!("\n# {}\n", comment(&summary(table)));
+    for note in &table.notes {
+        text += &format!("# Note: {}\n", comment(note));
+    }
+    for suggestion in suggestions {
+        let Suggestion { column, reasons, .. } = suggestion;
+        text += &format!("# Looks like a key of tenants: `{}`: {}.\n", comment(column), comment(&reasons.join("; ")));
+    }
+    for other in suggestions.iter().skip(1) {
+        text += &format!("# Or: row_filter = {}\n", quoted(&other.row_filter));
+    }
+    if suggestions.is_empty() {
+        text += "# Nothing in it looks like a key of tenants. Is it for every caller? Then write `shared = true` in place of the filter.\n";
+    }
+    text += &format!("[tables.{}]\nlocation = {}\n", key(&table.name), quoted(&table.location));
+    if table.says_format || table.delimiter.is_some() {
+        text += &format!("format = {}\n", quoted(&table.format));
+    }
+    if let Some(delimiter) = table.delimiter {
+        text += &format!("delimiter = {}\n", quoted(&delimiter.to_string()));
+    }
+    let typed = table.partitions.iter().filter(|(_, scalar)| *scalar != ScalarType::String);
+    let typed = typed.map(|(name, scalar)| format!("{} = \"{}\"", key(name), scalar.name())).collect::<Vec<_>>();
+    if !typed.is_empty() {
+        text += &format!("partitions = {{ {} }}\n", typed.join(", "));
+    }
+    let filter = suggestions.first().map(|first| format!(" {}", first.row_filter)).unwrap_or_default();
+    text += &format!("row_filter = {}\n", quoted(&format!("{UNDECIDED}{filter}")));
+    for column in &table.columns {
+        let Some(idea) = mask_idea(&table.name, &column.name, column.kind) else { continue };
+        text += &format!("# `{}` looks like {}. To mask it:\n", comment(&column.name), idea.reason);
+        text += &format!("# [tables.{}.columns.{}]\n# mask = {}\n", key(&table.name), key(&column.name), idea.mask);
+    }
+    text
+}
+
+fn summary(table: &FoundTable) -> String {
+    let files = match table.files {
+        0 => String::new(),
+        1 => "1 file of ".to_owned(),
+        files => format!("{files} files of "),
+    };
+    let rows = table.rows.map(|rows| format!(", {rows} rows")).unwrap_or_default();
+    let columns = table.columns.iter().map(|column| format!("{} {}", column.name, column.type_name));
+    let more = match table.columns.len().saturating_sub(MOST_COLUMNS) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let columns = columns.take(MOST_COLUMNS).collect::<Vec<_>>().join(", ");
+    format!("{files}{}{rows}: {columns}{more}", table.format)
+}
+
+/// Text that stays in its line.
+fn comment(text: &str) -> String {
+    text.chars().map(|each| if each.is_control() { ' ' } else { each }).collect()
+}
+
+/// A key of TOML.
+fn key(name: &str) -> String {
+    let bare = !name.is_empty() && name.chars().all(|each| each.is_ascii_alphanumeric() || "_-".contains(each));
+    if bare { name.to_owned() } else { quoted(name) }
+}
+
+/// A string of TOML.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for each in text.chars() {
+        match each {
+            '"' | '\\' => quoted.extend(['\\', each]),
+            each if each.is_control() => quoted += &format!("\\u{:04X}", u32::from(each)),
+            each => quoted.push(each),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ColumnKind, FoundColumn, suggest};
+    use super::*;
+    use crate::project::{Project, ProjectFiles};
+
+    fn found(name: &str) -> FoundTable {
+        let column = |name: &str| FoundColumn {
+            name: name.to_owned(),
+            type_name: "string".to_owned(),
+            kind: ColumnKind::Text,
+            sample: None,
+            range: None,
+        };
+        FoundTable {
+            name: name.to_owned(),
+            location: "a \"b\"/".to_owned(),
+            format: "csv".to_owned(),
+            delimiter: Some('\t'),
+            files: 2,
+            columns: vec![column("client_id"), column("e mail"), column("x\n[tables.evil]")],
+            partitions: vec![("year".to_owned(), ScalarType::Integer)],
+            ..FoundTable::default()
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_refused_until_somebody_decides() {
+        let table = found("note");
+        let suggestions = suggest(std::slice::from_ref(&table));
+        let config = head_text("lake/") + &table_text(&table, &suggestions["note"]);
+        let files = ProjectFiles { config: config.clone(), ..ProjectFiles::default() };
+        let (_, findings) = Project::read(&files);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].message.contains("nobody has decided"), "{findings:?}");
+        assert!(findings[0].help.as_ref().unwrap().contains("client_id IN (principal('client_id'))"), "{findings:?}");
+        let (lake, tables) = declared(&config).unwrap();
+        assert_eq!(lake.as_deref(), Some("lake/"));
+        assert_eq!(tables, [Declared { name: "note".to_owned(), location: "a \"b\"/".to_owned() }]);
+
+        let decided = config.replace(&format!("{UNDECIDED} "), "");
+        let (project, findings) = Project::read(&ProjectFiles { config: decided, ..ProjectFiles::default() });
+        assert_eq!(findings, []);
+        assert_eq!(project.config.tables["note"].partitions["year"], ScalarType::Integer);
+    }
+
+    #[test]
+    fn the_ideas_for_masks_are_good_once_their_comment_is_taken_away() {
+        let mut table = found("client");
+        let personal = [("email", ColumnKind::Text), ("phone", ColumnKind::Text), ("born_birth", ColumnKind::Time)];
+        table.columns = personal
+            .into_iter()
+            .map(|(name, kind)| FoundColumn {
+                name: name.to_owned(),
+                type_name: String::new(),
+                kind,
+                sample: None,
+                range: None,
+            })
+            .collect();
+        let text = head_text("lake/") + &table_text(&table, &[]);
+        let text = text.replace("# [tables", "[tables").replace("# mask", "mask").replace(UNDECIDED, "id = 1");
+        let (project, findings) = Project::read(&ProjectFiles { config: text, ..ProjectFiles::default() });
+        assert_eq!(findings, []);
+        assert_eq!(project.config.tables["client"].columns.len(), 3);
+    }
+}

@@ -1,0 +1,351 @@
+//! Columns that look like keys of tenants: by their names, by the tables that they refer to, and by what they hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{ColumnKind, FoundColumn, FoundTable, Suggestions, words};
+
+/// A row filter that a table may want.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suggestion {
+    /// The column that looks like a key.
+    pub column: String,
+    /// The row filter that goes with it.
+    pub row_filter: String,
+    /// What speaks for it, the strongest first.
+    pub reasons: Vec<String>,
+}
+
+/// Words for those whose rows are theirs, and what they are called in an attribute; the more certain first.
+const TENANTS: &[(&str, &str)] = &[
+    ("tenant", "tenant"),
+    ("client", "client"),
+    ("customer", "customer"),
+    ("cust", "customer"),
+    ("cliente", "cliente"),
+    ("account", "account"),
+    ("acct", "account"),
+    ("org", "org"),
+    ("organization", "organization"),
+    ("organisation", "organisation"),
+    ("company", "company"),
+    ("empresa", "empresa"),
+    ("enterprise", "enterprise"),
+    ("merchant", "merchant"),
+    ("subscriber", "subscriber"),
+    ("partner", "partner"),
+    ("owner", "owner"),
+    ("cuenta", "cuenta"),
+    ("usuario", "usuario"),
+    ("member", "member"),
+    ("user", "user"),
+];
+
+/// A column and how it leads to a tenant.
+struct Direct<'a> {
+    column: &'a FoundColumn,
+    rank: usize,
+    attribute: String,
+    reasons: Vec<String>,
+}
+
+/// A column that refers to another table.
+struct Reference {
+    column: String,
+    parent: String,
+    parent_column: String,
+}
+
+/// Suggests row filters for each table: the tables' own keys first, then those that are reached through another table.
+pub fn suggest(tables: &[FoundTable]) -> Suggestions {
+    let references = tables.iter().map(|table| (table.name.as_str(), references(table, tables)));
+    let references = references.collect::<BTreeMap<_, _>>();
+    let mut suggestions = Suggestions::new();
+    for table in tables {
+        let mut direct = direct(table);
+        direct.sort_by_key(|found| found.rank);
+        let own = direct.into_iter().map(|found| {
+            let column = &found.column.name;
+            let mut reasons = found.reasons;
+            for reference in references[table.name.as_str()].iter().filter(|reference| reference.column == *column) {
+                reasons.push(format!("it refers to `{}` of `{}`", reference.parent_column, reference.parent));
+            }
+            let others = others_with(column, table, tables);
+            if !others.is_empty() {
+                reasons.push(format!("{} has it too", listed(&others)));
+            }
+            reasons.extend(
+                found
+                    .column
+                    .sample
+                    .map(|sample| format!("{} different values in a sample of {} rows", sample.distinct, sample.rows)),
+            );
+            let row_filter = format!("{} IN (principal('{}'))", sql_name(column), found.attribute);
+            Suggestion { column: column.clone(), row_filter, reasons }
+        });
+        suggestions.insert(table.name.clone(), own.collect());
+    }
+    reach_through_parents(&references, &mut suggestions);
+    suggestions
+}
+
+/// A table without a key of its own is seen by who sees the rows that it refers to. One step further each time, so that
+/// the shortest way counts and none leads in a circle.
+fn reach_through_parents(references: &BTreeMap<&str, Vec<Reference>>, suggestions: &mut Suggestions) {
+    loop {
+        let governed = suggestions
+            .iter()
+            .filter(|(_, found)| !found.is_empty())
+            .map(|(table, _)| table.clone())
+            .collect::<BTreeSet<_>>();
+        let mut reached = Vec::new();
+        for (table, found) in suggestions.iter().filter(|(_, found)| found.is_empty()) {
+            let through = references[table.as_str()].iter().filter(|reference| governed.contains(&reference.parent));
+            let through = through.map(|reference| {
+                let Reference { column, parent, parent_column } = reference;
+                let row_filter =
+                    format!("{} IN (SELECT {} FROM {})", sql_name(column), sql_name(parent_column), sql_name(parent));
+                let reasons = vec![format!("it refers to `{parent_column}` of `{parent}`, which has such a key")];
+                Suggestion { column: column.clone(), row_filter, reasons }
+            });
+            reached.push((table.clone(), found.iter().cloned().chain(through).collect::<Vec<_>>()));
+        }
+        reached.retain(|(_, found)| !found.is_empty());
+        if reached.is_empty() {
+            return;
+        }
+        suggestions.extend(reached);
+    }
+}
+
+/// The columns of a table that are keys of tenants by their names, and the `id` of a table of tenants.
+fn direct(table: &FoundTable) -> Vec<Direct<'_>> {
+    let fits = |column: &&FoundColumn| matches!(column.kind, ColumnKind::Integer | ColumnKind::Text);
+    let mut found = Vec::new();
+    for column in table.columns.iter().filter(fits) {
+        let key = words::key_of(&column.name);
+        let words = key.clone().unwrap_or_else(|| words::of(&column.name));
+        let Some(last) = words.last().filter(|_| key.is_some() || words.len() == 1) else { continue };
+        let Some(rank) = TENANTS.iter().position(|(word, _)| *word == words::singular(last)) else { continue };
+        // A word alone, such as `owner`, may as well be text about somebody: a key comes before it.
+        let rank = if key.is_some() { rank } else { rank + TENANTS.len() };
+        let reasons = vec![format!("its name says `{}`", TENANTS[rank % TENANTS.len()].0)];
+        let attribute = format!("{}_id", TENANTS[rank % TENANTS.len()].1);
+        found.push(Direct { column, rank, attribute, reasons });
+    }
+    let table_words = words::of(&table.name);
+    let tenant = table_words.iter().rev().find_map(|word| {
+        let rank = TENANTS.iter().position(|(tenant, _)| *tenant == words::singular(word))?;
+        (table_words.len() <= 2).then_some(rank)
+    });
+    if let (Some(rank), Some(id)) = (tenant, table.column("id").filter(fits)) {
+        // In its own table, nothing says it better than its id.
+        let attribute = format!("{}_id", TENANTS[rank].1);
+        let reasons = vec![format!("each row of `{}` looks like a {}", table.name, TENANTS[rank].1)];
+        found.insert(0, Direct { column: id, rank: 0, attribute, reasons });
+    }
+    found
+}
+
+/// What the columns of a table refer to.
+fn references(table: &FoundTable, tables: &[FoundTable]) -> Vec<Reference> {
+    let mut found = Vec::new();
+    for column in &table.columns {
+        let Some(words) = words::key_of(&column.name).filter(|words| !words.is_empty()) else { continue };
+        let stem = words.join("_");
+        let target = tables.iter().filter(|parent| parent.name != table.name).filter_map(|parent| {
+            let parent_column = referred(column, &stem, table, parent)?;
+            Some((!is_named(&parent.name, &stem), parent.rows.unwrap_or(u64::MAX), parent, parent_column))
+        });
+        let best = target.min_by_key(|(other_name, rows, parent, _)| (*other_name, *rows, parent.name.clone()));
+        if let Some((_, _, parent, parent_column)) = best {
+            let (parent, parent_column) = (parent.name.clone(), parent_column.name.clone());
+            found.push(Reference { column: column.name.clone(), parent, parent_column });
+        }
+    }
+    found
+}
+
+/// The column of `parent` that `column` refers to: its `id` when the table is called like the key, else a key of the same
+/// name that is unique there and not here.
+fn referred<'a>(
+    column: &FoundColumn,
+    stem: &str,
+    table: &FoundTable,
+    parent: &'a FoundTable,
+) -> Option<&'a FoundColumn> {
+    let unique = |column: &FoundColumn| column.sample.is_none_or(super::ColumnSample::is_unique);
+    let fits = |other: &&FoundColumn| other.kind == column.kind && unique(other) && is_within(column, other);
+    if is_named(&parent.name, stem)
+        && let Some(id) = parent.column("id").filter(fits)
+    {
+        return Some(id);
+    }
+    let same_key = |other: &&FoundColumn| words::key_of(&other.name).is_some_and(|words| words.join("_") == stem);
+    let is_own_key = column.sample.is_some_and(|sample| sample.is_unique()) && !is_named(&parent.name, stem);
+    let known = |other: &&FoundColumn| other.sample.is_some();
+    let is_of_itself = is_named(&table.name, stem);
+    (!is_own_key && !is_of_itself).then(|| parent.columns.iter().filter(same_key).filter(fits).find(known)).flatten()
+}
+
+/// Whether a table is called like a key: `orders`, `order_table` and `dim_order` like `order`; `customer` like `cust`.
+fn is_named(table: &str, stem: &str) -> bool {
+    let strip = ["tbl", "table", "dim", "fact", "dimension", "raw", "stg"];
+    let words = words::of(table).into_iter().filter(|word| !strip.contains(&word.as_str()));
+    let words = words.map(|word| words::singular(&word)).collect::<Vec<_>>().join("_");
+    let long_enough = stem.len() >= 4 && stem.len() < words.len();
+    words == words::singular(stem) || words == stem || (long_enough && words.starts_with(stem))
+}
+
+/// Whether the integers of one column lie within those of the other, as far as they are known.
+fn is_within(child: &FoundColumn, parent: &FoundColumn) -> bool {
+    match (child.range, parent.range) {
+        (Some((least, most)), Some((from, to))) => from <= least && most <= to,
+        _ => true,
+    }
+}
+
+fn others_with(column: &str, table: &FoundTable, tables: &[FoundTable]) -> Vec<String> {
+    if column == "id" {
+        return Vec::new();
+    }
+    let others = tables.iter().filter(|other| other.name != table.name && other.column(column).is_some());
+    others.map(|other| format!("`{}`", other.name)).collect()
+}
+
+/// The first few names, and how many there are beyond.
+fn listed(names: &[String]) -> String {
+    match names {
+        [first, second, third, _, ..] => format!("{first}, {second}, {third} and {} more", names.len() - 3),
+        names => names.join(", "),
+    }
+}
+
+/// Words that SQL has a meaning for, among those that tables and columns are often called by.
+const RESERVED: &[&str] = &[
+    "all",
+    "and",
+    "as",
+    "between",
+    "by",
+    "case",
+    "cross",
+    "end",
+    "exists",
+    "from",
+    "full",
+    "group",
+    "having",
+    "in",
+    "inner",
+    "intersect",
+    "interval",
+    "into",
+    "is",
+    "join",
+    "left",
+    "like",
+    "limit",
+    "natural",
+    "not",
+    "null",
+    "offset",
+    "on",
+    "or",
+    "order",
+    "outer",
+    "right",
+    "select",
+    "set",
+    "table",
+    "then",
+    "union",
+    "unnest",
+    "user",
+    "using",
+    "values",
+    "when",
+    "where",
+    "with",
+];
+
+/// A name as it stands in SQL: in quotes where it needs them.
+fn sql_name(name: &str) -> String {
+    let plain = crate::project::name::sql_name_fault(name).is_none() && !RESERVED.contains(&name);
+    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ColumnSample;
+    use super::*;
+
+    fn table(name: &str, columns: &[(&str, usize)]) -> FoundTable {
+        let column = |(name, distinct): &(&str, usize)| FoundColumn {
+            name: (*name).to_owned(),
+            type_name: "integer".to_owned(),
+            kind: ColumnKind::Integer,
+            sample: Some(ColumnSample { rows: 100, nulls: 0, distinct: *distinct }),
+            range: None,
+        };
+        let columns = columns.iter().map(column).collect();
+        FoundTable { name: name.to_owned(), columns, ..FoundTable::default() }
+    }
+
+    fn filters(tables: &[FoundTable]) -> Vec<String> {
+        let first = |found: &Vec<Suggestion>| found.first().map_or("none".to_owned(), |found| found.row_filter.clone());
+        suggest(tables).iter().map(|(table, found)| format!("{table}: {}", first(found))).collect()
+    }
+
+    #[test]
+    fn keys_are_found_by_name_and_children_through_their_parents() {
+        let tables = [
+            table("client", &[("id", 100), ("city_id", 7)]),
+            table("parcel", &[("id", 100), ("client_id", 30)]),
+            table("order", &[("id", 100), ("parcel_id", 90), ("route_id", 9)]),
+            table("stop", &[("id", 100), ("order_id", 20)]),
+            table("city", &[("id", 100)]),
+        ];
+        assert_eq!(
+            filters(&tables),
+            [
+                "city: none",
+                "client: id IN (principal('client_id'))",
+                "order: parcel_id IN (SELECT id FROM parcel)",
+                "parcel: client_id IN (principal('client_id'))",
+                "stop: order_id IN (SELECT id FROM \"order\")",
+            ]
+        );
+        let reasons = &suggest(&tables)["parcel"][0].reasons;
+        assert_eq!(
+            reasons,
+            &["its name says `client`", "it refers to `id` of `client`", "30 different values in a sample of 100 rows"]
+        );
+    }
+
+    #[test]
+    fn models_that_put_a_letter_before_each_column_are_understood() {
+        let tables = [
+            table("customer", &[("c_custkey", 100), ("c_nationkey", 25)]),
+            table("orders", &[("o_orderkey", 100), ("o_custkey", 60)]),
+            table("lineitem", &[("l_orderkey", 25), ("l_partkey", 90)]),
+            table("nation", &[("n_nationkey", 25)]),
+        ];
+        assert_eq!(
+            filters(&tables),
+            [
+                "customer: c_custkey IN (principal('customer_id'))",
+                "lineitem: l_orderkey IN (SELECT o_orderkey FROM orders)",
+                "nation: none",
+                "orders: o_custkey IN (principal('customer_id'))",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_key_whose_values_are_not_those_of_the_other_table_refers_to_something_else() {
+        let mut tables = [table("client", &[("id", 100)]), table("parcel", &[("client_ref", 9), ("parcel_id", 9)])];
+        tables[0].columns[0].range = Some((1, 100));
+        tables[1].columns[0].range = Some((900, 990));
+        assert!(suggest(&tables)["parcel"][0].reasons.iter().all(|reason| !reason.contains("refers")));
+    }
+}

@@ -1,0 +1,148 @@
+//! Columns whose names say that they hold something personal, and a mask for each.
+
+use super::{ColumnKind, words};
+
+/// A mask that a column may want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaskIdea {
+    /// What stands after `mask =` in the project.
+    pub mask: &'static str,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// Tables whose rows are people or firms: there a bare `name` is somebody's.
+const PEOPLE: &[&str] = &[
+    "account",
+    "applicant",
+    "client",
+    "cliente",
+    "contact",
+    "customer",
+    "driver",
+    "employee",
+    "guest",
+    "member",
+    "owner",
+    "passenger",
+    "patient",
+    "person",
+    "recipient",
+    "sender",
+    "staff",
+    "student",
+    "subscriber",
+    "user",
+    "usuario",
+];
+
+/// A word or words side by side, the kind that the column must be of, the mask, and why.
+type Rule = (&'static [&'static str], ColumnKind, &'static str, &'static str);
+
+const RULES: &[Rule] = {
+    use ColumnKind::{Integer, Text, Time};
+    &[
+        (
+            &["password", "passwd", "secret", "api key", "private key", "access key", "token"],
+            Text,
+            "\"null\"",
+            "a secret",
+        ),
+        (&["email", "e mail", "mail", "correo"], Text, "\"email\"", "an e-mail address"),
+        (
+            &["phone", "telephone", "mobile", "cellphone", "fax", "telefono"],
+            Text,
+            "{ kind = \"partial\", prefix = 0, suffix = 3 }",
+            "a telephone number",
+        ),
+        (&["phone", "telephone", "mobile", "telefono"], Integer, "\"null\"", "a telephone number"),
+        (
+            &["address", "street", "addr", "direccion", "postcode", "postal code", "zip", "zipcode"],
+            Text,
+            "\"redact\"",
+            "where somebody is",
+        ),
+        (
+            &[
+                "first name",
+                "last name",
+                "full name",
+                "middle name",
+                "surname",
+                "firstname",
+                "lastname",
+                "fullname",
+                "nickname",
+            ],
+            Text,
+            "\"redact\"",
+            "a person's name",
+        ),
+        (
+            &[
+                "ssn",
+                "passport",
+                "national id",
+                "tax id",
+                "nif",
+                "dni",
+                "driving licence",
+                "license number",
+                "iban",
+                "card number",
+                "credit card",
+            ],
+            Text,
+            "\"redact\"",
+            "an official number",
+        ),
+        (&["birth", "birthday", "birthdate", "dob"], Time, "{ kind = \"truncate\", to = \"year\" }", "a date of birth"),
+        (&["ip", "ip address", "user agent", "device"], Text, "\"redact\"", "what tells a device"),
+    ]
+};
+
+/// What mask a column's name asks for.
+pub fn mask_idea(table: &str, column: &str, kind: ColumnKind) -> Option<MaskIdea> {
+    let words = words::of(column);
+    let has = |phrase: &str| {
+        let phrase = phrase.split(' ').collect::<Vec<_>>();
+        words.windows(phrase.len()).any(|part| part.iter().zip(&phrase).all(|(one, other)| one == other))
+    };
+    // A key of an address is not the address.
+    let is_key = words.last().is_some_and(|last| ["id", "key"].contains(&last.as_str())) && words.len() == 2;
+    let secret = |rule: &&Rule| rule.2 == "\"null\"" || rule.3 == "an official number" || !is_key;
+    let found = RULES.iter().filter(secret).find(|rule| rule.1 == kind && rule.0.iter().any(|phrase| has(phrase)));
+    if let Some((_, _, mask, reason)) = found {
+        return Some(MaskIdea { mask, reason });
+    }
+    let of_people = words::of(table).iter().any(|word| PEOPLE.contains(&words::singular(word).as_str()));
+    let bare = match words.as_slice() {
+        [prefix, name] => name == "name" && prefix.len() <= 2,
+        [name] => ["name", "nombre"].contains(&name.as_str()),
+        _ => false,
+    };
+    let own_key = words.len() == 2 && words[1] == "key";
+    if kind == ColumnKind::Text && of_people && own_key {
+        return Some(MaskIdea { mask: "\"null\"", reason: "a secret, if somebody gets in by it" });
+    }
+    (kind == ColumnKind::Text && of_people && bare)
+        .then_some(MaskIdea { mask: "\"redact\"", reason: "somebody's name, as the table's rows are people or firms" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn personal_columns_are_told_by_their_names_and_kinds() {
+        let mask = |table, column, kind| mask_idea(table, column, kind).map(|idea| idea.mask);
+        assert_eq!(mask("x", "contactEmail", ColumnKind::Text), Some("\"email\""));
+        assert_eq!(mask("x", "drop_address", ColumnKind::Text), Some("\"redact\""));
+        assert_eq!(mask("customer", "c_name", ColumnKind::Text), Some("\"redact\""));
+        assert_eq!(mask("city", "name", ColumnKind::Text), None);
+        assert_eq!(mask("x", "address_id", ColumnKind::Text), None);
+        assert_eq!(mask("x", "email", ColumnKind::Integer), None);
+        assert_eq!(mask("x", "date_of_birth", ColumnKind::Time), Some("{ kind = \"truncate\", to = \"year\" }"));
+        assert_eq!(mask("x", "shipping", ColumnKind::Text), None);
+    }
+}

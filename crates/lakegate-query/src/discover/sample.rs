@@ -1,0 +1,60 @@
+//! Looks at some rows of a table: how many values of a column differ tells a key from what refers to one.
+
+use std::collections::HashSet;
+
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::parquet::arrow::ProjectionMask;
+use datafusion::parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
+use futures::TryStreamExt;
+use lakegate_core::discover::{ColumnKind, ColumnSample};
+
+use super::grouping::Candidate;
+use crate::lake::Lake;
+use crate::lake::object_reader::ObjectReader;
+
+/// Rows of one file that are looked at.
+const ROWS: usize = 4_096;
+/// Columns of a table that are looked at.
+const MOST_COLUMNS: usize = 64;
+
+/// Notes what a sample of rows shows of the columns that could be keys. What can not be read is left unknown.
+pub(super) async fn look(lake: &Lake, candidate: &mut Candidate) {
+    let table = &mut candidate.table;
+    let could_be_key = |kind| matches!(kind, ColumnKind::Integer | ColumnKind::Text);
+    let names = table.columns.iter().filter(|column| could_be_key(column.kind)).take(MOST_COLUMNS);
+    let names = names.map(|column| column.name.clone()).collect::<Vec<_>>();
+    let mut batches = candidate.rows.take().into_iter().collect::<Vec<_>>();
+    for file in &candidate.files {
+        batches.extend(rows(ObjectReader::new(lake.store(), file), &names).await.unwrap_or_default());
+    }
+    for column in table.columns.iter_mut().filter(|column| names.contains(&column.name)) {
+        let arrays = batches.iter().filter_map(|batch| batch.column_by_name(&column.name)).collect::<Vec<_>>();
+        column.sample = counted(&arrays);
+    }
+}
+
+async fn rows(reader: ObjectReader, names: &[String]) -> datafusion::parquet::errors::Result<Vec<RecordBatch>> {
+    let builder = ParquetRecordBatchStreamBuilder::new(reader).await?;
+    let descriptor = builder.parquet_schema();
+    let top = |leaf: &usize| descriptor.column(*leaf).path().parts().first().is_some_and(|name| names.contains(name));
+    let leaves = (0..descriptor.num_columns()).filter(top).collect::<Vec<_>>();
+    let mask = ProjectionMask::leaves(descriptor, leaves);
+    let groups = if builder.metadata().num_row_groups() == 0 { Vec::new() } else { vec![0] };
+    let stream =
+        builder.with_projection(mask).with_row_groups(groups).with_limit(ROWS).with_batch_size(ROWS).build()?;
+    stream.try_collect().await
+}
+
+fn counted(arrays: &[&ArrayRef]) -> Option<ColumnSample> {
+    let mut values = HashSet::new();
+    let mut sample = ColumnSample { rows: 0, nulls: 0, distinct: 0 };
+    for array in arrays {
+        let format = ArrayFormatter::try_new(array.as_ref(), &FormatOptions::new()).ok()?;
+        sample.rows += array.len();
+        sample.nulls += array.null_count();
+        values.extend((0..array.len()).filter(|at| array.is_valid(*at)).map(|at| format.value(at).to_string()));
+    }
+    sample.distinct = values.len();
+    (sample.rows > 0).then_some(sample)
+}

@@ -1,0 +1,239 @@
+//! Walks the folders of a lake. A folder that is a table as a whole is not walked further, and neither is a hidden one.
+
+use std::collections::BTreeSet;
+
+use datafusion::object_store::path::Path;
+use datafusion::object_store::{Error as StoreError, ListResult, ObjectMeta, ObjectStore};
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::{AT_ONCE, DiscoverError, LeftOut, Progress};
+use crate::lake::Lake;
+
+/// Deeper folders are not looked into: links can make a circle.
+const MOST_DEPTH: usize = 24;
+
+/// What may hold a table.
+#[derive(Debug)]
+pub(super) enum Place {
+    Folder(Folder),
+    Lakehouse(Lakehouse),
+}
+
+/// A folder and the files of it that may be data.
+#[derive(Debug)]
+pub(super) struct Folder {
+    /// The path, without a slash at the end; nothing for the lake's root.
+    pub(super) path: String,
+    pub(super) files: Vec<ObjectMeta>,
+    /// Whether there are folders below whose files are not among these.
+    pub(super) has_others_below: bool,
+    /// Whether the files are those of hive folders, or of folders by date, below this one.
+    pub(super) is_deep: bool,
+}
+
+/// A folder of a table format.
+#[derive(Debug)]
+pub(super) struct Lakehouse {
+    pub(super) path: String,
+    pub(super) format: &'static str,
+    /// The files of its log or metadata.
+    pub(super) metadata: Vec<ObjectMeta>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Walked {
+    pub(super) places: Vec<Place>,
+    pub(super) left_out: Vec<LeftOut>,
+    pub(super) files: usize,
+    pub(super) is_cut: bool,
+    /// Whether a folder could not be listed.
+    pub(super) is_incomplete: bool,
+}
+
+impl Place {
+    pub(super) fn file_count(&self) -> usize {
+        match self {
+            Place::Folder(folder) => folder.files.len(),
+            Place::Lakehouse(_) => 0,
+        }
+    }
+}
+
+pub(super) async fn walk(
+    lake: &Lake,
+    folder: &str,
+    most_files: usize,
+    progress: Progress<'_>,
+) -> Result<Walked, DiscoverError> {
+    let mut walked = Walked::default();
+    let mut level = vec![folder.trim_matches('/').to_owned()];
+    for depth in 0..MOST_DEPTH {
+        // The folder that is asked for must be there; one below it is left out when it does not open.
+        let level_is_below = depth > 0;
+        let listings = stream::iter(std::mem::take(&mut level))
+            .map(|folder| async move { (list(lake, &folder).await, folder) })
+            .buffered(AT_ONCE)
+            .collect::<Vec<_>>()
+            .await;
+        for (listing, folder) in listings {
+            if walked.files >= most_files {
+                walked.is_cut = true;
+                break;
+            }
+            let listing = match listing {
+                Err(_) if level_is_below => {
+                    let reason = "it can not be listed".to_owned();
+                    walked.left_out.push(LeftOut { path: format!("{folder}/"), reason, help: None });
+                    walked.is_incomplete = true;
+                    continue;
+                }
+                listing => listing?,
+            };
+            let below = visit(lake, &folder, listing, most_files, &mut walked).await?;
+            level.extend(below);
+            progress("files found", walked.files as u64, None);
+        }
+        level.sort();
+        if level.is_empty() || walked.is_cut {
+            return Ok(walked);
+        }
+    }
+    for path in level {
+        walked.left_out.push(LeftOut { path, reason: "it lies too deep".to_owned(), help: None });
+    }
+    Ok(walked)
+}
+
+/// Takes what a folder has, and gives the folders below that are to be walked.
+async fn visit(
+    lake: &Lake,
+    folder: &str,
+    listing: ListResult,
+    most_files: usize,
+    walked: &mut Walked,
+) -> Result<Vec<String>, DiscoverError> {
+    let below = listing.common_prefixes.iter().map(|path| path.as_ref().to_owned()).collect::<BTreeSet<_>>();
+    let names = below.iter().map(|path| last(path)).collect::<Vec<_>>();
+    if let Some(lakehouse) = lakehouse(lake, folder, &names).await? {
+        walked.files += lakehouse.metadata.len();
+        match lakehouse.format {
+            "hudi" => walked.left_out.push(LeftOut {
+                path: format!("{folder}/"),
+                reason: "it is a Hudi table, which is not read".to_owned(),
+                help: Some("export it as Parquet, Delta or Iceberg".to_owned()),
+            }),
+            _ => walked.places.push(Place::Lakehouse(lakehouse)),
+        }
+        return Ok(Vec::new());
+    }
+    let visible = below.iter().filter(|path| !is_hidden(last(path))).cloned().collect::<Vec<_>>();
+    let is_deep = !visible.is_empty()
+        && (visible.iter().all(|path| is_partition(last(path))) || visible.iter().all(|path| is_date(last(path))));
+    let mut files = data_files(lake, listing.objects, walked);
+    if is_deep {
+        files.extend(all_below(lake, folder, most_files.saturating_sub(walked.files), walked).await?);
+        files.sort_by(|one, other| one.location.cmp(&other.location));
+        files.dedup_by(|one, other| one.location == other.location);
+    }
+    walked.files += files.len();
+    if walked.files > most_files {
+        files.truncate(files.len() - (walked.files - most_files));
+        walked.is_cut = true;
+    }
+    if !files.is_empty() {
+        let has_others_below = !is_deep && !visible.is_empty();
+        walked.places.push(Place::Folder(Folder { path: folder.to_owned(), files, has_others_below, is_deep }));
+    }
+    Ok(if is_deep { Vec::new() } else { visible })
+}
+
+/// The table format of which a folder is a table, by the folders in it.
+async fn lakehouse(lake: &Lake, folder: &str, names: &[&str]) -> Result<Option<Lakehouse>, DiscoverError> {
+    let within = |name: &str| if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+    let of = |format, metadata| Some(Lakehouse { path: folder.to_owned(), format, metadata });
+    if names.contains(&"_delta_log") {
+        return Ok(of("delta", list(lake, &within("_delta_log")).await?.objects));
+    }
+    if names.contains(&".hoodie") {
+        return Ok(of("hudi", Vec::new()));
+    }
+    if names.contains(&"metadata") {
+        let metadata = list(lake, &within("metadata")).await?.objects;
+        if metadata.iter().any(|object| object.location.as_ref().ends_with(".metadata.json")) {
+            return Ok(of("iceberg", metadata));
+        }
+    }
+    Ok(None)
+}
+
+async fn list(lake: &Lake, folder: &str) -> Result<ListResult, DiscoverError> {
+    let nothing = ListResult { common_prefixes: Vec::new(), objects: Vec::new() };
+    let Ok(prefix) = Path::parse(folder) else { return Ok(nothing) };
+    let prefix = (!folder.is_empty()).then_some(&prefix);
+    match lake.store().list_with_delimiter(prefix).await {
+        Err(StoreError::NotFound { .. }) => Ok(nothing),
+        listed => listed.map_err(|error| DiscoverError::List(folder.to_owned(), error)),
+    }
+}
+
+async fn all_below(
+    lake: &Lake,
+    folder: &str,
+    most: usize,
+    walked: &mut Walked,
+) -> Result<Vec<ObjectMeta>, DiscoverError> {
+    let Ok(prefix) = Path::parse(folder) else { return Ok(Vec::new()) };
+    let prefix = (!folder.is_empty()).then_some(&prefix);
+    let objects = lake.store().list(prefix).take(most.saturating_add(1)).try_collect::<Vec<_>>().await;
+    let mut objects = objects.map_err(|error| DiscoverError::List(folder.to_owned(), error))?;
+    // What lies in hidden folders below is no data.
+    let below = |object: &ObjectMeta| {
+        object.location.as_ref()[folder.len()..]
+            .rsplit_once('/')
+            .is_none_or(|(folders, _)| !folders.split('/').any(|name| is_hidden(name) && !is_partition(name)))
+    };
+    objects.retain(below);
+    Ok(data_files(lake, objects, walked))
+}
+
+/// Without what is no data by its name or size; links that lead out of the lake are told.
+fn data_files(lake: &Lake, objects: Vec<ObjectMeta>, walked: &mut Walked) -> Vec<ObjectMeta> {
+    let mut files = Vec::new();
+    for object in objects {
+        let name = last(object.location.as_ref());
+        if is_hidden(name) || name.ends_with(".crc") || name.ends_with(".tmp") || object.size == 0 {
+            continue;
+        }
+        if lake.leads_outside(&object.location) {
+            walked.left_out.push(LeftOut {
+                path: object.location.to_string(),
+                reason: "it is a link that leads out of the lake".to_owned(),
+                help: None,
+            });
+            continue;
+        }
+        files.push(object);
+    }
+    files.sort_by(|one, other| one.location.cmp(&other.location));
+    files
+}
+
+/// The last part of a path.
+pub(super) fn last(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
+}
+
+fn is_hidden(name: &str) -> bool {
+    name.starts_with(['_', '.']) && !is_partition(name)
+}
+
+/// `year=2022`
+pub(super) fn is_partition(name: &str) -> bool {
+    name.split_once('=').is_some_and(|(column, _)| !column.is_empty())
+}
+
+/// `2022`, `03`, `2022-03-01`: folders that part a table by time without saying so.
+fn is_date(name: &str) -> bool {
+    let digits = name.chars().filter(char::is_ascii_digit).count();
+    (1..=8).contains(&digits) && name.chars().all(|each| each.is_ascii_digit() || each == '-')
+}

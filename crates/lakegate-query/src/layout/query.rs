@@ -1,0 +1,28 @@
+//! Questions to the tables themselves, of which only numbers are told: not the way of requests, and not governed. They are
+//! asked by who holds the lake's files.
+
+use datafusion::arrow::array::{ArrayRef, AsArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Int64Type};
+use datafusion::common::{Result, exec_datafusion_err};
+use datafusion::execution::SessionState;
+use datafusion::physical_plan::collect;
+
+/// The integers of the one row that a query answers; NULL is 0.
+pub(super) async fn numbers(session: &SessionState, sql: &str) -> Result<Vec<i64>> {
+    let plan = session.create_logical_plan(sql).await?;
+    let plan = session.create_physical_plan(&plan).await?;
+    let batches = collect(plan, session.task_ctx()).await?;
+    let row = batches.iter().find(|batch| batch.num_rows() > 0);
+    let row = row.ok_or_else(|| exec_datafusion_err!("a count has no row"))?;
+    let number = |column: &ArrayRef| {
+        let column = cast(column, &DataType::Int64)?;
+        Ok(column.as_primitive::<Int64Type>().iter().next().flatten().unwrap_or(0))
+    };
+    row.columns().iter().map(number).collect()
+}
+
+/// A name in SQL.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

@@ -1,0 +1,106 @@
+//! `lakegate advise`: how the tables of a project had better lie in their files.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use lakegate_core::project::suggest_or_list;
+use lakegate_query::layout::{Reads, TableAdvice, advise};
+
+use super::output::{print, print_json, print_table, say};
+use crate::project;
+
+pub(super) const HELP: &str = "\
+Reads the policies, the endpoints and the footers of the tables' files, and says for each table by which columns it is best
+laid out and why, how large its row groups should be, where bloom filters help, and what a typical caller's request reads
+now and after. It changes nothing; `lakegate optimize TABLE` does what it says.
+
+Examples:
+  lakegate advise
+  lakegate advise trackcode --json";
+
+/// Of which project.
+#[derive(Args, Debug)]
+pub struct AdviseArgs {
+    /// One table, instead of all
+    #[arg(value_name = "TABLE")]
+    table: Option<String>,
+    /// The project folder
+    #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
+    project: PathBuf,
+    /// The lake, instead of `[lake] location`; relative to the current folder
+    #[arg(long, value_name = "LOCATION", env = "LAKEGATE_LAKE")]
+    lake: Option<String>,
+    /// Print JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: AdviseArgs) -> anyhow::Result<ExitCode> {
+    let planned = project::load(&args.project, args.lake.as_deref()).await?;
+    if let Some(table) = &args.table
+        && planned.tables().iter().all(|known| known.name() != table)
+    {
+        let known = planned.tables().iter().map(|table| table.name()).collect::<Vec<_>>();
+        anyhow::bail!("there is no table `{table}`; {}", suggest_or_list(table, known.iter().copied()));
+    }
+    let bar = ProgressBar::new(planned.tables().len() as u64);
+    bar.set_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg}")?);
+    let advice = advise(&planned, args.table.as_deref(), &|table, at, _| {
+        bar.set_message(table.to_owned());
+        bar.set_position(at - 1);
+    })
+    .await?;
+    bar.finish_and_clear();
+    if args.json {
+        print_json(&advice)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    print_words(&advice)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_words(advice: &[TableAdvice]) -> anyhow::Result<()> {
+    let rows = advice.iter().map(|table| {
+        let by = table.cluster_by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        vec![
+            table.table.clone(),
+            table.files.to_string(),
+            table.rows.map(|rows| rows.to_string()).unwrap_or_default(),
+            table.row_groups.to_string(),
+            by,
+            table.reads.as_ref().map(now).unwrap_or_default(),
+            table.reads.as_ref().map(after).unwrap_or_default(),
+        ]
+    });
+    let header = ["TABLE", "FILES", "ROWS", "GROUPS", "LAY OUT BY", "READS NOW", "AFTER"];
+    print_table(&header, rows.collect(), "there are no tables")?;
+    for table in advice.iter().filter(|table| !table.to_do.is_empty()) {
+        print(format_args!("\n{}", table.table))?;
+        for reason in &table.reasons {
+            print(format_args!("  {reason}"))?;
+        }
+        if let Some(reads) = &table.reads {
+            print(format_args!("  a typical request: {}", reads.request))?;
+        }
+        for to_do in &table.to_do {
+            print(format_args!("  - {to_do}"))?;
+        }
+    }
+    if advice.iter().all(|table| table.to_do.is_empty()) {
+        say("all tables lie well");
+    }
+    Ok(())
+}
+
+/// `72 of 78`
+pub(super) fn now(reads: &Reads) -> String {
+    format!("{} of {}", reads.now, reads.now_of)
+}
+
+/// `1.3 of 480`
+fn after(reads: &Reads) -> String {
+    let held = if reads.skips { "" } else { ", held by" };
+    format!("{} of {}{held}", reads.after, reads.after_of)
+}

@@ -1,0 +1,209 @@
+//! `lakegate optimize`: tables laid out anew, while a server reads them.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use lakegate_core::project::suggest_or_list;
+use lakegate_query::layout::{ClusterColumn, Reads, Rewrite, TableAdvice, advise, can_rewrite, rewrite};
+use lakegate_query::plan::PlannedProject;
+use serde::Serialize;
+
+use super::advise::now;
+use super::output::{print_json, print_table, say};
+use crate::project;
+
+pub(super) const HELP: &str = "\
+Sorts the rows of a table by the columns that `lakegate advise` names, or those given, and writes them into few files with
+row groups, page indexes and bloom filters that suit its requests. Sorting takes no more memory than `memory_limit_mb` and
+puts the rest aside on disk.
+
+The new files are read back, and become the table in one step if they have the same rows; a server goes on reading. Whatever
+fails, a killed run too, the table is as it was. A table that somebody changes meanwhile is left alone.
+
+A column `parent.column` is one of the table that the row filter leads to: the rows are put in the order of that one, and
+no column is added.
+
+Examples:
+  lakegate optimize trackcode
+  lakegate optimize order --cluster-by trackcode.client_id,trackcode.creation
+  lakegate optimize --all --dry-run";
+
+/// Which tables, and how.
+#[derive(Args, Debug)]
+pub struct OptimizeArgs {
+    /// The tables
+    #[arg(value_name = "TABLE", required_unless_present = "all")]
+    tables: Vec<String>,
+    /// All tables for which `lakegate advise` has something to do
+    #[arg(long, conflicts_with = "tables")]
+    all: bool,
+    /// The columns of the order, instead of those advised
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',', conflicts_with = "all")]
+    cluster_by: Vec<String>,
+    /// Rows of a row group, instead of what is advised
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
+    row_group_rows: Option<u64>,
+    /// Columns with bloom filters, beside those advised
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',', conflicts_with = "all")]
+    bloom: Vec<String>,
+    /// Write nothing; say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// The project folder
+    #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
+    project: PathBuf,
+    /// The lake, instead of `[lake] location`; relative to the current folder
+    #[arg(long, value_name = "LOCATION", env = "LAKEGATE_LAKE")]
+    lake: Option<String>,
+    /// Print JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+/// What came of one table.
+#[derive(Serialize)]
+struct Outcome {
+    table: String,
+    cluster_by: Vec<String>,
+    row_group_rows: u64,
+    bloom_filters: Vec<String>,
+    /// `done`, `dry_run` or `failed`.
+    state: &'static str,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// The version that Delta or Iceberg has made of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    before: Figures,
+    /// As it lies now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<Figures>,
+}
+
+/// How a table lies.
+#[derive(Serialize)]
+struct Figures {
+    files: usize,
+    bytes: u64,
+    rows: Option<u64>,
+    row_groups: usize,
+    reads: Option<Reads>,
+}
+
+impl Figures {
+    fn of(advice: &TableAdvice) -> Self {
+        let TableAdvice { files, bytes, rows, row_groups, reads, .. } = advice;
+        Self { files: *files, bytes: *bytes, rows: *rows, row_groups: *row_groups, reads: reads.clone() }
+    }
+}
+
+pub(super) async fn run(args: OptimizeArgs) -> anyhow::Result<ExitCode> {
+    let mut planned = project::load(&args.project, args.lake.as_deref()).await?;
+    let known = planned.tables().iter().map(|table| table.name()).collect::<Vec<_>>();
+    if let Some(unknown) = args.tables.iter().find(|table| !known.contains(&table.as_str())) {
+        bail!("there is no table `{unknown}`; {}", suggest_or_list(unknown, known.iter().copied()));
+    }
+    let mut advice = advise(&planned, None, &|_, _, _| {}).await?;
+    advice.retain(|table| match args.all {
+        true => !table.to_do.is_empty() && can_rewrite(&planned, &table.table).is_ok(),
+        false => args.tables.contains(&table.table),
+    });
+    if advice.is_empty() {
+        say("all tables lie well");
+    }
+    let mut outcomes = Vec::new();
+    for table in &advice {
+        let asked = asked(&args, table);
+        let (state, error, version) = match args.dry_run {
+            true => ("dry_run", can_rewrite(&planned, &table.table).err().map(anyhow::Error::from), None),
+            false => match one(&planned, &asked).await {
+                Ok(version) => ("done", None, version),
+                Err(error) => ("failed", Some(error), None),
+            },
+        };
+        let after = match state {
+            "done" => {
+                // As whoever reads it sees it.
+                planned = project::load(&args.project, args.lake.as_deref()).await?;
+                let after = advise(&planned, Some(&table.table), &|_, _, _| {}).await?;
+                after.first().map(Figures::of)
+            }
+            _ => None,
+        };
+        if let Some(error) = &error {
+            say(format_args!("error: table `{}`: {error:#}", table.table));
+        }
+        outcomes.push(Outcome {
+            table: table.table.clone(),
+            cluster_by: asked.by.iter().map(ToString::to_string).collect(),
+            row_group_rows: asked.row_group_rows,
+            bloom_filters: asked.bloom_filters,
+            state: if error.is_some() { "failed" } else { state },
+            error: error.map(|error| format!("{error:#}")),
+            version,
+            before: Figures::of(table),
+            after,
+        });
+    }
+    if args.json {
+        print_json(&outcomes)?;
+    } else {
+        print_words(&outcomes)?;
+    }
+    let has_failed = outcomes.iter().any(|outcome| outcome.state == "failed");
+    Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn asked(args: &OptimizeArgs, advice: &TableAdvice) -> Rewrite {
+    let by = match args.cluster_by.as_slice() {
+        [] => advice.cluster_by.clone(),
+        given => given.iter().map(|column| ClusterColumn::parse(column)).collect(),
+    };
+    let mut bloom_filters = advice.bloom_filters.clone();
+    bloom_filters.extend(args.bloom.iter().filter(|column| !advice.bloom_filters.contains(column)).cloned());
+    Rewrite {
+        table: advice.table.clone(),
+        by,
+        row_group_rows: args.row_group_rows.unwrap_or(advice.row_group_rows),
+        bloom_filters,
+    }
+}
+
+async fn one(planned: &PlannedProject, asked: &Rewrite) -> anyhow::Result<Option<String>> {
+    let bar = ProgressBar::new(0);
+    bar.set_style(ProgressStyle::with_template("{prefix} {wide_bar} {human_pos}/{human_len} {msg} {eta}")?);
+    bar.set_prefix(asked.table.clone());
+    let published = rewrite(planned, asked, &|what, done, all| {
+        bar.set_message(what);
+        bar.set_length(all.unwrap_or(done));
+        bar.set_position(done);
+    })
+    .await;
+    bar.finish_and_clear();
+    Ok(published?.version)
+}
+
+fn print_words(outcomes: &[Outcome]) -> anyhow::Result<()> {
+    let rows = outcomes.iter().map(|outcome| {
+        let Outcome { before, after, .. } = outcome;
+        let change = |figure: &dyn Fn(&Figures) -> String| match after {
+            Some(after) => format!("{} -> {}", figure(before), figure(after)),
+            None => figure(before),
+        };
+        vec![
+            outcome.table.clone(),
+            outcome.cluster_by.join(", "),
+            change(&|figures| figures.files.to_string()),
+            change(&|figures| format!("{:.1}", figures.bytes as f64 / f64::from(1 << 20))),
+            change(&|figures| figures.row_groups.to_string()),
+            change(&|figures| figures.reads.as_ref().map_or_else(|| "all".to_owned(), now)),
+            outcome.state.replace('_', " "),
+        ]
+    });
+    let header = ["TABLE", "BY", "FILES", "MB", "GROUPS", "A REQUEST READS", "STATE"];
+    print_table(&header, rows.collect(), "nothing to do")
+}
