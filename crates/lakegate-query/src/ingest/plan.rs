@@ -77,7 +77,9 @@ pub(super) fn make(
         writable(&schema, format).map_err(|fault| IngestError::unfit(fault, "give the column another `type`"))?;
     let mut columns = Vec::new();
     for (draft, field) in drafts.into_iter().zip(schema.fields()) {
-        let (kind, is_list) = plain_kind(field.data_type()).ok_or_else(|| {
+        // Columns of Parquet keep their values, whatever they are; what has no kind here is not read from text.
+        let unread = is_parquet.then_some((PlainKind::String, false));
+        let (kind, is_list) = plain_kind(field.data_type()).or(unread).ok_or_else(|| {
             let what =
                 format!("column `{}` is of the type {}, which is not read from files", field.name(), field.data_type());
             IngestError::unfit(what, "leave the column out with `drop`, or give it a `type`")

@@ -122,7 +122,9 @@ pub(super) fn rename(root: &FilePath, from: &FilePath, below: &str) -> Result<()
     inside(root, folder, below)?;
     fs::create_dir_all(folder).map_err(failed())?;
     fs::rename(from, &to).map_err(failed())?;
-    sync_folder(folder).map_err(failed())
+    // It is done by now; a disk that can not sync may still lose it, and has more to tell than this.
+    let _ = sync_folder(folder);
+    Ok(())
 }
 
 /// Copies a file into an object store. It is there as a whole, or not at all.
@@ -168,8 +170,8 @@ fn exchange(root: &FilePath, folder: &str, staging: &Staging, files: &[StagedFil
         })
     })();
     if exchanged.is_ok() {
-        let parent = table.parent().unwrap_or(root);
-        sync_folder(parent).map_err(failed())?;
+        // It is done by now; a disk that can not sync may still lose it, and has more to tell than this.
+        let _ = sync_folder(table.parent().unwrap_or(root));
     }
     // What has the hidden name now: the old folder, or the new one that has failed. The next run removes what is left.
     let _ = fs::remove_dir_all(&other);
