@@ -17,7 +17,7 @@ pub enum TableFormat {
     /// An Iceberg table: its folder, its metadata file, or an entry of a catalog.
     Iceberg {
         /// The catalog that says which metadata file is the newest.
-        entry: Option<CatalogEntry>,
+        entry: Option<Box<CatalogEntry>>,
     },
 }
 
@@ -127,19 +127,20 @@ fn read(name: Placed<String>, mut section: Section<'_, '_>) -> Option<Catalog> {
 }
 
 fn read_rest(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<CatalogKind> {
-    let uri = required(name, section, "uri", "`uri = \"https://catalog.example.com\"`")
-        .and_then(|uri| http_url(section, uri));
+    require(name, section, "uri", "`uri = \"https://catalog.example.com\"`");
+    let uri = section.string("uri").and_then(|uri| http_url(section, uri));
     let oauth2_uri = section.string("oauth2_uri").and_then(|uri| http_url(section, uri));
     let warehouse = section.string("warehouse").map(|warehouse| warehouse.value);
     let scope = section.string("scope").map(|scope| scope.value);
-    let token = secret(section, "token");
-    let credential = secret(section, "credential");
+    let token = section.string("token").and_then(|text| secret(section, "token", &text));
+    let credential = section.string("credential").and_then(|text| secret(section, "credential", &text));
     Some(CatalogKind::Rest(RestCatalog { uri: uri?, warehouse, token, credential, oauth2_uri, scope }))
 }
 
 fn read_sql(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<CatalogKind> {
     let source = section.source();
-    let uri = required(name, section, "uri", "`uri = \"sqlite:catalog.db\"` or `uri = \"env:CATALOG_URL\"`");
+    require(name, section, "uri", "`uri = \"sqlite:catalog.db\"` or `uri = \"env:CATALOG_URL\"`");
+    let uri = section.string("uri");
     let catalog_name = section.string("catalog_name").map(|name| name.value);
     let uri = uri?;
     let database = if let Some(secret) = SecretLocation::parse(&uri.value) {
@@ -174,23 +175,19 @@ fn read_sql(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<Cata
 }
 
 fn read_glue(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<CatalogKind> {
-    let region = required(name, section, "region", "`region = \"eu-central-1\"`");
+    require(name, section, "region", "`region = \"eu-central-1\"`");
+    let region = section.string("region");
     let account = section.string("account").map(|account| account.value);
     let endpoint = section.string("endpoint").and_then(|uri| http_url(section, uri));
     Some(CatalogKind::Glue { region: region?.value, account, endpoint })
 }
 
-fn required(
-    name: &Placed<String>,
-    section: &mut Section<'_, '_>,
-    key: &'static str,
-    help: &str,
-) -> Option<Placed<String>> {
+/// Reports a key that is missing.
+fn require(name: &Placed<String>, section: &Section<'_, '_>, key: &'static str, help: &str) {
     if !section.has(key) {
         let message = format!("catalog `{}` has no `{key}`", name.value);
         section.source().report(&name.span, message, Some(format!("write {help}")));
     }
-    section.string(key)
 }
 
 /// A URL that tokens may be sent to.
@@ -221,8 +218,7 @@ fn has_password(url: &str) -> bool {
     authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) || url.contains("password=")
 }
 
-fn secret(section: &mut Section<'_, '_>, key: &'static str) -> Option<SecretLocation> {
-    let text = section.string(key)?;
+fn secret(section: &Section<'_, '_>, key: &str, text: &Placed<String>) -> Option<SecretLocation> {
     let location = SecretLocation::parse(&text.value);
     if location.is_none() {
         // The text is not repeated: it may be the secret itself.
@@ -240,7 +236,7 @@ pub(super) fn read_entry(
     table: &mut Section<'_, '_>,
     is_iceberg: bool,
     catalogs: &BTreeMap<String, Catalog>,
-) -> Result<Option<CatalogEntry>, ()> {
+) -> Result<Option<Box<CatalogEntry>>, ()> {
     let source = table.source();
     let (catalog, entry) = (table.string("catalog"), table.string("table"));
     let Some(catalog) = catalog else {
@@ -281,7 +277,7 @@ pub(super) fn read_entry(
         source.report(&entry.span, format!("`{}` is not a namespace and a name", entry.value), help());
         return Err(());
     }
-    Ok(Some(CatalogEntry { catalog: known.clone(), namespace: parts, table: name }))
+    Ok(Some(Box::new(CatalogEntry { catalog: known.clone(), namespace: parts, table: name })))
 }
 
 #[cfg(test)]

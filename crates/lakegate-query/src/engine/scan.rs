@@ -139,7 +139,7 @@ fn of_file(
     for group in kept.into_iter().map(|at| footer.row_group(at)) {
         let read = group.columns().iter().filter(|column| {
             let parts = column.column_descr().path().parts();
-            parts.first().is_some_and(|name| is_read(name))
+            parts.first().is_some_and(&is_read)
         });
         size.add(Size {
             rows: u64::try_from(group.num_rows()).unwrap_or_default(),

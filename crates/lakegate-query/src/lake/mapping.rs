@@ -218,7 +218,7 @@ impl Shape {
         }
         let mut layout = Vec::with_capacity(columns.len());
         for (at, column) in columns.iter().enumerate() {
-            let found = find(column, fields, &mut Vec::new(), named_ids)?;
+            let found = find(column, fields, &[], named_ids)?;
             layout.push(match (constants.get(&at), found) {
                 // A file may have its partition column too; the table's word counts.
                 (Some(value), _) => Origin::Constant(value.clone()),
@@ -265,12 +265,7 @@ fn has_ids(field: &Type) -> bool {
 }
 
 /// The place of a column among a file's fields.
-fn find(
-    column: &Column,
-    fields: &[TypePtr],
-    above: &mut Vec<String>,
-    named_ids: &NamedIds,
-) -> Result<Option<usize>, String> {
+fn find(column: &Column, fields: &[TypePtr], above: &[String], named_ids: &NamedIds) -> Result<Option<usize>, String> {
     let is_it = |field: &TypePtr| match &column.key {
         Key::Name(name) => field.name() == name,
         Key::Id(id) if field.get_basic_info().has_id() => field.get_basic_info().id() == *id,
@@ -304,7 +299,7 @@ fn fits(
         (DataType::Struct(_), DataType::Struct(found)) => {
             for field in &column.inner {
                 let name = field.field.name();
-                let place = find(field, parquet.get_fields(), &mut path.to_vec(), named_ids)?;
+                let place = find(field, parquet.get_fields(), path, named_ids)?;
                 let of_name = parquet.get_fields().iter().position(|other| other.name() == name);
                 if place != of_name {
                     return Err(format!("field `{}` of `{}` has another name there", name, path.join(".")));

@@ -90,7 +90,7 @@ impl LakeTable {
         let opened = match &table.table_format {
             Some(TableFormat::Delta) => delta::open(lake, table, session, known, &declaration, at).await?,
             Some(TableFormat::Iceberg { entry }) => {
-                iceberg::open(lake, table, entry.as_ref(), session, known, &declaration, at).await?
+                iceberg::open(lake, table, entry.as_deref(), session, known, &declaration, at).await?
             }
             None if at == At::Now => plain::open(lake, table, session, known, &declaration).await?,
             None => {
@@ -123,7 +123,7 @@ impl LakeTable {
         }
         let newest = match &table.table_format {
             Some(TableFormat::Delta) => delta::newest(lake, table).await?,
-            Some(TableFormat::Iceberg { entry }) => iceberg::newest(lake, table, entry.as_ref()).await?,
+            Some(TableFormat::Iceberg { entry }) => iceberg::newest(lake, table, entry.as_deref()).await?,
             None => return plain::is_current(lake, table, &self.version, &declaration).await,
         };
         Ok(self.version.newest.as_deref() == Some(newest.as_str()))
@@ -133,7 +133,7 @@ impl LakeTable {
     pub(crate) async fn is_there(lake: &Lake, table: &Table) -> Result<(), TableFault> {
         match &table.table_format {
             Some(TableFormat::Delta) => delta::newest(lake, table).await.map(drop),
-            Some(TableFormat::Iceberg { entry }) => iceberg::newest(lake, table, entry.as_ref()).await.map(drop),
+            Some(TableFormat::Iceberg { entry }) => iceberg::newest(lake, table, entry.as_deref()).await.map(drop),
             None => plain::is_there(lake, table).await,
         }
     }
@@ -156,7 +156,7 @@ impl LakeTable {
         };
         match &table.table_format {
             Some(TableFormat::Delta) => Ok(delta::number_of(lake, table, at).await?),
-            Some(TableFormat::Iceberg { entry }) => Ok(iceberg::number_of(lake, table, entry.as_ref(), at).await?),
+            Some(TableFormat::Iceberg { entry }) => Ok(iceberg::number_of(lake, table, entry.as_deref(), at).await?),
             None => Err(PastFault::Unknown),
         }
     }

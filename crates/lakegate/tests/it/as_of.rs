@@ -264,9 +264,7 @@ async fn pages_stay_on_the_version_of_the_first_one() {
     for first in ["/api/sales?page_size=1", "/api/now?page_size=1", "/api/sales?as_of=1&page_size=4"] {
         let app = app().await;
         let token = acme(&app).await;
-        let whole = ids(&app
-            .get(&token, &first.replace("page_size", "limit").replace("=4", "=40").replace("=1&", "=1&"))
-            .await);
+        let whole = ids(&app.get(&token, &first.replace("page_size", "limit").replace("=4", "=40")).await);
         let whole = if first.contains("as_of") { whole } else { vec![100, 200] };
         let mut answer = app.get(&token, first).await;
         let version = header(&answer, "lakegate-data-version").unwrap().to_owned();

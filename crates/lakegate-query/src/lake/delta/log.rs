@@ -145,11 +145,7 @@ impl ObjectStore for LogStoreView {
         let in_table = |path: Path| path.prefix_match(&self.folder).map(Iterator::collect);
         let mut objects = listed.objects.into_iter().filter_map(|object| self.in_table(object)).collect::<Vec<_>>();
         objects.sort_by(|one, other| one.location.cmp(&other.location));
-        Ok(ListResult {
-            common_prefixes: listed.common_prefixes.into_iter().filter_map(in_table).collect(),
-            objects,
-            ..listed
-        })
+        Ok(ListResult { common_prefixes: listed.common_prefixes.into_iter().filter_map(in_table).collect(), objects })
     }
 
     async fn put_opts(&self, _: &Path, _: PutPayload, _: PutOptions) -> Result<PutResult> {

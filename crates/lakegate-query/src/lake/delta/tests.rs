@@ -5,7 +5,7 @@ use std::path::Path;
 use datafusion::arrow::array::{Int32Array, Int64Array, StringArray};
 use serde_json::json;
 
-use super::super::testing::{self, DeltaTable, column, open, rows_at};
+use super::super::testing::{self, DeltaField, DeltaTable, column, open, rows_at};
 use super::super::version::{At, NoVersion};
 
 const TABLE: &str = "location = \"t\"\nformat = \"delta\"";
@@ -25,7 +25,7 @@ fn tenants(values: &[i64]) -> (datafusion::arrow::datatypes::Field, datafusion::
     column("tenant", 0, Int64Array::from(values.to_vec()))
 }
 
-const PLAIN: [(&str, &str, Option<(&str, i32)>); 2] = [("id", "long", None), ("tenant", "long", None)];
+const PLAIN: [DeltaField<'static>; 2] = [("id", "long", None), ("tenant", "long", None)];
 
 #[tokio::test]
 async fn deleted_rows_are_never_served() {
@@ -204,6 +204,19 @@ async fn files_and_logs_outside_the_lake_are_not_read() {
         std::os::unix::fs::symlink(outside.path().join("log"), &log).unwrap();
         assert!(open(table.lake.path(), TABLE, At::Now, None).await.is_err());
     }
+}
+
+/// An absolute place could be anywhere, also on another server.
+#[tokio::test]
+async fn a_vector_at_an_absolute_place_is_not_read() {
+    let mut table = DeltaTable::new(&PLAIN, &[], &["deletionVectors"]);
+    let mut add = table.add("a.parquet", json!({}), vec![ids(&[1]), tenants(&[1])], &[0]);
+    add["add"]["deletionVector"]["storageType"] = json!("p");
+    add["add"]["deletionVector"]["pathOrInlineDv"] = json!("https://127.0.0.1:1/v.bin");
+    add["add"]["deletionVector"]["offset"] = json!(1);
+    table.commit(&[add]);
+    let fault = open(table.lake.path(), TABLE, At::Now, None).await.unwrap_err();
+    assert!(fault.message.contains("the deleted rows of `t/a.parquet` stand outside the table"), "{}", fault.message);
 }
 
 #[tokio::test]

@@ -44,6 +44,9 @@ pub(crate) fn write_parquet(path: &Path, columns: Vec<(Field, ArrayRef)>, rows_a
     fs::metadata(path).unwrap().len()
 }
 
+/// A column of a Delta table: its name, its type, and its physical name and id.
+pub(crate) type DeltaField<'a> = (&'a str, &'a str, Option<(&'a str, i32)>);
+
 /// A Delta table `t` in a lake, whose log is written by hand.
 pub(crate) struct DeltaTable {
     pub(crate) lake: TempDir,
@@ -52,7 +55,7 @@ pub(crate) struct DeltaTable {
 
 impl DeltaTable {
     /// Begins with a schema of `(name, type, physical name and id)`.
-    pub(crate) fn new(fields: &[(&str, &str, Option<(&str, i32)>)], partitions: &[&str], features: &[&str]) -> Self {
+    pub(crate) fn new(fields: &[DeltaField<'_>], partitions: &[&str], features: &[&str]) -> Self {
         let mut table = Self { lake: tempfile::tempdir().unwrap(), next: 0 };
         let protocol = match features {
             [] => json!({"minReaderVersion": 1, "minWriterVersion": 2}),
@@ -65,7 +68,7 @@ impl DeltaTable {
     }
 
     /// The action that says what columns the table has.
-    pub(crate) fn metadata(fields: &[(&str, &str, Option<(&str, i32)>)], partitions: &[&str]) -> Value {
+    pub(crate) fn metadata(fields: &[DeltaField<'_>], partitions: &[&str]) -> Value {
         let mut mode = None;
         let each = fields.iter().map(|(name, data_type, physical)| {
             let metadata = match physical {
