@@ -12,6 +12,7 @@ use lakegate_query::lake::write::{Column, ColumnData, ColumnKind, TableWriter, W
 use serde_json::Value;
 
 use crate::binary::Project;
+use crate::object_store::ObjectStore;
 use crate::wire::Process;
 
 /// An empty folder: without the project file that others have.
@@ -223,4 +224,28 @@ fn the_sample_lake_is_understood_from_its_names_and_values() {
     ");
     let masked = |name: &str| tables[name]["masks"].to_string();
     assert!(masked("trackcode").contains("drop_address") && masked("client").contains("enterprise_key"), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lake_in_an_object_store_is_walked_as_a_folder_is() {
+    let store = ObjectStore::start().await;
+    let project = folder();
+    let client = "id,name\n1,Ana\n2,Bo\n";
+    project.write("local/client.csv", client);
+    parquet(&project, "local/parcel/part-0.parquet", ["id", "client_id"], 1..50);
+    parquet(&project, "local/stop/year=2022/a.parquet", ["stop", "parcel_id"], 0..9);
+    for path in ["client.csv", "parcel/part-0.parquet", "stop/year=2022/a.parquet"] {
+        let to = store.bucket().join("lake").join(path);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(project.path().join("local").join(path), to).unwrap();
+    }
+    let config = store.lake(project.path(), "lake");
+    project.write("lakegate.toml", &config);
+    let found = project.json(&["discover"]);
+    let text = std::fs::read_to_string(project.path().join("lakegate.toml")).unwrap();
+    assert!(text.starts_with(&config) && text.matches("[tables.").count() == 3, "{text}");
+    project.write("lakegate.toml", "[lake]\nlocation = \"local\"\n");
+    let local = project.json(&["discover", "--dry-run"]);
+    assert_eq!(found["tables"], local["tables"]);
+    assert!(found["tables"].as_array().unwrap().len() == 3, "{found}");
 }
