@@ -287,7 +287,8 @@ fn to_do(advice: &TableAdvice, own: Option<&Wants>, present: &Present, wants: &B
     let rows = advice.rows.unwrap_or(0);
     let lies_well = advice.reads.as_ref().is_none_or(|reads| match reads.skips {
         true => reads.now <= reads.after * 1.5 + 1.0,
-        false => false,
+        // Only whoever laid it out can tell, and has noted it.
+        false => rewrite::is_noted(present, &advice.cluster_by),
     });
     let is_large = rows >= SMALL_ROWS;
     let text = advice.format == "text";

@@ -129,6 +129,10 @@ fn a_lake_of_all_kinds_becomes_tables_and_the_rest_is_told() {
 fn nothing_is_served_until_somebody_decides_and_then_it_is() {
     let project = folder();
     project.write("lake/client.csv", "id,name\n1,Ana\n2,Bo\n");
+    // Into a project whose folder is not there yet.
+    project.ok(&["discover", "lake", "--into", "new/shop"]);
+    let made = std::fs::read_to_string(project.path().join("new/shop/lakegate.toml")).unwrap();
+    assert!(made.starts_with("[lake]\nlocation = \"../../lake/\"\n"), "{made}");
     parquet(&project, "lake/parcel/part-0.parquet", ["id", "client_id"], 1..30);
     project.write("lake/city.csv", "id,name\n1,Bogota\n");
     project.ok(&["discover", "lake"]);
