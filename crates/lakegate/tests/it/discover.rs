@@ -247,7 +247,7 @@ async fn a_lake_in_an_object_store_is_walked_as_a_folder_is() {
     project.write("lakegate.toml", &config);
     let found = project.json(&["discover"]);
     let text = std::fs::read_to_string(project.path().join("lakegate.toml")).unwrap();
-    assert!(text.starts_with(&config) && text.matches("[tables.").count() == 3, "{text}");
+    assert!(text.starts_with(&config) && text.matches("\n[tables.").count() == 3, "{text}");
     project.write("lakegate.toml", "[lake]\nlocation = \"local\"\n");
     let local = project.json(&["discover", "--dry-run"]);
     assert_eq!(found["tables"], local["tables"]);
