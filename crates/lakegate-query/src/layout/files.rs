@@ -97,6 +97,15 @@ impl Present {
         Bounds { groups }
     }
 
+    /// Whether every file has this note in its footer.
+    pub(super) fn all_note(&self, key: &str, value: &str) -> bool {
+        let notes = |footer: &ParquetMetaData| {
+            let pairs = footer.file_metadata().key_value_metadata();
+            pairs.is_some_and(|pairs| pairs.iter().any(|pair| pair.key == key && pair.value.as_deref() == Some(value)))
+        };
+        !self.footers.is_empty() && self.footers.iter().all(|(footer, _)| notes(footer))
+    }
+
     /// Whether the column has a bloom filter in every row group.
     pub(super) fn has_bloom_filter(&self, column: &str) -> bool {
         !self.footers.is_empty()

@@ -76,6 +76,13 @@ pub struct TableAdvice {
     pub to_do: Vec<String>,
 }
 
+impl TableAdvice {
+    /// Whether `lakegate optimize` does something of it; the rest is for whoever writes the project.
+    pub fn is_for_optimize(&self) -> bool {
+        self.to_do.iter().any(|to_do| to_do.contains("`lakegate optimize"))
+    }
+}
+
 /// How many row groups a typical request reads.
 #[derive(Clone, Debug, Serialize)]
 pub struct Reads {
@@ -287,7 +294,8 @@ fn to_do(advice: &TableAdvice, own: Option<&Wants>, present: &Present, wants: &B
     let rows = advice.rows.unwrap_or(0);
     let lies_well = advice.reads.as_ref().is_none_or(|reads| match reads.skips {
         true => reads.now <= reads.after * 1.5 + 1.0,
-        false => false,
+        // Only whoever laid it out can tell, and has noted it.
+        false => rewrite::is_noted(present, &advice.cluster_by),
     });
     let is_large = rows >= SMALL_ROWS;
     let text = advice.format == "text";
@@ -310,7 +318,7 @@ fn to_do(advice: &TableAdvice, own: Option<&Wants>, present: &Present, wants: &B
     let largest = present.groups.iter().map(|group| group.rows).max().unwrap_or(0);
     if is_large && largest > advice.row_group_rows * 4 {
         to_do.push(format!(
-            "make its row groups smaller: the largest has {largest} rows, and {} suit it",
+            "make its row groups smaller: the largest has {largest} rows, and {} suit it; `lakegate optimize` does",
             advice.row_group_rows
         ));
     }

@@ -14,6 +14,7 @@ use lakegate_core::project::{Table, TableFormat as LakeFormat};
 
 use super::checksum::Checksum;
 use super::cluster::ClusterColumn;
+use super::files::Present;
 use super::query::quoted;
 use super::wants;
 use super::{PAGE_ROWS, order};
@@ -23,6 +24,19 @@ use crate::plan::PlannedProject;
 use crate::publish::{
     Change, Publication, PublishError, Published, StagedFile, StagedWriter, TableFormat, adapted, writable,
 };
+
+/// Where a file's footer says by what columns it is laid out.
+const NOTE: &str = "lakegate.laid_out_by";
+
+/// What it says.
+fn note(by: &[ClusterColumn]) -> String {
+    by.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Whether all files say that they are laid out by these columns.
+pub(super) fn is_noted(present: &Present, by: &[ClusterColumn]) -> bool {
+    present.all_note(NOTE, &note(by))
+}
 
 /// How large a file becomes before a new one is begun, where a table may have several.
 const FILE_BYTES: u64 = 256 << 20;
@@ -148,6 +162,7 @@ pub async fn rewrite(
         schema: &schema,
         options: &options,
         is_one_file,
+        note: note(&asked.by),
         staged: Vec::new(),
         open: None,
     };
@@ -261,6 +276,7 @@ struct Files<'a> {
     schema: &'a SchemaRef,
     options: &'a WriteOptions,
     is_one_file: bool,
+    note: String,
     staged: Vec<StagedFile>,
     open: Option<StagedWriter>,
 }
@@ -272,13 +288,20 @@ impl Files<'_> {
         }
         let open = match self.open.take() {
             Some(open) => open,
-            None => self.publication.create(self.schema, self.options)?,
+            None => self.create()?,
         };
         let open = self.open.insert(open);
         // The columns of an Iceberg table carry their numbers.
         let batch = batch.clone().with_schema(SchemaRef::clone(open.schema()));
         let batch = batch.map_err(|error| RewriteError::Read(error.into()))?;
         Ok(open.write(&batch)?)
+    }
+
+    /// A file that says by what it is laid out: of columns of other tables, its own bounds tell nothing.
+    fn create(&self) -> Result<StagedWriter, RewriteError> {
+        let mut new = self.publication.create(self.schema, self.options)?;
+        new.note(NOTE, self.note.clone());
+        Ok(new)
     }
 
     fn close(&mut self) -> Result<(), RewriteError> {
@@ -291,7 +314,7 @@ impl Files<'_> {
     fn finish(mut self) -> Result<Vec<StagedFile>, RewriteError> {
         if self.staged.is_empty() && self.open.is_none() {
             // A table without rows stays one with its columns.
-            self.open = Some(self.publication.create(self.schema, self.options)?);
+            self.open = Some(self.create()?);
         }
         self.close()?;
         Ok(self.staged)

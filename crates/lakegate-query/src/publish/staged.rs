@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::parquet::arrow::ArrowWriter;
-use datafusion::parquet::file::metadata::ParquetMetaData;
+use datafusion::parquet::file::metadata::{KeyValue, ParquetMetaData};
 
 use super::error::PublishError;
 use crate::lake::layout::WriteOptions;
@@ -59,6 +59,11 @@ impl StagedWriter {
     /// About the bytes that the file has so far.
     pub(crate) fn bytes(&self) -> usize {
         self.writer.bytes_written() + self.writer.in_progress_size()
+    }
+
+    /// Notes something in the file's footer.
+    pub(crate) fn note(&mut self, key: &str, value: String) {
+        self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
     }
 
     /// Adds rows.

@@ -53,7 +53,12 @@ impl ProjectFile {
         };
         // What else is wrong with the file is the business of `check`; how its store is reached stands there all the same.
         let files = ProjectFiles { config: text.clone(), variables: variables(), ..ProjectFiles::default() };
-        let lake = Lake::open(project, &lake_location, &Project::read(&files).0.config.lake_store)?;
+        let store = Project::read(&files).0.config.lake_store;
+        let lake = match location {
+            // The project's folder may not be there yet, to start a path from.
+            Some(location) if !head.is_empty() => Lake::open(Path::new(""), location, &store)?,
+            _ => Lake::open(project, &lake_location, &store)?,
+        };
         Ok(Self { path, text, head, tables, folder, lake, lake_location })
     }
 

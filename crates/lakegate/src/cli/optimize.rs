@@ -109,7 +109,7 @@ pub(super) async fn run(args: OptimizeArgs) -> anyhow::Result<ExitCode> {
     }
     let mut advice = advise(&planned, None, &|_, _, _| {}).await?;
     advice.retain(|table| match args.all {
-        true => !table.to_do.is_empty() && can_rewrite(&planned, &table.table).is_ok(),
+        true => table.is_for_optimize() && can_rewrite(&planned, &table.table).is_ok(),
         false => args.tables.contains(&table.table),
     });
     if advice.is_empty() {

@@ -12,6 +12,7 @@ use lakegate_query::lake::write::{Column, ColumnData, ColumnKind, TableWriter, W
 use serde_json::Value;
 
 use crate::binary::Project;
+use crate::object_store::ObjectStore;
 use crate::wire::Process;
 
 /// An empty folder: without the project file that others have.
@@ -128,6 +129,10 @@ fn a_lake_of_all_kinds_becomes_tables_and_the_rest_is_told() {
 fn nothing_is_served_until_somebody_decides_and_then_it_is() {
     let project = folder();
     project.write("lake/client.csv", "id,name\n1,Ana\n2,Bo\n");
+    // Into a project whose folder is not there yet.
+    project.ok(&["discover", "lake", "--into", "new/shop"]);
+    let made = std::fs::read_to_string(project.path().join("new/shop/lakegate.toml")).unwrap();
+    assert!(made.starts_with("[lake]\nlocation = \"../../lake/\"\n"), "{made}");
     parquet(&project, "lake/parcel/part-0.parquet", ["id", "client_id"], 1..30);
     project.write("lake/city.csv", "id,name\n1,Bogota\n");
     project.ok(&["discover", "lake"]);
@@ -223,4 +228,28 @@ fn the_sample_lake_is_understood_from_its_names_and_values() {
     ");
     let masked = |name: &str| tables[name]["masks"].to_string();
     assert!(masked("trackcode").contains("drop_address") && masked("client").contains("enterprise_key"), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lake_in_an_object_store_is_walked_as_a_folder_is() {
+    let store = ObjectStore::start().await;
+    let project = folder();
+    let client = "id,name\n1,Ana\n2,Bo\n";
+    project.write("local/client.csv", client);
+    parquet(&project, "local/parcel/part-0.parquet", ["id", "client_id"], 1..50);
+    parquet(&project, "local/stop/year=2022/a.parquet", ["stop", "parcel_id"], 0..9);
+    for path in ["client.csv", "parcel/part-0.parquet", "stop/year=2022/a.parquet"] {
+        let to = store.bucket().join("lake").join(path);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(project.path().join("local").join(path), to).unwrap();
+    }
+    let config = store.lake(project.path(), "lake");
+    project.write("lakegate.toml", &config);
+    let found = project.json(&["discover"]);
+    let text = std::fs::read_to_string(project.path().join("lakegate.toml")).unwrap();
+    assert!(text.starts_with(&config) && text.matches("\n[tables.").count() == 3, "{text}");
+    project.write("lakegate.toml", "[lake]\nlocation = \"local\"\n");
+    let local = project.json(&["discover", "--dry-run"]);
+    assert_eq!(found["tables"], local["tables"]);
+    assert!(found["tables"].as_array().unwrap().len() == 3, "{found}");
 }

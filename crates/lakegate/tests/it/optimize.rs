@@ -105,6 +105,11 @@ fn answers_stay_the_same_and_a_request_reads_less() {
     assert!(done.iter().all(|outcome| outcome["before"]["rows"] == outcome["after"]["rows"]), "{done:?}");
     assert!(reads(&done[1], "after") <= 2.0 && reads(&done[1], "before") > 5.0, "{done:?}");
     assert_eq!(done[1]["after"]["files"], 1);
+    // What was laid out is not laid out again.
+    let again = outcome(&["--all", "--dry-run"]);
+    assert!(again.iter().all(|outcome| outcome["table"] != "trackcode"), "{again:?}");
+    let advice = project.json(&["advise", "order"]);
+    assert!(!advice[0]["to_do"].to_string().contains("lay it out"), "{advice}");
     let server = serve(&project);
     assert_eq!(answers(&server, &token), wanted);
 }
