@@ -66,12 +66,6 @@ pub enum Command {
     /// Find the tables of a lake and write them into a project, for somebody to decide who sees their rows
     #[command(after_help = discover::HELP)]
     Discover(discover::DiscoverArgs),
-    /// Say how the tables of a project had better lie in their files
-    #[command(after_help = advise::HELP)]
-    Advise(advise::AdviseArgs),
-    /// Lay tables out anew, so that a request reads little of them
-    #[command(after_help = optimize::HELP)]
-    Optimize(optimize::OptimizeArgs),
     /// Say everything that is wrong with a project
     #[command(after_help = check::CHECK_HELP)]
     Check(check::ProjectArgs),
@@ -84,6 +78,12 @@ pub enum Command {
     /// Bring files into a table: CSV, NDJSON or Parquet, by a recipe or by options
     #[command(after_help = ingest::HELP)]
     Ingest(ingest::IngestArgs),
+    /// Say how the tables of a project had better lie in their files
+    #[command(after_help = advise::HELP)]
+    Advise(advise::AdviseArgs),
+    /// Lay tables out anew, so that a request reads little of them
+    #[command(after_help = optimize::HELP)]
+    Optimize(optimize::OptimizeArgs),
     /// Tell why a principal gets what it gets from an endpoint
     #[command(after_help = explain::HELP)]
     Explain(explain::ExplainArgs),

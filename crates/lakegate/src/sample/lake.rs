@@ -1,7 +1,7 @@
 //! Writes a sample as a lake of Parquet files, whole or not at all.
 //!
 //! The files are clustered by client and creation, which is what makes a client's range cheap to find. `trackcode`
-//! and `order` come in several files, the other tables in one each.
+//! and `order` are folders of several files, the other tables one file each.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -15,7 +15,7 @@ use super::{Sample, SampleError, columns};
 /// Says which sample a lake holds; also marks a folder as one that may be replaced.
 const MARKER: &str = "sample.json";
 /// Changes when the rows or files of a seed and scale change.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 /// Held by the process that makes the lake.
 const LOCK: &str = ".lock";
 /// A file of `trackcode` has at least so many rows, and a table at most about eight files.
@@ -143,14 +143,18 @@ impl<'a> Table<'a> {
         Self { dir, name, columns, options, writer: None }
     }
 
-    /// Closes the current file and starts the next, which is numbered if the table has several.
+    /// Closes the current file and starts the next, which is a numbered one of a folder if the table has several.
     fn open(&mut self, part: Option<u64>) -> Result<(), SampleError> {
         self.close()?;
         let file = match part {
-            Some(part) => format!("{}-{part:04}.parquet", self.name),
-            None => format!("{}.parquet", self.name),
+            Some(part) => {
+                let folder = self.dir.join(self.name);
+                fs::create_dir_all(&folder).map_err(|source| SampleError::File { path: folder.clone(), source })?;
+                folder.join(format!("{part:04}.parquet"))
+            }
+            None => self.dir.join(format!("{}.parquet", self.name)),
         };
-        let writer = TableWriter::create(&self.dir.join(file), self.columns, &self.options);
+        let writer = TableWriter::create(&file, self.columns, &self.options);
         self.writer = Some(writer.map_err(|source| SampleError::Table { table: self.name, source })?);
         Ok(())
     }
@@ -196,8 +200,10 @@ impl Staging {
     fn clear(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
-            if entry.file_name() != LOCK {
-                fs::remove_file(entry.path())?;
+            match entry.file_type()?.is_dir() {
+                true => fs::remove_dir_all(entry.path())?,
+                false if entry.file_name() != LOCK => fs::remove_file(entry.path())?,
+                false => {}
             }
         }
         Ok(())

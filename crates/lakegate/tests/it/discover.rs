@@ -220,11 +220,11 @@ fn the_sample_lake_is_understood_from_its_names_and_values() {
     city city.parquet: null
     client client.parquet: id IN (principal('client_id'))
     country country.parquet: null
-    order order*.parquet: trackcode_id IN (SELECT id FROM trackcode)
+    order order/: trackcode_id IN (SELECT id FROM trackcode)
     product_size product_size.parquet: null
     route route.parquet: null
     service service.parquet: null
-    trackcode trackcode*.parquet: client_id IN (principal('client_id'))
+    trackcode trackcode/: client_id IN (principal('client_id'))
     ");
     let masked = |name: &str| tables[name]["masks"].to_string();
     assert!(masked("trackcode").contains("drop_address") && masked("client").contains("enterprise_key"), "{found}");

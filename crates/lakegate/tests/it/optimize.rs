@@ -23,18 +23,7 @@ fn sample(scale: f64) -> Project {
     write_project(project.path()).unwrap();
     let lake = project.path().join("lake");
     write_lake(&Sample::new(3, scale).unwrap(), &lake, |_, _| {}).unwrap();
-    for table in ["trackcode", "order"] {
-        std::fs::create_dir(lake.join(table)).unwrap();
-        for entry in std::fs::read_dir(&lake).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            if path.is_file() && name.starts_with(table) {
-                std::fs::rename(&path, lake.join(table).join(name)).unwrap();
-            }
-        }
-    }
     let config = std::fs::read_to_string(project.path().join("lakegate.toml")).unwrap();
-    let config = config.replace("trackcode*.parquet", "trackcode/").replace("order*.parquet", "order/");
     // A server that reads files, and looks at them often.
     let config = config + "\n[server]\ncache_limit_mb = 0\n[reload]\ntables_seconds = 1\n";
     project.write("lakegate.toml", config);

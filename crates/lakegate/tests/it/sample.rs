@@ -227,14 +227,16 @@ fn a_lake_is_written_whole_and_replaced_whole() {
             "city.parquet",
             "client.parquet",
             "country.parquet",
-            "order-0000.parquet",
+            "order",
             "product_size.parquet",
             "route.parquet",
             "sample.json",
             "service.parquet",
-            "trackcode-0000.parquet",
+            "trackcode",
         ]
     );
+    assert_eq!(names(&dir.join("order")), ["0000.parquet"]);
+    assert_eq!(names(&dir.join("trackcode")), ["0000.parquet"]);
     assert_eq!(names(dir.parent().unwrap()), ["lake"]);
     assert!(is_written(&sample, &dir));
 
@@ -259,12 +261,13 @@ fn what_a_killed_process_left_is_no_lake_and_in_nobodys_way() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("lake");
     let leftover = folder.path().join(".lake.partial");
-    fs::create_dir(&leftover).unwrap();
-    fs::write(leftover.join("trackcode-0007.parquet"), "half").unwrap();
+    fs::create_dir_all(leftover.join("trackcode")).unwrap();
+    fs::write(leftover.join("trackcode/0007.parquet"), "half").unwrap();
+    fs::write(leftover.join("city.parquet"), "half").unwrap();
     let sample = Sample::new(7, 0.01).unwrap();
     assert!(!is_written(&sample, &dir));
     write_lake(&sample, &dir, |_, _| {}).unwrap();
-    assert!(!dir.join("trackcode-0007.parquet").exists());
+    assert!(!dir.join("trackcode/0007.parquet").exists());
     assert_eq!(names(folder.path()), ["lake"]);
 }
 
@@ -273,7 +276,7 @@ fn a_big_client_does_not_make_small_files() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("lake");
     write_lake(&Sample::new(7, 1.0).unwrap(), &dir, |_, _| {}).unwrap();
-    let parts = names(&dir).into_iter().filter(|name| name.starts_with("trackcode-")).collect::<Vec<_>>();
+    let parts = names(&dir.join("trackcode"));
     assert!((2..=4).contains(&parts.len()), "{parts:?}");
 }
 

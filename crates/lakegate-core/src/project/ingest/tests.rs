@@ -1,3 +1,5 @@
+//! Recipes: what is read of them, and every fault at once.
+
 use super::*;
 
 fn faults(text: &str) -> Vec<String> {
