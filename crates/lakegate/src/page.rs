@@ -5,7 +5,7 @@
 //! otherwise it is gone (410), and the caller begins anew.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use lakegate_core::catalog::{Modifiers, Window, foreign_cursor};
+use lakegate_core::catalog::{AsOf, Modifiers, Window, foreign_cursor};
 use lakegate_core::error::{Code, Error};
 use lakegate_query::engine::{BatchStream, Engine, Limits};
 use lakegate_query::govern::GovernedPlan;
@@ -24,13 +24,13 @@ pub struct Page {
     follows: Option<Place>,
 }
 
-/// The moments that all pages of an answer share.
+/// What all pages of an answer share.
 #[derive(Clone, Copy, Debug)]
 pub struct Moments {
     /// What `now()` is.
     pub now: DateTime<Utc>,
-    /// The time as of which the tables are read, where one of them keeps its past.
-    pub data_time: Option<DateTime<Utc>>,
+    /// What asks for the tables as they are read, where one of them keeps its past.
+    pub state: Option<AsOf>,
 }
 
 impl Page {
@@ -79,11 +79,11 @@ impl Page {
         Ok(())
     }
 
-    /// The time as of which the tables have to be read to go on with the page before, when they are not as they were then.
-    pub fn past_to_ask(&self, plan: &GovernedPlan, seal: &Seal) -> Option<DateTime<Utc>> {
+    /// What asks for the tables as they were for the page before, when they are not as they were then.
+    pub fn past_to_ask(&self, plan: &GovernedPlan, seal: &Seal) -> Option<AsOf> {
         let place = self.follows.filter(|place| place.answer == seal.answer(plan.rows()))?;
         let has_changed = place.versions != seal.versions(plan.versions());
-        place.data_time.filter(|_| has_changed).and_then(DateTime::from_timestamp_micros)
+        place.state.filter(|_| has_changed)
     }
 
     /// Says that the page is gone when its state of the tables is; other errors stay.
@@ -114,7 +114,7 @@ impl Page {
             offset: self.offset.saturating_add(size),
             size: self.size,
             moment: moments.now.timestamp_micros(),
-            data_time: moments.data_time.map(|time| time.timestamp_micros()),
+            state: moments.state,
             answer: seal.answer(plan.rows()),
             versions: seal.versions(plan.versions()),
         };

@@ -28,8 +28,8 @@ pub struct Prepared {
     pub limits: Limits,
     /// The page that it is, if pages were asked for.
     pub page: Option<Page>,
-    /// The time as of which the tables are so, where one of them keeps its past.
-    pub data_time: Option<DateTime<Utc>>,
+    /// What asks for the tables as they are read, where one of them keeps its past.
+    pub state: Option<AsOf>,
     past: Option<Arc<PastEndpoint>>,
     call: Call,
     now: DateTime<Utc>,
@@ -109,20 +109,20 @@ pub async fn prepare_as(
     let mut plan = govern(project, past.as_deref(), &call, now)?;
     if let Some(page) = &page {
         // The tables have gone on since the first page; where they keep their past, this page is of it.
-        if let Some(time) = page.past_to_ask(&plan, seal).filter(|_| past.is_none()) {
-            past = project.as_of(call.endpoint(), AsOf::Time(time)).await.map(Some).or_else(Page::gone_for)?;
+        if let Some(state) = page.past_to_ask(&plan, seal).filter(|_| past.is_none()) {
+            past = project.as_of(call.endpoint(), state).await.map(Some).or_else(Page::gone_for)?;
             plan = govern(project, past.as_deref(), &call, now)?;
         }
         page.check(&plan, seal)?;
     }
     trail.governed(&plan);
-    let data_time = match &past {
-        Some(past) => past.data_time(),
-        None => project.data_time(call.endpoint()),
+    let state = match &past {
+        Some(past) => past.state(),
+        None => project.state(call.endpoint()),
     };
     trail.watch().sees_all_rows(principal, &plan);
     let limits = Limits::of_call(&call.limits(config), came, principal.name(), endpoint);
-    Ok(Prepared { plan, limits, page, data_time, past, call, now })
+    Ok(Prepared { plan, limits, page, state, past, call, now })
 }
 
 /// What is to come is not known: the same question would have another answer then.
@@ -141,10 +141,10 @@ fn not_to_come(as_of: AsOf, now: DateTime<Utc>) -> Result<AsOf, Error> {
 /// # Errors
 /// With the code that says why it could not start.
 pub async fn run(engine: &dyn Engine, seal: &Seal, prepared: Prepared) -> Result<(BatchStream, Option<String>), Error> {
-    let Prepared { plan, limits, page, data_time, now, .. } = prepared;
+    let Prepared { plan, limits, page, state, now, .. } = prepared;
     match page {
         None => Ok((engine.run(plan, limits).await?.settled().await?, None)),
-        Some(page) => page.read(engine, plan, limits, seal, Moments { now, data_time }).await,
+        Some(page) => page.read(engine, plan, limits, seal, Moments { now, state }).await,
     }
 }
 

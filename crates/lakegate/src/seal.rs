@@ -5,9 +5,10 @@
 
 use std::fmt;
 
+use chrono::DateTime;
 use data_encoding::BASE64URL_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
-use lakegate_core::catalog::unreadable_cursor;
+use lakegate_core::catalog::{AsOf, unreadable_cursor};
 use lakegate_core::error::Error;
 use sha2::Sha256;
 
@@ -18,9 +19,7 @@ const SHORT: usize = 16;
 /// Another version may write the same rows in other bytes.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The bytes of a cursor before its own digest.
-const CONTENT: usize = 1 + 8 + 4 + 8 + 8 + 2 * SHORT;
-/// Stands for no time, in a cursor.
-const NO_TIME: i64 = i64::MIN;
+const CONTENT: usize = 1 + 8 + 4 + 8 + 9 + 2 * SHORT;
 
 /// The key, and what is done with it.
 #[derive(Clone)]
@@ -37,8 +36,8 @@ pub struct Place {
     pub size: u32,
     /// The moment that `now()` is for all pages of the answer, in microseconds since 1970.
     pub moment: i64,
-    /// The time as of which the tables are read, in microseconds since 1970, where one of them keeps its past.
-    pub data_time: Option<i64>,
+    /// What asks for the tables as they are read, where one of them keeps its past.
+    pub state: Option<AsOf>,
     /// Of which answer, see [`Seal::answer`].
     pub answer: [u8; SHORT],
     /// Of which versions of the tables, see [`Seal::versions`].
@@ -79,7 +78,13 @@ impl Seal {
         bytes.extend_from_slice(&place.offset.to_be_bytes());
         bytes.extend_from_slice(&place.size.to_be_bytes());
         bytes.extend_from_slice(&place.moment.to_be_bytes());
-        bytes.extend_from_slice(&place.data_time.unwrap_or(NO_TIME).to_be_bytes());
+        let (kind, state) = match place.state {
+            None => (0, 0),
+            Some(AsOf::Time(time)) => (1, time.timestamp_micros()),
+            Some(AsOf::Snapshot(snapshot)) => (2, snapshot),
+        };
+        bytes.push(kind);
+        bytes.extend_from_slice(&state.to_be_bytes());
         bytes.extend_from_slice(&place.answer);
         bytes.extend_from_slice(&place.versions);
         let digest = self.digest("cursor", &[&bytes]);
@@ -107,9 +112,14 @@ impl Seal {
         };
         let size = u32::try_from(number(9, 13)).map_err(|_| unreadable_cursor())?;
         let moment = number(13, 21).cast_signed();
-        let data_time = Some(number(21, 29).cast_signed()).filter(|time| *time != NO_TIME);
-        let (answer, versions) = (digest(29), digest(29 + SHORT));
-        Ok(Place { offset: number(1, 9), size, moment, data_time, answer, versions })
+        let state = number(22, 30).cast_signed();
+        let state = match content[21] {
+            1 => DateTime::from_timestamp_micros(state).map(AsOf::Time),
+            2 => Some(AsOf::Snapshot(state)),
+            _ => None,
+        };
+        let (answer, versions) = (digest(30), digest(30 + SHORT));
+        Ok(Place { offset: number(1, 9), size, moment, state, answer, versions })
     }
 
     fn digest(&self, use_of_it: &str, parts: &[&[u8]]) -> [u8; SHORT] {

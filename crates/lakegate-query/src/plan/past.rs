@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Result as PlanResult, plan_err};
@@ -39,7 +38,7 @@ pub struct PastEndpoint {
     endpoint: Arc<Endpoint>,
     plan: LogicalPlan,
     templates: Templates,
-    data_time: Option<DateTime<Utc>>,
+    state: Option<AsOf>,
 }
 
 /// What is known of the past, in memory.
@@ -82,9 +81,9 @@ impl PastEndpoint {
         &self.templates
     }
 
-    /// The time as of which its tables were as it reads them.
-    pub fn data_time(&self) -> Option<DateTime<Utc>> {
-        self.data_time
+    /// What asks for its tables as it reads them.
+    pub fn state(&self) -> Option<AsOf> {
+        self.state
     }
 }
 
@@ -113,12 +112,12 @@ impl PlannedProject {
             return Err(Error::arguments(vec![error]));
         }
         let opened = try_join_all(with_past.into_iter().map(|table| self.table_as_of(table, as_of))).await?;
-        let data_time = opened.iter().filter_map(|table| table.snapshot()).map(|snapshot| snapshot.time).max();
+        let state = state_of(opened.iter());
         let tables = opened.into_iter().map(|table| (table.name().to_owned(), table)).collect();
         let plan = over(now.plan().clone(), &tables).map_err(|error| {
             Error::new(Code::GovernRefused, "the query can not be governed; nothing was run").source(error)
         })?;
-        Ok(Arc::new(PastEndpoint { endpoint: Arc::clone(endpoint), plan, templates: Templates::new(), data_time }))
+        Ok(Arc::new(PastEndpoint { endpoint: Arc::clone(endpoint), plan, templates: Templates::new(), state }))
     }
 
     async fn table_as_of(&self, now: &Arc<LakeTable>, as_of: AsOf) -> Result<Arc<LakeTable>, Error> {
@@ -141,10 +140,9 @@ impl PlannedProject {
         opened.await.map_err(Error::shared)
     }
 
-    /// The time as of which the endpoint's tables are as they are now, where one of them keeps its past.
-    pub fn data_time(&self, endpoint: &Arc<Endpoint>) -> Option<DateTime<Utc>> {
-        let tables = self.tables_with_a_past(self.find(&endpoint.name)?);
-        tables.filter_map(|table| table.snapshot()).map(|snapshot| snapshot.time).max()
+    /// What asks for the endpoint's tables as they are now, where one of them keeps its past.
+    pub fn state(&self, endpoint: &Arc<Endpoint>) -> Option<AsOf> {
+        state_of(self.tables_with_a_past(self.find(&endpoint.name)?))
     }
 
     pub(super) fn tables_with_a_past<'a>(
@@ -152,6 +150,15 @@ impl PlannedProject {
         endpoint: &'a PlannedEndpoint,
     ) -> impl Iterator<Item = &'a Arc<LakeTable>> {
         self.tables.iter().filter(|table| table.snapshot().is_some() && endpoint.tables().contains(table.name()))
+    }
+}
+
+/// What asks for these tables as they are. The times of two commits may be the same; their numbers are not.
+fn state_of<'a>(tables: impl Iterator<Item = &'a Arc<LakeTable>>) -> Option<AsOf> {
+    let snapshots = tables.filter_map(|table| table.snapshot()).collect::<Vec<_>>();
+    match snapshots.as_slice() {
+        [one] => Some(AsOf::Snapshot(one.id)),
+        several => several.iter().map(|snapshot| snapshot.time).max().map(AsOf::Time),
     }
 }
 

@@ -4,8 +4,9 @@
 use axum::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, LINK};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::Response;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::SecondsFormat;
 use headers::{ETag, Header, IfNoneMatch};
+use lakegate_core::catalog::AsOf;
 use percent_encoding::percent_decode_str;
 
 use crate::pipeline::Prepared;
@@ -17,7 +18,7 @@ const TOTAL: HeaderName = HeaderName::from_static("lakegate-total");
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("lakegate-next-cursor");
 /// Names the state of the tables that the answer is of.
 const DATA_VERSION: HeaderName = HeaderName::from_static("lakegate-data-version");
-/// The time to ask `as_of` for the same state.
+/// What to put into `as_of` to get the same state.
 const AS_OF: HeaderName = HeaderName::from_static("lakegate-as-of");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -56,14 +57,14 @@ pub(super) fn add_validator(response: &mut Response, validator: &str) {
 #[derive(Debug)]
 pub(super) struct DataState {
     version: String,
-    time: Option<DateTime<Utc>>,
+    as_of: Option<AsOf>,
 }
 
 impl DataState {
-    /// That of a prepared request. The time is for callers who may ask for it.
+    /// That of a prepared request. What to ask with is for callers who may.
     pub(super) fn of(prepared: &Prepared, seal: &Seal) -> Self {
-        let time = prepared.data_time.filter(|_| prepared.call().endpoint().as_of);
-        Self { version: seal.data_version(prepared.plan.versions()), time }
+        let as_of = prepared.state.filter(|_| prepared.call().endpoint().as_of);
+        Self { version: seal.data_version(prepared.plan.versions()), as_of }
     }
 
     pub(super) fn add(&self, response: &mut Response) {
@@ -71,9 +72,12 @@ impl DataState {
         if let Ok(version) = HeaderValue::from_str(&self.version) {
             headers.insert(DATA_VERSION, version);
         }
-        let time = self.time.map(|time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true));
-        if let Some(time) = time.and_then(|time| HeaderValue::from_str(&time).ok()) {
-            headers.insert(AS_OF, time);
+        let as_of = self.as_of.map(|as_of| match as_of {
+            AsOf::Time(time) => time.to_rfc3339_opts(SecondsFormat::AutoSi, true),
+            AsOf::Snapshot(snapshot) => snapshot.to_string(),
+        });
+        if let Some(as_of) = as_of.and_then(|as_of| HeaderValue::from_str(&as_of).ok()) {
+            headers.insert(AS_OF, as_of);
         }
     }
 }

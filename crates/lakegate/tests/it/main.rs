@@ -76,4 +76,5 @@ mod server_process;
 mod server_streaming;
 mod server_tls;
 mod small_groups;
+mod table_store;
 mod wire;

@@ -123,8 +123,8 @@ pub(super) fn headers() -> Value {
             "schema": { "type": "string" },
         },
         "Lakegate-As-Of": {
-            "description": "The time that asks for the same state of the data, in `as_of`",
-            "schema": { "type": "string", "format": "date-time" },
+            "description": "What to put into `as_of` to get the same state of the data: a snapshot or a time",
+            "schema": { "type": "string" },
         },
         "Link": { "description": "The next page of the answer, if there is one", "schema": { "type": "string" } },
         "Lakegate-Next-Cursor": {
