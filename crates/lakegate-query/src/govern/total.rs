@@ -73,6 +73,10 @@ fn node_fault(expr: &Expr, schema: &DFSchema) -> Option<String> {
             let to = cast.field.data_type();
             let total = from.as_ref().is_some_and(|from| is_total_cast(from, to));
             (!total).then(|| match from {
+                Some(from) if from.is_integer() && *to == DataType::Float64 => {
+                    "whole numbers of 64 bits are compared as numbers with a fraction, where two of them may be one"
+                        .to_owned()
+                }
                 Some(from) => format!("the cast from {} to {} can fail", column_type_name(&from), column_type_name(to)),
                 None => format!("the cast to {} can fail", column_type_name(to)),
             })
@@ -101,7 +105,8 @@ fn is_total_cast(from: &DataType, to: &DataType) -> bool {
         (Dictionary(_, value), to) => is_total_cast(value, to),
         (from, to) if is_text(from) && is_text(to) => true,
         (from, to) if from.is_integer() && to.is_integer() => integer_fits(from, to),
-        (from, Float64) if from.is_integer() => true,
+        // A double holds whole numbers of 53 bits; of greater ones two may become one, and a filter shows both.
+        (from, Float64) if from.is_integer() => from.primitive_width().is_some_and(|bytes| bytes <= 4),
         (Float32, Float64) => true,
         // Days to microseconds fit for all dates of 290,000 years around 1970; to nanoseconds they do not.
         (Date32, Timestamp(TimeUnit::Second | TimeUnit::Millisecond, None)) => true,

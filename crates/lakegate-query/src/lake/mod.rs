@@ -16,6 +16,7 @@ mod footers;
 mod formats_tests;
 mod iceberg;
 pub(crate) mod layout;
+mod literals;
 mod location;
 #[cfg(test)]
 mod location_tests;

@@ -19,7 +19,7 @@ use super::location::{self, Look, TableFile, TableFiles};
 use super::owners::OWNER_COLUMN;
 use super::text::{self, engine_format};
 use super::version::{Opened, TableVersion, summary, without_bounds_of_floats};
-use super::{Lake, TableFault, columns, footers, pinned};
+use super::{Lake, TableFault, columns, footers, literals, pinned};
 use crate::govern::fingerprint::Fingerprint;
 use crate::plan::column_type_name;
 
@@ -98,7 +98,7 @@ pub(super) async fn open(
             .collect::<Result<Vec<_>, _>>()?;
         files.push(file.with_statistics(Arc::new(statistics)));
     }
-    let version = TableVersion {
+    let mut version = TableVersion {
         statistics: summary(&files, schema.table_schema())?,
         format,
         schema,
@@ -109,8 +109,20 @@ pub(super) async fn open(
         newest: None,
         known: Arc::default(),
     };
+    if found.format == FileFormat::Csv {
+        let read = literals::with_codes_as_text(version, lake, session);
+        version = columns::guarded(is_remote, read).await.map_err(unreadable)?;
+        version.statistics = summary(version.files.files(), version.schema.table_schema())?;
+    }
     if found.format != FileFormat::Parquet {
-        columns::guarded(is_remote, read_through(&version, lake, session)).await.map_err(unreadable)?;
+        let read = columns::guarded(is_remote, read_through(&version, lake, session)).await;
+        if let Some(column) = read.map_err(unreadable)? {
+            let message = format!(
+                "column `{column}` at `{}` has whole numbers of 16 digits and more among others: two of them may become one",
+                table.location
+            );
+            return Err(TableFault::new(message).help("write them as text, or ingest the files"));
+        }
     }
     Ok(Opened::Other(Box::new(version)))
 }
@@ -131,14 +143,15 @@ pub(super) async fn is_there(lake: &Lake, table: &Table) -> Result<(), TableFaul
 }
 
 /// Reads every row once. Text files are only known to be readable when they were read: a row that is not would fail
-/// the queries of all callers, whosever it is.
-async fn read_through(version: &TableVersion, lake: &Lake, session: &dyn Session) -> DataFusionResult<()> {
+/// the queries of all callers, whosever it is. Gives the name of a column whose numbers may not be those of the text.
+async fn read_through(version: &TableVersion, lake: &Lake, session: &dyn Session) -> DataFusionResult<Option<String>> {
     let plan = version.scan(lake.url(), session, None, None, version.statistics.clone()).await?;
     let mut rows = execute_stream(plan, session.task_ctx())?;
-    while let Some(batch) = rows.next().await {
-        batch?;
+    let mut inexact = None;
+    while let Some(batch) = rows.next().await.transpose()? {
+        inexact = inexact.or_else(|| literals::inexact(&batch));
     }
-    Ok(())
+    Ok(inexact)
 }
 
 fn partition_type(table: &Table, column: &str) -> DataType {

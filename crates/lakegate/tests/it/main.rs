@@ -77,4 +77,5 @@ mod server_streaming;
 mod server_tls;
 mod small_groups;
 mod table_store;
+mod text_keys;
 mod wire;
