@@ -5,6 +5,7 @@
 
 mod grouping;
 mod lakehouse;
+mod local;
 mod sample;
 mod sniff;
 mod text;

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use datafusion::object_store::path::Path;
-use datafusion::object_store::{Error as StoreError, ListResult, ObjectMeta, ObjectStore};
+use datafusion::object_store::{Error as StoreError, ObjectMeta, ObjectStore};
 use futures::{StreamExt, TryStreamExt, stream};
 
+use super::local::{Listing, LocalLake};
 use super::{AT_ONCE, DiscoverError, LeftOut, Progress};
 use crate::lake::Lake;
 
-/// Deeper folders are not looked into: links can make a circle.
+/// Deeper folders are not looked into.
 const MOST_DEPTH: usize = 24;
 
 /// What may hold a table.
@@ -50,6 +51,13 @@ pub(super) struct Walked {
     pub(super) is_incomplete: bool,
 }
 
+/// A lake to be walked.
+struct Ground<'a> {
+    lake: &'a Lake,
+    /// Where it is a folder of this machine, which has links.
+    local: Option<LocalLake>,
+}
+
 impl Place {
     pub(super) fn file_count(&self) -> usize {
         match self {
@@ -65,13 +73,14 @@ pub(super) async fn walk(
     most_files: usize,
     progress: Progress<'_>,
 ) -> Result<Walked, DiscoverError> {
+    let ground = &Ground { lake, local: lake.root().map(LocalLake::new) };
     let mut walked = Walked::default();
     let mut level = vec![folder.trim_matches('/').to_owned()];
     for depth in 0..MOST_DEPTH {
         // The folder that is asked for must be there; one below it is left out when it does not open.
         let level_is_below = depth > 0;
         let listings = stream::iter(std::mem::take(&mut level))
-            .map(|folder| async move { (list(lake, &folder).await, folder) })
+            .map(|folder| async move { (ground.list(&folder).await, folder) })
             .buffered(AT_ONCE)
             .collect::<Vec<_>>()
             .await;
@@ -89,7 +98,7 @@ pub(super) async fn walk(
                 }
                 listing => listing?,
             };
-            let below = visit(lake, &folder, listing, most_files, &mut walked).await?;
+            let below = visit(ground, &folder, listing, most_files, &mut walked).await?;
             level.extend(below);
             progress("files found", walked.files as u64, None);
         }
@@ -106,15 +115,25 @@ pub(super) async fn walk(
 
 /// Takes what a folder has, and gives the folders below that are to be walked.
 async fn visit(
-    lake: &Lake,
+    ground: &Ground<'_>,
     folder: &str,
-    listing: ListResult,
+    listing: Listing,
     most_files: usize,
     walked: &mut Walked,
 ) -> Result<Vec<String>, DiscoverError> {
-    let below = listing.common_prefixes.iter().map(|path| path.as_ref().to_owned()).collect::<BTreeSet<_>>();
+    tell(listing.left_out, walked);
+    // A table whose metadata is elsewhere is none of files as they lie.
+    if listing.closed.iter().any(|name| ["_delta_log", ".hoodie"].contains(&name.as_str())) {
+        walked.left_out.push(LeftOut {
+            path: format!("{folder}/"),
+            reason: "the log of this table is a link that is not followed".to_owned(),
+            help: None,
+        });
+        return Ok(Vec::new());
+    }
+    let below = listing.folders.into_iter().collect::<BTreeSet<_>>();
     let names = below.iter().map(|path| last(path)).collect::<Vec<_>>();
-    if let Some(lakehouse) = lakehouse(lake, folder, &names).await? {
+    if let Some(lakehouse) = lakehouse(ground, folder, &names).await? {
         walked.files += lakehouse.metadata.len();
         match lakehouse.format {
             "hudi" => walked.left_out.push(LeftOut {
@@ -129,9 +148,9 @@ async fn visit(
     let visible = below.iter().filter(|path| !is_hidden(last(path))).cloned().collect::<Vec<_>>();
     let is_deep = !visible.is_empty()
         && (visible.iter().all(|path| is_partition(last(path))) || visible.iter().all(|path| is_date(last(path))));
-    let mut files = data_files(lake, listing.objects, walked);
+    let mut files = data_files(ground.lake, listing.files, walked);
     if is_deep {
-        files.extend(all_below(lake, folder, most_files.saturating_sub(walked.files), walked).await?);
+        files.extend(all_below(ground, folder, most_files.saturating_sub(walked.files), walked).await?);
         files.sort_by(|one, other| one.location.cmp(&other.location));
         files.dedup_by(|one, other| one.location == other.location);
     }
@@ -148,17 +167,17 @@ async fn visit(
 }
 
 /// The table format of which a folder is a table, by the folders in it.
-async fn lakehouse(lake: &Lake, folder: &str, names: &[&str]) -> Result<Option<Lakehouse>, DiscoverError> {
+async fn lakehouse(ground: &Ground<'_>, folder: &str, names: &[&str]) -> Result<Option<Lakehouse>, DiscoverError> {
     let within = |name: &str| if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
     let of = |format, metadata| Some(Lakehouse { path: folder.to_owned(), format, metadata });
     if names.contains(&"_delta_log") {
-        return Ok(of("delta", list(lake, &within("_delta_log")).await?.objects));
+        return Ok(of("delta", ground.list(&within("_delta_log")).await?.files));
     }
     if names.contains(&".hoodie") {
         return Ok(of("hudi", Vec::new()));
     }
     if names.contains(&"metadata") {
-        let metadata = list(lake, &within("metadata")).await?.objects;
+        let metadata = ground.list(&within("metadata")).await?.files;
         if metadata.iter().any(|object| object.location.as_ref().ends_with(".metadata.json")) {
             return Ok(of("iceberg", metadata));
         }
@@ -166,25 +185,46 @@ async fn lakehouse(lake: &Lake, folder: &str, names: &[&str]) -> Result<Option<L
     Ok(None)
 }
 
-async fn list(lake: &Lake, folder: &str) -> Result<ListResult, DiscoverError> {
-    let nothing = ListResult { common_prefixes: Vec::new(), objects: Vec::new() };
-    let Ok(prefix) = Path::parse(folder) else { return Ok(nothing) };
-    let prefix = (!folder.is_empty()).then_some(&prefix);
-    match lake.store().list_with_delimiter(prefix).await {
-        Err(StoreError::NotFound { .. }) => Ok(nothing),
-        listed => listed.map_err(|error| DiscoverError::List(folder.to_owned(), error)),
+impl Ground<'_> {
+    async fn list(&self, folder: &str) -> Result<Listing, DiscoverError> {
+        if let Some(local) = &self.local {
+            let listed = local.list(folder).await;
+            return listed.map_err(|error| {
+                let source = Box::new(error);
+                DiscoverError::List(folder.to_owned(), StoreError::Generic { store: "lake", source })
+            });
+        }
+        let Ok(prefix) = Path::parse(folder) else { return Ok(Listing::default()) };
+        let prefix = (!folder.is_empty()).then_some(&prefix);
+        match self.lake.store().list_with_delimiter(prefix).await {
+            Err(StoreError::NotFound { .. }) => Ok(Listing::default()),
+            Err(error) => Err(DiscoverError::List(folder.to_owned(), error)),
+            Ok(listed) => Ok(Listing {
+                folders: listed.common_prefixes.iter().map(ToString::to_string).collect(),
+                files: listed.objects,
+                ..Listing::default()
+            }),
+        }
     }
 }
 
+/// Notes what a listing leaves out, but for what is hidden.
+fn tell(left_out: Vec<LeftOut>, walked: &mut Walked) {
+    walked.left_out.extend(left_out.into_iter().filter(|left| !is_hidden(last(&left.path))));
+}
+
 async fn all_below(
-    lake: &Lake,
+    ground: &Ground<'_>,
     folder: &str,
     most: usize,
     walked: &mut Walked,
 ) -> Result<Vec<ObjectMeta>, DiscoverError> {
+    if ground.local.is_some() {
+        return all_below_here(ground, folder, most, walked).await;
+    }
     let Ok(prefix) = Path::parse(folder) else { return Ok(Vec::new()) };
     let prefix = (!folder.is_empty()).then_some(&prefix);
-    let objects = lake.store().list(prefix).take(most.saturating_add(1)).try_collect::<Vec<_>>().await;
+    let objects = ground.lake.store().list(prefix).take(most.saturating_add(1)).try_collect::<Vec<_>>().await;
     let mut objects = objects.map_err(|error| DiscoverError::List(folder.to_owned(), error))?;
     // What lies in hidden folders below is no data.
     let below = |object: &ObjectMeta| {
@@ -193,7 +233,39 @@ async fn all_below(
             .is_none_or(|(folders, _)| !folders.split('/').any(|name| is_hidden(name) && !is_partition(name)))
     };
     objects.retain(below);
-    Ok(data_files(lake, objects, walked))
+    Ok(data_files(ground.lake, objects, walked))
+}
+
+/// The same for a folder of this machine, one folder after another.
+async fn all_below_here(
+    ground: &Ground<'_>,
+    folder: &str,
+    most: usize,
+    walked: &mut Walked,
+) -> Result<Vec<ObjectMeta>, DiscoverError> {
+    let mut files = Vec::new();
+    let mut next = vec![(folder.to_owned(), 0)];
+    while let Some((folder, depth)) = next.pop() {
+        if files.len() > most {
+            break;
+        }
+        let reason = match (ground.list(&folder).await, depth < MOST_DEPTH) {
+            (Ok(listing), true) => {
+                tell(listing.left_out, walked);
+                files.extend(data_files(ground.lake, listing.files, walked));
+                let visible = listing.folders.into_iter().filter(|path| !is_hidden(last(path)));
+                // The last is taken first.
+                next.extend(visible.rev().map(|path| (path, depth + 1)));
+                continue;
+            }
+            (Ok(_), false) => "it lies too deep",
+            (Err(error), _) if depth == 0 => return Err(error),
+            (Err(_), _) => "it can not be listed",
+        };
+        walked.left_out.push(LeftOut { path: format!("{folder}/"), reason: reason.to_owned(), help: None });
+        walked.is_incomplete = true;
+    }
+    Ok(files)
 }
 
 /// Without what is no data by its name or size; links that lead out of the lake are told.

@@ -71,6 +71,17 @@ pub(super) struct Frame<'a> {
     pub(super) newest: Option<String>,
 }
 
+/// The files of a version in the order of their paths. A file that is named twice would give its rows twice, and by the
+/// second name perhaps those that are deleted by the first.
+pub(super) fn sorted(mut files: Vec<DataFile>) -> Result<Vec<DataFile>, TableFault> {
+    files.sort_by(|one, other| one.path.cmp(&other.path));
+    match files.windows(2).find(|pair| pair[0].path == pair[1].path) {
+        None => Ok(files),
+        Some(pair) => Err(TableFault::new(format!("`{}` is part of the table twice", pair[0].path))
+            .help("its metadata is broken: take the second entry out with what writes the table")),
+    }
+}
+
 impl Reader<'_> {
     /// Makes a version of a table of these files.
     pub(super) async fn version(&self, frame: Frame<'_>, files: Vec<DataFile>) -> Result<TableVersion, TableFault> {

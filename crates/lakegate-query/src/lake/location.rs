@@ -381,8 +381,16 @@ fn with_partitions(
         let mut values = Vec::new();
         let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
         for (name, value) in folders.split('/').filter_map(|folder| folder.split_once('=')) {
+            if names.iter().any(|outer| outer == name) {
+                return Err(TableFault::new(format!("`{path}` lies in two partition folders of the name `{name}`"))
+                    .help("nothing says which of the two values is the column's; move the files"));
+            }
             names.push(name.to_owned());
-            values.push((value != HIVE_NULL).then(|| decode(value)));
+            let decoded = match value {
+                HIVE_NULL => None,
+                value => Some(decode(value).ok_or_else(|| not_utf8(path))?),
+            };
+            values.push(decoded);
         }
         if columns.get_or_insert_with(|| names.clone()) != &names {
             return Err(TableFault::new(format!("`{path}` has other partition folders than the files before it"))
@@ -393,8 +401,14 @@ fn with_partitions(
     Ok(TableFiles { format, compression, partition_columns: columns.unwrap_or_default(), files })
 }
 
-/// Hive writers percent-encode what a path can not hold.
-pub(super) fn decode(value: &str) -> String {
+/// Put in UTF-8 by guess, two values could become one.
+fn not_utf8(path: &str) -> TableFault {
+    TableFault::new(format!("a partition folder of `{path}` is not UTF-8 once it is decoded"))
+        .help("percent-encode the UTF-8 bytes of the value, such as `%C3%BC` for `ü`")
+}
+
+/// Hive writers percent-encode what a path can not hold. `None` where the bytes are not UTF-8.
+pub(super) fn decode(value: &str) -> Option<String> {
     let bytes = value.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -411,7 +425,7 @@ pub(super) fn decode(value: &str) -> String {
             }
         }
     }
-    String::from_utf8_lossy(&decoded).into_owned()
+    String::from_utf8(decoded).ok()
 }
 
 #[cfg(test)]
@@ -441,6 +455,8 @@ mod tests {
 
     #[test]
     fn partition_values_are_decoded() {
-        assert_eq!(decode("a%2Fb%"), "a/b%");
+        assert_eq!(decode("a%2Fb%").as_deref(), Some("a/b%"));
+        assert_eq!(decode("M%C3%BCller").as_deref(), Some("Müller"));
+        assert_eq!(decode("M%FCller"), None);
     }
 }

@@ -268,3 +268,21 @@ async fn the_greatest_text_is_whole() {
     let sql = "SELECT max(text) AS most, min(text) AS least, count(text) AS n FROM t";
     assert_eq!(rows(lake.path(), "location = \"t\"", sql).await.unwrap(), [format!("{long}|{}|2", "a".repeat(300))]);
 }
+
+/// `ü` and `ò` of another encoding: put in UTF-8 by guess, two tenants would be one.
+#[tokio::test]
+async fn a_partition_that_is_not_utf8_is_refused_and_not_guessed() {
+    let latin = lake(&[("t/tenant=M%FCller/a.csv", "id\n1\n"), ("t/tenant=M%F2ller/a.csv", "id\n2\n")]);
+    let faults = rows(latin.path(), "location = \"t\"", "SELECT id, tenant FROM t").await.unwrap_err();
+    assert!(faults[0].contains("is not UTF-8 once it is decoded"), "{faults:?}");
+    let utf8 = lake(&[("t/tenant=M%C3%BCller/a.csv", "id\n1\n")]);
+    let found = rows(utf8.path(), "location = \"t\"", "SELECT tenant FROM t").await.unwrap();
+    assert_eq!(found, ["Müller"]);
+}
+
+#[tokio::test]
+async fn two_partition_folders_of_one_name_in_a_path_are_a_fault_of_the_table() {
+    let lake = lake(&[("t/tenant=1/tenant=2/a.csv", "id\n1\n")]);
+    let faults = rows(lake.path(), "location = \"t\"", "SELECT id FROM t").await.unwrap_err();
+    assert!(faults[0].contains("two partition folders of the name `tenant`"), "{faults:?}");
+}

@@ -168,6 +168,11 @@ impl Lake {
         location::leads_outside(self.root.as_deref(), path)
     }
 
+    /// The lake's folder, without links; none for a lake in an object store.
+    pub(crate) fn root(&self) -> Option<&Path> {
+        self.root.as_deref()
+    }
+
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
         &self.store
     }

@@ -15,6 +15,7 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::object_store::Error as StoreError;
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::TableFault;
@@ -39,8 +40,17 @@ pub(crate) enum NoVersion {
     Unknown,
     /// It is before the table's first version, or before the oldest that is still known.
     BeforeFirst,
-    /// It is known, and what it consists of is gone.
+    /// It is known, and what it consists of is gone, or can not be read as the table is now.
     Expired,
+}
+
+/// The fault of a version of the past: what is wrong with it stays so, unless its files could only not be read now.
+pub(super) fn lasting(fault: TableFault, at: At) -> TableFault {
+    let is_unread = fault.source.as_ref().is_some_and(|source| source.is::<StoreError>());
+    match at == At::Now || fault.is_passing || fault.no_version.is_some() || is_unread {
+        true => fault,
+        false => fault.no_version(NoVersion::Expired),
+    }
 }
 
 /// A state of a table that keeps its past.

@@ -195,11 +195,21 @@ fn a_link_out_of_the_lake_is_not_followed() {
         project.write("secret/x.csv", "id,client_id\n1,2\n");
         project.write("lake/a.csv", "id,client_id\n1,2\n");
         std::os::unix::fs::symlink(project.path().join("secret"), project.path().join("lake/link")).unwrap();
+        std::os::unix::fs::symlink("/", project.path().join("lake/root")).unwrap();
+        std::os::unix::fs::symlink(".", project.path().join("lake/dot")).unwrap();
+        project.write("lake/x\u{7f}.txt", "x");
         let found = project.json(&["discover", "lake", "--dry-run", "--most-files", "50"]);
         let locations = found["tables"].as_array().unwrap().iter().map(|table| table["location"].as_str().unwrap());
         assert!(locations.clone().any(|location| location == "a.csv"));
         assert!(locations.into_iter().all(|location| !location.contains("link")), "{found}");
-        assert!(found["left_out"].to_string().contains("leads out of the lake"), "{found}");
+        let left_out = found["left_out"].as_array().unwrap();
+        let left_out = left_out.iter().map(|left| format!("{}: {}", left["path"], left["reason"]).replace('"', ""));
+        insta::assert_snapshot!(left_out.collect::<Vec<_>>().join("\n"), @r"
+        dot: it is a link to a folder above it
+        link: it is a link that leads out of the lake
+        root: it is a link that leads out of the lake
+        x\\u{7f}.txt: its name has characters that can not be in a path; rename it
+        ");
     }
 }
 

@@ -22,10 +22,10 @@ use lakegate_core::project::Table;
 use url::Url;
 
 use self::log::{Log, LogStoreView};
-use super::data_file::{DataFile, Frame, Reader};
+use super::data_file::{DataFile, Frame, Reader, sorted};
 use super::deletes::Deleted;
 use super::mapping::{Column, NamedIds};
-use super::version::{At, NoVersion, Opened, Snapshot, TableVersion};
+use super::version::{At, NoVersion, Opened, Snapshot, TableVersion, lasting};
 use super::{Lake, TableFault, location, place};
 
 /// What readers must do that is done here, or that asks nothing of a reader.
@@ -59,20 +59,27 @@ pub(super) async fn open(
     let columns = schema::columns(&current)?;
     let names = schema::names_in_log(&current)?;
     let version = version_of(lake, &log, &current, at).await?;
-    // An older version has its own files, and the columns that the table has now: policies mean these.
-    let snapshot =
-        if version == log.last() { current } else { snapshot(lake, store.as_ref(), version, &table.location).await? };
-    let files = files(lake, &folder, store.as_ref(), &snapshot, (&columns, &names)).await?;
-    let time = time::of_version(lake, &log, &snapshot, version).await?;
-    let frame = Frame {
-        columns: &columns,
-        named_ids: &NamedIds::new(),
-        declaration,
-        snapshot: Some(Snapshot::of_micros(version.cast_signed(), time)),
-        newest: (at == At::Now).then_some(newest),
+    let opening = async {
+        // An older version has its own files, and the columns that the table has now: policies mean these.
+        let snapshot = if version == log.last() {
+            current
+        } else {
+            snapshot(lake, store.as_ref(), version, &table.location).await?
+        };
+        let files = files(lake, &folder, store.as_ref(), &snapshot, (&columns, &names)).await?;
+        let time = time::of_version(lake, &log, &snapshot, version).await?;
+        let frame = Frame {
+            columns: &columns,
+            named_ids: &NamedIds::new(),
+            declaration,
+            snapshot: Some(Snapshot::of_micros(version.cast_signed(), time)),
+            newest: (at == At::Now).then_some(newest),
+        };
+        let reader = Reader { lake, session, known: before.map(|before| before.known.as_ref()) };
+        reader.version(frame, files).await
     };
-    let reader = Reader { lake, session, known: before.map(|before| before.known.as_ref()) };
-    Ok(Opened::Other(Box::new(reader.version(frame, files).await?)))
+    let opened = opening.await.map_err(|fault| lasting(fault, at))?;
+    Ok(Opened::Other(Box::new(opened)))
 }
 
 /// The number of the version that is meant.
@@ -188,7 +195,8 @@ async fn files(
         if file.dv_info.has_vector() {
             // One at an absolute place could be anywhere. What is not known to be inside is not read.
             let said = format!("{:?}", file.dv_info);
-            if !["PersistedRelative", "Inline"].iter().any(|inside| said.contains(inside)) {
+            let (kind, count) = kind_and_count(&said);
+            if !["PersistedRelative", "Inline"].contains(&kind) {
                 return Err(TableFault::new(format!("the deleted rows of `{path}` stand outside the table")));
             }
             let (engine, root, vector) = (Arc::clone(&engine), scan.table_root().clone(), file.dv_info);
@@ -201,17 +209,31 @@ async fn files(
                     .passing(is_away(lake))
             })?;
             deleted = Deleted::of(places.unwrap_or_default());
+            // Rows would come back that a vector has lost.
+            if count != Some(deleted.places().len() as u64) {
+                let message = format!("`{path}` has not as many deleted rows as the table's log says");
+                return Err(TableFault::new(message).help("its deletion vector is broken, or is of another file"));
+            }
         }
         let constants = constants((columns, names), &partitions, &file.partition_values)?;
         files.push(DataFile { path, constants, deleted });
     }
-    files.sort_by(|one, other| one.path.cmp(&other.path));
-    Ok(files)
+    sorted(files)
+}
+
+/// The kind of a vector and how many rows it should have, which the kernel only tells in what it prints: the kind comes first
+/// and the number last, so that a path between them is not taken for either.
+fn kind_and_count(said: &str) -> (&str, Option<u64>) {
+    let kind = said.split_once("storage_type: ").map_or("", |(_, rest)| rest);
+    let count = said.rsplit_once("cardinality: ").map_or("", |(_, rest)| rest);
+    let end = |text: &str| text.find(|each: char| !each.is_ascii_alphanumeric()).unwrap_or(text.len());
+    (&kind[..end(kind)], count[..end(count)].parse().ok())
 }
 
 /// The path of a data file: relative to the table, or absolute; percent-encoded either way.
 fn data_path(lake: &Lake, folder: &Path, path: &str) -> Result<Path, TableFault> {
-    let decoded = location::decode(path);
+    let not_utf8 = || TableFault::new("the path of a file in the table's log is not UTF-8 once it is decoded");
+    let decoded = location::decode(path).ok_or_else(not_utf8)?;
     if decoded.contains(":/") || decoded.starts_with('/') {
         return place::below(lake, &decoded);
     }

@@ -209,14 +209,56 @@ async fn files_and_logs_outside_the_lake_are_not_read() {
 /// An absolute place could be anywhere, also on another server.
 #[tokio::test]
 async fn a_vector_at_an_absolute_place_is_not_read() {
+    for place in ["https://127.0.0.1:1/v.bin", "https://127.0.0.1:1/storage_type: Inline/v.bin"] {
+        let mut table = DeltaTable::new(&PLAIN, &[], &["deletionVectors"]);
+        let mut add = table.add("a.parquet", json!({}), vec![ids(&[1]), tenants(&[1])], &[0]);
+        add["add"]["deletionVector"]["storageType"] = json!("p");
+        add["add"]["deletionVector"]["pathOrInlineDv"] = json!(place);
+        add["add"]["deletionVector"]["offset"] = json!(1);
+        table.commit(&[add]);
+        let fault = open(table.lake.path(), TABLE, At::Now, None).await.unwrap_err();
+        let said = "the deleted rows of `t/a.parquet` stand outside the table";
+        assert!(fault.message.contains(said), "{}", fault.message);
+    }
+}
+
+#[tokio::test]
+async fn a_vector_with_other_rows_than_the_log_says_is_refused() {
+    for count in [0, 1, 3] {
+        let mut table = DeltaTable::new(&PLAIN, &[], &["deletionVectors"]);
+        let mut add = table.add("a.parquet", json!({}), vec![ids(&[1, 2, 3]), tenants(&[1, 1, 1])], &[0, 1]);
+        add["add"]["deletionVector"]["cardinality"] = json!(count);
+        table.commit(&[add]);
+        let fault = open(table.lake.path(), TABLE, At::Now, None).await.unwrap_err();
+        assert!(fault.message.contains("not as many deleted rows"), "{count}: {}", fault.message);
+    }
+}
+
+/// The second entry has no vector: by it the deleted rows would come back.
+#[tokio::test]
+async fn a_file_that_is_added_twice_is_refused() {
     let mut table = DeltaTable::new(&PLAIN, &[], &["deletionVectors"]);
-    let mut add = table.add("a.parquet", json!({}), vec![ids(&[1]), tenants(&[1])], &[0]);
-    add["add"]["deletionVector"]["storageType"] = json!("p");
-    add["add"]["deletionVector"]["pathOrInlineDv"] = json!("https://127.0.0.1:1/v.bin");
-    add["add"]["deletionVector"]["offset"] = json!(1);
-    table.commit(&[add]);
+    let add = table.add("a.parquet", json!({}), vec![ids(&[1, 2, 3]), tenants(&[1, 1, 1])], &[0, 1]);
+    let mut again = add.clone();
+    again["add"].as_object_mut().unwrap().remove("deletionVector");
+    table.commit(&[add, again]);
     let fault = open(table.lake.path(), TABLE, At::Now, None).await.unwrap_err();
-    assert!(fault.message.contains("the deleted rows of `t/a.parquet` stand outside the table"), "{}", fault.message);
+    assert!(fault.message.contains("`t/a.parquet` is part of the table twice"), "{}", fault.message);
+}
+
+#[tokio::test]
+async fn a_version_whose_columns_can_not_be_read_as_todays_is_gone_for_good() {
+    let mut table = DeltaTable::new(&[("id", "long", None), ("tenant", "string", None)], &[], &[]);
+    let text = vec![ids(&[1]), column("tenant", 0, StringArray::from(vec!["x"]))];
+    let old = table.add("a.parquet", json!({}), text, &[]);
+    table.commit(&[old]);
+    let remove = json!({"remove": {"path": "a.parquet", "dataChange": true, "deletionTimestamp": 0}});
+    let new = table.add("b.parquet", json!({}), vec![ids(&[2]), tenants(&[1])], &[]);
+    table.commit(&[remove, new, DeltaTable::metadata(&PLAIN, &[])]);
+    let lake = table.lake.path();
+    assert_eq!(rows_at(lake, TABLE, At::Now).await.unwrap(), ["2|1"]);
+    let fault = open(lake, TABLE, At::Snapshot(1), None).await.unwrap_err();
+    assert_eq!(fault.no_version, Some(NoVersion::Expired), "{}", fault.message);
 }
 
 #[tokio::test]

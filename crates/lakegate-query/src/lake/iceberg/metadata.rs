@@ -1,5 +1,6 @@
 //! The metadata file of an Iceberg table: which is the newest, what it says, and which snapshot is meant.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -158,25 +159,40 @@ pub(super) async fn read(lake: &Lake, place: &Place) -> Result<TableMetadata, Ta
     Ok(metadata)
 }
 
+/// The current snapshot and those before it, from the newest.
+fn ancestors(metadata: &TableMetadata) -> Vec<&Arc<Snapshot>> {
+    let mut ancestors = Vec::<&Arc<Snapshot>>::new();
+    let mut seen = HashSet::new();
+    let mut next = metadata.current_snapshot();
+    while let Some(snapshot) = next.filter(|snapshot| seen.insert(snapshot.snapshot_id())) {
+        ancestors.push(snapshot);
+        next = snapshot.parent_snapshot_id().and_then(|parent| metadata.snapshot_by_id(parent));
+    }
+    ancestors
+}
+
+/// Whether the table was ever at a snapshot. One of another branch may be there too, which nobody has published.
+fn was_current(metadata: &TableMetadata, id: i64) -> bool {
+    metadata.history().iter().any(|log| log.snapshot_id == id)
+        || ancestors(metadata).iter().any(|snapshot| snapshot.snapshot_id() == id)
+}
+
 /// The snapshot that is meant; `None` for a table without any.
 pub(super) fn snapshot_at(metadata: &TableMetadata, at: At) -> Result<Option<Arc<Snapshot>>, TableFault> {
     let known = |id| metadata.snapshot_by_id(id).map(Arc::clone);
     match at {
         At::Now => Ok(metadata.current_snapshot().map(Arc::clone)),
-        At::Snapshot(id) => known(id).map(Some).ok_or_else(|| {
+        At::Snapshot(id) => known(id).filter(|_| was_current(metadata, id)).map(Some).ok_or_else(|| {
             TableFault::new(format!("the table has no snapshot {id}"))
-                .help("it may be of another table, or was expired")
+                .help("it may be of another table or branch, or was expired")
                 .no_version(NoVersion::Unknown)
         }),
         At::Time(time) => {
             let mut history =
                 metadata.history().iter().map(|log| (log.timestamp_ms(), log.snapshot_id)).collect::<Vec<_>>();
             if history.is_empty() {
-                let mut next = metadata.current_snapshot();
-                while let Some(snapshot) = next {
-                    history.push((snapshot.timestamp_ms(), snapshot.snapshot_id()));
-                    next = snapshot.parent_snapshot_id().and_then(|parent| metadata.snapshot_by_id(parent));
-                }
+                let moment = |snapshot: &Arc<Snapshot>| (snapshot.timestamp_ms(), snapshot.snapshot_id());
+                history.extend(ancestors(metadata).into_iter().map(moment));
                 history.sort_unstable();
             }
             let then = history.iter().rfind(|(millis, _)| millis.saturating_mul(1000) <= time);

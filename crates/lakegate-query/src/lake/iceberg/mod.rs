@@ -15,9 +15,9 @@ use datafusion::catalog::Session;
 use lakegate_core::project::{CatalogEntry, Table};
 
 use self::metadata::Place;
-use super::data_file::{DataFile, Frame, Reader};
+use super::data_file::{DataFile, Frame, Reader, sorted};
 use super::deletes::Deleted;
-use super::version::{At, NoVersion, Opened, Snapshot, TableVersion};
+use super::version::{At, NoVersion, Opened, Snapshot, TableVersion, lasting};
 use super::{Lake, TableFault, place};
 
 /// Opens a snapshot of the table.
@@ -38,31 +38,36 @@ pub(super) async fn open(
     let columns = schema::columns(metadata.current_schema())?;
     let named_ids = schema::named_ids(&metadata)?;
     let snapshot = metadata::snapshot_at(&metadata, at)?;
-    let reader = Reader { lake, session, known: before.map(|before| before.known.as_ref()) };
-    let listed = match &snapshot {
-        Some(snapshot) => manifests::read(lake, &metadata, snapshot).await?,
-        // A table that nobody has written to yet.
-        None => manifests::Listed::default(),
+    let opening = async {
+        let reader = Reader { lake, session, known: before.map(|before| before.known.as_ref()) };
+        let listed = match &snapshot {
+            Some(snapshot) => manifests::read(lake, &metadata, snapshot).await?,
+            // A table that nobody has written to yet.
+            None => manifests::Listed::default(),
+        };
+        let mut files = Vec::with_capacity(listed.data.len());
+        for file in &listed.data {
+            files.push(DataFile {
+                path: place::below(lake, file.data_file().file_path())?,
+                constants: schema::constants(&metadata, file, &columns)?,
+                deleted: Deleted::default(),
+            });
+        }
+        deletes::resolve(&reader, &metadata, &named_ids, &listed, &mut files).await?;
+        let files = sorted(files)?;
+        let frame = Frame {
+            columns: &columns,
+            named_ids: &named_ids,
+            declaration,
+            snapshot: snapshot.map(|snapshot| {
+                Snapshot::of_micros(snapshot.snapshot_id(), snapshot.timestamp_ms().saturating_mul(1000))
+            }),
+            newest: (at == At::Now).then_some(found.newest),
+        };
+        reader.version(frame, files).await
     };
-    let mut files = Vec::with_capacity(listed.data.len());
-    for file in &listed.data {
-        files.push(DataFile {
-            path: place::below(lake, file.data_file().file_path())?,
-            constants: schema::constants(&metadata, file, &columns)?,
-            deleted: Deleted::default(),
-        });
-    }
-    deletes::resolve(&reader, &metadata, &named_ids, &listed, &mut files).await?;
-    files.sort_by(|one, other| one.path.cmp(&other.path));
-    let frame = Frame {
-        columns: &columns,
-        named_ids: &named_ids,
-        declaration,
-        snapshot: snapshot
-            .map(|snapshot| Snapshot::of_micros(snapshot.snapshot_id(), snapshot.timestamp_ms().saturating_mul(1000))),
-        newest: (at == At::Now).then_some(found.newest),
-    };
-    Ok(Opened::Other(Box::new(reader.version(frame, files).await?)))
+    let opened = opening.await.map_err(|fault| lasting(fault, at))?;
+    Ok(Opened::Other(Box::new(opened)))
 }
 
 /// What tells the newest metadata from others.

@@ -180,6 +180,53 @@ async fn an_older_snapshot_has_its_rows_and_the_columns_of_now() {
     assert_eq!(why(At::Snapshot(first)).await, Some(NoVersion::Expired));
 }
 
+/// What was written to be audited and was never published is in the same metadata.
+#[tokio::test]
+async fn a_snapshot_of_another_branch_is_not_served() {
+    let mut table = table();
+    let mut snapshots = Vec::new();
+    for name in ["a.parquet", "b.parquet", "c.parquet", "d.parquet"] {
+        let file = table.data(name, rows(&[1], &[1]));
+        snapshots.push(table.commit(vec![file]).await);
+    }
+    let [first, audited, rolled_back, current] = snapshots[..] else { panic!() };
+    let mut metadata = table.metadata();
+    metadata["snapshots"][3]["parent-snapshot-id"] = json!(first);
+    metadata["snapshot-log"] = json!([
+        {"snapshot-id": rolled_back, "timestamp-ms": rolled_back}, {"snapshot-id": current, "timestamp-ms": current},
+    ]);
+    metadata["refs"]["audit"] = json!({"snapshot-id": audited, "type": "branch"});
+    let lake = table.lake.path();
+    std::fs::write(lake.join("t/metadata/00099-x.metadata.json"), metadata.to_string()).unwrap();
+    for id in [first, rolled_back, current] {
+        assert!(open(lake, TABLE, At::Snapshot(id), None).await.is_ok(), "{id}");
+    }
+    let fault = open(lake, TABLE, At::Snapshot(audited), None).await.unwrap_err();
+    assert_eq!(fault.no_version, Some(NoVersion::Unknown), "{}", fault.message);
+}
+
+#[tokio::test]
+async fn a_data_file_that_is_listed_twice_is_refused() {
+    let mut table = table();
+    let a = table.data("a.parquet", rows(&[1, 2], &[1, 1]));
+    table.commit(vec![a.clone()]).await;
+    table.commit(vec![a]).await;
+    let fault = open(table.lake.path(), TABLE, At::Now, None).await.unwrap_err();
+    assert!(fault.message.contains("`t/a.parquet` is part of the table twice"), "{}", fault.message);
+}
+
+#[tokio::test]
+async fn a_snapshot_whose_columns_can_not_be_read_as_todays_is_gone_for_good() {
+    let mut table = table();
+    let text = vec![column("id", 1, StringArray::from(vec!["x"])), column("tenant", 2, Int64Array::from(vec![1]))];
+    let a = table.data("a.parquet", text);
+    let first = table.commit(vec![a]).await;
+    let fault = open(table.lake.path(), TABLE, At::Now, None).await.unwrap_err();
+    assert_eq!(fault.no_version, None, "{}", fault.message);
+    let fault = open(table.lake.path(), TABLE, At::Snapshot(first), None).await.unwrap_err();
+    assert_eq!(fault.no_version, Some(NoVersion::Expired), "{}", fault.message);
+}
+
 #[tokio::test]
 async fn the_newest_metadata_is_found_and_two_of_one_version_are_refused() {
     let mut table = table();
