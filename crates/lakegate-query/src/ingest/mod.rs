@@ -11,7 +11,9 @@ mod files;
 mod infer;
 mod keys;
 mod live;
+mod numbers;
 mod plan;
+mod quotes;
 mod rejects;
 #[cfg(test)]
 mod tests;
