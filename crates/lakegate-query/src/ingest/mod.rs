@@ -7,6 +7,8 @@
 mod build;
 mod convert;
 mod decode;
+#[cfg(test)]
+mod exact_tests;
 mod files;
 mod infer;
 mod keys;

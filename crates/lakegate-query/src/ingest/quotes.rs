@@ -18,8 +18,10 @@ pub(super) struct Quotes<R> {
     line: u64,
     /// The line with the last quote that has opened.
     opened: u64,
-    /// Where text stands behind a closing quote. The reader is at most its buffer behind.
+    /// Where text stands behind a closing quote, once for each record. The reader is at most its buffer behind.
     behind: VecDeque<u64>,
+    /// Whether that was noted for the record.
+    is_noted: bool,
     is_done: bool,
 }
 
@@ -36,7 +38,18 @@ enum At {
 impl<R> Quotes<R> {
     pub(super) fn new(text: R, quote: Option<u8>, delimiter: u8) -> Self {
         let behind = VecDeque::new();
-        Self { text, quote, delimiter, at: At::Start, bytes: 0, line: 1, opened: 0, behind, is_done: false }
+        Self {
+            text,
+            quote,
+            delimiter,
+            at: At::Start,
+            bytes: 0,
+            line: 1,
+            opened: 0,
+            behind,
+            is_noted: false,
+            is_done: false,
+        }
     }
 
     /// Whether text stands behind a closing quote in what is left before this byte. It is told once.
@@ -66,9 +79,15 @@ impl<R> Quotes<R> {
                 At::Quoted if *byte == quote => At::Quote,
                 At::Quoted => At::Quoted,
                 At::Quote if *byte == quote => At::Quoted,
-                _ if is_end => At::Start,
+                _ if is_end => {
+                    self.is_noted &= *byte == self.delimiter;
+                    At::Start
+                }
                 At::Quote => {
-                    self.behind.push_back(self.bytes + place as u64);
+                    if !self.is_noted {
+                        self.behind.push_back(self.bytes + place as u64);
+                    }
+                    self.is_noted = true;
                     At::Bare
                 }
                 At::Start | At::Bare => At::Bare,
@@ -112,7 +131,7 @@ mod tests {
 
     #[test]
     fn quotes_are_followed_as_the_reader_follows_them() {
-        let cases: [(&str, Option<u64>, &[usize]); 13] = [
+        let cases: [(&str, Option<u64>, &[usize]); 14] = [
             ("a,b\n1,\"x\"\n", None, &[]),
             ("a,b\n1,\"x\ny\"\"z,\"\r\n2,\"\"\n3,\"\"\"\"", None, &[]),
             ("a,b\n1,\"abc\n2,d\n", Some(2), &[]),
@@ -120,6 +139,7 @@ mod tests {
             ("a\n\"", Some(2), &[]),
             ("a\n\"a\"b\n\"c\"\n\"d\"\"\"e\n", None, &[2, 4]),
             ("a,b\n\"a\" ,\"b\"c\nd,e\n", None, &[2]),
+            ("\"a\"b,\"c\"d\n\"e\"f\n\"g\"\n", None, &[1, 2]),
             // What one quote has swallowed, the next one tells.
             ("a,b\n1,\"abc\n2,\"x\"\n3,y\n", None, &[2]),
             // A quote within a bare value is one of its characters.
