@@ -1,10 +1,12 @@
 //! What the values of a column look like, all of them: the narrowest type that every one of them has.
 //!
-//! What looks like a number and is none stays text: leading zeros, a plus, an exponent.
+//! What looks like a number and is none stays text: leading zeros, a plus, an exponent. So do whole numbers over 2^53 beside
+//! fractions, and integers over 64 bits: a double makes one of two of them.
 
 use lakegate_core::project::ingest::{ColumnKind, PlainKind, TextOptions};
 use serde_json::Value as Json;
 
+use super::numbers::MOST_WHOLE;
 use super::text::Cell;
 use super::values::{Reading, Value};
 
@@ -39,7 +41,7 @@ impl Guess {
             };
             let (formats, nulls) = (formats.to_vec(), nulls.to_vec());
             let range = (i64::MIN, i64::MAX);
-            (kind, Reading { kind: plain, is_list, formats, nulls, options: options.clone(), range })
+            (kind, Reading { kind: plain, is_list, formats, nulls, options: options.clone(), range, is_single: false })
         };
         Self { readings: KINDS.into_iter().map(reading).collect(), has_values: false }
     }
@@ -66,24 +68,40 @@ impl Guess {
 fn looks_like(cell: Cell<'_>, kind: ColumnKind, value: &Value) -> bool {
     match (cell, kind) {
         (Cell::Text(text), ColumnKind::Plain(PlainKind::Boolean)) => text.len() > 1,
-        (Cell::Text(text), ColumnKind::Plain(PlainKind::Integer | PlainKind::Number)) => is_number_like(text),
+        (Cell::Text(text), ColumnKind::Plain(PlainKind::Integer | PlainKind::Number)) => {
+            is_number_like(text) && is_kept(value)
+        }
         // Items of a list are judged by their text too: `{01,02}` has no integers.
-        (Cell::Text(text), ColumnKind::List(PlainKind::Integer | PlainKind::Number)) => text
-            .trim_matches(['{', '}', '[', ']', ' '])
-            .split(',')
-            .all(|item| item.is_empty() || is_number_like(item.trim())),
+        (Cell::Text(text), ColumnKind::List(PlainKind::Integer | PlainKind::Number)) => {
+            let mut items = text.trim_matches(['{', '}', '[', ']', ' ']).split(',');
+            items.all(|item| item.is_empty() || is_number_like(item.trim())) && is_kept(value)
+        }
         (Cell::Json(Json::String(_)), ColumnKind::Plain(PlainKind::Date | PlainKind::Timestamp)) => true,
         // JSON says itself what is a number, and what a list.
         (Cell::Json(Json::String(_)), _) => false,
         (Cell::Json(Json::Number(number)), ColumnKind::Plain(PlainKind::Integer)) => number.is_i64(),
+        (Cell::Json(Json::Number(number)), ColumnKind::Plain(PlainKind::Number)) => number.is_f64() || is_kept(value),
         (Cell::Json(Json::Array(items)), ColumnKind::List(kind)) => items.iter().all(|item| match kind {
             PlainKind::Integer => item.is_i64() || item.is_null(),
-            PlainKind::Number => item.is_number() || item.is_null(),
+            PlainKind::Number => item.is_f64() || item.is_null() || item.as_f64().is_some_and(is_small),
             _ => item.is_string() || item.is_null(),
         }),
         (_, ColumnKind::List(_)) => matches!(value, Value::List(_)),
         _ => true,
     }
+}
+
+/// Whether doubles, or lists of them, hold the next whole number too: what is larger is text, unless all are integers.
+fn is_kept(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => is_small(*number),
+        Value::List(items) => items.iter().flatten().all(is_kept),
+        _ => true,
+    }
+}
+
+fn is_small(number: f64) -> bool {
+    number.abs() <= MOST_WHOLE
 }
 
 fn is_number_like(text: &str) -> bool {

@@ -7,11 +7,15 @@
 mod build;
 mod convert;
 mod decode;
+#[cfg(test)]
+mod exact_tests;
 mod files;
 mod infer;
 mod keys;
 mod live;
+mod numbers;
 mod plan;
+mod quotes;
 mod rejects;
 #[cfg(test)]
 mod tests;

@@ -85,8 +85,8 @@ pub(super) fn make(
             IngestError::unfit(what, "leave the column out with `drop`, or give it a `type`")
         })?;
         let RecipeColumn { formats, nulls, value, .. } = draft.said;
-        let range = range(field.data_type());
-        let reading = Reading { kind, is_list, formats, nulls, options: recipe.text.clone(), range };
+        let (range, is_single) = (range(field.data_type()), is_single(field.data_type()));
+        let reading = Reading { kind, is_list, formats, nulls, options: recipe.text.clone(), range, is_single };
         columns.push(Planned { source: draft.source, constant: value, reading, is_required: draft.is_required });
     }
     for key in &recipe.key {
@@ -308,6 +308,13 @@ fn plain_kind(data_type: &DataType) -> Option<(PlainKind, bool)> {
         },
         _ => return None,
     })
+}
+
+fn is_single(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) => is_single(item.data_type()),
+        other => *other == DataType::Float32,
+    }
 }
 
 fn range(data_type: &DataType) -> (i64, i64) {

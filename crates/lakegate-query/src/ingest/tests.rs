@@ -22,18 +22,18 @@ impl Progress for Silent {
 }
 
 /// A folder with the files of the tests, and a lake in it.
-struct Desk {
-    folder: tempfile::TempDir,
+pub(super) struct Desk {
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl Desk {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("lake")).unwrap();
         Self { folder }
     }
 
-    fn file(&self, name: &str, content: impl AsRef<[u8]>) {
+    pub(super) fn file(&self, name: &str, content: impl AsRef<[u8]>) {
         fs::write(self.folder.path().join(name), content).unwrap();
     }
 
@@ -42,7 +42,7 @@ impl Desk {
         Target { place, location: "t".to_owned(), format, reader: None }
     }
 
-    async fn ingest(&self, recipe: &str) -> (Result<Summary, IngestError>, Vec<Reject>) {
+    pub(super) async fn ingest(&self, recipe: &str) -> (Result<Summary, IngestError>, Vec<Reject>) {
         self.ingest_into(recipe, None).await
     }
 
@@ -60,7 +60,7 @@ impl Desk {
     }
 
     /// The rows of the table as text, NULL as `∅`, sorted.
-    async fn rows(&self, format: Option<TableFormat>) -> Vec<String> {
+    pub(super) async fn rows(&self, format: Option<TableFormat>) -> Vec<String> {
         let target = self.target(format);
         let publication = Publication::begin(&target.place, &target.location, target.format).await.unwrap();
         let Some(schema) = publication.schema().await.unwrap() else { return Vec::new() };
@@ -79,7 +79,7 @@ fn shown(batch: &RecordBatch) -> Vec<String> {
     (0..batch.num_rows()).map(row).collect()
 }
 
-fn types(summary: &Summary) -> Vec<String> {
+pub(super) fn types(summary: &Summary) -> Vec<String> {
     summary.columns.iter().map(|(name, kind)| format!("{name}: {kind}")).collect()
 }
 

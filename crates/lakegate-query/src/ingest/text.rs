@@ -10,6 +10,8 @@ use serde_json::{Map, Value as Json};
 
 use super::decode::{self, Allowed, Text};
 use super::files::SourceFile;
+use super::numbers;
+use super::quotes::Quotes;
 use super::{IngestError, Progress};
 
 /// The delimiters that are looked for.
@@ -33,7 +35,7 @@ pub(super) enum Row<'a> {
 
 /// The rows of a file.
 pub(super) enum Rows<'a> {
-    Csv { reader: csv::Reader<Text<'a>>, record: StringRecord, columns: Vec<String>, allowed: Allowed },
+    Csv { reader: csv::Reader<Quotes<Text<'a>>>, record: StringRecord, columns: Vec<String>, allowed: Allowed },
     Ndjson { reader: BufReader<Text<'a>>, line: u64, object: Map<String, Json>, allowed: Allowed },
 }
 
@@ -54,12 +56,16 @@ impl<'a> Rows<'a> {
             Some(delimiter) => delimiter,
             None => detect(file, options)?,
         };
-        let mut reader = builder(options, delimiter).from_reader(text);
+        let mut reader = builder(options, delimiter).from_reader(Quotes::new(text, options.quote, delimiter));
         let mut record = StringRecord::new();
         let columns = match &options.header {
             Some(header) => header.clone(),
             None => {
                 read(&mut reader, &mut record, &allowed).map_err(IngestError::unread(&file.shown))?;
+                if has_text_behind(&mut reader) {
+                    let what = format!("the header of `{}`: {TEXT_BEHIND}", file.shown);
+                    return Err(IngestError::unfit(what, "correct the file, or say another `quote`"));
+                }
                 record.iter().map(|name| name.trim().to_owned()).collect()
             }
         };
@@ -93,6 +99,9 @@ impl<'a> Rows<'a> {
                     return Ok(None);
                 }
                 let line = line(record, reader.position().line(), allowed.is_crlf());
+                if has_text_behind(reader) {
+                    return Ok(Some((line, Err(TEXT_BEHIND.to_owned()))));
+                }
                 let (found, wanted) = (record.len(), columns.len());
                 if found != wanted {
                     return Ok(Some((line, Err(format!("it has {found} cells, and the header {wanted}")))));
@@ -112,7 +121,7 @@ impl<'a> Rows<'a> {
                 }
                 return Ok(Some((
                     *line,
-                    match serde_json::from_str::<Json>(&text) {
+                    match numbers::json(&text) {
                         Ok(Json::Object(read)) => {
                             *object = read;
                             Ok(Row::Object(object))
@@ -168,12 +177,35 @@ fn builder(options: &TextOptions, delimiter: u8) -> csv::ReaderBuilder {
     builder
 }
 
-fn read<R: Read>(reader: &mut csv::Reader<R>, record: &mut StringRecord, allowed: &Allowed) -> io::Result<bool> {
+/// Why a row is none in which a quoted value goes on.
+const TEXT_BEHIND: &str = "text stands behind a closing quote; a quote in a quoted value is written twice";
+
+/// Whether the record that was just read has text behind a closing quote.
+fn has_text_behind<R: Read>(reader: &mut csv::Reader<Quotes<R>>) -> bool {
+    let end = reader.position().byte();
+    reader.get_mut().has_text_behind(end)
+}
+
+/// Reads a record. A quote that never closes is a fault of the file: nobody knows how many rows are in it.
+fn read<R: Read>(
+    reader: &mut csv::Reader<Quotes<R>>,
+    record: &mut StringRecord,
+    allowed: &Allowed,
+) -> io::Result<bool> {
     allowed.refill();
-    reader.read_record(record).map_err(|error| match error.into_kind() {
+    let is_one = reader.read_record(record).map_err(|error| match error.into_kind() {
         csv::ErrorKind::Io(error) => error,
         _ => io::Error::new(io::ErrorKind::InvalidData, "it is not text"),
-    })
+    })?;
+    match reader.get_ref().unclosed() {
+        None => Ok(is_one),
+        Some(line) => {
+            let message = format!(
+                "it ends in a quoted value that begins in line {line}; is it cut off, or is `quote` another one?"
+            );
+            Err(io::Error::new(io::ErrorKind::InvalidData, message))
+        }
+    }
 }
 
 /// The delimiter that cuts the first lines into equally many cells, and most of them.

@@ -1,9 +1,12 @@
 //! A cell as a value of its column's type, or why it is none. Nothing is guessed: what does not fit is told.
 
+use std::num::IntErrorKind;
+
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta};
 use lakegate_core::project::ingest::{PlainKind, TextOptions};
 use serde_json::Value as Json;
 
+use super::numbers::kept;
 use super::text::Cell;
 
 /// A value. Times are microseconds in UTC, dates days since 1970.
@@ -28,6 +31,8 @@ pub(super) struct Reading {
     pub(super) options: TextOptions,
     /// The least and the greatest integer of the column.
     pub(super) range: (i64, i64),
+    /// Whether the numbers of the column have 32 bits.
+    pub(super) is_single: bool,
 }
 
 impl Reading {
@@ -60,7 +65,9 @@ impl Reading {
             Json::String(text) => self.read(Cell::Text(text)),
             Json::Bool(value) if self.kind == PlainKind::Boolean => Ok(Some(Value::Boolean(*value))),
             Json::Number(number) if self.kind == PlainKind::Number => {
-                number.as_f64().map(|number| Some(Value::Number(number))).ok_or_else(|| "it is out of range".to_owned())
+                let read = number.as_f64().ok_or_else(|| "it is out of range".to_owned())?;
+                // Text, as the reader of JSON has its numbers.
+                kept(&number.to_string(), read, self.is_single).map(|number| Some(Value::Number(number)))
             }
             Json::Number(_) | Json::Bool(_) if matches!(self.kind, PlainKind::Integer | PlainKind::String) => {
                 self.plain(&json.to_string()).map(Some)
@@ -90,12 +97,18 @@ impl Reading {
         match self.kind {
             PlainKind::String => Ok(Value::Text(text.to_owned())),
             PlainKind::Integer => {
-                let integer = trimmed.parse::<i64>().map_err(|_| self.unfit())?;
+                let out_of_range = || "it is out of the column's range".to_owned();
+                let integer = trimmed.parse::<i64>().map_err(|error| match error.kind() {
+                    IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => out_of_range(),
+                    _ => self.unfit(),
+                })?;
                 let (least, greatest) = self.range;
-                let is_within = (least..=greatest).contains(&integer);
-                is_within.then_some(Value::Integer(integer)).ok_or_else(|| "it is out of the column's range".to_owned())
+                (least..=greatest).contains(&integer).then_some(Value::Integer(integer)).ok_or_else(out_of_range)
             }
-            PlainKind::Number => fits(number(trimmed, self.options.decimal_comma).map(Value::Number)),
+            PlainKind::Number => {
+                let number = number(trimmed, self.options.decimal_comma, self.is_single).ok_or_else(|| self.unfit())?;
+                number.map(Value::Number)
+            }
             PlainKind::Boolean => {
                 let is_one = |words: &[String]| words.iter().any(|word| word.eq_ignore_ascii_case(trimmed));
                 match (is_one(&self.options.true_words), is_one(&self.options.false_words)) {
@@ -206,8 +219,9 @@ fn items(text: &str) -> Option<Vec<Item>> {
     }
 }
 
-/// A number with a point, or with a comma and points between thousands. `NaN` and `inf` are words, not numbers.
-fn number(text: &str, decimal_comma: bool) -> Option<f64> {
+/// A number with a point, or with a comma and points between thousands; or why the column can not keep it. `NaN` and `inf`
+/// are words, not numbers.
+fn number(text: &str, decimal_comma: bool, is_single: bool) -> Option<Result<f64, String>> {
     let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
     let number = if decimal_comma {
         let (whole, fraction) = text.split_once(',').unwrap_or((text, ""));
@@ -223,7 +237,9 @@ fn number(text: &str, decimal_comma: bool) -> Option<f64> {
         text.to_owned()
     };
     let has_digit = number.bytes().any(|byte| byte.is_ascii_digit());
-    (has_digit && is_plain(&number)).then(|| number.parse::<f64>().ok().filter(|number| number.is_finite()))?
+    let read =
+        (has_digit && is_plain(&number)).then(|| number.parse::<f64>().ok().filter(|read| read.is_finite()))??;
+    Some(kept(&number, read, is_single))
 }
 
 pub(super) fn days(date: NaiveDate) -> Option<i32> {

@@ -128,6 +128,24 @@ fn an_ingest_without_room_leaves_the_table_as_it_was() {
     assert_eq!(sums(&project), (ROWS as u64, 1, 1));
 }
 
+/// An upload that was cut off, whose last row would have all that comes behind it: rows of other tenants too.
+#[test]
+fn a_csv_that_is_cut_in_a_quoted_value_leaves_the_table_as_it_was() {
+    let project = project("item/", "parquet");
+    Ran::of(start(&project, &ingest(1)).wait_with_output().unwrap());
+    project.write("run2.csv", "run,id,text\n2,1,\"abc\n2,2,secret\n2,3,other\n");
+    for allowed in ["0", "100%"] {
+        let mut words = ingest(2);
+        words.extend(["--max-rejects".to_owned(), allowed.to_owned()]);
+        let ran = Ran::of(start(&project, &words).wait_with_output().unwrap());
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran:?}");
+        assert!(ran.stderr.contains("ends in a quoted value that begins in line 2"), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("secret"), "{}", ran.stderr);
+        assert_eq!(leftovers(&project.path().join("lake")), 0);
+    }
+    assert_eq!(sums(&project), (ROWS as u64, 1, 1));
+}
+
 #[test]
 fn of_two_ingests_at_once_one_waits_for_nothing_and_says_so() {
     let project = project("item/", "parquet");

@@ -1,0 +1,163 @@
+//! Follows the quotes of a CSV, as its reader takes what has none of them closed, or text behind one, for a value.
+//!
+//! It goes the same way as the reader of the `csv` crate does, byte by byte, and reads no cells.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+
+/// Text on its way to the reader of CSV.
+pub(super) struct Quotes<R> {
+    text: R,
+    /// `None` has no quotes.
+    quote: Option<u8>,
+    delimiter: u8,
+    at: At,
+    /// How many bytes have gone through.
+    bytes: u64,
+    /// The line of the next byte.
+    line: u64,
+    /// The line with the last quote that has opened.
+    opened: u64,
+    /// Where text stands behind a closing quote, once for each record. The reader is at most its buffer behind.
+    behind: VecDeque<u64>,
+    /// Whether that was noted for the record.
+    is_noted: bool,
+    is_done: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// Where a value begins.
+    Start,
+    Bare,
+    Quoted,
+    /// Behind a quote in a quoted value: the end of it, or the first of two.
+    Quote,
+}
+
+impl<R> Quotes<R> {
+    pub(super) fn new(text: R, quote: Option<u8>, delimiter: u8) -> Self {
+        let behind = VecDeque::new();
+        Self {
+            text,
+            quote,
+            delimiter,
+            at: At::Start,
+            bytes: 0,
+            line: 1,
+            opened: 0,
+            behind,
+            is_noted: false,
+            is_done: false,
+        }
+    }
+
+    /// Whether text stands behind a closing quote in what is left before this byte. It is told once.
+    pub(super) fn has_text_behind(&mut self, end: u64) -> bool {
+        let before = self.behind.len();
+        while self.behind.pop_front_if(|byte| *byte < end).is_some() {}
+        self.behind.len() < before
+    }
+
+    /// The line with the quote that never closes, once all is read.
+    pub(super) fn unclosed(&self) -> Option<u64> {
+        (self.is_done && self.at == At::Quoted).then_some(self.opened)
+    }
+
+    fn see(&mut self, bytes: &[u8]) {
+        let Some(quote) = self.quote else { return };
+        let mut at = self.at;
+        // The reader leaves out a mark at the very start.
+        let mark = if self.bytes == 0 && bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
+        for (place, byte) in bytes.iter().enumerate().skip(mark) {
+            let is_end = *byte == self.delimiter || matches!(byte, b'\n' | b'\r');
+            at = match at {
+                At::Start if *byte == quote => {
+                    self.opened = self.line;
+                    At::Quoted
+                }
+                At::Quoted if *byte == quote => At::Quote,
+                At::Quoted => At::Quoted,
+                At::Quote if *byte == quote => At::Quoted,
+                _ if is_end => {
+                    self.is_noted &= *byte == self.delimiter;
+                    At::Start
+                }
+                At::Quote => {
+                    if !self.is_noted {
+                        self.behind.push_back(self.bytes + place as u64);
+                    }
+                    self.is_noted = true;
+                    At::Bare
+                }
+                At::Start | At::Bare => At::Bare,
+            };
+            self.line += u64::from(*byte == b'\n');
+        }
+        self.at = at;
+        self.bytes += bytes.len() as u64;
+    }
+}
+
+impl<R: Read> Read for Quotes<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.text.read(buffer)?;
+        self.is_done |= count == 0 && !buffer.is_empty();
+        self.see(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines of unclosed quotes, and the numbers of records with text behind a quote, read through buffers of a size.
+    fn faults(text: &str, quote: Option<u8>, buffer: usize) -> (Option<u64>, Vec<usize>) {
+        let mut builder = csv::ReaderBuilder::new();
+        builder.has_headers(false).flexible(true).buffer_capacity(buffer).quoting(quote.is_some());
+        builder.quote(quote.unwrap_or(b'"'));
+        let mut reader = builder.from_reader(Quotes::new(text.as_bytes(), quote, b','));
+        let (mut record, mut found, mut number) = (csv::StringRecord::new(), Vec::new(), 0);
+        while reader.read_record(&mut record).unwrap() {
+            number += 1;
+            let end = reader.position().byte();
+            if reader.get_mut().has_text_behind(end) {
+                found.push(number);
+            }
+        }
+        (reader.get_ref().unclosed(), found)
+    }
+
+    #[test]
+    fn quotes_are_followed_as_the_reader_follows_them() {
+        let cases: [(&str, Option<u64>, &[usize]); 14] = [
+            ("a,b\n1,\"x\"\n", None, &[]),
+            ("a,b\n1,\"x\ny\"\"z,\"\r\n2,\"\"\n3,\"\"\"\"", None, &[]),
+            ("a,b\n1,\"abc\n2,d\n", Some(2), &[]),
+            ("a,b\n1,\"abc\n\"\n2,\"\"\"", Some(4), &[]),
+            ("a\n\"", Some(2), &[]),
+            ("a\n\"a\"b\n\"c\"\n\"d\"\"\"e\n", None, &[2, 4]),
+            ("a,b\n\"a\" ,\"b\"c\nd,e\n", None, &[2]),
+            ("\"a\"b,\"c\"d\n\"e\"f\n\"g\"\n", None, &[1, 2]),
+            // What one quote has swallowed, the next one tells.
+            ("a,b\n1,\"abc\n2,\"x\"\n3,y\n", None, &[2]),
+            // A quote within a bare value is one of its characters.
+            ("a,b\n5\",6\"\n7,8\n", None, &[]),
+            ("\u{FEFF}\"a\",b\n1,2\n", None, &[]),
+            ("\n\r\n\"a\"\r\r\n\n\"b\"\"", Some(5), &[]),
+            ("", None, &[]),
+            ("\"a\"", None, &[]),
+        ];
+        for (text, unclosed, behind) in cases {
+            for buffer in [4, 5, 7, 8192] {
+                assert_eq!(faults(text, Some(b'"'), buffer), (unclosed, behind.to_vec()), "{text:?} {buffer}");
+                let other = text.replace('"', "'");
+                assert_eq!(faults(&other, Some(b'\''), buffer), (unclosed, behind.to_vec()), "{other:?} {buffer}");
+                // The other one is no quote, and without quotes none is.
+                assert_eq!(faults(text, Some(b'\''), buffer), (None, Vec::new()), "{text:?} {buffer}");
+                assert_eq!(faults(text, None, buffer), (None, Vec::new()), "{text:?} {buffer}");
+            }
+        }
+    }
+}
