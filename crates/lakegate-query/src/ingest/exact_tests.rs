@@ -4,11 +4,10 @@ use std::error::Error as _;
 use std::fs;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, Float32Array, Float64Array, RecordBatch};
+use datafusion::arrow::array::{ArrayRef, Float32Array, Float64Array, RecordBatch};
 use datafusion::parquet::arrow::ArrowWriter;
 
 use super::tests::{Desk, types};
-use super::*;
 
 #[tokio::test]
 async fn a_file_that_ends_in_a_quoted_value_fails_whatever_may_be_rejected() {
@@ -107,8 +106,8 @@ async fn numbers_that_a_column_can_not_hold_are_rejected() {
 #[tokio::test]
 async fn a_column_of_short_numbers_holds_fewer() {
     for (column, most) in [
-        (Arc::new(Float32Array::from(vec![0.5])) as Arc<dyn Array>, 16_777_216_i64),
-        (Arc::new(Float64Array::from(vec![0.5])), 9_007_199_254_740_992),
+        (Arc::new(Float32Array::from(vec![0.5])) as ArrayRef, 16_777_216_i64),
+        (Arc::new(Float64Array::from(vec![0.5])) as ArrayRef, 9_007_199_254_740_992),
     ] {
         let desk = Desk::new();
         let batch = RecordBatch::try_from_iter_with_nullable([("n", column, true)]).unwrap();
