@@ -62,7 +62,7 @@ async fn codes_that_look_like_numbers_are_text() {
 /// A file that comes while the table is served, and makes doubles of its large keys, is not served.
 #[tokio::test]
 async fn large_keys_do_not_become_one_when_a_fraction_comes() {
-    let (one, other) = (9_007_199_254_740_992, 9_007_199_254_740_993);
+    let (one, other) = (9_007_199_254_740_992_i64, 9_007_199_254_740_993_i64);
     for (extension, before, fraction) in [
         ("csv", format!("tenant,what\n{one},of one\n{other},of other\n"), "tenant,what\n1.0,new\n"),
         (
