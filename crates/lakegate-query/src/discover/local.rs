@@ -3,7 +3,7 @@
 //!
 //! Where the walk goes next is `walk`'s business.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path as FilePath, PathBuf};
@@ -28,11 +28,11 @@ pub(super) struct Listing {
     pub(super) closed: Vec<String>,
 }
 
-/// The lake's folder, and to which folders links have led: each is looked into by one link only.
+/// The lake's folder, and to which folders which links have led: each is looked into by one link only.
 #[derive(Clone, Debug)]
 pub(super) struct LocalLake {
     root: PathBuf,
-    linked: Arc<Mutex<HashSet<PathBuf>>>,
+    linked: Arc<Mutex<HashMap<PathBuf, Path>>>,
 }
 
 /// What a name in a folder is.
@@ -85,7 +85,7 @@ impl LocalLake {
                 told(within(&escaped), "its name has characters that can not be in a path; rename it");
                 continue;
             };
-            match self.found(&entry, &above) {
+            match self.found(&entry, &location, &above) {
                 Found::Folder => listing.folders.push(within(name)),
                 Found::File(metadata) => listing.files.push(ObjectMeta {
                     location,
@@ -115,7 +115,7 @@ impl LocalLake {
         Ok(way)
     }
 
-    fn found(&self, entry: &fs::DirEntry, above: &[PathBuf]) -> Found {
+    fn found(&self, entry: &fs::DirEntry, location: &Path, above: &[PathBuf]) -> Found {
         let Ok(kind) = entry.file_type() else { return Found::No("it can not be read") };
         if kind.is_dir() {
             return Found::Folder;
@@ -137,7 +137,8 @@ impl LocalLake {
                     return Found::Closed("it is a link to a folder above it");
                 }
                 let mut linked = self.linked.lock().unwrap_or_else(PoisonError::into_inner);
-                return match linked.insert(target) {
+                // A folder may be listed again.
+                return match *linked.entry(target).or_insert_with(|| location.clone()) == *location {
                     true => Found::Folder,
                     false => Found::Closed("it is a link to a folder to which another link leads"),
                 };
@@ -225,6 +226,17 @@ mod tests {
                 "two: it is a link that can not be followed",
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn a_partition_that_is_a_link_within_the_lake_is_part_of_its_table() {
+        let lake = tempfile::tempdir().unwrap();
+        let lake = lake.path();
+        write(lake, "days/day=2024-01-01/a.csv");
+        write(lake, "_kept/b.csv");
+        symlink("../_kept", lake.join("days/day=2024-01-02")).unwrap();
+        let found = found(lake).await;
+        assert_eq!((locations(&found), found.files), (vec!["days/"], 2), "{found:?}");
     }
 
     #[tokio::test]

@@ -79,9 +79,11 @@ pub(super) async fn walk(
     for depth in 0..MOST_DEPTH {
         // The folder that is asked for must be there; one below it is left out when it does not open.
         let level_is_below = depth > 0;
+        // One after another, so that of two links to a folder it is always the same one that is followed.
+        let at_once = if ground.local.is_some() { 1 } else { AT_ONCE };
         let listings = stream::iter(std::mem::take(&mut level))
             .map(|folder| async move { (ground.list(&folder).await, folder) })
-            .buffered(AT_ONCE)
+            .buffered(at_once)
             .collect::<Vec<_>>()
             .await;
         for (listing, folder) in listings {
