@@ -162,6 +162,7 @@ fn time(modified: Option<SystemTime>) -> DateTime<Utc> {
 
 #[cfg(all(test, unix))]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::symlink;
