@@ -120,7 +120,7 @@ def same(what, got, wanted):
 
 
 def read(lake, table):
-    found = sorted(lake.glob(f"{table}*.parquet"))
+    found = sorted(lake.glob(f"{table}*.parquet")) + sorted((lake / table).glob("[!._]*.parquet"))
     return [row for path in found for row in pq.read_table(path).to_pylist()]
 
 
