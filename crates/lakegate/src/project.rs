@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lakegate_core::project::ingest::RECIPE_ENDING;
-use lakegate_core::project::{CONFIG_FILE, Finding, Position, Project, ProjectFiles, VARIABLE_PREFIX};
+use lakegate_core::project::{CONFIG_FILE, Config, Finding, Position, Project, ProjectFiles, VARIABLE_PREFIX};
 use lakegate_query::engine::{self, Resources};
 use lakegate_query::lake::{Lake, LakeError};
 use lakegate_query::plan::PlannedProject;
@@ -117,6 +117,20 @@ pub(crate) fn read_text(path: &Path) -> Result<String, ProjectError> {
     std::fs::read_to_string(path).map_err(unreadable)
 }
 
+/// Opens the lake of a project, or the one at `lake` when it is given: a folder, relative to the current one, or a place in a
+/// store, which is read with what the project says of stores.
+///
+/// # Errors
+/// As for [`Lake::open`].
+pub(crate) fn open_lake(folder: &Path, config: &Config, lake: Option<&str>) -> Result<Lake, LakeError> {
+    let store = &config.lake_store;
+    match lake {
+        Some(location) if !location.contains("://") => Lake::open(Path::new(""), location, store),
+        Some(location) => Lake::open(folder, location, store),
+        None => Lake::open(folder, &config.lake_location, store),
+    }
+}
+
 /// Reads, checks and plans a project over its lake, or over `lake` when it is given (relative to the current folder).
 ///
 /// # Errors
@@ -145,13 +159,7 @@ pub async fn load_after(
         let finding = Finding::new(Position::start("endpoints/"), "there are no endpoints");
         findings.push(finding.help("write a query into a file such as `endpoints/orders.sql`"));
     }
-    let store = &project.config.lake_store;
-    let opened = match lake {
-        Some(location) if !location.contains("://") => Lake::open(Path::new(""), location, store),
-        Some(location) => Lake::open(folder, location, store),
-        None => Lake::open(folder, &project.config.lake_location, store),
-    };
-    let lake = match opened {
+    let lake = match open_lake(folder, &project.config, lake) {
         Ok(lake) => lake,
         // The files' own faults are worth more than a lake that their faults hide.
         Err(_) if !findings.is_empty() => return Err(ProjectError::Faulty(findings)),

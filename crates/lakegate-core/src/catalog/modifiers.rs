@@ -33,7 +33,7 @@ pub struct Modifiers {
 }
 
 /// The state of the tables that an answer is wanted of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AsOf {
     /// As they were at a moment.
     Time(DateTime<Utc>),

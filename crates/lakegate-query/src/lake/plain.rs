@@ -1,4 +1,4 @@
-//! Tables of files as they lie: Parquet and CSV, found by a location, with hive partitions.
+//! Tables of files as they lie: Parquet, CSV and NDJSON, found by a location, with hive partitions.
 //!
 //! Where the files are is `location`'s business, what their columns are is `columns`'s.
 

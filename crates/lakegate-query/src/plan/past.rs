@@ -44,17 +44,9 @@ pub struct PastEndpoint {
 /// What is known of the past, in memory.
 #[derive(Debug)]
 pub(super) struct Past {
-    endpoints: Cache<(String, Moment), Arc<PastEndpoint>>,
+    endpoints: Cache<(String, AsOf), Arc<PastEndpoint>>,
     tables: Cache<(String, i64), Arc<LakeTable>>,
     opening: Semaphore,
-}
-
-/// What is asked for, as a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Moment {
-    /// Microseconds since 1970.
-    Time(i64),
-    Snapshot(i64),
 }
 
 impl Default for Past {
@@ -94,11 +86,7 @@ impl PlannedProject {
     /// [`Code::AsOfUnknown`] when there was no such state, [`Code::AsOfGone`] when its files are no longer there,
     /// [`Code::LakeUnavailable`] when they can not be read now.
     pub async fn as_of(&self, endpoint: &Arc<Endpoint>, as_of: AsOf) -> Result<Arc<PastEndpoint>, Error> {
-        let moment = match as_of {
-            AsOf::Time(time) => Moment::Time(time.timestamp_micros()),
-            AsOf::Snapshot(snapshot) => Moment::Snapshot(snapshot),
-        };
-        let key = (endpoint.name.clone(), moment);
+        let key = (endpoint.name.clone(), as_of);
         let past = self.past.endpoints.try_get_with(key, self.planned_as_of(endpoint, as_of));
         past.await.map_err(Error::shared)
     }

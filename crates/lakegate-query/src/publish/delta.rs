@@ -94,10 +94,7 @@ impl DeltaDestination {
         for file in files {
             let name = new_name();
             let below = format!("{location}/{name}");
-            match place.folder() {
-                Some(root) => parquet::rename(root, file.path(), &below)?,
-                None => parquet::upload(place, file.path(), &place.path(&below)?).await?,
-            }
+            parquet::put(place, file, &below).await?;
             actions.push(Action::Add(added(file, name, is_change)));
         }
         let Some(snapshot) = &self.snapshot else {

@@ -120,10 +120,7 @@ impl IcebergTable {
         let mut data = Vec::new();
         for file in files {
             let below = format!("{location}/data/{}", new_name());
-            match place.folder() {
-                Some(root) => parquet::rename(root, file.path(), &below)?,
-                None => parquet::upload(place, file.path(), &place.path(&below)?).await?,
-            }
+            parquet::put(place, file, &below).await?;
             let base = self.current.as_ref().map_or(self.location.as_str(), |current| current.metadata.location());
             let name = below.strip_prefix(location).unwrap_or(&below);
             data.push(data_file(file, format!("{}{name}", base.trim_end_matches('/')), &schema)?);

@@ -74,10 +74,10 @@ impl ParquetTable {
             )),
         };
         match (change, self.before.as_slice()) {
-            (Change::Append, _) | (_, []) if files.len() < 2 => self.put(place, one_file()?, &self.new_path()).await,
+            (Change::Append, _) | (_, []) if files.len() < 2 => put(place, one_file()?, &self.new_path()).await,
             // A file in the place of another.
             (Change::Replace | Change::Rewrite, [before]) if files.len() < 2 => {
-                self.put(place, one_file()?, &place.shown(&before.location)).await
+                put(place, one_file()?, &place.shown(&before.location)).await
             }
             (Change::Append, _) => one_file().map(|_| ()),
             (Change::Replace | Change::Rewrite, _) => match (&self.shape, place.folder()) {
@@ -105,17 +105,18 @@ impl ParquetTable {
             }
         }
     }
+}
 
-    async fn put(&self, place: &Place, file: &StagedFile, below: &str) -> Result<(), PublishError> {
-        match place.folder() {
-            Some(root) => rename(root, file.path(), below),
-            None => upload(place, file.path(), &place.path(below)?).await,
-        }
+/// Puts a file into the lake under its name there: as a whole, or not at all.
+pub(super) async fn put(place: &Place, file: &StagedFile, below: &str) -> Result<(), PublishError> {
+    match place.folder() {
+        Some(root) => rename(root, file.path(), below),
+        None => upload(place, file.path(), &place.path(below)?).await,
     }
 }
 
 /// Gives a file its name in the lake. The folder is made if need be.
-pub(super) fn rename(root: &FilePath, from: &FilePath, below: &str) -> Result<(), PublishError> {
+fn rename(root: &FilePath, from: &FilePath, below: &str) -> Result<(), PublishError> {
     let to = root.join(below);
     let failed = || PublishError::file(format!("put `{below}` into the lake"));
     let folder = to.parent().unwrap_or(root);
@@ -128,7 +129,7 @@ pub(super) fn rename(root: &FilePath, from: &FilePath, below: &str) -> Result<()
 }
 
 /// Copies a file into an object store. It is there as a whole, or not at all.
-pub(super) async fn upload(place: &Place, from: &FilePath, to: &Path) -> Result<(), PublishError> {
+async fn upload(place: &Place, from: &FilePath, to: &Path) -> Result<(), PublishError> {
     let doing = || format!("put `{}` into the lake", place.shown(to));
     let mut file = tokio::fs::File::open(from).await.map_err(PublishError::file(doing()))?;
     let upload = place.store().put_multipart(to).await.map_err(PublishError::store(doing()))?;

@@ -14,12 +14,11 @@ use lakegate_core::project::ingest::{
 };
 use lakegate_core::project::{FileFormat, Project, TableFormat as Declared};
 use lakegate_query::ingest::{Progress, Report, Summary, Target, ingest};
-use lakegate_query::lake::Lake;
 use lakegate_query::publish::TableFormat;
 use serde_json::{Value as Json, json};
 
 use super::output::{escaped, print, say};
-use crate::project::{ProjectError, RECIPES_FOLDER, read_files, read_text};
+use crate::project::{ProjectError, RECIPES_FOLDER, open_lake, read_files, read_text};
 
 pub(super) const HELP: &str = "\
 A recipe is a file `tables/NAME.ingest.toml` of the project: which files, how they are written, and what becomes of their
@@ -107,12 +106,7 @@ pub struct IngestArgs {
 pub(super) async fn run(args: IngestArgs) -> anyhow::Result<ExitCode> {
     let project = read_project(&args.project)?;
     let jobs = jobs(&args)?;
-    let store = &project.config.lake_store;
-    let lake = Arc::new(match args.lake.as_deref() {
-        Some(location) if !location.contains("://") => Lake::open(Path::new(""), location, store)?,
-        Some(location) => Lake::open(&args.project, location, store)?,
-        None => Lake::open(&args.project, &project.config.lake_location, store)?,
-    });
+    let lake = Arc::new(open_lake(&args.project, &project.config, args.lake.as_deref())?);
     // Everything that can be known to be wrong is said before anything is done.
     let place = lake.place()?;
     let mut targets = Vec::new();
