@@ -192,7 +192,7 @@ impl App {
 }
 
 impl Served {
-    /// Makes a project ready: tables in memory, keys of issuers loaded, the key of masks watched.
+    /// Makes a project ready: tables that are kept hot, keys of issuers loaded, the key of masks watched.
     async fn of(
         project: PlannedProject,
         folder: &Path,
@@ -200,14 +200,16 @@ impl Served {
         before: Option<&Self>,
     ) -> Result<Self, ProjectError> {
         let config = &project.project().config;
-        let (tables, bytes) =
-            project.copy_to_memory(config.server.cache_limit_bytes).await.map_err(ProjectError::Unread)?;
-        tracing::info!(tables = tables.join(", "), megabytes = bytes >> 20, "tables in memory");
+        let tables = project.keep_hot(config.server.cache_limit_bytes).await.map_err(ProjectError::Unread)?;
+        tracing::info!(tables = tables.join(", "), megabytes = config.server.cache_limit_bytes >> 20, "hot tables");
         let identity = match before.filter(|before| before.config().issuers == config.issuers) {
             Some(before) => Arc::clone(&before.identity),
             None => Arc::new(Identity::start(&config.issuers, folder, access.clone()).await),
         };
         let project = Arc::new(project);
+        let warmed = Arc::clone(&project);
+        // Requests do not wait for it, unless they need the same.
+        tokio::spawn(async move { warmed.warm().await });
         let mask_key = mask_key::watch(Arc::clone(&project), folder);
         Ok(Self { project, identity, _mask_key: mask_key })
     }

@@ -13,6 +13,7 @@ use super::column::{self, ColumnRule, Masking, Needs, TagRule};
 use super::docs::{self, Docs};
 use super::finding::{Finding, Position, suggest_or_list};
 use super::formats::{self, Formats};
+use super::hot::{self, Hot};
 use super::http::{self, Http};
 use super::issuer::{self, Issuer};
 use super::lake::{self, LakeStore};
@@ -116,6 +117,8 @@ pub struct Table {
     pub text: TextFiles,
     /// Types of hive partition columns; a column that is not named here is a string.
     pub partitions: BTreeMap<String, ScalarType>,
+    /// Whether what is decoded of it is kept.
+    pub hot: Hot,
     /// Who sees which rows.
     pub policy: RowPolicy,
     /// Columns with tags or a mask, in the order of the file.
@@ -173,7 +176,7 @@ impl Default for Server {
             max_body_bytes: 1 << 20,
             max_concurrent_queries: 64,
             memory_limit_bytes: 2 << 30,
-            cache_limit_bytes: 1 << 30,
+            cache_limit_bytes: 512 << 20,
             audit: Audit::default(),
         }
     }
@@ -369,6 +372,7 @@ fn read_table(
         }
         read_partitions(partitions)
     });
+    let hot = hot::read(&mut section);
     let policy = read_policy(name, &mut section);
     let columns = column::read_columns(&mut section, needs);
     section.finish();
@@ -396,6 +400,7 @@ fn read_table(
         table_format,
         text,
         partitions: partitions.unwrap_or_default(),
+        hot,
         policy: policy?,
         columns,
         position,

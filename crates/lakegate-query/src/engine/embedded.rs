@@ -28,9 +28,17 @@ impl Engine for Embedded {
     async fn run(&self, plan: GovernedPlan, limits: Limits) -> Result<BatchStream, Error> {
         let begun = Instant::now();
         let session = plan.session();
-        // The plan is optimised already; only the physical one is made for each request.
-        let physical =
-            session.query_planner().create_physical_plan(plan.plan(), session.as_ref()).await.map_err(failure)?;
+        // What a query would read is told by its ordinary plan.
+        let is_judged = limits.max_scan_bytes.is_some() || limits.max_scan_rows.is_some();
+        let shortcut = if is_judged { None } else { plan.shortcut_plan().await.map_err(failure)? };
+        let physical = match shortcut {
+            Some(physical) => physical,
+            None => {
+                // The plan is optimised already; only the physical one is made for each request.
+                let plan = plan.plan().map_err(failure)?;
+                session.query_planner().create_physical_plan(&plan, session.as_ref()).await.map_err(failure)?
+            }
+        };
         scan::check(&physical, session.runtime_env(), &limits)?;
         let physical = pausing(physical).map_err(failure)?;
         let mut context = TaskContext::from(session.as_ref());

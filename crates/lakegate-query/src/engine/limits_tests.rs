@@ -92,7 +92,7 @@ async fn a_query_that_computes_ends_at_its_time_limit_and_when_its_caller_leaves
         for sql in ENDLESS {
             let project = project(lake.path(), sql).await;
             if in_memory {
-                project.copy_to_memory(1 << 30).await.unwrap();
+                project.keep_hot(1 << 30).await.unwrap();
             }
             let engine = Limited::new(Embedded, 1, Waiting { all: 1, each: 1 });
             let plan = || governed(&project, &principal("owner:string=a"), "e", "{}").unwrap();
@@ -244,7 +244,7 @@ async fn only_the_columns_that_are_read_count() {
     let lake = lake();
     let project = project(lake.path(), "SELECT id FROM row").await;
     // Of a decoded copy: eight bytes for an id.
-    project.copy_to_memory(1 << 30).await.unwrap();
+    project.keep_hot(1 << 30).await.unwrap();
     let within = Limits { max_scan_bytes: Some(1 << 20), ..limits() };
     assert_eq!(count(run(&project, within).await.unwrap()).await.unwrap(), 10_000);
     let over = Limits { max_scan_rows: Some(9_999), ..limits() };

@@ -26,7 +26,6 @@ pub use embedded::Embedded;
 pub(crate) use failure::{failure, too_many_bytes};
 pub use limited::{Limited, Waiting};
 pub use runtime::{Resources, runtime, spills};
-pub(crate) use scan::Size;
 pub use statistics::{Meter, QueryStatistics};
 pub use stream::BatchStream;
 

@@ -25,7 +25,7 @@ use lakegate_core::error::{Code, Error};
 use super::Limits;
 use super::failure::failure;
 use crate::govern::is_barrier;
-use crate::lake::{file_view, memory_scan_size};
+use crate::lake::file_view;
 
 /// What a query would read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,12 +78,9 @@ pub(crate) fn estimate(
     let (mut size, mut is_governed) = (Size::default(), false);
     plan.apply(|node| {
         is_governed |= is_barrier(node.as_ref());
-        if let Some(scan) = node.downcast_ref::<DataSourceExec>() {
-            if let Some(copy) = memory_scan_size(scan.data_source().as_ref()) {
-                size.add(copy);
-            } else if let Some(files) = scan.data_source().downcast_ref::<FileScanConfig>() {
-                size.add(of_files(files, runtime));
-            }
+        let scan = node.downcast_ref::<DataSourceExec>();
+        if let Some(files) = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>()) {
+            size.add(of_files(files, runtime));
         }
         Ok(TreeNodeRecursion::Continue)
     })?;

@@ -64,6 +64,11 @@ impl Barrier {
     }
 }
 
+/// What stands behind a barrier, and which columns are masked above it; `None` where a node is none.
+pub(crate) fn barrier_of(plan: &LogicalPlan) -> Option<(&LogicalPlan, &BTreeSet<String>)> {
+    Barrier::of(plan).map(|barrier| (barrier.input(), barrier.masked()))
+}
+
 impl UserDefinedLogicalNodeCore for Barrier {
     fn name(&self) -> &str {
         "Barrier"

@@ -1,9 +1,11 @@
 //! Fills a template's placeholders with the caller's attributes and arguments, as literals of exactly their types.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::common::{DataFusionError, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::expr::{InList, Placeholder};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
@@ -12,6 +14,7 @@ use lakegate_core::value::{Scalar, Value};
 use super::fingerprint::Fingerprint;
 use super::literal;
 use super::template::{Shape, item_id, padded};
+use crate::shortcut::Slots;
 
 /// Values by the ids of placeholders.
 #[derive(Debug, Default)]
@@ -61,28 +64,45 @@ impl<'a> Bindings<'a> {
         }
     }
 
-    /// The plan without placeholders. Types, and so schemas, stay as they are.
+    /// The values in the order of their slots, each as a literal of exactly the slot's type.
     ///
     /// # Errors
     /// [`Unrepresentable`] as an external error; a placeholder without a value.
-    pub(crate) fn fill(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
-        let filled = replace(plan, &|expr| self.fill_one(expr))?;
-        if self.has_long_lists { fold_lists(filled) } else { Ok(filled) }
+    pub(crate) fn literals(&self, slots: &Slots) -> Result<Arc<[ScalarValue]>> {
+        let literal = |(id, data_type): (&str, &DataType)| {
+            let Some(scalar) = self.values.get(id) else { return plan_err!("placeholder `{id}` has no value") };
+            literal::literal(scalar, data_type).ok_or_else(|| {
+                let fault = Unrepresentable { id: id.to_owned(), data_type: data_type.to_string() };
+                DataFusionError::External(Box::new(fault))
+            })
+        };
+        slots.iter().map(literal).collect()
     }
 
-    fn fill_one(&self, expr: Expr) -> Result<Transformed<Expr>> {
-        let Expr::Placeholder(placeholder) = expr else { return Ok(Transformed::no(expr)) };
-        let (Some(scalar), Some(field)) = (self.values.get(&placeholder.id), &placeholder.field) else {
-            return plan_err!("placeholder `{}` has no value", placeholder.id);
-        };
-        match literal::literal(scalar, field.data_type()) {
-            Some(literal) => Ok(Transformed::yes(Expr::Literal(literal, None))),
-            None => {
-                let fault = Unrepresentable { id: placeholder.id, data_type: field.data_type().to_string() };
-                Err(datafusion::common::DataFusionError::External(Box::new(fault)))
-            }
-        }
+    /// Whether a list is so long that it is looked up.
+    pub(crate) fn has_long_lists(&self) -> bool {
+        self.has_long_lists
     }
+}
+
+/// The plan without placeholders. Types, and so schemas, stay as they are.
+///
+/// # Errors
+/// A placeholder without a value.
+pub(crate) fn filled(
+    plan: LogicalPlan,
+    slots: &Slots,
+    values: &[ScalarValue],
+    has_long_lists: bool,
+) -> Result<LogicalPlan> {
+    let filled = replace(plan, &|expr| {
+        let Expr::Placeholder(placeholder) = &expr else { return Ok(Transformed::no(expr)) };
+        match slots.find(placeholder).and_then(|slot| values.get(slot)) {
+            Some(value) => Ok(Transformed::yes(Expr::Literal(value.clone(), None))),
+            None => plan_err!("placeholder `{}` has no value", placeholder.id),
+        }
+    })?;
+    if has_long_lists { fold_lists(filled) } else { Ok(filled) }
 }
 
 /// From this many comparisons on, a list is looked up faster than compared item by item.

@@ -164,7 +164,7 @@ async fn every_case_gives_the_rows_of_a_lake_of_the_callers_own_rows() {
     let over_csv = project_of(&files, &csv, &testing::config()).await;
     let over_parquet = project_of(&files, parquet.path(), &testing::config()).await;
     let over_memory = project_of(&files, parquet.path(), &testing::config()).await;
-    let (in_memory, _) = over_memory.copy_to_memory(1 << 28).await.unwrap();
+    let in_memory = over_memory.keep_hot(1 << 28).await.unwrap();
     assert_eq!(in_memory.len(), testing::TABLES.len());
     for case in files.iter().flat_map(|(_, cases)| cases) {
         let who = testing::principal(&case.caller);

@@ -44,7 +44,7 @@ async fn answers(lake: &Path, row_filter: &str, sql: &str) -> Vec<Vec<String>> {
     let mut answers = Vec::new();
     for in_memory in [false, true] {
         if in_memory {
-            project.copy_to_memory(1 << 28).await.unwrap();
+            project.keep_hot(1 << 28).await.unwrap();
         }
         let plan = testing::governed(&project, &testing::principal(""), "q", "{}").unwrap();
         answers.push(testing::rows(plan).await.unwrap());
@@ -128,7 +128,7 @@ async fn hidden_rows_do_not_choose_how_a_join_is_made() {
         let project = testing::project(folder.path(), config, &queries).await;
         for in_memory in [false, true] {
             if in_memory {
-                project.copy_to_memory(1 << 28).await.unwrap();
+                project.keep_hot(1 << 28).await.unwrap();
             }
             let mut answers = Vec::new();
             for (name, _) in queries {
@@ -160,7 +160,7 @@ async fn a_file_that_was_replaced_is_not_read_with_the_numbers_of_the_one_before
     put(folder.path(), "new", &rows(2));
     std::fs::rename(folder.path().join("new.parquet"), folder.path().join("one.parquet")).unwrap();
     assert_eq!(ask().await, Err(Code::LakeUnavailable));
-    assert!(project.copy_to_memory(1 << 28).await.is_err(), "nor is it copied into memory");
+    assert!(project.keep_hot(1 << 28).await.is_err(), "nor is it copied into memory");
     std::fs::remove_file(folder.path().join("one.parquet")).unwrap();
     assert_eq!(ask().await, Err(Code::LakeUnavailable));
 }
@@ -183,7 +183,7 @@ async fn a_number_that_is_none_is_not_taken_for_the_others() {
     let project = testing::project(folder.path(), config, &queries).await;
     for in_memory in [false, true] {
         if in_memory {
-            project.copy_to_memory(1 << 28).await.unwrap();
+            project.keep_hot(1 << 28).await.unwrap();
         }
         for (name, rows) in [("own", &["1|5.0", "3|5.0"][..]), ("number", &["2"])] {
             let plan = testing::governed(&project, &testing::principal("own:number=5"), name, "{}").unwrap();

@@ -11,11 +11,9 @@ use datafusion::common::{Column, Result, ScalarValue};
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, TableScan};
 
 use super::barrier::Barrier;
-use super::inherit;
 use super::inject::{Injection, table_of, tables_of};
 use super::policy::{self, attribute_of};
 use super::template::{self, Shape};
-use crate::lake::OWNER_COLUMN;
 
 /// What a policy's predicate goes by.
 #[derive(Debug, Default)]
@@ -48,14 +46,10 @@ pub(super) fn lost(barrier: &Barrier, injection: &Injection<'_>, shape: &Shape) 
     }
     let asked = Asked::below(barrier)?;
     // Without a scan there are no rows to hide.
-    let Some(scan) = &asked.own_scan else { return Ok(None) };
-    let predicate = match injection.root_of(table) {
-        Some(root) if scan.source.schema().index_of(OWNER_COLUMN).is_ok() => {
-            inherit::owner_predicate(root, &scan.table_name)?
-        }
-        _ => filter.predicate.clone(),
-    };
-    let fitted = without_false(template::fit_expr(predicate, shape)?);
+    if asked.own_scan.is_none() {
+        return Ok(None);
+    }
+    let fitted = without_false(template::fit_expr(filter.predicate.clone(), shape)?);
     if is_false(&fitted) {
         return Ok(Some("that there is nothing to see".to_owned()));
     }

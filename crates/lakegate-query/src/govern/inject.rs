@@ -7,14 +7,13 @@ use std::sync::{Arc, LazyLock};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{Result, plan_err};
-use datafusion::datasource::{provider_as_source, source_as_provider};
-use datafusion::logical_expr::{Expr, Filter, LogicalPlan, LogicalPlanBuilder, TableScan};
+use datafusion::datasource::source_as_provider;
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan, TableScan};
 
 use super::barrier::Barrier;
-use super::inherit;
 use super::masking::InForce;
 use super::policy::{self, Policies, TablePolicy};
-use crate::lake::{LakeTable, lake_table};
+use crate::lake::lake_table;
 
 /// The policies of a project as they are for one shape of caller.
 #[derive(Clone, Copy)]
@@ -57,12 +56,11 @@ impl Injection<'_> {
     fn scan(&self, scan: TableScan) -> Result<Transformed<LogicalPlan>> {
         let table = table_of(&scan)?;
         let masked = self.masks.columns(&table);
-        let governed = match (self.rule(&table)?, self.owned(&scan)?) {
-            (Rule::AllRows, _) if masked.is_empty() => return Ok(Transformed::no(LogicalPlan::TableScan(scan))),
+        let governed = match self.rule(&table)? {
+            Rule::AllRows if masked.is_empty() => return Ok(Transformed::no(LogicalPlan::TableScan(scan))),
             // Masked columns take no part in pruning and statistics, so these rows stand behind a barrier too.
-            (Rule::AllRows, _) => LogicalPlan::TableScan(scan),
-            (Rule::Rows(_), Some(owned)) => owned,
-            (Rule::Rows(predicate), None) => {
+            Rule::AllRows => LogicalPlan::TableScan(scan),
+            Rule::Rows(predicate) => {
                 LogicalPlan::Filter(Filter::try_new(*predicate, Arc::new(LogicalPlan::TableScan(scan)))?)
             }
         };
@@ -73,29 +71,6 @@ impl Injection<'_> {
     /// The same policies as a row filter's own subqueries see the lake: without masks.
     pub(crate) fn of_filters(&self) -> Injection<'_> {
         Injection { masks: &UNMASKED, ..*self }
-    }
-
-    /// The governed scan of a table whose rows' owners are known: projection (without the owner), filter, scan.
-    fn owned(&self, scan: &TableScan) -> Result<Option<LogicalPlan>> {
-        let provider = source_as_provider(&scan.source)?;
-        let any: &dyn Any = provider.as_ref();
-        let Some(owned) = lake_table(any).and_then(LakeTable::owned) else { return Ok(None) };
-        let Some(root) = self.root_of(owned.name()) else { return Ok(None) };
-        let predicate = inherit::owner_predicate(root, &scan.table_name)?;
-        let visible = scan.source.schema().fields().len();
-        let owned = provider_as_source(Arc::<LakeTable>::clone(owned));
-        let plan = LogicalPlanBuilder::scan(scan.table_name.clone(), owned, None)?.filter(predicate)?;
-        let columns = plan.schema().columns().into_iter().take(visible).map(Expr::Column).collect::<Vec<_>>();
-        plan.project(columns)?.build().map(Some)
-    }
-
-    /// The predicate that names the owner, for a table that is governed through links to it; `None` when a table on the
-    /// way is of another form, or is not filtered for this caller.
-    pub(crate) fn root_of(&self, table: &str) -> Option<&Expr> {
-        let chain = inherit::chain(self.policies, table)?;
-        let all_filtered = !chain.iter().any(|link| self.unfiltered.contains(*link));
-        let root = self.policies.filter(chain.last().filter(|_| all_filtered && chain.len() > 1)?)?;
-        Some(&root.predicate)
     }
 
     /// What scans of a table are under.

@@ -150,7 +150,7 @@ async fn no_clause_of_a_query_sees_a_raw_value() {
     let who = testing::principal("tenant:string=a");
     let (_folder, from_files) = project().await;
     let (_other, from_memory) = project().await;
-    from_memory.copy_to_memory(1 << 28).await.unwrap();
+    from_memory.keep_hot(1 << 28).await.unwrap();
     for project in [&from_files, &from_memory] {
         for (at, (sql, wanted)) in QUERIES.iter().enumerate() {
             let plan = testing::governed(project, &who, &format!("q{at}"), "{}").unwrap();
@@ -408,7 +408,7 @@ async fn statistics_of_a_masked_column_stay_below_the_barrier() {
     project.set_mask_key(MaskKey::new("0123456789 0123456789 0123456789").unwrap());
     for in_memory in [false, true] {
         if in_memory {
-            project.copy_to_memory(1 << 28).await.unwrap();
+            project.keep_hot(1 << 28).await.unwrap();
         }
         let plan = testing::governed(&project, &testing::principal(""), "names", "{}").unwrap();
         let mut node = testing::physical(&plan).await;

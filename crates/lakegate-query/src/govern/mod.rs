@@ -7,7 +7,6 @@ pub(crate) mod bind;
 mod evidence;
 pub mod explain;
 pub(crate) mod fingerprint;
-pub(crate) mod inherit;
 mod inject;
 pub(crate) mod literal;
 pub(crate) mod mask;
@@ -48,22 +47,26 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::DataFusionError;
+use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
 use lakegate_core::access::Principal;
 use lakegate_core::catalog::Call;
 use lakegate_core::error::{Code, Error};
 use lakegate_core::limits::Limit;
 use lakegate_core::value::{Scalar, Value};
 
-pub(crate) use barrier::{BarrierPlanner, is_barrier};
+pub(crate) use barrier::{BarrierPlanner, barrier_of, is_barrier};
 pub(crate) use inject::{table_of, tables_of};
+pub(crate) use masking::names as names_masked;
 pub(crate) use pushdown::LeakProofPushdown;
+pub(crate) use total::is_leak_proof;
 
 pub use mask::{MaskKey, WeakMaskKey};
 
 use crate::plan::{PastEndpoint, PlannedEndpoint, PlannedProject, functions, placeholder_id};
+use crate::shortcut::Shortcut;
 use bind::{Bindings, Unrepresentable};
 use output::Output;
 use template::{Shape, Template, Templates};
@@ -73,8 +76,10 @@ use window::Numbers;
 /// make one.
 #[derive(Debug)]
 pub struct GovernedPlan {
-    plan: LogicalPlan,
     template: Arc<Template>,
+    /// The values of the caller and of the call, in the order of the template's slots.
+    values: Arc<[ScalarValue]>,
+    has_long_lists: bool,
     unfiltered: Vec<String>,
     fingerprint: String,
     rows: [u8; 32],
@@ -115,7 +120,10 @@ impl GovernedPlan {
 
     /// The plan as text, for people who operate the server. It holds the caller's values.
     pub fn display(&self) -> String {
-        self.plan.display_indent().to_string()
+        match self.plan() {
+            Ok(plan) => plan.display_indent().to_string(),
+            Err(error) => error.to_string(),
+        }
     }
 
     /// The plan as text, with the names of attributes and arguments in the place of their values.
@@ -128,8 +136,25 @@ impl GovernedPlan {
         PlanOutline(Arc::clone(&self.template))
     }
 
-    pub(crate) fn plan(&self) -> &LogicalPlan {
-        &self.plan
+    /// The plan with the values in it.
+    pub(crate) fn plan(&self) -> datafusion::common::Result<LogicalPlan> {
+        bind::filled(self.template.plan.clone(), &self.template.slots, &self.values, self.has_long_lists)
+    }
+
+    /// How it runs over hot tables, without values; `None` where it runs as any other plan does.
+    pub(crate) async fn shortcut(&self) -> Option<&Shortcut> {
+        let Template { plan, slots, shortcut, .. } = self.template.as_ref();
+        shortcut.get_or_init(|| Box::pin(Shortcut::of(plan, slots, &self.session))).await.as_ref()
+    }
+
+    /// The operators over hot tables with the values in them; `None` where it runs as any other plan does.
+    pub(crate) async fn shortcut_plan(&self) -> datafusion::common::Result<Option<Arc<dyn ExecutionPlan>>> {
+        self.shortcut().await.map(|shortcut| shortcut.filled(&self.values)).transpose()
+    }
+
+    /// The operators over hot tables as text, without values; `None` where it runs as any other plan does.
+    pub async fn display_shortcut(&self) -> Option<String> {
+        self.shortcut().await.map(Shortcut::display)
     }
 
     pub(crate) fn session(&self) -> &Arc<SessionState> {
@@ -235,10 +260,11 @@ fn govern_as(
     let template = templates
         .get(shape, |shape| template::make(plan, shape, project.maker(key.as_ref()), endpoint.digest()))
         .map_err(|error| refusal(&error).source(error))?;
-    let plan = bindings.fill(template.plan.clone()).map_err(|error| refusal(&error).source(error))?;
+    let values = bindings.literals(&template.slots).map_err(|error| refusal(&error).source(error))?;
+    let has_long_lists = bindings.has_long_lists();
     let mut rows = template.fingerprint.clone();
-    let (numbers, values): (Vec<_>, Vec<_>) = template.placeholders.iter().partition(|id| window::is_window(id));
-    bindings.add_to(&mut rows, values.into_iter());
+    let (numbers, others): (Vec<_>, Vec<_>) = template.placeholders.iter().partition(|id| window::is_window(id));
+    bindings.add_to(&mut rows, others.into_iter());
     let mut fingerprint = rows.clone();
     fingerprint.part(&template.versions);
     bindings.add_to(&mut fingerprint, numbers.into_iter());
@@ -249,7 +275,7 @@ fn govern_as(
     let (most_rows, most_mb) = (limits.value(Limit::MaxRows), limits.value(Limit::MaxResultMb));
     fingerprint.text(format_args!("{most_rows:?} {most_mb:?} {:?} {looks_ahead}", limits.on_max_rows()));
     let (fingerprint, rows, session) = (fingerprint.hex(), rows.bytes(), Arc::clone(session));
-    Ok(GovernedPlan { plan, template, unfiltered, fingerprint, rows, session })
+    Ok(GovernedPlan { template, values, has_long_lists, unfiltered, fingerprint, rows, session })
 }
 
 /// The governed tables that an endpoint reads without a filter for this caller, and the attributes that the filters of

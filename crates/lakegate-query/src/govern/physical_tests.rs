@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use tempfile::TempDir;
 
@@ -101,49 +99,6 @@ async fn every_scan_of_every_case_stands_under_its_barrier_and_policy() {
     assert!(guarded > 100, "only {guarded} scans were looked at");
 }
 
-/// Leaves, and how many of them stand under a barrier.
-fn leaves(node: &Arc<dyn ExecutionPlan>, under_barrier: bool) -> (usize, usize) {
-    if node.children().is_empty() {
-        let reads = !["EmptyExec", "PlaceholderRowExec"].contains(&node.name());
-        return (usize::from(reads), usize::from(reads && under_barrier));
-    }
-    let under_barrier = under_barrier || node.name() == "BarrierExec";
-    let counts = node.children().into_iter().map(|child| leaves(child, under_barrier));
-    counts.fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1))
-}
-
-/// Tables in memory have no file by which a leaf could be known: so they are counted against the scans of the plan.
-#[tokio::test]
-async fn every_scan_from_memory_stands_under_a_barrier() {
-    let files = cases::all();
-    let lake = parquet().await;
-    let project = cases::project_of(&files, lake.path(), &testing::config()).await;
-    project.copy_to_memory(1 << 28).await.unwrap();
-    let mut guarded = 0;
-    for case in files.iter().flat_map(|(_, cases)| cases) {
-        let who = testing::principal(&case.caller);
-        let Ok(plan) = testing::governed(&project, &who, &case.name(), &case.arguments) else { continue };
-        let (mut all, mut governed) = (0, 0);
-        plan.plan()
-            .apply_with_subqueries(|node| {
-                if let LogicalPlan::TableScan(scan) = node {
-                    let table = super::inject::table_of(scan)?;
-                    let is_free = table == "city" || plan.unfiltered().contains(&table);
-                    (all, governed) = (all + 1, governed + usize::from(!is_free));
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-            .unwrap();
-        let physical = testing::physical(&plan).await;
-        let text = displayable(physical.as_ref()).indent(false).to_string();
-        assert!(!text.contains(".parquet"), "{}: from files\n{text}", case.title);
-        let (read, under_barrier) = leaves(&physical, false);
-        assert!(read <= all && under_barrier >= governed.min(read), "{}: {all} {governed}\n{text}", case.title);
-        guarded += under_barrier;
-    }
-    assert!(guarded > 100, "only {guarded} scans were looked at");
-}
-
 /// The text of the leaf of `trackcode`, and of all that stands below its barrier.
 async fn scan_of(sql: &str, arguments: &str) -> (String, String) {
     let lake = parquet().await;
@@ -215,7 +170,6 @@ async fn predicates_that_can_fail_stay_above_the_barrier() {
         let sql = sql.replace("FROM client, city", "FROM (SELECT name AS note FROM client) c, city");
         let arguments = r#"{"n": 7, "day": "2022-10-02"}"#;
         let (_, below) = scan_of(&sql, arguments).await;
-        let below = format!("{below}\n{}", below_in_memory(&sql, arguments).await);
         let allowed = below.replace("creation@", "").replace("client_id@", "");
         for mark in [
             "CAST",
@@ -236,19 +190,6 @@ async fn predicates_that_can_fail_stay_above_the_barrier() {
             assert!(!predicates(&allowed).contains(mark), "{condition}: {mark} below the barrier\n{below}");
         }
     }
-}
-
-/// All lines below the barrier of `trackcode`, when it is in memory.
-async fn below_in_memory(sql: &str, arguments: &str) -> String {
-    let lake = parquet().await;
-    let project = testing::project(lake.path(), &testing::config(), &[("e", sql)]).await;
-    project.copy_to_memory(1 << 28).await.unwrap();
-    let plan = testing::governed(&project, &testing::principal("client_id=1"), "e", arguments).unwrap();
-    let text = displayable(testing::physical(&plan).await.as_ref()).indent(false).to_string();
-    let depth = |line: &str| line.len() - line.trim_start().len();
-    let mut lines = text.lines().skip_while(|line| line.trim() != "BarrierExec: trackcode");
-    let barrier = depth(lines.next().unwrap_or_else(|| panic!("no barrier\n{text}")));
-    lines.take_while(|line| depth(line) > barrier).map(|line| format!("{}\n", line.trim())).collect()
 }
 
 /// What is evaluated: the predicates of filters and scans, without the lists of columns that are read.

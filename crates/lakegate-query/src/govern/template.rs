@@ -14,6 +14,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::{InList, Placeholder};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan, lit};
+use tokio::sync::OnceCell;
 
 use super::fingerprint::{self, Fingerprint};
 use super::inject::{Injection, schemas_of, versions_of};
@@ -22,6 +23,7 @@ use super::masking::{InForce, MaskId, Masking};
 use super::output::{self, Output};
 use super::policy::{Policies, attribute_of};
 use super::verify;
+use crate::shortcut::{Shortcut, Slots};
 
 /// What a template is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -60,6 +62,10 @@ pub(crate) struct Template {
     pub(crate) versions: [u8; 32],
     /// The ids of the placeholders that the plan still has.
     pub(crate) placeholders: BTreeSet<String>,
+    /// Their values' places.
+    pub(crate) slots: Slots,
+    /// How the plan runs over hot tables, once somebody has asked; `None` within where it can not.
+    pub(crate) shortcut: OnceCell<Option<Shortcut>>,
 }
 
 /// Lengths are rounded up to a power of two, and the first item fills the rest: few shapes for lists of any length.
@@ -104,7 +110,8 @@ pub(crate) fn make(plan: &LogicalPlan, shape: &Shape, maker: Maker<'_>, digest: 
     }
     let placeholders = fingerprint::placeholders(&optimised)?;
     let (schema, versions) = (output::schema_of(&optimised), versions.bytes());
-    Ok(Template { schema, plan: optimised, fingerprint, versions, placeholders })
+    let (slots, shortcut) = (Slots::of(&optimised)?, OnceCell::new());
+    Ok(Template { schema, plan: optimised, fingerprint, versions, placeholders, slots, shortcut })
 }
 
 /// Spreads lists into items and puts NULL where it is known.

@@ -157,7 +157,7 @@ fn lines_of(batch: &RecordBatch) -> Vec<String> {
 /// What the embedded engine would run.
 pub(crate) async fn physical(plan: &GovernedPlan) -> Arc<dyn ExecutionPlan> {
     let session = plan.session();
-    session.query_planner().create_physical_plan(plan.plan(), session.as_ref()).await.unwrap()
+    session.query_planner().create_physical_plan(&plan.plan().unwrap(), session.as_ref()).await.unwrap()
 }
 
 /// All rows of a table, without any policy.

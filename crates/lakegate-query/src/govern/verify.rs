@@ -8,13 +8,11 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use super::barrier::Barrier;
 use super::evidence;
-use super::inherit;
 use super::inject::{Injection, Rule, table_of};
 use super::policy;
 use super::taint;
 use super::template::Shape;
 use super::total;
-use crate::lake::OWNER_COLUMN;
 
 /// Checks a plan as it was injected: each governed scan is exactly masks, barrier, filter, scan; the filter is the
 /// policy's, and the masks are those that are on.
@@ -50,7 +48,6 @@ fn guarded(barrier: &Barrier, injection: &Injection<'_>) -> Result<()> {
         return plan_err!("the barrier of `{}` does not know which columns are masked", barrier.table());
     }
     let filter = match barrier.input() {
-        LogicalPlan::Projection(_) => return owned(barrier, injection),
         LogicalPlan::Filter(filter) => filter,
         LogicalPlan::TableScan(scan) => {
             let table = table_of(scan)?;
@@ -72,27 +69,6 @@ fn guarded(barrier: &Barrier, injection: &Injection<'_>) -> Result<()> {
         }
         _ => plan_err!("the filter at the scan of `{table}` is not its policy"),
     }
-}
-
-/// A scan with owners: plain columns without the owner, over the root policy asked of the owner, over the table's own scan.
-fn owned(barrier: &Barrier, injection: &Injection<'_>) -> Result<()> {
-    let table = barrier.table();
-    let LogicalPlan::Projection(projection) = barrier.input() else { return plan_err!("owners without a projection") };
-    let LogicalPlan::Filter(filter) = projection.input.as_ref() else { return plan_err!("owners without a filter") };
-    let LogicalPlan::TableScan(scan) = filter.input.as_ref() else {
-        return plan_err!("owners that are not at their scan");
-    };
-    let hides_owner =
-        projection.expr.iter().all(|expr| matches!(expr, Expr::Column(column) if column.name != OWNER_COLUMN));
-    let has_owner = scan.source.schema().index_of(OWNER_COLUMN).is_ok();
-    let expected = match injection.root_of(table) {
-        Some(root) => inherit::owner_predicate(root, &scan.table_name)?,
-        None => return plan_err!("the rows of `{table}` do not go by an owner for this caller"),
-    };
-    if hides_owner && has_owner && table_of(scan)? == table && filter.predicate == expected {
-        return Ok(());
-    }
-    plan_err!("the owners at the scan of `{table}` are not those of its policy")
 }
 
 /// Checks a plan after the optimiser: each governed scan is still below its barrier, what its policy goes by is still

@@ -23,7 +23,6 @@ use futures::FutureExt;
 use super::columns::in_order;
 use super::deletes::Deleted;
 use super::mapping::{Column, Mapping, NamedIds, Origin, Shape};
-use super::owners::OWNER_COLUMN;
 use super::version::{NoVersion, Snapshot, TableVersion, summary, without_bounds_of_floats};
 use super::{Lake, TableFault, footers, location, pinned};
 use crate::govern::fingerprint::Fingerprint;
@@ -90,9 +89,6 @@ impl Reader<'_> {
         let names = schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>();
         if let Some((_, name)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
             return Err(TableFault::new(format!("the table has two columns `{name}`")));
-        }
-        if names.contains(&OWNER_COLUMN) {
-            return Err(TableFault::new(format!("`{OWNER_COLUMN}` is not a name for a column of a lake")));
         }
         let (known, opened) = self.open(&files).await?;
         let mut mapping = Mapping::new(Arc::clone(&schema));

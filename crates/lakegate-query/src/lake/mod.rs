@@ -21,9 +21,7 @@ mod location;
 #[cfg(test)]
 mod location_tests;
 mod mapping;
-mod memory;
 pub(crate) mod object_reader;
-mod owners;
 mod pinned;
 mod place;
 mod plain;
@@ -36,7 +34,6 @@ mod text;
 mod version;
 mod widening;
 pub mod write;
-mod zones;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -53,8 +50,6 @@ use tokio::sync::Notify;
 use url::Url;
 
 pub(crate) use mapping::file_view;
-pub(crate) use memory::memory_scan_size;
-pub(crate) use owners::OWNER_COLUMN;
 use pinned::Pinned;
 use store::Contact;
 pub(crate) use store::of_the_store;

@@ -16,7 +16,6 @@ use lakegate_core::project::{FileFormat, Table, suggest_or_list};
 use lakegate_core::value::ScalarType;
 
 use super::location::{self, Look, TableFile, TableFiles};
-use super::owners::OWNER_COLUMN;
 use super::text::{self, engine_format};
 use super::version::{Opened, TableVersion, summary, without_bounds_of_floats};
 use super::{Lake, TableFault, columns, footers, literals, pinned};
@@ -54,9 +53,6 @@ pub(super) async fn open(
     columns::in_order(checks.collect()).await.map_err(unreadable)?;
     let columns = columns::read(&format, found.format, session, store, is_remote, &objects).await;
     let columns::Columns { schema: file_schema, of_files } = columns.map_err(unreadable)?;
-    if file_schema.index_of(OWNER_COLUMN).is_ok() || found.partition_columns.iter().any(|name| name == OWNER_COLUMN) {
-        return Err(TableFault::new(format!("`{OWNER_COLUMN}` is not a name for a column of a lake")));
-    }
     let partition_fields = found
         .partition_columns
         .iter()

@@ -1,4 +1,4 @@
-//! A table of the lake as DataFusion reads it: one version of it, and perhaps a decoded copy in memory.
+//! A table of the lake as DataFusion reads it: one version of it, and what is kept of it while it is hot.
 //!
 //! A `LakeTable` gives all rows; who sees which of them is `govern`'s business, which knows governed scans by this type.
 
@@ -6,27 +6,26 @@ use std::any::Any;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
-use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::Result as DataFusionResult;
 use datafusion::common::stats::Precision;
+use datafusion::common::{Result as DataFusionResult, internal_err};
 use datafusion::datasource::TableType;
+use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::SessionState;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::Expr;
 use datafusion::object_store::ObjectMeta;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use futures::StreamExt;
+use datafusion::physical_plan::ExecutionPlan;
 use lakegate_core::catalog::AsOf;
 use lakegate_core::error::Source;
 use lakegate_core::project::{RowPolicy, Table, TableFormat};
 
-use super::memory::MemoryCopy;
-use super::owners::{OWNER_COLUMN, Owners};
 use super::version::{At, NoVersion, Opened, Snapshot, TableVersion, magnitude_only};
 use super::{Lake, TableFault, delta, iceberg, plain};
-use crate::govern::fingerprint::Fingerprint;
+use crate::hot::{Heat, HotMemory, HotTable};
 
 /// One version of a table: its files, schema and statistics as they were when it was opened.
 #[derive(Debug)]
@@ -38,10 +37,9 @@ pub struct LakeTable {
     hides_rows: bool,
     /// What the project says of it, as far as the files are read by it.
     declaration: String,
-    copy: OnceLock<Arc<MemoryCopy>>,
-    /// The copy that the same version had in the project before, as long as it is not known whether there is room for it.
-    earlier: Mutex<Option<Arc<MemoryCopy>>>,
-    owned: OnceLock<Arc<LakeTable>>,
+    hot: OnceLock<Arc<HotTable>>,
+    /// What the version before kept of files that this one may have, too.
+    earlier: Mutex<Option<Arc<HotTable>>>,
 }
 
 /// Why a table can not be read as it was.
@@ -109,9 +107,8 @@ impl LakeTable {
             version,
             hides_rows: hides_rows(table),
             declaration,
-            copy: OnceLock::new(),
-            earlier: Mutex::default(),
-            owned: OnceLock::new(),
+            hot: OnceLock::new(),
+            earlier: Mutex::new(before.and_then(|before| before.hot.get().cloned())),
         })
     }
 
@@ -172,8 +169,7 @@ impl LakeTable {
         Ok(Self::open_at(lake, table, session, Some(self), At::Snapshot(snapshot)).await?)
     }
 
-    /// The same version of the table with its copy in memory, to be served in another project. Whose its rows are is
-    /// computed anew: that depends on other tables and on policies.
+    /// The same version of the table with what is kept of it, to be served in another project.
     fn again(&self) -> Self {
         Self {
             name: self.name.clone(),
@@ -181,113 +177,57 @@ impl LakeTable {
             version: self.version.clone(),
             hides_rows: self.hides_rows,
             declaration: self.declaration.clone(),
-            copy: OnceLock::new(),
-            earlier: Mutex::new(self.copy.get().cloned()),
-            owned: OnceLock::new(),
+            hot: OnceLock::new(),
+            earlier: Mutex::new(self.hot.get().cloned()),
         }
     }
 
-    /// Decodes the table into memory, if it takes no more than so many bytes. Gives the bytes that it takes; `None` when
-    /// it is too large and stays in its files.
-    pub(crate) async fn copy_to_memory(
-        &self,
-        session: &SessionState,
-        most_bytes: usize,
-    ) -> DataFusionResult<Option<usize>> {
-        if let Some(copy) = self.copy.get() {
-            return Ok(Some(copy.bytes()));
-        }
-        if let Some(earlier) = self.take_earlier() {
-            let bytes = earlier.bytes();
-            return Ok((bytes <= most_bytes && self.copy.set(earlier).is_ok()).then_some(bytes));
-        }
-        let plan = self.scan(session, None, &[], None).await?;
-        let mut rows = execute_stream(plan, session.task_ctx())?;
-        let (mut batches, mut bytes) = (Vec::new(), 0);
-        while let Some(batch) = rows.next().await.transpose()? {
-            bytes +=
-                batch.columns().iter().map(|array| array.to_data().get_slice_memory_size().unwrap_or(0)).sum::<usize>();
-            if bytes > most_bytes {
-                return Ok(None);
-            }
-            batches.push(batch);
-        }
-        let copy = MemoryCopy::of(self.version.schema.table_schema(), &batches)?;
-        let bytes = copy.bytes();
-        if bytes > most_bytes {
-            return Ok(None);
-        }
-        // A table is copied once, before it is served.
-        let _ = self.copy.set(Arc::new(copy));
-        Ok(Some(bytes))
-    }
-
-    /// The copy of the project before; afterwards it is held no more.
-    pub(crate) fn take_earlier(&self) -> Option<Arc<MemoryCopy>> {
-        self.earlier.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// The same table with its rows' owners in [`OWNER_COLUMN`], if they were computed.
-    pub(crate) fn owned(&self) -> Option<&Arc<LakeTable>> {
-        self.owned.get()
-    }
-
-    /// Computes the owner of every row from the parent that `column` refers to by its `key`: the value of the parent's
-    /// `owner` column, or else the parent's own computed owners. Does nothing where it can not be done exactly.
-    pub(crate) fn inherit(
-        &self,
-        column: &str,
-        parent: &LakeTable,
-        key: &str,
-        owner: Option<&str>,
-    ) -> DataFusionResult<()> {
-        let parent = if owner.is_some() { Some(parent) } else { parent.owned().map(AsRef::as_ref) };
-        let (Some(parent), Some(copy)) = (parent, self.copy.get()) else { return Ok(()) };
-        let way = [column, key, owner.unwrap_or(OWNER_COLUMN)];
-        let (schema, parent_schema) = (self.version.schema.table_schema(), parent.version.schema.table_schema());
-        let Some(parent_copy) = parent.copy.get() else { return Ok(()) };
-        let (column, key) = (schema.index_of(column)?, parent_schema.index_of(key)?);
-        let owner = parent_schema.index_of(owner.unwrap_or(OWNER_COLUMN))?;
-        let Some(owners) = Owners::of(parent_copy.batches(), key, owner)? else { return Ok(()) };
-        let mut fields = schema.fields().to_vec();
-        fields.push(Arc::new(owners.field()));
-        let owned_schema = Arc::new(Schema::new(fields));
-        let mut batches = Vec::with_capacity(copy.batches().len());
-        for batch in copy.batches() {
-            let of_rows = owners.of_rows(batch.column(column), parent_schema.field(key).data_type())?;
-            let Some(of_rows) = of_rows else { return Ok(()) };
-            let columns = batch.columns().iter().cloned().chain([of_rows]).collect();
-            batches.push(RecordBatch::try_new(Arc::clone(&owned_schema), columns)?);
-        }
-        let owned_copy = MemoryCopy::of(&owned_schema, &batches)?;
-        let owned = Self {
-            name: self.name.clone(),
-            store_url: self.store_url.clone(),
-            version: self.version.without_files(owned_schema, owned_version(self, parent, way)),
-            hides_rows: self.hides_rows,
-            declaration: self.declaration.clone(),
-            copy: OnceLock::from(Arc::new(owned_copy)),
-            earlier: Mutex::default(),
-            owned: OnceLock::new(),
+    /// Keeps what is decoded of the table from now on, by use.
+    pub(crate) async fn heat(&self, session: &SessionState, heat: &Heat) -> DataFusionResult<()> {
+        let statistics = self.version.statistics.clone();
+        let plan = self.version.scan(&self.store_url, session, None, None, statistics).await?;
+        let scan = plan.downcast_ref::<DataSourceExec>();
+        let Some(scan) = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>()) else {
+            return internal_err!("a table that is not read as files");
         };
-        // Owners are computed once, before the table is served.
-        let _ = self.owned.set(Arc::new(owned));
+        let store = session.runtime_env().object_store(&self.store_url)?;
+        let cache = session.runtime_env().cache_manager.get_file_metadata_cache();
+        let mut footers = Vec::with_capacity(self.file_count());
+        for object in self.objects() {
+            footers.push(match self.is_parquet() {
+                // It was read when the table was opened, and is there.
+                true => {
+                    let footer = DFParquetMetadata::new(store.as_ref(), object);
+                    Some(footer.with_file_metadata_cache(Some(Arc::clone(&cache))).fetch_metadata().await?)
+                }
+                false => None,
+            });
+        }
+        let earlier = self.take_earlier();
+        let hot = HotTable::new(&self.name, scan.clone(), &footers, heat, earlier.as_deref())?;
+        // A table is made hot once, before it is served.
+        let _ = self.hot.set(Arc::new(hot));
         Ok(())
+    }
+
+    /// The same, hot; nothing where nothing is kept of it.
+    pub(crate) fn hot(&self) -> Option<&Arc<HotTable>> {
+        self.hot.get()
+    }
+
+    /// The memory that the version before was kept in.
+    pub(crate) fn earlier_memory(&self) -> Option<Arc<HotMemory>> {
+        self.earlier.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|hot| Arc::clone(hot.memory()))
+    }
+
+    /// What was kept of the version before; afterwards it is held no more.
+    pub(crate) fn take_earlier(&self) -> Option<Arc<HotTable>> {
+        self.earlier.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// What tells this version of the table from others: its files with their sizes, times and tags.
     pub(crate) fn version(&self) -> [u8; 32] {
         self.version.digest
-    }
-
-    /// What its decoded copy takes in memory, in bytes; 0 without one.
-    pub(crate) fn copied_bytes(&self) -> usize {
-        self.copy.get().map_or(0, |copy| copy.bytes())
-    }
-
-    /// The size of all files, in bytes.
-    pub(crate) fn file_bytes(&self) -> u64 {
-        self.version.files.iter().map(|file| file.object_meta.size).sum()
     }
 
     /// The table's name in the project.
@@ -343,9 +283,6 @@ impl TableProvider for LakeTable {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        if let Some(copy) = self.copy.get() {
-            return copy.scan(self.version.schema.table_schema(), projection, self.hides_rows);
-        }
         let statistics = match self.hides_rows {
             true => magnitude_only(&self.version.statistics, self.version.schema.table_schema()),
             false => self.version.statistics.clone(),
@@ -361,16 +298,6 @@ fn hides_rows(table: &Table) -> bool {
 fn declaration_of(table: &Table) -> String {
     let Table { name, location, format, table_format, text, partitions, .. } = table;
     format!("{:?}", (name, location, format, table_format, text, partitions, hides_rows(table)))
-}
-
-/// Rows with their owners are of a version of the parent too, and of its parents; and of the way by which the owners were
-/// found, of which nothing is in a plan any more: the columns that link the two, and the one that names the owner.
-fn owned_version(child: &LakeTable, parent: &LakeTable, way: [&str; 3]) -> [u8; 32] {
-    let mut version = Fingerprint::new("lakegate owned version v1");
-    version.part(&child.version());
-    version.part(&parent.version());
-    way.iter().for_each(|column| version.part(column.as_bytes()));
-    version.bytes()
 }
 
 /// The lake table behind a scan.

@@ -96,19 +96,6 @@ pub(super) enum Opened {
 }
 
 impl TableVersion {
-    /// A version whose rows are elsewhere: it has no files.
-    pub(super) fn without_files(&self, schema: SchemaRef, digest: [u8; 32]) -> Self {
-        Self {
-            schema: TableSchema::from(schema),
-            files: FileGroup::new(Vec::new()),
-            statistics: Statistics::default(),
-            mapping: None,
-            digest,
-            known: Arc::default(),
-            ..self.clone()
-        }
-    }
-
     /// A scan of all files, in their order.
     pub(super) async fn scan(
         &self,

@@ -15,7 +15,7 @@ mod session;
 pub(crate) mod sql;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
@@ -27,7 +27,7 @@ use futures::FutureExt;
 use futures::future::join_all;
 use lakegate_core::catalog::RuleCheck;
 use lakegate_core::error::{Code, Error};
-use lakegate_core::project::{Endpoint, Finding, Project, Table};
+use lakegate_core::project::{Endpoint, Finding, Hot, Project, Table};
 
 pub use away::Away;
 pub use column::{ColumnKind, OutputColumn, Part};
@@ -40,8 +40,10 @@ use crate::govern::fingerprint::Fingerprint;
 use crate::govern::masking::{Masking, stand_in_key};
 use crate::govern::policy::{Policies, unknown_tables};
 use crate::govern::template::{self, Maker, Shape, Templates};
-use crate::govern::{MaskKey, bind, inherit, tables_of};
+use crate::govern::{MaskKey, bind, tables_of};
+use crate::hot::{Heat, HotMemory};
 use crate::lake::{Lake, LakeTable};
+use crate::shortcut::Shortcut;
 use place::Place;
 use rules::CompiledRules;
 
@@ -62,6 +64,7 @@ pub struct PlannedProject {
     past: Box<past::Past>,
     lake: Arc<Lake>,
     away: Away,
+    hot: OnceLock<Arc<HotMemory>>,
 }
 
 /// An endpoint with its plan.
@@ -156,7 +159,8 @@ impl PlannedProject {
             planned.hashes = masking.hash(&planned.tables);
         }
         let (session, mask_key, past) = (Arc::new(session), RwLock::default(), Box::default());
-        Ok(Self { project, session, policies, masking, mask_key, endpoints, tables, past, lake, away })
+        let hot = OnceLock::new();
+        Ok(Self { project, session, policies, masking, mask_key, endpoints, tables, past, lake, away, hot })
     }
 
     /// The names of the tables whose files in the lake are no longer those that are served; and the first of those whose
@@ -191,38 +195,59 @@ impl PlannedProject {
         &self.away
     }
 
-    /// Decodes tables into memory, the smallest first, until so many bytes are taken. Gives the names of the tables that
-    /// are in memory, and what they take.
+    /// Keeps what requests decode of the tables, by use, in so many bytes; with 0 nothing is kept and nothing looked up. What
+    /// the project before has kept of the same files stays. Gives the names of the tables that are kept.
     ///
     /// # Errors
     /// When a file can not be read.
-    pub async fn copy_to_memory(&self, most_bytes: usize) -> Result<(Vec<&str>, usize), Error> {
-        let mut tables = self.tables.iter().collect::<Vec<_>>();
-        tables.sort_by_key(|table| table.file_bytes());
-        let (mut names, mut taken) = (Vec::new(), 0);
-        for table in tables {
-            // Files are never larger than what is decoded from them.
-            let left = most_bytes.saturating_sub(taken);
-            if table.file_bytes() as usize > left {
-                break;
+    pub async fn keep_hot(&self, most_bytes: usize) -> Result<Vec<&str>, Error> {
+        let earlier = self.tables.iter().find_map(|table| table.earlier_memory());
+        let memory = match earlier.filter(|memory| memory.budget() == most_bytes) {
+            Some(memory) => memory,
+            None => {
+                self.tables.iter().for_each(|table| drop(table.take_earlier()));
+                HotMemory::new(most_bytes)
             }
-            if let Some(bytes) = table.copy_to_memory(&self.session, left).await.map_err(failure)? {
-                names.push(table.name());
-                taken += bytes;
+        };
+        let mut names = Vec::new();
+        for table in &self.tables {
+            let hot = self.project.config.tables.get(table.name()).map_or(Hot::Auto, |declared| declared.hot);
+            if most_bytes == 0 || hot == Hot::Off {
+                continue;
             }
+            let context = self.session.task_ctx();
+            let heat = Heat { memory: Arc::clone(&memory), context, is_pinned: hot == Hot::Pinned };
+            table.heat(&self.session, &heat).await.map_err(failure)?;
+            names.push(table.name());
         }
-        // What had no room is not held by anybody.
-        self.tables.iter().for_each(|table| drop(table.take_earlier()));
-        inherit::compute(&self.policies, &self.tables).map_err(failure)?;
+        let _ = self.hot.set(memory);
         for endpoint in self.endpoints.values() {
             endpoint.templates.clear();
         }
-        Ok((names, taken))
+        Ok(names)
     }
 
-    /// What decoded copies of tables take in memory, in bytes.
-    pub fn copied_bytes(&self) -> usize {
-        self.tables.iter().map(|table| table.copied_bytes()).sum()
+    /// Makes what requests will need of hot tables whoever calls: the indexes over the keys by which endpoints join.
+    pub async fn warm(&self) {
+        let stand_in = stand_in_key();
+        let maker = self.maker(Some(&stand_in));
+        for endpoint in self.endpoints.values() {
+            let mut shape = Shape::default();
+            for param in endpoint.endpoint.params.iter().filter(|param| param.value_type.list) {
+                shape.lists.insert(placeholder_id(&param.name), 1);
+            }
+            let Ok(template) = template::make(&endpoint.plan, &shape, maker, &[]) else { continue };
+            let Some(shortcut) = Shortcut::of(&template.plan, &template.slots, &self.session).await else { continue };
+            if let Err(error) = shortcut.warm().await {
+                // Who asks finds the same fault, and is told.
+                tracing::debug!(%error, endpoint = endpoint.endpoint.name, "not warm");
+            }
+        }
+    }
+
+    /// What hot tables take in memory, in bytes.
+    pub fn hot_bytes(&self) -> usize {
+        self.hot.get().map_or(0, |memory| memory.used())
     }
 
     /// What running queries have reserved of the memory that they share, in bytes.

@@ -66,7 +66,7 @@ impl Observer {
         let audit = app.audit.load();
         let now = Now {
             uptime: self.started.elapsed(),
-            copied_bytes: served.project.copied_bytes() as u64,
+            hot_bytes: served.project.hot_bytes() as u64,
             reserved_bytes: served.project.reserved_bytes() as u64,
             audit_waiting: audit.waiting,
             audit_lost: audit.lost,

@@ -281,7 +281,7 @@ pub(super) async fn check(setting: &Setting, questions: &[Question]) -> Report {
             right.insert((number, *at), (wanted, may_fail));
         }
     }
-    governed.copy_to_memory(1 << 28).await.unwrap();
+    governed.keep_hot(1 << 28).await.unwrap();
     for (number, view) in setting.views.iter().enumerate() {
         let (who, terms) = (principal(&view.caller), terms(&view.caller));
         for at in &asked {

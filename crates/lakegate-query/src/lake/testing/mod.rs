@@ -194,7 +194,7 @@ pub(crate) async fn own(lake: &Path, table: &str, sql: &str) -> Vec<String> {
         governed::try_project(lake, &config, &[("e", sql)]).await.unwrap_or_else(|faults| panic!("{faults:?}"));
     let who = governed::principal("tenant=1");
     let from_files = governed::rows(governed::governed(&project, &who, "e", "{}").unwrap()).await.unwrap();
-    project.copy_to_memory(1 << 20).await.unwrap();
+    project.keep_hot(1 << 20).await.unwrap();
     let from_memory = governed::rows(governed::governed(&project, &who, "e", "{}").unwrap()).await.unwrap();
     assert_eq!(from_files, from_memory, "{sql}");
     from_files

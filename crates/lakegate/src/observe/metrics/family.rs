@@ -55,7 +55,7 @@ families! {
     WAITING, "lakegate_queries_waiting", Gauge, [], "Queries that wait for their turn or are planned";
     RUNNING, "lakegate_queries_running", Gauge, [], "Queries that run";
     RESERVED, "lakegate_query_memory_bytes", Gauge, [], "Memory that running queries have reserved";
-    COPIED, "lakegate_table_copies_bytes", Gauge, [], "Memory of decoded copies of tables";
+    HOT, "lakegate_hot_tables_bytes", Gauge, [], "Memory of what is kept decoded of tables";
     CACHE, "lakegate_result_cache_requests", Counter, ["answer"], "What the result cache said";
     RELOADS, "lakegate_reloads", Counter, ["outcome"], "How often the project was read again";
     AUDIT_WAITING, "lakegate_audit_waiting_records", Gauge, [], "Records of the audit log that wait for the disk";

@@ -69,8 +69,8 @@ struct Refusals(Box<[AtomicU64]>);
 pub struct Now {
     /// How long the server runs.
     pub uptime: Duration,
-    /// Memory of decoded copies of tables.
-    pub copied_bytes: u64,
+    /// Memory of what is kept decoded of tables.
+    pub hot_bytes: u64,
     /// Memory that running queries have reserved.
     pub reserved_bytes: u64,
     /// Records of the audit log that wait for the disk.

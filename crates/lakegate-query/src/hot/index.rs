@@ -1,0 +1,291 @@
+//! Where the rows with a key are: built once for a column of a table version, so that a join asks and does not hash a table.
+
+use std::ops::Range;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::datatypes::{DataType, Int64Type};
+use datafusion::common::{Result, exec_err, internal_err};
+
+use super::blocks::BlockAt;
+use super::load;
+use super::memory::Taken;
+use super::table::HotTable;
+use super::zone::{Key, Zone, is_number, numbers};
+
+/// How many blocks are read at once.
+const BLOCKS_AT_ONCE: usize = 256;
+/// What an index takes for a row at most, in bytes, beside what it takes for gaps between keys.
+const BYTES_OF_ROW: usize = 12;
+/// Keys are dense where there are no more than so many times as many possible ones as rows.
+const MOST_GAPS: usize = 4;
+
+/// Whether a column of this type can have an index: where equality is that of a number.
+pub(crate) fn is_indexable(data_type: &DataType) -> bool {
+    is_number(data_type)
+}
+
+/// The keys of a column as numbers, with NULL where there is none.
+pub(crate) struct Keys(ArrayRef);
+
+impl Keys {
+    /// Of an array of a type that [`is_indexable`].
+    pub(crate) fn of(array: &ArrayRef) -> Result<Self> {
+        match numbers(array) {
+            Some(numbers) => Ok(Self(numbers)),
+            None => internal_err!("keys of a type without an index"),
+        }
+    }
+
+    /// The key of a row.
+    pub(crate) fn get(&self, row: usize) -> Option<i64> {
+        let numbers = self.0.as_primitive::<Int64Type>();
+        numbers.is_valid(row).then(|| numbers.value(row))
+    }
+}
+
+/// An index over one column.
+#[derive(Debug)]
+pub(crate) struct KeyIndex {
+    /// The number of the first row of each block, and at the end that of all rows.
+    starts: Vec<u32>,
+    blocks: Vec<BlockAt>,
+    found: Found,
+    _taken: Taken,
+}
+
+#[derive(Debug)]
+enum Found {
+    /// The rows of a key follow each other: the first of them plus 1, or 0, and how many there are, by the key.
+    Runs { least: i64, firsts: Vec<u32>, counts: Vec<u8> },
+    /// By the key, where its rows begin in the list.
+    Dense { least: i64, offsets: Vec<u32>, rows: Vec<u32> },
+    /// Ascending keys, and the row of each.
+    Sorted { keys: Vec<i64>, rows: Vec<u32> },
+}
+
+/// The numbers of the rows with a key.
+#[derive(Clone, Debug)]
+pub(crate) enum Rows<'a> {
+    Run(Range<u32>),
+    List(std::slice::Iter<'a, u32>),
+}
+
+impl Iterator for Rows<'_> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        match self {
+            Self::Run(range) => range.next(),
+            Self::List(rows) => rows.next().copied(),
+        }
+    }
+}
+
+impl KeyIndex {
+    /// What an index over a table takes at most, about, in bytes; `None` where it can not have one.
+    pub(crate) fn bytes_for(table: &HotTable) -> Option<usize> {
+        let rows = table.rows()?;
+        (rows < u32::MAX as usize).then(|| rows.saturating_mul(BYTES_OF_ROW))
+    }
+
+    /// Reads the column and builds its index.
+    pub(super) async fn build(table: &HotTable, column: usize) -> Result<Self> {
+        let all = table.files.iter().enumerate().flat_map(|(at, file)| {
+            (0..file.blocks.len()).map(move |block| BlockAt { file: at as u32, block: block as u32 })
+        });
+        let blocks = all.collect::<Vec<_>>();
+        let rows = table.rows();
+        if rows.is_some_and(|rows| rows >= u32::MAX as usize) {
+            return exec_err!("`{}` has too many rows for an index", table.name());
+        }
+        let zones = table.files.iter().map(|file| file.columns[column].zone.clone());
+        let zone = zones.reduce(|all, zone| all.and(&zone)).unwrap_or(Zone::Null);
+        let span = match (&zone, rows) {
+            (Zone::Between(Key::Number(least), Key::Number(greatest)), Some(rows)) => greatest
+                .checked_sub(*least)
+                .and_then(|span| usize::try_from(span).ok())
+                .filter(|span| *span < rows.saturating_mul(MOST_GAPS).saturating_add(1024))
+                .map(|span| (*least, span + 1)),
+            _ => None,
+        };
+        let (mut starts, mut found) = (Vec::with_capacity(blocks.len() + 1), None);
+        if let Some((least, span)) = span {
+            found = Self::runs(table, column, &blocks, least, span, &mut starts).await?;
+            if found.is_none() {
+                found = Some(Self::dense(table, column, &blocks, least, span, &mut starts).await?);
+            }
+        }
+        let found = match found {
+            Some(found) => found,
+            None => Self::sorted(table, column, &blocks, &mut starts).await?,
+        };
+        let bytes = found.bytes() + starts.capacity() * 4 + blocks.capacity() * size_of::<BlockAt>();
+        Ok(Self { starts, blocks, found, _taken: table.memory.take(bytes) })
+    }
+
+    /// The rows of each key follow each other in most tables that are laid out by something that the key goes with.
+    async fn runs(
+        table: &HotTable,
+        column: usize,
+        blocks: &[BlockAt],
+        least: i64,
+        span: usize,
+        starts: &mut Vec<u32>,
+    ) -> Result<Option<Found>> {
+        let (mut firsts, mut counts) = (vec![0_u32; span], vec![0_u8; span]);
+        let mut in_runs = true;
+        each(table, column, blocks, starts, |row, key| {
+            let Some(at) = place(key, least, span) else { return exec_err!("a key is not within its footer's bounds") };
+            let (first, count) = (&mut firsts[at], &mut counts[at]);
+            if *count == 0 {
+                *first = row + 1;
+            } else if row + 1 != *first + u32::from(*count) || *count == u8::MAX {
+                in_runs = false;
+            }
+            *count = count.saturating_add(1);
+            Ok(in_runs)
+        })
+        .await?;
+        Ok(in_runs.then_some(Found::Runs { least, firsts, counts }))
+    }
+
+    async fn dense(
+        table: &HotTable,
+        column: usize,
+        blocks: &[BlockAt],
+        least: i64,
+        span: usize,
+        starts: &mut Vec<u32>,
+    ) -> Result<Found> {
+        let mut offsets = vec![0_u32; span + 1];
+        let mut count = 0;
+        each(table, column, blocks, starts, |_, key| {
+            let Some(at) = place(key, least, span) else { return exec_err!("a key is not within its footer's bounds") };
+            offsets[at + 1] += 1;
+            count += 1;
+            Ok(true)
+        })
+        .await?;
+        for at in 0..span {
+            offsets[at + 1] += offsets[at];
+        }
+        let mut rows = vec![0_u32; count];
+        let mut next = offsets.clone();
+        each(table, column, blocks, starts, |row, key| {
+            let Some(at) = place(key, least, span) else { return exec_err!("a key is not within its footer's bounds") };
+            let Some(slot) = rows.get_mut(next[at] as usize) else {
+                return exec_err!("a column changed while it was read");
+            };
+            *slot = row;
+            next[at] += 1;
+            Ok(true)
+        })
+        .await?;
+        Ok(Found::Dense { least, offsets, rows })
+    }
+
+    async fn sorted(table: &HotTable, column: usize, blocks: &[BlockAt], starts: &mut Vec<u32>) -> Result<Found> {
+        let mut pairs = Vec::new();
+        each(table, column, blocks, starts, |row, key| {
+            pairs.push((key, row));
+            Ok(true)
+        })
+        .await?;
+        pairs.sort_unstable();
+        let (keys, rows) = pairs.into_iter().unzip();
+        Ok(Found::Sorted { keys, rows })
+    }
+
+    /// The rows with a key, in their order.
+    pub(crate) fn rows_of(&self, key: i64) -> Rows<'_> {
+        let none = Rows::Run(0..0);
+        match &self.found {
+            Found::Runs { least, firsts, counts } => match place(key, *least, firsts.len()) {
+                Some(at) if counts[at] > 0 => Rows::Run(firsts[at] - 1..firsts[at] - 1 + u32::from(counts[at])),
+                _ => none,
+            },
+            Found::Dense { least, offsets, rows } => match place(key, *least, offsets.len() - 1) {
+                Some(at) => Rows::List(rows[offsets[at] as usize..offsets[at + 1] as usize].iter()),
+                None => none,
+            },
+            Found::Sorted { keys, rows } => {
+                let first = keys.partition_point(|other| *other < key);
+                let count = keys[first..].iter().take_while(|other| **other == key).count();
+                Rows::List(rows[first..first + count].iter())
+            }
+        }
+    }
+
+    /// The block of a row, by its place among the blocks, and the first row of it.
+    pub(crate) fn block_of(&self, row: u32) -> usize {
+        self.starts.partition_point(|start| *start <= row) - 1
+    }
+
+    /// The rows of a block.
+    pub(crate) fn rows_in(&self, block: usize) -> Range<u32> {
+        self.starts[block]..self.starts[block + 1]
+    }
+
+    /// Where a block is.
+    pub(crate) fn block(&self, at: usize) -> BlockAt {
+        self.blocks[at]
+    }
+}
+
+impl Found {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Runs { firsts, counts, .. } => firsts.capacity() * 4 + counts.capacity(),
+            Self::Dense { offsets, rows, .. } => (offsets.capacity() + rows.capacity()) * 4,
+            Self::Sorted { keys, rows } => keys.capacity() * 8 + rows.capacity() * 4,
+        }
+    }
+}
+
+fn place(key: i64, least: i64, span: usize) -> Option<usize> {
+    usize::try_from(key.checked_sub(least)?).ok().filter(|at| *at < span)
+}
+
+/// Calls `note` with the number and the key of every row that has one, until it says that it has seen enough.
+async fn each(
+    table: &HotTable,
+    column: usize,
+    blocks: &[BlockAt],
+    starts: &mut Vec<u32>,
+    mut note: impl FnMut(u32, i64) -> Result<bool>,
+) -> Result<()> {
+    starts.clear();
+    starts.push(0);
+    let mut first = 0_u32;
+    for some in blocks.chunks(BLOCKS_AT_ONCE) {
+        for array in load::column(table, some, column).await? {
+            let keys = Keys::of(&array)?;
+            let Some(end) = u32::try_from(array.len()).ok().and_then(|rows| first.checked_add(rows)) else {
+                return exec_err!("`{}` has too many rows for an index", table.name());
+            };
+            for (at, row) in (first..end).enumerate() {
+                if let Some(key) = keys.get(at)
+                    && !note(row, key)?
+                {
+                    return Ok(());
+                }
+            }
+            starts.push(end);
+            first = end;
+        }
+        // Others have a turn: a large table takes a while.
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+/// For tests and for who looks at it.
+impl std::fmt::Display for KeyIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.found {
+            Found::Runs { .. } => "runs",
+            Found::Dense { .. } => "dense",
+            Found::Sorted { .. } => "sorted",
+        })
+    }
+}

@@ -1,0 +1,165 @@
+//! One version of a table, hot: its files' blocks, which of them a scan needs, and their columns.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use datafusion::arrow::array::{Array, ArrayRef};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::{Result, internal_datafusion_err};
+use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::execution::TaskContext;
+use tokio::sync::OnceCell;
+
+use super::blocks::{BlockAt, HotFile};
+use super::bounds::Bounds;
+use super::index::KeyIndex;
+use super::load;
+use super::memory::HotMemory;
+
+/// A table version whose columns are kept by use.
+#[derive(Debug)]
+pub(crate) struct HotTable {
+    pub(super) name: String,
+    pub(super) schema: SchemaRef,
+    pub(super) files: Vec<Arc<HotFile>>,
+    /// How its files are read.
+    pub(super) scan: FileScanConfig,
+    pub(super) context: Arc<TaskContext>,
+    pub(super) memory: Arc<HotMemory>,
+    pub(super) is_pinned: bool,
+    indexes: Mutex<HashMap<usize, Arc<OnceCell<Arc<KeyIndex>>>>>,
+}
+
+/// What a table is made hot with.
+pub(crate) struct Heat {
+    pub(crate) memory: Arc<HotMemory>,
+    pub(crate) context: Arc<TaskContext>,
+    pub(crate) is_pinned: bool,
+}
+
+impl HotTable {
+    /// A table whose files are read by this scan of all its columns, with their footers where they have such. What is kept
+    /// of the same files in `before` is kept on.
+    pub(crate) fn new(
+        name: &str,
+        scan: FileScanConfig,
+        footers: &[Option<Arc<datafusion::parquet::file::metadata::ParquetMetaData>>],
+        heat: &Heat,
+        before: Option<&Self>,
+    ) -> Result<Self> {
+        let parts = scan.file_groups.iter().flat_map(|group| group.iter());
+        let before = before.filter(|before| before.schema() == scan.file_source().table_schema().table_schema());
+        let files = parts.zip(footers).map(|(part, footer)| {
+            let known = before.and_then(|before| before.files.iter().find(|file| file.is_of(part)));
+            match known {
+                Some(file) => Ok(Arc::clone(file)),
+                None => Ok(Arc::new(HotFile::of(&scan, part, footer.as_deref())?)),
+            }
+        });
+        let files = files.collect::<Result<Vec<_>>>()?;
+        let schema = Arc::clone(scan.file_source().table_schema().table_schema());
+        let (memory, context) = (Arc::clone(&heat.memory), Arc::clone(&heat.context));
+        let (name, is_pinned) = (name.to_owned(), heat.is_pinned);
+        Ok(Self { name, schema, files, scan, context, memory, is_pinned, indexes: Mutex::default() })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// All columns of the table.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    pub(crate) fn memory(&self) -> &Arc<HotMemory> {
+        &self.memory
+    }
+
+    /// The memory that hot tables share, in bytes.
+    pub(crate) fn memory_budget(&self) -> usize {
+        self.memory.budget()
+    }
+
+    /// Whether every part that must be decoded together is small beside the memory there is.
+    pub(crate) fn fits(&self) -> bool {
+        let most = self.memory.budget() / 4;
+        self.files.iter().all(|file| file.largest <= most)
+    }
+
+    /// What so many columns of all rows take, about, in bytes; `None` where the number of rows is not known.
+    pub(crate) fn bytes_of(&self, columns: &[usize]) -> Option<usize> {
+        let widths = columns.iter().map(|at| self.schema.field(*at).data_type().primitive_width().unwrap_or(48));
+        self.rows()?.checked_mul(widths.sum())
+    }
+
+    /// The number of rows; `None` where the files do not say.
+    pub(crate) fn rows(&self) -> Option<usize> {
+        let blocks = self.files.iter().flat_map(|file| &file.blocks);
+        blocks.map(|block| block.part.map(|_| block.rows)).sum()
+    }
+
+    /// The blocks that may have rows that are wanted, in the order of the files.
+    pub(crate) fn blocks(&self, bounds: &Bounds) -> Vec<BlockAt> {
+        let mut found = Vec::new();
+        for (at, file) in self.files.iter().enumerate() {
+            if !bounds.may_hold(|column| &file.columns[column].zone) {
+                continue;
+            }
+            for block in 0..file.blocks.len() {
+                if bounds.may_hold(|column| file.zone(block, column)) {
+                    found.push(BlockAt { file: at as u32, block: block as u32 });
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether a block may have rows that are wanted, by what is known by now.
+    pub(crate) fn may_hold(&self, at: BlockAt, bounds: &Bounds) -> bool {
+        let file = &self.files[at.file as usize];
+        bounds.may_hold(|column| file.zone(at.block as usize, column))
+    }
+
+    /// Columns of a block, if all are kept.
+    pub(crate) fn get(&self, at: BlockAt, columns: &[usize]) -> Option<Vec<ArrayRef>> {
+        let file = &self.files[at.file as usize];
+        columns.iter().map(|column| file.columns[*column].slots.get(at.block as usize)).collect()
+    }
+
+    /// Columns of blocks, in the order of the blocks, which is that of the files; and whether some were decoded for it.
+    pub(crate) async fn fetch(&self, blocks: &[BlockAt], columns: &[usize]) -> Result<(Vec<Vec<ArrayRef>>, bool)> {
+        let mut fetched = Vec::with_capacity(blocks.len());
+        let kept = blocks.iter().map_while(|at| self.get(*at, columns));
+        fetched.extend(kept);
+        if fetched.len() == blocks.len() {
+            return Ok((fetched, false));
+        }
+        let rest = &blocks[fetched.len()..];
+        let mut loaded = load::load(self, rest, columns).await?;
+        for at in rest {
+            let arrays = columns.iter().map(|column| loaded.remove(&(*at, *column))).collect::<Option<_>>();
+            fetched.push(arrays.ok_or_else(|| internal_datafusion_err!("a block was not decoded"))?);
+        }
+        Ok((fetched, true))
+    }
+
+    /// The number of rows of a block.
+    pub(crate) async fn rows_of(&self, at: BlockAt) -> Result<usize> {
+        let block = self.files[at.file as usize].blocks[at.block as usize];
+        match block.part {
+            Some(_) => Ok(block.rows),
+            // Nobody knows before it was read.
+            None => Ok(self.fetch(&[at], &[0]).await?.0[0][0].len()),
+        }
+    }
+
+    /// The index over a column, built when it is first asked for.
+    pub(crate) async fn index(&self, column: usize) -> Result<Arc<KeyIndex>> {
+        let cell = {
+            let mut indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(indexes.entry(column).or_default())
+        };
+        cell.get_or_try_init(|| async { KeyIndex::build(self, column).await.map(Arc::new) }).await.cloned()
+    }
+}

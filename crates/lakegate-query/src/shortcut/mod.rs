@@ -1,0 +1,17 @@
+//! Shortcuts: a governed plan made once, down to its operators, over hot tables and their indexes. A request only puts its
+//! values in.
+//!
+//! A shortcut is made of a plan that is governed, optimised and verified. It gives the same rows as that plan, which remains
+//! what runs where a query does not fit: `LIMIT` of a value, subqueries that stay in expressions, tables that are not hot.
+
+mod access;
+mod convert;
+mod filter;
+mod implied;
+mod lookup;
+mod node;
+mod param;
+mod scan;
+mod template;
+
+pub(crate) use template::{Shortcut, Slots};

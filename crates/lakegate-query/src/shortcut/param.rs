@@ -1,0 +1,79 @@
+//! Places for values in a physical plan that is made before the values are known.
+//!
+//! A place is a function that fails: a plan that runs with one left in it gives no row.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, ScalarValue, exec_err, internal_datafusion_err};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::physical_expr::expressions::lit;
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
+
+/// The place of one value.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Place {
+    /// Which of the values.
+    slot: usize,
+    data_type: DataType,
+    signature: Signature,
+}
+
+/// An expression that stands for the value of a slot.
+pub(super) fn place(slot: usize, data_type: DataType) -> Expr {
+    // Volatile, so that nobody evaluates it beforehand or takes it for a constant.
+    let place = Place { slot, data_type, signature: Signature::exact(Vec::new(), Volatility::Volatile) };
+    ScalarUDF::new_from_impl(place).call(Vec::new())
+}
+
+impl ScalarUDFImpl for Place {
+    fn name(&self) -> &str {
+        "value"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(self.data_type.clone())
+    }
+
+    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        exec_err!("a value was not put in its place")
+    }
+}
+
+fn slot_of(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
+    let function = expr.downcast_ref::<ScalarFunctionExpr>()?;
+    function.fun().inner().downcast_ref::<Place>().map(|place| place.slot)
+}
+
+/// Whether an expression has places.
+pub(super) fn has_places(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    let mut found = false;
+    let walked = expr.apply(|inner| {
+        found |= slot_of(inner).is_some();
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    found || walked.is_err()
+}
+
+/// The expression with the values in their places.
+///
+/// # Errors
+/// When there is no such value.
+pub(super) fn filled(expr: &Arc<dyn PhysicalExpr>, values: &[ScalarValue]) -> Result<Arc<dyn PhysicalExpr>> {
+    let filled = Arc::clone(expr).transform_up(|inner| match slot_of(&inner) {
+        None => Ok(Transformed::no(inner)),
+        Some(slot) => {
+            let value = values.get(slot).ok_or_else(|| internal_datafusion_err!("there is no value {slot}"))?;
+            Ok(Transformed::yes(lit(value.clone())))
+        }
+    })?;
+    debug_assert!(!has_places(&filled.data));
+    Ok(filled.data)
+}

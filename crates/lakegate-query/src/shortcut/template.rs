@@ -1,0 +1,203 @@
+//! A plan of operators that is made once, and into which each request puts its values.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, ScalarValue, internal_err};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::physical_plan::execution_plan::{
+    ChildrenPropertiesMode, ReplaceChildrenOptions, has_same_children_properties,
+};
+use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+use datafusion::physical_plan::{ExecutionPlan, displayable};
+use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+
+use super::convert::converted;
+use super::lookup::LookupExec;
+use super::node::Planner;
+use super::param;
+use super::scan::HotScanExec;
+use crate::hot::HotTable;
+
+/// Which value each placeholder of a plan takes: by its id and its type.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Slots(Vec<(String, DataType)>);
+
+impl Slots {
+    /// The placeholders of a plan, its subqueries' too.
+    pub(crate) fn of(plan: &LogicalPlan) -> Result<Self> {
+        let mut slots = Vec::new();
+        plan.apply_with_subqueries(|node| {
+            node.apply_expressions(|expr| {
+                expr.apply(|inner| {
+                    if let Expr::Placeholder(Placeholder { id, field: Some(field) }) = inner {
+                        let slot = (id.clone(), field.data_type().clone());
+                        if !slots.contains(&slot) {
+                            slots.push(slot);
+                        }
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })
+            })
+        })?;
+        Ok(Self(slots))
+    }
+
+    /// The ids and types, in the order of the slots.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &DataType)> {
+        self.0.iter().map(|(id, data_type)| (id.as_str(), data_type))
+    }
+
+    /// The slot of a placeholder.
+    pub(crate) fn find(&self, placeholder: &Placeholder) -> Option<usize> {
+        let data_type = placeholder.field.as_ref()?.data_type();
+        self.0.iter().position(|(id, of)| *id == placeholder.id && of == data_type)
+    }
+
+    pub(super) fn place(&self, expr: Expr) -> Result<Expr> {
+        let placed = expr.transform_up(|inner| match &inner {
+            Expr::Placeholder(placeholder) => match (self.find(placeholder), &placeholder.field) {
+                (Some(slot), Some(field)) => Ok(Transformed::yes(param::place(slot, field.data_type().clone()))),
+                _ => internal_err!("a placeholder without a slot"),
+            },
+            _ => Ok(Transformed::no(inner)),
+        })?;
+        Ok(placed.data)
+    }
+}
+
+/// A plan over hot tables with places for values.
+pub(crate) struct Shortcut {
+    plan: Arc<dyn ExecutionPlan>,
+    indexes: Vec<(Arc<HotTable>, usize)>,
+}
+
+impl fmt::Debug for Shortcut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.display())
+    }
+}
+
+impl Shortcut {
+    /// The shortcut of a governed, optimised and verified plan; `None` where there is none.
+    pub(crate) async fn of(plan: &LogicalPlan, slots: &Slots, session: &SessionState) -> Option<Self> {
+        let converted = converted(plan)?;
+        // A plan that can not be made with places in it is made the ordinary way.
+        match Self::planned(&converted, slots, session).await {
+            Ok(shortcut) => shortcut,
+            Err(error) => {
+                tracing::debug!(%error, "no shortcut");
+                None
+            }
+        }
+    }
+
+    async fn planned(converted: &LogicalPlan, slots: &Slots, session: &SessionState) -> Result<Option<Self>> {
+        let placed = converted.clone().transform_up(|node| {
+            let names = NamePreserver::new(&node);
+            node.map_expressions(|expr| {
+                let name = names.save(&expr);
+                Ok(Transformed::yes(name.restore(slots.place(expr)?)))
+            })
+        })?;
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Planner { slots: slots.clone() })]);
+        let plan = planner.create_physical_plan(&placed.data, session).await?;
+        if !can_be_filled(&plan)? {
+            return Ok(None);
+        }
+        let mut indexes = Vec::new();
+        plan.apply(|node| {
+            if let Some(lookup) = node.downcast_ref::<LookupExec>() {
+                let (table, column) = lookup.asks();
+                indexes.push((Arc::clone(table), column));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(Some(Self { plan, indexes }))
+    }
+
+    /// The plan with the values in their places, to be run once.
+    ///
+    /// # Errors
+    /// When a value is missing.
+    pub(crate) fn filled(&self, values: &[ScalarValue]) -> Result<Arc<dyn ExecutionPlan>> {
+        filled(&self.plan, values)
+    }
+
+    /// Builds the indexes that it asks.
+    pub(crate) async fn warm(&self) -> Result<()> {
+        for (table, column) in &self.indexes {
+            table.index(*column).await?;
+        }
+        Ok(())
+    }
+
+    /// The operators, for people.
+    pub(crate) fn display(&self) -> String {
+        displayable(self.plan.as_ref()).indent(false).to_string()
+    }
+}
+
+/// Whether places are only where values are put in, and nothing is shared between two runs of the plan.
+fn can_be_filled(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
+    let mut can = true;
+    plan.apply(|node| {
+        let takes_values = node.is::<HotScanExec>()
+            || node.is::<LookupExec>()
+            || node.is::<FilterExec>()
+            || node.is::<ProjectionExec>();
+        let mut has_places = false;
+        node.apply_expressions(&mut |expr| {
+            has_places |= param::has_places(expr);
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        can &= takes_values || !has_places;
+        // It keeps the results of subqueries for all who run it.
+        can &= node.name() != "ScalarSubqueryExec" && node.name() != "RecursiveQueryExec";
+        // What reads is hot, or gives rows that are in the plan itself.
+        can &= !node.children().is_empty()
+            || node.is::<HotScanExec>()
+            || ["PlaceholderRowExec", "EmptyExec"].contains(&node.name());
+        Ok(if can { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    })?;
+    Ok(can)
+}
+
+fn filled(node: &Arc<dyn ExecutionPlan>, values: &[ScalarValue]) -> Result<Arc<dyn ExecutionPlan>> {
+    if let Some(scan) = node.downcast_ref::<HotScanExec>() {
+        return Ok(Arc::new(scan.filled(values)?));
+    }
+    let children = node.children().into_iter().map(|child| filled(child, values)).collect::<Result<Vec<_>>>()?;
+    if let Some(lookup) = node.downcast_ref::<LookupExec>() {
+        let [input] = children.as_slice() else { return internal_err!("a lookup has one input") };
+        return Ok(Arc::new(lookup.filled(Arc::clone(input), values)?));
+    }
+    if let Some(filter) = node.downcast_ref::<FilterExec>().filter(|filter| param::has_places(filter.predicate())) {
+        let [input] = children.as_slice() else { return internal_err!("a filter has one input") };
+        let predicate = param::filled(filter.predicate(), values)?;
+        let builder = FilterExecBuilder::from(filter).with_input(Arc::clone(input)).with_predicate(predicate);
+        return Ok(Arc::new(builder.build()?));
+    }
+    if let Some(projection) = node.downcast_ref::<ProjectionExec>()
+        && projection.expr().iter().any(|of| param::has_places(&of.expr))
+    {
+        let [input] = children.as_slice() else { return internal_err!("a projection has one input") };
+        let exprs = projection
+            .expr()
+            .iter()
+            .map(|of| Ok(ProjectionExpr { expr: param::filled(&of.expr, values)?, alias: of.alias.clone() }));
+        return Ok(Arc::new(ProjectionExec::try_new(exprs.collect::<Result<Vec<_>>>()?, Arc::clone(input))?));
+    }
+    let mode = match has_same_children_properties(node.as_ref(), &children)? {
+        true => ChildrenPropertiesMode::Keep,
+        false => ChildrenPropertiesMode::Recompute,
+    };
+    // A plan keeps what it counts, and what a join has read; each run has its own.
+    Arc::clone(node).replace_children(children, ReplaceChildrenOptions::new(mode))?.reset_state()
+}
