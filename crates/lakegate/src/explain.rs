@@ -53,6 +53,9 @@ pub struct Explanation {
     /// The policy fingerprint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
+    /// How the plan runs over hot tables, with `value()` in the place of values; nothing where it runs from the files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shortcut: Option<String>,
     /// The governed and optimised plan, with the names of attributes and arguments in the place of their values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
@@ -176,7 +179,7 @@ pub struct Counted {
 pub const SECRET: &str = "***";
 
 /// Explains a call of an endpoint of the project by a principal with these grants. Nothing is run.
-pub fn explain(
+pub async fn explain(
     project: &PlannedProject,
     planned: &PlannedEndpoint,
     record: PrincipalRecord,
@@ -200,6 +203,7 @@ pub fn explain(
         limits: limits_part(project, endpoint, limits::Limits::default()),
         fingerprint: None,
         plan: None,
+        shortcut: None,
     };
     let (who, grants) = match assumed::principal(record, grants, now) {
         Ok(assumed) => assumed,
@@ -233,6 +237,7 @@ pub fn explain(
                 explanation.attributes.values().chain(explanation.arguments.values()).any(|value| *value == SECRET);
             explanation.fingerprint = (!tells).then(|| plan.fingerprint().to_owned());
             explanation.plan = Some(plan.display_without_values());
+            explanation.shortcut = plan.display_shortcut().await;
             explanation
         }
         Err(error) => explanation.refused(&error),

@@ -118,8 +118,13 @@ fn lookup(join: &Join) -> Option<LogicalPlan> {
         JoinType::LeftSemi => forth.taken(Kind::Semi, join),
         JoinType::Inner => {
             let back = Way { driver: &join.right, key: right, side: &join.left, by: left };
-            // Who has few rows asks.
-            match is_selective(&join.left) || !is_selective(&join.right) {
+            // A parent asks for its children; or else who has few rows asks.
+            let is_forth = match (forth.makes_sure_of_parent(), back.makes_sure_of_parent()) {
+                (true, false) => true,
+                (false, true) => false,
+                _ => is_selective(&join.left) || !is_selective(&join.right),
+            };
+            match is_forth {
                 true => forth.taken(Kind::Inner, join).or_else(|| back.turned(join)),
                 false => back.turned(join).or_else(|| forth.taken(Kind::Inner, join)),
             }
@@ -150,6 +155,14 @@ impl Way<'_> {
         let columns = join.schema.columns().into_iter().map(Expr::Column).collect();
         let projection = Projection::try_new_with_schema(columns, Arc::new(asked), Arc::clone(&join.schema));
         projection.ok().map(LogicalPlan::Projection)
+    }
+
+    /// Whether the side is rows with a parent, and the driver is these parents.
+    fn makes_sure_of_parent(&self) -> bool {
+        Access::of(self.side).is_some_and(|access| {
+            let parent = access.parent.as_ref().zip(access.place_of(self.by));
+            parent.is_some_and(|(parent, column)| is_implied(parent, column, self.driver, self.key))
+        })
     }
 
     fn over(&self, kind: Kind, schema: datafusion::common::DFSchemaRef) -> Option<LogicalPlan> {

@@ -13,5 +13,7 @@ mod node;
 mod param;
 mod scan;
 mod template;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use template::{Shortcut, Slots};

@@ -65,7 +65,8 @@ pub(super) async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
     };
     let mut raw = RawArguments::default();
     raw.add_query(args.arguments).context("the arguments can not be read")?;
-    let explanation = explain(&planned, endpoint, record, grants, raw, clock::now());
+    planned.keep_hot(planned.project().config.server.cache_limit_bytes).await.context("the lake can not be read")?;
+    let explanation = explain(&planned, endpoint, record, grants, raw, clock::now()).await;
     if args.store.json {
         print(serde_json::to_string_pretty(&explanation)?)?;
     } else {
@@ -143,6 +144,11 @@ fn print_text(explanation: &Explanation) -> anyhow::Result<()> {
     if let Some(plan) = &explanation.plan {
         let fingerprint = explanation.fingerprint.as_ref().map(|fingerprint| format!(", fingerprint {fingerprint}"));
         print(format_args!("\nplan{}\n{}", fingerprint.unwrap_or_default(), plan.trim_end()))?;
+        let runs = match &explanation.shortcut {
+            Some(shortcut) => shortcut.trim_end(),
+            None => "from the files, planned for each request",
+        };
+        print(format_args!("\nruns\n{runs}"))?;
     }
     Ok(())
 }

@@ -51,7 +51,7 @@ pub(super) async fn explain(
     let modifiers = [("select", asked.select), ("order", asked.order)];
     raw.add_query(modifiers.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?))))?;
     raw.add_json(Value::Object(asked.arguments).to_string().as_bytes())?;
-    Ok(Json(explained(&served.project, planned, details.principal, grants, raw, clock::now())))
+    Ok(Json(explained(&served.project, planned, details.principal, grants, raw, clock::now()).await))
 }
 
 /// What records must be like.

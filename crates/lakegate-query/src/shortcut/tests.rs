@@ -1,0 +1,147 @@
+//! Which plans get a shortcut, and what it does; that it gives the same rows as the ordinary plan; and which joins do not
+//! stand for a row filter.
+
+use lakegate_core::access::Principal;
+use tempfile::TempDir;
+
+use crate::govern::testing;
+use crate::plan::PlannedProject;
+
+/// One project over files, and one that is hot.
+struct Two {
+    _lake: TempDir,
+    files: PlannedProject,
+    hot: PlannedProject,
+}
+
+impl Two {
+    async fn of(queries: &[&str]) -> Self {
+        let lake = testing::parquet_lake(&testing::cases_folder().join("lake")).await;
+        let names = (0..queries.len()).map(|at| format!("q{at}")).collect::<Vec<_>>();
+        let endpoints = names.iter().map(String::as_str).zip(queries.iter().copied()).collect::<Vec<_>>();
+        let files = testing::project(lake.path(), &testing::config(), &endpoints).await;
+        let hot = testing::project(lake.path(), &testing::config(), &endpoints).await;
+        hot.keep_hot(1 << 28).await.unwrap();
+        Self { _lake: lake, files, hot }
+    }
+
+    /// The rows of both, which are the same, and the operators of the shortcut.
+    async fn ask(&self, who: &Principal, at: usize) -> (Vec<String>, Option<String>) {
+        let governed = |project| testing::governed(project, who, &format!("q{at}"), "{}").unwrap();
+        let rows = async |project| {
+            let mut rows = testing::rows(governed(project)).await.unwrap();
+            rows.sort();
+            rows
+        };
+        let (from_files, from_hot) = (rows(&self.files).await, rows(&self.hot).await);
+        assert_eq!(from_files, from_hot, "query {at}");
+        assert_eq!(governed(&self.files).display_shortcut().await, None, "nothing is kept of these tables");
+        (from_hot, governed(&self.hot).display_shortcut().await)
+    }
+}
+
+const CALLERS: [&str; 5] =
+    ["client_id=1", "client_id=2", "client_id:integer[]=1,2,3", "client_id:integer[]=", "client_id=1 role=operator"];
+
+#[tokio::test]
+async fn joins_by_a_key_ask_its_index_and_what_they_make_sure_of_is_not_asked_again() {
+    // The query, how often an index is asked, and which policies must still be asked by themselves.
+    let queries = [
+        ("SELECT id, note FROM trackcode", 0, 1),
+        ("SELECT t.id, o.id AS o FROM trackcode t JOIN \"order\" o ON o.trackcode_id = t.id", 1, 1),
+        ("SELECT t.id, o.id AS o FROM \"order\" o JOIN trackcode t ON o.trackcode_id = t.id", 1, 1),
+        ("SELECT t.id, o.id AS o FROM trackcode t LEFT JOIN \"order\" o ON o.trackcode_id = t.id", 1, 1),
+        ("SELECT t.id FROM trackcode t WHERE t.id IN (SELECT trackcode_id FROM \"order\")", 1, 1),
+        (
+            "SELECT o.id, e.kind FROM trackcode t JOIN \"order\" o ON o.trackcode_id = t.id JOIN event e ON e.order_id = o.id",
+            2,
+            1,
+        ),
+        ("SELECT t.id, c.name FROM trackcode t LEFT JOIN city c ON c.id = t.city_id", 1, 1),
+        ("SELECT c.name, count(*) AS n FROM city c JOIN trackcode t ON c.id = t.city_id GROUP BY c.name", 1, 1),
+        ("SELECT t.id, c.name FROM trackcode t JOIN client c ON c.id = t.client_id", 1, 2),
+        // Without the parent in the query, its rows are what asks.
+        ("SELECT id, route FROM \"order\"", 1, 1),
+        ("SELECT id, kind FROM event", 2, 1),
+    ];
+    let two = Two::of(&queries.map(|(sql, _, _)| sql)).await;
+    for (at, (sql, lookups, policies)) in queries.iter().enumerate() {
+        for caller in CALLERS {
+            let (_, shortcut) = two.ask(&testing::principal(caller), at).await;
+            if caller != "client_id=1" {
+                continue;
+            }
+            let shortcut = shortcut.unwrap_or_else(|| panic!("no shortcut: {sql}"));
+            assert_eq!(shortcut.matches("LookupExec").count(), *lookups, "{sql}\n{shortcut}");
+            assert_eq!(shortcut.matches("filter=").count(), *policies, "{sql}\n{shortcut}");
+            assert!(!shortcut.contains("parquet"), "{sql}\n{shortcut}");
+        }
+    }
+}
+
+/// Each of these looks like a join to the parent and is none. Caller 1 has trackcodes 101 to 104 and orders of them only.
+#[tokio::test]
+async fn a_join_that_does_not_make_sure_of_the_parent_leaves_the_row_filter_in_place() {
+    let queries = [
+        // By another column of the child.
+        "SELECT o.id FROM trackcode t JOIN \"order\" o ON o.id = t.id + 100",
+        "SELECT o.id FROM trackcode t JOIN \"order\" o ON o.id = t.id",
+        // By another column of the parent.
+        "SELECT o.id FROM trackcode t JOIN \"order\" o ON o.trackcode_id = t.client_id",
+        // By a table that everybody sees, and by values of the query's own.
+        "SELECT o.id FROM city c JOIN \"order\" o ON o.trackcode_id = c.id",
+        "SELECT o.id FROM city c JOIN \"order\" o ON o.trackcode_id = c.id + 100",
+        "SELECT o.id FROM (VALUES (101), (105), (106)) AS v(id) JOIN \"order\" o ON o.trackcode_id = v.id",
+        "SELECT o.id FROM (SELECT max(id) + 1 AS id FROM trackcode) m JOIN \"order\" o ON o.trackcode_id = m.id",
+        // The parent is there, and not what the child is joined to.
+        "SELECT o.id FROM trackcode t CROSS JOIN \"order\" o",
+        "SELECT o.id FROM trackcode t JOIN \"order\" o ON o.trackcode_id > t.id",
+        "SELECT o.id FROM \"order\" o LEFT JOIN trackcode t ON o.trackcode_id = t.id",
+        "SELECT o.id, t.id AS t FROM \"order\" o FULL JOIN trackcode t ON o.trackcode_id = t.id",
+        "SELECT o.id FROM \"order\" o WHERE o.trackcode_id NOT IN (SELECT id FROM trackcode WHERE id = 101)",
+        // The child's child by way of a child of somebody.
+        "SELECT e.id FROM city c JOIN event e ON e.order_id = c.id + 200",
+    ];
+    let two = Two::of(&queries).await;
+    for at in 0..queries.len() {
+        for caller in CALLERS {
+            let (rows, _) = two.ask(&testing::principal(caller), at).await;
+            let foreign = rows.iter().any(|row| row.split('|').any(|cell| cell == "204" || cell == "304"));
+            assert!(!foreign || caller != "client_id=1", "{}: {rows:?}", queries[at]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_can_fail_is_asked_of_nobody_elses_rows() {
+    // Notes and prices of others do not cast, or divide by zero.
+    let queries = [
+        "SELECT CAST(note AS BIGINT) AS n FROM trackcode",
+        "SELECT id FROM trackcode WHERE CAST(note AS BIGINT) > 0",
+        "SELECT o.id FROM trackcode t JOIN \"order\" o ON o.trackcode_id = t.id WHERE 1 / (o.id - 204) < 0",
+        "SELECT t.id FROM city c JOIN trackcode t ON t.city_id = c.id WHERE CAST(t.note AS BIGINT) > 0",
+    ];
+    let two = Two::of(&queries).await;
+    for at in 0..queries.len() {
+        let (_, shortcut) = two.ask(&testing::principal("client_id=1"), at).await;
+        assert!(shortcut.is_some(), "{}", queries[at]);
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_fit_runs_as_before() {
+    let queries = [
+        "SELECT id FROM trackcode WHERE price > (SELECT avg(price) FROM trackcode)",
+        "SELECT id FROM trackcode t WHERE EXISTS (SELECT 1 FROM \"order\" o WHERE o.trackcode_id = t.id AND o.id > t.id + 100)",
+        "SELECT id FROM trackcode UNION ALL SELECT id FROM city",
+        "SELECT id, row_number() OVER (ORDER BY id DESC) AS n FROM trackcode",
+        "SELECT count(*) AS n FROM trackcode a JOIN trackcode b ON a.id < b.id",
+        "SELECT id FROM trackcode ORDER BY id LIMIT 2",
+    ];
+    let two = Two::of(&queries).await;
+    for at in 0..queries.len() {
+        for caller in CALLERS {
+            two.ask(&testing::principal(caller), at).await;
+        }
+    }
+}
