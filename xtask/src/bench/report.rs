@@ -81,7 +81,7 @@ impl Report {
         let has_rates = first.figures.values().all(|figure| figure.requests_per_second.is_some());
         let mut titles = vec!["endpoint".to_owned(), "rows".to_owned(), "bytes".to_owned()];
         titles.extend(names.iter().map(|name| format!("{} p50 ms", title(*name))));
-        titles.extend(names.iter().map(|name| format!("{} p99 ms", title(*name))));
+        titles.extend(names.first().map(|name| format!("{} p99 ms", title(*name))));
         if has_rates {
             titles.extend(names.iter().map(|name| format!("{} requests/s at {}", title(*name), self.connections)));
         }
@@ -95,7 +95,7 @@ impl Report {
                 grouped(answer.waited.bytes.round() as u64),
             ];
             cells.extend(figures.iter().map(|figure| exact(figure.waited.p50_ms)));
-            cells.extend(figures.iter().map(|figure| exact(figure.waited.p99_ms)));
+            cells.push(exact(answer.waited.p99_ms));
             cells.extend(figures.iter().filter_map(|figure| figure.requests_per_second).map(exact));
             let _ = writeln!(text, "| {} |", cells.join(" | "));
         }
