@@ -135,3 +135,27 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What both databases are asked is what lakegate is asked, and the caller's filter.
+    #[test]
+    fn the_contenders_get_the_queries_of_the_sample_with_the_filter_written_by_hand() {
+        let root = crate::root();
+        let read =
+            |path: String| fs::read_to_string(root.join(&path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        for name in ENDPOINTS {
+            let endpoint = read(format!("examples/logistics/endpoints/{name}.sql"));
+            let (_, query) = endpoint.split_once("---*/\n").unwrap();
+            let range = "WHERE t.creation BETWEEN $start_datetime AND $end_datetime";
+            assert_eq!(query.matches(range).count(), 1, "{name}");
+            let expected = query.replace(range, "WHERE t.client_id = $1\n  AND t.creation BETWEEN $2 AND $3");
+            let given = read(format!("bench/sql/{name}.sql"));
+            let (comment, given) = given.split_once('\n').unwrap();
+            assert!(comment.starts_with("-- "), "{name}");
+            assert_eq!(given, expected, "{name}");
+        }
+    }
+}
