@@ -47,6 +47,15 @@ impl Endpoint {
     pub(crate) fn new(endpoint: &'static str) -> Self {
         Self { endpoint, figures: BTreeMap::new() }
     }
+
+    /// One line for the eyes of who waits for the tables.
+    pub(crate) fn told(&self) -> String {
+        let figure = |(name, figure): (&Name, &Figure)| {
+            let rate = figure.requests_per_second.map(|rate| format!(", {rate:.0}/s")).unwrap_or_default();
+            format!("{name:?} {:.2} ms{rate}", figure.waited.p50_ms)
+        };
+        self.figures.iter().map(figure).collect::<Vec<_>>().join("; ")
+    }
 }
 
 /// The geometric mean of one number of some endpoints; nothing when the contender lacks one of them.

@@ -56,19 +56,19 @@ impl Plan<'_> {
         let mut endpoints = Vec::new();
         for endpoint in &self.endpoints {
             eprintln!("bench: scale {scale}, {endpoint}");
-            endpoints.push(self.ordinary(&contenders, &callers, endpoint).await?);
+            endpoints.push(told(self.ordinary(&contenders, &callers, endpoint).await?));
         }
         let (mut short, mut largest) = (Vec::new(), Vec::new());
         if share.times_the_first > 1 {
             eprintln!("bench: scale {scale}, ranges {} times shorter", share.times_the_first);
             for endpoint in &self.endpoints {
-                short.push(self.short(&contenders, &callers, endpoint, share.times_the_first).await?);
+                short.push(told(self.short(&contenders, &callers, endpoint, share.times_the_first).await?));
             }
         }
         if share.is_last {
             for endpoint in &self.endpoints {
                 eprintln!("bench: scale {scale}, the largest caller, {endpoint}");
-                largest.push(self.largest(&contenders, &callers, endpoint).await?);
+                largest.push(told(self.largest(&contenders, &callers, endpoint).await?));
             }
         }
         let peak_memory_bytes =
@@ -202,6 +202,11 @@ impl Plan<'_> {
 /// Those that answer with data.
 fn real(contenders: &[Contender]) -> impl Iterator<Item = &Contender> {
     contenders.iter().filter(|contender| contender.name != Name::Fixed)
+}
+
+fn told(measured: Endpoint) -> Endpoint {
+    eprintln!("bench:   {}", measured.told());
+    measured
 }
 
 fn context(contender: &Contender, endpoint: &str) -> String {

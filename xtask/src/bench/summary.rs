@@ -66,6 +66,7 @@ fn of_largest(scale: &Scale) -> Vec<Line> {
     let (listings, aggregates): (Vec<&Endpoint>, Vec<_>) =
         scale.largest.iter().partition(|endpoint| LISTINGS.contains(&endpoint.endpoint));
     let count = |endpoints: &[&Endpoint]| match endpoints.len() {
+        1 => "one".to_owned(),
         2 => "two".to_owned(),
         6 => "six".to_owned(),
         other => other.to_string(),
@@ -147,7 +148,8 @@ fn line(what: String, numbers: [Option<f64>; 3], unit: Unit) -> Line {
     };
     let [lakegate, duckdb, postgres] =
         numbers.map(|number| number.map(|number| shown(number, unit)).unwrap_or_default());
-    let ratio = ratio.map(|ratio| format!("{ratio:.1}x")).unwrap_or_default();
+    let ratio = ratio.map(|ratio| if ratio < 10.0 { format!("{ratio:.2}x") } else { format!("{ratio:.1}x") });
+    let ratio = ratio.unwrap_or_default();
     Line { what, lakegate, duckdb, postgres, ratio, ..Line::default() }
 }
 
