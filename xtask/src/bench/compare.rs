@@ -10,28 +10,46 @@ use serde_json::{Map, Value};
 use super::contender::{Contender, Name};
 use super::http::Connection;
 
-/// Sends each request to all contenders. Returns how many rows were compared, each counted once.
-pub(crate) async fn compare(contenders: &[Contender], requests: &[Vec<u8>]) -> Result<usize> {
+/// What came of a comparison without a difference.
+#[derive(Default)]
+pub(crate) struct Compared {
+    /// How many rows were equal, each counted once.
+    pub(crate) rows: usize,
+    /// Who refused or failed, and how: the first time of each.
+    pub(crate) failures: Vec<String>,
+}
+
+/// Sends each request to all contenders. A difference is an error; a contender that gives no answer is noted and left out.
+pub(crate) async fn compare(contenders: &[Contender], requests: &[Vec<u8>]) -> Result<Compared> {
     let mut connections = Vec::new();
     for contender in contenders.iter().filter(|contender| contender.name != Name::Fixed) {
         connections.push((contender.name, Connection::open(&contender.address).await?));
     }
-    let mut compared = 0;
+    let mut compared = Compared::default();
     for request in requests {
         let mut first: Option<(Name, Vec<String>)> = None;
-        for (name, connection) in &mut connections {
-            let answer = connection.expect(request, 200).await.with_context(|| format!("{name:?}"))?;
+        let mut answering = Vec::new();
+        for (name, mut connection) in connections {
+            let answer = match connection.expect(request, 200).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    compared.failures.push(format!("{name:?}: {error:#}"));
+                    continue;
+                }
+            };
             let rows = rows(&answer.body()?).with_context(|| format!("{name:?} gave no rows"))?;
             match &first {
-                None => first = Some((*name, rows)),
+                None => first = Some((name, rows)),
                 Some((other, expected)) if *expected != rows => {
                     let line = String::from_utf8_lossy(request).lines().next().unwrap_or_default().to_owned();
                     bail!("{name:?} and {other:?} differ on `{line}`: {}", difference(&rows, expected));
                 }
                 Some(_) => {}
             }
+            answering.push((name, connection));
         }
-        compared += first.map_or(0, |(_, rows)| rows.len());
+        connections = answering;
+        compared.rows += first.map_or(0, |(_, rows)| rows.len());
     }
     Ok(compared)
 }

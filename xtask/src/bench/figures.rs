@@ -19,6 +19,8 @@ pub(crate) struct Scale {
     /// Rows that all contenders gave alike before anything was timed.
     pub(crate) compared_rows: usize,
     pub(crate) endpoints: Vec<Endpoint>,
+    /// Who gave no answer, to what, and what it said in its place.
+    pub(crate) failures: Vec<String>,
     /// With ranges so much shorter that answers have the size of those of the first scale.
     pub(crate) short: Vec<Endpoint>,
     /// The largest caller, all that it has.
@@ -32,6 +34,7 @@ pub(crate) struct Scale {
 #[derive(Serialize)]
 pub(crate) struct Endpoint {
     pub(crate) endpoint: &'static str,
+    /// Without those that failed.
     pub(crate) figures: BTreeMap<Name, Figure>,
 }
 

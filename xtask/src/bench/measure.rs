@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::callers::Callers;
+use super::compare::Compared;
 use super::contender::{Contender, Name, duckdb_command};
 use super::figures::{Endpoint, Figure, Scale};
 use super::lake::Lake;
@@ -50,25 +51,28 @@ impl Plan<'_> {
         let lake = Lake::make(&self.binary, self.root, scale, self.fresh)?;
         let callers = Callers::make(&self.binary, &lake).await?;
         let contenders = self.start(&lake, &callers)?;
-        let compared = self.compare(&contenders, &callers).await.context("before anything was timed")?;
-        eprintln!("bench: scale {scale}: all gave the same {compared} rows");
+        let Compared { rows: compared_rows, mut failures } =
+            self.compare(&contenders, &callers).await.context("before anything was timed")?;
+        eprintln!("bench: scale {scale}: all who answered gave the same {compared_rows} rows");
 
         let mut endpoints = Vec::new();
         for endpoint in &self.endpoints {
             eprintln!("bench: scale {scale}, {endpoint}");
-            endpoints.push(told(self.ordinary(&contenders, &callers, endpoint).await?));
+            endpoints.push(told(self.ordinary(&contenders, &callers, endpoint, &mut failures).await));
         }
         let (mut short, mut largest) = (Vec::new(), Vec::new());
         if share.times_the_first > 1 {
             eprintln!("bench: scale {scale}, ranges {} times shorter", share.times_the_first);
             for endpoint in &self.endpoints {
-                short.push(told(self.short(&contenders, &callers, endpoint, share.times_the_first).await?));
+                short.push(told(
+                    self.short(&contenders, &callers, endpoint, share.times_the_first, &mut failures).await,
+                ));
             }
         }
         if share.is_last {
             for endpoint in &self.endpoints {
                 eprintln!("bench: scale {scale}, the largest caller, {endpoint}");
-                largest.push(told(self.largest(&contenders, &callers, endpoint).await?));
+                largest.push(told(self.largest(&contenders, &callers, endpoint, &mut failures).await));
             }
         }
         let peak_memory_bytes =
@@ -101,7 +105,8 @@ impl Plan<'_> {
             trackcodes: callers.trackcodes,
             clients: callers.clients,
             callers: callers.ordinary.len(),
-            compared_rows: compared,
+            compared_rows,
+            failures,
             endpoints,
             short,
             largest,
@@ -124,8 +129,8 @@ impl Plan<'_> {
         Ok(contenders)
     }
 
-    async fn compare(&self, contenders: &[Contender], callers: &Callers) -> Result<usize> {
-        let mut compared = 0;
+    async fn compare(&self, contenders: &[Contender], callers: &Callers) -> Result<Compared> {
+        let mut all = Compared::default();
         for endpoint in &self.endpoints {
             let mut requests =
                 ordinary(endpoint, &callers.ordinary, callers.span, ORDINARY_RANGE, Purpose::Compare, COMPARED);
@@ -134,22 +139,27 @@ impl Plan<'_> {
             day.first += chrono::Duration::days(45);
             day.last = day.first + chrono::Duration::days(1);
             requests.extend(whole(endpoint, &callers.largest, day, COMPARED_OF_LARGEST));
-            let rows = compare::compare(contenders, &requests).await.with_context(|| format!("`{endpoint}`"))?;
-            ensure!(rows > 0, "the requests of `{endpoint}` that were compared have no rows");
-            compared += rows;
+            let compared = compare::compare(contenders, &requests).await.with_context(|| format!("`{endpoint}`"))?;
+            ensure!(compared.rows > 0, "the requests of `{endpoint}` that were compared have no rows");
+            all.rows += compared.rows;
+            all.failures.extend(compared.failures);
         }
-        Ok(compared)
+        Ok(all)
     }
 
     /// Ordinary callers: one alone, and many at once.
-    async fn ordinary(&self, contenders: &[Contender], callers: &Callers, endpoint: &'static str) -> Result<Endpoint> {
+    async fn ordinary(
+        &self,
+        contenders: &[Contender],
+        callers: &Callers,
+        endpoint: &'static str,
+        failures: &mut Vec<String>,
+    ) -> Endpoint {
         let choose = |purpose| ordinary(endpoint, &callers.ordinary, callers.span, ORDINARY_RANGE, purpose, REQUESTS);
         let (alone, together) = (choose(Purpose::Latency), Arc::new(choose(Purpose::Throughput)));
         let limits = Limits { time: self.time, warm_up: 20, at_least: 10 };
-        let mut measured = Endpoint::new(endpoint);
+        let mut measured = self.alone(contenders, endpoint, &alone, limits, failures).await;
         for contender in real(contenders) {
-            let waited =
-                latency(&contender.address, &alone, limits).await.with_context(|| context(contender, endpoint))?;
             let load = Load {
                 requests: Arc::clone(&together),
                 status: 200,
@@ -157,10 +167,15 @@ impl Plan<'_> {
                 connections: self.connections,
                 time: self.time,
             };
-            let rate = throughput(&contender.address, &load).await.with_context(|| context(contender, endpoint))?;
-            measured.figures.insert(contender.name, Figure { waited, requests_per_second: Some(rate) });
+            let Some(figure) = measured.figures.get_mut(&contender.name) else { continue };
+            match throughput(&contender.address, &load).await {
+                Ok(rate) => figure.requests_per_second = Some(rate),
+                Err(error) => {
+                    failures.push(format!("{:?}, {} at once: {error:#}", contender.name, self.connections));
+                }
+            }
         }
-        Ok(measured)
+        measured
     }
 
     /// The same callers in a larger lake, with ranges so much shorter that their answers have as many rows.
@@ -170,32 +185,46 @@ impl Plan<'_> {
         callers: &Callers,
         endpoint: &'static str,
         times: i32,
-    ) -> Result<Endpoint> {
+        failures: &mut Vec<String>,
+    ) -> Endpoint {
         let length = ORDINARY_RANGE / times;
         let requests = ordinary(endpoint, &callers.ordinary, callers.span, length, Purpose::Short, REQUESTS);
-        self.alone(contenders, endpoint, &requests, Limits { time: self.time, warm_up: 20, at_least: 10 }).await
+        let limits = Limits { time: self.time, warm_up: 20, at_least: 10 };
+        self.alone(contenders, endpoint, &requests, limits, failures).await
     }
 
     /// The largest caller, with all that it has.
-    async fn largest(&self, contenders: &[Contender], callers: &Callers, endpoint: &'static str) -> Result<Endpoint> {
+    async fn largest(
+        &self,
+        contenders: &[Contender],
+        callers: &Callers,
+        endpoint: &'static str,
+        failures: &mut Vec<String>,
+    ) -> Endpoint {
         let requests = whole(endpoint, &callers.largest, callers.span, 10_000);
-        self.alone(contenders, endpoint, &requests, Limits { time: self.time, warm_up: 1, at_least: 2 }).await
+        let limits = Limits { time: self.time, warm_up: 1, at_least: 2 };
+        self.alone(contenders, endpoint, &requests, limits, failures).await
     }
 
+    /// One caller after the other. Who fails is left out, and the others go on.
     async fn alone(
         &self,
         contenders: &[Contender],
         endpoint: &'static str,
         requests: &[Vec<u8>],
         limits: Limits,
-    ) -> Result<Endpoint> {
+        failures: &mut Vec<String>,
+    ) -> Endpoint {
         let mut measured = Endpoint::new(endpoint);
         for contender in real(contenders) {
-            let waited =
-                latency(&contender.address, requests, limits).await.with_context(|| context(contender, endpoint))?;
-            measured.figures.insert(contender.name, Figure { waited, requests_per_second: None });
+            match latency(&contender.address, requests, limits).await {
+                Ok(waited) => {
+                    measured.figures.insert(contender.name, Figure { waited, requests_per_second: None });
+                }
+                Err(error) => failures.push(format!("{:?}: {error:#}", contender.name)),
+            }
         }
-        Ok(measured)
+        measured
     }
 }
 
@@ -207,8 +236,4 @@ fn real(contenders: &[Contender]) -> impl Iterator<Item = &Contender> {
 fn told(measured: Endpoint) -> Endpoint {
     eprintln!("bench:   {}", measured.told());
     measured
-}
-
-fn context(contender: &Contender, endpoint: &str) -> String {
-    format!("{:?}, `{endpoint}`", contender.name)
 }

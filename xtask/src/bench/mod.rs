@@ -130,6 +130,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     if let Some(path) = &options.json {
         fs::write(path, report.json()?).with_context(|| format!("can not write `{}`", path.display()))?;
     }
+    ensure!(!report.has_failures(), "not every request was answered; what came in place of answers is said above");
     if options.write {
         report.write(root)?;
     }

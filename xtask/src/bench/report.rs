@@ -1,5 +1,6 @@
 //! What was measured, as JSON, as Markdown, and in `docs/performance.md` between two marks.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -8,7 +9,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::contender::Name;
-use super::figures::{Endpoint, Scale};
+use super::figures::{Endpoint, Figure, Scale};
 use super::summary;
 
 const PAGE: &str = "docs/performance.md";
@@ -35,6 +36,11 @@ impl Report {
         Self { cores, build, connections: options.connections, seconds: options.seconds, scales }
     }
 
+    /// Whether somebody gave no answer somewhere.
+    pub(crate) fn has_failures(&self) -> bool {
+        self.scales.iter().any(|scale| !scale.failures.is_empty())
+    }
+
     pub(crate) fn json(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(self)?)
     }
@@ -54,13 +60,19 @@ impl Report {
             let _ = write!(
                 text,
                 "\n### Scale {}\n\n{} trackcodes of {} clients, of which {} call. \
-                 Before anything was timed, all contenders gave the same {} rows.\n\n",
+                 Before anything was timed, the contenders gave the same {} rows.\n\n",
                 scale.scale,
                 grouped(scale.trackcodes),
                 grouped(scale.clients as u64),
                 grouped(scale.callers as u64),
                 grouped(scale.compared_rows as u64),
             );
+            for failure in &scale.failures {
+                let _ = writeln!(text, "- {failure}");
+            }
+            if !scale.failures.is_empty() {
+                text.push('\n');
+            }
             self.endpoints(&mut text, &scale.endpoints);
             if !scale.short.is_empty() {
                 text += "\nThe same callers, with ranges so much shorter that answers are as small as at the first scale:\n\n";
@@ -76,9 +88,9 @@ impl Report {
 
     /// A table with a line for each endpoint, and only the contenders and numbers that there are.
     fn endpoints(&self, text: &mut String, endpoints: &[Endpoint]) {
-        let Some(first) = endpoints.first() else { return };
-        let names: Vec<_> = first.figures.keys().copied().collect();
-        let has_rates = first.figures.values().all(|figure| figure.requests_per_second.is_some());
+        let figures = || endpoints.iter().flat_map(|endpoint| &endpoint.figures);
+        let names: BTreeSet<_> = figures().map(|(name, _)| *name).collect();
+        let has_rates = figures().any(|(_, figure)| figure.requests_per_second.is_some());
         let mut titles = vec!["endpoint".to_owned(), "rows".to_owned(), "bytes".to_owned()];
         titles.extend(names.iter().map(|name| format!("{} p50 ms", title(*name))));
         titles.extend(names.first().map(|name| format!("{} p99 ms", title(*name))));
@@ -87,16 +99,20 @@ impl Report {
         }
         let _ = writeln!(text, "| {} |\n| ---{} |", titles.join(" | "), " | --:".repeat(titles.len() - 1));
         for endpoint in endpoints {
-            let figures: Vec<_> = names.iter().filter_map(|name| endpoint.figures.get(name)).collect();
-            let Some(answer) = figures.first() else { continue };
+            let Some(answer) = endpoint.figures.values().next() else { continue };
             let mut cells = vec![
                 endpoint.endpoint.to_owned(),
                 exact(answer.waited.rows),
                 grouped(answer.waited.bytes.round() as u64),
             ];
-            cells.extend(figures.iter().map(|figure| exact(figure.waited.p50_ms)));
-            cells.push(exact(answer.waited.p99_ms));
-            cells.extend(figures.iter().filter_map(|figure| figure.requests_per_second).map(exact));
+            let cell = |name, number: fn(&Figure) -> Option<f64>| {
+                endpoint.figures.get(name).and_then(number).map_or("fails".to_owned(), exact)
+            };
+            cells.extend(names.iter().map(|name| cell(name, |figure| Some(figure.waited.p50_ms))));
+            cells.extend(names.first().map(|name| cell(name, |figure| Some(figure.waited.p99_ms))));
+            if has_rates {
+                cells.extend(names.iter().map(|name| cell(name, |figure| figure.requests_per_second)));
+            }
             let _ = writeln!(text, "| {} |", cells.join(" | "));
         }
     }

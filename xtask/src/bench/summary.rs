@@ -146,8 +146,9 @@ fn line(what: String, numbers: [Option<f64>; 3], unit: Unit) -> Line {
         (Some(lakegate), Some(duckdb), _) => Some(duckdb / lakegate),
         _ => None,
     };
-    let [lakegate, duckdb, postgres] =
-        numbers.map(|number| number.map(|number| shown(number, unit)).unwrap_or_default());
+    let shown = numbers.map(|number| number.map(|number| shown(number, unit)).unwrap_or_default());
+    let [lakegate, duckdb, postgres] = shown;
+    let lakegate = if lakegate.is_empty() { "fails".to_owned() } else { lakegate };
     let ratio = ratio.map(|ratio| if ratio < 10.0 { format!("{ratio:.2}x") } else { format!("{ratio:.1}x") });
     let ratio = ratio.unwrap_or_default();
     Line { what, lakegate, duckdb, postgres, ratio, ..Line::default() }
