@@ -13,7 +13,11 @@ use crate::tidy;
 /// Runs all steps in the checkout at `root`.
 pub(crate) fn run(root: &Path) -> Result<()> {
     let steps: [(&str, &str, Step); 5] = [
-        ("format", "run `cargo fmt --all` (in `fuzz/` as well), look at the difference, commit it", format),
+        (
+            "format",
+            "run `cargo fmt --all` (in `fuzz/` and `bench/servers/` as well), look at the difference, commit it",
+            format,
+        ),
         (
             "house rules",
             "each line above names a file and what to do; `cargo xtask tidy` runs this step alone",
@@ -42,8 +46,9 @@ type Step = fn(&Path) -> Result<()>;
 
 fn format(root: &Path) -> Result<()> {
     cargo(root, &["fmt", "--all", "--check"])?;
-    // A workspace of its own.
-    cargo(root, &["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])
+    // Workspaces of their own.
+    cargo(root, &["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])?;
+    cargo(root, &["fmt", "--manifest-path", "bench/servers/Cargo.toml", "--check"])
 }
 
 /// Clippy brings its own wrapper around rustc, so the one in `.cargo/config.toml` does not keep checkouts apart here.

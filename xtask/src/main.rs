@@ -28,7 +28,7 @@ enum Task {
     Ci,
     /// The house rules alone: file sizes, layers, documented error codes and keys, links
     Tidy,
-    /// Latency, throughput and memory of the sample project, measured over HTTP
+    /// lakegate beside FastAPI + DuckDB and an indexed PostgreSQL: latency, throughput, start and memory, over HTTP
     Bench(bench::Options),
     /// 500 callers of a heavy endpoint beside one of a light one: nobody starves, and all is free again afterwards
     Overload(overload::Options),

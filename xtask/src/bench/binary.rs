@@ -1,4 +1,4 @@
-//! Builds the binary that is measured, and says where it is.
+//! Builds the binary that is measured and says where it is; and the bench itself, with optimisation.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -25,4 +25,18 @@ pub(crate) fn build(root: &Path, debug: bool) -> Result<PathBuf> {
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
         .next_back()
         .context("cargo did not say where the binary is")
+}
+
+/// Runs the command that was given here in an optimised build of this program: the load generator has to be fast, too.
+pub(crate) fn again_optimised(root: &Path) -> Result<()> {
+    eprintln!("bench: building the bench itself with optimisation");
+    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["run", "--quiet", "--release", "--package", "xtask", "--manifest-path"])
+        .arg(root.join("Cargo.toml"))
+        .arg("--")
+        .args(std::env::args_os().skip(1))
+        .status()
+        .context("can not start cargo")?;
+    ensure!(status.success(), "it ended without a result");
+    Ok(())
 }

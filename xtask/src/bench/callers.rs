@@ -1,10 +1,11 @@
-//! Who calls in the measurement: clients of the sample, each with a token of its own.
+//! Who calls in the measurement: clients of the sample, each a principal with a token of its own.
 //!
 //! The ids come from the lake through an endpoint that only the bench's copy of the project has; the principals come in
-//! the way that clients of the first system do, by `lakegate access import`.
+//! the way that clients of the first system do, by `lakegate access import`. The other contenders get the same tokens.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -13,11 +14,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::Deserialize;
 
+use super::ENDPOINTS;
 use super::http::Connection;
-use super::requests::below;
-
-/// How many clients call. With the biggest one always among them, 1 request in 50 is its: the tail shows it.
-const CALLERS: usize = 50;
+use super::lake::Lake;
+use super::requests::Span;
+use super::server::Server;
 
 const ENDPOINT: &str = "bench_clients";
 
@@ -28,17 +29,10 @@ SELECT client_id, count(*) AS trackcodes, min(creation) AS first, max(creation) 
 FROM trackcode
 WHERE client_id IS NOT NULL
 GROUP BY client_id
-ORDER BY client_id
+ORDER BY trackcodes, client_id
 ";
 
-/// A client and its token.
-pub(crate) struct Caller {
-    pub(crate) token: String,
-}
-
-/// The clients of the lake, ordered by id, and when their trackcodes were created.
-pub(crate) struct Clients(Vec<Client>);
-
+/// A row of that endpoint.
 #[derive(Deserialize)]
 struct Client {
     client_id: i64,
@@ -47,74 +41,79 @@ struct Client {
     last: String,
 }
 
-impl Clients {
-    pub(crate) fn count(&self) -> usize {
-        self.0.len()
-    }
+/// Who calls, and what is known of the lake from which they are.
+pub(crate) struct Callers {
+    /// Tokens of clients of ordinary size: between the 20th and the 80th percentile by trackcodes.
+    pub(crate) ordinary: Vec<String>,
+    /// The token of the client with the most trackcodes.
+    pub(crate) largest: String,
+    pub(crate) span: Span,
+    pub(crate) clients: usize,
+    pub(crate) trackcodes: u64,
+    /// A file with the client of each token, for the contenders.
+    pub(crate) tokens_file: PathBuf,
+}
 
-    pub(crate) fn trackcodes(&self) -> u64 {
-        self.0.iter().map(|client| client.trackcodes).sum()
-    }
+impl Callers {
+    /// Asks for the clients and makes principals of those that will call.
+    pub(crate) async fn make(binary: &Path, lake: &Lake) -> Result<Self> {
+        let path = lake.project.join("endpoints").join(format!("{ENDPOINT}.sql"));
+        fs::write(&path, ENDPOINT_FILE).with_context(|| format!("can not write `{}`", path.display()))?;
+        let server = Server::start(binary, &lake.project)?;
+        let mut connection = Connection::open(&server.address).await?;
+        let answer = connection.get(&format!("/api/{ENDPOINT}"), &lake.operator_token).await?;
+        drop(server);
+        let clients: Vec<Client> = serde_json::from_slice(&answer).context("the list of clients is not understood")?;
 
-    /// The time between the first and the last creation in the lake.
-    pub(crate) fn span(&self) -> Result<(DateTime<Utc>, DateTime<Utc>)> {
-        let first = self.0.iter().map(|client| time(&client.first)).collect::<Result<Vec<_>>>()?.into_iter().min();
-        let last = self.0.iter().map(|client| time(&client.last)).collect::<Result<Vec<_>>>()?.into_iter().max();
-        first.zip(last).context("the lake has no trackcodes")
-    }
+        let first = clients.iter().map(|client| time(&client.first)).collect::<Result<Vec<_>>>()?.into_iter().min();
+        let last = clients.iter().map(|client| time(&client.last)).collect::<Result<Vec<_>>>()?.into_iter().max();
+        let (first, last) = first.zip(last).context("the lake has no trackcodes")?;
+        let ordinary = &clients[ordinary(clients.len())];
+        ensure!(!ordinary.is_empty(), "the lake has too few clients");
 
-    /// The biggest client and a random choice of the others.
-    fn choose(&self) -> Vec<i64> {
         let mut random = ChaCha8Rng::seed_from_u64(super::SEED);
-        let mut left: Vec<_> = self.0.iter().collect();
-        left.sort_by_key(|client| (client.trackcodes, client.client_id));
-        let mut chosen: Vec<_> = left.pop().into_iter().map(|client| client.client_id).collect();
-        while chosen.len() < CALLERS && !left.is_empty() {
-            let at = below(&mut random, left.len() as u64) as usize;
-            chosen.push(left.swap_remove(at).client_id);
-        }
-        chosen
+        let mut token = || format!("bench-{:016x}{:016x}", random.next_u64(), random.next_u64());
+        let largest = (token(), clients[clients.len() - 1].client_id);
+        let ordinary: Vec<_> = ordinary.iter().map(|client| (token(), client.client_id)).collect();
+        import(binary, lake, ordinary.iter().chain([&largest]))?;
+        let tokens: BTreeMap<_, _> = ordinary.iter().chain([&largest]).map(|(token, client)| (token, client)).collect();
+        let tokens_file = lake.project.join("bench_tokens.json");
+        fs::write(&tokens_file, serde_json::to_vec(&tokens)?).context("can not write the tokens")?;
+        Ok(Self {
+            ordinary: ordinary.into_iter().map(|(token, _)| token).collect(),
+            largest: largest.0,
+            span: Span { first, last },
+            clients: clients.len(),
+            trackcodes: clients.iter().map(|client| client.trackcodes).sum(),
+            tokens_file,
+        })
     }
 }
 
-/// Adds the endpoint that lists the clients to a project.
-pub(crate) fn add_endpoint(project: &Path) -> Result<()> {
-    let path = project.join("endpoints").join(format!("{ENDPOINT}.sql"));
-    fs::write(&path, ENDPOINT_FILE).with_context(|| format!("can not write `{}`", path.display()))
+/// Where the clients of ordinary size are among so many that are ordered by size.
+fn ordinary(count: usize) -> std::ops::Range<usize> {
+    count / 5..count * 4 / 5
 }
 
-/// Asks the server for the clients, as the operator.
-pub(crate) async fn clients(address: &str, operator_token: &str) -> Result<Clients> {
-    let answer = Connection::open(address).await?.get(&format!("/api/{ENDPOINT}"), operator_token).await?;
-    let clients: Vec<Client> = serde_json::from_slice(&answer).context("the list of clients is not understood")?;
-    ensure!(!clients.is_empty(), "the lake has no clients");
-    Ok(Clients(clients))
-}
-
-/// Makes principals for some clients, with tokens that are known here and for all endpoints of the sample.
-pub(crate) fn import(binary: &Path, project: &Path, clients: &Clients) -> Result<Vec<Caller>> {
-    let mut random = ChaCha8Rng::seed_from_u64(super::SEED);
-    let mut table = format!("id,enterpriseKey,{}\n", super::ENDPOINTS.join(","));
-    let mut callers = Vec::new();
-    for client in clients.choose() {
-        let token = format!("bench-{:016x}{:016x}", random.next_u64(), random.next_u64());
-        let granted = ["true"; super::ENDPOINTS.len()].join(",");
-        table += &format!("{client},{token},{granted}\n");
-        callers.push(Caller { token });
+/// Makes principals with tokens that are known here, for all endpoints.
+fn import<'a>(binary: &Path, lake: &Lake, clients: impl Iterator<Item = &'a (String, i64)>) -> Result<()> {
+    let mut table = format!("id,enterpriseKey,{}\n", ENDPOINTS.join(","));
+    for (token, client) in clients {
+        table += &format!("{client},{token},{}\n", ["true"; ENDPOINTS.len()].join(","));
     }
-    let path = project.join("bench_access.csv");
+    let path = lake.project.join("bench_access.csv");
     fs::write(&path, table).with_context(|| format!("can not write `{}`", path.display()))?;
     let status = Command::new(binary)
         .args(["access", "import"])
         .arg(&path)
         // As clients get them: what the first system showed is not masked for them.
         .args(["--unmask", "tag:address", "--unmask", "tag:route", "--project"])
-        .arg(project)
+        .arg(&lake.project)
         .stdout(Stdio::null())
         .status()
         .context("can not start `lakegate access import`")?;
     ensure!(status.success(), "`lakegate access import` failed");
-    Ok(callers)
+    Ok(())
 }
 
 /// A timestamp of an answer, with an offset or, for a column without a time zone, without one.
@@ -124,4 +123,21 @@ fn time(text: &str) -> Result<DateTime<Utc>> {
     }
     let time = NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f");
     Ok(time.with_context(|| format!("`{text}` is not a timestamp"))?.and_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_clients_are_neither_small_nor_large() {
+        assert_eq!(ordinary(1_399), 279..1_119);
+        assert_eq!(ordinary(10), 2..8);
+    }
+
+    #[test]
+    fn times_are_read_with_and_without_a_zone() {
+        assert_eq!(time("2022-09-01T00:00:00.25Z").unwrap(), time("2022-09-01T00:00:00.25").unwrap());
+        assert!(time("yesterday").is_err());
+    }
 }

@@ -1,105 +1,110 @@
-//! Two measurements of an endpoint: how long one caller waits, and how many requests a second many callers get through.
+//! Two measurements: how long one caller waits, and how many requests a second many callers get through.
+//!
+//! One thread drives all connections. It checks the status of every answer; that answers are right was seen before.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use serde::Serialize;
 use serde::de::IgnoredAny;
 
 use super::http::Connection;
-use super::report::Measured;
-use super::requests::Request;
 
-/// Requests that are sent and not counted.
-const WARM_UP: usize = 20;
-
-/// What bounds a measurement.
+/// What bounds a measurement of one caller.
+#[derive(Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) time: Duration,
-    pub(crate) requests: usize,
-    pub(crate) connections: u16,
+    /// Sent before, and not counted.
+    pub(crate) warm_up: usize,
+    /// So many are measured also when the time is over.
+    pub(crate) at_least: usize,
 }
 
-pub(crate) async fn measure(
-    address: &str,
-    endpoint: &'static str,
-    requests: &[Request],
-    limits: &Limits,
-) -> Result<Measured> {
-    let mut connection = Connection::open(address).await?;
-    for request in requests.iter().take(WARM_UP) {
-        connection.get(&request.path, &request.token).await?;
-    }
+/// What one caller saw.
+#[derive(Clone, Serialize)]
+pub(crate) struct Waited {
+    pub(crate) requests: usize,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+    /// Means of the answers.
+    pub(crate) rows: f64,
+    pub(crate) bytes: f64,
+    /// All rows by all the time that was waited for them.
+    pub(crate) rows_per_second: f64,
+}
 
-    let mut sizes: Vec<Option<usize>> = vec![None; requests.len()];
-    let (mut latencies, mut rows) = (Vec::new(), Vec::new());
-    let start = Instant::now();
-    while latencies.len() < limits.requests && start.elapsed() < limits.time {
-        let at = latencies.len() % requests.len();
-        let sent = Instant::now();
-        let body = connection.get(&requests[at].path, &requests[at].token).await?;
-        latencies.push(sent.elapsed());
-        match sizes[at] {
-            Some(size) => {
-                ensure!(size == body.len(), "`{}` was answered differently the second time", requests[at].path)
-            }
-            None => {
-                let records: Vec<IgnoredAny> =
-                    serde_json::from_slice(&body).with_context(|| format!("`{}`", requests[at].path))?;
-                rows.push(records.len());
-                sizes[at] = Some(body.len());
-            }
-        }
+/// Sends one request after the other, each of them once, and counts the rows when the clock stands.
+pub(crate) async fn latency(address: &str, requests: &[Vec<u8>], limits: Limits) -> Result<Waited> {
+    let mut connection = Connection::open(address).await?;
+    let (warm_up, requests) = requests.split_at(limits.warm_up.min(requests.len()));
+    for request in warm_up {
+        connection.expect(request, 200).await?;
     }
+    let (mut latencies, mut rows, mut bytes) = (Vec::new(), 0, 0);
+    let start = Instant::now();
+    for request in requests {
+        if latencies.len() >= limits.at_least && start.elapsed() >= limits.time {
+            break;
+        }
+        let sent = Instant::now();
+        let answer = connection.expect(request, 200).await?;
+        latencies.push(sent.elapsed());
+        let body = answer.body()?;
+        let records: Vec<IgnoredAny> = serde_json::from_slice(&body).context("an answer is no array of records")?;
+        rows += records.len();
+        bytes += body.len();
+    }
+    ensure!(!latencies.is_empty(), "there was no request to measure");
+    let (count, total) = (latencies.len() as f64, latencies.iter().sum::<Duration>().as_secs_f64());
     latencies.sort();
-    let requests_per_second = throughput(address, requests, &sizes, limits).await?;
-    let mut bytes: Vec<_> = sizes.into_iter().flatten().collect();
-    bytes.sort_unstable();
-    rows.sort_unstable();
-    Ok(Measured {
-        endpoint,
+    Ok(Waited {
         requests: latencies.len(),
         p50_ms: milliseconds(quantile(&latencies, 0.50)),
         p99_ms: milliseconds(quantile(&latencies, 0.99)),
-        requests_per_second,
-        rows: quantile(&rows, 0.50),
-        bytes: quantile(&bytes, 0.50),
+        rows: rows as f64 / count,
+        bytes: bytes as f64 / count,
+        rows_per_second: rows as f64 / total,
     })
 }
 
-/// All connections take from one list, so that none waits for another. Answers have the sizes that one caller alone got.
-async fn throughput(address: &str, requests: &[Request], sizes: &[Option<usize>], limits: &Limits) -> Result<f64> {
-    let known: Vec<(String, String, usize)> = requests
-        .iter()
-        .zip(sizes)
-        .filter_map(|(request, size)| Some((request.path.clone(), request.token.clone(), (*size)?)))
-        .collect();
-    let known = Arc::new(known);
-    let next = Arc::new(AtomicUsize::new(0));
-    let most = limits.requests * usize::from(limits.connections);
+/// What many connections send.
+pub(crate) struct Load {
+    pub(crate) requests: Arc<Vec<Vec<u8>>>,
+    /// The only good status.
+    pub(crate) status: u16,
+    /// How many at most: beyond the list, it is begun again.
+    pub(crate) at_most: usize,
+    pub(crate) connections: u16,
+    pub(crate) time: Duration,
+}
+
+/// Answers a second. All connections take from one list, so that none waits for another. When answers take so long that
+/// each connection got only a few, it goes on for longer.
+pub(crate) async fn throughput(address: &str, load: &Load) -> Result<f64> {
     let mut connections = Vec::new();
-    for _ in 0..limits.connections {
+    for _ in 0..load.connections {
         connections.push(Connection::open(address).await?);
     }
+    let (time, status, at_most) = (load.time, load.status, load.at_most);
+    let few = connections.len() * 3;
+    let next = Arc::new(AtomicUsize::new(0));
     let start = Instant::now();
-    let time = limits.time;
     let mut tasks = tokio::task::JoinSet::new();
     for mut connection in connections {
-        let (known, next) = (Arc::clone(&known), Arc::clone(&next));
+        let (requests, next) = (Arc::clone(&load.requests), Arc::clone(&next));
         tasks.spawn(async move {
             let mut answered = 0_usize;
-            while start.elapsed() < time {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                if at >= most {
-                    break;
+            loop {
+                let (at, elapsed) = (next.fetch_add(1, Ordering::Relaxed), start.elapsed());
+                let is_over = elapsed >= time && (at >= few || elapsed >= 4 * time);
+                if at >= at_most || is_over {
+                    return anyhow::Ok(answered);
                 }
-                let (path, token, size) = &known[at % known.len()];
-                let body = connection.get(path, token).await?;
-                ensure!(body.len() == *size, "`{path}` was answered differently under load");
+                connection.expect(&requests[at % requests.len()], status).await?;
                 answered += 1;
             }
-            Ok(answered)
         });
     }
     let mut answered = 0;

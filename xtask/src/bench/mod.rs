@@ -1,8 +1,10 @@
-//! `cargo xtask bench`: how fast the sample project answers over HTTP, and how much memory the server takes.
+//! `cargo xtask bench`: lakegate beside FastAPI + DuckDB and an indexed PostgreSQL, on the same rows, in one run.
 //!
-//! It measures the binary that users run, from outside, on this machine's loopback. It is no test: it has no limits that
-//! a time must keep, but a wrong answer ends it. `docs/performance.md` explains how to read what it prints.
+//! It measures the binary that users run, from outside, on this machine's loopback, with another request each time. It is
+//! no test: it has no limits that a time must keep, but a wrong answer ends it. `docs/performance.md` explains how to read
+//! what it prints, `bench/README.md` what the others are.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,117 +13,150 @@ use clap::Args;
 
 pub(crate) mod binary;
 mod callers;
+mod compare;
+mod contender;
+mod figures;
+mod first_answer;
+mod framing;
 pub(crate) mod http;
+mod lake;
 pub(crate) mod load;
+mod measure;
+mod postgres;
+mod process;
+mod repeated;
 mod report;
 mod requests;
 pub(crate) mod server;
+mod summary;
 
-/// The sample's endpoints.
-const ENDPOINTS: [&str; 9] = [
-    "all_orders_by_range",
-    "get_money_from_routes_by_range",
-    "most_visited_location_from_trackcode_by_range",
+/// The sample's endpoints that are measured. Two list rows, the others count them.
+const ENDPOINTS: [&str; 8] = [
+    LISTINGS[0],
+    LISTINGS[1],
     "count_trackcode_by_range",
     "count_orders_by_range",
     "count_trackcode_lost_by_range",
-    "trackcodes_lost_by_range",
     "most_required_service_by_range",
+    "most_visited_location_from_trackcode_by_range",
     "count_delivered_trackcode_before_promise_time_by_range",
 ];
+
+const LISTINGS: [&str; 2] = ["all_orders_by_range", "get_money_from_routes_by_range"];
 
 /// Of the sample lake, and of the choice of clients and ranges.
 const SEED: u64 = 1;
 
+const AFTER_HELP: &str = "\
+A whole run takes about 12 minutes. The first one takes some more: it makes the lakes, fills PostgreSQL, and installs FastAPI
+and DuckDB. All of that is kept below `target/bench`; `--fresh` makes lakes and databases anew.
+
+Examples:
+  cargo xtask bench                                    the whole table
+  cargo xtask bench --scale 1 --contenders duckdb      a small one, in two minutes
+  cargo xtask bench --only count_orders --seconds 10   one endpoint, more exactly
+  cargo xtask bench --write                            the table into docs/performance.md";
+
 #[derive(Args)]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct Options {
-    /// Sizes of the sample lake; 1 is about 100,000 trackcodes
-    #[arg(long, value_delimiter = ',', default_value = "1,20")]
+    /// Sizes of the sample lake, the smallest first; 1 is about 100,000 trackcodes
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=200), default_value = "1,100")]
     scale: Vec<u32>,
-    /// The longest time of one measurement; there are two for each endpoint and scale
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=600), default_value_t = 5)]
+    /// Whom lakegate is measured against; one whose needs are not installed is left out, and that is said
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "duckdb,postgres,fixed")]
+    contenders: Vec<contender::Name>,
+    /// How long one measurement takes; slow answers make it longer
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=60), default_value_t = 3)]
     seconds: u64,
     /// Connections of the throughput measurement
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024), default_value_t = 32)]
     connections: u16,
     /// Measure this binary instead of building one
-    #[arg(long, conflicts_with = "debug")]
+    #[arg(long, value_name = "PATH", conflicts_with = "debug")]
     binary: Option<PathBuf>,
     /// Build without optimisation: to try the bench itself, not to read its numbers
     #[arg(long)]
     debug: bool,
-    /// Only endpoints whose name contains this
-    #[arg(long)]
+    /// Only endpoints whose name contains this; means are then of those alone
+    #[arg(long, value_name = "PART")]
     only: Option<String>,
-    /// Print one JSON document in place of Markdown
+    /// Make lakes and databases anew, also where those of an earlier run are there
     #[arg(long)]
-    json: bool,
+    fresh: bool,
+    /// Also write all numbers to this file, as JSON
+    #[arg(long, value_name = "PATH")]
+    json: Option<PathBuf>,
     /// Put the tables into docs/performance.md
     #[arg(long, conflicts_with_all = ["debug", "only"])]
     write: bool,
 }
 
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
+    if cfg!(debug_assertions) {
+        return binary::again_optimised(root);
+    }
     let endpoints: Vec<_> =
         ENDPOINTS.into_iter().filter(|name| options.only.as_ref().is_none_or(|part| name.contains(part))).collect();
-    ensure!(!endpoints.is_empty(), "no endpoint of the sample has this in its name; known: {}", ENDPOINTS.join(", "));
+    ensure!(!endpoints.is_empty(), "no endpoint has this in its name; known: {}", ENDPOINTS.join(", "));
+    ensure!(options.scale.is_sorted_by(|one, next| one < next), "give the scales from the smallest to the largest");
     let binary = match &options.binary {
         Some(path) => path.canonicalize().with_context(|| format!("there is no binary at `{}`", path.display()))?,
         None => binary::build(root, options.debug)?,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let limits =
-        load::Limits { time: Duration::from_secs(options.seconds), requests: 5_000, connections: options.connections };
+    let plan = measure::Plan {
+        root,
+        binary,
+        contenders: &options.contenders,
+        endpoints,
+        time: Duration::from_secs(options.seconds),
+        connections: options.connections,
+        fresh: options.fresh,
+    };
+    // One thread: the servers shall have the rest.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut scales = Vec::new();
-    for scale in &options.scale {
-        scales.push(
-            measure(&runtime, &binary, *scale, &endpoints, &limits).with_context(|| format!("at scale {scale}"))?,
-        );
+    for (at, scale) in options.scale.iter().enumerate() {
+        let share = measure::Share {
+            is_first: at == 0,
+            is_last: at + 1 == options.scale.len(),
+            times_the_first: (scale / options.scale[0]) as i32,
+        };
+        let measured = runtime.block_on(plan.measure(*scale, &share));
+        scales.push(measured.with_context(|| format!("at scale {scale}"))?);
     }
     let report = report::Report::new(options, scales);
-    if options.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        println!("{}", report.markdown());
+    println!("{}", report.markdown());
+    if let Some(path) = &options.json {
+        fs::write(path, report.json()?).with_context(|| format!("can not write `{}`", path.display()))?;
     }
+    ensure!(!report.has_failures(), "not every request was answered; what came in place of answers is said above");
     if options.write {
         report.write(root)?;
     }
     Ok(())
 }
 
-/// One lake, one server, all endpoints.
-fn measure(
-    runtime: &tokio::runtime::Runtime,
-    binary: &Path,
-    scale: u32,
-    endpoints: &[&'static str],
-    limits: &load::Limits,
-) -> Result<report::Scale> {
-    let folder = tempfile::tempdir().context("can not make a temporary folder")?;
-    eprintln!("bench: making the sample lake at scale {scale}");
-    let demo = server::Demo::make(binary, folder.path(), scale)?;
-    callers::add_endpoint(&demo.project)?;
-    let server = server::Server::start(binary, &demo.project)?;
-    runtime.block_on(async {
-        let clients = callers::clients(&server.address, &demo.operator_token).await?;
-        let callers = callers::import(binary, &demo.project, &clients)?;
-        let mut measured = Vec::new();
-        for endpoint in endpoints {
-            eprintln!("bench: scale {scale}, {endpoint}");
-            let requests = requests::choose(endpoint, &callers, &clients)?;
-            measured.push(
-                load::measure(&server.address, endpoint, &requests, limits)
-                    .await
-                    .with_context(|| format!("`{endpoint}`"))?,
-            );
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What both databases are asked is what lakegate is asked, and the caller's filter.
+    #[test]
+    fn the_contenders_get_the_queries_of_the_sample_with_the_filter_written_by_hand() {
+        let root = crate::root();
+        let read =
+            |path: String| fs::read_to_string(root.join(&path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        for name in ENDPOINTS {
+            let endpoint = read(format!("examples/logistics/endpoints/{name}.sql"));
+            let (_, query) = endpoint.split_once("---*/\n").unwrap();
+            let range = "WHERE t.creation BETWEEN $start_datetime AND $end_datetime";
+            assert_eq!(query.matches(range).count(), 1, "{name}");
+            let expected = query.replace(range, "WHERE t.client_id = $1\n  AND t.creation BETWEEN $2 AND $3");
+            let given = read(format!("bench/sql/{name}.sql"));
+            let (comment, given) = given.split_once('\n').unwrap();
+            assert!(comment.starts_with("-- "), "{name}");
+            assert_eq!(given, expected, "{name}");
         }
-        Ok(report::Scale {
-            scale,
-            trackcodes: clients.trackcodes(),
-            clients: clients.count(),
-            peak_memory_bytes: server.peak_memory(),
-            endpoints: measured,
-        })
-    })
+    }
 }

@@ -1,11 +1,16 @@
 //! What was measured, as JSON, as Markdown, and in `docs/performance.md` between two marks.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+
+use super::contender::Name;
+use super::figures::{Endpoint, Figure, Scale};
+use super::summary;
 
 const PAGE: &str = "docs/performance.md";
 const BEGIN: &str = "<!-- bench: what follows is written by `cargo xtask bench --write` -->";
@@ -20,28 +25,6 @@ pub(crate) struct Report {
     scales: Vec<Scale>,
 }
 
-#[derive(Serialize)]
-pub(crate) struct Scale {
-    pub(crate) scale: u32,
-    pub(crate) trackcodes: u64,
-    pub(crate) clients: usize,
-    pub(crate) peak_memory_bytes: Option<u64>,
-    pub(crate) endpoints: Vec<Measured>,
-}
-
-#[derive(Serialize)]
-pub(crate) struct Measured {
-    pub(crate) endpoint: &'static str,
-    /// How many requests the latencies are from.
-    pub(crate) requests: usize,
-    pub(crate) p50_ms: f64,
-    pub(crate) p99_ms: f64,
-    pub(crate) requests_per_second: f64,
-    /// Of the answer in the middle.
-    pub(crate) rows: usize,
-    pub(crate) bytes: usize,
-}
-
 impl Report {
     pub(crate) fn new(options: &super::Options, scales: Vec<Scale>) -> Self {
         let build = match (&options.binary, options.debug) {
@@ -53,37 +36,85 @@ impl Report {
         Self { cores, build, connections: options.connections, seconds: options.seconds, scales }
     }
 
+    /// Whether somebody gave no answer somewhere.
+    pub(crate) fn has_failures(&self) -> bool {
+        self.scales.iter().any(|scale| !scale.failures.is_empty())
+    }
+
+    pub(crate) fn json(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)?)
+    }
+
     pub(crate) fn markdown(&self) -> String {
         let (cores, build, seconds) = (self.cores, self.build, self.seconds);
         let mut text = format!(
-            "Setup: {cores} cores for server and bench together, loopback, {build}, at most {seconds} s a measurement.\n"
+            "Setup: {cores} cores for servers and bench together, loopback, {build}, {seconds} s a measurement.\n\n\
+             | what | lakegate | FastAPI + DuckDB | PostgreSQL + axum | ratio to DuckDB | must | aim |\n\
+             | --- | --: | --: | --: | --: | --: | --: |\n"
         );
+        for line in summary::lines(&self.scales, self.connections) {
+            let summary::Line { what, lakegate, duckdb, postgres, ratio, must, aim } = line;
+            let _ = writeln!(text, "| {what} | {lakegate} | {duckdb} | {postgres} | {ratio} | {must} | {aim} |");
+        }
         for scale in &self.scales {
-            let memory = scale.peak_memory_bytes.map_or("not known".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
             let _ = write!(
                 text,
-                "\n### Scale {}\n\n{} trackcodes of {} clients. Peak memory of the server: {memory}.\n\n",
+                "\n### Scale {}\n\n{} trackcodes of {} clients, of which {} call. \
+                 Before anything was timed, the contenders gave the same {} rows.\n\n",
                 scale.scale,
                 grouped(scale.trackcodes),
                 grouped(scale.clients as u64),
+                grouped(scale.callers as u64),
+                grouped(scale.compared_rows as u64),
             );
-            let _ =
-                writeln!(text, "| endpoint | p50 ms | p99 ms | requests/s at {} | rows | bytes |", self.connections);
-            text += "| --- | --: | --: | --: | --: | --: |\n";
-            for measured in &scale.endpoints {
-                let _ = writeln!(
-                    text,
-                    "| {} | {:.1} | {:.1} | {} | {} | {} |",
-                    measured.endpoint,
-                    measured.p50_ms,
-                    measured.p99_ms,
-                    grouped(measured.requests_per_second.round() as u64),
-                    grouped(measured.rows as u64),
-                    grouped(measured.bytes as u64),
-                );
+            for failure in &scale.failures {
+                let _ = writeln!(text, "- {failure}");
+            }
+            if !scale.failures.is_empty() {
+                text.push('\n');
+            }
+            self.endpoints(&mut text, &scale.endpoints);
+            if !scale.short.is_empty() {
+                text += "\nThe same callers, with ranges so much shorter that answers are as small as at the first scale:\n\n";
+                self.endpoints(&mut text, &scale.short);
+            }
+            if !scale.largest.is_empty() {
+                text += "\nThe largest caller, all that it has:\n\n";
+                self.endpoints(&mut text, &scale.largest);
             }
         }
         text
+    }
+
+    /// A table with a line for each endpoint, and only the contenders and numbers that there are.
+    fn endpoints(&self, text: &mut String, endpoints: &[Endpoint]) {
+        let figures = || endpoints.iter().flat_map(|endpoint| &endpoint.figures);
+        let names: BTreeSet<_> = figures().map(|(name, _)| *name).collect();
+        let has_rates = figures().any(|(_, figure)| figure.requests_per_second.is_some());
+        let mut titles = vec!["endpoint".to_owned(), "rows".to_owned(), "bytes".to_owned()];
+        titles.extend(names.iter().map(|name| format!("{} p50 ms", title(*name))));
+        titles.extend(names.first().map(|name| format!("{} p99 ms", title(*name))));
+        if has_rates {
+            titles.extend(names.iter().map(|name| format!("{} requests/s at {}", title(*name), self.connections)));
+        }
+        let _ = writeln!(text, "| {} |\n| ---{} |", titles.join(" | "), " | --:".repeat(titles.len() - 1));
+        for endpoint in endpoints {
+            let Some(answer) = endpoint.figures.values().next() else { continue };
+            let mut cells = vec![
+                endpoint.endpoint.to_owned(),
+                exact(answer.waited.rows),
+                grouped(answer.waited.bytes.round() as u64),
+            ];
+            let cell = |name, number: fn(&Figure) -> Option<f64>| {
+                endpoint.figures.get(name).and_then(number).map_or("fails".to_owned(), exact)
+            };
+            cells.extend(names.iter().map(|name| cell(name, |figure| Some(figure.waited.p50_ms))));
+            cells.extend(names.first().map(|name| cell(name, |figure| Some(figure.waited.p99_ms))));
+            if has_rates {
+                cells.extend(names.iter().map(|name| cell(name, |figure| figure.requests_per_second)));
+            }
+            let _ = writeln!(text, "| {} |", cells.join(" | "));
+        }
     }
 
     /// Replaces what stands between the marks of the page.
@@ -96,14 +127,32 @@ impl Report {
     }
 }
 
+fn title(name: Name) -> &'static str {
+    match name {
+        Name::Lakegate => "lakegate",
+        Name::Duckdb => "DuckDB",
+        Name::Postgres => "PostgreSQL",
+        Name::Fixed => "fixed",
+    }
+}
+
 fn replaced(page: &str, text: &str) -> Option<String> {
     let (before, rest) = page.split_once(BEGIN)?;
     let (_, after) = rest.split_once(END)?;
     Some(format!("{before}{BEGIN}\n\n{text}\n{END}{after}"))
 }
 
+/// Small numbers with their first digits, large ones whole.
+fn exact(number: f64) -> String {
+    match number {
+        small if small < 10.0 => format!("{small:.2}"),
+        middling if middling < 1_000.0 => format!("{middling:.1}"),
+        large => grouped(large.round() as u64),
+    }
+}
+
 /// `1234567` as `1,234,567`.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -122,6 +171,7 @@ mod tests {
     #[test]
     fn numbers_are_grouped() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0.5, 12.34, 1_234.5].map(exact), ["0.50", "12.3", "1,235"]);
     }
 
     #[test]
