@@ -64,12 +64,8 @@ impl Records {
             return Ok(Vec::new());
         }
         let field: FieldRef = Arc::new(Field::new_struct("", batch.schema().fields().clone(), false));
-        let records = StructArray::try_new_with_length(
-            batch.schema().fields().clone(),
-            batch.columns().to_vec(),
-            None,
-            rows,
-        )?;
+        let records =
+            StructArray::try_new_with_length(batch.schema().fields().clone(), batch.columns().to_vec(), None, rows)?;
         let options = values::options();
         let mut encoder = make_encoder(&field, &records, &options)?;
         let mut out = Vec::with_capacity((self.each + self.each / 8) * rows + 64);

@@ -16,9 +16,9 @@ use datafusion::arrow::json::{Encoder, EncoderFactory, EncoderOptions};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::decimal::Decimals;
+use super::interval;
 use super::moment::Moments;
 use super::quoted::Texts;
-use super::interval;
 
 /// The options that make this of values.
 pub(super) fn options() -> EncoderOptions {
