@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::Thread;
 use std::time::Duration;
 
 use lakegate_core::error::{Code, Error};
@@ -32,6 +33,8 @@ pub struct AuditLog {
 
 pub(super) struct Shared {
     messages: mpsc::Sender<Message>,
+    /// Who writes, and may rest.
+    writer: Thread,
     folder: PathBuf,
     strict: bool,
     /// Requests whose record is still to be written, for the end of the server.
@@ -77,9 +80,10 @@ impl AuditLog {
         let (messages, receiver) = mpsc::channel(WAITING);
         let lost = Arc::new(AtomicU64::new(0));
         let writer = Writer::new(file, strict, Arc::clone(&lost));
-        std::thread::Builder::new().name("lakegate-audit".to_owned()).spawn(move || writer.run(receiver))?;
+        let thread = std::thread::Builder::new().name("lakegate-audit".to_owned());
+        let writer = thread.spawn(move || writer.run(receiver))?.thread().clone();
         let (running, next, late) = (Mutex::default(), AtomicU64::new(0), TaskTracker::new());
-        Ok(Self { shared: Some(Arc::new(Shared { messages, folder, strict, running, next, lost, late })) })
+        Ok(Self { shared: Some(Arc::new(Shared { messages, writer, folder, strict, running, next, lost, late })) })
     }
 
     /// The folder of its files; `None` where there is no log.
@@ -103,7 +107,9 @@ impl AuditLog {
     pub async fn flush(&self) {
         let Some(shared) = &self.shared else { return };
         let (done, flushed) = oneshot::channel();
+        shared.writer.unpark();
         if shared.messages.send(Message::Flush(done)).await.is_ok() {
+            shared.writer.unpark();
             let _ = flushed.await;
         }
     }
@@ -133,10 +139,17 @@ impl Shared {
 
     /// Waits for a place; dropping the future leaves nothing behind.
     pub(super) async fn place(&self) -> Result<Place<'_>, Error> {
-        match self.messages.reserve().await {
-            Ok(permit) => Ok(Place { permit, strict: self.strict }),
+        let place = match self.messages.try_reserve() {
+            Err(TrySendError::Full(())) => {
+                self.writer.unpark();
+                self.messages.reserve().await.ok()
+            }
+            place => place.ok(),
+        };
+        match place {
+            Some(permit) => Ok(Place { permit, strict: self.strict }),
             // The thread has ended, which it does not while there is a sender, unless it panicked.
-            Err(_) => Err(unavailable()),
+            None => Err(unavailable()),
         }
     }
 
