@@ -175,6 +175,12 @@ impl Default for Repeated {
 }
 
 impl Repeated {
+    /// How many requests are remembered.
+    pub fn count(&self) -> u64 {
+        self.requests.run_pending_tasks();
+        self.requests.entry_count()
+    }
+
     fn place(&self, asking: &Asking<'_>) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         asking.hash(&mut hasher);
