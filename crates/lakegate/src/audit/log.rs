@@ -21,6 +21,8 @@ use super::writer::{Message, Writer};
 
 /// How many records may wait for the disk. Beyond, requests wait.
 const WAITING: usize = 4_096;
+/// How many locks there are for requests that run; most requests wait for none.
+const SHARDS: usize = 16;
 /// How long the end of the server waits for the last records.
 const LAST_WRITE: Duration = Duration::from_secs(10);
 
@@ -37,8 +39,8 @@ pub(super) struct Shared {
     writer: Thread,
     folder: PathBuf,
     strict: bool,
-    /// Requests whose record is still to be written, for the end of the server.
-    running: Mutex<HashMap<u64, Weak<Request>>>,
+    /// Requests whose record is still to be written, for the end of the server; in shards by their numbers.
+    running: [Mutex<HashMap<u64, Weak<Request>>>; SHARDS],
     next: AtomicU64,
     lost: Arc<AtomicU64>,
     late: TaskTracker,
@@ -82,7 +84,7 @@ impl AuditLog {
         let writer = Writer::new(file, strict, Arc::clone(&lost));
         let thread = std::thread::Builder::new().name("lakegate-audit".to_owned());
         let writer = thread.spawn(move || writer.run(receiver))?.thread().clone();
-        let (running, next, late) = (Mutex::default(), AtomicU64::new(0), TaskTracker::new());
+        let (running, next, late) = (Default::default(), AtomicU64::new(0), TaskTracker::new());
         Ok(Self { shared: Some(Arc::new(Shared { messages, writer, folder, strict, running, next, lost, late })) })
     }
 
@@ -117,9 +119,10 @@ impl AuditLog {
     /// The end of the server: requests that still run are recorded as cut, and everything goes to the disk.
     pub async fn shutdown(&self) {
         let Some(shared) = &self.shared else { return };
-        let running = std::mem::take(&mut *shared.running());
+        let running = (0..SHARDS as u64).flat_map(|shard| std::mem::take(&mut *shared.running(shard)));
+        let running = running.collect::<Vec<_>>();
         let all = async {
-            for request in running.into_values().filter_map(|request| request.upgrade()) {
+            for request in running.into_iter().filter_map(|(_, request)| request.upgrade()) {
                 request.end_with_server().await;
             }
             shared.late.close();
@@ -174,16 +177,16 @@ impl Shared {
     pub(super) fn enter(&self, request: impl FnOnce(u64) -> Arc<Request>) -> Arc<Request> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let request = request(number);
-        self.running().insert(number, Arc::downgrade(&request));
+        self.running(number).insert(number, Arc::downgrade(&request));
         request
     }
 
     pub(super) fn leave(&self, number: u64) {
-        self.running().remove(&number);
+        self.running(number).remove(&number);
     }
 
-    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Weak<Request>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn running(&self, number: u64) -> std::sync::MutexGuard<'_, HashMap<u64, Weak<Request>>> {
+        self.running[number as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -148,8 +148,8 @@ async fn respond(asked: Request<'_>, raw: RawArguments, caller: Option<Caller>) 
     let state = asked::DataState::of(&prepared, seal);
 
     // What depends on the time of the request is another answer each time.
-    let fingerprint = prepared.is_lasting().then(|| prepared.plan.fingerprint());
-    let validator = fingerprint.map(|fingerprint| seal.validator(fingerprint, &representation.to_string()));
+    let is_lasting = prepared.is_lasting();
+    let validator = is_lasting.then(|| seal.validator(prepared.plan.fingerprint(), &representation.to_string()));
     // A count is asked for anew: who has the answer does not have the number.
     let counts = asked::prefers_count(headers);
     // What the head says of the answer, however it is compressed.

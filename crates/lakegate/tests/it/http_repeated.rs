@@ -13,6 +13,7 @@ use lakegate::reload::{refresh, reload};
 use lakegate::store::GrantRequest;
 use lakegate_core::access::{Effect, EndpointPattern, Grantee};
 use lakegate_core::value::{Scalar, Value};
+use lakegate_query::govern::MaskKey;
 use serde_json::{Value as Json, json};
 
 use crate::app::{Answer, TestApp, by, write_files};
@@ -244,5 +245,32 @@ async fn another_project_and_other_data_are_seen_at_once() {
     reload(&app.app).await.unwrap();
     for _ in 0..3 {
         assert_eq!(app.get(&token, PATH).await.rows()[0], json!({ "id": 1 }));
+    }
+}
+
+#[tokio::test]
+async fn another_key_of_masks_is_seen_at_once() {
+    let config = "[lake]\nlocation = \"lake/\"\n[masking]\nkey = \"file:mask.key\"\n[tables.one]\nlocation = \"one.csv\"\nshared = true\n\
+                  [tables.one.columns.name]\nmask = \"hash\"\n";
+    let sql = "/*---\nsummary = \"One\"\n---*/\nSELECT name FROM one";
+    let app = TestApp::project(&[
+        ("lakegate.toml", config),
+        ("mask.key", "the first key, which is long enough for masks"),
+        ("endpoints/one.sql", sql),
+        ("lake/one.csv", "name\nAnna\n"),
+    ])
+    .await;
+    app.add_principal("acme", "client", &[]).await;
+    app.add_terms(Effect::Allow, Grantee::Principal("acme".to_owned()), "*", &json!({})).await;
+    let token = app.token("acme", None).await;
+    let mut before = Vec::new();
+    for _ in 0..3 {
+        before = app.get(&token, "/api/one").await.rows();
+    }
+    let served = app.app.served();
+    assert_eq!(served.repeated.count(), 1);
+    served.project.set_mask_key(MaskKey::new("another key, which is long enough for masks").unwrap());
+    for _ in 0..3 {
+        assert_ne!(app.get(&token, "/api/one").await.rows(), before);
     }
 }
