@@ -28,7 +28,7 @@ use crate::audit::Findings;
 /// The most memory that is taken, in bytes, about.
 const MOST_BYTES: u64 = 32 << 20;
 /// What a request takes beside its own bytes, about.
-const OVERHEAD: usize = 2_048;
+const OVERHEAD: usize = 4_096;
 /// A longer request is not remembered.
 const LONGEST: usize = 4_096;
 /// How long a request that nobody makes again stays in memory.

@@ -82,6 +82,8 @@ pub(super) struct Request<'a> {
     pub(super) endpoint: &'a str,
     pub(super) method: &'a Method,
     pub(super) uri: &'a Uri,
+    /// The same with the part of the path that the router has taken off.
+    pub(super) whole_uri: &'a Uri,
     pub(super) headers: &'a HeaderMap,
     /// What came as the body; empty where it does not matter.
     pub(super) body: &'a [u8],
@@ -90,8 +92,9 @@ pub(super) struct Request<'a> {
 
 impl<'a> Request<'a> {
     fn new(app: &'a App, served: &'a Served, endpoint: &'a str, parts: &'a Parts, trail: Trail) -> Self {
-        let Parts { method, uri, headers, .. } = parts;
-        Self { app, served, endpoint, method, uri, headers, body: &[], trail }
+        let Parts { method, uri, headers, extensions, .. } = parts;
+        let whole_uri = extensions.get().unwrap_or(uri);
+        Self { app, served, endpoint, method, uri, whole_uri, headers, body: &[], trail }
     }
 }
 
@@ -168,7 +171,7 @@ async fn respond(asked: Request<'_>, raw: RawArguments, caller: Option<Caller>) 
         }
         let (call, findings) = (prepared.call().clone(), trail.findings(&prepared.plan));
         let found = Found { call, findings, validator: validator.to_owned(), headers: repeat::kept(head()) };
-        repeat::remember(&asked, before, Arc::clone(&credential), found);
+        repeat::remember(&asked, &token, before, Arc::clone(&credential), found);
     };
     let known = validator.as_ref().filter(|validator| !counts && asked::has_already(method, headers, validator));
     if let Some(validator) = known {

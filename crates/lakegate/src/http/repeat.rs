@@ -6,7 +6,7 @@ use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use lakegate_core::access::{Credential, Principal};
+use lakegate_core::access::{Credential, Presented, Principal};
 use lakegate_core::error::Error;
 
 use super::query::Request;
@@ -31,22 +31,13 @@ pub(super) enum Repeat {
     Unknown,
 }
 
-/// What came, in words that can be looked up; `None` where it is not one that is remembered.
-pub(super) fn asking<'a>(request: &'a Request<'_>) -> Option<Asking<'a>> {
-    // Who sends no good token is told so after the arguments were looked at.
-    let token = token::presented(request.headers).ok()?;
-    Asking::of(&token, request.method, request.uri, request.body, request.headers)
-}
-
 /// Answers a request that was answered before, if it can be.
 pub(super) async fn answer(request: &Request<'_>) -> Repeat {
     let Request { app, served, trail, method, headers, .. } = request;
-    let found = || {
-        let asking = asking(request)?;
-        served.repeated.find(&asking)
-    };
-    let Some(remembered) = found() else { return Repeat::Unknown };
+    // Who sends no good token is told so after the arguments were looked at.
     let Ok(token) = token::presented(headers) else { return Repeat::Unknown };
+    let found = asking(request, &token).and_then(|asking| served.repeated.find(&asking));
+    let Some(remembered) = found else { return Repeat::Unknown };
     let now = clock::now();
     let known = trail.authenticate(served, &token, now).await;
     let counts = match &known {
@@ -85,10 +76,21 @@ pub(super) async fn answer(request: &Request<'_>) -> Repeat {
 }
 
 /// Remembers a request that was answered from what is kept, for the next time.
-pub(super) fn remember(request: &Request<'_>, before: Before, credential: Arc<Credential>, found: Found) {
-    if let Some(asking) = asking(request) {
+pub(super) fn remember(
+    request: &Request<'_>,
+    token: &Presented,
+    before: Before,
+    credential: Arc<Credential>,
+    found: Found,
+) {
+    if let Some(asking) = asking(request, token) {
         request.served.repeated.remember(&asking, &request.served.project, before, credential, found);
     }
+}
+
+/// What came, in words that can be looked up; `None` where it is not one that is remembered.
+fn asking<'a>(request: &'a Request<'_>, token: &Presented) -> Option<Asking<'a>> {
+    Asking::of(token, request.method, request.whole_uri, request.body, request.headers)
 }
 
 /// Whether answers to this method have a validator.

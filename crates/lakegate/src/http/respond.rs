@@ -154,6 +154,9 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     let opened = Opened { request_id: id.0.clone(), method: method.clone(), path };
     let watch = app.observer.begin(&served, opened, request.headers());
     let trail = trail(&app, &request, &id).watched(watch.clone());
+    // The router takes a part of the path off.
+    let whole_uri = request.uri().clone();
+    request.extensions_mut().insert(whole_uri);
     request.extensions_mut().insert(served);
     request.extensions_mut().insert(trail.clone());
     let mut response = if in_url { Failure(token_in_url()).into_response() } else { next.run(request).await };

@@ -274,3 +274,22 @@ async fn another_key_of_masks_is_seen_at_once() {
         assert_ne!(app.get(&token, "/api/one").await.rows(), before);
     }
 }
+
+#[tokio::test]
+async fn the_record_says_by_which_path_a_request_came() {
+    let files = [
+        ("lakegate.toml", &*format!("{CONFIG}[server]\nbase_path = \"/old\"\n")),
+        ("endpoints/notes.sql", NOTES),
+        ("lake/note.csv", "id,tenant\n1,A\n2,A\n3,B\n"),
+    ];
+    let app = TestApp::project(&files).await;
+    let token = app.admit("acme", "client", &[("tenant", text("A"))]).await;
+    for _ in 0..3 {
+        for path in ["/api/notes", "/old/notes", "/api/%6Eotes"] {
+            assert_eq!(app.get(&token, path).await.rows().len(), 2);
+        }
+    }
+    let records = records(&app).await;
+    let paths = records.iter().map(|record| record["path"].as_str().unwrap()).collect::<Vec<_>>();
+    assert_eq!(paths, ["/api/notes", "/old/notes", "/api/notes"].repeat(3));
+}
