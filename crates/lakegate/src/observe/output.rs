@@ -1,5 +1,6 @@
 //! Where the lines of the log go, and in which form: text for people, or JSON. A line is one line, whatever is in it.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
 use lakegate_core::project::LogForm;
@@ -86,16 +87,16 @@ struct Line<W> {
 
 impl<W: Write> Write for Line<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let content = line.strip_suffix(b"\n").unwrap_or(line);
         // What most lines are made of holds no control character.
-        let is_plain = content.iter().fold(true, |plain, byte| plain & (0x20..0x7f).contains(byte));
-        if is_plain {
-            self.writer.write_all(line)?;
+        let is_plain = line.strip_suffix(b"\n").unwrap_or(line).iter().all(|byte| (0x20..0x7f).contains(byte));
+        let text = if is_plain { Cow::Borrowed("") } else { String::from_utf8_lossy(line) };
+        let content = text.strip_suffix('\n').unwrap_or(&text);
+        if content.chars().any(is_control) {
+            let mut escaped = escape(content, self.form);
+            escaped.push('\n');
+            self.writer.write_all(escaped.as_bytes())?;
         } else {
-            let text = String::from_utf8_lossy(content);
-            let mut text = if text.chars().any(is_control) { escape(&text, self.form) } else { text.into_owned() };
-            text.push('\n');
-            self.writer.write_all(text.as_bytes())?;
+            self.writer.write_all(line)?;
         }
         if self.is_urgent {
             self.writer.flush()?;
