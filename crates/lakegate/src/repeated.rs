@@ -11,7 +11,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -182,9 +182,7 @@ impl Repeated {
     }
 
     fn place(&self, asking: &Asking<'_>) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        asking.hash(&mut hasher);
-        hasher.finish()
+        self.hasher.hash_one(asking)
     }
 
     /// What was found out of the same request. Whether it counts now is another question.
