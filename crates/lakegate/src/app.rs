@@ -18,6 +18,7 @@ use crate::mask_key;
 use crate::observe::Observer;
 use crate::project::{self, ProjectError};
 use crate::reload::{Files, Reloads, Seen};
+use crate::repeated::Repeated;
 use crate::results::Results;
 use crate::status::ServerStatus;
 use crate::store::Access;
@@ -63,6 +64,8 @@ pub struct Served {
     pub project: Arc<PlannedProject>,
     /// Who calls.
     pub identity: Arc<Identity>,
+    /// Requests that were answered before.
+    pub repeated: Repeated,
     /// Looks whether the key of masks was replaced.
     _mask_key: Option<AbortOnDropHandle<()>>,
 }
@@ -211,7 +214,7 @@ impl Served {
         // Requests do not wait for it, unless they need the same.
         tokio::spawn(async move { warmed.warm().await });
         let mask_key = mask_key::watch(Arc::clone(&project), folder);
-        Ok(Self { project, identity, _mask_key: mask_key })
+        Ok(Self { project, identity, repeated: Repeated::default(), _mask_key: mask_key })
     }
 
     /// The project's `lakegate.toml`.

@@ -19,6 +19,7 @@ pub mod policy_test;
 pub mod process;
 pub mod project;
 pub mod reload;
+pub mod repeated;
 pub mod results;
 pub mod seal;
 pub mod status;

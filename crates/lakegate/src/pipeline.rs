@@ -6,16 +6,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use lakegate_core::access::{Grant, Presented, Principal, authorize};
+use lakegate_core::access::{Grant, Principal, authorize};
 use lakegate_core::catalog::{AsOf, Call, RawArguments, call};
 use lakegate_core::error::{Code, Error};
 use lakegate_query::engine::{BatchStream, Engine, Limits};
 use lakegate_query::govern::{GovernedPlan, govern, govern_count};
 use lakegate_query::plan::{PastEndpoint, PlannedProject};
 
-use crate::app::{App, Served};
+use crate::app::Served;
 use crate::audit::Trail;
-use crate::clock;
 use crate::page::{Moments, Page};
 use crate::seal::Seal;
 
@@ -35,27 +34,6 @@ pub struct Prepared {
     now: DateTime<Utc>,
 }
 
-/// Prepares one request: principal, authorized, call, governed plan. What is found out goes into the trail.
-///
-/// 401, 404 and 403 are decided here, in this order: an unknown caller learns nothing, a known one learns whether an
-/// endpoint exists (unless it is `hidden`), and then whether it is theirs.
-///
-/// # Errors
-/// The first stage that refuses says why.
-pub async fn prepare(
-    app: &App,
-    served: &Served,
-    token: &Presented,
-    endpoint: &str,
-    raw: RawArguments,
-    trail: &Trail,
-) -> Result<Prepared, Error> {
-    let now = clock::now();
-    let (principal, credential) = trail.authenticate(served, token, now).await?;
-    let asked = Asked { principal: &principal, grants: &credential.grants, endpoint, raw, now };
-    prepare_as(&served.project, app.access.seal(), asked, trail).await
-}
-
 /// What a known principal asks for.
 pub struct Asked<'a> {
     /// Who asks.
@@ -70,11 +48,15 @@ pub struct Asked<'a> {
     pub now: DateTime<Utc>,
 }
 
-/// The same from the moment on at which it is known who asks.
+/// Prepares one request from the moment on at which it is known who asks: authorized, call, governed plan. What is found out
+/// goes into the trail.
+///
+/// 404 and 403 are decided here, after the 401 of whoever is not known: a known caller learns whether an endpoint exists
+/// (unless it is `hidden`), and then whether it is theirs.
 ///
 /// # Errors
 /// The first stage that refuses says why.
-pub async fn prepare_as(
+pub async fn prepare(
     project: &PlannedProject,
     seal: &Seal,
     asked: Asked<'_>,
@@ -120,7 +102,7 @@ pub async fn prepare_as(
         Some(past) => past.state(),
         None => project.state(call.endpoint()),
     };
-    trail.watch().sees_all_rows(principal, &plan);
+    trail.watch().sees_all_rows(principal, plan.unfiltered());
     let limits = Limits::of_call(&call.limits(config), came, principal.name(), endpoint);
     Ok(Prepared { plan, limits, page, state, past, call, now })
 }
@@ -171,5 +153,15 @@ impl Prepared {
     /// The endpoint.
     pub fn call(&self) -> &Call {
         &self.call
+    }
+
+    /// Whether the same request gives the same answer whenever it comes, as long as nothing else changes.
+    pub fn is_lasting(&self) -> bool {
+        !self.plan.depends_on_time()
+    }
+
+    /// Whether it is of the tables as they are, and no page of an answer.
+    pub fn is_plain(&self) -> bool {
+        self.page.is_none() && self.past.is_none()
     }
 }

@@ -106,6 +106,11 @@ impl Results {
         Self { kept, flying: Arc::default(), largest: usize::try_from(config.largest_bytes).unwrap_or(usize::MAX) }
     }
 
+    /// The answer under this key, if it is kept.
+    pub fn kept(&self, key: &Key) -> Option<Kept> {
+        self.kept.as_ref()?.get(key)
+    }
+
     /// The answer under this key, if it is kept or made at this moment; or the task to make it.
     pub async fn claim(&self, key: Key, keep_for: Duration, deadline: Instant) -> Claim {
         let Some(cache) = self.kept.as_ref().filter(|_| !keep_for.is_zero()) else { return Claim::Alone };

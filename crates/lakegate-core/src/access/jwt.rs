@@ -96,6 +96,14 @@ impl Presented {
             None => PresentedToken::from_bytes(bytes).map(Self::Token),
         }
     }
+
+    /// What it is remembered by; no secret.
+    pub fn hash(&self) -> TokenHash {
+        match self {
+            Self::Token(token) => token.hash(),
+            Self::Jwt(jwt) => jwt.hash(),
+        }
+    }
 }
 
 /// Whether it has the shape of a JWT, whatever its length.
@@ -108,6 +116,10 @@ pub(super) fn is_jwt(bytes: &[u8]) -> bool {
 
 /// Whether a JWT stands somewhere in a text; one without a signature is one here.
 pub(super) fn looks_like_jwt(text: &str) -> bool {
+    // What most texts do not have.
+    if !text.contains("eyJ") {
+        return false;
+    }
     let parts = text.split('.').collect::<Vec<_>>();
     parts.windows(3).any(|window| {
         let start = window[0].bytes().rposition(|byte| !is_base64url(byte)).map_or(0, |at| at + 1);

@@ -109,6 +109,15 @@ fn taken(state: TokenState, hint: &str) -> Result<(), Error> {
     }
 }
 
+impl Credential {
+    /// Until when the grants decide as they do now: none of them ends before that. `None` is as long as they are these.
+    ///
+    /// Whether the proof itself is still taken is another question, which [`authenticate`] answers.
+    pub fn decides_until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.grants.iter().filter(|grant| !grant.has_expired(now)).filter_map(|grant| grant.expires_at).min()
+    }
+}
+
 impl From<TokenRecord> for Proof {
     fn from(token: TokenRecord) -> Self {
         Proof::Token(token)
@@ -246,6 +255,23 @@ mod tests {
         assert!(principal.has_role("client") && !principal.has_role("Client") && !principal.has_role(""));
         assert_eq!(principal.roles().collect::<Vec<_>>(), ["client"]);
         assert!(!format!("{principal:?}").contains("4562}"));
+    }
+
+    #[test]
+    fn a_decision_holds_until_the_next_grant_ends() {
+        let grant = |id: &str, expires_at: Option<i64>| {
+            let endpoint = crate::access::EndpointPattern::All;
+            let grant = Grant::new(id, crate::access::Grantee::Role("client".to_owned()), endpoint, at(0));
+            Grant { expires_at: expires_at.map(at), ..grant }
+        };
+        let with = |grants: Vec<Grant>| Credential { grants: grants.into(), ..credential() };
+        assert_eq!(with(vec![]).decides_until(at(1)), None);
+        assert_eq!(with(vec![grant("a", None)]).decides_until(at(1)), None);
+        let several = with(vec![grant("a", Some(30)), grant("b", Some(10)).denying(), grant("c", None)]);
+        assert_eq!(several.decides_until(at(9)), Some(at(10)));
+        // The moment of expiry is already outside.
+        assert_eq!(several.decides_until(at(10)), Some(at(30)));
+        assert_eq!(several.decides_until(at(30)), None);
     }
 
     #[test]

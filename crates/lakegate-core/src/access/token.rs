@@ -91,6 +91,9 @@ pub fn looks_like_token(text: &str) -> bool {
     if jwt::looks_like_jwt(text) {
         return true;
     }
+    if !text.contains("lg_") {
+        return false;
+    }
     let secret =
         |part: &str| part.bytes().take_while(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()).count() >= 40;
     text.match_indices("lg_").any(|(at, prefix)| {

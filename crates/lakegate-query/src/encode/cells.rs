@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, LargeStringArray, StringArray, StringViewArray};
 use datafusion::arrow::datatypes::{DataType, FieldRef, Float16Type, Float32Type, Float64Type};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::EncoderOptions;
@@ -40,7 +40,15 @@ impl Kind {
 pub(super) struct Cells<'a> {
     pub(super) kind: Kind,
     array: &'a ArrayRef,
+    texts: Option<Texts<'a>>,
     encoder: NullableEncoder<'a>,
+}
+
+/// An array of text.
+enum Texts<'a> {
+    Short(&'a StringArray),
+    Long(&'a LargeStringArray),
+    Views(&'a StringViewArray),
 }
 
 impl<'a> Cells<'a> {
@@ -50,7 +58,13 @@ impl<'a> Cells<'a> {
         options: &'a EncoderOptions,
     ) -> Result<Self, ArrowError> {
         let encoder = make_encoder(field, array.as_ref(), options)?;
-        Ok(Self { kind: Kind::of(array.data_type()), array, encoder })
+        let texts = match array.data_type() {
+            DataType::Utf8 => Some(Texts::Short(array.as_string())),
+            DataType::LargeUtf8 => Some(Texts::Long(array.as_string())),
+            DataType::Utf8View => Some(Texts::Views(array.as_string_view())),
+            _ => None,
+        };
+        Ok(Self { kind: Kind::of(array.data_type()), array, texts, encoder })
     }
 
     /// The array.
@@ -64,12 +78,11 @@ impl<'a> Cells<'a> {
 
     /// The text in a row of a column of text that is not NULL.
     pub(super) fn text(&self, row: usize) -> Option<&'a str> {
-        match self.array.data_type() {
-            DataType::Utf8 => Some(self.array.as_string::<i32>().value(row)),
-            DataType::LargeUtf8 => Some(self.array.as_string::<i64>().value(row)),
-            DataType::Utf8View => Some(self.array.as_string_view().value(row)),
-            _ => None,
-        }
+        Some(match self.texts.as_ref()? {
+            Texts::Short(texts) => texts.value(row),
+            Texts::Long(texts) => texts.value(row),
+            Texts::Views(texts) => texts.value(row),
+        })
     }
 
     /// Writes what is in a row of another column; `false` when it has no form.

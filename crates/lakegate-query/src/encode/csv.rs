@@ -63,8 +63,10 @@ impl Csv {
 
 /// A field that is empty would be NULL; a space at an end is taken off by some who read it.
 fn needs_quotes(text: &str) -> bool {
+    // All of these are ASCII, so that none is a part of another character.
+    let is_special = |byte: &u8| matches!(byte, b'"' | b',' | b'\r' | b'\n');
     text.is_empty()
-        || text.contains(['"', ',', '\r', '\n'])
+        || text.as_bytes().iter().fold(false, |any, byte| any | is_special(byte))
         || text.starts_with(char::is_whitespace)
         || text.ends_with(char::is_whitespace)
 }

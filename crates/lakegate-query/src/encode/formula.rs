@@ -5,6 +5,10 @@ const SIGNS: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 
 /// Whether a spreadsheet might take the text for a formula. Spaces and what can not be seen before it do not help.
 pub(super) fn is_formula(text: &str) -> bool {
+    // What most texts begin with.
+    if text.starts_with(|first: char| first.is_ascii_alphanumeric()) {
+        return false;
+    }
     if text.starts_with(['\t', '\r', '\n']) {
         return true;
     }

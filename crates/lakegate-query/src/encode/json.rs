@@ -2,8 +2,13 @@
 //!
 //! Every column is in every record, NULL as `null`. How each type looks is said in `values`.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use datafusion::arrow::json::writer::{JsonArray as ArrayFormat, JsonFormat, LineDelimited, Writer};
+use datafusion::arrow::array::{Array, StructArray};
+use datafusion::arrow::datatypes::{Field, FieldRef};
+use datafusion::arrow::error::ArrowError;
+use datafusion::arrow::json::writer::make_encoder;
 use datafusion::arrow::record_batch::RecordBatch;
 use lakegate_core::error::Error;
 use lakegate_core::format::Format;
@@ -12,66 +17,88 @@ use super::tail::Tail;
 use super::{Encoder, plain, unwritable_as, values};
 
 /// The default format.
+#[derive(Default)]
 pub struct JsonArray {
-    writer: Writer<Vec<u8>, ArrayFormat>,
+    records: Records,
+    is_begun: bool,
 }
 
 /// A record a line. The end of the last line waits for the next, so that a cut answer ends inside a record.
 pub(super) struct JsonLines {
-    writer: Writer<Vec<u8>, LineDelimited>,
+    records: Records,
     tail: Tail,
+}
+
+/// Writes records one after the other.
+#[derive(Default)]
+struct Records {
+    /// How many bytes a record of the batch before took, about: so that the next batch has its room from the beginning.
+    each: usize,
 }
 
 impl JsonArray {
     /// An empty answer so far.
     pub fn new() -> Self {
-        Self { writer: values::writer() }
-    }
-}
-
-impl Default for JsonArray {
-    fn default() -> Self {
-        Self::new()
+        Self::default()
     }
 }
 
 impl JsonLines {
     pub(super) fn new() -> Self {
         // The closing brace and the line feed.
-        Self { writer: values::writer(), tail: Tail::of(2) }
+        Self { records: Records::default(), tail: Tail::of(2) }
     }
 }
 
-fn written<F: JsonFormat>(
-    writer: &mut Writer<Vec<u8>, F>,
-    batch: &RecordBatch,
-    format: Format,
-) -> Result<Vec<u8>, Error> {
-    let batch = plain::batch(batch).map_err(unwritable_as(format))?;
-    writer.write(&batch).map_err(unwritable_as(format))?;
-    Ok(std::mem::take(writer.get_mut()))
+impl Records {
+    /// The records of a batch, with `before` and `after` around each.
+    fn write(
+        &mut self,
+        batch: &RecordBatch,
+        mut before: impl FnMut(&mut Vec<u8>),
+        after: &[u8],
+    ) -> Result<Vec<u8>, ArrowError> {
+        let batch = plain::batch(batch)?;
+        let rows = batch.num_rows();
+        if rows == 0 {
+            return Ok(Vec::new());
+        }
+        let field: FieldRef = Arc::new(Field::new_struct("", batch.schema().fields().clone(), false));
+        let records =
+            StructArray::try_new_with_length(batch.schema().fields().clone(), batch.columns().to_vec(), None, rows)?;
+        let options = values::options();
+        let mut encoder = make_encoder(&field, &records, &options)?;
+        let mut out = Vec::with_capacity((self.each + self.each / 8) * rows + 64);
+        for row in 0..records.len() {
+            before(&mut out);
+            encoder.encode(row, &mut out);
+            out.extend_from_slice(after);
+        }
+        self.each = out.len() / rows + 1;
+        Ok(out)
+    }
 }
 
 impl Encoder for JsonArray {
     fn write(&mut self, batch: &RecordBatch) -> Result<Bytes, Error> {
-        written(&mut self.writer, batch, Format::Json).map(Bytes::from)
+        let is_begun = &mut self.is_begun;
+        let before = |out: &mut Vec<u8>| out.push(if std::mem::replace(is_begun, true) { b',' } else { b'[' });
+        self.records.write(batch, before, b"").map(Bytes::from).map_err(unwritable_as(Format::Json))
     }
 
     fn finish(&mut self) -> Result<Bytes, Error> {
-        self.writer.finish().map_err(unwritable_as(Format::Json))?;
-        Ok(std::mem::take(self.writer.get_mut()).into())
+        Ok(Bytes::from_static(if self.is_begun { b"]" } else { b"[]" }))
     }
 }
 
 impl Encoder for JsonLines {
     fn write(&mut self, batch: &RecordBatch) -> Result<Bytes, Error> {
-        let lines = written(&mut self.writer, batch, Format::Ndjson)?;
+        let lines = self.records.write(batch, |_| (), b"\n").map_err(unwritable_as(Format::Ndjson))?;
         Ok(self.tail.after(lines))
     }
 
     fn finish(&mut self) -> Result<Bytes, Error> {
-        self.writer.finish().map_err(unwritable_as(Format::Ndjson))?;
-        Ok(self.tail.released(std::mem::take(self.writer.get_mut())))
+        Ok(self.tail.released(Vec::new()))
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Most of it is what arrow's writer does: integers and decimals with all their digits, floats that are not finite as
 //! `null`, bytes in hexadecimal. Here is what it does not do, or would not do well: times outside of the calendar are
-//! `null` and not the text of an error, intervals are ISO 8601, keys of maps need not be text.
+//! `null` and not the text of an error, intervals are ISO 8601, keys of maps need not be text. Text, times and decimals, of
+//! which large answers are made, have writers of their own that take no memory for a value and write the same.
 
 use std::sync::Arc;
 
@@ -10,18 +11,16 @@ use datafusion::arrow::array::{Array, AsArray, MapArray};
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::arrow::error::ArrowError;
-use datafusion::arrow::json::writer::{JsonFormat, NullableEncoder, Writer, make_encoder};
-use datafusion::arrow::json::{Encoder, EncoderFactory, EncoderOptions, WriterBuilder};
+use datafusion::arrow::json::writer::{NullableEncoder, make_encoder};
+use datafusion::arrow::json::{Encoder, EncoderFactory, EncoderOptions};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 
+use super::decimal::Decimals;
 use super::interval;
+use super::moment::Moments;
+use super::quoted::Texts;
 
-/// A writer of records.
-pub(super) fn writer<F: JsonFormat>() -> Writer<Vec<u8>, F> {
-    WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(Arc::new(Forms)).build(Vec::new())
-}
-
-/// The options that make the same of single values.
+/// The options that make this of values.
 pub(super) fn options() -> EncoderOptions {
     EncoderOptions::default().with_explicit_nulls(true).with_encoder_factory(Arc::new(Forms))
 }
@@ -43,7 +42,20 @@ impl EncoderFactory for Forms {
     ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
         let encoder: Box<dyn Encoder + 'a> = match array.data_type() {
             DataType::Interval(_) => Box::new(Intervals(array)),
-            temporal if temporal.is_temporal() => Box::new(Times::new(array)?),
+            temporal if temporal.is_temporal() => {
+                let usual = Times::new(array)?;
+                match Moments::of(array) {
+                    Some(moments) => Box::new(Quick { moments, usual }),
+                    None => Box::new(usual),
+                }
+            }
+            DataType::Utf8 => Box::new(Texts(array.as_string::<i32>())),
+            DataType::LargeUtf8 => Box::new(Texts(array.as_string::<i64>())),
+            DataType::Utf8View => Box::new(Texts(array.as_string_view())),
+            decimal if decimal.is_decimal() => match Decimals::of(array) {
+                Some(decimals) => Box::new(decimals),
+                None => return Ok(None),
+            },
             DataType::Map(..) if !is_text(array.as_map().keys().data_type()) => {
                 Box::new(KeyedMap::new(field, array.as_map(), options)?)
             }
@@ -78,6 +90,20 @@ impl Encoder for Times<'_> {
         out.push(b'"');
         out.extend_from_slice(self.text.as_bytes());
         out.push(b'"');
+    }
+}
+
+/// Times that are mostly within the years that have four digits; the others are left to the library.
+struct Quick<'a> {
+    moments: Moments<'a>,
+    usual: Times<'a>,
+}
+
+impl Encoder for Quick<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        if !self.moments.write(row, out) {
+            self.usual.encode(row, out);
+        }
     }
 }
 

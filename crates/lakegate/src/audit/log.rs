@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::Thread;
 use std::time::Duration;
 
 use lakegate_core::error::{Code, Error};
@@ -20,6 +21,8 @@ use super::writer::{Message, Writer};
 
 /// How many records may wait for the disk. Beyond, requests wait.
 const WAITING: usize = 4_096;
+/// How many locks there are for requests that run; most requests wait for none.
+const SHARDS: usize = 16;
 /// How long the end of the server waits for the last records.
 const LAST_WRITE: Duration = Duration::from_secs(10);
 
@@ -32,10 +35,12 @@ pub struct AuditLog {
 
 pub(super) struct Shared {
     messages: mpsc::Sender<Message>,
+    /// Who writes, and may rest.
+    writer: Thread,
     folder: PathBuf,
     strict: bool,
-    /// Requests whose record is still to be written, for the end of the server.
-    running: Mutex<HashMap<u64, Weak<Request>>>,
+    /// Requests whose record is still to be written, for the end of the server; in shards by their numbers.
+    running: [Mutex<HashMap<u64, Weak<Request>>>; SHARDS],
     next: AtomicU64,
     lost: Arc<AtomicU64>,
     late: TaskTracker,
@@ -77,9 +82,10 @@ impl AuditLog {
         let (messages, receiver) = mpsc::channel(WAITING);
         let lost = Arc::new(AtomicU64::new(0));
         let writer = Writer::new(file, strict, Arc::clone(&lost));
-        std::thread::Builder::new().name("lakegate-audit".to_owned()).spawn(move || writer.run(receiver))?;
-        let (running, next, late) = (Mutex::default(), AtomicU64::new(0), TaskTracker::new());
-        Ok(Self { shared: Some(Arc::new(Shared { messages, folder, strict, running, next, lost, late })) })
+        let thread = std::thread::Builder::new().name("lakegate-audit".to_owned());
+        let writer = thread.spawn(move || writer.run(receiver))?.thread().clone();
+        let (running, next, late) = (Default::default(), AtomicU64::new(0), TaskTracker::new());
+        Ok(Self { shared: Some(Arc::new(Shared { messages, writer, folder, strict, running, next, lost, late })) })
     }
 
     /// The folder of its files; `None` where there is no log.
@@ -103,7 +109,9 @@ impl AuditLog {
     pub async fn flush(&self) {
         let Some(shared) = &self.shared else { return };
         let (done, flushed) = oneshot::channel();
+        shared.writer.unpark();
         if shared.messages.send(Message::Flush(done)).await.is_ok() {
+            shared.writer.unpark();
             let _ = flushed.await;
         }
     }
@@ -111,9 +119,10 @@ impl AuditLog {
     /// The end of the server: requests that still run are recorded as cut, and everything goes to the disk.
     pub async fn shutdown(&self) {
         let Some(shared) = &self.shared else { return };
-        let running = std::mem::take(&mut *shared.running());
+        let running = (0..SHARDS as u64).flat_map(|shard| std::mem::take(&mut *shared.running(shard)));
+        let running = running.collect::<Vec<_>>();
         let all = async {
-            for request in running.into_values().filter_map(|request| request.upgrade()) {
+            for request in running.into_iter().filter_map(|(_, request)| request.upgrade()) {
                 request.end_with_server().await;
             }
             shared.late.close();
@@ -133,10 +142,17 @@ impl Shared {
 
     /// Waits for a place; dropping the future leaves nothing behind.
     pub(super) async fn place(&self) -> Result<Place<'_>, Error> {
-        match self.messages.reserve().await {
-            Ok(permit) => Ok(Place { permit, strict: self.strict }),
+        let place = match self.messages.try_reserve() {
+            Err(TrySendError::Full(())) => {
+                self.writer.unpark();
+                self.messages.reserve().await.ok()
+            }
+            place => place.ok(),
+        };
+        match place {
+            Some(permit) => Ok(Place { permit, strict: self.strict }),
             // The thread has ended, which it does not while there is a sender, unless it panicked.
-            Err(_) => Err(unavailable()),
+            None => Err(unavailable()),
         }
     }
 
@@ -161,16 +177,16 @@ impl Shared {
     pub(super) fn enter(&self, request: impl FnOnce(u64) -> Arc<Request>) -> Arc<Request> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let request = request(number);
-        self.running().insert(number, Arc::downgrade(&request));
+        self.running(number).insert(number, Arc::downgrade(&request));
         request
     }
 
     pub(super) fn leave(&self, number: u64) {
-        self.running().remove(&number);
+        self.running(number).remove(&number);
     }
 
-    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Weak<Request>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn running(&self, number: u64) -> std::sync::MutexGuard<'_, HashMap<u64, Weak<Request>>> {
+        self.running[number as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

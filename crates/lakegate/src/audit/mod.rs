@@ -19,4 +19,4 @@ pub use log::{AuditLog, Load};
 pub use record::{ChangeRecord, Outcome};
 pub use search::{Found, Search};
 pub use sink::ChangeFolder;
-pub use trail::{Opening, Trail};
+pub use trail::{Findings, Opening, Trail};

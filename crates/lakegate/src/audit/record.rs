@@ -1,12 +1,13 @@
 //! What a line of the log says. Every field is explained in `docs/audit.md`.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 /// One line.
-#[derive(Debug, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[derive(Debug)]
 pub(super) enum Record {
     /// A request.
     Request(Box<RequestRecord>),
@@ -73,12 +74,27 @@ pub(super) enum Decision {
 }
 
 /// A request.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct RequestRecord {
+    pub(super) head: Head,
+    pub(super) asked: Asked,
+    /// The text of what was asked, where it is known from an earlier request; then `asked` is not told.
+    pub(super) asked_before: Option<AskedBefore>,
+    pub(super) answered: Answered,
+}
+
+/// Which request it is.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Head {
     pub(super) event: Event,
     #[serde(serialize_with = "time")]
     pub(super) time: DateTime<Utc>,
     pub(super) request_id: String,
+}
+
+/// What was asked by whom, and what was decided: the same for the same request of the same caller.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Asked {
     pub(super) method: String,
     pub(super) path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,6 +120,15 @@ pub(super) struct RequestRecord {
     pub(super) unfiltered: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) policy: Option<String>,
+}
+
+/// The text of an [`Asked`] that is complete.
+#[derive(Clone, Debug)]
+pub(super) struct AskedBefore(Arc<[u8]>);
+
+/// What came of it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Answered {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) outcome: Option<Outcome>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,11 +167,24 @@ pub(super) struct Gap {
     pub(super) lost: u64,
 }
 
+/// What says of which kind a record is, beside those of requests.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Other<'a> {
+    Change(&'a ChangeRecord),
+    Gap(&'a Gap),
+}
+
 impl Record {
     /// Adds the record to `lines`. JSON escapes control characters, so that a record is one line whatever is in it.
     pub(super) fn write_to(&self, lines: &mut Vec<u8>) {
         let before = lines.len();
-        match serde_json::to_writer(&mut *lines, self) {
+        let written = match self {
+            Self::Request(request) => request.write_to(lines),
+            Self::Change(change) => serde_json::to_writer(&mut *lines, &Other::Change(change)),
+            Self::Gap(gap) => serde_json::to_writer(&mut *lines, &Other::Gap(gap)),
+        };
+        match written {
             Ok(()) => lines.push(b'\n'),
             Err(error) => {
                 // Text, numbers and names as keys always have a form in JSON.
@@ -155,6 +193,40 @@ impl Record {
             }
         }
     }
+}
+
+impl RequestRecord {
+    fn write_to(&self, lines: &mut Vec<u8>) -> serde_json::Result<()> {
+        lines.extend_from_slice(br#"{"kind":"request""#);
+        add_members(lines, &self.head)?;
+        match &self.asked_before {
+            Some(AskedBefore(members)) => lines.extend_from_slice(members),
+            None => add_members(lines, &self.asked)?,
+        }
+        add_members(lines, &self.answered)?;
+        lines.push(b'}');
+        Ok(())
+    }
+}
+
+impl AskedBefore {
+    /// The text of what was asked; `None` where it has no form in JSON, which nothing has.
+    pub(super) fn of(asked: &Asked) -> Option<Self> {
+        let mut members = Vec::new();
+        add_members(&mut members, asked).ok()?;
+        Some(Self(members.into()))
+    }
+}
+
+/// Adds the members of an object that has some to an object that has some and is open.
+fn add_members(lines: &mut Vec<u8>, object: &impl Serialize) -> serde_json::Result<()> {
+    let begin = lines.len();
+    serde_json::to_writer(&mut *lines, object)?;
+    if let Some(brace) = lines.get_mut(begin) {
+        *brace = b',';
+    }
+    lines.pop();
+    Ok(())
 }
 
 fn time<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -11,10 +11,10 @@ use chrono::{DateTime, Utc};
 use lakegate_core::access::{Admin, Authorized, Credential, Presented, Principal, Reason, authenticate_admin};
 use lakegate_core::catalog::{Call, RawArguments};
 use lakegate_core::error::{Code, Error, Kind};
-use lakegate_query::govern::GovernedPlan;
+use lakegate_query::govern::{GovernedPlan, PlanOutline};
 
 use super::log::{AuditLog, Shared};
-use super::record::{Decision, Event, Outcome, Record, RequestRecord};
+use super::record::{Asked, AskedBefore, Decision, Event, Head, Outcome, Record, RequestRecord};
 use super::values;
 use crate::app::{App, Served};
 use crate::clock;
@@ -25,6 +25,16 @@ use crate::observe::{Stage, Watch};
 /// caller stands with rates go with it, which have nothing to do with the record.
 #[derive(Clone, Default)]
 pub struct Trail(Option<Arc<Inner>>, Watch, Standing);
+
+/// What a request has in common with an earlier one: all that the arguments, the grants and the plan have to do with.
+#[derive(Debug)]
+pub struct Findings {
+    /// What the record says of it, if there is a log.
+    asked: Option<AskedBefore>,
+    policy: Option<String>,
+    outline: PlanOutline,
+    unfiltered: Vec<String>,
+}
 
 /// What is known of a request when it comes in.
 #[derive(Debug)]
@@ -61,13 +71,9 @@ impl Trail {
     pub fn begin(log: &AuditLog, opening: impl FnOnce() -> Opening) -> Self {
         let Some(log) = log.shared() else { return Self::default() };
         let Opening { request_id, method, path, tokens } = opening();
-        let record = RequestRecord {
-            time: clock::now(),
-            request_id,
-            method: values::cut(&method, values::NAME),
-            path,
-            ..RequestRecord::default()
-        };
+        let head = Head { time: clock::now(), request_id, ..Head::default() };
+        let asked = Asked { method: values::cut(&method, values::NAME), path, ..Asked::default() };
+        let record = RequestRecord { head, asked, ..RequestRecord::default() };
         let state = Mutex::new(State { record, secrets: tokens, is_secret: false, streams: false, done: false });
         let inner = log.enter(|number| Arc::new(Inner { log: Arc::clone(log), number, begun: Instant::now(), state }));
         Self(Some(inner), Watch::default(), Standing::default())
@@ -104,14 +110,14 @@ impl Trail {
     /// The endpoint that is asked for, whether there is such a one or not.
     pub fn asked(&self, endpoint: &str) {
         self.1.asked(endpoint);
-        self.note(|state| state.record.endpoint = Some(endpoint.to_owned()));
+        self.note(|state| state.record.asked.endpoint = Some(endpoint.to_owned()));
     }
 
     /// The names of the arguments that came.
     pub fn came(&self, raw: &RawArguments) {
         self.note(|state| {
-            state.record.argument_names = raw.names().take(values::NAMES).map(str::to_owned).collect();
-            state.record.more_argument_names = raw.names().count().saturating_sub(values::NAMES);
+            state.record.asked.argument_names = raw.names().take(values::NAMES).map(str::to_owned).collect();
+            state.record.asked.more_argument_names = raw.names().count().saturating_sub(values::NAMES);
         });
     }
 
@@ -180,8 +186,8 @@ impl Trail {
     fn note_whom(&self, served: &Served, credential: &Credential) {
         let secret_attributes = &served.config().secret_attributes;
         self.note(|state| {
-            state.record.principal = Some(credential.principal.name.clone());
-            state.record.token = Some(credential.proof.token_id());
+            state.record.asked.principal = Some(credential.principal.name.clone());
+            state.record.asked.token = Some(credential.proof.token_id());
             let tokens = state.secrets.len();
             state.secrets.extend(values::secrets_of(&credential.principal, secret_attributes));
             state.is_secret = state.secrets.len() > tokens;
@@ -192,8 +198,8 @@ impl Trail {
     pub fn allowed(&self, authorized: &Authorized) {
         self.1.granted(authorized.endpoint());
         self.note(|state| {
-            state.record.decision = Some(Decision::Allowed);
-            state.record.reason = Some(authorized.reason().to_string());
+            state.record.asked.decision = Some(Decision::Allowed);
+            state.record.asked.reason = Some(authorized.reason().to_string());
         });
     }
 
@@ -201,8 +207,8 @@ impl Trail {
     pub fn denied(&self, reason: &Reason) {
         self.1.end(Stage::Authorize);
         self.note(|state| {
-            state.record.decision = Some(Decision::Denied);
-            state.record.reason = Some(reason.to_string());
+            state.record.asked.decision = Some(Decision::Denied);
+            state.record.asked.reason = Some(reason.to_string());
         });
     }
 
@@ -210,10 +216,10 @@ impl Trail {
     pub fn called(&self, call: &Call, secret_attributes: &BTreeSet<String>) {
         self.1.end(Stage::Arguments);
         self.note(|state| {
-            state.record.arguments = Some(values::arguments(call, secret_attributes, &state.secrets));
+            state.record.asked.arguments = Some(values::arguments(call, secret_attributes, &state.secrets));
             let mut arguments = call.endpoint().params.iter().zip(call.arguments().values());
             state.is_secret |= arguments.any(|(param, value)| param.secret && value.is_some());
-            state.record.grants = call.allowance().grants().to_vec();
+            state.record.asked.grants = call.allowance().grants().to_vec();
         });
     }
 
@@ -221,18 +227,39 @@ impl Trail {
     /// knows the others could find a short secret by trying; so where there is a secret, there is no fingerprint.
     pub fn governed(&self, plan: &GovernedPlan) {
         self.note(|state| {
-            state.record.policy = (!state.is_secret).then(|| plan.fingerprint().to_owned());
-            state.record.unfiltered = plan.unfiltered().to_vec();
+            state.record.asked.policy = (!state.is_secret).then(|| plan.fingerprint().to_owned());
+            state.record.asked.unfiltered = plan.unfiltered().to_vec();
         });
-        self.1.governed(plan, || self.0.as_ref()?.state().record.policy.clone());
+        self.1.governed(|| plan.outline(), || self.0.as_ref()?.state().record.asked.policy.clone());
+    }
+
+    /// What was found out of a request whose plan is governed, for the same request of the same caller.
+    pub fn findings(&self, plan: &GovernedPlan) -> Findings {
+        let (mut policy, mut asked) = (None, None);
+        self.note(|state| {
+            policy.clone_from(&state.record.asked.policy);
+            let mut known = state.record.asked.clone();
+            complete(&mut known, &state.secrets);
+            asked = AskedBefore::of(&known);
+        });
+        Findings { asked, policy, outline: plan.outline(), unfiltered: plan.unfiltered().to_vec() }
+    }
+
+    /// The request is one whose plan was governed before. From here on nothing of it is refused.
+    pub fn found(&self, findings: &Findings, call: &Call) {
+        self.1.granted(&call.endpoint().name);
+        self.1.end(Stage::Arguments);
+        self.1.governed(|| findings.outline.clone(), || findings.policy.clone());
+        self.1.sees_all_rows(call.authorized().principal(), &findings.unfiltered);
+        self.note(|state| state.record.asked_before.clone_from(&findings.asked));
     }
 
     /// So much was handed to the connection.
     pub fn sent(&self, rows: u64, bytes: usize) {
         self.1.sent(rows, bytes);
         self.note(|state| {
-            state.record.rows += rows;
-            state.record.bytes += bytes as u64;
+            state.record.answered.rows += rows;
+            state.record.answered.bytes += bytes as u64;
         });
     }
 
@@ -248,7 +275,7 @@ impl Trail {
             let record = {
                 let mut state = inner.state();
                 let mut record = state.record.clone();
-                record.event = Event::Started;
+                record.head.event = Event::Started;
                 inner.complete(&mut record, &state.secrets);
                 state.streams = true;
                 record
@@ -274,9 +301,9 @@ impl Trail {
         let Some(inner) = &self.0 else { return Ok(()) };
         let streams = {
             let mut state = inner.state();
-            state.record.status = Some(status);
+            state.record.answered.status = Some(status);
             if error.is_some() {
-                state.record.rows = 0;
+                state.record.answered.rows = 0;
             }
             state.streams && error.is_none()
         };
@@ -324,7 +351,7 @@ impl Inner {
         let on_its_way = {
             let mut state = self.state();
             if let Some(bytes) = bytes.filter(|_| !state.done) {
-                state.record.bytes = bytes;
+                state.record.answered.bytes = bytes;
             }
             match self.ended(&mut state, outcome, code) {
                 Some(record) => place.put(record),
@@ -340,31 +367,28 @@ impl Inner {
             return None;
         }
         let mut record = std::mem::take(&mut state.record);
-        record.event = Event::Ended;
-        record.outcome = Some(outcome);
-        record.code = code.map(Code::name);
+        record.head.event = Event::Ended;
+        record.answered.outcome = Some(outcome);
+        record.answered.code = code.map(Code::name);
         if let Some(code) = code.filter(|code| denies(*code)) {
             // A denial by access itself has said why.
-            if record.decision.replace(Decision::Denied) != Some(Decision::Denied) {
-                record.reason = Some(code.title().to_owned());
+            if record.asked.decision.replace(Decision::Denied) != Some(Decision::Denied) {
+                record.asked.reason = Some(code.title().to_owned());
             }
         }
         if outcome == Outcome::Refused {
             // Values of a request that was refused are of no use, and nobody has vouched for all of them.
-            record.arguments = None;
+            record.asked.arguments = None;
+            record.asked_before = None;
         }
         self.complete(&mut record, &state.secrets);
         Some(Record::Request(Box::new(record)))
     }
 
     fn complete(&self, record: &mut RequestRecord, secrets: &[String]) {
-        record.duration_ms = (self.begun.elapsed().as_secs_f64() * 1e6).round() / 1e3;
-        // Before anything is cut: a part of a secret is not found any more.
-        values::scrub(record, secrets);
-        record.path = values::cut(&record.path, values::PATH);
-        record.endpoint = record.endpoint.take().map(|endpoint| values::cut(&endpoint, values::NAME));
-        for name in &mut record.argument_names {
-            *name = values::cut(name, values::NAME);
+        record.answered.duration_ms = (self.begun.elapsed().as_secs_f64() * 1e6).round() / 1e3;
+        if record.asked_before.is_none() {
+            complete(&mut record.asked, secrets);
         }
     }
 
@@ -381,6 +405,16 @@ impl Drop for Inner {
         if let Some(record) = self.ended(&mut state, Outcome::Cancelled, None) {
             self.log.put_late(record);
         }
+    }
+}
+
+/// Takes out what must not be told, and then cuts what is long: a part of a secret is not found any more.
+fn complete(asked: &mut Asked, secrets: &[String]) {
+    values::scrub(asked, secrets);
+    asked.path = values::cut(&asked.path, values::PATH);
+    asked.endpoint = asked.endpoint.take().map(|endpoint| values::cut(&endpoint, values::NAME));
+    for name in &mut asked.argument_names {
+        *name = values::cut(name, values::NAME);
     }
 }
 

@@ -7,7 +7,7 @@ use lakegate_core::catalog::Call;
 use lakegate_core::value::Value;
 use serde_json::{Map, Value as Json};
 
-use super::record::RequestRecord;
+use super::record::Asked;
 
 /// What stands in place of a secret value.
 const SECRET: &str = "***";
@@ -78,7 +78,7 @@ fn told(value: &Value) -> Json {
 }
 
 /// Takes every text out that a caller could have put a token or a secret into.
-pub(super) fn scrub(record: &mut RequestRecord, secrets: &[String]) {
+pub(super) fn scrub(record: &mut Asked, secrets: &[String]) {
     let hide = |text: &mut String| {
         let holds = |secret: &String| secret.len() >= SHORTEST && text.contains(secret.as_str());
         if looks_like_token(text) || secrets.iter().any(|secret| secret == text || holds(secret)) {

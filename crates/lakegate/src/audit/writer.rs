@@ -1,4 +1,7 @@
 //! The thread that writes: all records that wait go out in one write, and in strict mode with one sync.
+//!
+//! Where nobody waits for a record, the thread rests for a moment after each write, so that many are written together and
+//! a request does not have to wake it.
 
 use std::io;
 use std::sync::Arc;
@@ -16,6 +19,8 @@ use crate::clock;
 const MOST_RECORDS: usize = 1_024;
 /// About the most bytes in one write.
 const MOST_BYTES: usize = 1 << 20;
+/// How long it rests after a write. Whoever must not wait for that wakes it.
+const REST: Duration = Duration::from_millis(5);
 /// How often a disk that goes on refusing is told of.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
@@ -84,6 +89,9 @@ impl Writer {
                     self.lost.fetch_add(records as u64, Ordering::Relaxed);
                     self.trouble.add(records as u64, &error);
                 }
+            }
+            if !self.strict && records < MOST_RECORDS {
+                std::thread::park_timeout(REST);
             }
         }
     }

@@ -135,6 +135,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Access(command) => access::run(command).await,
         Command::Audit(command) => audit::run(command).await,
     };
+    crate::observe::output::finish();
     match outcome {
         Ok(code) => code,
         // Whoever read our output has seen enough: `lakegate token list | head`.

@@ -31,13 +31,18 @@ pub(super) fn describe(
     if let Ok(value) = HeaderValue::from_str(&format.content_type()) {
         headers.insert(CONTENT_TYPE, value);
     }
-    if let Some(coding) = coding {
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
-    }
+    encoded(headers, coding);
     if format.is_file()
         && let Some(value) = attachment(endpoint, format.extension())
     {
         headers.insert(CONTENT_DISPOSITION, value);
+    }
+}
+
+/// The header that says how the body is compressed.
+pub(super) fn encoded(headers: &mut HeaderMap, coding: Option<Coding>) {
+    if let Some(coding) = coding {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
     }
 }
 

@@ -29,7 +29,12 @@ pub(super) fn has_already(method: &Method, headers: &HeaderMap, validator: &str)
     if !matches!(*method, Method::GET | Method::HEAD) {
         return false;
     }
-    let (Ok(validator), true) = (validator.parse::<ETag>(), headers.contains_key(IF_NONE_MATCH)) else { return false };
+    let Some(first) = headers.get(IF_NONE_MATCH) else { return false };
+    // What almost everybody sends is the one validator as it was given out.
+    if first == validator {
+        return true;
+    }
+    let Ok(validator) = validator.parse::<ETag>() else { return false };
     let asked = IfNoneMatch::decode(&mut headers.get_all(IF_NONE_MATCH).iter());
     asked.is_ok_and(|asked| !asked.precondition_passes(&validator))
 }
@@ -45,9 +50,8 @@ pub(super) fn prefers_count(headers: &HeaderMap) -> bool {
 }
 
 /// How the answer may be kept by its caller: it asks each time whether it is still the same.
-pub(super) fn add_validator(response: &mut Response, validator: &str) {
+pub(super) fn add_validator(headers: &mut HeaderMap, validator: &str) {
     if let Ok(value) = HeaderValue::from_str(validator) {
-        let headers = response.headers_mut();
         headers.insert(ETAG, value);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     }
@@ -67,8 +71,7 @@ impl DataState {
         Self { version: seal.data_version(prepared.plan.versions()), as_of }
     }
 
-    pub(super) fn add(&self, response: &mut Response) {
-        let headers = response.headers_mut();
+    pub(super) fn add(&self, headers: &mut HeaderMap) {
         if let Ok(version) = HeaderValue::from_str(&self.version) {
             headers.insert(DATA_VERSION, version);
         }

@@ -12,6 +12,7 @@ mod list;
 mod offered;
 mod openapi;
 mod query;
+mod repeat;
 mod respond;
 mod serve;
 mod token;

@@ -3,20 +3,24 @@
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Extension, Path, RawQuery, State};
-use axum::http::{HeaderMap, Method};
+use axum::extract::{Extension, Path, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, Uri};
 use axum::response::Response;
 use lakegate_core::catalog::RawArguments;
 use lakegate_core::error::Error;
 use lakegate_query::encode;
 use lakegate_query::engine::BatchStream;
 
+use super::repeat::{Caller, Repeat};
 use super::respond::{Failure, not_modified};
-use super::{accept, answer, asked, body, token};
+use super::{accept, answer, asked, body, repeat, token};
 use crate::app::{App, Served};
 use crate::audit::Trail;
+use crate::clock;
 use crate::observe::{CacheAnswer, Event};
-use crate::pipeline;
+use crate::pipeline::{self, Prepared};
+use crate::repeated::{Before, Found};
 use crate::results::Claim;
 
 /// The name in the path; the other side is a name that is not UTF-8.
@@ -31,51 +35,67 @@ fn name(endpoint: &EndpointName) -> &str {
 pub(super) async fn by_query(
     State(app): State<Arc<App>>,
     endpoint: EndpointName,
-    RawQuery(query): RawQuery,
     Extension(served): Extension<Arc<Served>>,
     Extension(trail): Extension<Trail>,
     request: axum::extract::Request,
 ) -> Result<Response, Failure> {
     trail.asked(name(&endpoint));
-    let raw = arguments(query.as_deref())?;
     let (parts, _) = request.into_parts();
-    let (method, query, headers) = (&parts.method, query.as_deref(), &parts.headers);
-    let asked = Request { app: &app, served: &served, endpoint: name(&endpoint), method, query, headers, trail };
-    respond(asked, raw).await
+    let asked = Request::new(&app, &served, name(&endpoint), &parts, trail);
+    let caller = match again(&asked).await? {
+        Again::Answered(response) => return Ok(response),
+        Again::New(caller) => caller,
+    };
+    let raw = arguments(asked.uri.query())?;
+    respond(asked, raw, caller).await
 }
 
 /// Arguments from a JSON object, and from the query string beside it.
 pub(super) async fn by_body(
     State(app): State<Arc<App>>,
     endpoint: EndpointName,
-    RawQuery(query): RawQuery,
     Extension(served): Extension<Arc<Served>>,
     Extension(trail): Extension<Trail>,
     request: axum::extract::Request,
 ) -> Result<Response, Failure> {
     trail.asked(name(&endpoint));
     let (parts, body) = request.into_parts();
-    let mut raw = arguments(query.as_deref())?;
+    let mut raw = arguments(parts.uri.query())?;
     trail.came(&raw);
     // A caller without a token does not make the server read a body.
     token::presented(&parts.headers)?;
     let server = &served.config().server;
     let bytes = body::read(body, server.max_body_bytes, server.timeout).await?;
+    let asked = Request { body: &bytes, ..Request::new(&app, &served, name(&endpoint), &parts, trail) };
+    let caller = match again(&asked).await? {
+        Again::Answered(response) => return Ok(response),
+        Again::New(caller) => caller,
+    };
     raw.add_json(&bytes).map_err(|error| body::blame_media_type(error, &parts.headers))?;
-    let (method, query, headers) = (&parts.method, query.as_deref(), &parts.headers);
-    let asked = Request { app: &app, served: &served, endpoint: name(&endpoint), method, query, headers, trail };
-    respond(asked, raw).await
+    respond(asked, raw, caller).await
 }
 
 /// What came, apart from the arguments.
-struct Request<'a> {
-    app: &'a App,
-    served: &'a Served,
-    endpoint: &'a str,
-    method: &'a Method,
-    query: Option<&'a str>,
-    headers: &'a HeaderMap,
-    trail: Trail,
+pub(super) struct Request<'a> {
+    pub(super) app: &'a App,
+    pub(super) served: &'a Served,
+    pub(super) endpoint: &'a str,
+    pub(super) method: &'a Method,
+    pub(super) uri: &'a Uri,
+    /// The same with the part of the path that the router has taken off.
+    pub(super) whole_uri: &'a Uri,
+    pub(super) headers: &'a HeaderMap,
+    /// What came as the body; empty where it does not matter.
+    pub(super) body: &'a [u8],
+    pub(super) trail: Trail,
+}
+
+impl<'a> Request<'a> {
+    fn new(app: &'a App, served: &'a Served, endpoint: &'a str, parts: &'a Parts, trail: Trail) -> Self {
+        let Parts { method, uri, headers, extensions, .. } = parts;
+        let whole_uri = extensions.get().unwrap_or(uri);
+        Self { app, served, endpoint, method, uri, whole_uri, headers, body: &[], trail }
+    }
 }
 
 fn arguments(query: Option<&str>) -> Result<RawArguments, Error> {
@@ -84,26 +104,82 @@ fn arguments(query: Option<&str>) -> Result<RawArguments, Error> {
     Ok(raw)
 }
 
-async fn respond(asked: Request<'_>, raw: RawArguments) -> Result<Response, Failure> {
-    let Request { app, served, endpoint, method, query, headers, trail } = asked;
+/// Whether a request was answered because it had been before.
+enum Again {
+    Answered(Response),
+    /// Not so; to this caller, if it was looked who that is.
+    New(Option<Caller>),
+}
+
+/// Answers what was answered before.
+async fn again(asked: &Request<'_>) -> Result<Again, Failure> {
+    let came = || -> Result<(), Error> {
+        let mut raw = arguments(asked.uri.query())?;
+        raw.add_json(asked.body)?;
+        asked.trail.came(&raw);
+        Ok(())
+    };
+    match repeat::answer(asked).await {
+        Repeat::Answered(response) => Ok(Again::Answered(response)),
+        Repeat::Refused(remembered, error) => {
+            came()?;
+            asked.trail.allowed(remembered.call.authorized());
+            Err(error.into())
+        }
+        Repeat::New(caller) => Ok(Again::New(Some(caller))),
+        Repeat::Unknown => Ok(Again::New(None)),
+    }
+}
+
+async fn respond(asked: Request<'_>, raw: RawArguments, caller: Option<Caller>) -> Result<Response, Failure> {
+    let Request { app, served, endpoint, method, uri, headers, ref trail, .. } = asked;
     trail.came(&raw);
     let token = token::presented(headers)?;
     let representation = accept::representation(raw.modifiers(), headers)?;
-    let prepared = pipeline::prepare(app, served, &token, endpoint, raw, &trail).await?;
+    let (now, known) = match caller {
+        Some(caller) => caller,
+        None => {
+            let now = clock::now();
+            (now, trail.authenticate(served, &token, now).await)
+        }
+    };
+    let (principal, credential) = known?;
     let (engine, seal) = (trail.watch().over(app.engine.as_ref()), app.access.seal());
+    let before = Before::govern(&served.project, now);
+    let asks = pipeline::Asked { principal: &principal, grants: &credential.grants, endpoint, raw, now };
+    let prepared = pipeline::prepare(&served.project, seal, asks, trail).await?;
     let state = asked::DataState::of(&prepared, seal);
 
     // What depends on the time of the request is another answer each time.
-    let is_lasting = !prepared.plan.depends_on_time();
+    let is_lasting = prepared.is_lasting();
     let validator = is_lasting.then(|| seal.validator(prepared.plan.fingerprint(), &representation.to_string()));
     // A count is asked for anew: who has the answer does not have the number.
     let counts = asked::prefers_count(headers);
+    // What the head says of the answer, however it is compressed.
+    let head = || {
+        let mut head = HeaderMap::with_capacity(16);
+        accept::describe(&mut head, &representation, None, endpoint);
+        if let Some(validator) = validator.as_ref().filter(|_| repeat::has_validator(method)) {
+            asked::add_validator(&mut head, validator);
+        }
+        state.add(&mut head);
+        head
+    };
+    let remember = |prepared: &Prepared, validator: &str| {
+        if counts || !prepared.is_plain() {
+            return;
+        }
+        let (call, findings) = (prepared.call().clone(), trail.findings(&prepared.plan));
+        let found = Found { call, findings, validator: validator.to_owned(), headers: repeat::kept(head()) };
+        repeat::remember(&asked, &token, before, Arc::clone(&credential), found);
+    };
     let known = validator.as_ref().filter(|validator| !counts && asked::has_already(method, headers, validator));
     if let Some(validator) = known {
         app.observer.notice(&Event::CacheAsked(CacheAnswer::NotModified));
         let mut response = not_modified();
-        asked::add_validator(&mut response, validator);
-        state.add(&mut response);
+        asked::add_validator(response.headers_mut(), validator);
+        state.add(response.headers_mut());
+        remember(&prepared, validator);
         return Ok(response);
     }
     let total = match counts {
@@ -125,30 +201,33 @@ async fn respond(asked: Request<'_>, raw: RawArguments) -> Result<Response, Fail
         encode::bounded_encoder(&representation, rows.schema(), formats, most)
     };
     let ((mut response, coding), next) = match claim {
-        Claim::Kept(kept) | Claim::Joined(kept) => (answer::kept(&kept, &trail), kept.answered.next),
+        Claim::Kept(kept) | Claim::Joined(kept) => {
+            if let Some(validator) = &validator {
+                remember(&prepared, validator);
+            }
+            (answer::kept(&kept, trail), kept.answered.next)
+        }
         Claim::Alone => {
             let (rows, next) = pipeline::run(&engine, seal, prepared).await?;
             let encoder = encoder(&rows)?;
-            (answer::start(rows, encoder, trail, None).await?, next)
+            (answer::start(rows, encoder, trail.clone(), None).await?, next)
         }
         Claim::First(flight) => {
             let (rows, next) = pipeline::run(&engine, seal, prepared).await?;
             flight.runs();
             let shared = answer::Shared { flight, next: next.clone() };
             let encoder = encoder(&rows)?;
-            (answer::start(rows, encoder, trail, Some(shared)).await?, next)
+            (answer::start(rows, encoder, trail.clone(), Some(shared)).await?, next)
         }
     };
-    accept::describe(response.headers_mut(), &representation, coding, endpoint);
-    if let Some(validator) = validator.filter(|_| matches!(*method, Method::GET | Method::HEAD)) {
-        asked::add_validator(&mut response, &validator);
-    }
-    state.add(&mut response);
+    let answered = response.headers_mut();
+    answered.extend(head());
+    accept::encoded(answered, coding);
     if let Some(total) = total {
         asked::add_total(&mut response, total);
     }
     if let Some(cursor) = next {
-        asked::add_next(&mut response, query, &cursor);
+        asked::add_next(&mut response, uri.query(), &cursor);
     }
     Ok(response)
 }

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::body::HttpBody;
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use lakegate_core::access::looks_like_token;
@@ -29,7 +29,19 @@ pub(super) struct Failure(pub(super) Error);
 
 /// The id of a request, in its answer and in the log. Never taken from the caller, who could write another's.
 #[derive(Clone, Debug)]
-pub(super) struct RequestId(pub(super) String);
+struct RequestId(String);
+
+impl RequestId {
+    fn new() -> Self {
+        let mut text = Uuid::encode_buffer();
+        Self(Uuid::now_v7().hyphenated().encode_lower(&mut text).to_owned())
+    }
+}
+
+/// Headers of every answer.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What else of a request an answer depends on.
+const VARIES: HeaderValue = HeaderValue::from_static("authorization, x-api-key, token, accept, accept-encoding");
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
@@ -132,7 +144,7 @@ fn problem<'a>(error: &'a Error, status: StatusCode, id: &'a RequestId) -> Probl
 
 /// Around every request: an id, problem bodies, headers that hold for all answers, one event and one audit record.
 pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let id = RequestId(Uuid::now_v7().to_string());
+    let id = RequestId::new();
     let method = request.method().clone();
     // The path alone: a query string holds arguments. A token does not belong in either, and never in a log.
     let path = request.uri().path();
@@ -142,8 +154,10 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     let opened = Opened { request_id: id.0.clone(), method: method.clone(), path };
     let watch = app.observer.begin(&served, opened, request.headers());
     let trail = trail(&app, &request, &id).watched(watch.clone());
+    // The router takes a part of the path off.
+    let whole_uri = request.uri().clone();
+    request.extensions_mut().insert(whole_uri);
     request.extensions_mut().insert(served);
-    request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(trail.clone());
     let mut response = if in_url { Failure(token_in_url()).into_response() } else { next.run(request).await };
 
@@ -168,10 +182,10 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     }
     // An answer with a validator says for itself how it may be kept.
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-store"));
-    headers.insert(VARY, HeaderValue::from_static("authorization, x-api-key, token, accept, accept-encoding"));
+    headers.insert(VARY, VARIES);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(value) = HeaderValue::from_str(&id.0) {
-        headers.insert("x-request-id", value);
+        headers.insert(REQUEST_ID, value);
     }
     watch.add_headers(headers);
     response
@@ -181,7 +195,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
 pub(super) fn not_encrypted() -> String {
     let error = Error::new(Code::RequestNotEncrypted, "this port takes encrypted connections only");
     let error = error.hint("call it with `https://`; a token that was sent without is to be replaced");
-    let (status, id) = (status(error.code.kind()), RequestId(Uuid::now_v7().to_string()));
+    let (status, id) = (status(error.code.kind()), RequestId::new());
     let body = serde_json::to_string(&problem(&error, status, &id)).unwrap_or_default();
     let (code, length) = (status.as_u16(), body.len());
     let reason = status.canonical_reason().unwrap_or_default();
@@ -223,7 +237,7 @@ fn trail(app: &App, request: &Request, id: &RequestId) -> Trail {
 
 /// Whether a token stands in a part of a URL, as it is or percent-encoded.
 fn holds_token(part: &str) -> bool {
-    looks_like_token(part) || looks_like_token(&percent_decode_str(part).decode_utf8_lossy())
+    looks_like_token(part) || part.contains('%') && looks_like_token(&percent_decode_str(part).decode_utf8_lossy())
 }
 
 /// A panic is a fault of ours; the caller gets a status, and the log what it said.

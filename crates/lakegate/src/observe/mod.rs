@@ -6,6 +6,7 @@
 //! [`crate::audit`].
 
 mod event;
+mod lines;
 mod logger;
 mod metrics;
 pub mod output;

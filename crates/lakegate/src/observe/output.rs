@@ -1,19 +1,28 @@
 //! Where the lines of the log go, and in which form: text for people, or JSON. A line is one line, whatever is in it.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
 use lakegate_core::project::LogForm;
-use tracing::Subscriber;
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use super::lines;
 
 /// Starts the log of a process on stderr. `LAKEGATE_LOG` chooses how much, else `usual`.
 pub fn start(form: LogForm, usual: &str) {
     let filter = EnvFilter::try_from_env("LAKEGATE_LOG").unwrap_or_else(|_| usual.into());
     let colours = io::stderr().is_terminal();
     // A second start in one process keeps the first log.
-    let _ = subscriber(form, filter, colours, io::stderr).try_init();
+    let _ = subscriber(form, filter, colours, || lines::Stderr).try_init();
+}
+
+/// Writes the lines that still wait. For the end of a process.
+pub fn finish() {
+    // There is nobody to tell that the log can not be written.
+    let _ = lines::flush();
 }
 
 /// What writes lines of this form.
@@ -60,7 +69,11 @@ impl<'a, W: Write, M: Fn() -> W + 'a> MakeWriter<'a> for Escaping<M> {
     type Writer = Line<W>;
 
     fn make_writer(&'a self) -> Line<W> {
-        Line { writer: (self.writer)(), form: self.form }
+        Line { writer: (self.writer)(), form: self.form, is_urgent: true }
+    }
+
+    fn make_writer_for(&'a self, event: &Metadata<'_>) -> Line<W> {
+        Line { is_urgent: *event.level() <= Level::WARN, ..self.make_writer() }
     }
 }
 
@@ -68,11 +81,15 @@ impl<'a, W: Write, M: Fn() -> W + 'a> MakeWriter<'a> for Escaping<M> {
 struct Line<W> {
     writer: W,
     form: Form,
+    /// Whether it must not wait for others.
+    is_urgent: bool,
 }
 
 impl<W: Write> Write for Line<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(line);
+        // What most lines are made of holds no control character.
+        let is_plain = line.strip_suffix(b"\n").unwrap_or(line).iter().all(|byte| (0x20..0x7f).contains(byte));
+        let text = if is_plain { Cow::Borrowed("") } else { String::from_utf8_lossy(line) };
         let content = text.strip_suffix('\n').unwrap_or(&text);
         if content.chars().any(is_control) {
             let mut escaped = escape(content, self.form);
@@ -80,6 +97,9 @@ impl<W: Write> Write for Line<W> {
             self.writer.write_all(escaped.as_bytes())?;
         } else {
             self.writer.write_all(line)?;
+        }
+        if self.is_urgent {
+            self.writer.flush()?;
         }
         Ok(line.len())
     }

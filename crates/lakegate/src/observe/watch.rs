@@ -130,24 +130,24 @@ impl Watch {
     }
 
     /// The plan is governed. `policy` gives its fingerprint where it may be told.
-    pub fn governed(&self, plan: &GovernedPlan, policy: impl FnOnce() -> Option<String>) {
+    pub fn governed(&self, outline: impl FnOnce() -> PlanOutline, policy: impl FnOnce() -> Option<String>) {
         let Some(watched) = &self.0 else { return };
         watched.stages.end(Stage::Govern);
         if watched.served.config().observe.slow_query.is_some() {
             let mut details = watched.details();
-            details.outline = Some(plan.outline());
+            details.outline = Some(outline());
             details.policy = policy();
         }
     }
 
     /// Of some tables this caller sees every row, because of a role: that is told of each time.
-    pub fn sees_all_rows(&self, principal: &Principal, plan: &GovernedPlan) {
-        let Some(watched) = self.0.as_ref().filter(|_| !plan.unfiltered().is_empty()) else { return };
+    pub fn sees_all_rows(&self, principal: &Principal, tables: &[String]) {
+        let Some(watched) = self.0.as_ref().filter(|_| !tables.is_empty()) else { return };
         watched.observer.notice(&Event::AllRowsSeen {
             request_id: &watched.opened.request_id,
             principal: principal.name(),
             endpoint: watched.endpoint.get().map_or("", |endpoint| endpoint.name()),
-            tables: plan.unfiltered(),
+            tables,
         });
     }
 

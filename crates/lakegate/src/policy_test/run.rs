@@ -78,7 +78,7 @@ async fn asked(
     // No cursor comes from elsewhere.
     let seal = Seal::new([0; 32]);
     let (stream, _) =
-        pipeline::run(engine, &seal, pipeline::prepare_as(project, &seal, asked, &Trail::default()).await?).await?;
+        pipeline::run(engine, &seal, pipeline::prepare(project, &seal, asked, &Trail::default()).await?).await?;
     let answer = Answer::collect(stream).await?;
     let columns = match test.expect.masked.is_empty() && test.expect.unmasked.is_empty() {
         true => Vec::new(),

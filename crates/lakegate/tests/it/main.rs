@@ -35,6 +35,7 @@ mod http_formats;
 mod http_pages;
 mod http_parameters;
 mod http_refusals;
+mod http_repeated;
 mod http_requests;
 mod http_revocation;
 mod http_texts;

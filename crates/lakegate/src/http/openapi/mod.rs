@@ -44,7 +44,7 @@ pub(super) async fn document(
         true => not_modified(),
         false => ([(CONTENT_TYPE, "application/json")], document).into_response(),
     };
-    asked::add_validator(&mut response, &validator);
+    asked::add_validator(response.headers_mut(), &validator);
     Ok(response)
 }
 

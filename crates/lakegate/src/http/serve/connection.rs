@@ -8,6 +8,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Request, Version};
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -15,7 +18,7 @@ use hyper_util::server::conn::auto;
 use lakegate_core::project::Http;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -34,6 +37,9 @@ const SEND_BUFFER: usize = 128 << 10;
 /// that does more is one that only wants to make work.
 const RESETS: usize = 32;
 const WRONG_STREAMS: usize = 256;
+
+/// How often a connection is looked at while the server ends.
+const WHILE_STOPPING: Duration = Duration::from_millis(50);
 
 /// How the connections of a listener are served.
 pub(super) struct Handling {
@@ -123,25 +129,33 @@ impl Handling {
             }
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
-        let mut ticks = interval(self.timeouts.tick());
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // A connection is polled for every request. What else it waits for is asked only when it has something to say: each
+        // of these takes a lock that all connections share.
+        let mut signals = FuturesUnordered::<BoxFuture<'_, Signal>>::new();
+        signals.push(self.cut.cancelled().map(|()| Signal::Cut).boxed());
+        signals.push(self.stopping.cancelled().map(|()| Signal::Stopping).boxed());
+        let after = |pause: Duration| sleep(pause).map(|()| Signal::Look).boxed();
+        signals.push(after(self.timeouts.tick()));
         // When it was told to end, and whether it is known that the server does.
         let (mut told, mut stopping) = (None::<Instant>, false);
         loop {
-            tokio::select! {
+            let signal = tokio::select! {
+                biased;
                 served = connection.as_mut() => {
                     if let Err(error) = served {
                         tracing::debug!(%error, "a connection broke off");
                     }
                     return;
                 }
-                () = self.cut.cancelled() => return,
-                () = self.stopping.cancelled(), if !stopping => {
+                Some(signal) = signals.next() => signal,
+            };
+            match signal {
+                Signal::Cut => return,
+                Signal::Stopping => {
                     stopping = true;
-                    ticks = interval(Duration::from_millis(50));
-                    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                    signals.push(after(WHILE_STOPPING));
                 }
-                _ = ticks.tick() => {}
+                Signal::Look => signals.push(after(if stopping { WHILE_STOPPING } else { self.timeouts.tick() })),
             }
             let now = Instant::now();
             let verdict = watch.verdict(now, &self.timeouts);
@@ -160,6 +174,16 @@ impl Handling {
             }
         }
     }
+}
+
+/// Why a connection is looked at.
+enum Signal {
+    /// The time for what runs is over.
+    Cut,
+    /// The server ends.
+    Stopping,
+    /// It is time to look.
+    Look,
 }
 
 /// Whether the first byte is one of a request without encryption. A handshake begins with a byte that is no letter.

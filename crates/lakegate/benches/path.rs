@@ -1,0 +1,140 @@
+//! What a request costs around its query: the whole path through the router of answers that need no query, and the
+//! decisions alone. `cargo bench --workspace --bench path`.
+//!
+//! Without a socket. What the connection costs is measured from outside, by `cargo xtask bench`.
+
+#![expect(clippy::unwrap_used, reason = "a bench that can not go on has failed")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request};
+use criterion::{Criterion, criterion_group, criterion_main};
+use http_body_util::BodyExt;
+use lakegate::app::App;
+use lakegate::audit::{Opening, Trail};
+use lakegate::limits::Standing;
+use lakegate::sample::{Sample, write_lake, write_project};
+use lakegate::store::{
+    Access, Actor, Background, GrantRequest, NewPrincipal, SecretAttributes, Store, StoreLocation, TokenRequest,
+    new_token,
+};
+use lakegate::{clock, http};
+use lakegate_core::access::{EndpointPattern, Grantee, Presented, authorize};
+use lakegate_core::catalog::{RawArguments, call};
+use lakegate_core::value::{Scalar, Value};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tower::ServiceExt;
+
+const ENDPOINT: &str = "count_orders_by_range";
+const PATH: &str = "/api/count_orders_by_range?start_datetime=2022-10-01&end_datetime=2022-10-31";
+
+/// A served sample, and a client of it.
+struct Served {
+    runtime: Runtime,
+    app: Arc<App>,
+    router: Router,
+    token: String,
+    _background: Background,
+    _folder: TempDir,
+}
+
+impl Served {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        write_project(folder.path()).unwrap();
+        write_lake(&Sample::new(1, 0.02).unwrap(), &folder.path().join("lake"), |_, _| ()).unwrap();
+        let (app, token, background) = runtime.block_on(serve(folder.path()));
+        let router = http::router(Arc::clone(&app));
+        Self { runtime, app, router, token, _background: background, _folder: folder }
+    }
+
+    /// The status and the headers of an answer that was read to its end.
+    async fn get(&self, token: &str, validator: Option<&str>) -> (u16, HeaderMap) {
+        let mut request = Request::get(PATH).header("authorization", format!("Bearer {token}"));
+        if let Some(validator) = validator {
+            request = request.header("if-none-match", validator);
+        }
+        let answer = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let (head, body) = answer.into_parts();
+        body.collect().await.unwrap();
+        (head.status.as_u16(), head.headers)
+    }
+
+    /// Everything that is decided and written down about a request, without its plan and its answer.
+    async fn decide(&self) {
+        let now = clock::now();
+        let served = self.app.served();
+        let trail = Trail::begin(&self.app.audit, || Opening {
+            request_id: "0199a7c2-5d0e-7c41-9f0a-0d4f6f3b8a11".to_owned(),
+            method: "GET".to_owned(),
+            path: format!("/api/{ENDPOINT}"),
+            tokens: vec![self.token.clone()],
+        })
+        .counted(Standing::new(&self.app.rates));
+        trail.asked(ENDPOINT);
+        let mut raw = RawArguments::default();
+        let pairs = [("start_datetime", "2022-10-01"), ("end_datetime", "2022-10-31")];
+        raw.add_query(pairs.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
+        trail.came(&raw);
+        let token = Presented::from_bytes(self.token.as_bytes()).unwrap();
+        let (principal, credential) = trail.authenticate(&served, &token, now).await.unwrap();
+        let authorized = authorize(&principal, ENDPOINT, &credential.grants, now).unwrap();
+        trail.allowed(&authorized);
+        let planned = served.project.find(ENDPOINT).unwrap();
+        trail.standing().count_call(&authorized, planned.endpoint(), now).unwrap();
+        let call = call(authorized, Arc::clone(planned.endpoint()), raw, planned.rules()).unwrap();
+        trail.called(&call, &served.config().secret_attributes);
+        trail.sent(1, 13);
+        trail.answered(200, None, Some(13), true).await.unwrap();
+    }
+}
+
+/// The sample with one client, and the client's token.
+async fn serve(folder: &std::path::Path) -> (Arc<App>, String, Background) {
+    let store = Store::open(&StoreLocation::parse("sqlite:access.db", folder).unwrap()).await.unwrap();
+    let (actor, secret, now) = (Actor::cli("bench"), SecretAttributes::these([]), clock::now());
+    let name = "client".to_owned();
+    let attributes = BTreeMap::from([("client_id".to_owned(), Value::Scalar(Scalar::Integer(1)))]);
+    let new = NewPrincipal { name: name.clone(), attributes, roles: BTreeSet::from(["owner".to_owned()]) };
+    let changes = store.by(&actor, &secret);
+    changes.add_principal(new, now).await.unwrap();
+    changes.add_grant(GrantRequest::new(Grantee::Principal(name.clone()), EndpointPattern::All), now).await.unwrap();
+    let token = new_token().unwrap();
+    changes.issue_token(&name, &token, TokenRequest::default(), now).await.unwrap();
+    let (access, background) = Access::start(store.clone()).await.unwrap();
+    let app = App::load(folder, None, access).await.unwrap();
+    (Arc::new(app), token.text().to_owned(), background)
+}
+
+fn path(criterion: &mut Criterion) {
+    let served = Served::new();
+    let token = served.token.as_str();
+    // The first makes the answer, the second finds it, and what comes then is like all that follow.
+    let (mut status, mut headers) = (0, HeaderMap::new());
+    for _ in 0..3 {
+        (status, headers) = served.runtime.block_on(served.get(token, None));
+    }
+    assert_eq!(status, 200);
+    let validator = headers["etag"].to_str().unwrap();
+    assert_eq!(served.runtime.block_on(served.get(token, Some(validator))).0, 304);
+
+    let mut group = criterion.benchmark_group("path");
+    group.bench_function("decisions", |bencher| bencher.to_async(&served.runtime).iter(|| served.decide()));
+    group.bench_function("kept answer", |bencher| bencher.to_async(&served.runtime).iter(|| served.get(token, None)));
+    group.bench_function("not modified", |bencher| {
+        bencher.to_async(&served.runtime).iter(|| served.get(token, Some(validator)));
+    });
+    group.bench_function("unknown token", |bencher| {
+        bencher.to_async(&served.runtime).iter(|| served.get("lg_nobody_has_this_token", None));
+    });
+    group.finish();
+    served.runtime.block_on(served.app.audit.shutdown());
+}
+
+criterion_group!(benches, path);
+criterion_main!(benches);

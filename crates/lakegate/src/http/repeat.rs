@@ -1,0 +1,104 @@
+//! The same request of the same caller again: answered from what is remembered of the first, see [`crate::repeated`].
+
+use std::sync::Arc;
+
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::{HeaderMap, Method};
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use lakegate_core::access::{Credential, Presented, Principal};
+use lakegate_core::error::Error;
+
+use super::query::Request;
+use super::respond::not_modified;
+use super::{accept, answer, asked, token};
+use crate::clock;
+use crate::observe::{CacheAnswer, Event};
+use crate::repeated::{Asking, Before, Found, Remembered};
+
+/// Who calls, as was found out at this moment; or that it is nobody.
+pub(super) type Caller = (DateTime<Utc>, Result<(Principal, Arc<Credential>), Error>);
+
+/// What came of looking.
+pub(super) enum Repeat {
+    /// It is answered.
+    Answered(Response),
+    /// It is one too many. The call is as it was.
+    Refused(Arc<Remembered>, Error),
+    /// It is to be answered as if it were new, to this caller.
+    New(Caller),
+    /// Nobody was looked at yet.
+    Unknown,
+}
+
+/// Answers a request that was answered before, if it can be.
+pub(super) async fn answer(request: &Request<'_>) -> Repeat {
+    let Request { app, served, trail, method, headers, .. } = request;
+    // Who sends no good token is told so after the arguments were looked at.
+    let Ok(token) = token::presented(headers) else { return Repeat::Unknown };
+    let found = asking(request, &token).and_then(|asking| served.repeated.find(&asking));
+    let Some(remembered) = found else { return Repeat::Unknown };
+    let now = clock::now();
+    let known = trail.authenticate(served, &token, now).await;
+    let counts = match &known {
+        Ok((_, credential)) => remembered.counts_for(credential, &served.project, now),
+        Err(_) => false,
+    };
+    if !counts {
+        return Repeat::New((now, known));
+    }
+    let has_already = asked::has_already(method, headers, &remembered.validator);
+    let kept = if has_already { None } else { app.results.kept(&remembered.validator) };
+    if !has_already && kept.is_none() {
+        return Repeat::New((now, known));
+    }
+    let call = &remembered.call;
+    if let Err(error) = trail.standing().count_call(call.authorized(), call.endpoint(), now) {
+        return Repeat::Refused(remembered, error);
+    }
+    trail.found(&remembered.findings, call);
+    let said = if has_already { CacheAnswer::NotModified } else { CacheAnswer::Hit };
+    app.observer.notice(&Event::CacheAsked(said));
+    let (mut response, coding) = match kept {
+        Some(kept) => answer::kept(&kept, trail),
+        None => (not_modified(), None),
+    };
+    let answered = response.headers_mut();
+    answered.reserve(16);
+    for (name, value) in &remembered.headers {
+        // What the body is like is told with a body.
+        if !(has_already && matches!(*name, CONTENT_TYPE | CONTENT_DISPOSITION)) {
+            answered.insert(name, value.clone());
+        }
+    }
+    accept::encoded(answered, coding);
+    Repeat::Answered(response)
+}
+
+/// Remembers a request that was answered from what is kept, for the next time.
+pub(super) fn remember(
+    request: &Request<'_>,
+    token: &Presented,
+    before: Before,
+    credential: Arc<Credential>,
+    found: Found,
+) {
+    if let Some(asking) = asking(request, token) {
+        request.served.repeated.remember(&asking, &request.served.project, before, credential, found);
+    }
+}
+
+/// What came, in words that can be looked up; `None` where it is not one that is remembered.
+fn asking<'a>(request: &'a Request<'_>, token: &Presented) -> Option<Asking<'a>> {
+    Asking::of(token, request.method, request.whole_uri, request.body, request.headers)
+}
+
+/// Whether answers to this method have a validator.
+pub(super) fn has_validator(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// The headers of an answer, to be kept.
+pub(super) fn kept(headers: HeaderMap) -> Vec<(axum::http::HeaderName, axum::http::HeaderValue)> {
+    headers.into_iter().filter_map(|(name, value)| Some((name?, value))).collect()
+}
