@@ -1,5 +1,5 @@
-//! What a request costs around its query: the whole path through the router of answers that need no query, and the
-//! decisions alone. `cargo bench --workspace --bench path`.
+//! What a request costs: around its query, the whole path through the router of answers that need none, and the decisions
+//! alone; and with its query, the governed plan with its values, a small aggregate, a lookup and a listing. `cargo bench --workspace --bench path`.
 //!
 //! Without a socket. What the connection costs is measured from outside, by `cargo xtask bench`.
 
@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::Router;
 use axum::body::Body;
@@ -23,8 +24,9 @@ use lakegate::store::{
 };
 use lakegate::{clock, http};
 use lakegate_core::access::{EndpointPattern, Grantee, Presented, authorize};
-use lakegate_core::catalog::{RawArguments, call};
+use lakegate_core::catalog::{Call, RawArguments, call};
 use lakegate_core::value::{Scalar, Value};
+use lakegate_query::govern::govern;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tower::ServiceExt;
@@ -38,6 +40,8 @@ struct Served {
     app: Arc<App>,
     router: Router,
     token: String,
+    /// How many ranges were asked for.
+    asked: AtomicU32,
     _background: Background,
     _folder: TempDir,
 }
@@ -50,7 +54,7 @@ impl Served {
         write_lake(&Sample::new(1, 0.02).unwrap(), &folder.path().join("lake"), |_, _| ()).unwrap();
         let (app, token, background) = runtime.block_on(serve(folder.path()));
         let router = http::router(Arc::clone(&app));
-        Self { runtime, app, router, token, _background: background, _folder: folder }
+        Self { runtime, app, router, token, asked: AtomicU32::new(0), _background: background, _folder: folder }
     }
 
     /// The status and the headers of an answer that was read to its end.
@@ -63,6 +67,34 @@ impl Served {
         let (head, body) = answer.into_parts();
         body.collect().await.unwrap();
         (head.status.as_u16(), head.headers)
+    }
+
+    /// The rows of a range that nobody has asked for yet, through the whole path.
+    async fn get_anew(&self, endpoint: &str) {
+        let second = self.asked.fetch_add(1, Ordering::Relaxed);
+        let (minute, second) = (second / 60, second % 60);
+        let (hour, minute) = (minute / 60 % 24, minute % 60);
+        let day = 1 + minute % 28;
+        let path = format!(
+            "/api/{endpoint}?start_datetime=2022-10-{day:02}T{hour:02}:{minute:02}:{second:02}Z&end_datetime=2022-12-31"
+        );
+        let request = Request::get(path).header("authorization", format!("Bearer {}", self.token));
+        let answer = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.into_body().collect().await.unwrap();
+    }
+
+    /// A call that is allowed, with its arguments.
+    async fn called(&self) -> Call {
+        let (now, served) = (clock::now(), self.app.served());
+        let mut raw = RawArguments::default();
+        let pairs = [("start_datetime", "2022-10-01"), ("end_datetime", "2022-10-31")];
+        raw.add_query(pairs.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
+        let token = Presented::from_bytes(self.token.as_bytes()).unwrap();
+        let (principal, credential) = served.identity.authenticate(&token, now).await.unwrap();
+        let authorized = authorize(&principal, ENDPOINT, &credential.grants, now).unwrap();
+        let planned = served.project.find(ENDPOINT).unwrap();
+        call(authorized, Arc::clone(planned.endpoint()), raw, planned.rules()).unwrap()
     }
 
     /// Everything that is decided and written down about a request, without its plan and its answer.
@@ -132,6 +164,21 @@ fn path(criterion: &mut Criterion) {
     group.bench_function("unknown token", |bencher| {
         bencher.to_async(&served.runtime).iter(|| served.get("lg_nobody_has_this_token", None));
     });
+    group.finish();
+
+    let mut group = criterion.benchmark_group("query");
+    let project = Arc::clone(&served.app.served().project);
+    let call = served.runtime.block_on(served.called());
+    group.bench_function("governed plan with its values", |bencher| {
+        bencher.iter(|| govern(&project, None, &call, clock::now()).unwrap());
+    });
+    for (name, endpoint) in [
+        ("small aggregate", "count_trackcode_by_range"),
+        ("lookups", "count_orders_by_range"),
+        ("listing", "all_orders_by_range"),
+    ] {
+        group.bench_function(name, |bencher| bencher.to_async(&served.runtime).iter(|| served.get_anew(endpoint)));
+    }
     group.finish();
     served.runtime.block_on(served.app.audit.shutdown());
 }

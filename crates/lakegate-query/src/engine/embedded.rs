@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
 use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::{SessionState, TaskContext};
 use lakegate_core::error::Error;
 
 use super::failure::failure;
@@ -41,7 +41,7 @@ impl Engine for Embedded {
         };
         scan::check(&physical, session.runtime_env(), &limits)?;
         let physical = pausing(physical).map_err(failure)?;
-        let mut context = TaskContext::from(session.as_ref());
+        let mut context = bare_context(session);
         if let Some(bytes) = limits.memory_bytes {
             context = within(context, bytes);
         }
@@ -50,6 +50,13 @@ impl Engine for Embedded {
         let stream = BatchStream::new(batches, Arc::clone(plan.schema()), limits).with_memory(memory);
         Ok(stream.measured(measured).planned_in(begun.elapsed()))
     }
+}
+
+/// The context of a query. Plans hold the functions that they call; a list of all there are is only for who reads plans.
+fn bare_context(session: &SessionState) -> TaskContext {
+    let (id, config, runtime) = (String::new(), session.config().clone(), Arc::clone(session.runtime_env()));
+    let (scalar, higher, aggregates, windows) = Default::default();
+    TaskContext::new(None, id, config, scalar, higher, aggregates, windows, runtime)
 }
 
 /// The context of a query that has so many bytes of the memory that all have.

@@ -82,9 +82,10 @@ impl Iterator for Rows<'_> {
 }
 
 impl KeyIndex {
-    /// What an index over a table takes at most, about, in bytes; `None` where it can not have one.
+    /// What an index over a table takes at most, about, in bytes; `None` where it can not have one. Rounded as
+    /// [`HotTable::bytes_of`].
     pub(crate) fn bytes_for(table: &HotTable) -> Option<usize> {
-        let rows = table.rows()?;
+        let rows = table.rows()?.next_power_of_two();
         (rows < u32::MAX as usize).then(|| rows.saturating_mul(BYTES_OF_ROW))
     }
 

@@ -87,10 +87,11 @@ impl HotTable {
         self.files.iter().all(|file| file.largest <= most)
     }
 
-    /// What so many columns of all rows take, about, in bytes; `None` where the number of rows is not known.
+    /// What so many columns of all rows take, about, in bytes; `None` where the number of rows is not known. It is rounded, so
+    /// that what is chosen by it is not chosen by single rows that a caller does not see.
     pub(crate) fn bytes_of(&self, columns: &[usize]) -> Option<usize> {
         let widths = columns.iter().map(|at| self.schema.field(*at).data_type().primitive_width().unwrap_or(48));
-        self.rows()?.checked_mul(widths.sum())
+        self.rows()?.next_power_of_two().checked_mul(widths.sum())
     }
 
     /// The number of rows; `None` where the files do not say.

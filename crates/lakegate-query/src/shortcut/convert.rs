@@ -10,6 +10,7 @@ use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, Filter, Join, JoinType, LogicalPlan, Projection};
 
 use super::access::{Access, Parent, is_selective, schema_of};
+use super::cut::Cut;
 use super::implied::is_implied;
 use super::lookup::Kind;
 use super::node;
@@ -30,6 +31,10 @@ pub(super) fn converted(plan: &LogicalPlan) -> Option<LogicalPlan> {
                 Some(rest) => Some(LogicalPlan::Filter(Filter::try_new(rest, Arc::new(input)).ok()?)),
                 None => Some(input),
             }
+        }
+        LogicalPlan::Limit(limit) => {
+            let input = converted(&limit.input)?;
+            Cut::of(limit, input).or_else(|| rebuilt(plan))
         }
         LogicalPlan::Join(join) => lookup(join).or_else(|| rebuilt(plan)),
         // A barrier whose input is no access stays closed.

@@ -6,6 +6,7 @@
 
 mod access;
 mod convert;
+mod cut;
 mod filter;
 mod implied;
 mod lookup;

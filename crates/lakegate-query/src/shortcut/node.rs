@@ -17,6 +17,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
 use super::access::{Access, schema_of};
+use super::cut::Cut;
 use super::filter::Filter;
 use super::lookup::{Kind, LookupExec, Side};
 use super::scan::HotScanExec;
@@ -139,6 +140,9 @@ impl ExtensionPlanner for Planner {
         session: &dyn Session,
         context: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if let (Some(cut), [input]) = (node.as_any().downcast_ref::<Cut>(), physical_inputs) {
+            return cut.planned(input, &self.slots).map(Some);
+        }
         let Some(Node { access, lookup, schema }) = node.as_any().downcast_ref() else { return Ok(None) };
         let physical = |exprs: &[Expr], columns: &[usize]| -> Result<(SchemaRef, Vec<Arc<dyn PhysicalExpr>>)> {
             let schema = schema_of(&access.table, columns)?;

@@ -19,6 +19,7 @@ use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
 use super::convert::converted;
+use super::cut::CutExec;
 use super::lookup::LookupExec;
 use super::node::Planner;
 use super::param;
@@ -177,6 +178,10 @@ fn filled(node: &Arc<dyn ExecutionPlan>, values: &[ScalarValue]) -> Result<Arc<d
     if let Some(lookup) = node.downcast_ref::<LookupExec>() {
         let [input] = children.as_slice() else { return internal_err!("a lookup has one input") };
         return Ok(Arc::new(lookup.filled(Arc::clone(input), values)?));
+    }
+    if let Some(cut) = node.downcast_ref::<CutExec>() {
+        let [input] = children.as_slice() else { return internal_err!("a cut has one input") };
+        return cut.filled(Arc::clone(input), values);
     }
     if let Some(filter) = node.downcast_ref::<FilterExec>().filter(|filter| param::has_places(filter.predicate())) {
         let [input] = children.as_slice() else { return internal_err!("a filter has one input") };

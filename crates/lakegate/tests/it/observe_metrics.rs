@@ -109,7 +109,7 @@ async fn metrics_count_what_happened() {
         assert!(of_notes("lakegate_answer_bytes_total") > 100.0);
         if !from_files {
             assert!(of_notes("lakegate_scanned_bytes_total") > 0.0);
-            assert!(metrics.get("lakegate_table_copies_bytes") > 0.0);
+            assert!(metrics.get("lakegate_hot_tables_bytes") > 0.0);
         }
         assert_eq!(metrics.get("lakegate_refusals_total{code=\"arguments_invalid\"}"), 1.0);
         assert_eq!(metrics.get("lakegate_refusals_total{code=\"access_token_unknown\"}"), 1.0);
