@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::catalog::Session;
-use datafusion::common::{Result as DataFusionResult, ScalarValue};
+use datafusion::common::stats::Precision;
+use datafusion::common::{Result as DataFusionResult, ScalarValue, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::FileGroup;
 use datafusion::datasource::table_schema::TableSchema;
@@ -112,7 +113,9 @@ pub(super) async fn open(
     }
     if found.format != FileFormat::Parquet {
         let read = columns::guarded(is_remote, read_through(&version, lake, session)).await;
-        if let Some(column) = read.map_err(unreadable)? {
+        let (rows, inexact) = read.map_err(unreadable)?;
+        version = with_rows(version, rows);
+        if let Some(column) = inexact {
             let message = format!(
                 "column `{column}` at `{}` has whole numbers of 16 digits and more among others: two of them may become one",
                 table.location
@@ -139,15 +142,36 @@ pub(super) async fn is_there(lake: &Lake, table: &Table) -> Result<(), TableFaul
 }
 
 /// Reads every row once. Text files are only known to be readable when they were read: a row that is not would fail
-/// the queries of all callers, whosever it is. Gives the name of a column whose numbers may not be those of the text.
-async fn read_through(version: &TableVersion, lake: &Lake, session: &dyn Session) -> DataFusionResult<Option<String>> {
+/// the queries of all callers, whosever it is. Gives the number of rows, and the name of a column whose numbers may not be
+/// those of the text.
+async fn read_through(
+    version: &TableVersion,
+    lake: &Lake,
+    session: &dyn Session,
+) -> DataFusionResult<(usize, Option<String>)> {
     let plan = version.scan(lake.url(), session, None, None, version.statistics.clone()).await?;
     let mut rows = execute_stream(plan, session.task_ctx())?;
-    let mut inexact = None;
+    let (mut count, mut inexact) = (0, None);
     while let Some(batch) = rows.next().await.transpose()? {
+        count += batch.num_rows();
         inexact = inexact.or_else(|| literals::inexact(&batch));
     }
-    Ok(inexact)
+    Ok((count, inexact))
+}
+
+/// The version with the number of its rows, for estimates: text files are read whole, so it does not matter in which of
+/// them they are.
+fn with_rows(mut version: TableVersion, rows: usize) -> TableVersion {
+    version.statistics.num_rows = Precision::Inexact(rows);
+    let of_each = rows.div_ceil(version.files.len().max(1));
+    let files = version.files.files().iter().cloned().map(|file| {
+        let known = file.statistics.as_deref().cloned();
+        let mut statistics = known.unwrap_or_else(|| Statistics::new_unknown(version.schema.file_schema()));
+        statistics.num_rows = Precision::Inexact(of_each);
+        file.with_statistics(Arc::new(statistics))
+    });
+    version.files = FileGroup::new(files.collect());
+    version
 }
 
 fn partition_type(table: &Table, column: &str) -> DataType {

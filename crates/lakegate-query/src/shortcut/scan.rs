@@ -28,6 +28,9 @@ use crate::hot::{BlockAt, Bounds, HotTable};
 /// How many blocks are looked at together, so that what is missing is decoded together.
 const TOGETHER: usize = 8;
 
+/// The most rows of a batch.
+const MOST_ROWS: usize = 8_192;
+
 /// The operator.
 #[derive(Clone, Debug)]
 pub(super) struct HotScanExec {
@@ -222,8 +225,10 @@ impl Running {
             let taken = arrays.iter().map(|array| found.take(array)).collect::<Result<Vec<_>>>()?;
             self.given.add(count);
             self.bytes.add(taken.iter().map(|array| array.get_array_memory_size()).sum());
-            if count > 0 {
-                self.ready.push_back(batch(&self.schema, taken, count)?);
+            let whole = batch(&self.schema, taken, count)?;
+            // A text file is one block, however long it is.
+            for first in (0..count).step_by(MOST_ROWS) {
+                self.ready.push_back(whole.slice(first, MOST_ROWS.min(count - first)));
             }
         }
         Ok(())
