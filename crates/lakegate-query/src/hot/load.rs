@@ -129,6 +129,7 @@ async fn read(
     blocks: &[usize],
     columns: &[usize],
 ) -> Result<Vec<(usize, Vec<ArrayRef>)>> {
+    let _turn = table.memory.turn().await?;
     let config = FileScanConfigBuilder::from(table.scan.clone())
         .with_file_groups(vec![FileGroup::new(vec![file.part_of(blocks)])])
         .with_projection_indices(Some(columns.to_vec()))?

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwapOption;
 use datafusion::arrow::array::{Array, ArrayRef};
+use datafusion::common::{Result, internal_datafusion_err};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// A budget for decoded columns of all tables.
 #[derive(Debug)]
@@ -15,6 +17,8 @@ pub(crate) struct HotMemory {
     budget: usize,
     used: AtomicUsize,
     queue: Mutex<VecDeque<Place>>,
+    /// Who decodes holds one: what is being decoded is not counted yet.
+    decoding: Semaphore,
 }
 
 /// One column of a file: a slot for each of its blocks.
@@ -52,7 +56,16 @@ impl Drop for Taken {
 impl HotMemory {
     /// A budget in bytes.
     pub(crate) fn new(budget: usize) -> Arc<Self> {
-        Arc::new(Self { budget, used: AtomicUsize::new(0), queue: Mutex::default() })
+        let at_once = std::thread::available_parallelism().map_or(1, usize::from) * 2;
+        let decoding = Semaphore::new(at_once);
+        Arc::new(Self { budget, used: AtomicUsize::new(0), queue: Mutex::default(), decoding })
+    }
+
+    /// Waits for a turn to decode. Nobody who has one waits for another.
+    pub(super) async fn turn(&self) -> Result<SemaphorePermit<'_>> {
+        let turn = self.decoding.acquire().await;
+        // Nobody closes it.
+        turn.map_err(|_| internal_datafusion_err!("nothing is decoded any more"))
     }
 
     /// The budget, in bytes.

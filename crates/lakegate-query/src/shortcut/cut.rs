@@ -124,7 +124,8 @@ impl CutExec {
 /// The same, which sorts no more than the first rows; `None` where it does not end with a sort.
 fn sorted_up_to(plan: &Arc<dyn ExecutionPlan>, most: usize) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     if plan.is::<SortExec>() {
-        return Ok(plan.with_fetch(Some(most)));
+        // A limit of the endpoint's own stays.
+        return Ok(if plan.fetch().is_none() { plan.with_fetch(Some(most)) } else { None });
     }
     let Some(projection) = plan.downcast_ref::<ProjectionExec>() else { return Ok(None) };
     let Some(input) = sorted_up_to(projection.input(), most)? else { return Ok(None) };

@@ -87,6 +87,8 @@ pub(super) struct Report {
     pub(super) failed: usize,
     /// Cases in which one side failed, as it may on these rows.
     pub(super) either: usize,
+    /// Cases whose plan over hot tables is a shortcut.
+    pub(super) shortcuts: usize,
     /// Questions that are no endpoint, with or without policies, and why.
     pub(super) refused: BTreeMap<usize, String>,
     /// Questions that are no endpoint because of policies or masks.
@@ -196,6 +198,20 @@ async fn ask(project: &PlannedProject, who: &Principal, terms: &Terms, at: usize
     }
 }
 
+async fn has_shortcut(
+    project: &PlannedProject,
+    who: &Principal,
+    terms: &Terms,
+    at: usize,
+    question: &Question,
+) -> bool {
+    let arguments = question.arguments.to_string();
+    match testing::governed_with(project, who, &format!("q{at}"), &arguments, terms.clone()) {
+        Ok(plan) => plan.display_shortcut().await.is_some(),
+        Err(_) => false,
+    }
+}
+
 /// Whether an answer is the right one.
 fn compare(got: &Outcome, wanted: &Outcome, may_fail: bool) -> Result<(), String> {
     match (got, wanted) {
@@ -287,6 +303,7 @@ pub(super) async fn check(setting: &Setting, questions: &[Question]) -> Report {
         for at in &asked {
             let Some((wanted, may_fail)) = right.get(&(number, *at)) else { continue };
             let got = ask(&governed, &who, &terms, *at, &questions[*at]).await;
+            report.shortcuts += usize::from(has_shortcut(&governed, &who, &terms, *at, &questions[*at]).await);
             compared(&mut report, number, *at, "from memory", &got, wanted, *may_fail);
         }
     }

@@ -169,6 +169,7 @@ impl Sum {
         sum.would_fail += report.would_fail;
         sum.failed += report.failed;
         sum.either += report.either;
+        sum.shortcuts += report.shortcuts;
     }
 
     fn merge(&mut self, other: Sum) {
@@ -198,6 +199,7 @@ impl Sum {
         println!(
             "{nonempty} with rows; {governed} with another answer over the whole lake ({would_fail} of them fail there)"
         );
+        println!("{} have a shortcut over hot tables", self.report.shortcuts);
         println!("{failed} fail on the caller's own rows; {either} comparisons in which one side failed, as it may");
         println!("{} queries, of which refused without policies:", self.asked);
         for (reason, count) in &self.refused {
@@ -275,7 +277,8 @@ fn answers_are_those_of_a_lake_of_the_callers_own_masked_rows() {
         panic!("{} differences; the first is now {}\n{file}\n{difference}", sum.found.len(), path.display());
     }
     assert!(sum.no_project.is_empty(), "{:?}", sum.no_project);
-    let Report { cases, nonempty, governed, failed, would_fail, .. } = sum.report;
+    let Report { cases, nonempty, governed, failed, would_fail, shortcuts, .. } = sum.report;
+    assert!(shortcuts * 8 > cases, "{shortcuts} of {cases} have a shortcut");
     assert!(nonempty * 4 > cases, "{nonempty} of {cases} have rows");
     assert!(governed * 4 > cases, "{governed} of {cases} need governance");
     assert!(failed * 5 < cases, "{failed} of {cases} fail");
