@@ -177,8 +177,10 @@ impl Access {
         let is_plain = join.join_type == JoinType::LeftSemi
             && join.filter.is_none()
             && join.null_equality == NullEquality::NullEqualsNothing;
-        let access =
-            Self::of(&join.left).filter(|access| is_plain && access.parent.is_none() && access.made.is_none())?;
+        // Above a barrier it is the query's own, and a join like others.
+        let may_have_parent =
+            |access: &Self| !access.is_behind_barrier && access.parent.is_none() && access.made.is_none();
+        let access = Self::of(&join.left).filter(|access| is_plain && may_have_parent(access))?;
         let [(Expr::Column(child), Expr::Column(parent))] = join.on.as_slice() else { return None };
         let of = Self::of(&join.right).filter(|of| of.made.is_none())?;
         let (column, key) = (access.place_of(child)?, of.place_of(parent)?);
