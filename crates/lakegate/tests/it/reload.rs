@@ -337,7 +337,10 @@ async fn less_memory_for_hot_tables_holds_from_the_next_reload_on() {
         ("lake/sale.csv", SALES),
         ("lake/other.csv", &sales),
         ("endpoints/sales.sql", ENDPOINT),
-        ("endpoints/others.sql", "/*---\nsummary = \"s\"\n---*/\nSELECT count(product) AS n FROM other"),
+        (
+            "endpoints/others.sql",
+            "/*---\nsummary = \"s\"\ncache_seconds = 0\n---*/\nSELECT count(product) AS n FROM other",
+        ),
     ])
     .await;
     let token = app.admit_with("acme", "*", &[json!({})]).await;
