@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use datafusion::arrow::array::Array;
+use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::Result;
 use datafusion::common::ScalarValue;
@@ -17,7 +17,7 @@ use datafusion::parquet::file::metadata::ParquetMetaData;
 use datafusion::physical_expr::expressions::{Column, Literal};
 
 use super::memory::Slots;
-use super::zone::{Key, Zone, has_zones};
+use super::zone::{Key, Learnt, Zone, has_zones};
 use crate::lake::file_view;
 
 /// Rows of a block: two pages of a file that lakegate writes.
@@ -62,7 +62,7 @@ pub(super) struct HotColumn {
     /// By the row group, as the footer says; empty where nothing is known.
     groups: Vec<Zone>,
     /// By the block, once it was decoded.
-    zones: Box<[OnceLock<Zone>]>,
+    learnt: Box<[OnceLock<Learnt>]>,
 }
 
 impl HotFile {
@@ -115,7 +115,7 @@ impl HotFile {
     /// What is known of a column of a block.
     pub(super) fn zone(&self, block: usize, column: usize) -> &Zone {
         let of = &self.columns[column];
-        let known = of.zones[block].get();
+        let known = of.learnt[block].get().map(|learnt| &learnt.zone);
         let group = || self.blocks[block].part.and_then(|(group, _)| of.groups.get(group));
         known.or_else(group).unwrap_or(&Zone::Unknown)
     }
@@ -123,12 +123,19 @@ impl HotFile {
 
 impl HotColumn {
     fn new(blocks: usize, zone: Zone, groups: Vec<Zone>) -> Self {
-        Self { slots: Slots::new(blocks), zone, groups, zones: (0..blocks).map(|_| OnceLock::new()).collect() }
+        Self { slots: Slots::new(blocks), zone, groups, learnt: (0..blocks).map(|_| OnceLock::new()).collect() }
     }
 
     /// Notes what was found when a block was decoded.
-    pub(super) fn learn(&self, block: usize, zone: impl FnOnce() -> Zone) {
-        self.zones[block].get_or_init(zone);
+    pub(super) fn learn(&self, block: usize, array: &ArrayRef) {
+        if has_zones(array.data_type()) {
+            self.learnt[block].get_or_init(|| Learnt::of(array));
+        }
+    }
+
+    /// What was found in a block, if it was ever decoded.
+    pub(super) fn learnt(&self, block: usize) -> Option<&Learnt> {
+        self.learnt[block].get()
     }
 }
 
@@ -177,9 +184,7 @@ fn zones(
     let least = converter.row_group_mins(footer.row_groups()).ok()?;
     let greatest = converter.row_group_maxes(footer.row_groups()).ok()?;
     let nulls = converter.row_group_null_counts(footer.row_groups()).ok()?;
-    let key = |array: &datafusion::arrow::array::ArrayRef, group: usize| {
-        Key::of(&ScalarValue::try_from_array(array, group).ok()?)
-    };
+    let key = |array: &ArrayRef, group: usize| Key::of(&ScalarValue::try_from_array(array, group).ok()?);
     let zone = |group: usize| match (key(&least, group), key(&greatest, group)) {
         (Some(least), Some(greatest)) => Zone::Between(least, greatest),
         _ if !nulls.is_null(group)

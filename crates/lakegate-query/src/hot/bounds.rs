@@ -1,6 +1,7 @@
 //! What a predicate says about single columns, in a form that is quick to compare with zones.
 //!
-//! It only helps to skip: whoever scans still applies the predicate to every row. What is not understood is left out.
+//! It tells which rows need no look, because none of them fulfils the predicate or because all do. What is not understood is
+//! left out, and then nothing is said of all. Whoever scans applies the predicate to every other row.
 
 use std::sync::Arc;
 
@@ -11,11 +12,15 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, InListExpr, Literal};
 use datafusion::physical_expr::utils::split_conjunction;
 
-use super::zone::{Key, Zone};
+use super::zone::{Key, Learnt, Zone};
 
 /// Conditions that all hold for a row that is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Bounds(Vec<Bound>);
+pub(crate) struct Bounds {
+    conditions: Vec<Bound>,
+    /// Whether a row for which they hold is wanted: nothing of the predicate was left out.
+    is_whole: bool,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Bound {
@@ -27,7 +32,9 @@ struct Bound {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Condition {
     AtLeast(Key),
+    Above(Key),
     AtMost(Key),
+    Below(Key),
     /// One of these, ascending.
     OneOf(Vec<Key>),
     /// No row.
@@ -37,14 +44,33 @@ enum Condition {
 impl Bounds {
     /// What a predicate over these columns of a table says.
     pub(crate) fn of(predicate: &Arc<dyn PhysicalExpr>, schema: &Schema, columns: &[usize]) -> Self {
-        let conjuncts = split_conjunction(predicate).into_iter();
-        Self(conjuncts.filter_map(|conjunct| bound(conjunct, schema, columns)).collect())
+        let (mut conditions, mut is_whole) = (Vec::new(), true);
+        for conjunct in split_conjunction(predicate) {
+            match bound(conjunct, schema, columns) {
+                _ if is_true(conjunct) => {}
+                Some(bound) => conditions.push(bound),
+                None => is_whole = false,
+            }
+        }
+        Self { conditions, is_whole }
     }
 
     /// Whether rows with these zones may be wanted.
     pub(super) fn may_hold<'z>(&self, zone: impl Fn(usize) -> &'z Zone) -> bool {
-        self.0.iter().all(|bound| bound.condition.may_hold(zone(bound.column)))
+        self.conditions.iter().all(|bound| bound.condition.may_hold(zone(bound.column)))
     }
+
+    /// Whether all rows with these values are wanted. What is learnt is of the rows themselves: a footer that is wrong must not
+    /// show a row.
+    pub(super) fn all_hold<'z>(&self, learnt: impl Fn(usize) -> Option<&'z Learnt>) -> bool {
+        let holds = |bound: &Bound| learnt(bound.column).is_some_and(|learnt| bound.condition.all_hold(learnt));
+        self.is_whole && self.conditions.iter().all(holds)
+    }
+}
+
+fn is_true(conjunct: &Arc<dyn PhysicalExpr>) -> bool {
+    let literal = conjunct.downcast_ref::<Literal>();
+    literal.is_some_and(|literal| matches!(literal.value(), ScalarValue::Boolean(Some(true))))
 }
 
 impl Condition {
@@ -54,27 +80,36 @@ impl Condition {
             (_, Zone::Unknown) => true,
             // NULL fulfils no comparison.
             (_, Zone::Null) => false,
-            (Self::AtLeast(key), Zone::Between(_, greatest)) => comparable(key, greatest) && greatest >= key,
-            (Self::AtMost(key), Zone::Between(least, _)) => comparable(key, least) && least <= key,
+            (Self::AtLeast(key), Zone::Between(_, greatest)) => greatest >= key,
+            (Self::Above(key), Zone::Between(_, greatest)) => greatest > key,
+            (Self::AtMost(key), Zone::Between(least, _)) => least <= key,
+            (Self::Below(key), Zone::Between(least, _)) => least < key,
             (Self::OneOf(keys), Zone::Between(least, greatest)) => {
                 let first = keys.partition_point(|key| key < least);
                 keys.get(first).is_some_and(|key| key <= greatest)
             }
         }
     }
-}
 
-/// Keys of one column are of one kind; two kinds would be a mistake, which must not lose rows.
-fn comparable(one: &Key, other: &Key) -> bool {
-    debug_assert_eq!(std::mem::discriminant(one), std::mem::discriminant(other));
-    true
+    fn all_hold(&self, learnt: &Learnt) -> bool {
+        let Zone::Between(least, greatest) = &learnt.zone else { return false };
+        // NULL fulfils no comparison.
+        !learnt.has_nulls
+            && match self {
+                Self::AtLeast(key) => least >= key,
+                Self::Above(key) => least > key,
+                Self::AtMost(key) => greatest <= key,
+                Self::Below(key) => greatest < key,
+                Self::OneOf(keys) => least == greatest && keys.binary_search(least).is_ok(),
+                Self::Never => false,
+            }
+    }
 }
 
 fn bound(conjunct: &Arc<dyn PhysicalExpr>, schema: &Schema, columns: &[usize]) -> Option<Bound> {
-    if let Some(literal) = conjunct.downcast_ref::<Literal>() {
-        let is_true = matches!(literal.value(), ScalarValue::Boolean(Some(true)));
+    if conjunct.is::<Literal>() {
         // NULL and false are no reason to look at any row.
-        return (!is_true).then_some(Bound { column: 0, condition: Condition::Never });
+        return (!is_true(conjunct)).then_some(Bound { column: 0, condition: Condition::Never });
     }
     if let Some((place, values)) = one_of(conjunct) {
         let mut keys = values.iter().filter_map(|value| key(value, place, schema)).collect::<Option<Vec<_>>>()?;
@@ -87,8 +122,10 @@ fn bound(conjunct: &Arc<dyn PhysicalExpr>, schema: &Schema, columns: &[usize]) -
     let column = *columns.get(place)?;
     let condition = match (operator, key(value, place, schema)) {
         (Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq, None) => Condition::Never,
-        (Operator::Lt | Operator::LtEq, Some(key)) => Condition::AtMost(key?),
-        (Operator::Gt | Operator::GtEq, Some(key)) => Condition::AtLeast(key?),
+        (Operator::Lt, Some(key)) => Condition::Below(key?),
+        (Operator::LtEq, Some(key)) => Condition::AtMost(key?),
+        (Operator::Gt, Some(key)) => Condition::Above(key?),
+        (Operator::GtEq, Some(key)) => Condition::AtLeast(key?),
         _ => return None,
     };
     Some(Bound { column, condition })
@@ -138,9 +175,14 @@ fn one_of(expr: &Arc<dyn PhysicalExpr>) -> Option<(usize, Vec<&ScalarValue>)> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+    use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray};
     use datafusion::arrow::datatypes::{DataType, Field};
     use datafusion::physical_expr::expressions::{binary, col, in_list, lit};
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, TestRunner};
 
     fn schema() -> Schema {
         Schema::new(vec![Field::new("a", DataType::Int64, true), Field::new("b", DataType::Utf8View, true)])
@@ -172,8 +214,8 @@ mod tests {
             Operator::And,
             binary(lit(number(20)), Operator::Gt, col("a", &schema()).unwrap(), &schema()).unwrap(),
         );
-        assert!(wanted(&range, 20, 30) && wanted(&range, 0, 10) && wanted(&range, 12, 13));
-        assert!(!wanted(&range, 21, 30) && !wanted(&range, 0, 9));
+        assert!(wanted(&range, 19, 30) && wanted(&range, 0, 10) && wanted(&range, 12, 13));
+        assert!(!wanted(&range, 20, 30) && !wanted(&range, 0, 9));
         let either = and(compare("a", Operator::Eq, number(5)), Operator::Or, compare("a", Operator::Eq, number(50)));
         assert!(wanted(&either, 5, 9) && wanted(&either, 40, 60));
         assert!(!wanted(&either, 6, 49));
@@ -208,5 +250,64 @@ mod tests {
         let nulls = [Zone::Unknown, Zone::Null];
         let equal = compare("a", Operator::Eq, number(1));
         assert!(!Bounds::of(&equal, &schema(), &[1, 0]).may_hold(|column| &nulls[column]));
+    }
+
+    /// Rows that need no look: none of them is wanted, or all are. What is said of them must be true of each, whatever is asked.
+    #[test]
+    fn what_is_said_of_all_rows_holds_for_each() {
+        let leaf = (any::<bool>(), 0..7_usize, prop::option::of(-4..4_i64)).prop_map(|(of_text, operator, value)| {
+            let (column, value) = match of_text {
+                true => ("b", ScalarValue::Utf8View(value.map(|value| format!("{value:+}")))),
+                false => ("a", ScalarValue::Int64(value)),
+            };
+            let operators = [Operator::Eq, Operator::Lt, Operator::LtEq, Operator::Gt, Operator::GtEq, Operator::NotEq];
+            match operators.get(operator) {
+                Some(operator) => compare(column, *operator, value),
+                None => lit(value.is_null() || value == ScalarValue::Int64(Some(1))),
+            }
+        });
+        let predicate = leaf.prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                3 => (inner.clone(), inner.clone()).prop_map(|(left, right)| and(left, Operator::And, right)),
+                1 => (inner.clone(), inner).prop_map(|(left, right)| and(left, Operator::Or, right)),
+            ]
+        });
+        let rows = prop::collection::vec((prop::option::weighted(0.9, -4..4_i64), 0..3_i64), 1..5);
+        let mut runner = TestRunner::new(Config { cases: 4_000, ..Config::default() });
+        let (all, none) = (Cell::new(0), Cell::new(0));
+        let ran = runner.run(&(predicate, rows), |(predicate, rows)| {
+            let numbers: ArrayRef = Arc::new(rows.iter().map(|(number, _)| *number).collect::<Int64Array>());
+            let texts = rows.iter().map(|(_, text)| Some(format!("{text:+}"))).collect::<StringViewArray>();
+            let arrays = vec![numbers, Arc::new(texts) as ArrayRef];
+            let learnt = arrays.iter().map(Learnt::of).collect::<Vec<_>>();
+            let batch = RecordBatch::try_new(Arc::new(schema()), arrays).unwrap();
+            let mask = predicate.evaluate(&batch).unwrap().into_array(rows.len()).unwrap();
+            let wanted = mask.as_boolean().iter().filter(|wanted| *wanted == Some(true)).count();
+            let bounds = Bounds::of(&predicate, &schema(), &[0, 1]);
+            if !bounds.may_hold(|column| &learnt[column].zone) {
+                none.set(none.get() + 1);
+                prop_assert_eq!(wanted, 0, "{} of {:?}", predicate, rows);
+            }
+            if bounds.all_hold(|column| Some(&learnt[column])) {
+                all.set(all.get() + 1);
+                prop_assert_eq!(wanted, rows.len(), "{} of {:?}", predicate, rows);
+            }
+            Ok(())
+        });
+        ran.unwrap();
+        assert!(all.get() > 100 && none.get() > 100, "{} and {}", all.get(), none.get());
+    }
+
+    #[test]
+    fn nothing_is_said_of_all_where_it_was_not_looked_at_them() {
+        let range = compare("a", Operator::GtEq, number(0));
+        let bounds = Bounds::of(&range, &schema(), &[0, 1]);
+        let of = |values: Vec<Option<i64>>| Learnt::of(&(Arc::new(Int64Array::from(values)) as ArrayRef));
+        let (all, with_null) = (of(vec![Some(0), Some(5)]), of(vec![Some(0), None]));
+        assert!(bounds.all_hold(|_| Some(&all)));
+        assert!(!bounds.all_hold(|_| Some(&with_null)));
+        assert!(!bounds.all_hold(|_| None));
+        // Who scans without a predicate does not ask.
+        assert!(!Bounds::default().all_hold(|_| None));
     }
 }

@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::{Result, exec_err, internal_err};
 
 use super::blocks::BlockAt;
+use super::found::{Entry, Found, count_bits, place};
 use super::load;
 use super::memory::Taken;
 use super::table::HotTable;
@@ -36,8 +37,12 @@ impl Keys {
         }
     }
 
+    pub(super) fn array(&self) -> &ArrayRef {
+        &self.0
+    }
+
     /// The key of a row.
-    pub(crate) fn get(&self, row: usize) -> Option<i64> {
+    fn get(&self, row: usize) -> Option<i64> {
         let numbers = self.0.as_primitive::<Int64Type>();
         numbers.is_valid(row).then(|| numbers.value(row))
     }
@@ -51,34 +56,6 @@ pub(crate) struct KeyIndex {
     blocks: Vec<BlockAt>,
     found: Found,
     _taken: Taken,
-}
-
-#[derive(Debug)]
-enum Found {
-    /// The rows of a key follow each other: the first of them plus 1, or 0, and how many there are, by the key.
-    Runs { least: i64, firsts: Vec<u32>, counts: Vec<u8> },
-    /// By the key, where its rows begin in the list.
-    Dense { least: i64, offsets: Vec<u32>, rows: Vec<u32> },
-    /// Ascending keys, and the row of each.
-    Sorted { keys: Vec<i64>, rows: Vec<u32> },
-}
-
-/// The numbers of the rows with a key.
-#[derive(Clone, Debug)]
-pub(crate) enum Rows<'a> {
-    Run(Range<u32>),
-    List(std::slice::Iter<'a, u32>),
-}
-
-impl Iterator for Rows<'_> {
-    type Item = u32;
-
-    fn next(&mut self) -> Option<u32> {
-        match self {
-            Self::Run(range) => range.next(),
-            Self::List(rows) => rows.next().copied(),
-        }
-    }
 }
 
 impl KeyIndex {
@@ -133,21 +110,25 @@ impl KeyIndex {
         span: usize,
         starts: &mut Vec<u32>,
     ) -> Result<Option<Found>> {
-        let (mut firsts, mut counts) = (vec![0_u32; span], vec![0_u8; span]);
-        let mut in_runs = true;
+        let count_bits = count_bits(table.rows().unwrap_or(usize::MAX));
+        if count_bits == 0 {
+            return Ok(None);
+        }
+        let mask = 1_u32.unbounded_shl(count_bits).wrapping_sub(1);
+        let (mut runs, mut in_runs) = (vec![0_u32; span], true);
         each(table, column, blocks, starts, |row, key| {
             let Some(at) = place(key, least, span) else { return exec_err!("a key is not within its footer's bounds") };
-            let (first, count) = (&mut firsts[at], &mut counts[at]);
-            if *count == 0 {
-                *first = row + 1;
-            } else if row + 1 != *first + u32::from(*count) || *count == u8::MAX {
-                in_runs = false;
+            let run = &mut runs[at];
+            let (first, count) = (run.unbounded_shr(count_bits), *run & mask);
+            match count {
+                0 => *run = row.unbounded_shl(count_bits) | 1,
+                _ if row == first + count && count < mask => *run += 1,
+                _ => in_runs = false,
             }
-            *count = count.saturating_add(1);
             Ok(in_runs)
         })
         .await?;
-        Ok(in_runs.then_some(Found::Runs { least, firsts, counts }))
+        Ok(in_runs.then_some(Found::Runs { least, count_bits, runs }))
     }
 
     async fn dense(
@@ -197,24 +178,14 @@ impl KeyIndex {
         Ok(Found::Sorted { keys, rows })
     }
 
-    /// The rows with a key, in their order.
-    pub(crate) fn rows_of(&self, key: i64) -> Rows<'_> {
-        let none = Rows::Run(0..0);
-        match &self.found {
-            Found::Runs { least, firsts, counts } => match place(key, *least, firsts.len()) {
-                Some(at) if counts[at] > 0 => Rows::Run(firsts[at] - 1..firsts[at] - 1 + u32::from(counts[at])),
-                _ => none,
-            },
-            Found::Dense { least, offsets, rows } => match place(key, *least, offsets.len() - 1) {
-                Some(at) => Rows::List(rows[offsets[at] as usize..offsets[at + 1] as usize].iter()),
-                None => none,
-            },
-            Found::Sorted { keys, rows } => {
-                let first = keys.partition_point(|other| *other < key);
-                let count = keys[first..].iter().take_while(|other| **other == key).count();
-                Rows::List(rows[first..first + count].iter())
-            }
-        }
+    /// Where the rows of keys are, in the order of the keys.
+    pub(crate) fn entries(&self, keys: &Keys) -> Vec<Entry> {
+        self.found.entries(keys)
+    }
+
+    /// Adds so many rows of an entry, from this one of them on.
+    pub(crate) fn add_rows(&self, entry: Entry, skip: u32, count: u32, to: &mut Vec<u32>) {
+        self.found.add_rows(entry, skip, count, to);
     }
 
     /// The block of a row, by its place among the blocks, and the first row of it.
@@ -231,20 +202,6 @@ impl KeyIndex {
     pub(crate) fn block(&self, at: usize) -> BlockAt {
         self.blocks[at]
     }
-}
-
-impl Found {
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Runs { firsts, counts, .. } => firsts.capacity() * 4 + counts.capacity(),
-            Self::Dense { offsets, rows, .. } => (offsets.capacity() + rows.capacity()) * 4,
-            Self::Sorted { keys, rows } => keys.capacity() * 8 + rows.capacity() * 4,
-        }
-    }
-}
-
-fn place(key: i64, least: i64, span: usize) -> Option<usize> {
-    usize::try_from(key.checked_sub(least)?).ok().filter(|at| *at < span)
 }
 
 /// Calls `note` with the number and the key of every row that has one, until it says that it has seen enough.

@@ -18,7 +18,6 @@ use futures::StreamExt;
 
 use super::blocks::{BlockAt, HotFile};
 use super::table::HotTable;
-use super::zone::{Zone, has_zones};
 
 /// What was decoded, by block and column.
 pub(super) type Loaded = HashMap<(BlockAt, usize), ArrayRef>;
@@ -48,9 +47,7 @@ pub(super) async fn load(table: &HotTable, blocks: &[BlockAt], columns: &[usize]
         for (block, arrays) in read(table, file, &file.together(lacking), &missing).await? {
             for (column, array) in missing.iter().zip(arrays) {
                 let of = &file.columns[*column];
-                if has_zones(array.data_type()) {
-                    of.learn(block, || Zone::of(&array));
-                }
+                of.learn(block, &array);
                 table.memory.keep(&of.slots, block, Arc::clone(&array), table.is_pinned);
                 loaded.insert((BlockAt { file: at, block: block as u32 }, *column), array);
             }

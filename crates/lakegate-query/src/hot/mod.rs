@@ -6,6 +6,7 @@
 
 mod blocks;
 mod bounds;
+mod found;
 mod index;
 mod load;
 mod memory;
@@ -14,6 +15,7 @@ mod zone;
 
 pub(crate) use blocks::BlockAt;
 pub(crate) use bounds::Bounds;
+pub(crate) use found::Entry;
 pub(crate) use index::{KeyIndex, Keys, is_indexable};
 pub(crate) use memory::HotMemory;
 pub(crate) use table::{Heat, HotTable};

@@ -122,19 +122,30 @@ impl HotTable {
         bounds.may_hold(|column| file.zone(at.block as usize, column))
     }
 
+    /// Whether all rows of a block are wanted, by what was found in it.
+    pub(crate) fn all_hold(&self, at: BlockAt, bounds: &Bounds) -> bool {
+        let file = &self.files[at.file as usize];
+        bounds.all_hold(|column| file.columns[column].learnt(at.block as usize))
+    }
+
+    /// How many rows these blocks have, as far as it is known.
+    pub(crate) fn rows_in(&self, blocks: &[BlockAt]) -> usize {
+        blocks.iter().map(|at| self.files[at.file as usize].blocks[at.block as usize].rows).sum()
+    }
+
     /// Columns of a block, if all are kept.
     pub(crate) fn get(&self, at: BlockAt, columns: &[usize]) -> Option<Vec<ArrayRef>> {
         let file = &self.files[at.file as usize];
         columns.iter().map(|column| file.columns[*column].slots.get(at.block as usize)).collect()
     }
 
-    /// Columns of blocks, in the order of the blocks, which is that of the files; and whether some were decoded for it.
-    pub(crate) async fn fetch(&self, blocks: &[BlockAt], columns: &[usize]) -> Result<(Vec<Vec<ArrayRef>>, bool)> {
+    /// Columns of blocks, in the order of the blocks, which is that of the files.
+    pub(crate) async fn fetch(&self, blocks: &[BlockAt], columns: &[usize]) -> Result<Vec<Vec<ArrayRef>>> {
         let mut fetched = Vec::with_capacity(blocks.len());
         let kept = blocks.iter().map_while(|at| self.get(*at, columns));
         fetched.extend(kept);
         if fetched.len() == blocks.len() {
-            return Ok((fetched, false));
+            return Ok(fetched);
         }
         let rest = &blocks[fetched.len()..];
         let mut loaded = load::load(self, rest, columns).await?;
@@ -142,7 +153,7 @@ impl HotTable {
             let arrays = columns.iter().map(|column| loaded.remove(&(*at, *column))).collect::<Option<_>>();
             fetched.push(arrays.ok_or_else(|| internal_datafusion_err!("a block was not decoded"))?);
         }
-        Ok((fetched, true))
+        Ok(fetched)
     }
 
     /// The number of rows of a block.
@@ -151,7 +162,7 @@ impl HotTable {
         match block.part {
             Some(_) => Ok(block.rows),
             // Nobody knows before it was read.
-            None => Ok(self.fetch(&[at], &[0]).await?.0[0][0].len()),
+            None => Ok(self.fetch(&[at], &[0]).await?[0][0].len()),
         }
     }
 

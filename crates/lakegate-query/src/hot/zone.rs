@@ -24,6 +24,20 @@ pub(crate) enum Zone {
     Between(Key, Key),
 }
 
+/// What was found in rows that were decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Learnt {
+    pub(crate) zone: Zone,
+    pub(crate) has_nulls: bool,
+}
+
+impl Learnt {
+    /// Of these rows.
+    pub(crate) fn of(array: &ArrayRef) -> Self {
+        Self { zone: Zone::of(array), has_nulls: array.logical_null_count() > 0 }
+    }
+}
+
 /// Types of which zones are kept. Floats are left out: what is least among NaN and signed zeros is not the same everywhere.
 pub(crate) fn has_zones(data_type: &DataType) -> bool {
     is_number(data_type) || is_text(data_type)

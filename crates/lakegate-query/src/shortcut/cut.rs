@@ -11,7 +11,9 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DFSchemaRef, Result, ScalarValue, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::expr::Placeholder;
-use datafusion::logical_expr::{Expr, Extension, Limit, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::logical_expr::{
+    Expr, Extension, Limit, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
+};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::limit::GlobalLimitExec;
@@ -54,6 +56,11 @@ impl Cut {
         let (skip, fetch) = (slot(&self.skip)?, slot(&self.fetch)?);
         Ok(Arc::new(CutExec { input: Arc::clone(input), skip, fetch }))
     }
+}
+
+/// Whether a node of a plan is a limit whose numbers have places.
+pub(super) fn is_cut(node: &dyn UserDefinedLogicalNode) -> bool {
+    node.as_any().is::<Cut>()
 }
 
 impl PartialOrd for Cut {

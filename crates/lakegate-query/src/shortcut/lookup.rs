@@ -3,17 +3,17 @@
 //! Rows of the table are touched only where a key of the other side leads to them; what the table's policy says of its own
 //! columns is asked of them before anything else of the query is.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
-use datafusion::arrow::compute::{interleave, take};
+use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, ScalarValue, Statistics, internal_err};
+use datafusion::common::{HashSet, Result, ScalarValue, Statistics, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{Distribution, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
 use datafusion::physical_plan::statistics::StatisticsArgs;
@@ -22,10 +22,11 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use futures::{StreamExt, stream};
 
 use super::filter::{Filter, Wanted, batch};
+use super::gather::gather;
 use super::param;
 use super::scan::properties;
 use crate::engine::pause::paused;
-use crate::hot::{HotTable, KeyIndex, Keys};
+use crate::hot::{Entry, HotTable, KeyIndex, Keys};
 
 /// How many rows of the table are looked at together.
 const TOGETHER: usize = 8_192;
@@ -72,7 +73,7 @@ pub(super) struct LookupExec {
 
 impl LookupExec {
     pub(super) fn new(input: Arc<dyn ExecutionPlan>, kind: Kind, key: usize, side: Side, schema: SchemaRef) -> Self {
-        let (properties, metrics) = (properties(&schema), ExecutionPlanMetricsSet::new());
+        let (properties, metrics) = (properties_over(&input, &schema), ExecutionPlanMetricsSet::new());
         Self { input, kind, key, side, schema, properties, metrics }
     }
 
@@ -88,6 +89,11 @@ impl LookupExec {
     pub(super) fn asks(&self) -> (&Arc<HotTable>, usize) {
         (&self.side.table, self.side.by)
     }
+}
+
+/// It has the partitions of its input.
+fn properties_over(input: &Arc<dyn ExecutionPlan>, schema: &SchemaRef) -> Arc<PlanProperties> {
+    properties(schema, input.properties().output_partitioning().partition_count())
 }
 
 impl DisplayAs for LookupExec {
@@ -121,6 +127,17 @@ impl ExecutionPlan for LookupExec {
         vec![false]
     }
 
+    fn required_input_distribution(&self) -> Vec<Distribution> {
+        match (self.kind, self.input.schema().fields().get(self.key)) {
+            // That a key was asked for is known where it was: all rows with it come to one place.
+            (Kind::Of, Some(field)) => {
+                vec![Distribution::KeyPartitioned(vec![Arc::new(Column::new(field.name(), self.key))])]
+            }
+            (Kind::Of, None) => vec![Distribution::SinglePartition],
+            (Kind::Inner | Kind::Left | Kind::Semi, _) => vec![Distribution::UnspecifiedDistribution],
+        }
+    }
+
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
         vec![&self.input]
     }
@@ -145,7 +162,8 @@ impl ExecutionPlan for LookupExec {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match (children.pop(), children.is_empty()) {
             (Some(input), true) => {
-                Ok(Arc::new(Self { input, metrics: ExecutionPlanMetricsSet::new(), ..self.as_ref().clone() }))
+                let (properties, metrics) = (properties_over(&input, &self.schema), ExecutionPlanMetricsSet::new());
+                Ok(Arc::new(Self { input, properties, metrics, ..self.as_ref().clone() }))
             }
             _ => internal_err!("a lookup has one input"),
         }
@@ -170,8 +188,8 @@ impl ExecutionPlan for LookupExec {
             index: None,
             seen: HashSet::new(),
             batch: None,
-            rows: MetricBuilder::new(&self.metrics).counter("looked_up_rows", 0),
-            bytes: MetricBuilder::new(&self.metrics).counter("bytes_scanned", 0),
+            rows: MetricBuilder::new(&self.metrics).counter("looked_up_rows", partition),
+            bytes: MetricBuilder::new(&self.metrics).counter("bytes_scanned", partition),
         };
         let batches = stream::try_unfold(running, |mut running| async move {
             Ok(running.next().await?.map(|batch| (batch, running)))
@@ -196,8 +214,8 @@ struct Running {
     side: Side,
     schema: SchemaRef,
     index: Option<Arc<KeyIndex>>,
-    /// Keys that have been asked for, where each row of the table comes once.
-    seen: HashSet<i64>,
+    /// Entries of keys that have been asked for, where each row of the table comes once.
+    seen: HashSet<u32>,
     batch: Option<Asking>,
     rows: Count,
     bytes: Count,
@@ -206,16 +224,16 @@ struct Running {
 /// A batch of the input, and how far it is.
 struct Asking {
     batch: RecordBatch,
-    keys: Keys,
+    /// Of each row, where its partners are.
+    entries: Vec<Entry>,
     /// The next row of the batch, and how many of its partners are done.
     row: usize,
-    done: usize,
+    done: u32,
     /// Which rows have a partner.
     has: Vec<bool>,
 }
 
 /// Pairs of a row of the batch and a row of the table.
-#[derive(Default)]
 struct Pairs {
     of_batch: Vec<u32>,
     of_table: Vec<u32>,
@@ -227,20 +245,13 @@ impl Running {
             let Some(mut asking) = self.batch.take() else {
                 let Some(batch) = self.input.next().await.transpose()? else { return Ok(None) };
                 if batch.num_rows() > 0 {
-                    let keys = Keys::of(batch.column(self.key))?;
+                    let entries = self.index().await?.entries(&Keys::of(batch.column(self.key))?);
                     let has = vec![false; batch.num_rows()];
-                    self.batch = Some(Asking { batch, keys, row: 0, done: 0, has });
+                    self.batch = Some(Asking { batch, entries, row: 0, done: 0, has });
                 }
                 continue;
             };
-            let index = match &self.index {
-                Some(index) => Arc::clone(index),
-                None => {
-                    let index = self.side.table.index(self.side.by).await?;
-                    self.index = Some(Arc::clone(&index));
-                    index
-                }
-            };
+            let index = self.index().await?;
             let pairs = self.ask(&mut asking, &index);
             if pairs.of_table.is_empty() {
                 // All of its keys were asked for.
@@ -257,26 +268,35 @@ impl Running {
         }
     }
 
+    async fn index(&mut self) -> Result<Arc<KeyIndex>> {
+        if let Some(index) = &self.index {
+            return Ok(Arc::clone(index));
+        }
+        let index = self.side.table.index(self.side.by).await?;
+        self.index = Some(Arc::clone(&index));
+        Ok(index)
+    }
+
     /// The next pairs of a batch.
     fn ask(&mut self, asking: &mut Asking, index: &KeyIndex) -> Pairs {
-        let mut pairs = Pairs::default();
-        while asking.row < asking.batch.num_rows() && pairs.of_table.len() < TOGETHER {
-            let Some(key) = asking.keys.get(asking.row) else {
-                asking.row += 1;
-                continue;
-            };
-            if asking.done == 0 && self.kind == Kind::Of && !self.seen.insert(key) {
+        let most = asking.entries.len().min(TOGETHER);
+        let mut pairs = Pairs { of_batch: Vec::with_capacity(most), of_table: Vec::with_capacity(most) };
+        while let Some(entry) = asking.entries.get(asking.row).copied() {
+            let left = TOGETHER.saturating_sub(pairs.of_table.len());
+            if left == 0 {
+                break;
+            }
+            let mut was_asked_for = || asking.done == 0 && self.kind == Kind::Of && !self.seen.insert(entry.first);
+            if entry.count == 0 || was_asked_for() {
                 asking.row += 1;
                 continue;
             }
-            let left = TOGETHER - pairs.of_table.len();
-            let mut rows = index.rows_of(key).skip(asking.done);
-            let before = pairs.of_table.len();
-            pairs.of_table.extend(rows.by_ref().take(left));
-            let found = pairs.of_table.len() - before;
-            pairs.of_batch.extend(std::iter::repeat_n(asking.row as u32, found));
-            match found == left && rows.next().is_some() {
-                true => asking.done += found,
+            let rest = entry.count - asking.done;
+            let count = rest.min(left as u32);
+            index.add_rows(entry, asking.done, count, &mut pairs.of_table);
+            pairs.of_batch.extend(std::iter::repeat_n(asking.row as u32, count as usize));
+            match count < rest {
+                true => asking.done += count,
                 false => (asking.row, asking.done) = (asking.row + 1, 0),
             }
         }
@@ -359,57 +379,6 @@ async fn made(side: &Side, index: &KeyIndex, rows: &[u32]) -> Result<Vec<ArrayRe
         Ok(take(&array, &places, None)?)
     };
     made.iter().map(array).collect()
-}
-
-/// Columns of these rows of the table.
-async fn gather(table: &HotTable, index: &KeyIndex, rows: &[u32], columns: &[usize]) -> Result<Vec<ArrayRef>> {
-    if columns.is_empty() {
-        return Ok(Vec::new());
-    }
-    // The blocks that the rows are in, ascending, and for each row which of them and where in it.
-    let mut blocks = Vec::<usize>::new();
-    let mut last = None::<(std::ops::Range<u32>, usize)>;
-    for row in rows {
-        if last.as_ref().is_none_or(|(range, _)| !range.contains(row)) {
-            let block = index.block_of(*row);
-            last = Some((index.rows_in(block), block));
-            if blocks.last() != Some(&block) {
-                blocks.push(block);
-            }
-        }
-    }
-    blocks.sort_unstable();
-    blocks.dedup();
-    let places = blocks.iter().map(|block| index.block(*block)).collect::<Vec<_>>();
-    let (fetched, _) = table.fetch(&places, columns).await?;
-    if let ([block], [arrays]) = (blocks.as_slice(), fetched.as_slice()) {
-        let first = index.rows_in(*block).start;
-        let begin = rows[0];
-        let in_run = rows.iter().enumerate().all(|(at, row)| *row == begin + at as u32);
-        if in_run {
-            return Ok(arrays.iter().map(|array| array.slice((begin - first) as usize, rows.len())).collect());
-        }
-        let places = UInt32Array::from_iter_values(rows.iter().map(|row| row - first));
-        return arrays.iter().map(|array| Ok(take(array, &places, None)?)).collect();
-    }
-    let mut at = None::<(std::ops::Range<u32>, usize)>;
-    let mut places = Vec::with_capacity(rows.len());
-    for row in rows {
-        let (range, place) = match at.take().filter(|(range, _)| range.contains(row)) {
-            Some(known) => known,
-            None => {
-                let block = index.block_of(*row);
-                (index.rows_in(block), blocks.partition_point(|other| *other < block))
-            }
-        };
-        places.push((place, (row - range.start) as usize));
-        at = Some((range, place));
-    }
-    let columns = (0..columns.len()).map(|column| {
-        let parts = fetched.iter().map(|arrays| arrays[column].as_ref()).collect::<Vec<_>>();
-        Ok(interleave(&parts, &places)?)
-    });
-    columns.collect()
 }
 
 /// These rows of a batch.

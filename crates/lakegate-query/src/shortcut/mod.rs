@@ -7,7 +7,9 @@
 mod access;
 mod convert;
 mod cut;
+mod day;
 mod filter;
+mod gather;
 mod implied;
 mod lookup;
 mod node;
@@ -16,5 +18,6 @@ mod scan;
 mod template;
 #[cfg(test)]
 mod tests;
+mod wide;
 
 pub(crate) use template::{Shortcut, Slots};

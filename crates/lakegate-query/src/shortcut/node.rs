@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::Session;
-use datafusion::common::{DFSchemaRef, Result, Statistics, internal_err};
+use datafusion::common::{DFSchemaRef, Result, internal_err};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
@@ -18,6 +18,7 @@ use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
 use super::access::{Access, schema_of};
 use super::cut::Cut;
+use super::day;
 use super::filter::Filter;
 use super::lookup::{Kind, LookupExec, Side};
 use super::scan::HotScanExec;
@@ -147,7 +148,8 @@ impl ExtensionPlanner for Planner {
         let physical = |exprs: &[Expr], columns: &[usize]| -> Result<(SchemaRef, Vec<Arc<dyn PhysicalExpr>>)> {
             let schema = schema_of(&access.table, columns)?;
             let exprs = exprs.iter().map(|expr| {
-                create_physical_expr(&self.slots.place(expr.clone())?, &schema, session.execution_props(), context)
+                let expr = self.slots.place(day::quick(expr.clone(), &schema)?)?;
+                create_physical_expr(&expr, &schema, session.execution_props(), context)
             });
             let exprs = exprs.collect::<Result<_>>()?;
             Ok((Arc::new(schema.as_arrow().clone()), exprs))
@@ -165,9 +167,8 @@ impl ExtensionPlanner for Planner {
         let table = Arc::clone(&access.table);
         Ok(Some(match (lookup, physical_inputs) {
             (None, []) => {
-                // Nobody chooses anything by the size of a table here.
-                let statistics = Statistics::new_unknown(&schema);
-                Arc::new(HotScanExec::new(table, columns, filter, schema, statistics))
+                let partitions = session.config().target_partitions();
+                Arc::new(HotScanExec::new(table, columns, filter, schema, partitions))
             }
             (Some(lookup), [input]) => {
                 let (side_schema, made) = physical(access.made.as_deref().unwrap_or_default(), &columns)?;

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, RecordBatch};
@@ -38,37 +39,50 @@ pub(super) struct HotScanExec {
     columns: Arc<[usize]>,
     filter: Option<Filter>,
     schema: SchemaRef,
-    statistics: Arc<Statistics>,
+    chosen: Option<Arc<Chosen>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
 
+/// The blocks that may have rows that are wanted. The partitions share them out among themselves.
+#[derive(Debug)]
+struct Chosen {
+    bounds: Bounds,
+    blocks: Vec<BlockAt>,
+}
+
 impl HotScanExec {
-    /// A scan that gives these columns under the names of `schema`; the statistics are what may be known of its size.
+    /// A scan that gives these columns under the names of `schema`, in so many partitions.
     pub(super) fn new(
         table: Arc<HotTable>,
         columns: Arc<[usize]>,
         filter: Option<Filter>,
         schema: SchemaRef,
-        statistics: Statistics,
+        partitions: usize,
     ) -> Self {
-        let properties = properties(&schema);
-        let (statistics, metrics) = (Arc::new(statistics), ExecutionPlanMetricsSet::new());
-        Self { table, columns, filter, schema, statistics, properties, metrics }
+        let (properties, metrics) = (properties(&schema, partitions), ExecutionPlanMetricsSet::new());
+        Self { table, columns, filter, schema, chosen: None, properties, metrics }
     }
 
     /// The same with the values in their places, to be run once.
     pub(super) fn filled(&self, values: &[ScalarValue]) -> Result<Self> {
         let filter = self.filter.as_ref().map(|filter| filter.filled(values)).transpose()?;
-        Ok(Self { filter, metrics: ExecutionPlanMetricsSet::new(), ..self.clone() })
+        let bounds = filter.as_ref().map(Filter::bounds).unwrap_or_default();
+        let chosen = Some(Arc::new(Chosen { blocks: self.table.blocks(&bounds), bounds }));
+        Ok(Self { filter, chosen, metrics: ExecutionPlanMetricsSet::new(), ..self.clone() })
+    }
+
+    /// How many rows it looks at, as far as it is known; 0 before it has its values.
+    pub(super) fn rows(&self) -> usize {
+        self.chosen.as_ref().map_or(0, |chosen| self.table.rows_in(&chosen.blocks))
     }
 }
 
-/// Of an operator that gives its rows in one partition, in no order that is promised.
-pub(super) fn properties(schema: &SchemaRef) -> Arc<PlanProperties> {
+/// Of an operator that gives its rows in so many partitions, in no order that is promised.
+pub(super) fn properties(schema: &SchemaRef, partitions: usize) -> Arc<PlanProperties> {
     let equivalences = EquivalenceProperties::new(Arc::clone(schema));
-    let one = Partitioning::UnknownPartitioning(1);
-    Arc::new(PlanProperties::new(equivalences, one, EmissionType::Incremental, Boundedness::Bounded))
+    let partitioning = Partitioning::UnknownPartitioning(partitions);
+    Arc::new(PlanProperties::new(equivalences, partitioning, EmissionType::Incremental, Boundedness::Bounded))
 }
 
 impl DisplayAs for HotScanExec {
@@ -123,11 +137,12 @@ impl ExecutionPlan for HotScanExec {
         Ok(self)
     }
 
-    fn execute(&self, _partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        if self.filter.as_ref().is_some_and(|filter| param::has_places(&filter.predicate)) {
+    fn execute(&self, partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let has_places = self.filter.as_ref().is_some_and(|filter| param::has_places(&filter.predicate));
+        let Some(chosen) = self.chosen.as_ref().filter(|_| !has_places) else {
             return internal_err!("a scan whose values are not in their places");
-        }
-        let running = Running::new(self);
+        };
+        let running = Running::new(self, chosen, partition);
         let batches = stream::try_unfold(running, |mut running| async move {
             Ok(running.next().await?.map(|batch| (batch, running)))
         });
@@ -139,7 +154,8 @@ impl ExecutionPlan for HotScanExec {
     }
 
     fn statistics_from_inputs(&self, _inputs: &[Arc<Statistics>], _args: &StatisticsArgs) -> Result<Arc<Statistics>> {
-        Ok(Arc::clone(&self.statistics))
+        // Nobody chooses anything by the size of a table here.
+        Ok(Arc::new(Statistics::new_unknown(&self.schema)))
     }
 }
 
@@ -148,29 +164,38 @@ struct Running {
     table: Arc<HotTable>,
     columns: Arc<[usize]>,
     filter: Option<Filter>,
-    bounds: Bounds,
+    chosen: Arc<Chosen>,
+    /// Which of the chosen blocks are still to be read here.
+    left: Range<usize>,
     schema: SchemaRef,
-    blocks: std::vec::IntoIter<BlockAt>,
     ready: VecDeque<RecordBatch>,
     given: Count,
     passed: Count,
     bytes: Count,
 }
 
+/// Rows of a block that are wanted.
+struct Found {
+    at: BlockAt,
+    wanted: Wanted,
+    /// How many rows the block has; only where no column tells.
+    rows: usize,
+}
+
 impl Running {
-    fn new(scan: &HotScanExec) -> Self {
-        let bounds = scan.filter.as_ref().map(Filter::bounds).unwrap_or_default();
+    fn new(scan: &HotScanExec, chosen: &Arc<Chosen>, partition: usize) -> Self {
+        let (count, partitions) = (chosen.blocks.len(), scan.properties.output_partitioning().partition_count());
         Self {
             table: Arc::clone(&scan.table),
             columns: Arc::clone(&scan.columns),
             filter: scan.filter.clone(),
-            blocks: scan.table.blocks(&bounds).into_iter(),
-            bounds,
+            chosen: Arc::clone(chosen),
+            left: count * partition / partitions..count * (partition + 1) / partitions,
             schema: Arc::clone(&scan.schema),
             ready: VecDeque::new(),
-            given: MetricBuilder::new(&scan.metrics).output_rows(0),
-            passed: MetricBuilder::new(&scan.metrics).counter("pushdown_rows_pruned", 0),
-            bytes: MetricBuilder::new(&scan.metrics).counter("bytes_scanned", 0),
+            given: MetricBuilder::new(&scan.metrics).output_rows(partition),
+            passed: MetricBuilder::new(&scan.metrics).counter("pushdown_rows_pruned", partition),
+            bytes: MetricBuilder::new(&scan.metrics).counter("bytes_scanned", partition),
         }
     }
 
@@ -179,50 +204,22 @@ impl Running {
             if let Some(ready) = self.ready.pop_front() {
                 return Ok(Some(ready));
             }
-            let some = self.blocks.by_ref().take(TOGETHER).collect::<Vec<_>>();
+            let some = self.left.start..self.left.end.min(self.left.start + TOGETHER);
             if some.is_empty() {
                 return Ok(None);
             }
+            self.left.start = some.end;
             self.read(some).await?;
         }
     }
 
-    async fn read(&mut self, mut blocks: Vec<BlockAt>) -> Result<()> {
-        let mut wanted = Vec::with_capacity(blocks.len());
-        match &self.filter {
-            None => {
-                for at in &blocks {
-                    let rows = if self.columns.is_empty() { self.table.rows_of(*at).await? } else { 0 };
-                    wanted.push((Wanted::All, rows));
-                }
-            }
-            Some(filter) => {
-                let (fetched, _) = self.table.fetch(&blocks, &filter.columns).await?;
-                let mut kept = Vec::with_capacity(blocks.len());
-                for (at, arrays) in blocks.iter().zip(fetched) {
-                    // What was decoded just now may tell that the block has nothing.
-                    if !self.table.may_hold(*at, &self.bounds) {
-                        continue;
-                    }
-                    let rows = match arrays.first() {
-                        Some(array) => array.len(),
-                        None => self.table.rows_of(*at).await?,
-                    };
-                    self.bytes.add(arrays.iter().map(|array| array.get_array_memory_size()).sum());
-                    let found = Wanted::of(&filter.mask(arrays, rows)?);
-                    self.passed.add(rows - found.count(rows));
-                    if !matches!(found, Wanted::None) {
-                        wanted.push((found, rows));
-                        kept.push(*at);
-                    }
-                }
-                blocks = kept;
-            }
-        }
-        let (fetched, _) = self.table.fetch(&blocks, &self.columns).await?;
-        for (arrays, (found, rows)) in fetched.into_iter().zip(wanted) {
-            let count = found.count(arrays.first().map_or(rows, |array| array.len()));
-            let taken = arrays.iter().map(|array| found.take(array)).collect::<Result<Vec<_>>>()?;
+    async fn read(&mut self, some: Range<usize>) -> Result<()> {
+        let found = self.find(&self.chosen.blocks[some]).await?;
+        let blocks = found.iter().map(|found| found.at).collect::<Vec<_>>();
+        let fetched = self.table.fetch(&blocks, &self.columns).await?;
+        for (arrays, Found { wanted, rows, .. }) in fetched.into_iter().zip(found) {
+            let count = wanted.count(arrays.first().map_or(rows, |array| array.len()));
+            let taken = arrays.iter().map(|array| wanted.take(array)).collect::<Result<Vec<_>>>()?;
             self.given.add(count);
             self.bytes.add(taken.iter().map(|array| array.get_array_memory_size()).sum());
             let whole = batch(&self.schema, taken, count)?;
@@ -232,5 +229,45 @@ impl Running {
             }
         }
         Ok(())
+    }
+
+    /// The rows of these blocks that are wanted; blocks that have none are left out.
+    async fn find(&self, blocks: &[BlockAt]) -> Result<Vec<Found>> {
+        let Chosen { bounds, .. } = self.chosen.as_ref();
+        let are_all = |at: &BlockAt| self.filter.is_none() || self.table.all_hold(*at, bounds);
+        let are_all = blocks.iter().map(are_all).collect::<Vec<_>>();
+        let mut judged = match &self.filter {
+            Some(filter) => {
+                let judged = blocks.iter().zip(&are_all).filter(|(_, are_all)| !**are_all).map(|(at, _)| *at);
+                self.table.fetch(&judged.collect::<Vec<_>>(), &filter.columns).await?.into_iter()
+            }
+            None => Vec::new().into_iter(),
+        };
+        let mut found = Vec::with_capacity(blocks.len());
+        for (at, are_all) in blocks.iter().copied().zip(are_all) {
+            if are_all {
+                let rows = if self.columns.is_empty() { self.table.rows_of(at).await? } else { 0 };
+                found.push(Found { at, wanted: Wanted::All, rows });
+                continue;
+            }
+            let (Some(arrays), Some(filter)) = (judged.next(), &self.filter) else {
+                return internal_err!("a block was not decoded");
+            };
+            // What was decoded just now may tell that the block has nothing.
+            if !self.table.may_hold(at, bounds) {
+                continue;
+            }
+            let rows = match arrays.first() {
+                Some(array) => array.len(),
+                None => self.table.rows_of(at).await?,
+            };
+            self.bytes.add(arrays.iter().map(|array| array.get_array_memory_size()).sum());
+            let wanted = Wanted::of(&filter.mask(arrays, rows)?);
+            self.passed.add(rows - wanted.count(rows));
+            if !matches!(wanted, Wanted::None) {
+                found.push(Found { at, wanted, rows });
+            }
+        }
+        Ok(found)
     }
 }

@@ -9,6 +9,7 @@ use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::execution_plan::{
     ChildrenPropertiesMode, ReplaceChildrenOptions, has_same_children_properties,
@@ -20,10 +21,12 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
 use super::convert::converted;
 use super::cut::CutExec;
+use super::day;
 use super::lookup::LookupExec;
 use super::node::Planner;
 use super::param;
 use super::scan::HotScanExec;
+use super::wide::{self, widened};
 use crate::hot::HotTable;
 
 /// Which value each placeholder of a plan takes: by its id and its type.
@@ -76,6 +79,8 @@ impl Slots {
 /// A plan over hot tables with places for values.
 pub(crate) struct Shortcut {
     plan: Arc<dyn ExecutionPlan>,
+    /// The same for several threads, for many rows.
+    wide: Option<Arc<dyn ExecutionPlan>>,
     indexes: Vec<(Arc<HotTable>, usize)>,
 }
 
@@ -100,18 +105,15 @@ impl Shortcut {
     }
 
     async fn planned(converted: &LogicalPlan, slots: &Slots, session: &SessionState) -> Result<Option<Self>> {
-        let placed = converted.clone().transform_up(|node| {
-            let names = NamePreserver::new(&node);
-            node.map_expressions(|expr| {
-                let name = names.save(&expr);
-                Ok(Transformed::yes(name.restore(slots.place(expr)?)))
-            })
-        })?;
-        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Planner { slots: slots.clone() })]);
-        let plan = planner.create_physical_plan(&placed.data, session).await?;
-        if !can_be_filled(&plan)? {
-            return Ok(None);
-        }
+        let Some(plan) = physical(converted, slots, session).await? else { return Ok(None) };
+        let wide = match wide::threads().zip(widened(converted)) {
+            Some((threads, widened)) => {
+                let mut session = session.clone();
+                session.config_mut().options_mut().execution.target_partitions = threads;
+                physical(&widened, slots, &session).await?
+            }
+            None => None,
+        };
         let mut indexes = Vec::new();
         plan.apply(|node| {
             if let Some(lookup) = node.downcast_ref::<LookupExec>() {
@@ -120,7 +122,7 @@ impl Shortcut {
             }
             Ok(TreeNodeRecursion::Continue)
         })?;
-        Ok(Some(Self { plan, indexes }))
+        Ok(Some(Self { plan, wide, indexes }))
     }
 
     /// The plan with the values in their places, to be run once.
@@ -128,7 +130,11 @@ impl Shortcut {
     /// # Errors
     /// When a value is missing.
     pub(crate) fn filled(&self, values: &[ScalarValue]) -> Result<Arc<dyn ExecutionPlan>> {
-        filled(&self.plan, values)
+        let plan = filled(&self.plan, values)?;
+        match &self.wide {
+            Some(wide) if wide::is_worth(rows(&plan)?) => filled(wide, values),
+            _ => Ok(plan),
+        }
     }
 
     /// Builds the indexes that it asks.
@@ -141,8 +147,38 @@ impl Shortcut {
 
     /// The operators, for people.
     pub(crate) fn display(&self) -> String {
-        displayable(self.plan.as_ref()).indent(false).to_string()
+        let operators = displayable(self.plan.as_ref()).indent(false);
+        let threads = if self.wide.is_some() { "Many rows: by several threads\n" } else { "" };
+        format!("{threads}{operators}")
     }
+}
+
+/// The operators of a plan, with places for values; `None` where values could not be put in.
+async fn physical(
+    converted: &LogicalPlan,
+    slots: &Slots,
+    session: &SessionState,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let placed = converted.clone().transform_up(|node| {
+        let (names, schema) = (NamePreserver::new(&node), merge_schema(&node.inputs()));
+        node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            Ok(Transformed::yes(name.restore(slots.place(day::quick(expr, &schema)?)?)))
+        })
+    })?;
+    let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Planner { slots: slots.clone() })]);
+    let plan = planner.create_physical_plan(&placed.data, session).await?;
+    Ok(if can_be_filled(&plan)? { Some(plan) } else { None })
+}
+
+/// How many rows the scans of a plan look at, once it has its values.
+fn rows(plan: &Arc<dyn ExecutionPlan>) -> Result<usize> {
+    let mut rows = 0;
+    plan.apply(|node| {
+        rows += node.downcast_ref::<HotScanExec>().map_or(0, HotScanExec::rows);
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(rows)
 }
 
 /// Whether places are only where values are put in, and nothing is shared between two runs of the plan.

@@ -1,0 +1,134 @@
+//! Where the rows with a key are, in the form that the keys of a table allow.
+
+use datafusion::arrow::array::{Array, AsArray};
+use datafusion::arrow::datatypes::Int64Type;
+
+use super::index::Keys;
+
+/// Of each key, the rows.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// The rows of a key follow each other. By the key, the first of them and, in the last bits, how many there are.
+    Runs { least: i64, count_bits: u32, runs: Vec<u32> },
+    /// By the key, where its rows begin in the list.
+    Dense { least: i64, offsets: Vec<u32>, rows: Vec<u32> },
+    /// Ascending keys, and the row of each.
+    Sorted { keys: Vec<i64>, rows: Vec<u32> },
+}
+
+/// The rows with one key: so many from this place on, which [`Found`] understands. No two keys have one place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) first: u32,
+    pub(crate) count: u32,
+}
+
+impl Found {
+    /// The entries of keys, in their order.
+    pub(super) fn entries(&self, keys: &Keys) -> Vec<Entry> {
+        match self {
+            // Nothing of one key is needed for the next: their ways to the memory overlap.
+            Self::Runs { least, count_bits, runs } => {
+                let mask = (1_u32 << count_bits) - 1;
+                keys.map(|key| match place(key, *least, runs.len()) {
+                    Some(at) => Entry { first: runs[at].unbounded_shr(*count_bits), count: runs[at] & mask },
+                    None => Entry::default(),
+                })
+            }
+            Self::Dense { least, offsets, .. } => keys.map(|key| match place(key, *least, offsets.len() - 1) {
+                Some(at) => Entry { first: offsets[at], count: offsets[at + 1] - offsets[at] },
+                None => Entry::default(),
+            }),
+            Self::Sorted { keys: known, .. } => keys.map(|key| {
+                let first = known.partition_point(|other| *other < key);
+                let count = known[first..].iter().take_while(|other| **other == key).count();
+                // There are fewer rows than 2^32.
+                Entry { first: first as u32, count: count as u32 }
+            }),
+        }
+    }
+
+    /// Adds so many rows of an entry, from this one of them on.
+    pub(super) fn add_rows(&self, entry: Entry, skip: u32, count: u32, to: &mut Vec<u32>) {
+        let first = entry.first + skip;
+        match self {
+            Self::Runs { .. } => to.extend(first..first + count),
+            Self::Dense { rows, .. } | Self::Sorted { rows, .. } => {
+                to.extend_from_slice(&rows[first as usize..(first + count) as usize]);
+            }
+        }
+    }
+
+    /// What it takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Runs { runs, .. } => runs.capacity() * 4,
+            Self::Dense { offsets, rows, .. } => (offsets.capacity() + rows.capacity()) * 4,
+            Self::Sorted { keys, rows } => keys.capacity() * 8 + rows.capacity() * 4,
+        }
+    }
+}
+
+impl Keys {
+    fn map(&self, entry: impl Fn(i64) -> Entry) -> Vec<Entry> {
+        let numbers = self.array().as_primitive::<Int64Type>();
+        match numbers.null_count() {
+            0 => numbers.values().iter().map(|key| entry(*key)).collect(),
+            _ => numbers.iter().map(|key| key.map_or(Entry::default(), &entry)).collect(),
+        }
+    }
+}
+
+/// The place of a key among so many from the least one on.
+pub(super) fn place(key: i64, least: i64, span: usize) -> Option<usize> {
+    usize::try_from(key.wrapping_sub(least)).ok().filter(|at| key >= least && *at < span)
+}
+
+/// How many bits are left for a count beside the number of one of so many rows.
+pub(super) fn count_bits(rows: usize) -> u32 {
+    u32::try_from(rows).map_or(0, u32::leading_zeros)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use datafusion::arrow::array::{ArrayRef, Int64Array};
+
+    fn rows(found: &Found, key: Option<i64>) -> Vec<u32> {
+        let keys = Keys::of(&(Arc::new(Int64Array::from(vec![key])) as ArrayRef)).unwrap();
+        let [entry] = found.entries(&keys)[..] else { panic!("one entry a key") };
+        let mut rows = Vec::new();
+        found.add_rows(entry, 0, entry.count, &mut rows);
+        rows
+    }
+
+    #[test]
+    fn all_forms_give_the_rows_of_a_key_and_none_of_no_key() {
+        // Keys from -1 on: -1 in rows 0 and 1, 0 in none, 1 in row 2.
+        let count_bits = count_bits(3);
+        let runs = vec![2, 0, 2 << count_bits | 1];
+        let forms = [
+            Found::Runs { least: -1, count_bits, runs },
+            Found::Dense { least: -1, offsets: vec![0, 2, 2, 3], rows: vec![0, 1, 2] },
+            Found::Sorted { keys: vec![-1, -1, 1], rows: vec![0, 1, 2] },
+        ];
+        for found in forms {
+            assert_eq!(rows(&found, Some(-1)), [0, 1], "{found:?}");
+            assert_eq!(rows(&found, Some(1)), [2], "{found:?}");
+            for none in [Some(0), Some(2), Some(-2), Some(i64::MIN), Some(i64::MAX), None] {
+                assert_eq!(rows(&found, none), [0; 0], "{found:?} {none:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_count_gets_the_bits_that_a_row_leaves() {
+        assert_eq!(count_bits(0), 32);
+        assert_eq!(count_bits(1), 31);
+        assert_eq!(count_bits(13_000_000), 8);
+        assert_eq!(count_bits(u32::MAX as usize), 0);
+        assert_eq!(count_bits(usize::MAX), 0);
+    }
+}
