@@ -1,4 +1,4 @@
-//! What a request costs: around its query, the whole path through the router of answers that need none, and the decisions
+//! What a request costs: around its query, the whole path of answers that need none, and the decisions
 //! alone; and with its query, the governed plan with its values, a small aggregate, a lookup and a listing. `cargo bench --workspace --bench path`.
 //!
 //! Without a socket. What the connection costs is measured from outside, by `cargo xtask bench`.
@@ -9,27 +9,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use criterion::{Criterion, criterion_group, criterion_main};
 use http_body_util::BodyExt;
 use lakegate::app::App;
 use lakegate::audit::{Opening, Trail};
+use lakegate::clock;
+use lakegate::http::Front;
 use lakegate::limits::Standing;
 use lakegate::sample::{Sample, write_lake, write_project};
 use lakegate::store::{
     Access, Actor, Background, GrantRequest, NewPrincipal, SecretAttributes, Store, StoreLocation, TokenRequest,
     new_token,
 };
-use lakegate::{clock, http};
 use lakegate_core::access::{EndpointPattern, Grantee, Presented, authorize};
 use lakegate_core::catalog::{Call, RawArguments, call};
 use lakegate_core::value::{Scalar, Value};
 use lakegate_query::govern::govern;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tower::ServiceExt;
 
 const ENDPOINT: &str = "count_orders_by_range";
 const PATH: &str = "/api/count_orders_by_range?start_datetime=2022-10-01&end_datetime=2022-10-31";
@@ -38,7 +37,7 @@ const PATH: &str = "/api/count_orders_by_range?start_datetime=2022-10-01&end_dat
 struct Served {
     runtime: Runtime,
     app: Arc<App>,
-    router: Router,
+    front: Front,
     token: String,
     /// How many ranges were asked for.
     asked: AtomicU32,
@@ -53,8 +52,8 @@ impl Served {
         write_project(folder.path()).unwrap();
         write_lake(&Sample::new(1, 0.02).unwrap(), &folder.path().join("lake"), |_, _| ()).unwrap();
         let (app, token, background) = runtime.block_on(serve(folder.path()));
-        let router = http::router(Arc::clone(&app));
-        Self { runtime, app, router, token, asked: AtomicU32::new(0), _background: background, _folder: folder }
+        let front = Front::new(Arc::clone(&app));
+        Self { runtime, app, front, token, asked: AtomicU32::new(0), _background: background, _folder: folder }
     }
 
     /// The status and the headers of an answer that was read to its end.
@@ -63,7 +62,7 @@ impl Served {
         if let Some(validator) = validator {
             request = request.header("if-none-match", validator);
         }
-        let answer = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let answer = self.front.clone().answer(request.body(Body::empty()).unwrap()).await.unwrap();
         let (head, body) = answer.into_parts();
         body.collect().await.unwrap();
         (head.status.as_u16(), head.headers)
@@ -79,7 +78,7 @@ impl Served {
             "/api/{endpoint}?start_datetime=2022-10-{day:02}T{hour:02}:{minute:02}:{second:02}Z&end_datetime=2022-12-31"
         );
         let request = Request::get(path).header("authorization", format!("Bearer {}", self.token));
-        let answer = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let answer = self.front.clone().answer(request.body(Body::empty()).unwrap()).await.unwrap();
         assert_eq!(answer.status(), 200);
         answer.into_body().collect().await.unwrap();
     }

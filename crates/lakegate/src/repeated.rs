@@ -23,6 +23,7 @@ use lakegate_core::catalog::Call;
 use lakegate_query::plan::PlannedProject;
 use moka::sync::Cache;
 
+use crate::app::Served;
 use crate::audit::Findings;
 
 /// The most memory that is taken, in bytes, about.
@@ -61,12 +62,17 @@ struct Asked {
 /// What was found out of a request.
 pub struct Remembered {
     asked: Asked,
-    credential: Arc<Credential>,
+    /// Whom it was found out for.
+    pub credential: Arc<Credential>,
+    /// How often the access store had changed before that credential was read.
+    generation: u64,
     made_at: DateTime<Utc>,
     until: Option<DateTime<Utc>>,
     mask_key: Option<String>,
     /// The call, with its limits and rates.
     pub call: Call,
+    /// Whether a rate or a number a day applies to it.
+    pub is_limited: bool,
     /// What the record and the watch are told.
     pub findings: Findings,
     /// The validator of its answer, under which the answer is kept.
@@ -156,11 +162,21 @@ fn mask_key(project: &PlannedProject) -> Option<String> {
 impl Remembered {
     /// Whether it counts for somebody who asks the same now.
     pub fn counts_for(&self, credential: &Arc<Credential>, project: &PlannedProject, now: DateTime<Utc>) -> bool {
-        Arc::ptr_eq(&self.credential, credential)
-            // A clock that was put back brings grants back that had ended.
-            && self.made_at <= now
+        Arc::ptr_eq(&self.credential, credential) && self.counts_at(project, now)
+    }
+
+    /// Whether what was presented is taken now, and stands for the same as then. It looks nothing up.
+    pub fn stands(&self, served: &Served, presented: &Presented, now: DateTime<Utc>) -> bool {
+        served.identity.is_unchanged_since(presented, self.generation)
+            && self.credential.is_taken(now)
+            && self.counts_at(&served.project, now)
+    }
+
+    fn counts_at(&self, project: &PlannedProject, now: DateTime<Utc>) -> bool {
+        // A clock that was put back brings grants back that had ended.
+        self.made_at <= now
             && self.until.is_none_or(|until| now < until)
-            && self.mask_key == mask_key(project)
+            && (!project.needs_mask_key() || project.has_mask_key(self.mask_key.as_deref()))
     }
 }
 
@@ -192,31 +208,40 @@ impl Repeated {
     }
 
     /// Remembers what was found out of a request that was answered from what is kept.
-    pub fn remember(
-        &self,
-        asking: &Asking<'_>,
-        project: &PlannedProject,
-        before: Before,
-        credential: Arc<Credential>,
-        found: Found,
-    ) {
+    pub fn remember(&self, asking: &Asking<'_>, project: &PlannedProject, before: Before, found: Found) {
         let Before { now, mask_key: key } = before;
         // The key may have been replaced while the request was governed.
         if key != mask_key(project) {
             return;
         }
-        let Found { call, findings, validator, headers } = found;
-        let until = credential.decides_until(now);
-        let (asked, made_at, mask_key) = (asking.kept(), now, key);
-        let remembered = Remembered { asked, credential, made_at, until, mask_key, call, findings, validator, headers };
+        let Found { credential, generation, call, is_limited, findings, validator, headers } = found;
+        let remembered = Remembered {
+            asked: asking.kept(),
+            until: credential.decides_until(now),
+            credential,
+            generation,
+            made_at: now,
+            mask_key: key,
+            call,
+            is_limited,
+            findings,
+            validator,
+            headers,
+        };
         self.requests.insert(self.place(asking), Arc::new(remembered));
     }
 }
 
 /// What is remembered of a request, see [`Remembered`].
 pub struct Found {
+    /// Whom it was found out for.
+    pub credential: Arc<Credential>,
+    /// How often the access store had changed before that credential was read.
+    pub generation: u64,
     /// The call.
     pub call: Call,
+    /// Whether a rate or a number a day applies to it.
+    pub is_limited: bool,
     /// What the record and the watch are told.
     pub findings: Findings,
     /// The validator of its answer.

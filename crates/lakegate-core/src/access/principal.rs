@@ -110,6 +110,11 @@ fn taken(state: TokenState, hint: &str) -> Result<(), Error> {
 }
 
 impl Credential {
+    /// Whether its proof is taken now, for endpoints: what [`authenticate`] says.
+    pub fn is_taken(&self, now: DateTime<Utc>) -> bool {
+        check_alive(self, now).is_ok() && !self.proof.is_admin()
+    }
+
     /// Until when the grants decide as they do now: none of them ends before that. `None` is as long as they are these.
     ///
     /// Whether the proof itself is still taken is another question, which [`authenticate`] answers.

@@ -313,6 +313,11 @@ impl PlannedProject {
         self.mask_key().map(|key| key.id().to_string())
     }
 
+    /// Whether the key of `hash` masks is the one of this id; with `None`, whether there is none.
+    pub fn has_mask_key(&self, id: Option<&str>) -> bool {
+        self.mask_key().as_deref().map(MaskKey::id) == id
+    }
+
     /// Takes over the key that another project has.
     pub fn keep_mask_key_of(&self, other: &Self) {
         *self.mask_key.write().unwrap_or_else(PoisonError::into_inner) = other.mask_key();

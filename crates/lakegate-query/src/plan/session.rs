@@ -54,6 +54,9 @@ fn config() -> SessionConfig {
     // Places of names in the SQL, for the findings of `check`.
     options.sql_parser.collect_spans = true;
     options.execution.time_zone = Some("UTC".to_owned());
+    // Where threads share out a large aggregation, each groups its rows first; that takes memory and time, and is given up
+    // where it leaves more than half of them.
+    options.execution.skip_partial_aggregation_probe_ratio_threshold = 0.5;
     // What joins and sorts learn while they run would prune scans. The engine finds the column that such a filter is about
     // by its name, and with two columns of one name it prunes by the wrong one: rows get lost, and `NOT IN` of a row filter
     // shows what it should hide (apache/datafusion#25244). Setting the first does not set the others.

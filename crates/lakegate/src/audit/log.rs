@@ -156,6 +156,12 @@ impl Shared {
         }
     }
 
+    /// A place, if there is one without waiting.
+    pub(super) fn place_at_once(&self) -> Option<Place<'_>> {
+        let permit = self.messages.try_reserve().ok()?;
+        Some(Place { permit, strict: self.strict })
+    }
+
     /// Records what nobody is left to wait for.
     pub(super) fn put_late(&self, record: Record) {
         match self.messages.try_send(Message::Write(record, None)) {

@@ -4,6 +4,7 @@
 //! it ends. [`AuditLog`] takes records and hands them to one thread, which writes many of them at once. This is not the
 //! server's own log, which is for operators who look for a fault and may lose lines.
 
+mod at_once;
 mod file;
 mod log;
 pub mod read;
@@ -14,6 +15,7 @@ mod trail;
 mod values;
 mod writer;
 
+pub use at_once::Answer;
 pub use file::{CURRENT, LogFile, append_changes, put_aside};
 pub use log::{AuditLog, Load};
 pub use record::{ChangeRecord, Outcome};

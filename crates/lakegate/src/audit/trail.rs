@@ -30,10 +30,17 @@ pub struct Trail(Option<Arc<Inner>>, Watch, Standing);
 #[derive(Debug)]
 pub struct Findings {
     /// What the record says of it, if there is a log.
-    asked: Option<AskedBefore>,
+    pub(super) asked: Option<AskedBefore>,
     policy: Option<String>,
     outline: PlanOutline,
     unfiltered: Vec<String>,
+}
+
+impl Findings {
+    /// The tables of which the caller sees every row, because of a role.
+    pub fn unfiltered(&self) -> &[String] {
+        &self.unfiltered
+    }
 }
 
 /// What is known of a request when it comes in.

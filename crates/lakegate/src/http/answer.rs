@@ -101,8 +101,13 @@ pub(super) struct Shared {
 
 /// An answer that was kept, and how it is compressed.
 pub(super) fn kept(kept: &Kept, trail: &Trail) -> (Response, Option<Coding>) {
-    let Answered { body, coding, rows, is_truncated, .. } = &kept.answered;
-    trail.sent(*rows, body.len());
+    trail.sent(kept.answered.rows, kept.answered.body.len());
+    whole(kept)
+}
+
+/// The same for one of which nobody has to be told.
+pub(super) fn whole(kept: &Kept) -> (Response, Option<Coding>) {
+    let Answered { body, coding, is_truncated, .. } = &kept.answered;
     (head(Body::from(body.clone()), *is_truncated), *coding)
 }
 

@@ -7,22 +7,36 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use lakegate_core::error::{Code, Error};
+use lakegate_core::project::Http;
 
 use super::respond::Failure;
 use super::served;
 use crate::app::App;
 
+/// Whether the head of a request is within bounds.
+pub(super) fn fit<B>(request: &axum::http::Request<B>, http: &Http) -> bool {
+    url_bytes(request) <= http.max_url_bytes && header_bytes(request) <= http.max_header_bytes
+}
+
+fn url_bytes<B>(request: &axum::http::Request<B>) -> usize {
+    request.uri().path_and_query().map_or(0, |url| url.as_str().len())
+}
+
+fn header_bytes<B>(request: &axum::http::Request<B>) -> usize {
+    request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+}
+
 /// Lets a request through whose head is within bounds.
 pub(super) async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, Failure> {
     let served = served(request.extensions(), &app);
     let http = &served.config().http;
-    let url = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
+    let url = url_bytes(&request);
     if url > http.max_url_bytes {
         let detail = format!("the URL has {url} bytes; at most {} are taken", http.max_url_bytes);
         let hint = "send arguments in the body of a POST, which may be much larger";
         return Err(Error::new(Code::RequestUrlTooLong, detail).hint(hint).into());
     }
-    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+    let headers = header_bytes(&request);
     if headers > http.max_header_bytes {
         let detail = format!("the headers have {headers} bytes; at most {} are taken", http.max_header_bytes);
         return Err(Error::new(Code::RequestHeadersTooLarge, detail).hint("send fewer or shorter headers").into());

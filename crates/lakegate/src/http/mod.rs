@@ -7,6 +7,7 @@ mod asked;
 mod body;
 mod bounds;
 mod docs;
+mod front;
 mod health;
 mod list;
 mod offered;
@@ -31,6 +32,7 @@ use crate::app::{App, Served};
 use respond::Failure;
 
 pub use admin::admin_router;
+pub use front::Front;
 pub use openapi::openapi;
 pub use respond::status_of;
 pub use serve::{CertificateError, Certificates, Drained, Server, ServerError, interrupted};

@@ -17,7 +17,7 @@ use super::respond::{Failure, not_modified};
 use super::{accept, answer, asked, body, repeat, token};
 use crate::app::{App, Served};
 use crate::audit::Trail;
-use crate::clock;
+use crate::limits;
 use crate::observe::{CacheAnswer, Event};
 use crate::pipeline::{self, Prepared};
 use crate::repeated::{Before, Found};
@@ -136,12 +136,9 @@ async fn respond(asked: Request<'_>, raw: RawArguments, caller: Option<Caller>) 
     trail.came(&raw);
     let token = token::presented(headers)?;
     let representation = accept::representation(raw.modifiers(), headers)?;
-    let (now, known) = match caller {
+    let Caller { now, generation, known } = match caller {
         Some(caller) => caller,
-        None => {
-            let now = clock::now();
-            (now, trail.authenticate(served, &token, now).await)
-        }
+        None => Caller::look(trail, served, &token).await,
     };
     let (principal, credential) = known?;
     let (engine, seal) = (trail.watch().over(app.engine.as_ref()), app.access.seal());
@@ -170,8 +167,16 @@ async fn respond(asked: Request<'_>, raw: RawArguments, caller: Option<Caller>) 
             return;
         }
         let (call, findings) = (prepared.call().clone(), trail.findings(&prepared.plan));
-        let found = Found { call, findings, validator: validator.to_owned(), headers: repeat::kept(head()) };
-        repeat::remember(&asked, &token, before, Arc::clone(&credential), found);
+        let found = Found {
+            credential: Arc::clone(&credential),
+            generation,
+            is_limited: limits::are_counted(served.config(), &call),
+            call,
+            findings,
+            validator: validator.to_owned(),
+            headers: repeat::kept(head()),
+        };
+        repeat::remember(&asked, &token, before, found);
     };
     let known = validator.as_ref().filter(|validator| !counts && asked::has_already(method, headers, validator));
     if let Some(validator) = known {

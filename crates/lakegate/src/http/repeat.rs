@@ -12,12 +12,28 @@ use lakegate_core::error::Error;
 use super::query::Request;
 use super::respond::not_modified;
 use super::{accept, answer, asked, token};
+use crate::app::Served;
+use crate::audit::Trail;
 use crate::clock;
 use crate::observe::{CacheAnswer, Event};
 use crate::repeated::{Asking, Before, Found, Remembered};
 
-/// Who calls, as was found out at this moment; or that it is nobody.
-pub(super) type Caller = (DateTime<Utc>, Result<(Principal, Arc<Credential>), Error>);
+/// Who calls, as was found out at this moment.
+pub(super) struct Caller {
+    pub(super) now: DateTime<Utc>,
+    /// How often the access store had changed before.
+    pub(super) generation: u64,
+    /// The caller; or that it is nobody.
+    pub(super) known: Result<(Principal, Arc<Credential>), Error>,
+}
+
+impl Caller {
+    /// Looks who it is, and counts the request.
+    pub(super) async fn look(trail: &Trail, served: &Served, token: &Presented) -> Self {
+        let (now, generation) = (clock::now(), served.identity.generation());
+        Self { now, generation, known: trail.authenticate(served, token, now).await }
+    }
+}
 
 /// What came of looking.
 pub(super) enum Repeat {
@@ -38,22 +54,21 @@ pub(super) async fn answer(request: &Request<'_>) -> Repeat {
     let Ok(token) = token::presented(headers) else { return Repeat::Unknown };
     let found = asking(request, &token).and_then(|asking| served.repeated.find(&asking));
     let Some(remembered) = found else { return Repeat::Unknown };
-    let now = clock::now();
-    let known = trail.authenticate(served, &token, now).await;
-    let counts = match &known {
-        Ok((_, credential)) => remembered.counts_for(credential, &served.project, now),
+    let caller = Caller::look(trail, served, &token).await;
+    let counts = match &caller.known {
+        Ok((_, credential)) => remembered.counts_for(credential, &served.project, caller.now),
         Err(_) => false,
     };
     if !counts {
-        return Repeat::New((now, known));
+        return Repeat::New(caller);
     }
     let has_already = asked::has_already(method, headers, &remembered.validator);
     let kept = if has_already { None } else { app.results.kept(&remembered.validator) };
     if !has_already && kept.is_none() {
-        return Repeat::New((now, known));
+        return Repeat::New(caller);
     }
     let call = &remembered.call;
-    if let Err(error) = trail.standing().count_call(call.authorized(), call.endpoint(), now) {
+    if let Err(error) = trail.standing().count_call(call.authorized(), call.endpoint(), caller.now) {
         return Repeat::Refused(remembered, error);
     }
     trail.found(&remembered.findings, call);
@@ -76,15 +91,9 @@ pub(super) async fn answer(request: &Request<'_>) -> Repeat {
 }
 
 /// Remembers a request that was answered from what is kept, for the next time.
-pub(super) fn remember(
-    request: &Request<'_>,
-    token: &Presented,
-    before: Before,
-    credential: Arc<Credential>,
-    found: Found,
-) {
+pub(super) fn remember(request: &Request<'_>, token: &Presented, before: Before, found: Found) {
     if let Some(asking) = asking(request, token) {
-        request.served.repeated.remember(&asking, &request.served.project, before, credential, found);
+        request.served.repeated.remember(&asking, &request.served.project, before, found);
     }
 }
 

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::body::HttpBody;
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use lakegate_core::access::looks_like_token;
@@ -29,12 +29,20 @@ pub(super) struct Failure(pub(super) Error);
 
 /// The id of a request, in its answer and in the log. Never taken from the caller, who could write another's.
 #[derive(Clone, Debug)]
-struct RequestId(String);
+pub(super) struct RequestId(String);
 
 impl RequestId {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut text = Uuid::encode_buffer();
         Self(Uuid::now_v7().hyphenated().encode_lower(&mut text).to_owned())
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn into_text(self) -> String {
+        self.0
     }
 }
 
@@ -180,6 +188,13 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     for (name, value) in trail.standing().headers() {
         headers.insert(name, value);
     }
+    add_to_all(headers, &id);
+    watch.add_headers(headers);
+    response
+}
+
+/// Adds what stands in the head of every answer.
+pub(super) fn add_to_all(headers: &mut HeaderMap, id: &RequestId) {
     // An answer with a validator says for itself how it may be kept.
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-store"));
     headers.insert(VARY, VARIES);
@@ -187,8 +202,6 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         headers.insert(REQUEST_ID, value);
     }
-    watch.add_headers(headers);
-    response
 }
 
 /// The whole answer, head and all, to plain HTTP on a connection that should be encrypted: there is no server for it.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
-use lakegate_core::access::{Asserted, Credential, Presented, PresentedJwt, Principal, TokenHash};
+use lakegate_core::access::{Asserted, Credential, Presented, PresentedJwt, Principal, Proof, TokenHash};
 use lakegate_core::error::{Code, Error};
 use lakegate_core::project::Issuer;
 use moka::policy::EvictionPolicy;
@@ -96,6 +96,28 @@ impl Identity {
         match presented {
             Presented::Token(token) => self.access.credential(token).await,
             Presented::Jwt(jwt) => self.access.asserted_credential(&*self.verify(jwt)?).await,
+        }
+    }
+
+    /// How often what is known of callers has changed; see [`Access::generation`].
+    pub fn generation(&self) -> u64 {
+        self.access.generation()
+    }
+
+    /// Whether what was presented stands for the same as at that generation: nothing has changed in the store, and a JWT's
+    /// signature is good. Whether its time is over is another question.
+    pub fn is_unchanged_since(&self, presented: &Presented, generation: u64) -> bool {
+        let is_signed = match presented {
+            Presented::Token(_) => true,
+            Presented::Jwt(jwt) => self.verify(jwt).is_ok(),
+        };
+        is_signed && self.access.is_unchanged_since(generation)
+    }
+
+    /// Notes the use of a token of the store.
+    pub fn note_use(&self, credential: &Credential, now: DateTime<Utc>) {
+        if let Proof::Token(token) = &credential.proof {
+            self.access.note_use(&token.id, now);
         }
     }
 

@@ -6,4 +6,4 @@ mod rates;
 mod standing;
 
 pub use rates::{Counted, Quota, Rates};
-pub use standing::Standing;
+pub use standing::{Standing, are_counted};

@@ -79,10 +79,10 @@ impl Rates {
     /// # Errors
     /// [`Code::AccessRateExceeded`] when it is one too many, beside how the caller stands.
     pub fn take(&self, counted: Counted<'_>, limits: &Limits, now: DateTime<Utc>) -> (Vec<Quota>, Result<(), Error>) {
-        let rate = limits.requests_per_second.zip(limits.burst()).map(|(rate, burst)| Rate::new(rate, burst));
-        if rate.is_none() && limits.requests_per_day.is_none() {
+        if !is_rate(limits) {
             return (Vec::new(), Ok(()));
         }
+        let rate = limits.requests_per_second.zip(limits.burst()).map(|(rate, burst)| Rate::new(rate, burst));
         // Time before 1970 is none.
         let nanoseconds = u64::try_from(now.timestamp_nanos_opt().unwrap_or_default()).unwrap_or_default();
         let seconds = u64::try_from(now.timestamp()).unwrap_or_default();
@@ -133,6 +133,11 @@ impl Rates {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// Whether there is something to count.
+pub(super) fn is_rate(limits: &Limits) -> bool {
+    limits.requests_per_second.is_some() || limits.requests_per_day.is_some()
 }
 
 impl Shard {

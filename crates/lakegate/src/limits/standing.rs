@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::http::{HeaderName, HeaderValue};
 use chrono::{DateTime, Utc};
 use lakegate_core::access::{Authorized, Principal};
+use lakegate_core::catalog::Call;
 use lakegate_core::error::Error;
 use lakegate_core::limits::Limits;
 use lakegate_core::project::{Config, Endpoint};
 
-use super::rates::{Counted, Quota, Rates};
+use super::rates::{Counted, Quota, Rates, is_rate};
 
 /// Of one request; all clones are one. The default is of none that counts.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +78,12 @@ impl Standing {
             .filter_map(|(name, text)| Some((HeaderName::from_static(name), HeaderValue::from_str(&text).ok()?)));
         headers.collect()
     }
+}
+
+/// Whether calls like this one are counted.
+pub fn are_counted(config: &Config, call: &Call) -> bool {
+    let (of_all, of_endpoint) = (&config.limits.limits, &call.endpoint().limits.limits);
+    is_rate(of_all) || is_rate(&tighter(of_endpoint, &call.authorized().limits()))
 }
 
 /// The tighter rate, with its burst or the tighter of two, and the smaller number a day.

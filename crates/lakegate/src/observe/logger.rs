@@ -5,6 +5,7 @@
 
 use std::error::Error as StdError;
 
+use super::answered;
 use super::event::{Ended, Event};
 use super::stage::Stage;
 use crate::audit::Outcome;
@@ -37,6 +38,9 @@ pub(super) fn notice(event: &Event<'_>) {
 fn request(ended: &Ended<'_>) {
     // Everything below costs something, even where nobody reads it.
     if !tracing::enabled!(tracing::Level::ERROR) {
+        return;
+    }
+    if tracing::enabled!(tracing::Level::INFO) && answered::wrote(ended) {
         return;
     }
     macro_rules! line {

@@ -5,6 +5,7 @@
 //! nothing of a caller (no name, argument or value) goes into metrics or traces. The audit log is not here: see
 //! [`crate::audit`].
 
+mod answered;
 mod event;
 mod lines;
 mod logger;
@@ -21,9 +22,9 @@ use std::time::Instant;
 use axum::http::{HeaderMap, Method};
 
 pub use event::{CacheAnswer, Ended, Event, Reload};
-pub use metrics::{FAMILIES, Family, Metrics, Now};
+pub use metrics::{FAMILIES, Family, Metrics, Now, Series};
 pub use stage::{STAGES, Stage, Stages};
-pub use watch::{Opened, Watch};
+pub use watch::{Opened, Watch, tells_timing};
 
 use crate::app::{App, Served};
 use traces::Tracing;
@@ -54,6 +55,16 @@ impl Observer {
         if let Some(tracing) = &self.tracing {
             tracing.notice(event);
         }
+    }
+
+    /// Whether spans of requests are sent to somebody.
+    pub fn sends_traces(&self) -> bool {
+        self.tracing.is_some()
+    }
+
+    /// The counters of an endpoint of the project.
+    pub fn endpoint(&self, name: &str) -> Arc<Series> {
+        self.metrics.endpoint(name)
     }
 
     /// A request has come in.

@@ -9,14 +9,17 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::lines;
+use super::{answered, lines};
 
 /// Starts the log of a process on stderr. `LAKEGATE_LOG` chooses how much, else `usual`.
 pub fn start(form: LogForm, usual: &str) {
     let filter = EnvFilter::try_from_env("LAKEGATE_LOG").unwrap_or_else(|_| usual.into());
     let colours = io::stderr().is_terminal();
     // A second start in one process keeps the first log.
-    let _ = subscriber(form, filter, colours, || lines::Stderr).try_init();
+    let has_begun = subscriber(form, filter, colours, || lines::Stderr).try_init().is_ok();
+    if has_begun && !colours {
+        answered::begin(form);
+    }
 }
 
 /// Writes the lines that still wait. For the end of a process.

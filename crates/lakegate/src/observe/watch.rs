@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use axum::http::{HeaderMap, HeaderValue, Method};
 use lakegate_core::access::Principal;
 use lakegate_core::error::{Code, Error};
+use lakegate_core::project::Observe;
 use lakegate_query::engine::{BatchStream, Engine, Limits, Meter, QueryStatistics};
 use lakegate_query::govern::{GovernedPlan, PlanOutline};
 
@@ -113,7 +114,7 @@ impl Watch {
     pub fn authenticated(&self, principal: &Principal) {
         let Some(watched) = &self.0 else { return };
         let observe = &watched.served.config().observe;
-        if observe.server_timing_for.iter().any(|role| principal.has_role(role)) {
+        if tells_timing(observe, principal) {
             watched.tells_timing.store(true, Ordering::Relaxed);
         }
         if observe.slow_query.is_some() {
@@ -242,6 +243,11 @@ impl Watch {
             headers.insert("traceresponse", response);
         }
     }
+}
+
+/// Whether a caller is told how long the stages took.
+pub fn tells_timing(observe: &Observe, principal: &Principal) -> bool {
+    observe.server_timing_for.iter().any(|role| principal.has_role(role))
 }
 
 impl Watched {

@@ -178,6 +178,22 @@ impl Access {
         }
     }
 
+    /// How often the store has changed, as far as it is known here. Read it before a credential: one that was read later is
+    /// as it was then, as long as [`Access::is_unchanged_since`] says so.
+    pub fn generation(&self) -> u64 {
+        self.inner.store.changes()
+    }
+
+    /// Whether nothing in the store has changed since then, as far as it is known here, and that is known lately enough.
+    pub fn is_unchanged_since(&self, generation: u64) -> bool {
+        self.generation() == generation && self.inner.is_fresh(0)
+    }
+
+    /// Notes that a token was used, of which it is known that it is taken.
+    pub fn note_use(&self, token_id: &str, now: DateTime<Utc>) {
+        self.inner.last_use.note(token_id, now);
+    }
+
     /// Whether decisions can be made now: the store has answered lately.
     pub fn ready(&self) -> Result<(), Error> {
         if self.inner.is_fresh(0) { Ok(()) } else { Err(StoreError::Slow.into()) }

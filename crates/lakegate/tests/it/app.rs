@@ -14,6 +14,7 @@ use chrono::{DateTime, Utc};
 use http_body_util::BodyExt;
 use lakegate::app::App;
 use lakegate::audit::AuditLog;
+use lakegate::http::Front;
 use lakegate::sample::model::Rows;
 use lakegate::sample::{write_project, write_rows};
 use lakegate::store::{
@@ -33,7 +34,7 @@ pub(crate) struct TestApp {
     pub(crate) store: Store,
     pub(crate) audit: AuditLog,
     pub(crate) app: Arc<App>,
-    router: Router,
+    front: Front,
     admin: Router,
     _background: Background,
 }
@@ -124,7 +125,7 @@ impl TestApp {
         let app = Arc::new(app);
         let secret = SecretAttributes::these(["pin".to_owned()]);
         let admin = http::admin_router(Arc::clone(&app), secret);
-        Self { folder, store, audit, router: http::router(Arc::clone(&app)), app, admin, _background: background }
+        Self { folder, store, audit, front: Front::new(Arc::clone(&app)), app, admin, _background: background }
     }
 
     /// Adds a principal with a role, grants it every endpoint without the masks of the sample, and gives a token of it.
@@ -208,14 +209,14 @@ impl TestApp {
         self.send(request.body(Body::from(body.to_owned())).unwrap()).await
     }
 
-    /// The routes, for requests that a test makes beside others.
-    pub(crate) fn router(&self) -> &Router {
-        &self.router
+    /// What answers, for requests that a test makes beside others.
+    pub(crate) fn front(&self) -> &Front {
+        &self.front
     }
 
     /// The head of an answer, and its body still to be read.
     pub(crate) async fn respond(&self, request: Request<Body>) -> Response {
-        self.router.clone().oneshot(request).await.unwrap()
+        self.front.clone().answer(request).await.unwrap()
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {

@@ -157,9 +157,9 @@ async fn an_endpoint_and_a_grant_count_its_own_calls() {
 /// The endpoint that never ends, as long as somebody holds what is given.
 fn hold(app: &TestApp, token: &str) -> tokio::task::JoinHandle<(u16, Option<String>)> {
     let request = Request::get("/api/heavy").header("token", token).body(Body::empty()).unwrap();
-    let response = app.router().clone();
+    let front = app.front().clone();
     tokio::spawn(async move {
-        let answer = tower::ServiceExt::oneshot(response, request).await.unwrap();
+        let answer = front.answer(request).await.unwrap();
         let wait = answer.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
         let status = answer.status().as_u16();
         let _ = answer.into_body().collect().await;

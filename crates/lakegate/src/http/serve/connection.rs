@@ -4,7 +4,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Request, Version};
@@ -20,13 +19,12 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
 use super::body::WatchedBody;
 use super::socket::WatchedSocket;
 use super::tls::Certificates;
 use super::watch::{FRESH, Timeouts, Verdict, Watch};
-use crate::http::respond;
+use crate::http::{Front, respond};
 use crate::status::ServerStatus;
 
 /// What may be in front of the headers and the URL in the buffer of a request, in bytes.
@@ -45,7 +43,7 @@ const WHILE_STOPPING: Duration = Duration::from_millis(50);
 pub(super) struct Handling {
     builder: auto::Builder<TokioExecutor>,
     timeouts: Timeouts,
-    router: Router,
+    front: Front,
     tls: Option<Arc<Certificates>>,
     status: Arc<ServerStatus>,
     /// The server ends; what runs is answered.
@@ -57,7 +55,7 @@ pub(super) struct Handling {
 impl Handling {
     pub(super) fn new(
         config: &Http,
-        router: Router,
+        front: Front,
         tls: Option<Arc<Certificates>>,
         status: Arc<ServerStatus>,
         [stopping, cut]: [CancellationToken; 2],
@@ -72,7 +70,7 @@ impl Handling {
             .max_pending_accept_reset_streams(RESETS)
             .max_local_error_reset_streams(WRONG_STREAMS)
             .max_send_buf_size(SEND_BUFFER);
-        Self { builder, timeouts: Timeouts::of(config), router, tls, status, stopping, cut }
+        Self { builder, timeouts: Timeouts::of(config), front, tls, status, stopping, cut }
     }
 
     /// Serves a connection to its end.
@@ -113,13 +111,13 @@ impl Handling {
     }
 
     async fn answer<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, watch: Arc<Watch>) {
-        let (of_requests, router, status) = (Arc::clone(&watch), self.router.clone(), Arc::clone(&self.status));
+        let (of_requests, front, status) = (Arc::clone(&watch), self.front.clone(), Arc::clone(&self.status));
         let service = service_fn(move |request: Request<Incoming>| {
             let turn = of_requests.begin(request.version());
             let is_alone = request.version() < Version::HTTP_2;
-            let (router, status) = (router.clone(), Arc::clone(&status));
+            let (front, status) = (front.clone(), Arc::clone(&status));
             async move {
-                let answer = router.oneshot(request.map(Body::new)).await;
+                let answer = front.answer(request.map(Body::new)).await;
                 answer.map(|mut response| {
                     if is_alone && status.is_draining() {
                         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -14,14 +14,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use lakegate_core::project::{AdminApi, Http};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::{admin_router, router};
+use super::{Front, admin_router};
 use crate::app::App;
 use crate::reload::{self, Told};
 use crate::store::SecretAttributes;
@@ -45,7 +44,7 @@ pub struct Server {
 struct Listener {
     listener: TcpListener,
     address: SocketAddr,
-    router: Router,
+    front: Front,
     tls: Option<Arc<Certificates>>,
 }
 
@@ -72,11 +71,11 @@ pub struct Drained {
 }
 
 impl Listener {
-    async fn bind(listen: &str, router: Router) -> Result<Self, ServerError> {
+    async fn bind(listen: &str, front: Front) -> Result<Self, ServerError> {
         let failed = |error| ServerError::Listen(listen.to_owned(), error);
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, router, tls: None })
+        Ok(Self { listener, address, front, tls: None })
     }
 
     fn url(&self) -> String {
@@ -93,7 +92,7 @@ impl Server {
     pub async fn bind(listen: &str, app: App) -> Result<Self, ServerError> {
         let config = app.served().config().http.clone();
         let app = Arc::new(app);
-        let mut endpoints = Listener::bind(listen, router(Arc::clone(&app))).await?;
+        let mut endpoints = Listener::bind(listen, Front::new(Arc::clone(&app))).await?;
         endpoints.tls = config.tls.as_ref().map(|tls| Certificates::load(tls, app.folder())).transpose()?;
         let watch = reload::watch(Arc::clone(&app));
         Ok(Self { app, config, endpoints, admin: None, _watch: watch })
@@ -107,7 +106,7 @@ impl Server {
     /// # Errors
     /// When the address is taken or not of this machine, or when the certificate is no good.
     pub async fn with_admin(mut self, listen: &str, secret: SecretAttributes) -> Result<Self, ServerError> {
-        let mut admin = Listener::bind(listen, admin_router(Arc::clone(&self.app), secret)).await?;
+        let mut admin = Listener::bind(listen, Front::of(admin_router(Arc::clone(&self.app), secret))).await?;
         let served = self.app.served();
         let own = served.config().admin.as_ref().and_then(|AdminApi { tls, .. }| tls.as_ref());
         admin.tls = match own {
@@ -150,9 +149,9 @@ impl Server {
         let (stopping, cut) = (CancellationToken::new(), CancellationToken::new());
         let connections = TaskTracker::new();
         let listeners = [Some(endpoints), admin].into_iter().flatten().map(|listener| {
-            let Listener { listener, router, tls, .. } = listener;
+            let Listener { listener, front, tls, .. } = listener;
             let tokens = [stopping.clone(), cut.clone()];
-            let handling = Arc::new(Handling::new(&config, router, tls, Arc::clone(&app.status), tokens));
+            let handling = Arc::new(Handling::new(&config, front, tls, Arc::clone(&app.status), tokens));
             listener::serve(listener, config.max_connections, handling, &connections, &app.status)
         });
         let serving = async {

@@ -101,7 +101,7 @@ impl Metrics {
         if let Some(series) = self.endpoints.load().get(name) {
             return Arc::clone(series);
         }
-        let new = Arc::new(Series::new(name));
+        let new = Arc::new(Series::named(name));
         let mut found = Arc::clone(&new);
         self.endpoints.rcu(|known| {
             let mut endpoints = BTreeMap::clone(known);
@@ -152,7 +152,8 @@ impl Metrics {
 }
 
 impl Series {
-    fn new(name: &str) -> Self {
+    /// Without a count yet.
+    pub(super) fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             by_status: counters(STATUSES),
@@ -175,7 +176,7 @@ impl Series {
 
 impl Default for Series {
     fn default() -> Self {
-        Self::new("")
+        Self::named("")
     }
 }
 

@@ -1,0 +1,57 @@
+//! The record of a request that is answered the moment it comes: it has no trail, because nothing can happen to it between
+//! its beginning and its end.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::log::{AuditLog, Place};
+use super::record::{Answered, Asked, Event, Head, Outcome, Record, RequestRecord};
+use super::trail::Findings;
+
+/// A place for a record; of none, where there is no log.
+pub struct AtOnce<'a>(Option<Place<'a>>);
+
+/// What is recorded beside what was found out before.
+#[derive(Debug)]
+pub struct Answer {
+    /// When the request came.
+    pub time: DateTime<Utc>,
+    /// Its id.
+    pub request_id: String,
+    /// The status of its answer.
+    pub status: u16,
+    /// Rows of the answer.
+    pub rows: u64,
+    /// Bytes of the answer.
+    pub bytes: u64,
+    /// From its beginning to its end.
+    pub duration: Duration,
+}
+
+impl AuditLog {
+    /// A place for the record of a request of which this was found out before. `None` where somebody would have to wait for it,
+    /// or where the record would not be whole.
+    pub fn at_once(&self, findings: &Findings) -> Option<AtOnce<'_>> {
+        let Some(shared) = self.shared() else { return Some(AtOnce(None)) };
+        if shared.is_strict() || findings.asked.is_none() {
+            return None;
+        }
+        shared.place_at_once().map(|place| AtOnce(Some(place)))
+    }
+}
+
+impl AtOnce<'_> {
+    /// Hands the record over.
+    pub fn record(self, findings: &Findings, answer: Answer) {
+        let Some(place) = self.0 else { return };
+        let Answer { time, request_id, status, rows, bytes, duration } = answer;
+        let head = Head { event: Event::Ended, time, request_id };
+        let outcome = Some(Outcome::of_answer(status, false));
+        let duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3;
+        let answered = Answered { outcome, status: Some(status), code: None, rows, bytes, duration_ms };
+        let record = RequestRecord { head, asked: Asked::default(), asked_before: findings.asked.clone(), answered };
+        // Outside the strict mode nobody waits for the disk.
+        drop(place.put(Record::Request(Box::new(record))));
+    }
+}

@@ -1,0 +1,132 @@
+//! What a request comes to first: the same request of the same caller again is answered at once, before a route is looked
+//! for; everything else goes to the router.
+//!
+//! Answered at once is only what was answered before in exactly the same way, see [`crate::repeated`], and where nothing is
+//! left to decide or to wait for: the store has said nothing new, the token and the grants still count, no rate applies, the
+//! answer is kept or the caller has it, and its record has a place. The usual way would do the same, and does wherever one of
+//! these is not so.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{Method, Request};
+use axum::response::Response;
+use tower::ServiceExt;
+
+use super::respond::{self, RequestId, not_modified};
+use super::{accept, answer, asked, bounds, token};
+use crate::app::App;
+use crate::audit::{self, Outcome};
+use crate::clock;
+use crate::observe::{CacheAnswer, Ended, Event, Stage, Stages, tells_timing};
+use crate::repeated::Asking;
+
+/// The front of a listener. Cheap to clone.
+#[derive(Clone)]
+pub struct Front {
+    router: Router,
+    /// `None` where nothing is answered at once.
+    app: Option<Arc<App>>,
+}
+
+impl Front {
+    /// That of the endpoints.
+    pub fn new(app: Arc<App>) -> Self {
+        Self { router: super::router(Arc::clone(&app)), app: Some(app) }
+    }
+
+    /// One behind which everything goes to the router.
+    pub(super) fn of(router: Router) -> Self {
+        Self { router, app: None }
+    }
+
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// None: every failure is an answer.
+    pub async fn answer(self, request: Request<Body>) -> Result<Response, Infallible> {
+        match self.app.as_ref().and_then(|app| at_once(app, &request)) {
+            Some(response) => Ok(response),
+            None => self.router.oneshot(request).await,
+        }
+    }
+}
+
+/// The answer to a request that was answered before, if nothing stands in its way.
+fn at_once<B>(app: &App, request: &Request<B>) -> Option<Response> {
+    let (headers, uri) = (request.headers(), request.uri());
+    if *request.method() != Method::GET || app.observer.sends_traces() {
+        return None;
+    }
+    let stages = Stages::begin();
+    let served = app.served();
+    let token = token::presented(headers).ok()?;
+    let asking = Asking::of(&token, request.method(), uri, &[], headers)?;
+    let remembered = served.repeated.find(&asking)?;
+    let (call, now) = (&remembered.call, clock::now());
+    let principal = call.authorized().principal();
+    let stands = remembered.stands(&served, &token, now) && !remembered.is_limited;
+    if !stands || tells_timing(&served.config().observe, principal) || !bounds::fit(request, &served.config().http) {
+        return None;
+    }
+    stages.end(Stage::Authenticate);
+    let has_already = asked::has_already(request.method(), headers, &remembered.validator);
+    let kept = if has_already { None } else { Some(app.results.kept(&remembered.validator)?) };
+    let place = app.audit.at_once(&remembered.findings)?;
+
+    // From here on it is answered.
+    let id = RequestId::new();
+    served.identity.note_use(&remembered.credential, now);
+    let (mut response, coding, rows, bytes) = match &kept {
+        Some(kept) => {
+            let (response, coding) = answer::whole(kept);
+            (response, coding, kept.answered.rows, kept.answered.body.len() as u64)
+        }
+        None => (not_modified(), None, 0, 0),
+    };
+    let head = response.headers_mut();
+    head.reserve(16);
+    for (name, value) in &remembered.headers {
+        // What the body is like is told with a body.
+        if !(has_already && matches!(*name, CONTENT_TYPE | CONTENT_DISPOSITION)) {
+            head.insert(name, value.clone());
+        }
+    }
+    if kept.is_some() {
+        head.insert(CONTENT_LENGTH, bytes.into());
+    }
+    accept::encoded(head, coding);
+    respond::add_to_all(head, &id);
+
+    let (status, duration) = (response.status().as_u16(), stages.begun().elapsed());
+    let said = if has_already { CacheAnswer::NotModified } else { CacheAnswer::Hit };
+    app.observer.notice(&Event::CacheAsked(said));
+    let (request_id, endpoint) = (id.text(), call.endpoint().name.as_str());
+    if let tables @ [_, ..] = remembered.findings.unfiltered() {
+        app.observer.notice(&Event::AllRowsSeen { request_id, principal: principal.name(), endpoint, tables });
+    }
+    let series = app.observer.endpoint(endpoint);
+    app.observer.notice(&Event::RequestEnded(&Ended {
+        request_id,
+        method: "GET",
+        path: uri.path(),
+        endpoint: Some(&series),
+        outcome: Outcome::Answered,
+        status: Some(status),
+        code: None,
+        error: None,
+        rows,
+        bytes,
+        query: None,
+        stages: &stages,
+        duration,
+        slow: None,
+        trace: None,
+    }));
+    let answer = audit::Answer { time: now, request_id: id.into_text(), status, rows, bytes, duration };
+    place.record(&remembered.findings, answer);
+    Some(response)
+}

@@ -1,0 +1,160 @@
+//! The line of a request that was answered, as [`super::output`] writes it, but put together here: most lines are of this kind,
+//! and finding out what a field is takes longer than answering some requests.
+//!
+//! Only where it would say the very same. What would have to be escaped or coloured is left to the usual way.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::OnceLock;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use lakegate_core::project::LogForm;
+
+use super::event::Ended;
+use super::lines;
+use crate::audit::Outcome;
+use crate::clock;
+
+/// How the lines of this process are written; not set where they go elsewhere, or have colours.
+static FORM: OnceLock<LogForm> = OnceLock::new();
+
+/// From now on, lines may be put together here.
+pub(super) fn begin(form: LogForm) {
+    // A second start in one process keeps the first log.
+    let _ = FORM.set(form);
+}
+
+/// Writes the line of a request, if it is one that can be written here.
+pub(super) fn wrote(ended: &Ended<'_>) -> bool {
+    let line = FORM.get().and_then(|form| line(*form, clock::now(), ended));
+    // There is nobody to tell that the log can not be written.
+    line.is_some_and(|line| lines::Stderr.write_all(line.as_bytes()).is_ok())
+}
+
+/// The line with its end.
+fn line(form: LogForm, now: DateTime<Utc>, ended: &Ended<'_>) -> Option<String> {
+    let Ended { outcome: Outcome::Answered, status: Some(status), code: None, error: None, trace: None, .. } = ended
+    else {
+        return None;
+    };
+    let time = now.to_rfc3339_opts(SecondsFormat::Micros, true);
+    let micros = (ended.duration.as_secs_f64() * 1e6).round() as u64;
+    let texts = [
+        ("request.id", ended.request_id),
+        ("request.method", ended.method),
+        ("request.path", ended.path),
+        ("endpoint.name", ended.endpoint.map_or("", |endpoint| endpoint.name())),
+    ];
+    let numbers =
+        [("response.status", u64::from(*status)), ("response.rows", ended.rows), ("response.bytes", ended.bytes)];
+    let is_plain = |text: &str| text.bytes().all(|byte| (0x20..0x7f).contains(&byte) && !matches!(byte, b'"' | b'\\'));
+    if ended.endpoint.is_none() || !texts.iter().all(|(_, text)| is_plain(text)) {
+        return None;
+    }
+    let mut line = String::with_capacity(384);
+    let (open, before, between, end) = match form {
+        LogForm::Text => ("", " ", "=", "\n"),
+        LogForm::Json => ("\"", ",\"", "\":", ",\"target\":\"lakegate::observe::logger\"}\n"),
+    };
+    match form {
+        LogForm::Text => line.extend([&*time, "  INFO lakegate::observe::logger: answered"]),
+        LogForm::Json => {
+            line.extend(["{\"timestamp\":", open, &time, open, ",\"level\":\"INFO\",\"message\":\"answered\""])
+        }
+    }
+    for (name, text) in texts {
+        line.extend([before, name, between, "\"", text, "\""]);
+    }
+    for (name, number) in numbers {
+        line.extend([before, name, between]);
+        write!(line, "{number}").ok()?;
+    }
+    line.extend([before, "duration_ms", between]);
+    write!(line, "{}.{:03}", micros / 1_000, micros % 1_000).ok()?;
+    // As numbers are written: with one digit after the point, and more where they say something.
+    while line.ends_with('0') && !line.ends_with(".0") {
+        line.pop();
+    }
+    line.push_str(end);
+    Some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use super::super::event::Event;
+    use super::super::metrics::Series;
+    use super::super::stage::Stages;
+    use super::super::{logger, output};
+    use super::*;
+
+    /// Takes what is written.
+    #[derive(Clone, Default)]
+    struct Taken(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Taken {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn ended<'a>(endpoint: &'a Series, stages: &'a Stages, path: &'a str, micros: u64) -> Ended<'a> {
+        Ended {
+            request_id: "01a2-7f",
+            method: "GET",
+            path,
+            endpoint: Some(endpoint),
+            outcome: Outcome::Answered,
+            status: Some(200),
+            code: None,
+            error: None,
+            rows: 12,
+            bytes: 3_456,
+            query: None,
+            stages,
+            duration: Duration::from_micros(micros),
+            slow: None,
+            trace: None,
+        }
+    }
+
+    #[test]
+    fn a_line_is_the_one_that_the_log_would_write() {
+        let (endpoint, stages) = (Series::named("notes"), Stages::begin());
+        for form in [LogForm::Text, LogForm::Json] {
+            for micros in [0, 7, 25, 120, 1_000, 12_500, 3_600_000_001] {
+                let taken = Taken::default();
+                let writer = {
+                    let taken = taken.clone();
+                    move || taken.clone()
+                };
+                let subscriber = output::subscriber(form, "info".into(), false, writer);
+                let ended = ended(&endpoint, &stages, "/api/notes", micros);
+                tracing::subscriber::with_default(subscriber, || logger::notice(&Event::RequestEnded(&ended)));
+                let usual = String::from_utf8(taken.0.lock().unwrap().clone()).unwrap();
+                // The first word that is a time, of either form.
+                let at = usual.find("20").unwrap();
+                let time = usual[at..at + 27].parse::<DateTime<Utc>>().unwrap();
+                assert_eq!(line(form, time, &ended), Some(usual));
+            }
+        }
+    }
+
+    #[test]
+    fn what_would_be_escaped_is_left_to_the_log() {
+        let (endpoint, stages) = (Series::named("notes"), Stages::begin());
+        for path in ["/api/\"", "/api/\\", "/api/ä", "/api/\u{1b}[31m", "/api/\n"] {
+            assert_eq!(line(LogForm::Text, clock::now(), &ended(&endpoint, &stages, path, 1)), None, "{path:?}");
+        }
+        let refused = Ended { outcome: Outcome::Refused, ..ended(&endpoint, &stages, "/api/notes", 1) };
+        assert_eq!(line(LogForm::Text, clock::now(), &refused), None);
+    }
+}
