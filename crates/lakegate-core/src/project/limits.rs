@@ -48,14 +48,14 @@ const SPILL_MB: u64 = 10 << 10;
 const LEAST_SHARE_MB: u64 = 16;
 
 impl ServerLimits {
-    /// The limits of every call, with what holds where nothing is said: the shorter of both timeouts, a quarter of the
+    /// The limits of every call, with what holds where nothing is said: the shorter of both timeouts, a third of the
     /// memory for one query, and half of the slots for one principal.
     pub fn of_calls(&self, server: &Server) -> Limits {
         let mut limits = self.limits.clone();
         let timeout = server.timeout.as_secs().max(1);
         limits.timeout_seconds = Some(limits.timeout_seconds.map_or(timeout, |own| own.min(timeout)));
         let all = (server.memory_limit_bytes as u64) >> 20;
-        let share = limits.memory_mb.unwrap_or_else(|| (all / 4).max(LEAST_SHARE_MB));
+        let share = limits.memory_mb.unwrap_or_else(|| (all / 3).max(LEAST_SHARE_MB));
         limits.memory_mb = Some(share.min(all).max(1));
         let slots = server.max_concurrent_queries as u64;
         limits.max_concurrent = Some(limits.max_concurrent.unwrap_or_else(|| slots.div_ceil(2)).min(slots).max(1));

@@ -2,6 +2,7 @@
 
 mod embedded;
 mod failure;
+mod lenient;
 mod limited;
 #[cfg(test)]
 mod limits_tests;

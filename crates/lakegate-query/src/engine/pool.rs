@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::common::{DataFusionError, Result};
-use datafusion::execution::memory_pool::{FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
+
+use super::lenient::Lenient;
 
 /// How a failure for want of memory begins when it was not the query's own share that was too small.
 const ALL_TOGETHER: &str = "all queries together have no more memory";
@@ -13,14 +15,14 @@ const ALL_TOGETHER: &str = "all queries together have no more memory";
 /// The memory of one query: its own share, and what all queries have together. Both must have what it asks for.
 #[derive(Debug)]
 pub(crate) struct Share {
-    own: FairSpillPool,
+    own: Lenient,
     all: Arc<dyn MemoryPool>,
 }
 
 impl Share {
     /// A share of so many bytes.
     pub(crate) fn new(bytes: usize, all: Arc<dyn MemoryPool>) -> Self {
-        Self { own: FairSpillPool::new(bytes), all }
+        Self { own: Lenient::new(bytes), all }
     }
 }
 
@@ -81,6 +83,7 @@ impl fmt::Display for Share {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use datafusion::execution::memory_pool::FairSpillPool;
 
     fn share(all: &Arc<dyn MemoryPool>, bytes: usize) -> Arc<dyn MemoryPool> {
         Arc::new(Share::new(bytes, Arc::clone(all)))

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
+use super::lenient::Lenient;
 use super::spill::{self, SpillLock};
 
 /// Memory for footers of files, in bytes: those of tens of thousands. One that is not kept is read again for each request
@@ -49,7 +50,7 @@ pub fn runtime(resources: &Resources) -> Result<Arc<RuntimeEnv>, DataFusionError
         Some(Err(error)) if spill_folder.is_some() => return Err(error),
         _ => (build(DiskManagerMode::Disabled)?, None),
     };
-    runtime.memory_pool = Arc::new(AllQueries { pool: FairSpillPool::new(*memory_bytes), _spill: spill });
+    runtime.memory_pool = Arc::new(AllQueries { pool: Lenient::new(*memory_bytes), _spill: spill });
     Ok(Arc::new(runtime))
 }
 
@@ -61,7 +62,7 @@ pub fn spills(runtime: &RuntimeEnv) -> bool {
 /// The memory of all queries. Its folder on disk is kept as long.
 #[derive(Debug)]
 struct AllQueries {
-    pool: FairSpillPool,
+    pool: Lenient,
     _spill: Option<SpillLock>,
 }
 

@@ -1,10 +1,13 @@
 //! Where the rows with a key are: built once for a column of a table version, so that a join asks and does not hash a table.
 
+use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{DataType, Int64Type};
-use datafusion::common::{Result, exec_err, internal_err};
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::common::{Result, exec_err, internal_datafusion_err, internal_err};
 
 use super::blocks::BlockAt;
 use super::found::{Entry, Found, count_bits, place};
@@ -13,8 +16,9 @@ use super::memory::Taken;
 use super::table::HotTable;
 use super::zone::{Key, Zone, is_number, numbers};
 
-/// How many blocks are read at once.
-const BLOCKS_AT_ONCE: usize = 256;
+/// How many blocks are read at once, and how often that at one time.
+const BLOCKS_AT_ONCE: usize = 128;
+const AHEAD: usize = 3;
 /// What an index takes for a row at most, in bytes, beside what it takes for gaps between keys.
 const BYTES_OF_ROW: usize = 12;
 /// Keys are dense where there are no more than so many times as many possible ones as rows.
@@ -59,15 +63,19 @@ pub(crate) struct KeyIndex {
 }
 
 impl KeyIndex {
-    /// What an index over a table takes at most, about, in bytes; `None` where it can not have one. Rounded as
+    /// What an index over a column takes at most, about, in bytes; `None` where it can not have one. Rounded as
     /// [`HotTable::bytes_of`].
-    pub(crate) fn bytes_for(table: &HotTable) -> Option<usize> {
-        let rows = table.rows()?.next_power_of_two();
-        (rows < u32::MAX as usize).then(|| rows.saturating_mul(BYTES_OF_ROW))
+    pub(crate) fn bytes_for(table: &HotTable, column: usize) -> Option<usize> {
+        let rows = table.rows().filter(|rows| *rows < u32::MAX as usize)?;
+        let bytes = match span(table, column) {
+            Some((_, span)) => span.saturating_add(rows).saturating_mul(size_of::<u32>()),
+            None => rows.saturating_mul(BYTES_OF_ROW),
+        };
+        bytes.checked_next_power_of_two()
     }
 
     /// Reads the column and builds its index.
-    pub(super) async fn build(table: &HotTable, column: usize) -> Result<Self> {
+    pub(super) async fn build(table: &Arc<HotTable>, column: usize) -> Result<Self> {
         let all = table.files.iter().enumerate().flat_map(|(at, file)| {
             (0..file.blocks.len()).map(move |block| BlockAt { file: at as u32, block: block as u32 })
         });
@@ -76,16 +84,7 @@ impl KeyIndex {
         if rows.is_some_and(|rows| rows >= u32::MAX as usize) {
             return exec_err!("`{}` has too many rows for an index", table.name());
         }
-        let zones = table.files.iter().map(|file| file.columns[column].zone.clone());
-        let zone = zones.reduce(|all, zone| all.and(&zone)).unwrap_or(Zone::Null);
-        let span = match (&zone, rows) {
-            (Zone::Between(Key::Number(least), Key::Number(greatest)), Some(rows)) => greatest
-                .checked_sub(*least)
-                .and_then(|span| usize::try_from(span).ok())
-                .filter(|span| *span < rows.saturating_mul(MOST_GAPS).saturating_add(1024))
-                .map(|span| (*least, span + 1)),
-            _ => None,
-        };
+        let span = span(table, column);
         let (mut starts, mut found) = (Vec::with_capacity(blocks.len() + 1), None);
         if let Some((least, span)) = span {
             found = Self::runs(table, column, &blocks, least, span, &mut starts).await?;
@@ -103,7 +102,7 @@ impl KeyIndex {
 
     /// The rows of each key follow each other in most tables that are laid out by something that the key goes with.
     async fn runs(
-        table: &HotTable,
+        table: &Arc<HotTable>,
         column: usize,
         blocks: &[BlockAt],
         least: i64,
@@ -132,7 +131,7 @@ impl KeyIndex {
     }
 
     async fn dense(
-        table: &HotTable,
+        table: &Arc<HotTable>,
         column: usize,
         blocks: &[BlockAt],
         least: i64,
@@ -166,7 +165,7 @@ impl KeyIndex {
         Ok(Found::Dense { least, offsets, rows })
     }
 
-    async fn sorted(table: &HotTable, column: usize, blocks: &[BlockAt], starts: &mut Vec<u32>) -> Result<Found> {
+    async fn sorted(table: &Arc<HotTable>, column: usize, blocks: &[BlockAt], starts: &mut Vec<u32>) -> Result<Found> {
         let mut pairs = Vec::new();
         each(table, column, blocks, starts, |row, key| {
             pairs.push((key, row));
@@ -204,9 +203,18 @@ impl KeyIndex {
     }
 }
 
+/// The least key and how many there may be from there on, as the footers say; `None` where they are not dense, or unknown.
+fn span(table: &HotTable, column: usize) -> Option<(i64, usize)> {
+    let zones = table.files.iter().map(|file| file.columns[column].zone.clone());
+    let zone = zones.reduce(|all, zone| all.and(&zone))?;
+    let Zone::Between(Key::Number(least), Key::Number(greatest)) = zone else { return None };
+    let span = usize::try_from(greatest.checked_sub(least)?).ok()?;
+    (span < table.rows()?.saturating_mul(MOST_GAPS).saturating_add(1024)).then_some((least, span + 1))
+}
+
 /// Calls `note` with the number and the key of every row that has one, until it says that it has seen enough.
 async fn each(
-    table: &HotTable,
+    table: &Arc<HotTable>,
     column: usize,
     blocks: &[BlockAt],
     starts: &mut Vec<u32>,
@@ -215,8 +223,19 @@ async fn each(
     starts.clear();
     starts.push(0);
     let mut first = 0_u32;
-    for some in blocks.chunks(BLOCKS_AT_ONCE) {
-        for array in load::column(table, some, column).await? {
+    let (mut waiting, mut decoding) = (blocks.chunks(BLOCKS_AT_ONCE), VecDeque::new());
+    loop {
+        // What comes next is decoded by other threads meanwhile.
+        while decoding.len() < AHEAD
+            && let Some(some) = waiting.next()
+        {
+            let (table, some) = (Arc::clone(table), some.to_vec());
+            decoding.push_back(SpawnedTask::spawn(async move { load::column(&table, &some, column).await }));
+        }
+        let Some(next) = decoding.pop_front() else { return Ok(()) };
+        let decoded = next.join().await;
+        let arrays = decoded.map_err(|error| internal_datafusion_err!("a column was not decoded: {error}"))??;
+        for array in arrays {
             let keys = Keys::of(&array)?;
             let Some(end) = u32::try_from(array.len()).ok().and_then(|rows| first.checked_add(rows)) else {
                 return exec_err!("`{}` has too many rows for an index", table.name());
@@ -234,7 +253,6 @@ async fn each(
         // Others have a turn: a large table takes a while.
         tokio::task::yield_now().await;
     }
-    Ok(())
 }
 
 /// For tests and for who looks at it.

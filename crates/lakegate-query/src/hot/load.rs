@@ -16,7 +16,8 @@ use datafusion::parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
 
-use super::blocks::{BlockAt, HotFile};
+use super::blocks::{BlockAt, HotColumn, HotFile};
+use super::memory::Decoded;
 use super::table::HotTable;
 
 /// What was decoded, by block and column.
@@ -44,13 +45,21 @@ pub(super) async fn load(table: &HotTable, blocks: &[BlockAt], columns: &[usize]
             continue;
         }
         let missing = missing.into_iter().collect::<Vec<_>>();
-        for (block, arrays) in read(table, file, &file.together(lacking), &missing).await? {
+        let mut read = read(table, file, &file.together(lacking), &missing).await?;
+        let mut decoded = Vec::with_capacity(read.len() * missing.len());
+        for (block, arrays) in &mut read {
             for (column, array) in missing.iter().zip(arrays) {
-                let of = &file.columns[*column];
-                of.learn(block, &array);
-                table.memory.keep(&of.slots, block, Arc::clone(&array), table.is_pinned);
-                loaded.insert((BlockAt { file: at, block: block as u32 }, *column), array);
+                let HotColumn { slots, .. } = &file.columns[*column];
+                file.columns[*column].learn(*block, array);
+                decoded.push(Decoded { slots, at: *block, array });
             }
+        }
+        table.memory.keep(&mut decoded, table.is_pinned)?;
+        for (block, arrays) in read {
+            let block = block as u32;
+            loaded.extend(
+                missing.iter().zip(arrays).map(|(column, array)| ((BlockAt { file: at, block }, *column), array)),
+            );
         }
     }
     Ok(loaded)

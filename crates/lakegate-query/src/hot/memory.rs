@@ -11,12 +11,17 @@ use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::common::{Result, internal_datafusion_err};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::pack::packed;
+
+/// What an array takes beside its values, about, in bytes.
+const BESIDE: usize = 512;
+
 /// A budget for decoded columns of all tables.
 #[derive(Debug)]
 pub(crate) struct HotMemory {
     budget: usize,
     used: AtomicUsize,
-    queue: Mutex<VecDeque<Place>>,
+    queue: Mutex<VecDeque<Weak<Pack>>>,
     /// Who decodes holds one: what is being decoded is not counted yet.
     decoding: Semaphore,
 }
@@ -25,19 +30,33 @@ pub(crate) struct HotMemory {
 #[derive(Debug)]
 pub(crate) struct Slots(Box<[ArcSwapOption<Held>]>);
 
-/// A place that may be freed.
+/// Arrays that were decoded together: they are kept together, and let go together.
 #[derive(Debug)]
+struct Pack {
+    places: Vec<Place>,
+    is_used: AtomicBool,
+    _taken: Taken,
+}
+
+/// Where an array is kept.
+#[derive(Clone, Debug)]
 struct Place {
     slots: Weak<Slots>,
     at: usize,
 }
 
-/// A decoded block of a column, counted while it is kept.
+/// A decoded block of a column.
 #[derive(Debug)]
 struct Held {
     array: ArrayRef,
-    is_used: AtomicBool,
-    _taken: Taken,
+    pack: Arc<Pack>,
+}
+
+/// A decoded block that is to be kept.
+pub(crate) struct Decoded<'a> {
+    pub(crate) slots: &'a Arc<Slots>,
+    pub(crate) at: usize,
+    pub(crate) array: &'a mut ArrayRef,
 }
 
 /// Memory that is taken from the budget until this is dropped.
@@ -85,24 +104,37 @@ impl HotMemory {
         Taken { bytes, memory: Arc::clone(self) }
     }
 
-    /// Keeps a decoded block, unless it is kept already. A pinned one stays as long as its file is served.
-    pub(crate) fn keep(self: &Arc<Self>, slots: &Arc<Slots>, at: usize, array: ArrayRef, is_pinned: bool) {
-        let bytes = array.get_array_memory_size();
-        if slots.0[at].load().is_some() || bytes > self.budget {
-            return;
+    /// Keeps what was decoded together, but for what is kept already: the arrays become those that are kept. Pinned ones stay
+    /// as long as their files are served.
+    ///
+    /// # Errors
+    /// None that is known of: arrays that can not be copied are none.
+    pub(crate) fn keep(self: &Arc<Self>, decoded: &mut [Decoded<'_>], is_pinned: bool) -> Result<()> {
+        let mut new = decoded.iter_mut().filter(|of| of.slots.0[of.at].load().is_none()).collect::<Vec<_>>();
+        let bytes = new.iter().map(|of| of.array.get_array_memory_size()).sum::<usize>();
+        if new.is_empty() || bytes > self.budget {
+            return Ok(());
         }
+        let (packed, bytes) = packed(&new.iter().map(|of| Arc::clone(of.array)).collect::<Vec<_>>())?;
+        let bytes = bytes + new.len() * BESIDE;
         self.used.fetch_add(bytes, Ordering::Relaxed);
         let taken = Taken { bytes, memory: Arc::clone(self) };
+        let places = new.iter().map(|of| Place { slots: Arc::downgrade(of.slots), at: of.at }).collect();
         // It has just been wanted.
-        let held = Held { array, is_used: AtomicBool::new(true), _taken: taken };
-        slots.0[at].store(Some(Arc::new(held)));
-        if !is_pinned {
-            self.queue().push_back(Place { slots: Arc::downgrade(slots), at });
+        let pack = Arc::new(Pack { places, is_used: AtomicBool::new(true), _taken: taken });
+        for (of, array) in new.iter_mut().zip(packed) {
+            of.array.clone_from(&array);
+            of.slots.0[of.at].store(Some(Arc::new(Held { array, pack: Arc::clone(&pack) })));
         }
+        if !is_pinned {
+            self.queue().push_back(Arc::downgrade(&pack));
+        }
+        drop(pack);
         self.make_room();
+        Ok(())
     }
 
-    fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<Place>> {
+    fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<Weak<Pack>>> {
         // A queue is whole after each step.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -116,13 +148,23 @@ impl HotMemory {
         let mut left = queue.len() * 2;
         while self.used() > self.budget && left > 0 {
             left -= 1;
-            let Some(place) = queue.pop_front() else { return };
-            let Some(slots) = place.slots.upgrade() else { continue };
-            let was_used =
-                slots.0[place.at].load().as_ref().is_some_and(|held| held.is_used.swap(false, Ordering::Relaxed));
-            match was_used {
-                true => queue.push_back(place),
-                false => slots.0[place.at].store(None),
+            let Some(waiting) = queue.pop_front() else { return };
+            let Some(pack) = waiting.upgrade() else { continue };
+            match pack.is_used.swap(false, Ordering::Relaxed) {
+                true => queue.push_back(waiting),
+                false => pack.leave(),
+            }
+        }
+    }
+}
+
+impl Pack {
+    fn leave(self: Arc<Self>) {
+        for Place { slots, at } in &self.places {
+            let Some(slots) = slots.upgrade() else { continue };
+            let is_of_this = slots.0[*at].load().as_ref().is_some_and(|held| Arc::ptr_eq(&held.pack, &self));
+            if is_of_this {
+                slots.0[*at].store(None);
             }
         }
     }
@@ -139,8 +181,8 @@ impl Slots {
         let held = self.0[at].load();
         let held = held.as_ref()?;
         // Written only where it changes: a cache line that all threads write is slow.
-        if !held.is_used.load(Ordering::Relaxed) {
-            held.is_used.store(true, Ordering::Relaxed);
+        if !held.pack.is_used.load(Ordering::Relaxed) {
+            held.pack.is_used.store(true, Ordering::Relaxed);
         }
         Some(Arc::clone(&held.array))
     }
@@ -155,15 +197,27 @@ mod tests {
         Arc::new(Int64Array::from(vec![7; rows]))
     }
 
+    fn keep(memory: &Arc<HotMemory>, slots: &Arc<Slots>, at: usize, rows: usize, is_pinned: bool) {
+        let mut array = array(rows);
+        memory.keep(&mut [Decoded { slots, at, array: &mut array }], is_pinned).unwrap();
+    }
+
+    /// What is taken for so many rows.
+    fn taken(rows: usize) -> usize {
+        let (memory, slots) = (HotMemory::new(1 << 30), Slots::new(1));
+        keep(&memory, &slots, 0, rows, false);
+        memory.used()
+    }
+
     #[test]
     fn who_was_not_read_leaves_first_and_the_budget_holds() {
-        let memory = HotMemory::new(3 * array(1000).get_array_memory_size());
+        let memory = HotMemory::new(3 * taken(1000));
         let slots = Slots::new(5);
         for at in 0..3 {
-            memory.keep(&slots, at, array(1000), false);
+            keep(&memory, &slots, at, 1000, false);
         }
         // The fourth makes everybody unused once; then the first, which is read again, stays and the second goes.
-        memory.keep(&slots, 3, array(1000), false);
+        keep(&memory, &slots, 3, 1000, false);
         assert!(memory.used() <= memory.budget());
         let kept = (0..4).filter(|at| slots.get(*at).is_some()).count();
         assert_eq!(kept, 3);
@@ -172,14 +226,34 @@ mod tests {
     }
 
     #[test]
+    fn what_was_decoded_together_leaves_together() {
+        let memory = HotMemory::new(2 * taken(1000) + taken(10));
+        let slots = Slots::new(4);
+        let (mut first, mut second) = (array(1000), array(10));
+        let mut together =
+            [Decoded { slots: &slots, at: 0, array: &mut first }, Decoded { slots: &slots, at: 1, array: &mut second }];
+        memory.keep(&mut together, false).unwrap();
+        assert!(slots.get(0).is_some() && slots.get(1).is_some());
+        // One of them is kept already; it stays where it is.
+        let before = memory.used();
+        keep(&memory, &slots, 1, 10, false);
+        assert_eq!(memory.used(), before);
+        for at in [2, 3] {
+            keep(&memory, &slots, at, 1000, false);
+        }
+        let kept = (0..4).filter(|at| slots.get(*at).is_some()).collect::<Vec<_>>();
+        assert_eq!(kept, [2, 3]);
+    }
+
+    #[test]
     fn what_is_larger_than_all_memory_is_not_kept_and_pinned_ones_stay() {
-        let one = array(1000).get_array_memory_size();
+        let one = taken(1000);
         let memory = HotMemory::new(one);
         let slots = Slots::new(3);
-        memory.keep(&slots, 0, array(2000), false);
+        keep(&memory, &slots, 0, 2000, false);
         assert!(slots.get(0).is_none());
-        memory.keep(&slots, 1, array(1000), true);
-        memory.keep(&slots, 2, array(1000), false);
+        keep(&memory, &slots, 1, 1000, true);
+        keep(&memory, &slots, 2, 1000, false);
         assert!(slots.get(1).is_some());
         assert!(slots.get(2).is_none(), "there is no room beside the pinned one");
         let taken = memory.take(10);

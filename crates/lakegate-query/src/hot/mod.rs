@@ -10,6 +10,7 @@ mod found;
 mod index;
 mod load;
 mod memory;
+mod pack;
 mod table;
 mod zone;
 

@@ -167,7 +167,7 @@ impl HotTable {
     }
 
     /// The index over a column, built when it is first asked for.
-    pub(crate) async fn index(&self, column: usize) -> Result<Arc<KeyIndex>> {
+    pub(crate) async fn index(self: &Arc<Self>, column: usize) -> Result<Arc<KeyIndex>> {
         let cell = {
             let mut indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(indexes.entry(column).or_default())

@@ -232,11 +232,7 @@ impl PlannedProject {
         let stand_in = stand_in_key();
         let maker = self.maker(Some(&stand_in));
         for endpoint in self.endpoints.values() {
-            let mut shape = Shape::default();
-            for param in endpoint.endpoint.params.iter().filter(|param| param.value_type.list) {
-                shape.lists.insert(placeholder_id(&param.name), 1);
-            }
-            let Ok(template) = template::make(&endpoint.plan, &shape, maker, &[]) else { continue };
+            let Ok(template) = template::make(&endpoint.plan, &endpoint.usual_shape(), maker, &[]) else { continue };
             let Some(shortcut) = Shortcut::of(&template.plan, &template.slots, &self.session).await else { continue };
             if let Err(error) = shortcut.warm().await {
                 // Who asks finds the same fault, and is told.
@@ -355,10 +351,7 @@ impl PlannedProject {
 /// here, and not from a caller's 500. Gives the schemas of what was made.
 async fn check_template(planned: &PlannedEndpoint, maker: Maker<'_>) -> Result<Vec<SchemaRef>, Finding> {
     let params = &planned.endpoint.params;
-    let mut given = Shape::default();
-    for param in params.iter().filter(|param| param.value_type.list) {
-        given.lists.insert(placeholder_id(&param.name), 1);
-    }
+    let given = planned.usual_shape();
     // Without the arguments that may be left out: NULL in their places makes another plan.
     let mut left_out = given.clone();
     for param in params.iter().filter(|param| !param.required && param.default.is_none()) {
@@ -406,6 +399,12 @@ async fn check_shape(planned: &PlannedEndpoint, maker: Maker<'_>, shape: Shape) 
 }
 
 impl PlannedEndpoint {
+    /// The shape of a request with all arguments, and one value in each list.
+    fn usual_shape(&self) -> Shape {
+        let lists = self.endpoint.params.iter().filter(|param| param.value_type.list);
+        Shape { lists: lists.map(|param| (placeholder_id(&param.name), 1)).collect(), ..Shape::default() }
+    }
+
     /// The endpoint's declaration.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint

@@ -104,7 +104,7 @@ fn is_selective_access(access: &Access) -> bool {
 /// Whether an index over a column may be asked: there is room for it; and for the columns, if most rows may be asked for.
 fn may_ask(access: &Access, column: usize, is_selective: bool) -> bool {
     let budget = access.table.memory_budget();
-    let has_room = KeyIndex::bytes_for(&access.table).is_some_and(|bytes| bytes <= budget / 2);
+    let has_room = KeyIndex::bytes_for(&access.table, column).is_some_and(|bytes| bytes <= budget / 2);
     let columns = access.columns.iter().copied().chain(access.filter_columns().unwrap_or_default());
     let is_small = || access.table.bytes_of(&columns.collect::<Vec<_>>()).is_some_and(|bytes| bytes <= budget / 2);
     is_indexable(access.table.schema().field(column).data_type()) && has_room && (is_selective || is_small())

@@ -1,0 +1,133 @@
+//! Arrays that were decoded together, put together in one piece of memory, so that nothing but them is in it.
+//!
+//! Decoded arrays by themselves lie among all that a query takes and gives back. Those that are let go leave holes beside those
+//! that stay, and the process keeps the memory of both. A piece that is large is a mapping of its own, which the system has
+//! back the moment that it is let go.
+
+use bytes::Bytes;
+use datafusion::arrow::array::{Array, ArrayData, ArrayRef, make_array};
+use datafusion::arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer};
+use datafusion::common::{Result, internal_datafusion_err};
+use memmap2::MmapMut;
+
+/// Each buffer begins at a multiple of this, as arrow has it.
+const ALIGNMENT: usize = 64;
+/// A piece of so many bytes is a mapping of its own. The system has a bound on their number, not on their size.
+const LEAST_MAPPING: usize = 128 << 10;
+
+/// The same arrays in a piece of memory, and its size in bytes.
+pub(super) fn packed(arrays: &[ArrayRef]) -> Result<(Vec<ArrayRef>, usize)> {
+    let datas = arrays.iter().map(|array| array.to_data()).collect::<Vec<_>>();
+    let mut buffers = Vec::new();
+    datas.iter().for_each(|data| gather(data, &mut buffers));
+    let size = buffers.iter().map(|buffer| buffer.len().next_multiple_of(ALIGNMENT)).sum::<usize>();
+    let piece = copied(&buffers, size);
+    let mut at = 0;
+    let slices = buffers.iter().map(|buffer| {
+        let slice = piece.slice(at..at + buffer.len());
+        at += buffer.len().next_multiple_of(ALIGNMENT);
+        // Each has a length of its own: what an array takes is not counted as the whole piece.
+        if slice.is_empty() { Buffer::default() } else { Buffer::from(slice) }
+    });
+    let mut slices = slices.collect::<Vec<_>>().into_iter();
+    let arrays = datas.iter().map(|data| Ok(make_array(rebuilt(data, &mut slices)?)));
+    Ok((arrays.collect::<Result<_>>()?, size))
+}
+
+/// The buffers of an array in the order in which [`rebuilt`] takes them.
+fn gather(data: &ArrayData, to: &mut Vec<Buffer>) {
+    if let Some(nulls) = data.nulls() {
+        to.push(nulls.inner().sliced());
+    }
+    to.extend(data.buffers().iter().cloned());
+    data.child_data().iter().for_each(|child| gather(child, to));
+}
+
+fn rebuilt(data: &ArrayData, from: &mut impl Iterator<Item = Buffer>) -> Result<ArrayData> {
+    let mut next = || from.next().ok_or_else(|| internal_datafusion_err!("a buffer was not copied"));
+    let nulls = match data.nulls() {
+        Some(_) => Some(NullBuffer::new(BooleanBuffer::new(next()?, 0, data.len()))),
+        None => None,
+    };
+    let buffers = data.buffers().iter().map(|_| next()).collect::<Result<Vec<_>>>()?;
+    let children = data.child_data().iter().map(|child| rebuilt(child, from)).collect::<Result<Vec<_>>>()?;
+    let builder = ArrayData::builder(data.data_type().clone()).len(data.len()).offset(data.offset());
+    Ok(builder.nulls(nulls).buffers(buffers).child_data(children).build()?)
+}
+
+/// The buffers one after the other, each at its place.
+fn copied(buffers: &[Buffer], size: usize) -> Bytes {
+    let fill = |memory: &mut [u8]| {
+        let mut at = 0;
+        for buffer in buffers {
+            memory[at..at + buffer.len()].copy_from_slice(buffer);
+            at += buffer.len().next_multiple_of(ALIGNMENT);
+        }
+    };
+    // Where the system gives no more mappings, there is other memory.
+    if size >= LEAST_MAPPING
+        && let Ok(mut mapping) = MmapMut::map_anon(size)
+    {
+        fill(&mut mapping);
+        return Bytes::from_owner(mapping);
+    }
+    let mut memory = MutableBuffer::from_len_zeroed(size);
+    fill(&mut memory);
+    Bytes::from_owner(Owned(memory))
+}
+
+/// Memory that begins at a multiple of [`ALIGNMENT`].
+struct Owned(MutableBuffer);
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use datafusion::arrow::array::{
+        BooleanArray, Decimal128Array, Int64Array, ListArray, StringViewArray, StructArray, TimestampMicrosecondArray,
+    };
+    use datafusion::arrow::datatypes::Int32Type;
+
+    fn arrays(rows: usize) -> Vec<ArrayRef> {
+        let number = |row: usize| (!row.is_multiple_of(3)).then_some(row as i64);
+        let text = |row: usize| (!row.is_multiple_of(5)).then(|| "long enough for a buffer ".repeat(row % 3));
+        let numbers: ArrayRef = Arc::new((0..rows).map(number).collect::<Int64Array>());
+        let texts: ArrayRef = Arc::new((0..rows).map(text).collect::<StringViewArray>());
+        let lists = (0..rows).map(|row| Some(vec![Some(row as i32), None]));
+        vec![
+            Arc::new(StructArray::try_from(vec![("a", Arc::clone(&numbers)), ("b", Arc::clone(&texts))]).unwrap()),
+            numbers,
+            texts,
+            Arc::new((0..rows).map(|row| (row % 7 != 0).then_some(row % 2 == 0)).collect::<BooleanArray>()),
+            Arc::new((0..rows).map(|row| Some(row as i64)).collect::<TimestampMicrosecondArray>()),
+            Arc::new((0..rows).map(|row| Some(row as i128)).collect::<Decimal128Array>()),
+            Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(lists)),
+            Arc::new(datafusion::arrow::array::NullArray::new(rows)),
+        ]
+    }
+
+    #[test]
+    fn arrays_are_the_same_and_count_for_themselves() {
+        for rows in [0, 1, 100, 5_000] {
+            let before = arrays(rows);
+            let (after, size) = packed(&before).unwrap();
+            assert_eq!(before, after);
+            let taken = after.iter().map(|array| array.get_buffer_memory_size()).sum::<usize>();
+            assert!(taken <= size, "{taken} of {size}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_an_array_is_that_part() {
+        let part = |array: &ArrayRef| array.slice(3, 40);
+        let before = arrays(100).iter().map(part).collect::<Vec<_>>();
+        assert_eq!(packed(&before).unwrap().0, before);
+    }
+}
