@@ -200,10 +200,12 @@ impl Flight {
     }
 
     /// Keeps the whole answer, and gives it to those that wait.
-    pub fn land(self, answered: Answered) {
+    pub fn land(self, mut answered: Answered) {
         if answered.body.len() > self.largest {
             return;
         }
+        // What it was gathered in may have room for twice as much.
+        answered.body = Bytes::copy_from_slice(&answered.body);
         let kept = Kept { answered, keep_for: self.keep_for };
         // First kept, then given: who comes between the two finds it.
         self.kept.insert(self.key.clone(), kept.clone());

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use datafusion::common::Result;
+use datafusion::common::{Result, resources_err};
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 
 /// The pool.
@@ -15,12 +15,14 @@ pub(super) struct Lenient {
     pool: FairSpillPool,
     /// Up to so many bytes, whoever comes first is served.
     free: usize,
+    /// More than so many are not given.
+    most: usize,
 }
 
 impl Lenient {
     /// A pool of so many bytes, of which a quarter is kept for those that come late.
     pub(super) fn new(bytes: usize) -> Self {
-        Self { pool: FairSpillPool::new(bytes), free: bytes - bytes / 4 }
+        Self { pool: FairSpillPool::new(bytes), free: bytes - bytes / 4, most: bytes }
     }
 }
 
@@ -46,10 +48,19 @@ impl MemoryPool for Lenient {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        // Two at once may both find the last of it free: what is over is taken from what is shared out fairly.
-        if self.pool.reserved().saturating_add(additional) <= self.free {
+        let wanted = self.pool.reserved().saturating_add(additional);
+        if wanted <= self.free {
+            // Two at once may both find the last of it free: what is over is taken from what is shared out fairly.
             self.pool.grow(reservation, additional);
             return Ok(());
+        }
+        // The fair pool trusts that nobody has more than a fair part.
+        if wanted > self.most {
+            return resources_err!(
+                "{} would need {additional} bytes more, of which {} are left",
+                reservation.consumer().name(),
+                self.most.saturating_sub(self.pool.reserved())
+            );
         }
         self.pool.try_grow(reservation, additional)
     }

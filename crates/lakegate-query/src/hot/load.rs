@@ -18,6 +18,7 @@ use futures::StreamExt;
 
 use super::blocks::{BlockAt, HotColumn, HotFile};
 use super::memory::Decoded;
+use super::pack::compact;
 use super::table::HotTable;
 
 /// What was decoded, by block and column.
@@ -194,9 +195,4 @@ fn exact(parts: &[RecordBatch], column: usize, data_type: &DataType) -> Result<A
         _ if arrays.len() == 1 => compact(&array)?,
         _ => array,
     })
-}
-
-fn compact(array: &ArrayRef) -> Result<ArrayRef> {
-    let empty = new_empty_array(array.data_type());
-    Ok(concat(&[array.as_ref(), empty.as_ref()])?)
 }

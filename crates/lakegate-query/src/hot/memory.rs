@@ -11,7 +11,7 @@ use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::common::{Result, internal_datafusion_err};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::pack::packed;
+use super::pack::{least_mapping, packed};
 
 /// What an array takes beside its values, about, in bytes.
 const BESIDE: usize = 512;
@@ -115,7 +115,10 @@ impl HotMemory {
         if new.is_empty() || bytes > self.budget {
             return Ok(());
         }
-        let (packed, bytes) = packed(&new.iter().map(|of| Arc::clone(of.array)).collect::<Vec<_>>())?;
+        let (packed, bytes) = {
+            let arrays = new.iter().map(|of| Arc::clone(of.array)).collect::<Vec<_>>();
+            packed(&arrays, least_mapping(self.budget))?
+        };
         let bytes = bytes + new.len() * BESIDE;
         self.used.fetch_add(bytes, Ordering::Relaxed);
         let taken = Taken { bytes, memory: Arc::clone(self) };

@@ -5,23 +5,35 @@
 //! back the moment that it is let go.
 
 use bytes::Bytes;
-use datafusion::arrow::array::{Array, ArrayData, ArrayRef, make_array};
+use datafusion::arrow::array::{Array, ArrayData, ArrayRef, make_array, new_empty_array};
 use datafusion::arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer};
+use datafusion::arrow::compute::concat;
 use datafusion::common::{Result, internal_datafusion_err};
 use memmap2::MmapMut;
 
 /// Each buffer begins at a multiple of this, as arrow has it.
 const ALIGNMENT: usize = 64;
-/// A piece of so many bytes is a mapping of its own. The system has a bound on their number, not on their size.
-const LEAST_MAPPING: usize = 128 << 10;
+/// The most mappings, about: the system gives a process some ten thousand, and others need some, too.
+const MOST_MAPPINGS: usize = 1 << 14;
+/// A smaller piece is never a mapping of its own.
+const LEAST_MAPPING: usize = 16 << 10;
+
+/// From how many bytes on a piece is a mapping of its own, where so many bytes are kept in all.
+pub(super) fn least_mapping(budget: usize) -> usize {
+    (budget / MOST_MAPPINGS).max(LEAST_MAPPING)
+}
 
 /// The same arrays in a piece of memory, and its size in bytes.
-pub(super) fn packed(arrays: &[ArrayRef]) -> Result<(Vec<ArrayRef>, usize)> {
-    let datas = arrays.iter().map(|array| array.to_data()).collect::<Vec<_>>();
+pub(super) fn packed(arrays: &[ArrayRef], least_mapping: usize) -> Result<(Vec<ArrayRef>, usize)> {
+    let datas = arrays.iter().map(|array| match is_whole(&array.to_data()) {
+        true => Ok(array.to_data()),
+        false => Ok(compact(array)?.to_data()),
+    });
+    let datas = datas.collect::<Result<Vec<_>>>()?;
     let mut buffers = Vec::new();
     datas.iter().for_each(|data| gather(data, &mut buffers));
     let size = buffers.iter().map(|buffer| buffer.len().next_multiple_of(ALIGNMENT)).sum::<usize>();
-    let piece = copied(&buffers, size);
+    let piece = copied(&buffers, size, least_mapping);
     let mut at = 0;
     let slices = buffers.iter().map(|buffer| {
         let slice = piece.slice(at..at + buffer.len());
@@ -32,6 +44,17 @@ pub(super) fn packed(arrays: &[ArrayRef]) -> Result<(Vec<ArrayRef>, usize)> {
     let mut slices = slices.collect::<Vec<_>>().into_iter();
     let arrays = datas.iter().map(|data| Ok(make_array(rebuilt(data, &mut slices)?)));
     Ok((arrays.collect::<Result<_>>()?, size))
+}
+
+/// Whether an array is all that is in its buffers.
+fn is_whole(data: &ArrayData) -> bool {
+    data.offset() == 0 && data.child_data().iter().all(is_whole)
+}
+
+/// The same array by itself, where it was a part of another.
+pub(super) fn compact(array: &ArrayRef) -> Result<ArrayRef> {
+    let empty = new_empty_array(array.data_type());
+    Ok(concat(&[array.as_ref(), empty.as_ref()])?)
 }
 
 /// The buffers of an array in the order in which [`rebuilt`] takes them.
@@ -51,12 +74,12 @@ fn rebuilt(data: &ArrayData, from: &mut impl Iterator<Item = Buffer>) -> Result<
     };
     let buffers = data.buffers().iter().map(|_| next()).collect::<Result<Vec<_>>>()?;
     let children = data.child_data().iter().map(|child| rebuilt(child, from)).collect::<Result<Vec<_>>>()?;
-    let builder = ArrayData::builder(data.data_type().clone()).len(data.len()).offset(data.offset());
+    let builder = ArrayData::builder(data.data_type().clone()).len(data.len());
     Ok(builder.nulls(nulls).buffers(buffers).child_data(children).build()?)
 }
 
 /// The buffers one after the other, each at its place.
-fn copied(buffers: &[Buffer], size: usize) -> Bytes {
+fn copied(buffers: &[Buffer], size: usize, least_mapping: usize) -> Bytes {
     let fill = |memory: &mut [u8]| {
         let mut at = 0;
         for buffer in buffers {
@@ -65,7 +88,7 @@ fn copied(buffers: &[Buffer], size: usize) -> Bytes {
         }
     };
     // Where the system gives no more mappings, there is other memory.
-    if size >= LEAST_MAPPING
+    if size >= least_mapping
         && let Ok(mut mapping) = MmapMut::map_anon(size)
     {
         fill(&mut mapping);
@@ -117,7 +140,7 @@ mod tests {
     fn arrays_are_the_same_and_count_for_themselves() {
         for rows in [0, 1, 100, 5_000] {
             let before = arrays(rows);
-            let (after, size) = packed(&before).unwrap();
+            let (after, size) = packed(&before, LEAST_MAPPING).unwrap();
             assert_eq!(before, after);
             let taken = after.iter().map(|array| array.get_buffer_memory_size()).sum::<usize>();
             assert!(taken <= size, "{taken} of {size}");
@@ -128,6 +151,6 @@ mod tests {
     fn a_part_of_an_array_is_that_part() {
         let part = |array: &ArrayRef| array.slice(3, 40);
         let before = arrays(100).iter().map(part).collect::<Vec<_>>();
-        assert_eq!(packed(&before).unwrap().0, before);
+        assert_eq!(packed(&before, LEAST_MAPPING).unwrap().0, before);
     }
 }

@@ -152,6 +152,47 @@ async fn what_does_not_fit_runs_as_before() {
     }
 }
 
+/// Which queries may be run by several threads. Each is asked several times: tests run every second one so.
+#[tokio::test]
+async fn several_threads_run_only_what_does_not_show_it() {
+    let queries = [
+        ("SELECT count(*) AS n, sum(id) AS s, min(note) AS least FROM trackcode", true),
+        ("SELECT city_id, count(*) AS n FROM trackcode GROUP BY city_id ORDER BY n DESC", true),
+        ("SELECT CAST(creation AS DATE) AS day, count(DISTINCT id) AS n FROM trackcode GROUP BY 1 ORDER BY 1", true),
+        ("SELECT id FROM trackcode ORDER BY city_id", true),
+        (
+            "SELECT c.name, count(DISTINCT t.id) AS n FROM trackcode t JOIN \"order\" o ON o.trackcode_id = t.id \
+             JOIN city c ON c.id = t.city_id GROUP BY c.name ORDER BY n",
+            true,
+        ),
+        ("SELECT count(*) AS n FROM \"order\" WHERE id > 0", true),
+        // In the order of the files.
+        ("SELECT id FROM trackcode", false),
+        ("SELECT city_id, count(*) AS n FROM trackcode GROUP BY city_id", false),
+        // Whoever comes first is in it, or makes the last digit of it.
+        ("SELECT sum(price) AS s FROM trackcode", false),
+        ("SELECT avg(id) AS a FROM trackcode", false),
+        ("SELECT price, count(*) AS n FROM trackcode GROUP BY price ORDER BY price", false),
+        ("SELECT id, price FROM trackcode ORDER BY id", false),
+        ("SELECT array_agg(id) AS all FROM trackcode", false),
+        ("SELECT first_value(id) AS one FROM trackcode", false),
+        ("SELECT id FROM trackcode ORDER BY city_id LIMIT 2", false),
+        ("SELECT count(*) AS n FROM (SELECT id FROM trackcode LIMIT 2) AS few", false),
+        ("SELECT id, row_number() OVER (ORDER BY city_id) AS n FROM trackcode ORDER BY id", false),
+    ];
+    let two = Two::of(&queries.map(|(sql, _)| sql)).await;
+    for (at, (sql, is_wide)) in queries.iter().enumerate() {
+        for caller in CALLERS {
+            let (first, shortcut) = two.ask(&testing::principal(caller), at).await;
+            for _ in 0..3 {
+                assert_eq!(two.ask(&testing::principal(caller), at).await.0, first, "{sql}");
+            }
+            let said = shortcut.is_some_and(|shortcut| shortcut.starts_with("Many rows: by several threads\n"));
+            assert_eq!(said, *is_wide, "{sql}, {caller}");
+        }
+    }
+}
+
 /// Keys that lead astray: other columns of a parent and of a child hold the keys of somebody else's rows.
 #[tokio::test]
 async fn only_the_policys_own_key_of_the_policys_own_parent_stands_for_a_row_filter() {

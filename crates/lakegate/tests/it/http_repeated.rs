@@ -168,6 +168,9 @@ async fn what_is_taken_away_is_gone() {
     let token = app.admit("acme", "client", &[("tenant", text("A"))]).await;
     let other = app.admit("other", "client", &[("tenant", text("B"))]).await;
     remembered(&app, &token).await;
+    for _ in 0..3 {
+        assert_eq!(ask(&app, Method::HEAD, &token, &[]).await.status, 200);
+    }
     // Another caller of the same request has its own rows.
     assert_eq!(app.get(&other, PATH).await.rows(), [json!({ "id": 3, "tenant": "B" })]);
 
@@ -177,6 +180,8 @@ async fn what_is_taken_away_is_gone() {
         assert_eq!(app.get(&token, PATH).await.rows(), [json!({ "id": 1 }), json!({ "id": 2 })]);
     }
     app.add_terms(Effect::Deny, Grantee::Role("client".to_owned()), "notes", &json!({})).await;
+    // Not the way of a GET, which is answered at once.
+    assert_eq!(ask(&app, Method::HEAD, &token, &[]).await.status, 403);
     for _ in 0..2 {
         assert_eq!(app.get(&token, PATH).await.problem(), (403, "access_not_granted".to_owned()));
     }
@@ -203,6 +208,27 @@ async fn a_grant_that_ends_ends_for_what_is_remembered() {
         }
         assert!(clock::now() >= ends);
         assert_eq!(answer.problem(), (403, "access_grant_expired".to_owned()));
+        break;
+    }
+    // A slow machine may have had no time for more.
+    assert!(answers < 3 || app.app.served().repeated.count() == 1);
+}
+
+#[tokio::test]
+async fn a_token_that_ends_ends_for_what_is_remembered() {
+    let app = notes().await;
+    app.admit("acme", "client", &[("tenant", text("A"))]).await;
+    let ends = clock::now() + Duration::milliseconds(500);
+    let token = app.token("acme", Some(ends)).await;
+    let mut answers = 0;
+    loop {
+        let answer = app.get(&token, PATH).await;
+        if answer.status == 200 {
+            answers += 1;
+            continue;
+        }
+        assert!(clock::now() >= ends);
+        assert_eq!(answer.problem(), (401, "access_token_expired".to_owned()));
         break;
     }
     // A slow machine may have had no time for more.
