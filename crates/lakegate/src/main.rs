@@ -4,13 +4,18 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use lakegate::cli::{Cli, run};
-use mimalloc::MiMalloc;
+use lakegate_memory::MiMalloc;
 
-/// Requests and queries take and give back memory on several threads all the time, which the system's allocator is slow at.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
+fn main() -> ExitCode {
+    // Before there are other threads.
+    lakegate_memory::give_back_at_once();
+    begin()
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn begin() -> ExitCode {
     run(Cli::parse()).await
 }
