@@ -1,4 +1,4 @@
-//! The allocator of the binary: mimalloc, told to give memory back as soon as it is free.
+//! The allocator of the binary: mimalloc, told to give memory back soon after it is free.
 //!
 //! Requests and queries take and give back memory on several threads all the time, which the system's allocator is slow at. By
 //! default mimalloc keeps what is free for a second, and looks at it only when somebody needs something: after a large answer a
@@ -10,15 +10,18 @@ pub use mimalloc::MiMalloc;
 /// The place of `mi_option_purge_delay` among the options of mimalloc 3 (`mi_option_e` in its `mimalloc.h`).
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
-/// From now on, memory that is free goes back to the system at once. `MIMALLOC_PURGE_DELAY` in the environment counts more.
+/// After how many milliseconds. At once would be less, and a tenth slower where answers are small.
+const MILLISECONDS: core::ffi::c_long = 10;
+
+/// From now on, memory that is free goes back to the system soon. `MIMALLOC_PURGE_DELAY` in the environment counts more.
 ///
 /// Call it before there are other threads.
-pub fn give_back_at_once() {
+pub fn give_back_soon() {
     // SAFETY: it sets a number in a table of the allocator. It is not to be called from two threads at a time, and no other code
     // here calls it.
     #[expect(unsafe_code, reason = "options are set by a function of C")]
     unsafe {
-        libmimalloc_sys::mi_option_set_default(PURGE_DELAY, 0);
+        libmimalloc_sys::mi_option_set_default(PURGE_DELAY, MILLISECONDS);
     }
 }
 
@@ -31,9 +34,9 @@ mod tests {
         let before = unsafe { libmimalloc_sys::mi_option_get(super::PURGE_DELAY) };
         let named = std::env::var("MIMALLOC_PURGE_DELAY").ok().and_then(|delay| delay.parse().ok());
         assert_eq!(before, named.unwrap_or(1000));
-        super::give_back_at_once();
+        super::give_back_soon();
         #[expect(unsafe_code, reason = "options are read by a function of C")]
         let after = unsafe { libmimalloc_sys::mi_option_get(super::PURGE_DELAY) };
-        assert_eq!(after, named.unwrap_or(0));
+        assert_eq!(after, named.unwrap_or(super::MILLISECONDS));
     }
 }

@@ -11,7 +11,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     // Before there are other threads.
-    lakegate_memory::give_back_at_once();
+    lakegate_memory::give_back_soon();
     begin()
 }
 

@@ -204,7 +204,7 @@ mod tests {
         let (project, _) = read("[server]\ntimeout_seconds = 30\n[limits]\ntimeout_seconds = 40\n", "");
         let limits = project.config.limits.of_calls(&project.config.server);
         let told = limits.iter().map(|(limit, bound)| (limit.name(), bound)).collect::<Vec<_>>();
-        assert_eq!(told, [("timeout_seconds", 30), ("memory_mb", 512), ("max_concurrent", 32)]);
+        assert_eq!(told, [("timeout_seconds", 30), ("memory_mb", 682), ("max_concurrent", 32)]);
         assert_eq!(project.config.limits.waiting(&project.config.server), (1024, 256));
         // No share is more than there is.
         let (project, _) = read("[server]\nmemory_limit_mb = 16\nmax_concurrent_queries = 1\n", "");

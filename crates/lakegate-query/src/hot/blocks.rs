@@ -86,11 +86,14 @@ impl HotFile {
             blocks.extend(cuts.map(|first| Block { part: Some((at, first)), rows: BLOCK_ROWS.min(rows - first) }));
         }
         let mut has_pages = footer.num_row_groups() > 0;
-        let mut largest = 0;
+        let (mut largest, mut of_block) = (0, 0);
         for group in footer.row_groups() {
             has_pages &= group.columns().iter().all(|column| column.offset_index_offset().is_some());
-            largest = largest.max(usize::try_from(group.total_byte_size()).unwrap_or(usize::MAX));
+            let size = usize::try_from(group.total_byte_size()).unwrap_or(usize::MAX);
+            largest = largest.max(size);
+            of_block = of_block.max(size / usize::try_from(group.num_rows()).unwrap_or(1).div_ceil(BLOCK_ROWS).max(1));
         }
+        let largest = if has_pages { of_block } else { largest };
         let columns = (0..schema.fields().len()).map(|at| {
             let zones = zones(scan, file, footer, schema, at).unwrap_or_default();
             let whole = zones.iter().cloned().reduce(|all, zone| all.and(&zone)).unwrap_or(Zone::Unknown);

@@ -26,6 +26,7 @@ mod pinned;
 mod place;
 mod plain;
 pub mod records;
+mod stamped;
 mod store;
 mod table;
 #[cfg(test)]
@@ -51,6 +52,7 @@ use url::Url;
 
 pub(crate) use mapping::file_view;
 use pinned::Pinned;
+use stamped::Stamped;
 use store::Contact;
 pub(crate) use store::of_the_store;
 pub use table::LakeTable;
@@ -140,7 +142,7 @@ impl Lake {
                 .map_err(|error| LakeError::Store(location.to_owned(), error))?;
             let mut place = Fingerprint::new("lakegate lake folder v1");
             place.part(root.as_os_str().as_encoded_bytes());
-            (Some(root), place.bytes(), None, Arc::new(files))
+            (Some(root), place.bytes(), None, Arc::new(Stamped::new(files)))
         };
         let pinned = Pinned::new(files, Arc::clone(&changed), Arc::clone(&contact), root.is_none());
         let uri = root.is_none().then(|| location.trim_end_matches('/').to_owned());

@@ -134,7 +134,8 @@ impl fmt::Display for Pinned {
     }
 }
 
-fn read_only<T>() -> Result<T> {
+/// What comes of writing to a lake.
+pub(super) fn read_only<T>() -> Result<T> {
     Err(Error::NotImplemented { operation: "writing".to_owned(), implementer: "lake".to_owned() })
 }
 

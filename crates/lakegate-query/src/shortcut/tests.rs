@@ -188,7 +188,8 @@ async fn several_threads_run_only_what_does_not_show_it() {
                 assert_eq!(two.ask(&testing::principal(caller), at).await.0, first, "{sql}");
             }
             let said = shortcut.is_some_and(|shortcut| shortcut.starts_with("Many rows: by several threads\n"));
-            assert_eq!(said, *is_wide, "{sql}, {caller}");
+            // Of the plan of a caller without rows nothing is left.
+            assert_eq!(said, *is_wide && caller != "client_id:integer[]=", "{sql}, {caller}");
         }
     }
 }

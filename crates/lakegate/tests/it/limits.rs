@@ -235,7 +235,7 @@ async fn who_says_a_limit_is_explained() {
     let bound = |name: &str| (told[name].as_u64(), told["from"][name].as_str());
     assert_eq!(bound("timeout_seconds"), (Some(5), Some("grants")));
     assert_eq!(bound("max_rows"), (Some(7), Some("endpoint")));
-    assert_eq!(bound("memory_mb"), (Some(512), Some("server")));
+    assert_eq!(bound("memory_mb"), (Some(682), Some("server")));
     assert_eq!(told["on_max_rows"], "truncate");
     let days = told["counted"].as_array().unwrap().iter().filter(|part| part["limit"] == "requests_per_day");
     let days = days.map(|part| (part["bound"].as_u64(), part["from"].as_str().unwrap())).collect::<Vec<_>>();

@@ -1,0 +1,147 @@
+//! The files of a folder, with tags that also say when a file last changed in any way.
+//!
+//! A tag of [`LocalFileSystem`] is made of a file's number, its size, and its time of modification, which whoever writes can
+//! set: `tar`, `cp -p` and `touch -r` put another file in its place that has all three. The time of its last change is the
+//! system's own. What is decoded of a file is kept by its tag, so two files with one tag would be mixed up.
+
+use std::fmt;
+use std::fs::Metadata;
+
+use async_trait::async_trait;
+use datafusion::object_store::local::LocalFileSystem;
+use datafusion::object_store::path::Path;
+use datafusion::object_store::{
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use std::sync::Arc;
+
+use super::pinned::read_only;
+
+/// A folder whose files are only read.
+#[derive(Debug)]
+pub(super) struct Stamped(Arc<LocalFileSystem>);
+
+impl Stamped {
+    pub(super) fn new(files: LocalFileSystem) -> Self {
+        Self(Arc::new(files))
+    }
+}
+
+/// Adds the time of the last change to a file's tag. One that is gone keeps its tag, which no file has.
+fn stamp(files: &LocalFileSystem, mut object: ObjectMeta) -> ObjectMeta {
+    let metadata = files.path_to_filesystem(&object.location).ok().and_then(|path| std::fs::metadata(path).ok());
+    object.e_tag = stamped(object.e_tag, metadata.as_ref());
+    object
+}
+
+fn stamped(tag: Option<String>, metadata: Option<&Metadata>) -> Option<String> {
+    let Some((tag, changed)) = tag.as_ref().zip(metadata.and_then(changed)) else { return tag };
+    Some(format!("{tag}-{changed}"))
+}
+
+/// When a file last changed in any way, where the system tells.
+#[cfg(unix)]
+fn changed(metadata: &Metadata) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    Some(format!("{:x}.{:x}", metadata.ctime(), metadata.ctime_nsec()))
+}
+
+#[cfg(not(unix))]
+fn changed(_: &Metadata) -> Option<String> {
+    None
+}
+
+impl fmt::Display for Stamped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stamped({})", self.0)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Stamped {
+    async fn get_opts(&self, location: &Path, mut options: GetOptions) -> Result<GetResult> {
+        let wanted = options.if_match.take();
+        let mut got = self.0.get_opts(location, options).await?;
+        got.meta = match &got.payload {
+            // Of the file that is open, not of what lies at its place by now.
+            GetResultPayload::File(file, _) => {
+                let tag = stamped(got.meta.e_tag.take(), file.metadata().ok().as_ref());
+                ObjectMeta { e_tag: tag, ..got.meta }
+            }
+            GetResultPayload::Stream(_) => stamp(&self.0, got.meta),
+        };
+        match wanted {
+            Some(wanted) if got.meta.e_tag.as_ref() != Some(&wanted) => {
+                Err(Error::Precondition { path: location.to_string(), source: "the file has changed".into() })
+            }
+            _ => Ok(got),
+        }
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let files = Arc::clone(&self.0);
+        self.0.list(prefix).map(move |object| object.map(|object| stamp(&files, object))).boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        let ListResult { objects, common_prefixes } = self.0.list_with_delimiter(prefix).await?;
+        let objects = objects.into_iter().map(|object| stamp(&self.0, object)).collect();
+        Ok(ListResult { objects, common_prefixes })
+    }
+
+    async fn put_opts(&self, _: &Path, _: PutPayload, _: PutOptions) -> Result<PutResult> {
+        read_only()
+    }
+
+    async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        read_only()
+    }
+
+    fn delete_stream(&self, _: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        stream::once(async { read_only() }).boxed()
+    }
+
+    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
+        read_only()
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs::{File, write};
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use datafusion::object_store::ObjectStoreExt;
+
+    #[tokio::test]
+    async fn a_file_of_the_same_size_and_time_in_the_same_place_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, location) = (folder.path().join("a"), Path::from("a"));
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let files = Stamped::new(LocalFileSystem::new_with_prefix(folder.path()).unwrap());
+        let put = |text: &str| {
+            write(&path, text).unwrap();
+            File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        };
+        put("one");
+        let before = files.head(&location).await.unwrap();
+        let listed = files.list_with_delimiter(None).await.unwrap().objects;
+        assert_eq!(listed[0].e_tag, before.e_tag);
+        let read = async || {
+            let options = GetOptions { if_match: before.e_tag.clone(), ..GetOptions::default() };
+            files.get_opts(&location, options).await?.bytes().await
+        };
+        assert_eq!(read().await.unwrap(), "one");
+        // The system's clock goes in steps of milliseconds.
+        std::thread::sleep(Duration::from_millis(50));
+        put("two");
+        let after = files.head(&location).await.unwrap();
+        assert_eq!((before.size, before.last_modified), (after.size, after.last_modified));
+        assert_ne!(before.e_tag, after.e_tag);
+        assert!(matches!(read().await, Err(Error::Precondition { .. })));
+    }
+}
