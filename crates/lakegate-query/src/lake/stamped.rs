@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::fs::Metadata;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::object_store::local::LocalFileSystem;
@@ -16,7 +17,6 @@ use datafusion::object_store::{
 };
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use std::sync::Arc;
 
 use super::pinned::read_only;
 
@@ -40,6 +40,26 @@ fn stamp(files: &LocalFileSystem, mut object: ObjectMeta) -> ObjectMeta {
 fn stamped(tag: Option<String>, metadata: Option<&Metadata>) -> Option<String> {
     let Some((tag, changed)) = tag.as_ref().zip(metadata.and_then(changed)) else { return tag };
     Some(format!("{tag}-{changed}"))
+}
+
+/// The tag of a file that is open. One that has lost its name since, because another was put in its place, has changed by just
+/// that: it is still the file that was wanted if all else is the same, and nobody can write to it any more.
+fn of_open(tag: Option<String>, metadata: Option<&Metadata>, wanted: Option<&str>) -> Option<String> {
+    let is_wanted = |wanted: &&str| wanted.rsplit_once('-').map(|(before, _)| before) == tag.as_deref();
+    match wanted.filter(|wanted| metadata.is_some_and(has_no_name) && is_wanted(wanted)) {
+        Some(wanted) => Some(wanted.to_owned()),
+        None => stamped(tag, metadata),
+    }
+}
+
+#[cfg(unix)]
+fn has_no_name(metadata: &Metadata) -> bool {
+    std::os::unix::fs::MetadataExt::nlink(metadata) == 0
+}
+
+#[cfg(not(unix))]
+fn has_no_name(_: &Metadata) -> bool {
+    false
 }
 
 /// When a file last changed in any way, where the system tells.
@@ -68,7 +88,7 @@ impl ObjectStore for Stamped {
         got.meta = match &got.payload {
             // Of the file that is open, not of what lies at its place by now.
             GetResultPayload::File(file, _) => {
-                let tag = stamped(got.meta.e_tag.take(), file.metadata().ok().as_ref());
+                let tag = of_open(got.meta.e_tag.take(), file.metadata().ok().as_ref(), wanted.as_deref());
                 ObjectMeta { e_tag: tag, ..got.meta }
             }
             GetResultPayload::Stream(_) => stamp(&self.0, got.meta),
@@ -116,6 +136,21 @@ mod tests {
 
     use super::*;
     use datafusion::object_store::ObjectStoreExt;
+
+    #[test]
+    fn a_file_that_is_replaced_while_it_is_open_is_the_one_that_was_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        write(&path, "one").unwrap();
+        let file = File::open(&path).unwrap();
+        let tag = || Some("1-2-3".to_owned());
+        let before = stamped(tag(), Some(&file.metadata().unwrap())).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        std::fs::remove_file(&path).unwrap();
+        let of = |tag: Option<String>| of_open(tag, Some(&file.metadata().unwrap()), Some(&before));
+        assert_eq!(of(tag()), Some(before.clone()));
+        assert_ne!(of(Some("1-2-4".to_owned())), Some(before.clone()));
+    }
 
     #[tokio::test]
     async fn a_file_of_the_same_size_and_time_in_the_same_place_is_another() {
