@@ -10,8 +10,8 @@ pub use mimalloc::MiMalloc;
 /// The place of `mi_option_purge_delay` among the options of mimalloc 3 (`mi_option_e` in its `mimalloc.h`).
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
-/// After how many milliseconds. At once would be less, and a tenth slower where answers are small.
-const MILLISECONDS: core::ffi::c_long = 10;
+/// After how many milliseconds. At once would leave less, and be a tenth slower where answers are small.
+const MILLISECONDS: core::ffi::c_long = 100;
 
 /// From now on, memory that is free goes back to the system soon. `MIMALLOC_PURGE_DELAY` in the environment counts more.
 ///

@@ -4,14 +4,15 @@ use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::datatypes::Int64Type;
 
 use super::index::Keys;
+use super::ranks::Ranks;
 
 /// Of each key, the rows.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// The rows of a key follow each other. By the key, the first of them and, in the last bits, how many there are.
-    Runs { least: i64, count_bits: u32, runs: Vec<u32> },
-    /// By the key, where its rows begin in the list.
-    Dense { least: i64, offsets: Vec<u32>, rows: Vec<u32> },
+    /// The rows of a key follow each other. By the key's place, the first of them and, in the last bits, how many there are.
+    Runs { ranks: Ranks, count_bits: u32, runs: Vec<u32> },
+    /// By the key's place, where its rows begin in the list.
+    Dense { ranks: Ranks, offsets: Vec<u32>, rows: Vec<u32> },
     /// Ascending keys, and the row of each.
     Sorted { keys: Vec<i64>, rows: Vec<u32> },
 }
@@ -28,14 +29,14 @@ impl Found {
     pub(super) fn entries(&self, keys: &Keys) -> Vec<Entry> {
         match self {
             // Nothing of one key is needed for the next: their ways to the memory overlap.
-            Self::Runs { least, count_bits, runs } => {
+            Self::Runs { ranks, count_bits, runs } => {
                 let mask = (1_u32 << count_bits) - 1;
-                keys.map(|key| match place(key, *least, runs.len()) {
+                keys.map(|key| match ranks.get(key) {
                     Some(at) => Entry { first: runs[at].unbounded_shr(*count_bits), count: runs[at] & mask },
                     None => Entry::default(),
                 })
             }
-            Self::Dense { least, offsets, .. } => keys.map(|key| match place(key, *least, offsets.len() - 1) {
+            Self::Dense { ranks, offsets, .. } => keys.map(|key| match ranks.get(key) {
                 Some(at) => Entry { first: offsets[at], count: offsets[at + 1] - offsets[at] },
                 None => Entry::default(),
             }),
@@ -62,8 +63,8 @@ impl Found {
     /// What it takes, in bytes.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::Runs { runs, .. } => runs.capacity() * 4,
-            Self::Dense { offsets, rows, .. } => (offsets.capacity() + rows.capacity()) * 4,
+            Self::Runs { ranks, runs, .. } => ranks.bytes() + runs.capacity() * 4,
+            Self::Dense { ranks, offsets, rows } => ranks.bytes() + (offsets.capacity() + rows.capacity()) * 4,
             Self::Sorted { keys, rows } => keys.capacity() * 8 + rows.capacity() * 4,
         }
     }
@@ -77,11 +78,6 @@ impl Keys {
             _ => numbers.iter().map(|key| key.map_or(Entry::default(), &entry)).collect(),
         }
     }
-}
-
-/// The place of a key among so many from the least one on.
-pub(super) fn place(key: i64, least: i64, span: usize) -> Option<usize> {
-    usize::try_from(key.wrapping_sub(least)).ok().filter(|at| key >= least && *at < span)
 }
 
 /// How many bits are left for a count beside the number of one of so many rows.
@@ -108,10 +104,10 @@ mod tests {
     fn all_forms_give_the_rows_of_a_key_and_none_of_no_key() {
         // Keys from -1 on: -1 in rows 0 and 1, 0 in none, 1 in row 2.
         let count_bits = count_bits(3);
-        let runs = vec![2, 0, 2 << count_bits | 1];
+        let ranks = || Ranks::of(-1, &[2, 0, 1]);
         let forms = [
-            Found::Runs { least: -1, count_bits, runs },
-            Found::Dense { least: -1, offsets: vec![0, 2, 2, 3], rows: vec![0, 1, 2] },
+            Found::Runs { ranks: ranks(), count_bits, runs: vec![2, 2 << count_bits | 1] },
+            Found::Dense { ranks: ranks(), offsets: vec![0, 2, 3], rows: vec![0, 1, 2] },
             Found::Sorted { keys: vec![-1, -1, 1], rows: vec![0, 1, 2] },
         ];
         for found in forms {

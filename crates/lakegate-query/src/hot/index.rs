@@ -10,9 +10,10 @@ use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{Result, exec_err, internal_datafusion_err, internal_err};
 
 use super::blocks::BlockAt;
-use super::found::{Entry, Found, count_bits, place};
+use super::found::{Entry, Found, count_bits};
 use super::load;
 use super::memory::Taken;
+use super::ranks::{Ranks, place};
 use super::table::HotTable;
 use super::zone::{Key, Zone, is_number, numbers};
 
@@ -68,7 +69,7 @@ impl KeyIndex {
     pub(crate) fn bytes_for(table: &HotTable, column: usize) -> Option<usize> {
         let rows = table.rows().filter(|rows| *rows < u32::MAX as usize)?;
         let bytes = match span(table, column) {
-            Some((_, span)) => span.saturating_add(rows).saturating_mul(size_of::<u32>()),
+            Some((_, span)) => Ranks::bytes_for(span).saturating_add(rows.saturating_mul(2 * size_of::<u32>())),
             None => rows.saturating_mul(BYTES_OF_ROW),
         };
         bytes.checked_next_power_of_two()
@@ -127,7 +128,13 @@ impl KeyIndex {
             Ok(in_runs)
         })
         .await?;
-        Ok(in_runs.then_some(Found::Runs { least, count_bits, runs }))
+        if !in_runs {
+            return Ok(None);
+        }
+        let ranks = Ranks::of(least, &runs);
+        runs.retain(|run| *run > 0);
+        runs.shrink_to_fit();
+        Ok(Some(Found::Runs { ranks, count_bits, runs }))
     }
 
     async fn dense(
@@ -138,31 +145,36 @@ impl KeyIndex {
         span: usize,
         starts: &mut Vec<u32>,
     ) -> Result<Found> {
-        let mut offsets = vec![0_u32; span + 1];
-        let mut count = 0;
+        let mut counts = vec![0_u32; span];
         each(table, column, blocks, starts, |_, key| {
             let Some(at) = place(key, least, span) else { return exec_err!("a key is not within its footer's bounds") };
-            offsets[at + 1] += 1;
-            count += 1;
+            counts[at] += 1;
             Ok(true)
         })
         .await?;
-        for at in 0..span {
-            offsets[at + 1] += offsets[at];
+        let ranks = Ranks::of(least, &counts);
+        counts.retain(|count| *count > 0);
+        let mut offsets = Vec::with_capacity(counts.len() + 1);
+        let mut count = 0;
+        for of_key in counts {
+            offsets.push(count);
+            count += of_key;
         }
-        let mut rows = vec![0_u32; count];
         let mut next = offsets.clone();
+        offsets.push(count);
+        let mut rows = vec![0_u32; count as usize];
         each(table, column, blocks, starts, |row, key| {
-            let Some(at) = place(key, least, span) else { return exec_err!("a key is not within its footer's bounds") };
-            let Some(slot) = rows.get_mut(next[at] as usize) else {
-                return exec_err!("a column changed while it was read");
-            };
+            let slot = ranks.get(key).and_then(|at| {
+                let slot = rows.get_mut(next[at] as usize)?;
+                next[at] += 1;
+                Some(slot)
+            });
+            let Some(slot) = slot else { return exec_err!("a column changed while it was read") };
             *slot = row;
-            next[at] += 1;
             Ok(true)
         })
         .await?;
-        Ok(Found::Dense { least, offsets, rows })
+        Ok(Found::Dense { ranks, offsets, rows })
     }
 
     async fn sorted(table: &Arc<HotTable>, column: usize, blocks: &[BlockAt], starts: &mut Vec<u32>) -> Result<Found> {

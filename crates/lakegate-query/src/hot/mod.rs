@@ -11,6 +11,7 @@ mod index;
 mod load;
 mod memory;
 mod pack;
+mod ranks;
 mod table;
 mod zone;
 

@@ -1,0 +1,77 @@
+//! Which numbers are keys, and the place of each among them. Keys that are far apart take little more than their own bits.
+
+/// The keys among so many numbers from the least one on.
+#[derive(Debug)]
+pub(super) struct Ranks {
+    least: i64,
+    span: usize,
+    words: Vec<Word>,
+}
+
+/// 64 numbers: which of them are keys, and how many keys are before them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Word {
+    keys: u64,
+    before: u32,
+}
+
+impl Ranks {
+    /// What it takes for a span of so many numbers, in bytes.
+    pub(super) fn bytes_for(span: usize) -> usize {
+        span.div_ceil(64).saturating_mul(size_of::<Word>())
+    }
+
+    /// The keys of a span: those numbers of which there are rows.
+    pub(super) fn of(least: i64, counts: &[u32]) -> Self {
+        let mut before = 0;
+        let words = counts.chunks(64).map(|counts| {
+            let bits = counts.iter().enumerate().filter(|(_, count)| **count > 0);
+            let word = Word { keys: bits.fold(0, |keys, (at, _)| keys | 1 << at), before };
+            before += word.keys.count_ones();
+            word
+        });
+        let words = words.collect();
+        Self { least, span: counts.len(), words }
+    }
+
+    /// The place of a key among the keys; `None` where it is none.
+    pub(super) fn get(&self, key: i64) -> Option<usize> {
+        let at = place(key, self.least, self.span)?;
+        let (word, bit) = (self.words[at / 64], 1_u64 << (at % 64));
+        (word.keys & bit != 0).then(|| word.before as usize + (word.keys & (bit - 1)).count_ones() as usize)
+    }
+
+    /// What it takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.words.capacity() * size_of::<Word>()
+    }
+}
+
+/// The place of a number among so many from the least one on.
+pub(super) fn place(number: i64, least: i64, span: usize) -> Option<usize> {
+    usize::try_from(number.wrapping_sub(least)).ok().filter(|at| number >= least && *at < span)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_key_has_its_place_and_other_numbers_have_none() {
+        let mut counts = vec![0; 300];
+        let keys = [0, 1, 63, 64, 65, 127, 128, 255, 299];
+        keys.iter().for_each(|key| counts[*key] = 7);
+        for least in [0, -150, i64::MIN, i64::MAX - 299] {
+            let ranks = Ranks::of(least, &counts);
+            for at in 0..300_i64 {
+                let wanted = keys.iter().position(|key| *key as i64 == at);
+                assert_eq!(ranks.get(least.wrapping_add(at)), wanted, "{at} from {least}");
+            }
+            for none in [i64::MIN, -1_000, 1_000, i64::MAX] {
+                let is_within = place(none, least, 300).is_some();
+                assert!(is_within || ranks.get(none).is_none(), "{none} from {least}");
+            }
+            assert_eq!(ranks.bytes(), Ranks::bytes_for(300));
+        }
+    }
+}
