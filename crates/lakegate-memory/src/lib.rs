@@ -11,7 +11,7 @@ pub use mimalloc::MiMalloc;
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
 /// After how many milliseconds. At once would leave less, and be a tenth slower where answers are small.
-const MILLISECONDS: core::ffi::c_long = 100;
+const MILLISECONDS: core::ffi::c_long = 20;
 
 /// From now on, memory that is free goes back to the system soon. `MIMALLOC_PURGE_DELAY` in the environment counts more.
 ///
