@@ -222,8 +222,10 @@ async fn a_token_that_ends_ends_for_what_is_remembered() {
     let token = app.token("acme", Some(ends)).await;
     let mut answers = 0;
     loop {
+        let asked_at = clock::now();
         let answer = app.get(&token, PATH).await;
         if answer.status == 200 {
+            assert!(asked_at < ends, "it was answered after the token had ended");
             answers += 1;
             continue;
         }
