@@ -9,6 +9,8 @@ use std::fmt;
 use datafusion::common::{Result, resources_err};
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 
+use super::spill::SpillLock;
+
 /// The pool.
 #[derive(Debug)]
 pub(super) struct Lenient {
@@ -17,12 +19,19 @@ pub(super) struct Lenient {
     free: usize,
     /// More than so many are not given.
     most: usize,
+    /// The folder on disk of those who share it, kept as long.
+    _spill: Option<SpillLock>,
 }
 
 impl Lenient {
     /// A pool of so many bytes, of which a quarter is kept for those that come late.
     pub(super) fn new(bytes: usize) -> Self {
-        Self { pool: FairSpillPool::new(bytes), free: bytes - bytes / 4, most: bytes }
+        Self { pool: FairSpillPool::new(bytes), free: bytes - bytes / 4, most: bytes, _spill: None }
+    }
+
+    /// The same, which keeps a folder on disk as long as it is there.
+    pub(super) fn with_folder(self, spill: Option<SpillLock>) -> Self {
+        Self { _spill: spill, ..self }
     }
 }
 

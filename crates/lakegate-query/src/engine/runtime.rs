@@ -1,16 +1,14 @@
 //! What all queries of a process share: memory, room on disk, footers of the lake's files.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
 use super::lenient::Lenient;
-use super::spill::{self, SpillLock};
+use super::spill;
 
 /// Memory for footers of files, in bytes: those of tens of thousands. One that is not kept is read again for each request
 /// that comes to its file.
@@ -50,58 +48,11 @@ pub fn runtime(resources: &Resources) -> Result<Arc<RuntimeEnv>, DataFusionError
         Some(Err(error)) if spill_folder.is_some() => return Err(error),
         _ => (build(DiskManagerMode::Disabled)?, None),
     };
-    runtime.memory_pool = Arc::new(AllQueries { pool: Lenient::new(*memory_bytes), _spill: spill });
+    runtime.memory_pool = Arc::new(Lenient::new(*memory_bytes).with_folder(spill));
     Ok(Arc::new(runtime))
 }
 
 /// Whether queries can put something aside on disk.
 pub fn spills(runtime: &RuntimeEnv) -> bool {
     runtime.disk_manager.tmp_files_enabled()
-}
-
-/// The memory of all queries. Its folder on disk is kept as long.
-#[derive(Debug)]
-struct AllQueries {
-    pool: Lenient,
-    _spill: Option<SpillLock>,
-}
-
-impl MemoryPool for AllQueries {
-    fn name(&self) -> &str {
-        "all queries"
-    }
-
-    fn register(&self, consumer: &MemoryConsumer) {
-        self.pool.register(consumer);
-    }
-
-    fn unregister(&self, consumer: &MemoryConsumer) {
-        self.pool.unregister(consumer);
-    }
-
-    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        self.pool.grow(reservation, additional);
-    }
-
-    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        self.pool.shrink(reservation, shrink);
-    }
-
-    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        self.pool.try_grow(reservation, additional)
-    }
-
-    fn reserved(&self) -> usize {
-        self.pool.reserved()
-    }
-
-    fn memory_limit(&self) -> MemoryLimit {
-        self.pool.memory_limit()
-    }
-}
-
-impl fmt::Display for AllQueries {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "all queries({})", self.pool)
-    }
 }

@@ -30,7 +30,7 @@ impl Found {
         match self {
             // Nothing of one key is needed for the next: their ways to the memory overlap.
             Self::Runs { ranks, count_bits, runs } => {
-                let mask = (1_u32 << count_bits) - 1;
+                let mask = count_mask(*count_bits);
                 keys.map(|key| match ranks.get(key) {
                     Some(at) => Entry { first: runs[at].unbounded_shr(*count_bits), count: runs[at] & mask },
                     None => Entry::default(),
@@ -83,6 +83,11 @@ impl Keys {
 /// How many bits are left for a count beside the number of one of so many rows.
 pub(super) fn count_bits(rows: usize) -> u32 {
     u32::try_from(rows).map_or(0, u32::leading_zeros)
+}
+
+/// The last bits of a run, in which that count is.
+pub(super) fn count_mask(count_bits: u32) -> u32 {
+    1_u32.unbounded_shl(count_bits).wrapping_sub(1)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{Result, exec_err, internal_datafusion_err, internal_err};
 
 use super::blocks::BlockAt;
-use super::found::{Entry, Found, count_bits};
+use super::found::{Entry, Found, count_bits, count_mask};
 use super::load;
 use super::memory::Taken;
 use super::ranks::{Ranks, place};
@@ -114,7 +114,7 @@ impl KeyIndex {
         if count_bits == 0 {
             return Ok(None);
         }
-        let mask = 1_u32.unbounded_shl(count_bits).wrapping_sub(1);
+        let mask = count_mask(count_bits);
         let (mut runs, mut in_runs) = (vec![0_u32; span], true);
         each(table, column, blocks, starts, |row, key| {
             let Some(at) = place(key, least, span) else { return exec_err!("a key is not within its footer's bounds") };

@@ -39,7 +39,7 @@ struct Pack {
 }
 
 /// Where an array is kept.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Place {
     slots: Weak<Slots>,
     at: usize,

@@ -25,9 +25,9 @@ pub(super) fn least_mapping(budget: usize) -> usize {
 
 /// The same arrays in a piece of memory, and its size in bytes.
 pub(super) fn packed(arrays: &[ArrayRef], least_mapping: usize) -> Result<(Vec<ArrayRef>, usize)> {
-    let datas = arrays.iter().map(|array| match is_whole(&array.to_data()) {
-        true => Ok(array.to_data()),
-        false => Ok(compact(array)?.to_data()),
+    let datas = arrays.iter().map(|array| {
+        let data = array.to_data();
+        Ok(if is_whole(&data) { data } else { compact(array)?.to_data() })
     });
     let datas = datas.collect::<Result<Vec<_>>>()?;
     let mut buffers = Vec::new();

@@ -52,7 +52,6 @@ use url::Url;
 
 pub(crate) use mapping::file_view;
 use pinned::Pinned;
-use stamped::Stamped;
 use store::Contact;
 pub(crate) use store::of_the_store;
 pub use table::LakeTable;
@@ -129,9 +128,10 @@ impl Lake {
             .map_err(|error| LakeError::Store(location.to_owned(), generic(error.to_string())))?;
         let location = location.strip_prefix("file://").unwrap_or(location);
         let (changed, contact) = (Arc::new(Notify::new()), Arc::new(Contact::default()));
-        let (root, place, whole, files): (_, _, _, Arc<dyn ObjectStore>) = if store::is_remote(location) {
+        let (root, place, whole, pinned) = if store::is_remote(location) {
             let opened = store::open(project, location, settings)?;
-            (None, opened.place, Some(opened.whole), opened.store)
+            let pinned = Pinned::new(opened.store, Arc::clone(&changed), Arc::clone(&contact));
+            (None, opened.place, Some(opened.whole), pinned)
         } else {
             let missing = |error| LakeError::Missing(location.to_owned(), error);
             let root = project.join(location).canonicalize().map_err(missing)?;
@@ -142,9 +142,9 @@ impl Lake {
                 .map_err(|error| LakeError::Store(location.to_owned(), error))?;
             let mut place = Fingerprint::new("lakegate lake folder v1");
             place.part(root.as_os_str().as_encoded_bytes());
-            (Some(root), place.bytes(), None, Arc::new(Stamped::new(files)))
+            let pinned = Pinned::of_folder(Arc::new(files), Arc::clone(&changed), Arc::clone(&contact));
+            (Some(root), place.bytes(), None, pinned)
         };
-        let pinned = Pinned::new(files, Arc::clone(&changed), Arc::clone(&contact), root.is_none());
         let uri = root.is_none().then(|| location.trim_end_matches('/').to_owned());
         Ok(Self {
             root,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use datafusion::object_store::local::LocalFileSystem;
 use datafusion::object_store::path::Path;
 use datafusion::object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
@@ -20,6 +21,7 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use tokio::sync::Notify;
 
+use super::stamped;
 use super::store::{Contact, without_secrets};
 
 /// What the first part of a pinned path begins with. No file of a lake is found below such a folder.
@@ -33,8 +35,8 @@ pub(super) struct Pinned {
     changed: Arc<Notify>,
     /// Told whether the store answers.
     contact: Arc<Contact>,
-    /// Whether it is spoken to over HTTP, where tags stand in quotes.
-    is_remote: bool,
+    /// The same files where they are those of a folder; `None` where they are spoken for over HTTP, with tags in quotes.
+    folder: Option<Arc<LocalFileSystem>>,
 }
 
 /// The same file, which can only be read as it is now.
@@ -66,18 +68,22 @@ fn pinned(location: &Path) -> Option<(String, Path)> {
 }
 
 impl Pinned {
-    pub(super) fn new(
-        files: Arc<dyn ObjectStore>,
-        changed: Arc<Notify>,
-        contact: Arc<Contact>,
-        is_remote: bool,
-    ) -> Self {
-        Self { files, changed, contact, is_remote }
+    pub(super) fn new(files: Arc<dyn ObjectStore>, changed: Arc<Notify>, contact: Arc<Contact>) -> Self {
+        Self { files, changed, contact, folder: None }
+    }
+
+    /// The files of a folder.
+    pub(super) fn of_folder(files: Arc<LocalFileSystem>, changed: Arc<Notify>, contact: Arc<Contact>) -> Self {
+        Self { folder: Some(Arc::clone(&files)), ..Self::new(files, changed, contact) }
     }
 
     async fn get(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let is_head = options.head;
-        let got = self.files.get_opts(location, options).await.map_err(without_secrets);
+        let got = match &self.folder {
+            Some(folder) => stamped::get(folder, location, options).await,
+            None => self.files.get_opts(location, options).await,
+        };
+        let got = got.map_err(without_secrets);
         self.contact.note(&got);
         let mut got = got?;
         // A store below a prefix names the path in the bucket.
@@ -96,7 +102,15 @@ impl Pinned {
 
     /// A tag as it goes out. Listings of some stores leave the quotes away.
     fn quoted(&self, tag: &str) -> String {
-        if self.is_remote && !tag.ends_with('"') { format!("\"{tag}\"") } else { tag.to_owned() }
+        if self.folder.is_none() && !tag.ends_with('"') { format!("\"{tag}\"") } else { tag.to_owned() }
+    }
+}
+
+/// An object as it is listed, of a folder with its own tag.
+fn stamp(folder: Option<&LocalFileSystem>, object: ObjectMeta) -> ObjectMeta {
+    match folder {
+        Some(folder) => stamped::stamp(folder, object),
+        None => object,
     }
 }
 
@@ -134,8 +148,7 @@ impl fmt::Display for Pinned {
     }
 }
 
-/// What comes of writing to a lake.
-pub(super) fn read_only<T>() -> Result<T> {
+fn read_only<T>() -> Result<T> {
     Err(Error::NotImplemented { operation: "writing".to_owned(), implementer: "lake".to_owned() })
 }
 
@@ -159,11 +172,11 @@ impl ObjectStore for Pinned {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        let contact = Arc::clone(&self.contact);
+        let (contact, folder) = (Arc::clone(&self.contact), self.folder.clone());
         let listed = self.files.list(prefix).map(move |object| {
             let object = object.map_err(without_secrets);
             contact.note(&object);
-            object
+            object.map(|object| stamp(folder.as_deref(), object))
         });
         listed.boxed()
     }
@@ -171,7 +184,10 @@ impl ObjectStore for Pinned {
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let listed = self.files.list_with_delimiter(prefix).await.map_err(without_secrets);
         self.contact.note(&listed);
-        listed
+        let mut listed = listed?;
+        let objects = listed.objects.into_iter().map(|object| stamp(self.folder.as_deref(), object));
+        listed.objects = objects.collect();
+        Ok(listed)
     }
 
     async fn put_opts(&self, _: &Path, _: PutPayload, _: PutOptions) -> Result<PutResult> {

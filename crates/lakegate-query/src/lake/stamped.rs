@@ -4,34 +4,34 @@
 //! set: `tar`, `cp -p` and `touch -r` put another file in its place that has all three. The time of its last change is the
 //! system's own. What is decoded of a file is kept by its tag, so two files with one tag would be mixed up.
 
-use std::fmt;
 use std::fs::Metadata;
-use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::object_store::local::LocalFileSystem;
 use datafusion::object_store::path::Path;
-use datafusion::object_store::{
-    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-};
-use futures::StreamExt;
-use futures::stream::{self, BoxStream};
+use datafusion::object_store::{Error, GetOptions, GetResult, GetResultPayload, ObjectMeta, ObjectStore, Result};
 
-use super::pinned::read_only;
-
-/// A folder whose files are only read.
-#[derive(Debug)]
-pub(super) struct Stamped(Arc<LocalFileSystem>);
-
-impl Stamped {
-    pub(super) fn new(files: LocalFileSystem) -> Self {
-        Self(Arc::new(files))
+/// A file of a folder, with the tag of what is open; `if_match` is about such a tag.
+pub(super) async fn get(files: &LocalFileSystem, location: &Path, mut options: GetOptions) -> Result<GetResult> {
+    let wanted = options.if_match.take();
+    let mut got = files.get_opts(location, options).await?;
+    got.meta = match &got.payload {
+        // Of the file that is open, not of what lies at its place by now.
+        GetResultPayload::File(file, _) => {
+            let tag = of_open(got.meta.e_tag.take(), file.metadata().ok().as_ref(), wanted.as_deref());
+            ObjectMeta { e_tag: tag, ..got.meta }
+        }
+        GetResultPayload::Stream(_) => stamp(files, got.meta),
+    };
+    match wanted {
+        Some(wanted) if got.meta.e_tag.as_ref() != Some(&wanted) => {
+            Err(Error::Precondition { path: location.to_string(), source: "the file has changed".into() })
+        }
+        _ => Ok(got),
     }
 }
 
 /// Adds the time of the last change to a file's tag. One that is gone keeps its tag, which no file has.
-fn stamp(files: &LocalFileSystem, mut object: ObjectMeta) -> ObjectMeta {
+pub(super) fn stamp(files: &LocalFileSystem, mut object: ObjectMeta) -> ObjectMeta {
     let metadata = files.path_to_filesystem(&object.location).ok().and_then(|path| std::fs::metadata(path).ok());
     object.e_tag = stamped(object.e_tag, metadata.as_ref());
     object
@@ -74,66 +74,13 @@ fn changed(_: &Metadata) -> Option<String> {
     None
 }
 
-impl fmt::Display for Stamped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "stamped({})", self.0)
-    }
-}
-
-#[async_trait]
-impl ObjectStore for Stamped {
-    async fn get_opts(&self, location: &Path, mut options: GetOptions) -> Result<GetResult> {
-        let wanted = options.if_match.take();
-        let mut got = self.0.get_opts(location, options).await?;
-        got.meta = match &got.payload {
-            // Of the file that is open, not of what lies at its place by now.
-            GetResultPayload::File(file, _) => {
-                let tag = of_open(got.meta.e_tag.take(), file.metadata().ok().as_ref(), wanted.as_deref());
-                ObjectMeta { e_tag: tag, ..got.meta }
-            }
-            GetResultPayload::Stream(_) => stamp(&self.0, got.meta),
-        };
-        match wanted {
-            Some(wanted) if got.meta.e_tag.as_ref() != Some(&wanted) => {
-                Err(Error::Precondition { path: location.to_string(), source: "the file has changed".into() })
-            }
-            _ => Ok(got),
-        }
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        let files = Arc::clone(&self.0);
-        self.0.list(prefix).map(move |object| object.map(|object| stamp(&files, object))).boxed()
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        let ListResult { objects, common_prefixes } = self.0.list_with_delimiter(prefix).await?;
-        let objects = objects.into_iter().map(|object| stamp(&self.0, object)).collect();
-        Ok(ListResult { objects, common_prefixes })
-    }
-
-    async fn put_opts(&self, _: &Path, _: PutPayload, _: PutOptions) -> Result<PutResult> {
-        read_only()
-    }
-
-    async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        read_only()
-    }
-
-    fn delete_stream(&self, _: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        stream::once(async { read_only() }).boxed()
-    }
-
-    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
-        read_only()
-    }
-}
-
 #[cfg(all(test, unix))]
 mod tests {
     use std::fs::{File, write};
+    use std::sync::Arc;
     use std::time::{Duration, SystemTime};
 
+    use super::super::pinned::Pinned;
     use super::*;
     use datafusion::object_store::ObjectStoreExt;
 
@@ -157,7 +104,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, location) = (folder.path().join("a"), Path::from("a"));
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-        let files = Stamped::new(LocalFileSystem::new_with_prefix(folder.path()).unwrap());
+        let local = Arc::new(LocalFileSystem::new_with_prefix(folder.path()).unwrap());
+        let files = Pinned::of_folder(local, Arc::default(), Arc::default());
         let put = |text: &str| {
             write(&path, text).unwrap();
             File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();

@@ -54,8 +54,7 @@ pub(super) fn widened(plan: &LogicalPlan) -> Option<LogicalPlan> {
         };
         Ok(if is_free { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
     });
-    walked.is_ok().then_some(())?;
-    if is_free { in_order(plan) } else { None }
+    if walked.is_ok() && is_free { in_order(plan) } else { None }
 }
 
 /// The plan with an order that leaves nothing open.
@@ -74,12 +73,14 @@ fn in_order(plan: &LogicalPlan) -> Option<LogicalPlan> {
         LogicalPlan::Sort(sort) => {
             let mut keys = sort.expr.clone();
             for (qualifier, field) in sort.input.schema().iter() {
-                let is_plain = !field.data_type().is_nested() && !field.data_type().is_floating();
                 let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
                 if sort.expr.iter().any(|key| key.expr == column) {
                     continue;
                 }
-                is_plain.then(|| keys.push(SortKey::new(column, true, true)))?;
+                if field.data_type().is_nested() || field.data_type().is_floating() {
+                    return None;
+                }
+                keys.push(SortKey::new(column, true, true));
             }
             Some(LogicalPlan::Sort(Sort { expr: keys, ..sort.clone() }))
         }
