@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use super::log::{AuditLog, Place};
 use super::record::{Answered, Asked, Event, Head, Outcome, Record, RequestRecord};
 use super::trail::Findings;
+use crate::observe::ms;
 
 /// A place for a record; of none, where there is no log.
 pub struct AtOnce<'a>(Option<Place<'a>>);
@@ -48,7 +49,7 @@ impl AtOnce<'_> {
         let Answer { time, request_id, status, rows, bytes, duration } = answer;
         let head = Head { event: Event::Ended, time, request_id };
         let outcome = Some(Outcome::of_answer(status, false));
-        let duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3;
+        let duration_ms = ms(duration);
         let answered = Answered { outcome, status: Some(status), code: None, rows, bytes, duration_ms };
         let record = RequestRecord { head, asked: Asked::default(), asked_before: findings.asked.clone(), answered };
         // Outside the strict mode nobody waits for the disk.

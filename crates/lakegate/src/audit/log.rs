@@ -142,17 +142,14 @@ impl Shared {
 
     /// Waits for a place; dropping the future leaves nothing behind.
     pub(super) async fn place(&self) -> Result<Place<'_>, Error> {
-        let place = match self.messages.try_reserve() {
-            Err(TrySendError::Full(())) => {
-                self.writer.unpark();
-                self.messages.reserve().await.ok()
-            }
-            place => place.ok(),
-        };
-        match place {
-            Some(permit) => Ok(Place { permit, strict: self.strict }),
+        if let Some(place) = self.place_at_once() {
+            return Ok(place);
+        }
+        self.writer.unpark();
+        match self.messages.reserve().await {
+            Ok(permit) => Ok(Place { permit, strict: self.strict }),
             // The thread has ended, which it does not while there is a sender, unless it panicked.
-            None => Err(unavailable()),
+            Err(_) => Err(unavailable()),
         }
     }
 

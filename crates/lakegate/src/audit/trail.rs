@@ -19,7 +19,7 @@ use super::values;
 use crate::app::{App, Served};
 use crate::clock;
 use crate::limits::Standing;
-use crate::observe::{Stage, Watch};
+use crate::observe::{Stage, Watch, ms};
 
 /// The trail of a request; of none, where there is no log or the request is not recorded. The request's [`Watch`] and how its
 /// caller stands with rates go with it, which have nothing to do with the record.
@@ -393,7 +393,7 @@ impl Inner {
     }
 
     fn complete(&self, record: &mut RequestRecord, secrets: &[String]) {
-        record.answered.duration_ms = (self.begun.elapsed().as_secs_f64() * 1e6).round() / 1e3;
+        record.answered.duration_ms = ms(self.begun.elapsed());
         if record.asked_before.is_none() {
             complete(&mut record.asked, secrets);
         }

@@ -9,15 +9,16 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::body::Body;
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::body::{Body, HttpBody};
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::{Method, Request};
 use axum::response::Response;
+use axum::{BoxError, Router};
+use bytes::Bytes;
 use tower::ServiceExt;
 
 use super::respond::{self, RequestId, not_modified};
-use super::{accept, answer, asked, bounds, token};
+use super::{answer, asked, bounds, repeat, token};
 use crate::app::App;
 use crate::audit::{self, Outcome};
 use crate::clock;
@@ -47,10 +48,14 @@ impl Front {
     ///
     /// # Errors
     /// None: every failure is an answer.
-    pub async fn answer(self, request: Request<Body>) -> Result<Response, Infallible> {
+    pub async fn answer<B>(self, request: Request<B>) -> Result<Response, Infallible>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
         match self.app.as_ref().and_then(|app| at_once(app, &request)) {
             Some(response) => Ok(response),
-            None => self.router.oneshot(request).await,
+            None => self.router.oneshot(request.map(Body::new)).await,
         }
     }
 }
@@ -88,17 +93,10 @@ fn at_once<B>(app: &App, request: &Request<B>) -> Option<Response> {
         None => (not_modified(), None, 0, 0),
     };
     let head = response.headers_mut();
-    head.reserve(16);
-    for (name, value) in &remembered.headers {
-        // What the body is like is told with a body.
-        if !(has_already && matches!(*name, CONTENT_TYPE | CONTENT_DISPOSITION)) {
-            head.insert(name, value.clone());
-        }
-    }
+    repeat::add_head(head, &remembered, has_already, coding);
     if kept.is_some() {
         head.insert(CONTENT_LENGTH, bytes.into());
     }
-    accept::encoded(head, coding);
     respond::add_to_all(head, &id);
 
     let (status, duration) = (response.status().as_u16(), stages.begun().elapsed());

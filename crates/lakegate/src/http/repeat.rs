@@ -8,6 +8,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use lakegate_core::access::{Credential, Presented, Principal};
 use lakegate_core::error::Error;
+use lakegate_core::format::Coding;
 
 use super::query::Request;
 use super::respond::not_modified;
@@ -78,16 +79,19 @@ pub(super) async fn answer(request: &Request<'_>) -> Repeat {
         Some(kept) => answer::kept(&kept, trail),
         None => (not_modified(), None),
     };
-    let answered = response.headers_mut();
-    answered.reserve(16);
+    add_head(response.headers_mut(), &remembered, has_already, coding);
+    Repeat::Answered(response)
+}
+
+/// Adds what the head said before. What the body is like is told with a body.
+pub(super) fn add_head(head: &mut HeaderMap, remembered: &Remembered, has_already: bool, coding: Option<Coding>) {
+    head.reserve(16);
     for (name, value) in &remembered.headers {
-        // What the body is like is told with a body.
         if !(has_already && matches!(*name, CONTENT_TYPE | CONTENT_DISPOSITION)) {
-            answered.insert(name, value.clone());
+            head.insert(name, value.clone());
         }
     }
-    accept::encoded(answered, coding);
-    Repeat::Answered(response)
+    accept::encoded(head, coding);
 }
 
 /// Remembers a request that was answered from what is kept, for the next time.

@@ -52,15 +52,13 @@ fn line(form: LogForm, now: DateTime<Utc>, ended: &Ended<'_>) -> Option<String> 
         return None;
     }
     let mut line = String::with_capacity(384);
-    let (open, before, between, end) = match form {
-        LogForm::Text => ("", " ", "=", "\n"),
-        LogForm::Json => ("\"", ",\"", "\":", ",\"target\":\"lakegate::observe::logger\"}\n"),
+    let (before, between, end) = match form {
+        LogForm::Text => (" ", "=", "\n"),
+        LogForm::Json => (",\"", "\":", ",\"target\":\"lakegate::observe::logger\"}\n"),
     };
     match form {
         LogForm::Text => line.extend([&*time, "  INFO lakegate::observe::logger: answered"]),
-        LogForm::Json => {
-            line.extend(["{\"timestamp\":", open, &time, open, ",\"level\":\"INFO\",\"message\":\"answered\""])
-        }
+        LogForm::Json => line.extend(["{\"timestamp\":\"", &time, "\",\"level\":\"INFO\",\"message\":\"answered\""]),
     }
     for (name, text) in texts {
         line.extend([before, name, between, "\"", text, "\""]);

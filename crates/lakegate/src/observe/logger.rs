@@ -7,6 +7,7 @@ use std::error::Error as StdError;
 
 use super::answered;
 use super::event::{Ended, Event};
+use super::ms;
 use super::stage::Stage;
 use crate::audit::Outcome;
 use crate::causes::chain;
@@ -100,8 +101,4 @@ fn slow(ended: &Ended<'_>) {
         plan = slow.plan,
         "slow query"
     );
-}
-
-fn ms(duration: std::time::Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -17,7 +17,7 @@ mod traces;
 mod watch;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, Method};
 
@@ -93,6 +93,11 @@ impl Observer {
             tracing.shutdown().await;
         }
     }
+}
+
+/// Milliseconds, to the microsecond, as records and lines tell them.
+pub(crate) fn ms(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// The text of a method as the log and traces have it: one that is not known is `_OTHER`, for a caller can make up any.

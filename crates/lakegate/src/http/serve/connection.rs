@@ -4,7 +4,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Request, Version};
 use futures::future::BoxFuture;
@@ -117,7 +116,7 @@ impl Handling {
             let is_alone = request.version() < Version::HTTP_2;
             let (front, status) = (front.clone(), Arc::clone(&status));
             async move {
-                let answer = front.answer(request.map(Body::new)).await;
+                let answer = front.answer(request).await;
                 answer.map(|mut response| {
                     if is_alone && status.is_draining() {
                         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
