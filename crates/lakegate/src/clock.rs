@@ -1,10 +1,50 @@
-//! The one place that reads the time. Everything else takes it as an argument.
+//! The one place that reads the time, and how logs write it. Everything else takes it as an argument.
 
+use std::cell::RefCell;
+use std::io::Write;
 use std::time::SystemTime;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 
 /// The time now.
 pub fn now() -> DateTime<Utc> {
     SystemTime::now().into()
+}
+
+/// Adds a time as logs have it: RFC 3339 in UTC, with microseconds. A thread puts the text of a second together once.
+/// Leap seconds, of which the system's clock knows nothing, have no text here.
+pub fn add_stamp(time: DateTime<Utc>, text: &mut Vec<u8>) {
+    thread_local! {
+        static SECOND: RefCell<(i64, Vec<u8>)> = const { RefCell::new((i64::MIN, Vec::new())) };
+    }
+    SECOND.with_borrow_mut(|(second, known)| {
+        if *second != time.timestamp() || known.is_empty() {
+            *second = time.timestamp();
+            *known = time.to_rfc3339_opts(SecondsFormat::Secs, true).into_bytes();
+            // The `Z` comes after the fraction.
+            known.pop();
+        }
+        text.extend_from_slice(known);
+    });
+    // A vector takes everything.
+    let _ = write!(text, ".{:06}Z", time.timestamp_subsec_micros());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_are_what_chrono_writes() {
+        let seconds = [0, 1, 59, 60, 951_782_400, 1_795_680_000, 253_402_300_799, 253_402_300_800, -1, -62_135_596_800];
+        for second in seconds {
+            for nanosecond in [0, 1, 999, 1_000, 20_000_000, 123_456_789, 999_999_999] {
+                let time = DateTime::from_timestamp(second, nanosecond).unwrap();
+                let mut text = b"at ".to_vec();
+                add_stamp(time, &mut text);
+                let wanted = format!("at {}", time.to_rfc3339_opts(SecondsFormat::Micros, true));
+                assert_eq!(String::from_utf8(text).unwrap(), wanted);
+            }
+        }
+    }
 }

@@ -25,6 +25,8 @@ use moka::sync::Cache;
 
 use crate::app::Served;
 use crate::audit::Findings;
+use crate::http::Heads;
+use crate::observe::{Said, Series};
 
 /// The most memory that is taken, in bytes, about.
 const MOST_BYTES: u64 = 32 << 20;
@@ -68,7 +70,7 @@ pub struct Remembered {
     generation: u64,
     made_at: DateTime<Utc>,
     until: Option<DateTime<Utc>>,
-    mask_key: Option<String>,
+    mask_key: MaskKeyId,
     /// The call, with its limits and rates.
     pub call: Call,
     /// Whether a rate or a number a day applies to it.
@@ -77,15 +79,19 @@ pub struct Remembered {
     pub findings: Findings,
     /// The validator of its answer, under which the answer is kept.
     pub validator: String,
-    /// The headers of the answer that do not depend on how it was compressed.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The heads of the answers to it.
+    pub heads: Heads,
+    /// The counters of its endpoint.
+    pub series: Arc<Series>,
+    /// What the log says of it, where that can be put together before.
+    pub said: Option<Said>,
 }
 
 /// The moment before a request is governed, for a [`Remembered`] that is made of it.
 #[derive(Debug)]
 pub struct Before {
     now: DateTime<Utc>,
-    mask_key: Option<String>,
+    mask_key: MaskKeyId,
 }
 
 /// The requests of one state of a project.
@@ -154,9 +160,12 @@ impl Before {
     }
 }
 
+/// The id of the key of masks, which may not be there; nothing where no mask of the project needs it.
+type MaskKeyId = Option<Option<String>>;
+
 /// The key of masks that answers depend on.
-fn mask_key(project: &PlannedProject) -> Option<String> {
-    if project.needs_mask_key() { project.mask_key_id() } else { None }
+fn mask_key(project: &PlannedProject) -> MaskKeyId {
+    project.needs_mask_key().then(|| project.mask_key_id())
 }
 
 impl Remembered {
@@ -176,7 +185,7 @@ impl Remembered {
         // A clock that was put back brings grants back that had ended.
         self.made_at <= now
             && self.until.is_none_or(|until| now < until)
-            && (!project.needs_mask_key() || project.has_mask_key(self.mask_key.as_deref()))
+            && self.mask_key.as_ref().is_none_or(|key| project.has_mask_key(key.as_deref()))
     }
 }
 
@@ -214,7 +223,7 @@ impl Repeated {
         if key != mask_key(project) {
             return;
         }
-        let Found { credential, generation, call, is_limited, findings, validator, headers } = found;
+        let Found { credential, generation, call, is_limited, findings, validator, heads, series, said } = found;
         let remembered = Remembered {
             asked: asking.kept(),
             until: credential.decides_until(now),
@@ -226,7 +235,9 @@ impl Repeated {
             is_limited,
             findings,
             validator,
-            headers,
+            heads,
+            series,
+            said,
         };
         self.requests.insert(self.place(asking), Arc::new(remembered));
     }
@@ -246,8 +257,12 @@ pub struct Found {
     pub findings: Findings,
     /// The validator of its answer.
     pub validator: String,
-    /// The headers of the answer.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The heads of the answers to it.
+    pub heads: Heads,
+    /// The counters of its endpoint.
+    pub series: Arc<Series>,
+    /// What the log says of it, where that can be put together before.
+    pub said: Option<Said>,
 }
 
 impl fmt::Debug for Repeated {

@@ -108,10 +108,14 @@ impl Presented {
 
 /// Whether it has the shape of a JWT, whatever its length.
 pub(super) fn is_jwt(bytes: &[u8]) -> bool {
+    // What most tokens do not have.
+    if bytes.len() < MIN_JWT_BYTES || !bytes.starts_with(b"eyJ") {
+        return false;
+    }
     let mut parts = bytes.split(|byte| *byte == b'.');
     let encoded = |part: &[u8]| !part.is_empty() && part.iter().all(|byte| is_base64url(*byte));
     let shaped = [parts.next(), parts.next(), parts.next()].into_iter().all(|part| part.is_some_and(encoded));
-    bytes.len() >= MIN_JWT_BYTES && bytes.starts_with(b"eyJ") && shaped && parts.next().is_none()
+    shaped && parts.next().is_none()
 }
 
 /// Whether a JWT stands somewhere in a text; one without a signature is one here.

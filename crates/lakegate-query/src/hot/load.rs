@@ -11,9 +11,7 @@ use datafusion::common::{Result, internal_err};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, RowGroupAccess};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
-use datafusion::datasource::source::DataSourceExec;
 use datafusion::parquet::arrow::arrow_reader::{RowSelection, RowSelector};
-use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
 
 use super::blocks::{BlockAt, HotColumn, HotFile};
@@ -137,11 +135,14 @@ async fn read(
     columns: &[usize],
 ) -> Result<Vec<(usize, Vec<ArrayRef>)>> {
     let _turn = table.memory.turn().await?;
+    // What reads files keeps its counts for as long as it lives. Each reading has one of its own, or they would pile up.
+    let source = table.format.file_source(table.scan.file_source().table_schema().clone());
     let config = FileScanConfigBuilder::from(table.scan.clone())
+        .with_source(source)
         .with_file_groups(vec![FileGroup::new(vec![file.part_of(blocks)])])
         .with_projection_indices(Some(columns.to_vec()))?
         .build();
-    let scan = DataSourceExec::from_data_source(config);
+    let scan = table.format.create_physical_plan(table.session.as_ref(), config).await?;
     let mut rows = scan.execute(0, Arc::clone(&table.context))?;
     let schema = scan.schema();
     let mut done = Vec::with_capacity(blocks.len());

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{Result, internal_datafusion_err};
+use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::physical_plan::FileScanConfig;
-use datafusion::execution::TaskContext;
+use datafusion::execution::{SessionState, TaskContext};
 use tokio::sync::OnceCell;
 
 use super::blocks::{BlockAt, HotFile};
@@ -24,6 +25,8 @@ pub(crate) struct HotTable {
     pub(super) files: Vec<Arc<HotFile>>,
     /// How its files are read.
     pub(super) scan: FileScanConfig,
+    pub(super) format: Arc<dyn FileFormat>,
+    pub(super) session: Arc<SessionState>,
     pub(super) context: Arc<TaskContext>,
     pub(super) memory: Arc<HotMemory>,
     pub(super) is_pinned: bool,
@@ -33,6 +36,7 @@ pub(crate) struct HotTable {
 /// What a table is made hot with.
 pub(crate) struct Heat {
     pub(crate) memory: Arc<HotMemory>,
+    pub(crate) session: Arc<SessionState>,
     pub(crate) context: Arc<TaskContext>,
     pub(crate) is_pinned: bool,
 }
@@ -42,7 +46,7 @@ impl HotTable {
     /// of the same files in `before` is kept on.
     pub(crate) fn new(
         name: &str,
-        scan: FileScanConfig,
+        (scan, format): (FileScanConfig, Arc<dyn FileFormat>),
         footers: &[Option<Arc<datafusion::parquet::file::metadata::ParquetMetaData>>],
         heat: &Heat,
         before: Option<&Self>,
@@ -58,9 +62,16 @@ impl HotTable {
         });
         let files = files.collect::<Result<Vec<_>>>()?;
         let schema = Arc::clone(scan.file_source().table_schema().table_schema());
-        let (memory, context) = (Arc::clone(&heat.memory), Arc::clone(&heat.context));
+        let (memory, session, context) =
+            (Arc::clone(&heat.memory), Arc::clone(&heat.session), Arc::clone(&heat.context));
         let (name, is_pinned) = (name.to_owned(), heat.is_pinned);
-        Ok(Self { name, schema, files, scan, context, memory, is_pinned, indexes: Mutex::default() })
+        Ok(Self { name, schema, files, scan, format, session, context, memory, is_pinned, indexes: Mutex::default() })
+    }
+
+    /// How many counts of readings it holds, which is none.
+    #[cfg(test)]
+    pub(crate) fn counts(&self) -> usize {
+        self.scan.file_source().metrics().clone_inner().iter().count()
     }
 
     pub(crate) fn name(&self) -> &str {

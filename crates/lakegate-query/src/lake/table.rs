@@ -204,7 +204,13 @@ impl LakeTable {
             });
         }
         let earlier = self.take_earlier();
-        let hot = HotTable::new(&self.name, scan.clone(), &footers, heat, earlier.as_deref())?;
+        let hot = HotTable::new(
+            &self.name,
+            (scan.clone(), Arc::clone(&self.version.format)),
+            &footers,
+            heat,
+            earlier.as_deref(),
+        )?;
         // A table is made hot once, before it is served.
         let _ = self.hot.set(Arc::new(hot));
         Ok(())

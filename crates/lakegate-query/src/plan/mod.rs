@@ -210,13 +210,14 @@ impl PlannedProject {
             }
         };
         let mut names = Vec::new();
+        let context = self.session.task_ctx();
         for table in &self.tables {
             let hot = self.project.config.tables.get(table.name()).map_or(Hot::Auto, |declared| declared.hot);
             if most_bytes == 0 || hot == Hot::Off {
                 continue;
             }
-            let context = self.session.task_ctx();
-            let heat = Heat { memory: Arc::clone(&memory), context, is_pinned: hot == Hot::Pinned };
+            let (memory, session, context) = (Arc::clone(&memory), Arc::clone(&self.session), Arc::clone(&context));
+            let heat = Heat { memory, session, context, is_pinned: hot == Hot::Pinned };
             table.heat(&self.session, &heat).await.map_err(failure)?;
             names.push(table.name());
         }

@@ -8,6 +8,7 @@ mod access;
 mod convert;
 mod cut;
 mod day;
+mod distinct;
 mod filter;
 mod gather;
 mod implied;

@@ -22,6 +22,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use super::convert::converted;
 use super::cut::CutExec;
 use super::day;
+use super::distinct;
 use super::lookup::LookupExec;
 use super::node::Planner;
 use super::param;
@@ -145,6 +146,20 @@ impl Shortcut {
         Ok(())
     }
 
+    /// How many counts its operators hold, which is none: each run has its own.
+    #[cfg(test)]
+    pub(crate) fn counts(&self) -> usize {
+        let mut counts = 0;
+        for plan in std::iter::once(&self.plan).chain(&self.wide) {
+            plan.apply(|node| {
+                counts += node.metrics().map_or(0, |metrics| metrics.iter().count());
+                Ok(TreeNodeRecursion::Continue)
+            })
+            .unwrap();
+        }
+        counts
+    }
+
     /// The operators, for people.
     pub(crate) fn display(&self) -> String {
         let operators = displayable(self.plan.as_ref()).indent(false);
@@ -167,7 +182,7 @@ async fn physical(
         })
     })?;
     let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Planner { slots: slots.clone() })]);
-    let plan = planner.create_physical_plan(&placed.data, session).await?;
+    let plan = distinct::streaming(planner.create_physical_plan(&placed.data, session).await?)?;
     Ok(if can_be_filled(&plan)? { Some(plan) } else { None })
 }
 

@@ -194,6 +194,57 @@ async fn several_threads_run_only_what_does_not_show_it() {
     }
 }
 
+#[tokio::test]
+async fn rows_that_come_once_are_passed_on_as_they_come() {
+    let queries = [
+        ("SELECT DISTINCT city_id, note FROM trackcode", true),
+        (
+            "SELECT DISTINCT t.id, c.name, coalesce(t.price, 1.5) AS price FROM trackcode t JOIN \"order\" o ON o.trackcode_id = t.id \
+          LEFT JOIN city c ON c.id = t.city_id",
+            true,
+        ),
+        ("SELECT city_id FROM trackcode GROUP BY city_id", true),
+        ("SELECT count(*) AS n FROM (SELECT DISTINCT city_id FROM trackcode) AS cities", true),
+        ("SELECT DISTINCT city_id FROM trackcode ORDER BY city_id", true),
+        ("SELECT city_id, count(*) AS n FROM trackcode GROUP BY city_id", false),
+        ("SELECT count(DISTINCT city_id) AS n, sum(id) AS s FROM trackcode", false),
+    ];
+    let two = Two::of(&queries.map(|(sql, _)| sql)).await;
+    for (at, (sql, is_streaming)) in queries.iter().enumerate() {
+        for caller in CALLERS {
+            let (_, shortcut) = two.ask(&testing::principal(caller), at).await;
+            // Of the plan of a caller without rows nothing is left.
+            let has_rows = caller != "client_id:integer[]=";
+            let said = shortcut.as_ref().is_some_and(|shortcut| shortcut.contains("DistinctExec"));
+            assert_eq!(said, *is_streaming && has_rows, "{sql}, {caller}: {shortcut:?}");
+        }
+    }
+}
+
+/// What an operator counts stays in memory as long as the operator. Those that are kept must not count.
+#[tokio::test]
+async fn no_run_leaves_its_counts_behind() {
+    let queries = [
+        "SELECT id, note FROM trackcode",
+        "SELECT DISTINCT city_id, note FROM trackcode WHERE id + city_id > 0",
+        "SELECT id, price FROM trackcode ORDER BY note DESC LIMIT 3",
+        "SELECT CAST(creation AS DATE) AS day, count(DISTINCT id) AS n FROM trackcode GROUP BY 1 ORDER BY 1",
+        "SELECT o.id, e.kind FROM trackcode t JOIN \"order\" o ON o.trackcode_id = t.id JOIN event e ON e.order_id = o.id",
+        "SELECT v.name, c.name AS client FROM city v LEFT JOIN client c ON c.name = v.name",
+    ];
+    let two = Two::of(&queries).await;
+    for (at, sql) in queries.iter().enumerate() {
+        for _ in 0..4 {
+            two.ask(&testing::principal("client_id=1"), at).await;
+        }
+        let plan = testing::governed(&two.hot, &testing::principal("client_id=1"), &format!("q{at}"), "{}").unwrap();
+        assert_eq!(plan.shortcut().await.map(crate::shortcut::Shortcut::counts), Some(0), "{sql}");
+    }
+    for table in two.hot.tables() {
+        assert_eq!(table.hot().map(|hot| hot.counts()), Some(0), "{}", table.name());
+    }
+}
+
 /// Keys that lead astray: other columns of a parent and of a child hold the keys of somebody else's rows.
 #[tokio::test]
 async fn only_the_policys_own_key_of_the_policys_own_parent_stands_for_a_row_filter() {

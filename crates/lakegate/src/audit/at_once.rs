@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::log::{AuditLog, Place};
-use super::record::{Answered, Asked, Event, Head, Outcome, Record, RequestRecord};
+use super::record::{Answered, Outcome, Record, RepeatedRecord};
 use super::trail::Findings;
 use crate::observe::ms;
 
@@ -19,7 +20,7 @@ pub struct Answer {
     /// When the request came.
     pub time: DateTime<Utc>,
     /// Its id.
-    pub request_id: String,
+    pub request_id: Uuid,
     /// The status of its answer.
     pub status: u16,
     /// Rows of the answer.
@@ -47,12 +48,12 @@ impl AtOnce<'_> {
     pub fn record(self, findings: &Findings, answer: Answer) {
         let Some(place) = self.0 else { return };
         let Answer { time, request_id, status, rows, bytes, duration } = answer;
-        let head = Head { event: Event::Ended, time, request_id };
         let outcome = Some(Outcome::of_answer(status, false));
         let duration_ms = ms(duration);
         let answered = Answered { outcome, status: Some(status), code: None, rows, bytes, duration_ms };
-        let record = RequestRecord { head, asked: Asked::default(), asked_before: findings.asked.clone(), answered };
-        // Outside the strict mode nobody waits for the disk.
-        drop(place.put(Record::Request(Box::new(record))));
+        if let Some(asked) = findings.asked.clone() {
+            // Outside the strict mode nobody waits for the disk.
+            drop(place.put(Record::Repeated(RepeatedRecord { time, request_id, asked, answered })));
+        }
     }
 }

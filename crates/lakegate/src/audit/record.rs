@@ -5,12 +5,17 @@ use std::sync::Arc;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::clock;
 
 /// One line.
 #[derive(Debug)]
 pub(super) enum Record {
     /// A request.
     Request(Box<RequestRecord>),
+    /// A request that was answered like one before it.
+    Repeated(RepeatedRecord),
     /// An administrative change.
     Change(ChangeRecord),
     /// Records that could not be written before this one.
@@ -80,6 +85,15 @@ pub(super) struct RequestRecord {
     pub(super) asked: Asked,
     /// The text of what was asked, where it is known from an earlier request; then `asked` is not told.
     pub(super) asked_before: Option<AskedBefore>,
+    pub(super) answered: Answered,
+}
+
+/// A request of which all is known that has to do with what was asked. Its record reads like any other.
+#[derive(Clone, Debug)]
+pub(super) struct RepeatedRecord {
+    pub(super) time: DateTime<Utc>,
+    pub(super) request_id: Uuid,
+    pub(super) asked: AskedBefore,
     pub(super) answered: Answered,
 }
 
@@ -181,6 +195,7 @@ impl Record {
         let before = lines.len();
         let written = match self {
             Self::Request(request) => request.write_to(lines),
+            Self::Repeated(request) => request.write_to(lines),
             Self::Change(change) => serde_json::to_writer(&mut *lines, &Other::Change(change)),
             Self::Gap(gap) => serde_json::to_writer(&mut *lines, &Other::Gap(gap)),
         };
@@ -203,6 +218,20 @@ impl RequestRecord {
             Some(AskedBefore(members)) => lines.extend_from_slice(members),
             None => add_members(lines, &self.asked)?,
         }
+        add_members(lines, &self.answered)?;
+        lines.push(b'}');
+        Ok(())
+    }
+}
+
+impl RepeatedRecord {
+    fn write_to(&self, lines: &mut Vec<u8>) -> serde_json::Result<()> {
+        lines.extend_from_slice(br#"{"kind":"request","event":"ended","time":""#);
+        clock::add_stamp(self.time, lines);
+        lines.extend_from_slice(br#"","request_id":""#);
+        lines.extend_from_slice(self.request_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
+        lines.push(b'"');
+        lines.extend_from_slice(&self.asked.0);
         add_members(lines, &self.answered)?;
         lines.push(b'}');
         Ok(())
@@ -236,4 +265,25 @@ fn time<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_zero(number: &usize) -> bool {
     *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeated_request_reads_like_any_other() {
+        let (time, request_id) = (DateTime::from_timestamp(1_790_000_000, 20_500_000).unwrap(), Uuid::now_v7());
+        let asked = Asked { method: "GET".to_owned(), path: "/api/\"n\u{1}".to_owned(), ..Asked::default() };
+        let answered = Answered { status: Some(200), rows: 3, bytes: 177, duration_ms: 0.012, ..Answered::default() };
+        let head = Head { event: Event::Ended, time, request_id: request_id.to_string() };
+        let asked_before = AskedBefore::of(&asked);
+        let repeated =
+            asked_before.clone().map(|asked| RepeatedRecord { time, request_id, asked, answered: answered.clone() });
+        let request = RequestRecord { head, asked, asked_before: None, answered };
+        let (mut usual, mut quick) = (Vec::new(), Vec::new());
+        Record::Request(Box::new(request)).write_to(&mut usual);
+        Record::Repeated(repeated.unwrap()).write_to(&mut quick);
+        assert_eq!(String::from_utf8(quick).unwrap(), String::from_utf8(usual).unwrap());
+    }
 }

@@ -10,15 +10,16 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::{Body, HttpBody};
-use axum::http::header::CONTENT_LENGTH;
 use axum::http::{Method, Request};
 use axum::response::Response;
 use axum::{BoxError, Router};
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tower::ServiceExt;
 
 use super::respond::{self, RequestId, not_modified};
-use super::{answer, asked, bounds, repeat, token};
+use super::{answer, asked, bounds, token};
 use crate::app::App;
 use crate::audit::{self, Outcome};
 use crate::clock;
@@ -53,14 +54,27 @@ impl Front {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        match self.app.as_ref().and_then(|app| at_once(app, &request)) {
+        match self.at_once(&request) {
             Some(response) => Ok(response),
-            None => self.router.oneshot(request.map(Body::new)).await,
+            None => self.by_router(request).await,
         }
+    }
+
+    /// The answer to a request that was answered before, if nothing stands in its way. Nothing is waited for.
+    pub(super) fn at_once<B>(&self, request: &Request<B>) -> Option<Response> {
+        self.app.as_ref().and_then(|app| at_once(app, request))
+    }
+
+    /// What the router answers. In a place of its own: it is large, and who is answered at once shall not carry it.
+    pub(super) fn by_router<B>(&self, request: Request<B>) -> BoxFuture<'static, Result<Response, Infallible>>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.router.clone().oneshot(request.map(Body::new)).boxed()
     }
 }
 
-/// The answer to a request that was answered before, if nothing stands in its way.
 fn at_once<B>(app: &App, request: &Request<B>) -> Option<Response> {
     let (headers, uri) = (request.headers(), request.uri());
     if *request.method() != Method::GET || app.observer.sends_traces() {
@@ -83,7 +97,7 @@ fn at_once<B>(app: &App, request: &Request<B>) -> Option<Response> {
     let place = app.audit.at_once(&remembered.findings)?;
 
     // From here on it is answered.
-    let id = RequestId::new();
+    let id = RequestId::at(now);
     served.identity.note_use(&remembered.credential, now);
     let (mut response, coding, rows, bytes) = match &kept {
         Some(kept) => {
@@ -93,11 +107,8 @@ fn at_once<B>(app: &App, request: &Request<B>) -> Option<Response> {
         None => (not_modified(), None, 0, 0),
     };
     let head = response.headers_mut();
-    repeat::add_head(head, &remembered, has_already, coding);
-    if kept.is_some() {
-        head.insert(CONTENT_LENGTH, bytes.into());
-    }
-    respond::add_to_all(head, &id);
+    remembered.heads.add(head, has_already, coding);
+    respond::add_id(head, &id);
 
     let (status, duration) = (response.status().as_u16(), stages.begun().elapsed());
     let said = if has_already { CacheAnswer::NotModified } else { CacheAnswer::Hit };
@@ -106,12 +117,11 @@ fn at_once<B>(app: &App, request: &Request<B>) -> Option<Response> {
     if let tables @ [_, ..] = remembered.findings.unfiltered() {
         app.observer.notice(&Event::AllRowsSeen { request_id, principal: principal.name(), endpoint, tables });
     }
-    let series = app.observer.endpoint(endpoint);
     app.observer.notice(&Event::RequestEnded(&Ended {
         request_id,
         method: "GET",
         path: uri.path(),
-        endpoint: Some(&series),
+        endpoint: Some(&remembered.series),
         outcome: Outcome::Answered,
         status: Some(status),
         code: None,
@@ -123,8 +133,9 @@ fn at_once<B>(app: &App, request: &Request<B>) -> Option<Response> {
         duration,
         slow: None,
         trace: None,
+        said: remembered.said.as_ref(),
     }));
-    let answer = audit::Answer { time: now, request_id: id.into_text(), status, rows, bytes, duration };
+    let answer = audit::Answer { time: now, request_id: id.id(), status, rows, bytes, duration };
     place.record(&remembered.findings, answer);
     Some(response)
 }

@@ -34,6 +34,7 @@ use respond::Failure;
 pub use admin::admin_router;
 pub use front::Front;
 pub use openapi::openapi;
+pub(crate) use repeat::Heads;
 pub use respond::status_of;
 pub use serve::{CertificateError, Certificates, Drained, Server, ServerError, interrupted};
 

@@ -12,13 +12,13 @@ use lakegate_core::error::Error;
 use lakegate_query::encode;
 use lakegate_query::engine::BatchStream;
 
-use super::repeat::{Caller, Repeat};
+use super::repeat::{Caller, Heads, Repeat};
 use super::respond::{Failure, not_modified};
 use super::{accept, answer, asked, body, repeat, token};
 use crate::app::{App, Served};
 use crate::audit::Trail;
 use crate::limits;
-use crate::observe::{CacheAnswer, Event};
+use crate::observe::{CacheAnswer, Event, Said, method_name};
 use crate::pipeline::{self, Prepared};
 use crate::repeated::{Before, Found};
 use crate::results::Claim;
@@ -174,7 +174,9 @@ async fn respond(asked: Request<'_>, raw: RawArguments, caller: Option<Caller>) 
             call,
             findings,
             validator: validator.to_owned(),
-            headers: repeat::kept(head()),
+            heads: Heads::of(head()),
+            series: app.observer.endpoint(endpoint),
+            said: Said::of(method_name(method), asked.whole_uri.path(), endpoint),
         };
         repeat::remember(&asked, &token, before, found);
     };

@@ -11,7 +11,7 @@ use lakegate_core::error::Error;
 use lakegate_core::format::Coding;
 
 use super::query::Request;
-use super::respond::not_modified;
+use super::respond::{self, not_modified};
 use super::{accept, answer, asked, token};
 use crate::app::Served;
 use crate::audit::Trail;
@@ -79,19 +79,37 @@ pub(super) async fn answer(request: &Request<'_>) -> Repeat {
         Some(kept) => answer::kept(&kept, trail),
         None => (not_modified(), None),
     };
-    add_head(response.headers_mut(), &remembered, has_already, coding);
+    remembered.heads.add(response.headers_mut(), has_already, coding);
     Repeat::Answered(response)
 }
 
-/// Adds what the head said before. What the body is like is told with a body.
-pub(super) fn add_head(head: &mut HeaderMap, remembered: &Remembered, has_already: bool, coding: Option<Coding>) {
-    head.reserve(16);
-    for (name, value) in &remembered.headers {
-        if !(has_already && matches!(*name, CONTENT_TYPE | CONTENT_DISPOSITION)) {
-            head.insert(name, value.clone());
-        }
+/// The heads of the answers to a request, but for what is another one each time.
+#[derive(Debug)]
+pub struct Heads {
+    with_body: HeaderMap,
+    not_modified: HeaderMap,
+}
+
+impl Heads {
+    /// Those of answers that are described so.
+    pub(super) fn of(mut described: HeaderMap) -> Self {
+        respond::add_to_all(&mut described);
+        let mut not_modified = described.clone();
+        // What the body is like is told with a body.
+        not_modified.remove(CONTENT_TYPE);
+        not_modified.remove(CONTENT_DISPOSITION);
+        Self { with_body: described, not_modified }
     }
-    accept::encoded(head, coding);
+
+    /// Adds the head of the answer to who has it already, or has not.
+    pub(super) fn add(&self, head: &mut HeaderMap, has_already: bool, coding: Option<Coding>) {
+        let known = if has_already { &self.not_modified } else { &self.with_body };
+        match head.is_empty() {
+            true => known.clone_into(head),
+            false => head.extend(known.clone()),
+        }
+        accept::encoded(head, coding);
+    }
 }
 
 /// Remembers a request that was answered from what is kept, for the next time.
@@ -109,9 +127,4 @@ fn asking<'a>(request: &'a Request<'_>, token: &Presented) -> Option<Asking<'a>>
 /// Whether answers to this method have a validator.
 pub(super) fn has_validator(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
-}
-
-/// The headers of an answer, to be kept.
-pub(super) fn kept(headers: HeaderMap) -> Vec<(axum::http::HeaderName, axum::http::HeaderValue)> {
-    headers.into_iter().filter_map(|(name, value)| Some((name?, value))).collect()
 }

@@ -11,16 +11,19 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUT
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, Utc};
 use lakegate_core::access::looks_like_token;
 use lakegate_core::catalog::token_in_url;
 use lakegate_core::error::{Code, Error, Kind};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
-use uuid::Uuid;
+use uuid::fmt::Hyphenated;
+use uuid::{NoContext, Timestamp, Uuid};
 
 use super::{docs, token};
 use crate::app::App;
 use crate::audit::{Opening, Trail};
+use crate::clock;
 use crate::limits::Standing;
 use crate::observe::Opened;
 
@@ -28,21 +31,30 @@ use crate::observe::Opened;
 pub(super) struct Failure(pub(super) Error);
 
 /// The id of a request, in its answer and in the log. Never taken from the caller, who could write another's.
-#[derive(Clone, Debug)]
-pub(super) struct RequestId(String);
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequestId(Uuid, [u8; Hyphenated::LENGTH]);
 
 impl RequestId {
-    pub(super) fn new() -> Self {
-        let mut text = Uuid::encode_buffer();
-        Self(Uuid::now_v7().hyphenated().encode_lower(&mut text).to_owned())
+    /// Of a request that came at this time; by it, ids are in order.
+    pub(super) fn at(time: DateTime<Utc>) -> Self {
+        let seconds = u64::try_from(time.timestamp()).unwrap_or_default();
+        let id = Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, time.timestamp_subsec_nanos()));
+        let mut text = [0; Hyphenated::LENGTH];
+        id.hyphenated().encode_lower(&mut text);
+        Self(id, text)
+    }
+
+    pub(super) fn id(&self) -> Uuid {
+        self.0
     }
 
     pub(super) fn text(&self) -> &str {
-        &self.0
+        // It is hexadecimal digits and hyphens.
+        std::str::from_utf8(&self.1).unwrap_or_default()
     }
 
-    pub(super) fn into_text(self) -> String {
-        self.0
+    fn to_value(self) -> Option<HeaderValue> {
+        HeaderValue::from_bytes(&self.1).ok()
     }
 }
 
@@ -146,20 +158,20 @@ fn problem<'a>(error: &'a Error, status: StatusCode, id: &'a RequestId) -> Probl
         parameter: error.parameter.as_deref(),
         hint: error.hint.as_deref(),
         errors: error.errors.iter().map(fault).collect(),
-        request_id: &id.0,
+        request_id: id.text(),
     }
 }
 
 /// Around every request: an id, problem bodies, headers that hold for all answers, one event and one audit record.
 pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let id = RequestId::new();
+    let id = RequestId::at(clock::now());
     let method = request.method().clone();
     // The path alone: a query string holds arguments. A token does not belong in either, and never in a log.
     let path = request.uri().path();
     let path = if holds_token(path) { "(a path with a token)".to_owned() } else { path.to_owned() };
     let in_url = request.uri().path_and_query().is_some_and(|url| holds_token(url.as_str()));
     let served = app.served();
-    let opened = Opened { request_id: id.0.clone(), method: method.clone(), path };
+    let opened = Opened { request_id: id.text().to_owned(), method: method.clone(), path };
     let watch = app.observer.begin(&served, opened, request.headers());
     let trail = trail(&app, &request, &id).watched(watch.clone());
     // The router takes a part of the path off.
@@ -188,18 +200,24 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     for (name, value) in trail.standing().headers() {
         headers.insert(name, value);
     }
-    add_to_all(headers, &id);
+    add_to_all(headers);
+    add_id(headers, &id);
     watch.add_headers(headers);
     response
 }
 
-/// Adds what stands in the head of every answer.
-pub(super) fn add_to_all(headers: &mut HeaderMap, id: &RequestId) {
+/// Adds what stands in the head of every answer, with a place for the id of its request.
+pub(super) fn add_to_all(headers: &mut HeaderMap) {
     // An answer with a validator says for itself how it may be kept.
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-store"));
     headers.insert(VARY, VARIES);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if let Ok(value) = HeaderValue::from_str(&id.0) {
+    headers.insert(REQUEST_ID, HeaderValue::from_static(""));
+}
+
+/// Adds the id of the request, or puts it into its place.
+pub(super) fn add_id(headers: &mut HeaderMap, id: &RequestId) {
+    if let Some(value) = id.to_value() {
         headers.insert(REQUEST_ID, value);
     }
 }
@@ -208,14 +226,14 @@ pub(super) fn add_to_all(headers: &mut HeaderMap, id: &RequestId) {
 pub(super) fn not_encrypted() -> String {
     let error = Error::new(Code::RequestNotEncrypted, "this port takes encrypted connections only");
     let error = error.hint("call it with `https://`; a token that was sent without is to be replaced");
-    let (status, id) = (status(error.code.kind()), RequestId::new());
+    let (status, id) = (status(error.code.kind()), RequestId::at(clock::now()));
     let body = serde_json::to_string(&problem(&error, status, &id)).unwrap_or_default();
     let (code, length) = (status.as_u16(), body.len());
     let reason = status.canonical_reason().unwrap_or_default();
     format!(
         "HTTP/1.1 {code} {reason}\r\ncontent-type: application/problem+json\r\ncontent-length: {length}\r\n\
          connection: close\r\ncache-control: private, no-store\r\nx-request-id: {}\r\n\r\n{body}",
-        id.0
+        id.text()
     )
 }
 
@@ -240,7 +258,7 @@ fn trail(app: &App, request: &Request, id: &RequestId) -> Trail {
         return Trail::default();
     }
     Trail::begin(&app.audit, || Opening {
-        request_id: id.0.clone(),
+        request_id: id.text().to_owned(),
         method: request.method().as_str().to_owned(),
         path: percent_decode_str(request.uri().path()).decode_utf8_lossy().into_owned(),
         tokens: token::texts(request.headers()),

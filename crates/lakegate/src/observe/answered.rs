@@ -3,11 +3,10 @@
 //!
 //! Only where it would say the very same. What would have to be escaped or coloured is left to the usual way.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::OnceLock;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use lakegate_core::project::LogForm;
 
 use super::event::Ended;
@@ -24,56 +23,97 @@ pub(super) fn begin(form: LogForm) {
     let _ = FORM.set(form);
 }
 
+/// What a line says of what was asked, in the form in which this process writes.
+#[derive(Debug)]
+pub struct Said(Box<[u8]>);
+
+impl Said {
+    /// Of a request; `None` where lines are not put together here, or this one would not be.
+    pub fn of(method: &str, path: &str, endpoint: &str) -> Option<Self> {
+        Self::in_form(*FORM.get()?, method, path, endpoint)
+    }
+
+    fn in_form(form: LogForm, method: &str, path: &str, endpoint: &str) -> Option<Self> {
+        let texts = [("request.method", method), ("request.path", path), ("endpoint.name", endpoint)];
+        if !texts.iter().all(|(_, text)| is_plain(text)) {
+            return None;
+        }
+        let mut said = Vec::new();
+        texts.iter().for_each(|(name, text)| add_text(form, name, text, &mut said));
+        Some(Self(said.into()))
+    }
+}
+
 /// Writes the line of a request, if it is one that can be written here.
 pub(super) fn wrote(ended: &Ended<'_>) -> bool {
     let line = FORM.get().and_then(|form| line(*form, clock::now(), ended));
     // There is nobody to tell that the log can not be written.
-    line.is_some_and(|line| lines::Stderr.write_all(line.as_bytes()).is_ok())
+    line.is_some_and(|line| lines::Stderr.write_all(&line).is_ok())
+}
+
+/// Whether a text is written as it is, in both forms.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| (0x20..0x7f).contains(&byte) && !matches!(byte, b'"' | b'\\'))
+}
+
+/// What stands before a field, and between its name and its value.
+fn marks(form: LogForm) -> [&'static str; 2] {
+    match form {
+        LogForm::Text => [" ", "="],
+        LogForm::Json => [",\"", "\":"],
+    }
+}
+
+fn add(parts: &[&str], line: &mut Vec<u8>) {
+    parts.iter().for_each(|part| line.extend_from_slice(part.as_bytes()));
+}
+
+fn add_text(form: LogForm, name: &str, text: &str, line: &mut Vec<u8>) {
+    let [before, between] = marks(form);
+    add(&[before, name, between, "\"", text, "\""], line);
 }
 
 /// The line with its end.
-fn line(form: LogForm, now: DateTime<Utc>, ended: &Ended<'_>) -> Option<String> {
+fn line(form: LogForm, now: DateTime<Utc>, ended: &Ended<'_>) -> Option<Vec<u8>> {
     let Ended { outcome: Outcome::Answered, status: Some(status), code: None, error: None, trace: None, .. } = ended
     else {
         return None;
     };
-    let time = now.to_rfc3339_opts(SecondsFormat::Micros, true);
-    let micros = (ended.duration.as_secs_f64() * 1e6).round() as u64;
-    let texts = [
-        ("request.id", ended.request_id),
-        ("request.method", ended.method),
-        ("request.path", ended.path),
-        ("endpoint.name", ended.endpoint.map_or("", |endpoint| endpoint.name())),
-    ];
+    let endpoint = ended.endpoint?;
+    let new = match ended.said {
+        Some(_) => None,
+        None => Some(Said::in_form(form, ended.method, ended.path, endpoint.name())?),
+    };
+    let said = ended.said.or(new.as_ref())?;
+    let mut line = Vec::with_capacity(384);
+    match form {
+        LogForm::Text => {
+            clock::add_stamp(now, &mut line);
+            add(&["  INFO lakegate::observe::logger: answered"], &mut line);
+        }
+        LogForm::Json => {
+            add(&["{\"timestamp\":\""], &mut line);
+            clock::add_stamp(now, &mut line);
+            add(&["\",\"level\":\"INFO\",\"message\":\"answered\""], &mut line);
+        }
+    }
+    add_text(form, "request.id", ended.request_id, &mut line);
+    line.extend_from_slice(&said.0);
+    let [before, between] = marks(form);
     let numbers =
         [("response.status", u64::from(*status)), ("response.rows", ended.rows), ("response.bytes", ended.bytes)];
-    let is_plain = |text: &str| text.bytes().all(|byte| (0x20..0x7f).contains(&byte) && !matches!(byte, b'"' | b'\\'));
-    if ended.endpoint.is_none() || !texts.iter().all(|(_, text)| is_plain(text)) {
-        return None;
-    }
-    let mut line = String::with_capacity(384);
-    let (before, between, end) = match form {
-        LogForm::Text => (" ", "=", "\n"),
-        LogForm::Json => (",\"", "\":", ",\"target\":\"lakegate::observe::logger\"}\n"),
-    };
-    match form {
-        LogForm::Text => line.extend([&*time, "  INFO lakegate::observe::logger: answered"]),
-        LogForm::Json => line.extend(["{\"timestamp\":\"", &time, "\",\"level\":\"INFO\",\"message\":\"answered\""]),
-    }
-    for (name, text) in texts {
-        line.extend([before, name, between, "\"", text, "\""]);
-    }
     for (name, number) in numbers {
-        line.extend([before, name, between]);
+        add(&[before, name, between], &mut line);
         write!(line, "{number}").ok()?;
     }
-    line.extend([before, "duration_ms", between]);
+    add(&[before, "duration_ms", between], &mut line);
+    let micros = (ended.duration.as_secs_f64() * 1e6).round() as u64;
     write!(line, "{}.{:03}", micros / 1_000, micros % 1_000).ok()?;
     // As numbers are written: with one digit after the point, and more where they say something.
-    while line.ends_with('0') && !line.ends_with(".0") {
+    while line.ends_with(b"0") && !line.ends_with(b".0") {
         line.pop();
     }
-    line.push_str(end);
+    add(&[if form == LogForm::Text { "\n" } else { ",\"target\":\"lakegate::observe::logger\"}\n" }], &mut line);
     Some(line)
 }
 
@@ -121,6 +161,7 @@ mod tests {
             duration: Duration::from_micros(micros),
             slow: None,
             trace: None,
+            said: None,
         }
     }
 
@@ -141,7 +182,11 @@ mod tests {
                 // The first word that is a time, of either form.
                 let at = usual.find("20").unwrap();
                 let time = usual[at..at + 27].parse::<DateTime<Utc>>().unwrap();
-                assert_eq!(line(form, time, &ended), Some(usual));
+                let said = Said::in_form(form, "GET", "/api/notes", "notes");
+                for said in [None, said.as_ref()] {
+                    let line = line(form, time, &Ended { said, ..ended }).unwrap();
+                    assert_eq!(String::from_utf8(line).unwrap(), usual);
+                }
             }
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lakegate_core::error::{Code, Error};
 use lakegate_query::engine::QueryStatistics;
 
+use super::answered::Said;
 use super::metrics::Series;
 use super::stage::Stages;
 use super::traces::Trace;
@@ -98,6 +99,8 @@ pub struct Ended<'a> {
     pub slow: Option<Slow<'a>>,
     /// Where it belongs among traces.
     pub trace: Option<&'a Trace>,
+    /// What the log says of what was asked, if it was put together before.
+    pub said: Option<&'a Said>,
 }
 
 /// What is told of a slow query beside what is told of all.

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, Method};
 
+pub use answered::Said;
 pub use event::{CacheAnswer, Ended, Event, Reload};
 pub use metrics::{FAMILIES, Family, Metrics, Now, Series};
 pub use stage::{STAGES, Stage, Stages};

@@ -300,6 +300,7 @@ impl Watched {
             duration: self.stages.begun().elapsed(),
             slow,
             trace: self.trace.as_ref(),
+            said: None,
         };
         self.observer.notice(&Event::RequestEnded(&ended));
     }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Request, Version};
-use futures::future::BoxFuture;
+use axum::response::Response;
+use futures::future::{BoxFuture, Either, ready};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use hyper::body::Incoming;
@@ -114,15 +115,18 @@ impl Handling {
         let service = service_fn(move |request: Request<Incoming>| {
             let turn = of_requests.begin(request.version());
             let is_alone = request.version() < Version::HTTP_2;
-            let (front, status) = (front.clone(), Arc::clone(&status));
-            async move {
-                let answer = front.answer(request).await;
-                answer.map(|mut response| {
-                    if is_alone && status.is_draining() {
-                        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                    }
-                    response.map(|body| WatchedBody::new(body, turn))
-                })
+            let finish = move |mut response: Response, status: &ServerStatus| {
+                if is_alone && status.is_draining() {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok(response.map(|body| WatchedBody::new(body, turn)))
+            };
+            match front.at_once(&request) {
+                Some(response) => Either::Left(ready(finish(response, &status))),
+                None => {
+                    let (answer, status) = (front.by_router(request), Arc::clone(&status));
+                    Either::Right(answer.map(move |answer| answer.and_then(|response| finish(response, &status))))
+                }
             }
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));

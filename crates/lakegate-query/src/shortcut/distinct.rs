@@ -1,0 +1,421 @@
+//! Rows that come once: the first of those that are the same is passed on at once, and only a hash of it is kept.
+//!
+//! The engine's own operator keeps all rows and gives them out when the last has come: for a listing with `DISTINCT`, that is
+//! the whole answer in memory before its first byte. The hashes here have 128 bits, and a key that nobody knows and no two
+//! runs share (SipHash-1-3): that two rows of a billion share one is less likely than 10⁻²⁰.
+//!
+//! Where there is no memory for more hashes, rows that were not passed on go to the engine's operator, which uses the disk.
+
+use std::collections::HashSet;
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
+use datafusion::arrow::buffer::BooleanBuffer;
+use datafusion::arrow::compute::filter_record_batch;
+use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
+use datafusion::arrow::row::{RowConverter, Rows, SortField};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, internal_err};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
+use futures::{StreamExt, stream};
+use siphasher::sip128::SipHasher13;
+
+use super::filter::batch;
+use crate::engine::pause::paused;
+
+/// The plan with this operator in place of the engine's, wherever it gives the same.
+pub(super) fn streaming(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let streaming = plan.transform_up(|node| match node.downcast_ref::<AggregateExec>().filter(|it| is_distinct(it)) {
+        Some(aggregate) => {
+            let distinct = DistinctExec { aggregate: Arc::new(aggregate.clone()), metrics: Default::default() };
+            Ok(Transformed::yes(Arc::new(distinct) as Arc<dyn ExecutionPlan>))
+        }
+        None => Ok(Transformed::no(node)),
+    });
+    streaming.map(|streaming| streaming.data)
+}
+
+/// Whether it gives each row once and does nothing else.
+fn is_distinct(aggregate: &AggregateExec) -> bool {
+    let groups = aggregate.group_expr();
+    matches!(aggregate.mode(), AggregateMode::Single | AggregateMode::SinglePartitioned)
+        && aggregate.aggr_expr().is_empty()
+        && groups.is_single()
+        && !groups.is_empty()
+        && aggregate.limit_options().is_none()
+        && aggregate.input().output_partitioning().partition_count() == 1
+        && aggregate.schema().fields().iter().all(|field| is_plain(field.data_type()))
+}
+
+/// Whether equal values of a type have equal bytes, but for the two zeros of floats.
+fn is_plain(data_type: &DataType) -> bool {
+    use DataType::{
+        Binary, BinaryView, Boolean, FixedSizeBinary, Float32, Float64, LargeBinary, LargeUtf8, Utf8, Utf8View,
+    };
+    let is_bytes = matches!(data_type, Utf8 | LargeUtf8 | Utf8View | Binary | LargeBinary | BinaryView);
+    let is_number = data_type.is_integer() || data_type.is_decimal() || matches!(data_type, Float32 | Float64);
+    is_bytes || is_number || data_type.is_temporal() || matches!(data_type, Boolean | FixedSizeBinary(_))
+}
+
+/// The operator.
+#[derive(Clone, Debug)]
+pub(super) struct DistinctExec {
+    /// The engine's, over the same input.
+    aggregate: Arc<AggregateExec>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl DistinctExec {
+    fn groups(&self) -> Vec<Arc<dyn PhysicalExpr>> {
+        self.aggregate.group_expr().input_exprs()
+    }
+}
+
+impl DisplayAs for DistinctExec {
+    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        let schema = self.aggregate.schema();
+        let names = schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
+        write!(f, "DistinctExec: columns=[{names}]")
+    }
+}
+
+impl ExecutionPlan for DistinctExec {
+    fn name(&self) -> &str {
+        "DistinctExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.aggregate.properties()
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![self.aggregate.input()]
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        self.aggregate.apply_expressions(f)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let aggregate = Arc::clone(&self.aggregate).replace_children(children, options)?;
+        let Some(aggregate) = aggregate.downcast_ref::<AggregateExec>() else {
+            return internal_err!("an aggregate became another operator");
+        };
+        Ok(Arc::new(Self { aggregate: Arc::new(aggregate.clone()), metrics: Default::default() }))
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let (schema, groups) = (self.aggregate.schema(), self.groups());
+        let fields = schema.fields().iter().map(|field| SortField::new(field.data_type().clone()));
+        let seen = Seen {
+            rows: RowConverter::new(fields.collect())?,
+            hasher: hasher(),
+            hashes: HashSet::default(),
+            memory: MemoryConsumer::new("DistinctExec").register(context.memory_pool()),
+        };
+        let running = Running {
+            input: self.aggregate.input().execute(partition, Arc::clone(&context))?,
+            operator: self.clone(),
+            context,
+            groups,
+            schema: Arc::clone(&schema),
+            seen,
+            counted: BaselineMetrics::new(&self.metrics, partition),
+        };
+        let batches = stream::try_unfold(State::Passing(Box::new(running)), State::next);
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, paused(batches))))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+}
+
+/// What has been passed on.
+struct Seen {
+    rows: RowConverter,
+    hasher: SipHasher13,
+    hashes: HashSet<u128, BuildHasherDefault<First>>,
+    memory: MemoryReservation,
+}
+
+/// With a key of its own.
+fn hasher() -> SipHasher13 {
+    let key = || RandomState::new().hash_one(());
+    SipHasher13::new_with_keys(key(), key())
+}
+
+/// The hash of a hash is the first half of it.
+#[derive(Default)]
+struct First(u64);
+
+impl Hasher for First {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.first_chunk().map_or(0, |half| u64::from_le_bytes(*half));
+    }
+}
+
+impl Seen {
+    /// Bytes of a set of so many hashes: one of eight places stays free, and there is a byte for each to find it by. Their
+    /// number is a power of two.
+    fn bytes_for(hashes: usize) -> usize {
+        (hashes * 8 / 7 + 1).next_power_of_two() * (size_of::<u128>() + 1)
+    }
+
+    /// Makes room for so many hashes more. While the set moves, it is there twice.
+    ///
+    /// # Errors
+    /// When there is no memory for them.
+    fn make_room(&mut self, more: usize) -> Result<()> {
+        let wanted = self.hashes.len() + more;
+        if wanted > self.hashes.capacity() {
+            self.memory.try_grow(Self::bytes_for(wanted))?;
+            self.hashes.reserve(more);
+            self.memory.resize(Self::bytes_for(self.hashes.capacity()));
+        }
+        Ok(())
+    }
+
+    fn encoded(&self, columns: &[ArrayRef]) -> Result<Rows> {
+        Ok(self.rows.convert_columns(columns)?)
+    }
+
+    fn hash(&self, row: &[u8]) -> u128 {
+        self.hasher.hash(row).as_u128()
+    }
+
+    /// Which of the rows are new. They are known from now on.
+    fn first(&mut self, rows: &Rows) -> BooleanArray {
+        let is_new = (0..rows.num_rows()).map(|row| {
+            let hash = self.hash(rows.row(row).data());
+            self.hashes.insert(hash)
+        });
+        BooleanArray::new(is_new.collect::<BooleanBuffer>(), None)
+    }
+
+    /// Which of the rows have not been passed on.
+    fn others(&self, rows: &Rows) -> BooleanArray {
+        let is_other = (0..rows.num_rows()).map(|row| !self.hashes.contains(&self.hash(rows.row(row).data())));
+        BooleanArray::new(is_other.collect::<BooleanBuffer>(), None)
+    }
+}
+
+/// A run of the operator.
+struct Running {
+    input: SendableRecordBatchStream,
+    operator: DistinctExec,
+    context: Arc<TaskContext>,
+    groups: Vec<Arc<dyn PhysicalExpr>>,
+    schema: SchemaRef,
+    seen: Seen,
+    counted: BaselineMetrics,
+}
+
+/// How far it is.
+enum State {
+    /// New rows are passed on as they come.
+    Passing(Box<Running>),
+    /// There was no memory for more: the engine's operator gives what is left.
+    Rest(SendableRecordBatchStream, BaselineMetrics),
+}
+
+impl State {
+    async fn next(self) -> Result<Option<(RecordBatch, Self)>> {
+        let (mut rest, counted) = match self {
+            Self::Passing(mut running) => loop {
+                let Some(read) = running.input.next().await.transpose()? else { return Ok(None) };
+                let columns = running.columns(&read)?;
+                let rows = running.seen.encoded(&columns)?;
+                if running.seen.make_room(rows.num_rows()).is_err() {
+                    break running.rest(read)?;
+                }
+                let is_new = running.seen.first(&rows);
+                if is_new.true_count() > 0 {
+                    let whole = batch(&running.schema, columns, rows.num_rows())?;
+                    let new = match is_new.true_count() == whole.num_rows() {
+                        true => whole,
+                        false => filter_record_batch(&whole, &is_new)?,
+                    };
+                    return Ok(Some((new.record_output(&running.counted), Self::Passing(running))));
+                }
+            },
+            Self::Rest(rest, counted) => (rest, counted),
+        };
+        let batch = rest.next().await.transpose()?;
+        Ok(batch.map(|batch| (batch.record_output(&counted), Self::Rest(rest, counted))))
+    }
+}
+
+impl Running {
+    /// The columns that tell rows apart, which are those that are given.
+    fn columns(&self, read: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        let column = |expr: &Arc<dyn PhysicalExpr>| Ok(one_zero(expr.evaluate(read)?.into_array(read.num_rows())?));
+        self.groups.iter().map(column).collect()
+    }
+
+    /// What is left, from a batch on that was read: the engine's operator over what has not been passed on.
+    fn rest(self, read: RecordBatch) -> Result<(SendableRecordBatchStream, BaselineMetrics)> {
+        let Self { ref operator, ref context, ref counted, .. } = self;
+        let (aggregate, context, counted) = (Arc::clone(&operator.aggregate), Arc::clone(context), counted.clone());
+        let schema = aggregate.input().schema();
+        let left = stream::try_unfold((Some(read), self), |(read, mut running)| async move {
+            let read = match read {
+                Some(read) => Some(read),
+                None => running.input.next().await.transpose()?,
+            };
+            let Some(read) = read else { return Ok(None) };
+            let others = running.seen.others(&running.seen.encoded(&running.columns(&read)?)?);
+            Ok(Some((filter_record_batch(&read, &others)?, (None, running))))
+        });
+        let left = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&schema), left));
+        let once = Arc::new(Once { schema: Arc::clone(&schema), stream: Mutex::new(Some(left)) });
+        let input = Arc::new(StreamingTableExec::try_new(schema, vec![once], None, [], false, None)?);
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        let rest = aggregate.replace_children(vec![input], options)?.execute(0, context)?;
+        Ok((rest, counted))
+    }
+}
+
+/// A stream that is read once, as the input of an operator.
+struct Once {
+    schema: SchemaRef,
+    stream: Mutex<Option<SendableRecordBatchStream>>,
+}
+
+impl fmt::Debug for Once {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Once")
+    }
+}
+
+impl PartitionStream for Once {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner).take();
+        stream.unwrap_or_else(|| {
+            let again = stream::once(async { internal_err!("rows were asked for again that are gone") });
+            Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), again))
+        })
+    }
+}
+
+/// The column with one zero: where rows are told apart, -0.0 is 0.0.
+fn one_zero(array: ArrayRef) -> ArrayRef {
+    match array.data_type() {
+        DataType::Float32 => Arc::new(array.as_primitive::<Float32Type>().unary::<_, Float32Type>(|value| value + 0.0)),
+        DataType::Float64 => Arc::new(array.as_primitive::<Float64Type>().unary::<_, Float64Type>(|value| value + 0.0)),
+        _ => array,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{Float64Array, Int64Array, StringArray};
+    use datafusion::arrow::datatypes::{Field, Schema};
+    use datafusion::arrow::util::pretty::pretty_format_batches;
+    use datafusion::datasource::memory::MemorySourceConfig;
+    use datafusion::execution::memory_pool::FairSpillPool;
+    use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+    use datafusion::physical_expr::expressions::col;
+    use datafusion::physical_plan::aggregates::PhysicalGroupBy;
+    use datafusion::physical_plan::collect;
+
+    use super::*;
+
+    /// The engine's operator over numbers, texts and floats, in batches.
+    fn distinct_of(rows: &[(i64, Option<String>, f64)]) -> Arc<dyn ExecutionPlan> {
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("id", DataType::Int64, false),
+            Field::new("name", DataType::Utf8, true),
+            Field::new("price", DataType::Float64, false),
+        ]));
+        let batches = rows.chunks(1_000).map(|rows| {
+            let ids = Int64Array::from_iter_values(rows.iter().map(|row| row.0));
+            let names = rows.iter().map(|row| row.1.as_deref()).collect::<StringArray>();
+            let prices = Float64Array::from_iter_values(rows.iter().map(|row| row.2));
+            RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(ids), Arc::new(names), Arc::new(prices)]).unwrap()
+        });
+        let input = MemorySourceConfig::try_new_exec(&[batches.collect()], Arc::clone(&schema), None).unwrap();
+        let groups = ["price", "name", "id"].map(|name| (col(name, &schema).unwrap(), name.to_owned()));
+        let groups = PhysicalGroupBy::new_single(groups.to_vec());
+        Arc::new(AggregateExec::try_new(AggregateMode::Single, groups, vec![], vec![], input, schema).unwrap())
+    }
+
+    async fn texts(plan: Arc<dyn ExecutionPlan>, bytes: usize) -> Vec<String> {
+        let pool = Arc::new(FairSpillPool::new(bytes));
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc().unwrap();
+        let context = Arc::new(TaskContext::default().with_runtime(runtime));
+        let batches = collect(plan, context).await.unwrap();
+        let text = pretty_format_batches(&batches).unwrap().to_string();
+        text.lines().filter(|line| line.contains('|')).map(str::to_owned).collect()
+    }
+
+    #[tokio::test]
+    async fn rows_are_those_of_the_engines_operator_in_the_order_of_their_first() {
+        let values = [0.0, -0.0, 1.5, f64::NAN, f64::INFINITY];
+        let rows = (0..5_000_i64).map(|at| {
+            let name = (at % 3 > 0).then(|| format!("{}", at * at % 7));
+            (at * 7 % 11, name, values[at as usize % values.len()])
+        });
+        let plan = distinct_of(&rows.collect::<Vec<_>>());
+        let streaming = streaming(Arc::clone(&plan)).unwrap();
+        assert!(streaming.is::<DistinctExec>());
+        assert_eq!(texts(streaming, 64 << 20).await, texts(plan, 64 << 20).await);
+    }
+
+    #[tokio::test]
+    async fn without_memory_for_more_hashes_no_row_is_lost_or_comes_twice() {
+        const ROWS: i64 = 200_000;
+        let pool = 4 << 20;
+        assert!(Seen::bytes_for(ROWS as usize) > pool);
+        // Each row twice, the second far behind the first: of the first half, some are known and some are not.
+        let rows = (0..ROWS).chain(0..ROWS).map(|at| (at, Some(format!("a name of some length {at}")), 0.5));
+        let plan = distinct_of(&rows.collect::<Vec<_>>());
+        let mut got = texts(streaming(Arc::clone(&plan)).unwrap(), pool).await;
+        let mut wanted = texts(plan, 256 << 20).await;
+        got.sort_unstable();
+        wanted.sort_unstable();
+        assert!(got == wanted, "{} rows of {}", got.len(), wanted.len());
+    }
+
+    #[tokio::test]
+    async fn aggregates_are_left_alone() {
+        let plan = distinct_of(&[(1, None, 0.0)]);
+        let limited = plan.downcast_ref::<AggregateExec>().unwrap();
+        let limited = limited.with_new_limit_options(Some(datafusion::physical_plan::aggregates::LimitOptions::new(1)));
+        assert!(streaming(Arc::new(limited)).unwrap().is::<AggregateExec>());
+    }
+}
