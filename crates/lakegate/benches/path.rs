@@ -27,6 +27,7 @@ use lakegate_core::access::{EndpointPattern, Grantee, Presented, authorize};
 use lakegate_core::catalog::{Call, RawArguments, call};
 use lakegate_core::value::{Scalar, Value};
 use lakegate_query::govern::govern;
+use lakegate_query::plan::PlannedProject;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -156,6 +157,13 @@ fn path(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("path");
     group.bench_function("decisions", |bencher| bencher.to_async(&served.runtime).iter(|| served.decide()));
+    group.bench_function("token check", |bencher| {
+        let (identity, now) = (&served.app.served().identity, clock::now());
+        bencher.to_async(&served.runtime).iter(|| async {
+            let token = Presented::from_bytes(token.as_bytes()).unwrap();
+            identity.authenticate(&token, now).await.unwrap()
+        });
+    });
     group.bench_function("kept answer", |bencher| bencher.to_async(&served.runtime).iter(|| served.get(token, None)));
     group.bench_function("not modified", |bencher| {
         bencher.to_async(&served.runtime).iter(|| served.get(token, Some(validator)));
@@ -168,6 +176,12 @@ fn path(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("query");
     let project = Arc::clone(&served.app.served().project);
     let call = served.runtime.block_on(served.called());
+    group.bench_function("planning of all endpoints, with their tables", |bencher| {
+        bencher.to_async(&served.runtime).iter(|| async {
+            let (sample, lake) = (project.project().clone(), Arc::clone(project.lake()));
+            PlannedProject::load(sample, Vec::new(), lake, project.runtime(), None).await.unwrap()
+        });
+    });
     group.bench_function("governed plan with its values", |bencher| {
         bencher.iter(|| govern(&project, None, &call, clock::now()).unwrap());
     });

@@ -176,7 +176,7 @@ impl Default for Server {
             max_body_bytes: 1 << 20,
             max_concurrent_queries: 64,
             memory_limit_bytes: 2 << 30,
-            cache_limit_bytes: 384 << 20,
+            cache_limit_bytes: 512 << 20,
             audit: Audit::default(),
         }
     }
