@@ -266,24 +266,3 @@ fn time<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::
 fn is_zero(number: &usize) -> bool {
     *number == 0
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_repeated_request_reads_like_any_other() {
-        let (time, request_id) = (DateTime::from_timestamp(1_790_000_000, 20_500_000).unwrap(), Uuid::now_v7());
-        let asked = Asked { method: "GET".to_owned(), path: "/api/\"n\u{1}".to_owned(), ..Asked::default() };
-        let answered = Answered { status: Some(200), rows: 3, bytes: 177, duration_ms: 0.012, ..Answered::default() };
-        let head = Head { event: Event::Ended, time, request_id: request_id.to_string() };
-        let asked_before = AskedBefore::of(&asked);
-        let repeated =
-            asked_before.clone().map(|asked| RepeatedRecord { time, request_id, asked, answered: answered.clone() });
-        let request = RequestRecord { head, asked, asked_before: None, answered };
-        let (mut usual, mut quick) = (Vec::new(), Vec::new());
-        Record::Request(Box::new(request)).write_to(&mut usual);
-        Record::Repeated(repeated.unwrap()).write_to(&mut quick);
-        assert_eq!(String::from_utf8(quick).unwrap(), String::from_utf8(usual).unwrap());
-    }
-}

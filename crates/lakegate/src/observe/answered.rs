@@ -33,7 +33,8 @@ impl Said {
         Self::in_form(*FORM.get()?, method, path, endpoint)
     }
 
-    fn in_form(form: LogForm, method: &str, path: &str, endpoint: &str) -> Option<Self> {
+    /// The same in this form.
+    pub fn in_form(form: LogForm, method: &str, path: &str, endpoint: &str) -> Option<Self> {
         let texts = [("request.method", method), ("request.path", path), ("endpoint.name", endpoint)];
         if !texts.iter().all(|(_, text)| is_plain(text)) {
             return None;
@@ -73,8 +74,8 @@ fn add_text(form: LogForm, name: &str, text: &str, line: &mut Vec<u8>) {
     add(&[before, name, between, "\"", text, "\""], line);
 }
 
-/// The line with its end.
-fn line(form: LogForm, now: DateTime<Utc>, ended: &Ended<'_>) -> Option<Vec<u8>> {
+/// The line with its end; `None` where the log has to write it.
+pub fn line(form: LogForm, now: DateTime<Utc>, ended: &Ended<'_>) -> Option<Vec<u8>> {
     let Ended { outcome: Outcome::Answered, status: Some(status), code: None, error: None, trace: None, .. } = ended
     else {
         return None;
@@ -115,89 +116,4 @@ fn line(form: LogForm, now: DateTime<Utc>, ended: &Ended<'_>) -> Option<Vec<u8>>
     }
     add(&[if form == LogForm::Text { "\n" } else { ",\"target\":\"lakegate::observe::logger\"}\n" }], &mut line);
     Some(line)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-    use std::time::Duration;
-
-    use super::super::event::Event;
-    use super::super::metrics::Series;
-    use super::super::stage::Stages;
-    use super::super::{logger, output};
-    use super::*;
-
-    /// Takes what is written.
-    #[derive(Clone, Default)]
-    struct Taken(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Taken {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn ended<'a>(endpoint: &'a Series, stages: &'a Stages, path: &'a str, micros: u64) -> Ended<'a> {
-        Ended {
-            request_id: "01a2-7f",
-            method: "GET",
-            path,
-            endpoint: Some(endpoint),
-            outcome: Outcome::Answered,
-            status: Some(200),
-            code: None,
-            error: None,
-            rows: 12,
-            bytes: 3_456,
-            query: None,
-            stages,
-            duration: Duration::from_micros(micros),
-            slow: None,
-            trace: None,
-            said: None,
-        }
-    }
-
-    #[test]
-    fn a_line_is_the_one_that_the_log_would_write() {
-        let (endpoint, stages) = (Series::named("notes"), Stages::begin());
-        for form in [LogForm::Text, LogForm::Json] {
-            for micros in [0, 7, 25, 120, 1_000, 12_500, 3_600_000_001] {
-                let taken = Taken::default();
-                let writer = {
-                    let taken = taken.clone();
-                    move || taken.clone()
-                };
-                let subscriber = output::subscriber(form, "info".into(), false, writer);
-                let ended = ended(&endpoint, &stages, "/api/notes", micros);
-                tracing::subscriber::with_default(subscriber, || logger::notice(&Event::RequestEnded(&ended)));
-                let usual = String::from_utf8(taken.0.lock().unwrap().clone()).unwrap();
-                // The first word that is a time, of either form.
-                let at = usual.find("20").unwrap();
-                let time = usual[at..at + 27].parse::<DateTime<Utc>>().unwrap();
-                let said = Said::in_form(form, "GET", "/api/notes", "notes");
-                for said in [None, said.as_ref()] {
-                    let line = line(form, time, &Ended { said, ..ended }).unwrap();
-                    assert_eq!(String::from_utf8(line).unwrap(), usual);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn what_would_be_escaped_is_left_to_the_log() {
-        let (endpoint, stages) = (Series::named("notes"), Stages::begin());
-        for path in ["/api/\"", "/api/\\", "/api/ä", "/api/\u{1b}[31m", "/api/\n"] {
-            assert_eq!(line(LogForm::Text, clock::now(), &ended(&endpoint, &stages, path, 1)), None, "{path:?}");
-        }
-        let refused = Ended { outcome: Outcome::Refused, ..ended(&endpoint, &stages, "/api/notes", 1) };
-        assert_eq!(line(LogForm::Text, clock::now(), &refused), None);
-    }
 }

@@ -5,7 +5,7 @@
 //! nothing of a caller (no name, argument or value) goes into metrics or traces. The audit log is not here: see
 //! [`crate::audit`].
 
-mod answered;
+pub mod answered;
 mod event;
 mod lines;
 mod logger;

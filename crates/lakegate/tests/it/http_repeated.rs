@@ -104,6 +104,12 @@ async fn every_answer_and_every_record_is_like_the_first() {
     assert_eq!(records[0]["argument_names"], json!(["from", "word"]));
     for record in &records[1..] {
         assert_eq!(without_times(record.clone()), without_times(records[0].clone()));
+        // What is another each time has the same form, and all stands in the same order.
+        assert_eq!(record["time"].as_str().map(str::len), records[0]["time"].as_str().map(str::len));
+        assert!(record["time"].as_str().is_some_and(|time| time.parse::<DateTime<Utc>>().is_ok()));
+        assert_eq!(record["request_id"].as_str().map(str::len), Some(36));
+        let names = |record: &Json| record.as_object().map(|record| record.keys().cloned().collect::<Vec<_>>());
+        assert_eq!(names(record), names(&records[0]));
     }
     let ids = records.iter().map(|record| record["request_id"].to_string()).collect::<BTreeSet<_>>();
     assert_eq!(ids.len(), 4);

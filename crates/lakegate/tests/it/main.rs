@@ -51,6 +51,7 @@ mod lake_store;
 mod limits;
 mod noninterference;
 mod object_store;
+mod observe_answered;
 mod observe_log;
 mod observe_metrics;
 mod observe_project;

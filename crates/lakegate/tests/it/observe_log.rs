@@ -18,7 +18,7 @@ use crate::wire::Process;
 
 /// Lines, kept.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -33,14 +33,15 @@ impl Write for Lines {
 
 impl Lines {
     /// What this thread logs from now on, as long as the guard lives.
-    fn of_this_thread(form: LogForm, colours: bool) -> (Self, tracing::subscriber::DefaultGuard) {
+    pub(crate) fn of_this_thread(form: LogForm, colours: bool) -> (Self, tracing::subscriber::DefaultGuard) {
         let lines = Self::default();
         let writer = lines.clone();
         let subscriber = output::subscriber(form, "info".into(), colours, move || writer.clone());
         (lines, tracing::subscriber::set_default(subscriber))
     }
 
-    fn text(&self) -> String {
+    /// What was logged.
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 

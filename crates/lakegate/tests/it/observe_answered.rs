@@ -1,0 +1,83 @@
+//! What is put together by hand because it is written for every request: lines of the log, times, and records of requests that
+//! were answered before. Each is, letter for letter, what the libraries write.
+
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use lakegate::audit::Outcome;
+use lakegate::clock;
+use lakegate::observe::answered::{Said, line};
+use lakegate::observe::{Ended, Event, Observer, Series, Stages};
+use lakegate_core::project::{LogForm, Observe};
+
+use crate::observe_log::Lines;
+
+fn ended<'a>(endpoint: &'a Series, stages: &'a Stages, path: &'a str, micros: u64) -> Ended<'a> {
+    Ended {
+        request_id: "01a2-7f",
+        method: "GET",
+        path,
+        endpoint: Some(endpoint),
+        outcome: Outcome::Answered,
+        status: Some(200),
+        code: None,
+        error: None,
+        rows: 12,
+        bytes: 3_456,
+        query: None,
+        stages,
+        duration: Duration::from_micros(micros),
+        slow: None,
+        trace: None,
+        said: None,
+    }
+}
+
+#[test]
+fn a_line_is_the_one_that_the_log_would_write() {
+    let observer = Observer::start(&Observe::default());
+    let (endpoint, stages) = (observer.endpoint("notes"), Stages::begin());
+    for form in [LogForm::Text, LogForm::Json] {
+        for micros in [0, 7, 25, 120, 1_000, 12_500, 3_600_000_001] {
+            let (lines, guard) = Lines::of_this_thread(form, false);
+            let ended = ended(&endpoint, &stages, "/api/notes", micros);
+            observer.notice(&Event::RequestEnded(&ended));
+            drop(guard);
+            let usual = lines.text();
+            // The first word that is a time, of either form.
+            let at = usual.find("20").unwrap();
+            let time = usual[at..at + 27].parse::<DateTime<Utc>>().unwrap();
+            let said = Said::in_form(form, "GET", "/api/notes", "notes");
+            for said in [None, said.as_ref()] {
+                let line = line(form, time, &Ended { said, ..ended }).unwrap();
+                assert_eq!(String::from_utf8(line).unwrap(), usual);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_would_be_escaped_is_left_to_the_log() {
+    let observer = Observer::start(&Observe::default());
+    let (endpoint, stages) = (observer.endpoint("notes"), Stages::begin());
+    for path in ["/api/\"", "/api/\\", "/api/ä", "/api/\u{1b}[31m", "/api/\n"] {
+        assert_eq!(line(LogForm::Text, clock::now(), &ended(&endpoint, &stages, path, 1)), None, "{path:?}");
+        assert!(Said::in_form(LogForm::Text, "GET", path, "notes").is_none(), "{path:?}");
+    }
+    let refused = Ended { outcome: Outcome::Refused, ..ended(&endpoint, &stages, "/api/notes", 1) };
+    assert_eq!(line(LogForm::Text, clock::now(), &refused), None);
+}
+
+#[test]
+fn times_are_what_chrono_writes() {
+    let seconds = [0, 1, 59, 60, 951_782_400, 1_795_680_000, 253_402_300_799, 253_402_300_800, -1, -62_135_596_800];
+    for second in seconds {
+        for nanosecond in [0, 1, 999, 1_000, 20_000_000, 123_456_789, 999_999_999] {
+            let time = DateTime::from_timestamp(second, nanosecond).unwrap();
+            let mut text = b"at ".to_vec();
+            clock::add_stamp(time, &mut text);
+            let wanted = format!("at {}", time.to_rfc3339_opts(SecondsFormat::Micros, true));
+            assert_eq!(String::from_utf8(text).unwrap(), wanted);
+        }
+    }
+}
