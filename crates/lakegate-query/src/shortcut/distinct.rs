@@ -189,7 +189,7 @@ impl Seen {
     /// Bytes of a set of so many hashes: one of eight places stays free, and there is a byte for each to find it by. Their
     /// number is a power of two.
     fn bytes_for(hashes: usize) -> usize {
-        (hashes * 8 / 7 + 1).next_power_of_two() * (size_of::<u128>() + 1)
+        (hashes * 8).div_ceil(7).next_power_of_two() * (size_of::<u128>() + 1)
     }
 
     /// Makes room for so many hashes more. While the set moves, it is there twice.
