@@ -64,27 +64,11 @@ struct Asked {
 /// What was found out of a request.
 pub struct Remembered {
     asked: Asked,
-    /// Whom it was found out for.
-    pub credential: Arc<Credential>,
-    /// How often the access store had changed before that credential was read.
-    generation: u64,
     made_at: DateTime<Utc>,
     until: Option<DateTime<Utc>>,
     mask_key: MaskKeyId,
-    /// The call, with its limits and rates.
-    pub call: Call,
-    /// Whether a rate or a number a day applies to it.
-    pub is_limited: bool,
-    /// What the record and the watch are told.
-    pub findings: Findings,
-    /// The validator of its answer, under which the answer is kept.
-    pub validator: String,
-    /// The heads of the answers to it.
-    pub heads: Heads,
-    /// The counters of its endpoint.
-    pub series: Arc<Series>,
-    /// What the log says of it, where that can be put together before.
-    pub said: Option<Said>,
+    /// What it was.
+    pub found: Found,
 }
 
 /// The moment before a request is governed, for a [`Remembered`] that is made of it.
@@ -171,13 +155,13 @@ fn mask_key(project: &PlannedProject) -> MaskKeyId {
 impl Remembered {
     /// Whether it counts for somebody who asks the same now.
     pub fn counts_for(&self, credential: &Arc<Credential>, project: &PlannedProject, now: DateTime<Utc>) -> bool {
-        Arc::ptr_eq(&self.credential, credential) && self.counts_at(project, now)
+        Arc::ptr_eq(&self.found.credential, credential) && self.counts_at(project, now)
     }
 
     /// Whether what was presented is taken now, and stands for the same as then. It looks nothing up.
     pub fn stands(&self, served: &Served, presented: &Presented, now: DateTime<Utc>) -> bool {
-        served.identity.is_unchanged_since(presented, self.generation)
-            && self.credential.is_taken(now)
+        served.identity.is_unchanged_since(presented, self.found.generation)
+            && self.found.credential.is_taken(now)
             && self.counts_at(&served.project, now)
     }
 
@@ -223,22 +207,8 @@ impl Repeated {
         if key != mask_key(project) {
             return;
         }
-        let Found { credential, generation, call, is_limited, findings, validator, heads, series, said } = found;
-        let remembered = Remembered {
-            asked: asking.kept(),
-            until: credential.decides_until(now),
-            credential,
-            generation,
-            made_at: now,
-            mask_key: key,
-            call,
-            is_limited,
-            findings,
-            validator,
-            heads,
-            series,
-            said,
-        };
+        let until = found.credential.decides_until(now);
+        let remembered = Remembered { asked: asking.kept(), made_at: now, until, mask_key: key, found };
         self.requests.insert(self.place(asking), Arc::new(remembered));
     }
 }
@@ -249,13 +219,13 @@ pub struct Found {
     pub credential: Arc<Credential>,
     /// How often the access store had changed before that credential was read.
     pub generation: u64,
-    /// The call.
+    /// The call, with its limits and rates.
     pub call: Call,
     /// Whether a rate or a number a day applies to it.
     pub is_limited: bool,
     /// What the record and the watch are told.
     pub findings: Findings,
-    /// The validator of its answer.
+    /// The validator of its answer, under which the answer is kept.
     pub validator: String,
     /// The heads of the answers to it.
     pub heads: Heads,

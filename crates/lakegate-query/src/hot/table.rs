@@ -42,11 +42,12 @@ pub(crate) struct Heat {
 }
 
 impl HotTable {
-    /// A table whose files are read by this scan of all its columns, with their footers where they have such. What is kept
+    /// A table whose files are read by this scan of all its columns, in this format, with their footers where they have such. What is kept
     /// of the same files in `before` is kept on.
     pub(crate) fn new(
         name: &str,
-        (scan, format): (FileScanConfig, Arc<dyn FileFormat>),
+        scan: FileScanConfig,
+        format: Arc<dyn FileFormat>,
         footers: &[Option<Arc<datafusion::parquet::file::metadata::ParquetMetaData>>],
         heat: &Heat,
         before: Option<&Self>,

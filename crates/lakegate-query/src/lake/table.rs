@@ -206,7 +206,8 @@ impl LakeTable {
         let earlier = self.take_earlier();
         let hot = HotTable::new(
             &self.name,
-            (scan.clone(), Arc::clone(&self.version.format)),
+            scan.clone(),
+            Arc::clone(&self.version.format),
             &footers,
             heat,
             earlier.as_deref(),

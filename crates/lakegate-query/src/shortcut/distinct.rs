@@ -31,7 +31,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Exe
 use futures::{StreamExt, stream};
 use siphasher::sip128::SipHasher13;
 
-use super::filter::batch;
+use super::filter::{Wanted, batch};
 use crate::engine::pause::paused;
 
 /// The plan with this operator in place of the engine's, wherever it gives the same.
@@ -60,26 +60,18 @@ fn is_distinct(aggregate: &AggregateExec) -> bool {
 
 /// Whether equal values of a type have equal bytes, but for the two zeros of floats.
 fn is_plain(data_type: &DataType) -> bool {
-    use DataType::{
-        Binary, BinaryView, Boolean, FixedSizeBinary, Float32, Float64, LargeBinary, LargeUtf8, Utf8, Utf8View,
-    };
-    let is_bytes = matches!(data_type, Utf8 | LargeUtf8 | Utf8View | Binary | LargeBinary | BinaryView);
+    use DataType::{Boolean, Float32, Float64};
+    let is_bytes = data_type.is_string() || data_type.is_binary();
     let is_number = data_type.is_integer() || data_type.is_decimal() || matches!(data_type, Float32 | Float64);
-    is_bytes || is_number || data_type.is_temporal() || matches!(data_type, Boolean | FixedSizeBinary(_))
+    is_bytes || is_number || data_type.is_temporal() || *data_type == Boolean
 }
 
 /// The operator.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct DistinctExec {
     /// The engine's, over the same input.
     aggregate: Arc<AggregateExec>,
     metrics: ExecutionPlanMetricsSet,
-}
-
-impl DistinctExec {
-    fn groups(&self) -> Vec<Arc<dyn PhysicalExpr>> {
-        self.aggregate.group_expr().input_exprs()
-    }
 }
 
 impl DisplayAs for DistinctExec {
@@ -131,7 +123,7 @@ impl ExecutionPlan for DistinctExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let (schema, groups) = (self.aggregate.schema(), self.groups());
+        let (schema, groups) = (self.aggregate.schema(), self.aggregate.group_expr().input_exprs());
         let fields = schema.fields().iter().map(|field| SortField::new(field.data_type().clone()));
         let seen = Seen {
             rows: RowConverter::new(fields.collect())?,
@@ -141,7 +133,7 @@ impl ExecutionPlan for DistinctExec {
         };
         let running = Running {
             input: self.aggregate.input().execute(partition, Arc::clone(&context))?,
-            operator: self.clone(),
+            aggregate: Arc::clone(&self.aggregate),
             context,
             groups,
             schema: Arc::clone(&schema),
@@ -233,7 +225,7 @@ impl Seen {
 /// A run of the operator.
 struct Running {
     input: SendableRecordBatchStream,
-    operator: DistinctExec,
+    aggregate: Arc<AggregateExec>,
     context: Arc<TaskContext>,
     groups: Vec<Arc<dyn PhysicalExpr>>,
     schema: SchemaRef,
@@ -259,13 +251,11 @@ impl State {
                 if running.seen.make_room(rows.num_rows()).is_err() {
                     break running.rest(read)?;
                 }
-                let is_new = running.seen.first(&rows);
-                if is_new.true_count() > 0 {
-                    let whole = batch(&running.schema, columns, rows.num_rows())?;
-                    let new = match is_new.true_count() == whole.num_rows() {
-                        true => whole,
-                        false => filter_record_batch(&whole, &is_new)?,
-                    };
+                let new = Wanted::of(&running.seen.first(&rows));
+                let count = new.count(rows.num_rows());
+                if count > 0 {
+                    let columns = columns.iter().map(|column| new.take(column)).collect::<Result<Vec<_>>>()?;
+                    let new = batch(&running.schema, columns, count)?;
                     return Ok(Some((new.record_output(&running.counted), Self::Passing(running))));
                 }
             },
@@ -285,8 +275,8 @@ impl Running {
 
     /// What is left, from a batch on that was read: the engine's operator over what has not been passed on.
     fn rest(self, read: RecordBatch) -> Result<(SendableRecordBatchStream, BaselineMetrics)> {
-        let Self { ref operator, ref context, ref counted, .. } = self;
-        let (aggregate, context, counted) = (Arc::clone(&operator.aggregate), Arc::clone(context), counted.clone());
+        let (aggregate, context) = (Arc::clone(&self.aggregate), Arc::clone(&self.context));
+        let counted = self.counted.clone();
         let schema = aggregate.input().schema();
         let left = stream::try_unfold((Some(read), self), |(read, mut running)| async move {
             let read = match read {

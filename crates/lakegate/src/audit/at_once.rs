@@ -7,12 +7,12 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::log::{AuditLog, Place};
-use super::record::{Answered, Outcome, Record, RepeatedRecord};
+use super::record::{Answered, AskedBefore, Outcome, Record, RepeatedRecord};
 use super::trail::Findings;
 use crate::observe::ms;
 
 /// A place for a record; of none, where there is no log.
-pub struct AtOnce<'a>(Option<Place<'a>>);
+pub struct AtOnce<'a>(Option<(Place<'a>, AskedBefore)>);
 
 /// What is recorded beside what was found out before.
 #[derive(Debug)]
@@ -36,24 +36,23 @@ impl AuditLog {
     /// or where the record would not be whole.
     pub fn at_once(&self, findings: &Findings) -> Option<AtOnce<'_>> {
         let Some(shared) = self.shared() else { return Some(AtOnce(None)) };
-        if shared.is_strict() || findings.asked.is_none() {
+        if shared.is_strict() {
             return None;
         }
-        shared.place_at_once().map(|place| AtOnce(Some(place)))
+        let asked = findings.asked.clone()?;
+        shared.place_at_once().map(|place| AtOnce(Some((place, asked))))
     }
 }
 
 impl AtOnce<'_> {
     /// Hands the record over.
-    pub fn record(self, findings: &Findings, answer: Answer) {
-        let Some(place) = self.0 else { return };
+    pub fn record(self, answer: Answer) {
+        let Some((place, asked)) = self.0 else { return };
         let Answer { time, request_id, status, rows, bytes, duration } = answer;
         let outcome = Some(Outcome::of_answer(status, false));
         let duration_ms = ms(duration);
         let answered = Answered { outcome, status: Some(status), code: None, rows, bytes, duration_ms };
-        if let Some(asked) = findings.asked.clone() {
-            // Outside the strict mode nobody waits for the disk.
-            drop(place.put(Record::Repeated(RepeatedRecord { time, request_id, asked, answered })));
-        }
+        // Outside the strict mode nobody waits for the disk.
+        drop(place.put(Record::Repeated(RepeatedRecord { time, request_id, asked, answered })));
     }
 }

@@ -15,7 +15,7 @@ use axum::response::Response;
 use axum::{BoxError, Router};
 use bytes::Bytes;
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, Ready, ready};
 use tower::ServiceExt;
 
 use super::respond::{self, RequestId, not_modified};
@@ -25,6 +25,9 @@ use crate::audit::{self, Outcome};
 use crate::clock;
 use crate::observe::{CacheAnswer, Ended, Event, Stage, Stages, tells_timing};
 use crate::repeated::Asking;
+
+/// What comes of a request.
+type Answer = Result<Response, Infallible>;
 
 /// The front of a listener. Cheap to clone.
 #[derive(Clone)]
@@ -45,36 +48,24 @@ impl Front {
         Self { router, app: None }
     }
 
-    /// Answers a request.
+    /// Answers a request: at once and without waiting, if it was answered before and nothing stands in the way; or else as the
+    /// router does, in a place of its own, because that future is large and who is answered at once shall not carry it.
     ///
     /// # Errors
     /// None: every failure is an answer.
-    pub async fn answer<B>(self, request: Request<B>) -> Result<Response, Infallible>
+    pub fn answer<B>(&self, request: Request<B>) -> Either<Ready<Answer>, BoxFuture<'static, Answer>>
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        match self.at_once(&request) {
-            Some(response) => Ok(response),
-            None => self.by_router(request).await,
+        match self.app.as_ref().and_then(|app| at_once(app, &request)) {
+            Some(response) => Either::Left(ready(Ok(response))),
+            None => Either::Right(self.router.clone().oneshot(request.map(Body::new)).boxed()),
         }
-    }
-
-    /// The answer to a request that was answered before, if nothing stands in its way. Nothing is waited for.
-    pub(super) fn at_once<B>(&self, request: &Request<B>) -> Option<Response> {
-        self.app.as_ref().and_then(|app| at_once(app, request))
-    }
-
-    /// What the router answers. In a place of its own: it is large, and who is answered at once shall not carry it.
-    pub(super) fn by_router<B>(&self, request: Request<B>) -> BoxFuture<'static, Result<Response, Infallible>>
-    where
-        B: HttpBody<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        self.router.clone().oneshot(request.map(Body::new)).boxed()
     }
 }
 
+/// The answer to a request that was answered before, if nothing stands in its way.
 fn at_once<B>(app: &App, request: &Request<B>) -> Option<Response> {
     let (headers, uri) = (request.headers(), request.uri());
     if *request.method() != Method::GET || app.observer.sends_traces() {
@@ -85,20 +76,20 @@ fn at_once<B>(app: &App, request: &Request<B>) -> Option<Response> {
     let token = token::presented(headers).ok()?;
     let asking = Asking::of(&token, request.method(), uri, &[], headers)?;
     let remembered = served.repeated.find(&asking)?;
-    let (call, now) = (&remembered.call, clock::now());
+    let (call, now) = (&remembered.found.call, clock::now());
     let principal = call.authorized().principal();
-    let stands = remembered.stands(&served, &token, now) && !remembered.is_limited;
+    let stands = remembered.stands(&served, &token, now) && !remembered.found.is_limited;
     if !stands || tells_timing(&served.config().observe, principal) || !bounds::fit(request, &served.config().http) {
         return None;
     }
     stages.end(Stage::Authenticate);
-    let has_already = asked::has_already(request.method(), headers, &remembered.validator);
-    let kept = if has_already { None } else { Some(app.results.kept(&remembered.validator)?) };
-    let place = app.audit.at_once(&remembered.findings)?;
+    let has_already = asked::has_already(request.method(), headers, &remembered.found.validator);
+    let kept = if has_already { None } else { Some(app.results.kept(&remembered.found.validator)?) };
+    let place = app.audit.at_once(&remembered.found.findings)?;
 
     // From here on it is answered.
     let id = RequestId::at(now);
-    served.identity.note_use(&remembered.credential, now);
+    served.identity.note_use(&remembered.found.credential, now);
     let (mut response, coding, rows, bytes) = match &kept {
         Some(kept) => {
             let (response, coding) = answer::whole(kept);
@@ -107,21 +98,21 @@ fn at_once<B>(app: &App, request: &Request<B>) -> Option<Response> {
         None => (not_modified(), None, 0, 0),
     };
     let head = response.headers_mut();
-    remembered.heads.add(head, has_already, coding);
+    remembered.found.heads.add(head, has_already, coding);
     respond::add_id(head, &id);
 
     let (status, duration) = (response.status().as_u16(), stages.begun().elapsed());
     let said = if has_already { CacheAnswer::NotModified } else { CacheAnswer::Hit };
     app.observer.notice(&Event::CacheAsked(said));
     let (request_id, endpoint) = (id.text(), call.endpoint().name.as_str());
-    if let tables @ [_, ..] = remembered.findings.unfiltered() {
+    if let tables @ [_, ..] = remembered.found.findings.unfiltered() {
         app.observer.notice(&Event::AllRowsSeen { request_id, principal: principal.name(), endpoint, tables });
     }
     app.observer.notice(&Event::RequestEnded(&Ended {
         request_id,
         method: "GET",
         path: uri.path(),
-        endpoint: Some(&remembered.series),
+        endpoint: Some(&remembered.found.series),
         outcome: Outcome::Answered,
         status: Some(status),
         code: None,
@@ -133,9 +124,9 @@ fn at_once<B>(app: &App, request: &Request<B>) -> Option<Response> {
         duration,
         slow: None,
         trace: None,
-        said: remembered.said.as_ref(),
+        said: remembered.found.said.as_ref(),
     }));
     let answer = audit::Answer { time: now, request_id: id.id(), status, rows, bytes, duration };
-    place.record(&remembered.findings, answer);
+    place.record(answer);
     Some(response)
 }

@@ -123,7 +123,7 @@ async fn again(asked: &Request<'_>) -> Result<Again, Failure> {
         Repeat::Answered(response) => Ok(Again::Answered(response)),
         Repeat::Refused(remembered, error) => {
             came()?;
-            asked.trail.allowed(remembered.call.authorized());
+            asked.trail.allowed(remembered.found.call.authorized());
             Err(error.into())
         }
         Repeat::New(caller) => Ok(Again::New(Some(caller))),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use lakegate_core::access::{Credential, Presented, Principal};
@@ -63,23 +63,23 @@ pub(super) async fn answer(request: &Request<'_>) -> Repeat {
     if !counts {
         return Repeat::New(caller);
     }
-    let has_already = asked::has_already(method, headers, &remembered.validator);
-    let kept = if has_already { None } else { app.results.kept(&remembered.validator) };
+    let has_already = asked::has_already(method, headers, &remembered.found.validator);
+    let kept = if has_already { None } else { app.results.kept(&remembered.found.validator) };
     if !has_already && kept.is_none() {
         return Repeat::New(caller);
     }
-    let call = &remembered.call;
+    let call = &remembered.found.call;
     if let Err(error) = trail.standing().count_call(call.authorized(), call.endpoint(), caller.now) {
         return Repeat::Refused(remembered, error);
     }
-    trail.found(&remembered.findings, call);
+    trail.found(&remembered.found.findings, call);
     let said = if has_already { CacheAnswer::NotModified } else { CacheAnswer::Hit };
     app.observer.notice(&Event::CacheAsked(said));
     let (mut response, coding) = match kept {
         Some(kept) => answer::kept(&kept, trail),
         None => (not_modified(), None),
     };
-    remembered.heads.add(response.headers_mut(), has_already, coding);
+    remembered.found.heads.add(response.headers_mut(), has_already, coding);
     Repeat::Answered(response)
 }
 
@@ -94,6 +94,8 @@ impl Heads {
     /// Those of answers that are described so.
     pub(super) fn of(mut described: HeaderMap) -> Self {
         respond::add_to_all(&mut described);
+        // A place for the id, so that a copy does not have to grow.
+        described.insert(respond::REQUEST_ID, HeaderValue::from_static(""));
         let mut not_modified = described.clone();
         // What the body is like is told with a body.
         not_modified.remove(CONTENT_TYPE);

@@ -59,7 +59,7 @@ impl RequestId {
 }
 
 /// Headers of every answer.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What else of a request an answer depends on.
 const VARIES: HeaderValue = HeaderValue::from_static("authorization, x-api-key, token, accept, accept-encoding");
 
@@ -206,13 +206,12 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     response
 }
 
-/// Adds what stands in the head of every answer, with a place for the id of its request.
+/// Adds what stands in the head of every answer, but for the id of its request.
 pub(super) fn add_to_all(headers: &mut HeaderMap) {
     // An answer with a validator says for itself how it may be kept.
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-store"));
     headers.insert(VARY, VARIES);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REQUEST_ID, HeaderValue::from_static(""));
 }
 
 /// Adds the id of the request, or puts it into its place.

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use lakegate_core::project::LogForm;
 
 use super::event::Ended;
-use super::lines;
+use super::{lines, ms};
 use crate::audit::Outcome;
 use crate::clock;
 
@@ -108,12 +108,7 @@ pub fn line(form: LogForm, now: DateTime<Utc>, ended: &Ended<'_>) -> Option<Vec<
         write!(line, "{number}").ok()?;
     }
     add(&[before, "duration_ms", between], &mut line);
-    let micros = (ended.duration.as_secs_f64() * 1e6).round() as u64;
-    write!(line, "{}.{:03}", micros / 1_000, micros % 1_000).ok()?;
-    // As numbers are written: with one digit after the point, and more where they say something.
-    while line.ends_with(b"0") && !line.ends_with(b".0") {
-        line.pop();
-    }
+    write!(line, "{:?}", ms(ended.duration)).ok()?;
     add(&[if form == LogForm::Text { "\n" } else { ",\"target\":\"lakegate::observe::logger\"}\n" }], &mut line);
     Some(line)
 }

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Request, Version};
-use axum::response::Response;
-use futures::future::{BoxFuture, Either, ready};
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, TryFutureExt};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -115,19 +114,13 @@ impl Handling {
         let service = service_fn(move |request: Request<Incoming>| {
             let turn = of_requests.begin(request.version());
             let is_alone = request.version() < Version::HTTP_2;
-            let finish = move |mut response: Response, status: &ServerStatus| {
+            let status = Arc::clone(&status);
+            front.answer(request).map_ok(move |mut response| {
                 if is_alone && status.is_draining() {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok(response.map(|body| WatchedBody::new(body, turn)))
-            };
-            match front.at_once(&request) {
-                Some(response) => Either::Left(ready(finish(response, &status))),
-                None => {
-                    let (answer, status) = (front.by_router(request), Arc::clone(&status));
-                    Either::Right(answer.map(move |answer| answer.and_then(|response| finish(response, &status))))
-                }
-            }
+                response.map(|body| WatchedBody::new(body, turn))
+            })
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
         // A connection is polled for every request. What else it waits for is asked only when it has something to say: each
