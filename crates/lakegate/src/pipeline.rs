@@ -46,6 +46,8 @@ pub struct Asked<'a> {
     pub raw: RawArguments,
     /// When.
     pub now: DateTime<Utc>,
+    /// The same by a clock that nobody sets: the time that a query may take begins here.
+    pub came: Instant,
 }
 
 /// Prepares one request from the moment on at which it is known who asks: authorized, call, governed plan. What is found out
@@ -62,8 +64,7 @@ pub async fn prepare(
     asked: Asked<'_>,
     trail: &Trail,
 ) -> Result<Prepared, Error> {
-    let Asked { principal, grants, endpoint, raw, now } = asked;
-    let came = Instant::now();
+    let Asked { principal, grants, endpoint, raw, now, came } = asked;
     let planned = project.find(endpoint);
     let declared = planned.map(|planned| planned.endpoint()).or(project.away().endpoint(endpoint));
     let declared = declared.ok_or_else(unknown_endpoint)?;

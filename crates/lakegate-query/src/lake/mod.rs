@@ -205,7 +205,7 @@ impl Lake {
     }
 
     /// Whether the last request to the store was not answered.
-    pub(crate) fn is_lost(&self) -> bool {
+    pub fn is_lost(&self) -> bool {
         self.contact.is_lost()
     }
 

@@ -1,14 +1,18 @@
 //! `GET` and `POST` of an endpoint: arguments from the query string and the body, rows back.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Uri};
 use axum::response::Response;
+use chrono::{DateTime, Utc};
+use lakegate_core::access::{Credential, Presented, Principal};
 use lakegate_core::catalog::RawArguments;
-use lakegate_core::error::Error;
+use lakegate_core::error::{Code, Error};
+use lakegate_core::format::Representation;
 use lakegate_query::encode;
 use lakegate_query::engine::BatchStream;
 
@@ -20,8 +24,12 @@ use crate::audit::Trail;
 use crate::limits;
 use crate::observe::{CacheAnswer, Event, Said, method_name};
 use crate::pipeline::{self, Prepared};
+use crate::reload;
 use crate::repeated::{Before, Found};
 use crate::results::Claim;
+
+/// How often a request is run whose files are replaced while it is.
+const MOST_RUNS: usize = 3;
 
 /// The name in the path; the other side is a name that is not UTF-8.
 type EndpointName = Result<Path<String>, PathRejection>;
@@ -41,7 +49,7 @@ pub(super) async fn by_query(
 ) -> Result<Response, Failure> {
     trail.asked(name(&endpoint));
     let (parts, _) = request.into_parts();
-    let asked = Request::new(&app, &served, name(&endpoint), &parts, trail);
+    let asked = Request::new(&app, served, name(&endpoint), &parts, trail);
     let caller = match again(&asked).await? {
         Again::Answered(response) => return Ok(response),
         Again::New(caller) => caller,
@@ -64,9 +72,11 @@ pub(super) async fn by_body(
     trail.came(&raw);
     // A caller without a token does not make the server read a body.
     token::presented(&parts.headers)?;
-    let server = &served.config().server;
-    let bytes = body::read(body, server.max_body_bytes, server.timeout).await?;
-    let asked = Request { body: &bytes, ..Request::new(&app, &served, name(&endpoint), &parts, trail) };
+    let bytes = {
+        let server = &served.config().server;
+        body::read(body, server.max_body_bytes, server.timeout).await?
+    };
+    let asked = Request { body: &bytes, ..Request::new(&app, served, name(&endpoint), &parts, trail) };
     let caller = match again(&asked).await? {
         Again::Answered(response) => return Ok(response),
         Again::New(caller) => caller,
@@ -77,8 +87,8 @@ pub(super) async fn by_body(
 
 /// What came, apart from the arguments.
 pub(super) struct Request<'a> {
-    pub(super) app: &'a App,
-    pub(super) served: &'a Served,
+    pub(super) app: &'a Arc<App>,
+    pub(super) served: Arc<Served>,
     pub(super) endpoint: &'a str,
     pub(super) method: &'a Method,
     pub(super) uri: &'a Uri,
@@ -91,10 +101,17 @@ pub(super) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    fn new(app: &'a App, served: &'a Served, endpoint: &'a str, parts: &'a Parts, trail: Trail) -> Self {
+    fn new(app: &'a Arc<App>, served: Arc<Served>, endpoint: &'a str, parts: &'a Parts, trail: Trail) -> Self {
         let Parts { method, uri, headers, extensions, .. } = parts;
         let whole_uri = extensions.get().unwrap_or(uri);
         Self { app, served, endpoint, method, uri, whole_uri, headers, body: &[], trail }
+    }
+
+    /// The arguments, as they came.
+    fn arguments(&self) -> Result<RawArguments, Error> {
+        let mut raw = arguments(self.uri.query())?;
+        raw.add_json(self.body)?;
+        Ok(raw)
     }
 }
 
@@ -113,16 +130,10 @@ enum Again {
 
 /// Answers what was answered before.
 async fn again(asked: &Request<'_>) -> Result<Again, Failure> {
-    let came = || -> Result<(), Error> {
-        let mut raw = arguments(asked.uri.query())?;
-        raw.add_json(asked.body)?;
-        asked.trail.came(&raw);
-        Ok(())
-    };
     match repeat::answer(asked).await {
         Repeat::Answered(response) => Ok(Again::Answered(response)),
         Repeat::Refused(remembered, error) => {
-            came()?;
+            asked.trail.came(&asked.arguments()?);
             asked.trail.allowed(remembered.found.call.authorized());
             Err(error.into())
         }
@@ -131,19 +142,54 @@ async fn again(asked: &Request<'_>) -> Result<Again, Failure> {
     }
 }
 
-async fn respond(asked: Request<'_>, raw: RawArguments, caller: Option<Caller>) -> Result<Response, Failure> {
-    let Request { app, served, endpoint, method, uri, headers, ref trail, .. } = asked;
-    trail.came(&raw);
-    let token = token::presented(headers)?;
-    let representation = accept::representation(raw.modifiers(), headers)?;
+/// What is known of a request before it is looked at what it is for.
+struct Known<'a> {
+    token: &'a Presented,
+    representation: Representation,
+    principal: Principal,
+    credential: Arc<Credential>,
+    now: DateTime<Utc>,
+    generation: u64,
+    came: Instant,
+}
+
+/// Answers a request of which nothing is remembered. Whose files were replaced before the answer began, is answered from
+/// the tables as they are then.
+async fn respond(mut asked: Request<'_>, raw: RawArguments, caller: Option<Caller>) -> Result<Response, Failure> {
+    asked.trail.came(&raw);
+    let token = token::presented(asked.headers)?;
+    let representation = accept::representation(raw.modifiers(), asked.headers)?;
     let Caller { now, generation, known } = match caller {
         Some(caller) => caller,
-        None => Caller::look(trail, served, &token).await,
+        None => Caller::look(&asked.trail, &asked.served, &token).await,
     };
     let (principal, credential) = known?;
+    let known = Known { token: &token, representation, principal, credential, now, generation, came: Instant::now() };
+    let mut answered = run(&asked, raw, &known).await;
+    for _ in 1..MOST_RUNS {
+        match &answered {
+            Err(error) if error.code == Code::LakeUnavailable => {}
+            _ => break,
+        }
+        let Some(served) = reload::look_for(asked.app, &asked.served).await else { break };
+        // Who calls was found out by what was served before.
+        if !Arc::ptr_eq(&served.identity, &asked.served.identity) {
+            break;
+        }
+        asked.served = served;
+        answered = run(&asked, asked.arguments()?, &known).await;
+    }
+    Ok(answered?)
+}
+
+/// Answers it from the tables as they are served.
+async fn run(asked: &Request<'_>, raw: RawArguments, known: &Known<'_>) -> Result<Response, Error> {
+    let Request { app, served, endpoint, method, uri, headers, trail, .. } = asked;
+    let Known { token, representation, principal, credential, now, generation, came } = known;
+    let (endpoint, now, came) = (*endpoint, *now, *came);
     let (engine, seal) = (trail.watch().over(app.engine.as_ref()), app.access.seal());
     let before = Before::govern(&served.project, now);
-    let asks = pipeline::Asked { principal: &principal, grants: &credential.grants, endpoint, raw, now };
+    let asks = pipeline::Asked { principal, grants: &credential.grants, endpoint, raw, now, came };
     let prepared = pipeline::prepare(&served.project, seal, asks, trail).await?;
     let state = asked::DataState::of(&prepared, seal);
 
@@ -155,7 +201,7 @@ async fn respond(asked: Request<'_>, raw: RawArguments, caller: Option<Caller>) 
     // What the head says of the answer, however it is compressed.
     let head = || {
         let mut head = HeaderMap::with_capacity(16);
-        accept::describe(&mut head, &representation, None, endpoint);
+        accept::describe(&mut head, representation, None, endpoint);
         if let Some(validator) = validator.as_ref().filter(|_| repeat::has_validator(method)) {
             asked::add_validator(&mut head, validator);
         }
@@ -168,8 +214,8 @@ async fn respond(asked: Request<'_>, raw: RawArguments, caller: Option<Caller>) 
         }
         let (call, findings) = (prepared.call().clone(), trail.findings(&prepared.plan));
         let found = Found {
-            credential: Arc::clone(&credential),
-            generation,
+            credential: Arc::clone(credential),
+            generation: *generation,
             is_limited: limits::are_counted(served.config(), &call),
             call,
             findings,
@@ -178,7 +224,7 @@ async fn respond(asked: Request<'_>, raw: RawArguments, caller: Option<Caller>) 
             series: app.observer.endpoint(endpoint),
             said: Said::of(method_name(method), asked.whole_uri.path(), endpoint),
         };
-        repeat::remember(&asked, &token, before, found);
+        repeat::remember(asked, token, before, found);
     };
     let known = validator.as_ref().filter(|validator| !counts && asked::has_already(method, headers, validator));
     if let Some(validator) = known {
@@ -205,7 +251,7 @@ async fn respond(asked: Request<'_>, raw: RawArguments, caller: Option<Caller>) 
     }
     let encoder = |rows: &BatchStream| {
         let (formats, most) = (&served.config().formats, rows.max_result_bytes());
-        encode::bounded_encoder(&representation, rows.schema(), formats, most)
+        encode::bounded_encoder(representation, rows.schema(), formats, most)
     };
     let ((mut response, coding), next) = match claim {
         Claim::Kept(kept) | Claim::Joined(kept) => {

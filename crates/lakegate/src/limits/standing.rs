@@ -3,6 +3,7 @@
 //!
 //! The headers are `RateLimit` and `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::{HeaderName, HeaderValue};
@@ -23,12 +24,18 @@ pub struct Standing(Option<Arc<Inner>>);
 struct Inner {
     rates: Arc<Rates>,
     quotas: Mutex<Vec<Quota>>,
+    /// Whether the call was counted.
+    is_call: AtomicBool,
 }
 
 impl Standing {
     /// Of a request that counts.
     pub fn new(rates: &Arc<Rates>) -> Self {
-        Self(Some(Arc::new(Inner { rates: Arc::clone(rates), quotas: Mutex::default() })))
+        Self(Some(Arc::new(Inner {
+            rates: Arc::clone(rates),
+            quotas: Mutex::default(),
+            is_call: AtomicBool::new(false),
+        })))
     }
 
     /// Counts the request among all of its principal's.
@@ -40,11 +47,15 @@ impl Standing {
         self.take(Counted { principal: principal.name(), endpoint: None }, limits, now)
     }
 
-    /// Counts it among the calls of an endpoint, by what the endpoint says and what the grants give.
+    /// Counts it among the calls of an endpoint, by what the endpoint says and what the grants give: once, however often it
+    /// is run.
     ///
     /// # Errors
     /// When it is one too many.
     pub fn count_call(&self, authorized: &Authorized, endpoint: &Endpoint, now: DateTime<Utc>) -> Result<(), Error> {
+        if self.0.as_ref().is_some_and(|inner| inner.is_call.swap(true, Ordering::Relaxed)) {
+            return Ok(());
+        }
         let limits = tighter(&endpoint.limits.limits, &authorized.limits());
         let counted = Counted { principal: authorized.principal().name(), endpoint: Some(authorized.endpoint()) };
         self.take(counted, &limits, now)

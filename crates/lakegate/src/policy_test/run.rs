@@ -2,6 +2,7 @@
 //! known who asks.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
@@ -74,7 +75,7 @@ async fn asked(
     let (who, grants) = assumed::principal(record, grants, now)?;
     let endpoint = test.endpoint.text.as_str();
     let raw = arguments(test)?;
-    let asked = Asked { principal: &who, grants: &grants, endpoint, raw: raw.clone(), now };
+    let asked = Asked { principal: &who, grants: &grants, endpoint, raw: raw.clone(), now, came: Instant::now() };
     // No cursor comes from elsewhere.
     let seal = Seal::new([0; 32]);
     let (stream, _) =

@@ -3,14 +3,15 @@
 //! What is new is read and checked whole, away from the requests, and then served in one step; what has a fault changes
 //! nothing and is told. What can not change without a restart is told, too.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod files;
+mod met;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use lakegate_core::project::{CONFIG_FILE, Config};
-use tokio::time::MissedTickBehavior;
+use lakegate_core::project::Config;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::app::App;
@@ -18,6 +19,9 @@ use crate::causes::chain;
 use crate::clock;
 use crate::observe::{Event, Reload};
 use crate::project::ProjectError;
+
+pub(crate) use files::{Files, Seen};
+pub use met::look_for;
 
 /// How often somebody looks whether it is time to look.
 const TICK: Duration = Duration::from_millis(500);
@@ -28,8 +32,8 @@ const WAITING: Duration = Duration::from_secs(10);
 /// What came of looking for changes, for operators.
 #[derive(Debug, Default)]
 pub struct Reloads {
-    /// One at a time.
-    busy: tokio::sync::Mutex<()>,
+    /// One at a time; and when somebody last began to look at the tables.
+    busy: tokio::sync::Mutex<Option<Instant>>,
     state: Mutex<ReloadState>,
 }
 
@@ -91,7 +95,8 @@ impl Reloads {
 /// # Errors
 /// What is wrong with it; that is remembered and logged, too.
 pub async fn reload(app: &App) -> Result<(), ProjectError> {
-    let _one_at_a_time = app.reloads.busy.lock().await;
+    let mut looked = app.reloads.busy.lock().await;
+    *looked = Some(Instant::now());
     let before = app.served();
     match app.load_again().await {
         Ok(served) => {
@@ -125,7 +130,13 @@ pub async fn reload(app: &App) -> Result<(), ProjectError> {
 /// # Errors
 /// When they can not be read; that is remembered and logged, too.
 pub async fn refresh(app: &App) -> Result<(), ProjectError> {
-    let _one_at_a_time = app.reloads.busy.lock().await;
+    let mut looked = app.reloads.busy.lock().await;
+    refresh_alone(app, &mut looked).await
+}
+
+/// The same for who holds the lock.
+async fn refresh_alone(app: &App, looked: &mut Option<Instant>) -> Result<(), ProjectError> {
+    *looked = Some(Instant::now());
     let (changed, unlisted) = app.served().project.changed_tables().await;
     let refreshed = match changed.is_empty() {
         true => Ok(None),
@@ -182,10 +193,9 @@ pub fn watch(app: Arc<App>) -> AbortOnDropHandle<()> {
             let is_told = tokio::select! {
                 () = told.next() => true,
                 _ = ticks.tick() => false,
-                // A request has met a file that is not the one that is served; a tick is as often as that counts.
+                // A request has met a file that is not the one that is served, and may have looked itself.
                 () = served.project.lake().changed() => {
-                    ticks.tick().await;
-                    let _ = refresh(&app).await;
+                    met::look(&app, &served, Instant::now()).await;
                     continue;
                 }
             };
@@ -222,55 +232,24 @@ pub fn watch(app: Arc<App>) -> AbortOnDropHandle<()> {
 
 /// When was last looked.
 struct Looked {
-    project: tokio::time::Instant,
-    tables: tokio::time::Instant,
+    project: Instant,
+    tables: Instant,
 }
 
 impl Looked {
     fn now() -> Self {
-        let now = tokio::time::Instant::now();
+        let now = Instant::now();
         Self { project: now, tables: now }
     }
 }
 
 /// Whether it is time to look, and then it was looked just now.
-fn is_due(last: &mut tokio::time::Instant, every: Option<Duration>) -> bool {
+fn is_due(last: &mut Instant, every: Option<Duration>) -> bool {
     let is_due = every.is_some_and(|every| last.elapsed() >= every);
     if is_due {
-        *last = tokio::time::Instant::now();
+        *last = Instant::now();
     }
     is_due
-}
-
-/// The state of the project's files, as far as it can be seen without reading them.
-pub(crate) type Seen = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
-
-/// The project's files as they were last served, and as they were last seen.
-pub(crate) struct Files {
-    served: Seen,
-    seen: Seen,
-}
-
-impl Files {
-    fn all(seen: Seen) -> Self {
-        Self { served: seen.clone(), seen }
-    }
-
-    pub(crate) fn look(folder: &Path) -> Seen {
-        let mut seen = Seen::new();
-        let mut note = |path: PathBuf| {
-            if let Ok(file) = std::fs::metadata(&path) {
-                seen.insert(path, (file.modified().ok(), file.len()));
-            }
-        };
-        note(folder.join(CONFIG_FILE));
-        for entry in std::fs::read_dir(folder.join("endpoints")).into_iter().flatten().flatten() {
-            if entry.path().extension().is_some_and(|extension| extension == "sql") {
-                note(entry.path());
-            }
-        }
-        seen
-    }
 }
 
 /// SIGHUP, where there is such a thing.
