@@ -178,7 +178,7 @@ fn path(criterion: &mut Criterion) {
     let call = served.runtime.block_on(served.called());
     group.bench_function("planning of all endpoints, with their tables", |bencher| {
         bencher.to_async(&served.runtime).iter(|| async {
-            let (sample, lake) = (project.project().clone(), Arc::clone(project.lake()));
+            let (sample, lake) = (Arc::clone(project.project()), Arc::clone(project.lake()));
             PlannedProject::load(sample, Vec::new(), lake, project.runtime(), None).await.unwrap()
         });
     });

@@ -3,12 +3,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use lakegate_core::project::Config;
 use lakegate_query::engine::{Embedded, Engine, Limited, Waiting};
 use lakegate_query::plan::PlannedProject;
 use serde::Serialize;
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::audit::AuditLog;
@@ -25,6 +27,9 @@ use crate::store::Access;
 
 /// How often a project is loaded whose files are replaced while they are read.
 const MOST_TRIES: usize = 5;
+
+/// How long it may take to make new tables ready while the ones before are served, so that no request waits for that.
+const WARM_FOR: Duration = Duration::from_secs(2);
 
 /// The state of a server.
 pub struct App {
@@ -211,8 +216,11 @@ impl Served {
         };
         let project = Arc::new(project);
         let warmed = Arc::clone(&project);
-        // Requests do not wait for it, unless they need the same.
-        tokio::spawn(async move { warmed.warm().await });
+        let warming = tokio::spawn(async move { warmed.warm().await });
+        // Nobody waits for it when the server starts, but who needs the same. Later there is something that is served meanwhile.
+        if before.is_some() {
+            let _ = timeout(WARM_FOR, warming).await;
+        }
         let mask_key = mask_key::watch(Arc::clone(&project), folder);
         Ok(Self { project, identity, repeated: Repeated::default(), _mask_key: mask_key })
     }

@@ -99,7 +99,7 @@ pub fn variables() -> BTreeMap<String, String> {
 /// # Errors
 /// When a table can no longer be read, or no longer fits the queries and policies.
 pub async fn refreshed(before: &PlannedProject, folder: &Path) -> Result<PlannedProject, ProjectError> {
-    let (project, lake) = (before.project().clone(), Arc::clone(before.lake()));
+    let (project, lake) = (Arc::clone(before.project()), Arc::clone(before.lake()));
     let loaded = PlannedProject::load(project, Vec::new(), lake, before.runtime(), Some(before)).await;
     let planned = loaded.map_err(ProjectError::Faulty)?;
     // A key that can not be read now is no reason to serve old rows: its own watch tells of it.

@@ -112,20 +112,24 @@ impl Policies {
         }
     }
 
+    /// These tables, and those that their row filters read, directly or through others.
+    pub(crate) fn reach(&self, tables: &BTreeSet<String>) -> BTreeSet<String> {
+        let mut reached = BTreeSet::new();
+        let mut waiting = tables.iter().map(String::as_str).collect::<Vec<_>>();
+        while let Some(next) = waiting.pop() {
+            if reached.insert(next.to_owned()) {
+                waiting
+                    .extend(self.filter(next).into_iter().flat_map(|filter| filter.reads.iter().map(String::as_str)));
+            }
+        }
+        reached
+    }
+
     /// A filter that reads its own table, directly or through others, would never end.
     fn cycles(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         for (table, filter) in self.filters() {
-            let mut reached = BTreeSet::new();
-            let mut waiting = filter.reads.iter().map(String::as_str).collect::<Vec<_>>();
-            while let Some(next) = waiting.pop() {
-                if reached.insert(next) {
-                    waiting.extend(
-                        self.filter(next).into_iter().flat_map(|filter| filter.reads.iter().map(String::as_str)),
-                    );
-                }
-            }
-            if reached.contains(table) {
+            if self.reach(&filter.reads).contains(table) {
                 let message = format!("the row filter of `{table}` depends on itself");
                 let path = filter.reads.iter().map(|read| format!("`{read}`")).collect::<Vec<_>>().join(", ");
                 let help = format!("it reads {path}, whose own filter leads back to `{table}`; break the circle");

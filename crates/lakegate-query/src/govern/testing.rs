@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::DateTime;
-use datafusion::arrow::array::{Array, RecordBatch};
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::{Array, ArrayRef, Int64Array, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::parquet::arrow::ArrowWriter;
@@ -181,6 +181,17 @@ pub(crate) fn write_parquet(path: &Path, schema: &SchemaRef, rows: &[RecordBatch
         }
     }
     writer.close().unwrap();
+}
+
+/// Puts a table of whole numbers into a folder, in the place of the one that may be there.
+pub(crate) fn put(folder: &Path, table: &str, columns: &[(&str, &[i64])]) {
+    let fields = columns.iter().map(|(name, _)| Field::new(*name, DataType::Int64, true)).collect::<Vec<_>>();
+    let arrays = columns.iter().map(|(_, values)| Arc::new(Int64Array::from(values.to_vec())) as ArrayRef);
+    let schema = Arc::new(Schema::new(fields));
+    let rows = RecordBatch::try_new(Arc::clone(&schema), arrays.collect()).unwrap();
+    let new = folder.join("new");
+    write_parquet(&new, &schema, &[rows]);
+    std::fs::rename(new, folder.join(format!("{table}.parquet"))).unwrap();
 }
 
 pub(crate) fn one_by_one(batches: &[RecordBatch]) -> Vec<RecordBatch> {

@@ -1,7 +1,6 @@
 //! Where the rows with a key are, in the form that the keys of a table allow.
 
-use datafusion::arrow::array::{Array, AsArray};
-use datafusion::arrow::datatypes::Int64Type;
+use datafusion::arrow::array::Array;
 
 use super::index::Keys;
 use super::ranks::Ranks;
@@ -72,7 +71,7 @@ impl Found {
 
 impl Keys {
     fn map(&self, entry: impl Fn(i64) -> Entry) -> Vec<Entry> {
-        let numbers = self.array().as_primitive::<Int64Type>();
+        let numbers = self.numbers();
         match numbers.null_count() {
             0 => numbers.values().iter().map(|key| entry(*key)).collect(),
             _ => numbers.iter().map(|key| key.map_or(Entry::default(), &entry)).collect(),

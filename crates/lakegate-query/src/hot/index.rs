@@ -4,17 +4,19 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray};
-use datafusion::arrow::datatypes::{DataType, Int64Type};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{Result, exec_err, internal_datafusion_err, internal_err};
 
 use super::blocks::BlockAt;
-use super::found::{Entry, Found, count_bits, count_mask};
+use super::found::{Entry, Found, count_bits};
 use super::load;
 use super::memory::Taken;
 use super::ranks::{Ranks, place};
+use super::runs::{Runs, out_of_bounds};
 use super::table::HotTable;
+use super::zeroed::Zeroed;
 use super::zone::{Key, Zone, is_number, numbers};
 
 /// How many blocks are read at once, and how often that at one time.
@@ -42,14 +44,8 @@ impl Keys {
         }
     }
 
-    pub(super) fn array(&self) -> &ArrayRef {
-        &self.0
-    }
-
-    /// The key of a row.
-    fn get(&self, row: usize) -> Option<i64> {
-        let numbers = self.0.as_primitive::<Int64Type>();
-        numbers.is_valid(row).then(|| numbers.value(row))
+    pub(super) fn numbers(&self) -> &Int64Array {
+        self.0.as_primitive()
     }
 }
 
@@ -114,26 +110,16 @@ impl KeyIndex {
         if count_bits == 0 {
             return Ok(None);
         }
-        let mask = count_mask(count_bits);
-        let (mut runs, mut in_runs) = (vec![0_u32; span], true);
-        each(table, column, blocks, starts, |row, key| {
-            let Some(at) = place(key, least, span) else { return exec_err!("a key is not within its footer's bounds") };
-            let run = &mut runs[at];
-            let (first, count) = (run.unbounded_shr(count_bits), *run & mask);
-            match count {
-                0 => *run = row.unbounded_shl(count_bits) | 1,
-                _ if row == first + count && count < mask => *run += 1,
-                _ => in_runs = false,
-            }
+        let (mut runs, mut in_runs) = (Runs::new(least, span, count_bits), true);
+        each(table, column, blocks, starts, |first, keys| {
+            in_runs = runs.add(numbered(first, keys))?;
             Ok(in_runs)
         })
         .await?;
-        if !in_runs {
-            return Ok(None);
-        }
+        let runs = if in_runs { runs.all()? } else { None };
+        let Some(runs) = runs else { return Ok(None) };
         let ranks = Ranks::of(least, &runs);
-        runs.retain(|run| *run > 0);
-        runs.shrink_to_fit();
+        let runs = ranks.of_keys(&runs);
         Ok(Some(Found::Runs { ranks, count_bits, runs }))
     }
 
@@ -145,15 +131,17 @@ impl KeyIndex {
         span: usize,
         starts: &mut Vec<u32>,
     ) -> Result<Found> {
-        let mut counts = vec![0_u32; span];
-        each(table, column, blocks, starts, |_, key| {
-            let Some(at) = place(key, least, span) else { return exec_err!("a key is not within its footer's bounds") };
-            counts[at] += 1;
+        let mut counts = Zeroed::new(span);
+        each(table, column, blocks, starts, |_, keys| {
+            for key in keys.iter().flatten() {
+                let Some(at) = place(key, least, span) else { return out_of_bounds() };
+                counts[at] += 1;
+            }
             Ok(true)
         })
         .await?;
         let ranks = Ranks::of(least, &counts);
-        counts.retain(|count| *count > 0);
+        let counts = ranks.of_keys(&counts);
         let mut offsets = Vec::with_capacity(counts.len() + 1);
         let mut count = 0;
         for of_key in counts {
@@ -163,14 +151,16 @@ impl KeyIndex {
         let mut next = offsets.clone();
         offsets.push(count);
         let mut rows = vec![0_u32; count as usize];
-        each(table, column, blocks, starts, |row, key| {
-            let slot = ranks.get(key).and_then(|at| {
-                let slot = rows.get_mut(next[at] as usize)?;
-                next[at] += 1;
-                Some(slot)
-            });
-            let Some(slot) = slot else { return exec_err!("a column changed while it was read") };
-            *slot = row;
+        each(table, column, blocks, starts, |first, keys| {
+            for (row, key) in numbered(first, keys) {
+                let slot = ranks.get(key).and_then(|at| {
+                    let slot = rows.get_mut(next[at] as usize)?;
+                    next[at] += 1;
+                    Some(slot)
+                });
+                let Some(slot) = slot else { return exec_err!("a column changed while it was read") };
+                *slot = row;
+            }
             Ok(true)
         })
         .await?;
@@ -179,8 +169,8 @@ impl KeyIndex {
 
     async fn sorted(table: &Arc<HotTable>, column: usize, blocks: &[BlockAt], starts: &mut Vec<u32>) -> Result<Found> {
         let mut pairs = Vec::new();
-        each(table, column, blocks, starts, |row, key| {
-            pairs.push((key, row));
+        each(table, column, blocks, starts, |first, keys| {
+            pairs.extend(numbered(first, keys).map(|(row, key)| (key, row)));
             Ok(true)
         })
         .await?;
@@ -224,13 +214,18 @@ fn span(table: &HotTable, column: usize) -> Option<(i64, usize)> {
     (span < table.rows()?.saturating_mul(MOST_GAPS).saturating_add(1024)).then_some((least, span + 1))
 }
 
-/// Calls `note` with the number and the key of every row that has one, until it says that it has seen enough.
+/// The keys with the numbers of their rows, where there is a key.
+fn numbered(first: u32, keys: &Int64Array) -> impl Iterator<Item = (u32, i64)> {
+    (first..).zip(keys).filter_map(|(row, key)| Some((row, key?)))
+}
+
+/// Calls `note` with the number of the first row and the keys of each block, until it says that it has seen enough.
 async fn each(
     table: &Arc<HotTable>,
     column: usize,
     blocks: &[BlockAt],
     starts: &mut Vec<u32>,
-    mut note: impl FnMut(u32, i64) -> Result<bool>,
+    mut note: impl FnMut(u32, &Int64Array) -> Result<bool>,
 ) -> Result<()> {
     starts.clear();
     starts.push(0);
@@ -252,12 +247,8 @@ async fn each(
             let Some(end) = u32::try_from(array.len()).ok().and_then(|rows| first.checked_add(rows)) else {
                 return exec_err!("`{}` has too many rows for an index", table.name());
             };
-            for (at, row) in (first..end).enumerate() {
-                if let Some(key) = keys.get(at)
-                    && !note(row, key)?
-                {
-                    return Ok(());
-                }
+            if !note(first, keys.numbers())? {
+                return Ok(());
             }
             starts.push(end);
             first = end;

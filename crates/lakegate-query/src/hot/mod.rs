@@ -12,7 +12,9 @@ mod load;
 mod memory;
 mod pack;
 mod ranks;
+mod runs;
 mod table;
+mod zeroed;
 mod zone;
 
 pub(crate) use blocks::BlockAt;

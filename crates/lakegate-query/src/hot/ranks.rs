@@ -25,13 +25,27 @@ impl Ranks {
     pub(super) fn of(least: i64, counts: &[u32]) -> Self {
         let mut before = 0;
         let words = counts.chunks(64).map(|counts| {
-            let bits = counts.iter().enumerate().filter(|(_, count)| **count > 0);
-            let word = Word { keys: bits.fold(0, |keys, (at, _)| keys | 1 << at), before };
+            let bits = counts.iter().zip(0..).map(|(count, at): (_, u32)| u64::from(*count > 0) << at);
+            let word = Word { keys: bits.fold(0, |keys, bit| keys | bit), before };
             before += word.keys.count_ones();
             word
         });
         let words = words.collect();
         Self { least, span: counts.len(), words }
+    }
+
+    /// What there is of each key, by its place, of what there is of all numbers of the span.
+    pub(super) fn of_keys(&self, counts: &[u32]) -> Vec<u32> {
+        let keys = self.words.last().map_or(0, |word| word.before + word.keys.count_ones());
+        let mut picked = Vec::with_capacity(keys as usize);
+        for (word, counts) in self.words.iter().zip(counts.chunks(64)) {
+            let mut keys = word.keys;
+            while keys != 0 {
+                picked.push(counts[keys.trailing_zeros() as usize]);
+                keys &= keys - 1;
+            }
+        }
+        picked
     }
 
     /// The place of a key among the keys; `None` where it is none.
@@ -60,7 +74,9 @@ mod tests {
     fn each_key_has_its_place_and_other_numbers_have_none() {
         let mut counts = vec![0; 300];
         let keys = [0, 1, 63, 64, 65, 127, 128, 255, 299];
-        keys.iter().for_each(|key| counts[*key] = 7);
+        keys.iter().zip(7..).for_each(|(key, count)| counts[*key] = count);
+        let picked = Ranks::of(0, &counts).of_keys(&counts);
+        assert_eq!(picked, (7..7 + keys.len() as u32).collect::<Vec<_>>());
         for least in [0, -150, i64::MIN, i64::MAX - 299] {
             let ranks = Ranks::of(least, &counts);
             for at in 0..300_i64 {

@@ -30,12 +30,16 @@ pub(crate) struct HotTable {
     pub(super) context: Arc<TaskContext>,
     pub(super) memory: Arc<HotMemory>,
     pub(super) is_pinned: bool,
-    indexes: Mutex<HashMap<usize, Arc<OnceCell<Arc<KeyIndex>>>>>,
+    indexes: Arc<Indexes>,
 }
+
+/// The indexes that were asked for, by their columns.
+type Indexes = Mutex<HashMap<usize, Arc<OnceCell<Arc<KeyIndex>>>>>;
 
 /// What a table is made hot with.
 pub(crate) struct Heat {
     pub(crate) memory: Arc<HotMemory>,
+    /// Knows no tables.
     pub(crate) session: Arc<SessionState>,
     pub(crate) context: Arc<TaskContext>,
     pub(crate) is_pinned: bool,
@@ -66,7 +70,12 @@ impl HotTable {
         let (memory, session, context) =
             (Arc::clone(&heat.memory), Arc::clone(&heat.session), Arc::clone(&heat.context));
         let (name, is_pinned) = (name.to_owned(), heat.is_pinned);
-        Ok(Self { name, schema, files, scan, format, session, context, memory, is_pinned, indexes: Mutex::default() })
+        let has_same_rows = |before: &&Self| {
+            let is_same = files.iter().zip(&before.files).all(|(file, known)| Arc::ptr_eq(file, known));
+            is_same && files.len() == before.files.len() && Arc::ptr_eq(&memory, &before.memory)
+        };
+        let indexes = before.filter(has_same_rows).map(|before| Arc::clone(&before.indexes)).unwrap_or_default();
+        Ok(Self { name, schema, files, scan, format, session, context, memory, is_pinned, indexes })
     }
 
     /// How many counts of readings it holds, which is none.

@@ -14,7 +14,6 @@ use datafusion::datasource::TableType;
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::datasource::source::DataSourceExec;
-use datafusion::execution::SessionState;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::Expr;
 use datafusion::object_store::ObjectMeta;
@@ -42,6 +41,9 @@ pub struct LakeTable {
     earlier: Mutex<Option<Arc<HotTable>>>,
 }
 
+/// How it is said that a version is that of before, and there is none.
+const NO_VERSION_BEFORE: &str = "there is no version before";
+
 /// Why a table can not be read as it was.
 #[derive(Debug)]
 pub(crate) enum PastFault {
@@ -65,23 +67,29 @@ impl From<TableFault> for PastFault {
 
 impl LakeTable {
     /// Finds and reads what is needed once: listing or metadata, schema, footers. Where `before` is the same version of the
-    /// same table, it is taken again; of an older one, what was read of files that are still there is kept.
+    /// same table, that is given; of an older one, what was read of files that are still there is kept.
     pub(crate) async fn open(
         lake: &Lake,
         table: &Table,
         session: &dyn Session,
-        before: Option<&LakeTable>,
-    ) -> Result<Self, TableFault> {
-        Self::open_at(lake, table, session, before, At::Now).await
+        before: Option<&Arc<LakeTable>>,
+    ) -> Result<Arc<Self>, TableFault> {
+        let other = Self::open_at(lake, table, session, before.map(Arc::as_ref), At::Now).await?;
+        match (other, before) {
+            (Some(other), _) => Ok(Arc::new(other)),
+            (None, Some(before)) => Ok(Arc::clone(before)),
+            (None, None) => Err(TableFault::new(NO_VERSION_BEFORE)),
+        }
     }
 
+    /// The table at a version; `None` where that is the one before.
     pub(super) async fn open_at(
         lake: &Lake,
         table: &Table,
         session: &dyn Session,
         before: Option<&LakeTable>,
         at: At,
-    ) -> Result<Self, TableFault> {
+    ) -> Result<Option<Self>, TableFault> {
         let declaration = declaration_of(table);
         let before = before.filter(|before| before.declaration == declaration);
         let known = before.map(|before| &before.version);
@@ -97,11 +105,11 @@ impl LakeTable {
             }
         };
         let version = match (opened, before) {
-            (Opened::Same, Some(before)) => return Ok(before.again()),
+            (Opened::Same, Some(_)) => return Ok(None),
             (Opened::Other(version), _) => *version,
-            (Opened::Same, None) => return Err(TableFault::new("there is no version before")),
+            (Opened::Same, None) => return Err(TableFault::new(NO_VERSION_BEFORE)),
         };
-        Ok(Self {
+        Ok(Some(Self {
             name: table.name.clone(),
             store_url: lake.url.clone(),
             version,
@@ -109,19 +117,18 @@ impl LakeTable {
             declaration,
             hot: OnceLock::new(),
             earlier: Mutex::new(before.and_then(|before| before.hot.get().cloned())),
-        })
+        }))
     }
 
     /// Whether the lake still has this version of the table.
     pub(crate) async fn is_current(&self, lake: &Lake, table: &Table) -> Result<bool, TableFault> {
-        let declaration = declaration_of(table);
-        if declaration != self.declaration {
+        if !self.is_declared_so(table) {
             return Ok(false);
         }
         let newest = match &table.table_format {
             Some(TableFormat::Delta) => delta::newest(lake, table).await?,
             Some(TableFormat::Iceberg { entry }) => iceberg::newest(lake, table, entry.as_deref()).await?,
-            None => return plain::is_current(lake, table, &self.version, &declaration).await,
+            None => return plain::is_current(lake, table, &self.version, &self.declaration).await,
         };
         Ok(self.version.newest.as_deref() == Some(newest.as_str()))
     }
@@ -135,9 +142,9 @@ impl LakeTable {
         }
     }
 
-    /// The same version, to be served on while the table can not be read; if the project still says the same of it.
-    pub(crate) fn for_now(&self, table: &Table) -> Option<Self> {
-        (self.declaration == declaration_of(table)).then(|| self.again())
+    /// Whether a project says the same of it: then it can be served on while the table can not be read.
+    pub(crate) fn is_declared_so(&self, table: &Table) -> bool {
+        self.declaration == declaration_of(table)
     }
 
     /// Which of its snapshots this is; `None` when the table keeps no past.
@@ -166,11 +173,12 @@ impl LakeTable {
         session: &dyn Session,
         snapshot: i64,
     ) -> Result<Self, PastFault> {
-        Ok(Self::open_at(lake, table, session, Some(self), At::Snapshot(snapshot)).await?)
+        let other = Self::open_at(lake, table, session, Some(self), At::Snapshot(snapshot)).await?;
+        Ok(other.unwrap_or_else(|| self.again()))
     }
 
-    /// The same version of the table with what is kept of it, to be served in another project.
-    fn again(&self) -> Self {
+    /// The same version of the table with what is kept of it, to be kept in another way.
+    pub(crate) fn again(&self) -> Self {
         Self {
             name: self.name.clone(),
             store_url: self.store_url.clone(),
@@ -183,8 +191,8 @@ impl LakeTable {
     }
 
     /// Keeps what is decoded of the table from now on, by use.
-    pub(crate) async fn heat(&self, session: &SessionState, heat: &Heat) -> DataFusionResult<()> {
-        let statistics = self.version.statistics.clone();
+    pub(crate) async fn heat(&self, heat: &Heat) -> DataFusionResult<()> {
+        let (statistics, session) = (self.version.statistics.clone(), heat.session.as_ref());
         let plan = self.version.scan(&self.store_url, session, None, None, statistics).await?;
         let scan = plan.downcast_ref::<DataSourceExec>();
         let Some(scan) = scan.and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>()) else {
@@ -222,9 +230,10 @@ impl LakeTable {
         self.hot.get()
     }
 
-    /// The memory that the version before was kept in.
-    pub(crate) fn earlier_memory(&self) -> Option<Arc<HotMemory>> {
-        self.earlier.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|hot| Arc::clone(hot.memory()))
+    /// The memory that it is kept in, or the version before was.
+    pub(crate) fn memory(&self) -> Option<Arc<HotMemory>> {
+        let earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
+        self.hot.get().or(earlier.as_ref()).map(|hot| Arc::clone(hot.memory()))
     }
 
     /// What was kept of the version before; afterwards it is held no more.

@@ -13,6 +13,9 @@ pub(crate) mod place;
 mod rules;
 mod session;
 pub(crate) mod sql;
+mod tables;
+#[cfg(test)]
+mod tables_tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -24,10 +27,9 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::tokenizer::Span;
 use futures::FutureExt;
-use futures::future::join_all;
 use lakegate_core::catalog::RuleCheck;
 use lakegate_core::error::{Code, Error};
-use lakegate_core::project::{Endpoint, Finding, Hot, Project, Table};
+use lakegate_core::project::{Endpoint, Finding, Project};
 
 pub use away::Away;
 pub use column::{ColumnKind, OutputColumn, Part};
@@ -35,31 +37,29 @@ pub(crate) use params::{column_type_name, placeholder_id};
 pub use past::PastEndpoint;
 
 use crate::encode;
-use crate::engine::{failure, spills};
+use crate::engine::spills;
 use crate::govern::fingerprint::Fingerprint;
 use crate::govern::masking::{Masking, stand_in_key};
 use crate::govern::policy::{Policies, unknown_tables};
 use crate::govern::template::{self, Maker, Shape, Templates};
 use crate::govern::{MaskKey, bind, tables_of};
-use crate::hot::{Heat, HotMemory};
+use crate::hot::HotMemory;
 use crate::lake::{Lake, LakeTable};
-use crate::shortcut::Shortcut;
 use place::Place;
 use rules::CompiledRules;
-
-/// How often a table is opened whose files are replaced while they are read.
-const MOST_TRIES: usize = 3;
 
 /// A project that can be served: every file checked, every endpoint planned, every policy compiled.
 #[derive(Debug)]
 pub struct PlannedProject {
-    project: Project,
+    project: Arc<Project>,
     session: Arc<SessionState>,
     policies: Policies,
     masking: Masking,
     /// The key of `hash` masks; it can be replaced while requests run.
     mask_key: RwLock<Option<Arc<MaskKey>>>,
-    endpoints: BTreeMap<String, PlannedEndpoint>,
+    endpoints: BTreeMap<String, Arc<PlannedEndpoint>>,
+    /// Those of them that were planned for this project, and not for the one before.
+    fresh: BTreeSet<String>,
     tables: Vec<Arc<LakeTable>>,
     past: Box<past::Past>,
     lake: Arc<Lake>,
@@ -90,20 +90,22 @@ pub struct PlannedEndpoint {
 impl PlannedProject {
     /// Opens the tables, compiles the policies and plans the endpoints of a project; or says everything that is wrong.
     ///
-    /// What `before` has of the same lake is taken again: tables whose files are the same are not read once more. Where
-    /// tables can not be read at the moment, those of `before` stay; without such, what needs them is [`Self::away`].
+    /// What `before` has of the same lake is taken again: tables whose files are the same are not read once more, and where
+    /// the project is the same one, endpoints over such tables are not planned once more. Where tables can not be read at the
+    /// moment, those of `before` stay; without such, what needs them is [`Self::away`].
     ///
     /// # Errors
     /// All findings, those of the files (`findings`) among them.
     pub async fn load(
-        project: Project,
+        project: impl Into<Arc<Project>>,
         mut findings: Vec<Finding>,
         lake: Arc<Lake>,
         runtime: Arc<RuntimeEnv>,
         before: Option<&Self>,
     ) -> Result<Self, Vec<Finding>> {
+        let project = project.into();
         let before = before.filter(|before| Arc::ptr_eq(&before.lake, &lake));
-        let (tables, faults, mut away) = Box::pin(open_tables(&project, &lake, &runtime, before)).await;
+        let (tables, faults, mut away) = Box::pin(tables::open(&project, &lake, &runtime, before)).await;
         findings.extend(faults);
         let mut open = tables.iter().map(|table| table.name().to_owned()).collect::<BTreeSet<_>>();
         let internal =
@@ -133,8 +135,13 @@ impl PlannedProject {
         }
         let can_govern = all_are_there && faults.is_empty();
         findings.extend(faults);
-        let mut endpoints = BTreeMap::new();
+        let (mut endpoints, mut fresh) = (BTreeMap::new(), BTreeMap::new());
+        let unchanged = before.filter(|before| Arc::ptr_eq(&before.project, &project) && before.away.is_nothing());
         for endpoint in project.endpoints.values() {
+            if let Some(planned) = unchanged.and_then(|before| before.still_good(&endpoint.name, &policies, &tables)) {
+                endpoints.insert(endpoint.name.clone(), planned);
+                continue;
+            }
             match plan_endpoint(endpoint, &project, &open, &session).await {
                 Ok(mut planned) => {
                     if can_govern {
@@ -143,108 +150,44 @@ impl PlannedProject {
                             Err(finding) => findings.push(finding),
                         }
                     }
-                    endpoints.insert(endpoint.name.clone(), planned);
+                    fresh.insert(endpoint.name.clone(), planned);
                 }
                 Err(faults) if faults.is_empty() && !away.is_nothing() => away.add_endpoint(endpoint),
                 Err(faults) => findings.extend(faults),
             }
         }
-        findings.extend(endpoints.values().filter_map(|planned| without_past(planned, &tables)));
+        findings.extend(fresh.values().filter_map(|planned| without_past(planned, &tables)));
         if !findings.is_empty() {
             return Err(sorted(findings));
         }
-        for planned in endpoints.values_mut() {
+        for planned in fresh.values_mut() {
             // What was looked at was made with a key that masks nothing.
             planned.templates.clear();
             planned.hashes = masking.hash(&planned.tables);
         }
+        let names = fresh.keys().cloned().collect();
+        endpoints.extend(fresh.into_iter().map(|(name, planned)| (name, Arc::new(planned))));
         let (session, mask_key, past) = (Arc::new(session), RwLock::default(), Box::default());
         let hot = OnceLock::new();
-        Ok(Self { project, session, policies, masking, mask_key, endpoints, tables, past, lake, away, hot })
-    }
-
-    /// The names of the tables whose files in the lake are no longer those that are served; and the first of those whose
-    /// files can not be listed, with the reason.
-    pub async fn changed_tables(&self) -> (BTreeSet<String>, Option<(String, Error)>) {
-        let config = &self.project.config;
-        let look = async |declared: &Table| match self.tables.iter().find(|table| table.name() == declared.name) {
-            Some(table) => table.is_current(&self.lake, declared).await,
-            // Once it can be listed, it may be there again.
-            None => LakeTable::is_there(&self.lake, declared).await.map(|()| false),
-        };
-        let (mut changed, mut failed) = (BTreeSet::new(), None);
-        for (declared, looked) in config.tables.values().zip(join_all(config.tables.values().map(look)).await) {
-            match looked {
-                Ok(true) => {}
-                Ok(false) => drop(changed.insert(declared.name.clone())),
-                Err(fault) => {
-                    let error = Error::new(Code::LakeUnavailable, fault.message);
-                    let error = match fault.source {
-                        Some(source) => error.source(source),
-                        None => error,
-                    };
-                    failed.get_or_insert((declared.name.clone(), error));
-                }
-            }
-        }
-        (changed, failed)
+        Ok(Self {
+            project,
+            session,
+            policies,
+            masking,
+            mask_key,
+            endpoints,
+            fresh: names,
+            tables,
+            past,
+            lake,
+            away,
+            hot,
+        })
     }
 
     /// What can not be served at the moment.
     pub fn away(&self) -> &Away {
         &self.away
-    }
-
-    /// Keeps what requests decode of the tables, by use, in so many bytes; with 0 nothing is kept and nothing looked up. What
-    /// the project before has kept of the same files stays. Gives the names of the tables that are kept.
-    ///
-    /// # Errors
-    /// When a file can not be read.
-    pub async fn keep_hot(&self, most_bytes: usize) -> Result<Vec<&str>, Error> {
-        let earlier = self.tables.iter().find_map(|table| table.earlier_memory());
-        let memory = match earlier.filter(|memory| memory.budget() == most_bytes) {
-            Some(memory) => memory,
-            None => {
-                self.tables.iter().for_each(|table| drop(table.take_earlier()));
-                HotMemory::new(most_bytes)
-            }
-        };
-        let mut names = Vec::new();
-        let context = self.session.task_ctx();
-        for table in &self.tables {
-            let hot = self.project.config.tables.get(table.name()).map_or(Hot::Auto, |declared| declared.hot);
-            if most_bytes == 0 || hot == Hot::Off {
-                continue;
-            }
-            let (memory, session, context) = (Arc::clone(&memory), Arc::clone(&self.session), Arc::clone(&context));
-            let heat = Heat { memory, session, context, is_pinned: hot == Hot::Pinned };
-            table.heat(&self.session, &heat).await.map_err(failure)?;
-            names.push(table.name());
-        }
-        let _ = self.hot.set(memory);
-        for endpoint in self.endpoints.values() {
-            endpoint.templates.clear();
-        }
-        Ok(names)
-    }
-
-    /// Makes what requests will need of hot tables whoever calls: the indexes over the keys by which endpoints join.
-    pub async fn warm(&self) {
-        let stand_in = stand_in_key();
-        let maker = self.maker(Some(&stand_in));
-        for endpoint in self.endpoints.values() {
-            let Ok(template) = template::make(&endpoint.plan, &endpoint.usual_shape(), maker, &[]) else { continue };
-            let Some(shortcut) = Shortcut::of(&template.plan, &template.slots, &self.session).await else { continue };
-            if let Err(error) = shortcut.warm().await {
-                // Who asks finds the same fault, and is told.
-                tracing::debug!(%error, endpoint = endpoint.endpoint.name, "not warm");
-            }
-        }
-    }
-
-    /// What hot tables take in memory, in bytes.
-    pub fn hot_bytes(&self) -> usize {
-        self.hot.get().map_or(0, |memory| memory.used())
     }
 
     /// What running queries have reserved of the memory that they share, in bytes.
@@ -253,7 +196,7 @@ impl PlannedProject {
     }
 
     /// The files' content.
-    pub fn project(&self) -> &Project {
+    pub fn project(&self) -> &Arc<Project> {
         &self.project
     }
 
@@ -274,17 +217,27 @@ impl PlannedProject {
 
     /// The endpoints, in the order of their names.
     pub fn endpoints(&self) -> impl Iterator<Item = &PlannedEndpoint> {
-        self.endpoints.values()
+        self.endpoints.values().map(Arc::as_ref)
     }
 
     /// The endpoint of this name.
     pub fn find(&self, name: &str) -> Option<&PlannedEndpoint> {
-        self.endpoints.get(name)
+        self.endpoints.get(name).map(Arc::as_ref)
     }
 
     pub(crate) fn endpoint(&self, endpoint: &Arc<Endpoint>) -> Result<&PlannedEndpoint, Error> {
-        let planned = self.endpoints.get(&endpoint.name).filter(|planned| Arc::ptr_eq(&planned.endpoint, endpoint));
+        let planned = self.find(&endpoint.name).filter(|planned| Arc::ptr_eq(&planned.endpoint, endpoint));
         planned.ok_or_else(|| Error::new(Code::GovernRefused, "the endpoint is not of this project"))
+    }
+
+    /// The plan of an endpoint, for the same project over these tables: where all that it reads is as it was.
+    fn still_good(&self, name: &str, policies: &Policies, tables: &[Arc<LakeTable>]) -> Option<Arc<PlannedEndpoint>> {
+        let is_same = |table: &String| {
+            let of = |tables: &[Arc<LakeTable>]| tables.iter().find(|known| known.name() == table).map(Arc::as_ptr);
+            of(&self.tables).is_some_and(|before| of(tables) == Some(before))
+        };
+        let planned = self.endpoints.get(name)?;
+        policies.reach(&planned.tables).iter().all(is_same).then(|| Arc::clone(planned))
     }
 
     pub(crate) fn policies(&self) -> &Policies {
@@ -456,62 +409,6 @@ pub(crate) fn bare_session(
     runtime: Arc<RuntimeEnv>,
 ) -> datafusion::common::Result<datafusion::execution::SessionState> {
     session::session(lake, Vec::new(), runtime)
-}
-
-async fn open_tables(
-    project: &Project,
-    lake: &Lake,
-    runtime: &Arc<RuntimeEnv>,
-    before: Option<&PlannedProject>,
-) -> (Vec<Arc<LakeTable>>, Vec<Finding>, Away) {
-    let bare = match session::session(lake, Vec::new(), Arc::clone(runtime)) {
-        Ok(session) => session,
-        Err(error) => {
-            let position = lakegate_core::project::Position::start("lakegate.toml");
-            let finding = Finding::new(position, format!("the lake can not be opened: {error}"));
-            return (Vec::new(), vec![finding], Away::default());
-        }
-    };
-    let opening = project.config.tables.values().map(|table| {
-        let before = before.and_then(|before| before.tables.iter().find(|before| before.name() == table.name));
-        let before = before.map(AsRef::as_ref);
-        let bare = &bare;
-        async move {
-            let mut opened = LakeTable::open(lake, table, bare, before).boxed().await;
-            for _ in 1..MOST_TRIES {
-                // Of files that are replaced just now, other ones are there in a moment. A store that is away is not.
-                if !opened.as_ref().is_err_and(|fault| fault.is_passing && !lake.is_lost()) {
-                    break;
-                }
-                opened = LakeTable::open(lake, table, bare, before).boxed().await;
-            }
-            (opened, before.and_then(|before| before.for_now(table)))
-        }
-    });
-    let mut tables = Vec::new();
-    let mut findings = Vec::new();
-    let mut away = Away::default();
-    for ((opened, before), table) in join_all(opening).await.into_iter().zip(project.config.tables.values()) {
-        match opened {
-            Ok(opened) => tables.push(Arc::new(opened)),
-            Err(fault) => {
-                let reason = fault.source.map(|source| source.to_string()).unwrap_or_default();
-                let reason = reason.lines().next().map(|line| format!(": {line}")).unwrap_or_default();
-                let message = format!("table `{}`: {}{reason}", table.name, fault.message);
-                let finding = Finding { position: table.location_position.clone(), message, help: fault.help };
-                match (fault.is_passing, before) {
-                    // One table that is broken does not keep others from being served anew.
-                    (_, Some(before)) => {
-                        away.keep_table(&table.name, finding);
-                        tables.push(Arc::new(before));
-                    }
-                    (true, None) => away.add_table(&table.name, finding),
-                    (false, None) => findings.push(finding),
-                }
-            }
-        }
-    }
-    (tables, findings, away)
 }
 
 /// Optimises a bare scan of every governed table: a filter that can fail, or that the barrier can not hold, shows here.

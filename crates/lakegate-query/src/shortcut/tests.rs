@@ -1,10 +1,6 @@
 //! Which plans get a shortcut, and what it does; that it gives the same rows as the ordinary plan; and which joins do not
 //! stand for a row filter.
 
-use std::sync::Arc;
-
-use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use lakegate_core::access::Principal;
 use tempfile::TempDir;
 
@@ -258,10 +254,10 @@ async fn only_the_policys_own_key_of_the_policys_own_parent_stands_for_a_row_fil
         filtered("grandchild", "child IN (SELECT id FROM child)"),
     ];
     let folder = tempfile::tempdir().unwrap();
-    put(folder.path(), "parent", &[("id", &[1, 2, 3]), ("tenant", &[0, 1, 0]), ("other", &[2, 1, 3])]);
-    put(folder.path(), "child", &[("id", &[11, 12, 13]), ("parent", &[2, 1, 3]), ("other", &[1, 2, 2])]);
-    put(folder.path(), "strict", &[("id", &[21, 22, 23]), ("parent", &[2, 1, 3]), ("other", &[1, 2, 2])]);
-    put(folder.path(), "grandchild", &[("id", &[31, 32]), ("child", &[11, 12]), ("other", &[12, 11])]);
+    testing::put(folder.path(), "parent", &[("id", &[1, 2, 3]), ("tenant", &[0, 1, 0]), ("other", &[2, 1, 3])]);
+    testing::put(folder.path(), "child", &[("id", &[11, 12, 13]), ("parent", &[2, 1, 3]), ("other", &[1, 2, 2])]);
+    testing::put(folder.path(), "strict", &[("id", &[21, 22, 23]), ("parent", &[2, 1, 3]), ("other", &[1, 2, 2])]);
+    testing::put(folder.path(), "grandchild", &[("id", &[31, 32]), ("child", &[11, 12]), ("other", &[12, 11])]);
     let queries = [
         ("SELECT c.id FROM parent p JOIN child c ON c.parent = p.id", &["12", "13"][..]),
         ("SELECT c.id FROM parent p JOIN child c ON c.parent = p.other", &["13"]),
@@ -292,12 +288,4 @@ async fn only_the_policys_own_key_of_the_policys_own_parent_stands_for_a_row_fil
             assert_eq!(rows, *wanted, "{sql}, hot: {hot}");
         }
     }
-}
-
-fn put(folder: &std::path::Path, table: &str, columns: &[(&str, &[i64])]) {
-    let fields = columns.iter().map(|(name, _)| Field::new(*name, DataType::Int64, true)).collect::<Vec<_>>();
-    let arrays = columns.iter().map(|(_, values)| Arc::new(Int64Array::from(values.to_vec())) as ArrayRef);
-    let schema = Arc::new(Schema::new(fields));
-    let rows = RecordBatch::try_new(Arc::clone(&schema), arrays.collect()).unwrap();
-    testing::write_parquet(&folder.join(format!("{table}.parquet")), &schema, &[rows]);
 }

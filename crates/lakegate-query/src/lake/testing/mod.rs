@@ -162,7 +162,8 @@ pub(crate) async fn open(
     assert!(findings.is_empty(), "{findings:?}");
     let lake = Lake::open(lake, ".", &LakeStore::default()).unwrap();
     let session = bare_session(&lake, Arc::new(RuntimeEnv::default())).unwrap();
-    LakeTable::open_at(&lake, &project.config.tables["t"], &session, before, at).await
+    let other = LakeTable::open_at(&lake, &project.config.tables["t"], &session, before, at).await?;
+    Ok(other.unwrap_or_else(|| before.unwrap().again()))
 }
 
 /// The rows of that version as lines, sorted.

@@ -1,0 +1,180 @@
+//! The tables of a project: opened, looked at again, kept hot. What governs them is not known here.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use datafusion::execution::runtime_env::RuntimeEnv;
+use futures::FutureExt;
+use futures::future::join_all;
+use lakegate_core::error::{Code, Error};
+use lakegate_core::project::{Finding, Hot, Position, Project, Table};
+
+use super::{Away, PlannedProject, bare_session};
+use crate::engine::failure;
+use crate::govern::masking::stand_in_key;
+use crate::govern::template;
+use crate::hot::{Heat, HotMemory};
+use crate::lake::{Lake, LakeTable};
+use crate::shortcut::Shortcut;
+
+/// How often a table is opened whose files are replaced while they are read.
+const MOST_TRIES: usize = 3;
+
+/// Opens the tables of a project, as far as they can be read; says what is wrong with others, and which are away.
+pub(super) async fn open(
+    project: &Project,
+    lake: &Lake,
+    runtime: &Arc<RuntimeEnv>,
+    before: Option<&PlannedProject>,
+) -> (Vec<Arc<LakeTable>>, Vec<Finding>, Away) {
+    let bare = match bare_session(lake, Arc::clone(runtime)) {
+        Ok(session) => session,
+        Err(error) => {
+            let position = Position::start("lakegate.toml");
+            let finding = Finding::new(position, format!("the lake can not be opened: {error}"));
+            return (Vec::new(), vec![finding], Away::default());
+        }
+    };
+    let opening = project.config.tables.values().map(|table| {
+        let known = before.and_then(|before| before.tables.iter().find(|before| before.name() == table.name));
+        let is_kept_alike = before.is_some_and(|before| before.keeps_as(project, table));
+        let bare = &bare;
+        async move {
+            let mut opened = LakeTable::open(lake, table, bare, known).boxed().await;
+            for _ in 1..MOST_TRIES {
+                // Of files that are replaced just now, other ones are there in a moment. A store that is away is not.
+                if !opened.as_ref().is_err_and(|fault| fault.is_passing && !lake.is_lost()) {
+                    break;
+                }
+                opened = LakeTable::open(lake, table, bare, known).boxed().await;
+            }
+            // A table that is to be kept in another way is another one, with what it has.
+            let kept = |table: Arc<LakeTable>| match known.is_some_and(|known| Arc::ptr_eq(known, &table)) {
+                true if !is_kept_alike => Arc::new(table.again()),
+                _ => table,
+            };
+            (opened.map(kept), known.filter(|known| known.is_declared_so(table)).map(|known| kept(Arc::clone(known))))
+        }
+    });
+    let mut tables = Vec::new();
+    let mut findings = Vec::new();
+    let mut away = Away::default();
+    for ((opened, before), table) in join_all(opening).await.into_iter().zip(project.config.tables.values()) {
+        match opened {
+            Ok(opened) => tables.push(opened),
+            Err(fault) => {
+                let reason = fault.source.map(|source| source.to_string()).unwrap_or_default();
+                let reason = reason.lines().next().map(|line| format!(": {line}")).unwrap_or_default();
+                let message = format!("table `{}`: {}{reason}", table.name, fault.message);
+                let finding = Finding { position: table.location_position.clone(), message, help: fault.help };
+                match (fault.is_passing, before) {
+                    // One table that is broken does not keep others from being served anew.
+                    (_, Some(before)) => {
+                        away.keep_table(&table.name, finding);
+                        tables.push(before);
+                    }
+                    (true, None) => away.add_table(&table.name, finding),
+                    (false, None) => findings.push(finding),
+                }
+            }
+        }
+    }
+    (tables, findings, away)
+}
+
+impl PlannedProject {
+    /// Whether a table is kept hot in the same way by another project.
+    fn keeps_as(&self, project: &Project, table: &Table) -> bool {
+        let (of, before) = (&project.config, &self.project.config);
+        let hot = before.tables.get(&table.name).map(|table| table.hot);
+        of.server.cache_limit_bytes == before.server.cache_limit_bytes && hot == Some(table.hot)
+    }
+
+    /// The names of the tables whose files in the lake are no longer those that are served; and the first of those whose
+    /// files can not be listed, with the reason.
+    pub async fn changed_tables(&self) -> (BTreeSet<String>, Option<(String, Error)>) {
+        let config = &self.project.config;
+        let look = async |declared: &Table| match self.tables.iter().find(|table| table.name() == declared.name) {
+            Some(table) => table.is_current(&self.lake, declared).await,
+            // Once it can be listed, it may be there again.
+            None => LakeTable::is_there(&self.lake, declared).await.map(|()| false),
+        };
+        let (mut changed, mut failed) = (BTreeSet::new(), None);
+        for (declared, looked) in config.tables.values().zip(join_all(config.tables.values().map(look)).await) {
+            match looked {
+                Ok(true) => {}
+                Ok(false) => drop(changed.insert(declared.name.clone())),
+                Err(fault) => {
+                    let error = Error::new(Code::LakeUnavailable, fault.message);
+                    let error = match fault.source {
+                        Some(source) => error.source(source),
+                        None => error,
+                    };
+                    failed.get_or_insert((declared.name.clone(), error));
+                }
+            }
+        }
+        (changed, failed)
+    }
+
+    /// Keeps what requests decode of the tables, by use, in so many bytes; with 0 nothing is kept and nothing looked up. What
+    /// the project before has kept of the same files stays. Gives the names of the tables that are kept.
+    ///
+    /// # Errors
+    /// When a file can not be read.
+    pub async fn keep_hot(&self, most_bytes: usize) -> Result<Vec<&str>, Error> {
+        let earlier = self.tables.iter().find_map(|table| table.memory());
+        let memory = match earlier.filter(|memory| memory.budget() == most_bytes) {
+            Some(memory) => memory,
+            None => {
+                self.tables.iter().for_each(|table| drop(table.take_earlier()));
+                HotMemory::new(most_bytes)
+            }
+        };
+        let (mut names, mut heated) = (Vec::new(), BTreeSet::new());
+        // Without tables: what is kept of one must not hold all the others, which will be replaced.
+        let bare = Arc::new(bare_session(&self.lake, self.runtime()).map_err(failure)?);
+        let context = bare.task_ctx();
+        for table in &self.tables {
+            let hot = self.project.config.tables.get(table.name()).map_or(Hot::Auto, |declared| declared.hot);
+            if most_bytes == 0 || hot == Hot::Off {
+                drop(table.take_earlier());
+                continue;
+            }
+            if table.hot().is_none() {
+                let (memory, session, context) = (Arc::clone(&memory), Arc::clone(&bare), Arc::clone(&context));
+                let heat = Heat { memory, session, context, is_pinned: hot == Hot::Pinned };
+                table.heat(&heat).await.map_err(failure)?;
+                heated.insert(table.name().to_owned());
+            }
+            names.push(table.name());
+        }
+        let _ = self.hot.set(memory);
+        for endpoint in self.endpoints.values() {
+            if !self.policies.reach(&endpoint.tables).is_disjoint(&heated) {
+                endpoint.templates.clear();
+            }
+        }
+        Ok(names)
+    }
+
+    /// Makes what requests will need of hot tables whoever calls: the indexes over the keys by which endpoints join. Those of
+    /// endpoints that were taken over are there.
+    pub async fn warm(&self) {
+        let stand_in = stand_in_key();
+        let maker = self.maker(Some(&stand_in));
+        for endpoint in self.fresh.iter().filter_map(|name| self.endpoints.get(name)) {
+            let Ok(template) = template::make(&endpoint.plan, &endpoint.usual_shape(), maker, &[]) else { continue };
+            let Some(shortcut) = Shortcut::of(&template.plan, &template.slots, &self.session).await else { continue };
+            if let Err(error) = shortcut.warm().await {
+                // Who asks finds the same fault, and is told.
+                tracing::debug!(%error, endpoint = endpoint.endpoint.name, "not warm");
+            }
+        }
+    }
+
+    /// What hot tables take in memory, in bytes.
+    pub fn hot_bytes(&self) -> usize {
+        self.hot.get().map_or(0, |memory| memory.used())
+    }
+}

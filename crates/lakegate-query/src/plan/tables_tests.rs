@@ -1,0 +1,144 @@
+//! What a project takes over from the one before, and what it lets go.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lakegate_core::project::{Project, ProjectFiles};
+
+use super::PlannedProject;
+use crate::govern::testing::{self, endpoint_file, governed, principal, put};
+
+const PARENT: &str =
+    "[lake]\nlocation = \".\"\n[tables.parent]\nlocation = \"parent\"\nrow_filter = \"tenant = principal('t')\"\n";
+const CHILD: &str = "[tables.child]\nlocation = \"child\"\nrow_filter = \"parent IN (SELECT id FROM parent)\"\n[tables.city]\nlocation = \"city\"\nshared = true\n";
+const ENDPOINTS: [(&str, &str); 3] = [
+    ("children", "SELECT id FROM child"),
+    ("joined", "SELECT c.id FROM parent p JOIN child c ON c.parent = p.id"),
+    ("cities", "SELECT id FROM city"),
+];
+const HOT_BYTES: usize = 512 << 20;
+
+fn config() -> String {
+    format!("{PARENT}{CHILD}")
+}
+
+async fn project(lake: &Path) -> PlannedProject {
+    put(lake, "parent", &[("id", &[1, 2]), ("tenant", &[0, 1])]);
+    put(lake, "child", &[("id", &[11, 12]), ("parent", &[1, 2])]);
+    put(lake, "city", &[("id", &[5])]);
+    let project = testing::project(lake, &config(), &ENDPOINTS).await;
+    project.keep_hot(HOT_BYTES).await.unwrap();
+    project.warm().await;
+    project
+}
+
+async fn after(before: &PlannedProject, project: Arc<Project>) -> PlannedProject {
+    let (lake, runtime) = (Arc::clone(before.lake()), before.runtime());
+    let load = Box::pin(PlannedProject::load(project, Vec::new(), lake, runtime, Some(before)));
+    let project = load.await.unwrap_or_else(|findings| panic!("{findings:?}"));
+    project.keep_hot(HOT_BYTES).await.unwrap();
+    project.warm().await;
+    project
+}
+
+async fn rows(project: &PlannedProject, endpoint: &str) -> Vec<String> {
+    let plan = governed(project, &principal("t:integer=0"), endpoint, "{}").unwrap();
+    assert!(plan.display_shortcut().await.is_some(), "{endpoint}");
+    testing::rows(plan).await.unwrap()
+}
+
+/// Which of the endpoints have the plan that they had.
+fn taken_over(before: &PlannedProject, after: &PlannedProject) -> Vec<&'static str> {
+    let is_same = |name: &str| std::ptr::eq(before.find(name).unwrap(), after.find(name).unwrap());
+    ENDPOINTS.iter().map(|(name, _)| *name).filter(|name| is_same(name)).collect()
+}
+
+fn is_same_table(one: &PlannedProject, other: &PlannedProject, name: &str) -> bool {
+    let table =
+        |project: &PlannedProject| Arc::clone(project.tables().iter().find(|table| table.name() == name).unwrap());
+    Arc::ptr_eq(&table(one), &table(other))
+}
+
+#[tokio::test]
+async fn what_does_not_read_a_replaced_table_is_taken_over_as_it_is() {
+    let lake = tempfile::tempdir().unwrap();
+    let first = project(lake.path()).await;
+    for (name, _) in ENDPOINTS {
+        rows(&first, name).await;
+    }
+    let kept = first.hot_bytes();
+    put(lake.path(), "city", &[("id", &[6])]);
+    let second = after(&first, Arc::clone(first.project())).await;
+    assert_eq!(taken_over(&first, &second), ["children", "joined"]);
+    assert!(is_same_table(&first, &second, "parent") && is_same_table(&first, &second, "child"));
+    assert!(!is_same_table(&first, &second, "city"));
+    assert_eq!(rows(&second, "cities").await, ["6"]);
+    assert_eq!(rows(&second, "children").await, ["11"]);
+    assert_eq!(rows(&first, "cities").await, ["5"], "a request ends with the tables that it began with");
+    drop(first);
+    assert_eq!(second.hot_bytes(), kept, "what was kept of the table before is let go");
+}
+
+/// Whose a child's row is, its parent says: a plan over the child alone reads the parent, too.
+#[tokio::test]
+async fn a_plan_whose_row_filter_reads_a_replaced_table_is_made_anew() {
+    let lake = tempfile::tempdir().unwrap();
+    let first = project(lake.path()).await;
+    assert_eq!(rows(&first, "children").await, ["11"]);
+    put(lake.path(), "parent", &[("id", &[1, 2]), ("tenant", &[1, 0])]);
+    let second = after(&first, Arc::clone(first.project())).await;
+    assert_eq!(taken_over(&first, &second), ["cities"]);
+    assert!(is_same_table(&first, &second, "child") && !is_same_table(&first, &second, "parent"));
+    for name in ["children", "joined"] {
+        assert_eq!(rows(&second, name).await, ["12"], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn plans_of_a_project_that_was_edited_are_made_anew_and_its_tables_are_not() {
+    let lake = tempfile::tempdir().unwrap();
+    let first = project(lake.path()).await;
+    let kept = first.hot_bytes();
+    let read = |config: String| {
+        let file = |(name, sql): &(&str, &str)| (format!("endpoints/{name}.sql"), endpoint_file(sql));
+        let endpoints = ENDPOINTS.iter().map(file).collect();
+        let (project, findings) = Project::read(&ProjectFiles { config, endpoints, ..ProjectFiles::default() });
+        assert!(findings.is_empty(), "{findings:?}");
+        Arc::new(project)
+    };
+    let edited = after(&first, read(config().replace("tenant = p", "tenant <> p"))).await;
+    assert_eq!(taken_over(&first, &edited), [""; 0]);
+    for table in ["parent", "child", "city"] {
+        assert!(is_same_table(&first, &edited, table), "{table}");
+    }
+    for name in ["children", "joined"] {
+        assert_eq!(rows(&edited, name).await, ["12"], "{name}");
+        assert_eq!(rows(&first, name).await, ["11"], "{name}");
+    }
+    // Kept in another way, a table is another one, and has what was kept of it.
+    let pinned = config().replace("location = \"child\"", "location = \"child\"\nhot = \"pinned\"");
+    let pinned = after(&edited, read(pinned)).await;
+    assert!(!is_same_table(&edited, &pinned, "child") && is_same_table(&edited, &pinned, "parent"));
+    assert!(pinned.hot_bytes() >= kept);
+    let off = config().replace("location = \"child\"", "location = \"child\"\nhot = \"off\"");
+    let off = after(&pinned, read(off)).await;
+    let plan = governed(&off, &principal("t:integer=0"), "children", "{}").unwrap();
+    assert_eq!(plan.display_shortcut().await, None);
+    assert_eq!(testing::rows(plan).await.unwrap(), ["11"]);
+}
+
+/// What is served no more is let go, though tables of it are served on.
+#[tokio::test]
+async fn tables_that_were_replaced_are_let_go() {
+    let lake = tempfile::tempdir().unwrap();
+    let mut project = project(lake.path()).await;
+    let mut gone = Vec::new();
+    for round in 0..3 {
+        let city = project.tables().iter().find(|table| table.name() == "city").unwrap();
+        gone.push(Arc::downgrade(city));
+        rows(&project, "cities").await;
+        put(lake.path(), "city", &[("id", &[round])]);
+        project = after(&project, Arc::clone(project.project())).await;
+    }
+    assert_eq!(gone.iter().filter(|table| table.upgrade().is_some()).count(), 0);
+}
