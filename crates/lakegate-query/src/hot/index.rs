@@ -16,7 +16,6 @@ use super::memory::Taken;
 use super::ranks::{Ranks, place};
 use super::runs::{Runs, out_of_bounds};
 use super::table::HotTable;
-use super::zeroed::Zeroed;
 use super::zone::{Key, Zone, is_number, numbers};
 
 /// How many blocks are read at once, and how often that at one time.
@@ -131,7 +130,7 @@ impl KeyIndex {
         span: usize,
         starts: &mut Vec<u32>,
     ) -> Result<Found> {
-        let mut counts = Zeroed::new(span);
+        let mut counts = vec![0; span];
         each(table, column, blocks, starts, |_, keys| {
             for key in keys.iter().flatten() {
                 let Some(at) = place(key, least, span) else { return out_of_bounds() };

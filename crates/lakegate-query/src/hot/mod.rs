@@ -14,7 +14,6 @@ mod pack;
 mod ranks;
 mod runs;
 mod table;
-mod zeroed;
 mod zone;
 
 pub(crate) use blocks::BlockAt;

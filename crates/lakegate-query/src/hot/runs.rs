@@ -5,17 +5,24 @@ use datafusion::common::{Result, exec_err};
 
 use super::found::count_mask;
 use super::ranks::place;
-use super::zeroed::Zeroed;
+
+/// Of so many runs at first it is looked whether they are the only ones of their keys. Most tables in which they are not show
+/// it there.
+const LOOKED_AT: u32 = 1 << 16;
 
 /// Rows of keys that follow each other, as they are found.
 ///
-/// A key's place is looked at once for all its rows: what is compared with each row is at hand, and nobody waits for the memory
-/// of one key before going to that of the next.
+/// Keys come from all over the span, so what takes the time is the way to their places. Each is gone to once for all rows that
+/// follow each other, and only to write there, for which nobody waits. Whether a key was written twice shows in the end: then
+/// rows are missing.
 pub(super) struct Runs {
     least: i64,
     count_bits: u32,
     /// As in [`super::found::Found::Runs`], by the keys' distance from the least.
-    runs: Zeroed,
+    runs: Vec<u32>,
+    /// How many rows were noted, and how many runs.
+    rows: u64,
+    noted: u32,
     /// The key of the last rows, the first of them and how many there are.
     open: Option<(i64, u32, u32)>,
 }
@@ -23,7 +30,7 @@ pub(super) struct Runs {
 impl Runs {
     /// Of so many numbers from the least one on, with so many bits for a count.
     pub(super) fn new(least: i64, span: usize, count_bits: u32) -> Self {
-        Self { least, count_bits, runs: Zeroed::new(span), open: None }
+        Self { least, count_bits, runs: vec![0; span], rows: 0, noted: 0, open: None }
     }
 
     /// Adds rows with their keys; says whether all rows of a key follow each other so far.
@@ -43,19 +50,27 @@ impl Runs {
     }
 
     /// All runs, by the keys' distance from the least; `None` where the rows of a key do not follow each other.
-    pub(super) fn all(mut self) -> Result<Option<Zeroed>> {
-        Ok(self.close()?.then_some(self.runs))
+    pub(super) fn all(mut self) -> Result<Option<Vec<u32>>> {
+        if !self.close()? {
+            return Ok(None);
+        }
+        let mask = count_mask(self.count_bits);
+        let there = self.runs.iter().map(|run| u64::from(run & mask)).sum::<u64>();
+        Ok((there == self.rows).then_some(self.runs))
     }
 
-    /// Notes the last rows; says whether they are the first ones of their key, and no more than can be told.
+    /// Notes the last rows; says whether they are the first ones of their key, as far as it is looked at, and no more than can be
+    /// told.
     fn close(&mut self) -> Result<bool> {
         let Some((key, first, count)) = self.open.take() else { return Ok(true) };
         let Some(run) = place(key, self.least, self.runs.len()).map(|at| &mut self.runs[at]) else {
             return out_of_bounds();
         };
-        if *run != 0 || count > count_mask(self.count_bits) {
+        if count > count_mask(self.count_bits) || self.noted < LOOKED_AT && *run != 0 {
             return Ok(false);
         }
+        self.noted = self.noted.saturating_add(1);
+        self.rows += u64::from(count);
         *run = first.unbounded_shl(self.count_bits) | count;
         Ok(true)
     }
@@ -97,6 +112,9 @@ mod tests {
         assert_eq!(runs(8, &[&[(0, 1)], &[(1, 2)], &[(2, 1)]]), None);
         assert_eq!(runs(1, &[&[(0, 1), (1, 2)]]), Some(vec![(0, 0), (0, 0), (0, 1), (1, 1)]));
         assert_eq!(runs(1, &[&[(0, 1), (1, 1)]]), None);
+        let mut late = Runs::new(0, LOOKED_AT as usize + 3, 8);
+        let keys = (0..=i64::from(LOOKED_AT)).chain([5]);
+        assert!(late.add((0..).zip(keys)).unwrap() && late.all().unwrap().is_none(), "it shows in the end");
         assert!(Runs::new(-1, 4, 8).add([(0, 3), (1, 1)].into_iter()).is_err(), "a key that the footer does not know");
     }
 }

@@ -228,7 +228,7 @@ async fn a_server_starts_while_a_table_can_not_be_read() {
 }
 
 /// The store of this test does not do what `If-Match` asks. A file in which all rows are of one client is replaced by one of
-/// the same size in which all are of another: by the old statistics, all rows would be shown.
+/// the same size in which some or all are of another: by the old statistics, all rows would be shown.
 #[tokio::test]
 async fn a_file_that_was_replaced_is_never_read_by_what_was_known_of_the_old_one() {
     let (store, folder) = shop().await;
@@ -237,11 +237,11 @@ async fn a_file_that_was_replaced_is_never_read_by_what_was_known_of_the_old_one
     let app = TestApp::serve(folder).await;
     let one = app.admit_with("one", "*", &[json!({})]).await;
     assert_eq!(app.get(&one, "/api/sales").await.text(), r#"[{"id":1},{"id":2}]"#);
-    write_sales(&file, &[(7, 2), (8, 2)]);
-    assert_eq!(app.get(&one, "/api/sales").await.text(), "[]", "met, looked for and read anew");
     write_sales(&file, &[(7, 1), (8, 2)]);
+    assert_eq!(app.get(&one, "/api/sales").await.text(), r#"[{"id":7}]"#, "met, looked for and read anew");
+    write_sales(&file, &[(7, 2), (8, 2)]);
     // An answer that is not kept.
-    assert_eq!(app.get(&one, "/api/sales?limit=5").await.text(), r#"[{"id":7}]"#);
+    assert_eq!(app.get(&one, "/api/sales?limit=5").await.text(), "[]");
 }
 
 /// What can be served anew is, whatever is the matter with other tables.
