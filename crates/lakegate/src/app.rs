@@ -33,7 +33,7 @@ const WARM_FOR: Duration = Duration::from_secs(2);
 
 /// The state of a server.
 pub struct App {
-    /// What is served now. A request takes it once, when it comes in.
+    /// What is served now. A request takes it once, when it comes in; and again if it begins anew.
     served: ArcSwap<Served>,
     /// Who may call.
     pub access: Access,
@@ -215,13 +215,14 @@ impl Served {
             None => Arc::new(Identity::start(&config.issuers, folder, access.clone()).await),
         };
         let project = Arc::new(project);
+        // From here on a key that is replaced is seen.
+        let mask_key = mask_key::watch(Arc::clone(&project), folder);
         let warmed = Arc::clone(&project);
         let warming = tokio::spawn(async move { warmed.warm().await });
         // Nobody waits for it when the server starts, but who needs the same. Later there is something that is served meanwhile.
         if before.is_some() {
             let _ = timeout(WARM_FOR, warming).await;
         }
-        let mask_key = mask_key::watch(Arc::clone(&project), folder);
         Ok(Self { project, identity, repeated: Repeated::default(), _mask_key: mask_key })
     }
 

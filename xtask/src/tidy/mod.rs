@@ -35,6 +35,7 @@ const RULES: &[Rule] = &[
     wording::machine_paths,
     wording::pending_snapshots,
     test_list::listed,
+    test_list::runs,
     links::resolve,
 ];
 

@@ -1,4 +1,4 @@
-//! Every file of the integration tests is part of the one test binary; a file that nobody lists never runs.
+//! Tests that never run: files of the integration tests that nobody lists, and tests within a library that has its tests elsewhere.
 
 use super::tree::{Finding, Tree};
 
@@ -31,9 +31,48 @@ pub(crate) fn listed(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
+/// Tests in a library whose manifest says `test = false`.
+pub(crate) fn runs(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for manifest in tree.files.iter().filter(|file| file.path.ends_with("/Cargo.toml")) {
+        let Ok(parsed) = manifest.text.parse::<toml::Table>() else { continue };
+        let is_tested = parsed.get("lib").and_then(|lib| lib.get("test")).and_then(toml::Value::as_bool);
+        if is_tested != Some(false) {
+            continue;
+        }
+        let src = format!("{}src/", manifest.path.trim_end_matches("Cargo.toml"));
+        let of_library = |path: &str| path.starts_with(&src) && path != format!("{src}main.rs");
+        for file in tree.rust().filter(|file| of_library(&file.path)) {
+            let marks = |line: &str| line.trim() == "#[cfg(test)]" || line.trim() == "#[test]";
+            let mark = file.text.lines().zip(1..).find(|(line, _)| marks(line));
+            if let Some((_, number)) = mark {
+                let message = format!("never runs: `{}` says `test = false`; put it into {FOLDER}", manifest.path);
+                findings.push(Finding::new(&file.path, number, message));
+            }
+        }
+    }
+    findings
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_test_in_a_library_without_tests_is_found() {
+        let test = "//! x\n#[cfg(test)]\nmod tests {\n    #[test]\n    fn a() {}\n}\n";
+        let tree = Tree::of(&[
+            ("crates/a/Cargo.toml", "[lib]\n# elsewhere\ntest = false\n"),
+            ("crates/a/src/lib.rs", "//! x\nmod b;\n"),
+            ("crates/a/src/b/c.rs", test),
+            ("crates/a/src/main.rs", test),
+            ("crates/a/tests/it/main.rs", test),
+            ("crates/ab/Cargo.toml", "[lib]\nbench = false\n"),
+            ("crates/ab/src/lib.rs", test),
+        ]);
+        let found: Vec<_> = runs(&tree).into_iter().map(|finding| (finding.path, finding.line)).collect();
+        assert_eq!(found, [("crates/a/src/b/c.rs".to_owned(), 2)]);
+    }
 
     #[test]
     fn an_unlisted_file_is_found() {

@@ -2,6 +2,7 @@
 
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
+use datafusion::object_store::Error as StoreError;
 use lakegate_core::error::{Code, Error};
 
 use super::pool::is_of_all;
@@ -24,6 +25,13 @@ pub(crate) fn failure(error: DataFusionError) -> Error {
         _ => Error::new(Code::EngineFailed, "the query failed; the operator finds the reason under the request id"),
     };
     told.source(error)
+}
+
+/// Whether a query failed because a file is not the one that was listed, or is gone: the lake has gone on.
+pub fn met_another_file(error: &Error) -> bool {
+    let source = error.source.as_ref().and_then(|source| source.downcast_ref::<DataFusionError>());
+    let said = source.and_then(of_the_store);
+    matches!(said, Some(StoreError::Precondition { .. } | StoreError::NotFound { .. }))
 }
 
 fn unreadable() -> Error {

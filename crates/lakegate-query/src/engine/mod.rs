@@ -24,6 +24,7 @@ use lakegate_core::limits::{InForce, Limit, Load, Origin};
 use lakegate_core::project::OnMaxRows;
 
 pub use embedded::Embedded;
+pub use failure::met_another_file;
 pub(crate) use failure::{failure, too_many_bytes};
 pub use limited::{Limited, Waiting};
 pub use runtime::{Resources, runtime, spills};

@@ -84,6 +84,19 @@ pub(crate) async fn project_with(
     loaded.map_err(|findings| findings.iter().map(ToString::to_string).collect())
 }
 
+/// What is kept of hot tables by [`after`].
+pub(crate) const HOT_BYTES: usize = 512 << 20;
+
+/// A project in the place of the one before, over the lake as it is now, with hot tables.
+pub(crate) async fn after(before: &PlannedProject, project: Arc<Project>) -> PlannedProject {
+    let (lake, runtime) = (Arc::clone(before.lake()), before.runtime());
+    let load = Box::pin(PlannedProject::load(project, Vec::new(), lake, runtime, Some(before)));
+    let project = load.await.unwrap_or_else(|findings| panic!("{findings:?}"));
+    project.keep_hot(HOT_BYTES).await.unwrap();
+    project.warm().await;
+    project
+}
+
 /// A caller, from words such as `client_id=1`, `owner:string=A` and `role=operator`.
 pub(crate) fn principal(words: &str) -> Principal {
     let start = DateTime::UNIX_EPOCH;

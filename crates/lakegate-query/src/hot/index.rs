@@ -16,6 +16,7 @@ use super::memory::Taken;
 use super::ranks::{Ranks, place};
 use super::runs::{Runs, out_of_bounds};
 use super::table::HotTable;
+use super::zeroed::Zeroed;
 use super::zone::{Key, Zone, is_number, numbers};
 
 /// How many blocks are read at once, and how often that at one time.
@@ -130,7 +131,7 @@ impl KeyIndex {
         span: usize,
         starts: &mut Vec<u32>,
     ) -> Result<Found> {
-        let mut counts = vec![0; span];
+        let mut counts = Zeroed::new(span);
         each(table, column, blocks, starts, |_, keys| {
             for key in keys.iter().flatten() {
                 let Some(at) = place(key, least, span) else { return out_of_bounds() };
@@ -140,10 +141,11 @@ impl KeyIndex {
         })
         .await?;
         let ranks = Ranks::of(least, &counts);
-        let counts = ranks.of_keys(&counts);
-        let mut offsets = Vec::with_capacity(counts.len() + 1);
+        let of_keys = ranks.of_keys(&counts);
+        drop(counts);
+        let mut offsets = Vec::with_capacity(of_keys.len() + 1);
         let mut count = 0;
-        for of_key in counts {
+        for of_key in of_keys {
             offsets.push(count);
             count += of_key;
         }

@@ -14,6 +14,7 @@ mod pack;
 mod ranks;
 mod runs;
 mod table;
+mod zeroed;
 mod zone;
 
 pub(crate) use blocks::BlockAt;

@@ -5,10 +5,11 @@ use datafusion::common::{Result, exec_err};
 
 use super::found::count_mask;
 use super::ranks::place;
+use super::zeroed::Zeroed;
 
-/// Of so many runs at first it is looked whether they are the only ones of their keys. Most tables in which they are not show
-/// it there.
-const LOOKED_AT: u32 = 1 << 16;
+/// Among so many rows at first it is looked whether runs are the only ones of their keys. Most tables in which they are not
+/// show it there.
+const LOOKED_AT: u64 = 1 << 16;
 
 /// Rows of keys that follow each other, as they are found.
 ///
@@ -19,39 +20,55 @@ pub(super) struct Runs {
     least: i64,
     count_bits: u32,
     /// As in [`super::found::Found::Runs`], by the keys' distance from the least.
-    runs: Vec<u32>,
-    /// How many rows were noted, and how many runs.
+    runs: Zeroed,
+    /// How many rows were added.
     rows: u64,
-    noted: u32,
-    /// The key of the last rows, the first of them and how many there are.
-    open: Option<(i64, u32, u32)>,
+    /// The last of them, whose run may go on.
+    open: Option<Run>,
+}
+
+/// Rows of one key that follow each other: the first of them and how many there are.
+#[derive(Clone, Copy)]
+struct Run {
+    key: i64,
+    first: u32,
+    count: u32,
 }
 
 impl Runs {
     /// Of so many numbers from the least one on, with so many bits for a count.
     pub(super) fn new(least: i64, span: usize, count_bits: u32) -> Self {
-        Self { least, count_bits, runs: vec![0; span], rows: 0, noted: 0, open: None }
+        Self { least, count_bits, runs: Zeroed::new(span), rows: 0, open: None }
     }
 
-    /// Adds rows with their keys; says whether all rows of a key follow each other so far.
+    /// Adds rows with their keys; says whether all rows of a key follow each other, as far as it is looked at.
     pub(super) fn add(&mut self, rows: impl Iterator<Item = (u32, i64)>) -> Result<bool> {
+        let looks = self.rows < LOOKED_AT;
+        let (mut open, mut added) = (self.open.take(), 0);
         for (row, key) in rows {
-            match &mut self.open {
-                Some((open, first, count)) if *open == key && *first + *count == row => *count += 1,
+            added += 1;
+            match &mut open {
+                Some(run) if run.key == key && run.first + run.count == row => run.count += 1,
                 _ => {
-                    if !self.close()? {
+                    let ended = open.replace(Run { key, first: row, count: 1 });
+                    if let Some(run) = ended
+                        && !self.note(run, looks)?
+                    {
                         return Ok(false);
                     }
-                    self.open = Some((key, row, 1));
                 }
             }
         }
+        self.open = open;
+        self.rows += added;
         Ok(true)
     }
 
     /// All runs, by the keys' distance from the least; `None` where the rows of a key do not follow each other.
-    pub(super) fn all(mut self) -> Result<Option<Vec<u32>>> {
-        if !self.close()? {
+    pub(super) fn all(mut self) -> Result<Option<Zeroed>> {
+        if let Some(run) = self.open.take()
+            && !self.note(run, false)?
+        {
             return Ok(None);
         }
         let mask = count_mask(self.count_bits);
@@ -59,19 +76,15 @@ impl Runs {
         Ok((there == self.rows).then_some(self.runs))
     }
 
-    /// Notes the last rows; says whether they are the first ones of their key, as far as it is looked at, and no more than can be
-    /// told.
-    fn close(&mut self) -> Result<bool> {
-        let Some((key, first, count)) = self.open.take() else { return Ok(true) };
-        let Some(run) = place(key, self.least, self.runs.len()).map(|at| &mut self.runs[at]) else {
-            return out_of_bounds();
-        };
-        if count > count_mask(self.count_bits) || self.noted < LOOKED_AT && *run != 0 {
+    /// Says whether it is the first run of its key, if that is looked at, and no longer than can be told.
+    fn note(&mut self, Run { key, first, count }: Run, looks: bool) -> Result<bool> {
+        let (least, count_bits) = (self.least, self.count_bits);
+        let runs: &mut [u32] = &mut self.runs;
+        let Some(run) = place(key, least, runs.len()).map(|at| &mut runs[at]) else { return out_of_bounds() };
+        if count > count_mask(count_bits) || looks && *run != 0 {
             return Ok(false);
         }
-        self.noted = self.noted.saturating_add(1);
-        self.rows += u64::from(count);
-        *run = first.unbounded_shl(self.count_bits) | count;
+        *run = first.unbounded_shl(count_bits) | count;
         Ok(true)
     }
 }
@@ -113,8 +126,9 @@ mod tests {
         assert_eq!(runs(1, &[&[(0, 1), (1, 2)]]), Some(vec![(0, 0), (0, 0), (0, 1), (1, 1)]));
         assert_eq!(runs(1, &[&[(0, 1), (1, 1)]]), None);
         let mut late = Runs::new(0, LOOKED_AT as usize + 3, 8);
-        let keys = (0..=i64::from(LOOKED_AT)).chain([5]);
-        assert!(late.add((0..).zip(keys)).unwrap() && late.all().unwrap().is_none(), "it shows in the end");
+        assert!(late.add((0..).zip(0..=LOOKED_AT as i64)).unwrap());
+        assert!(late.add([(LOOKED_AT as u32 + 1, 5), (LOOKED_AT as u32 + 2, 6)].into_iter()).unwrap());
+        assert!(late.all().unwrap().is_none(), "it shows in the end");
         assert!(Runs::new(-1, 4, 8).add([(0, 3), (1, 1)].into_iter()).is_err(), "a key that the footer does not know");
     }
 }

@@ -21,8 +21,13 @@ use datafusion::physical_expr::expressions::{CastExpr, Column as ColumnExpr, Lit
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr_adapter::{PhysicalExprAdapter, PhysicalExprAdapterFactory};
 
-/// The key of a file's schema under which the number of its layout stands.
+use crate::govern::fingerprint::Fingerprint;
+
+/// The key of a file's schema under which the number of its layout stands, among those of one version of the table.
 const LAYOUT: &str = "lakegate.layout";
+/// The key under which stands what the layout is: two versions may mean two things by one number, and what was read of a file by
+/// one is not to be taken for what is read by the other.
+const ORIGINS: &str = "lakegate.origins";
 
 /// A column of a table, and by what it is found in files.
 #[derive(Clone, Debug)]
@@ -82,7 +87,9 @@ impl Mapping {
             self.layouts.push(layout.into());
             self.layouts.len() - 1
         });
-        let note = HashMap::from([(LAYOUT.to_owned(), at.to_string())]);
+        let mut origins = Fingerprint::new("lakegate layout v1");
+        origins.text(format_args!("{:?}", self.layouts[at]));
+        let note = HashMap::from([(LAYOUT.to_owned(), at.to_string()), (ORIGINS.to_owned(), origins.hex())]);
         Arc::new(Schema::new_with_metadata(shape.schema.fields().clone(), note))
     }
 }

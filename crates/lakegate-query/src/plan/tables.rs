@@ -159,7 +159,7 @@ impl PlannedProject {
     }
 
     /// Makes what requests will need of hot tables whoever calls: the indexes over the keys by which endpoints join. Those of
-    /// endpoints that were taken over are there.
+    /// endpoints that were taken over are there, or made by the project before.
     pub async fn warm(&self) {
         let stand_in = stand_in_key();
         let maker = self.maker(Some(&stand_in));

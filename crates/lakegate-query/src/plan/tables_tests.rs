@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lakegate_core::project::{Project, ProjectFiles};
 
 use super::PlannedProject;
-use crate::govern::testing::{self, endpoint_file, governed, principal, put};
+use crate::govern::testing::{self, HOT_BYTES, after, endpoint_file, governed, principal, put};
 
 const PARENT: &str =
     "[lake]\nlocation = \".\"\n[tables.parent]\nlocation = \"parent\"\nrow_filter = \"tenant = principal('t')\"\n";
@@ -16,7 +16,6 @@ const ENDPOINTS: [(&str, &str); 3] = [
     ("joined", "SELECT c.id FROM parent p JOIN child c ON c.parent = p.id"),
     ("cities", "SELECT id FROM city"),
 ];
-const HOT_BYTES: usize = 512 << 20;
 
 fn config() -> String {
     format!("{PARENT}{CHILD}")
@@ -27,15 +26,6 @@ async fn project(lake: &Path) -> PlannedProject {
     put(lake, "child", &[("id", &[11, 12]), ("parent", &[1, 2])]);
     put(lake, "city", &[("id", &[5])]);
     let project = testing::project(lake, &config(), &ENDPOINTS).await;
-    project.keep_hot(HOT_BYTES).await.unwrap();
-    project.warm().await;
-    project
-}
-
-async fn after(before: &PlannedProject, project: Arc<Project>) -> PlannedProject {
-    let (lake, runtime) = (Arc::clone(before.lake()), before.runtime());
-    let load = Box::pin(PlannedProject::load(project, Vec::new(), lake, runtime, Some(before)));
-    let project = load.await.unwrap_or_else(|findings| panic!("{findings:?}"));
     project.keep_hot(HOT_BYTES).await.unwrap();
     project.warm().await;
     project
@@ -136,7 +126,9 @@ async fn tables_that_were_replaced_are_let_go() {
     for round in 0..3 {
         let city = project.tables().iter().find(|table| table.name() == "city").unwrap();
         gone.push(Arc::downgrade(city));
-        rows(&project, "cities").await;
+        for (name, _) in ENDPOINTS {
+            rows(&project, name).await;
+        }
         put(lake.path(), "city", &[("id", &[round])]);
         project = after(&project, Arc::clone(project.project())).await;
     }

@@ -139,6 +139,37 @@ impl Trail {
         token: &Presented,
         now: DateTime<Utc>,
     ) -> Result<(Principal, Arc<Credential>), Error> {
+        let (principal, credential) = self.identify(served, token, now).await?;
+        self.2.count(served.config(), &principal, now)?;
+        Ok((principal, credential))
+    }
+
+    /// The same for a request that begins anew, by what is served now. It was counted, and what was found out of it by what was
+    /// served before is forgotten.
+    ///
+    /// # Errors
+    /// When the token is not taken, or no more.
+    pub async fn authenticate_again(
+        &self,
+        served: &Served,
+        token: &Presented,
+        now: DateTime<Utc>,
+    ) -> Result<(Principal, Arc<Credential>), Error> {
+        self.note(|state| {
+            let asked = std::mem::take(&mut state.record.asked);
+            let Asked { method, path, endpoint, argument_names, more_argument_names, .. } = asked;
+            let asked = Asked { method, path, endpoint, argument_names, more_argument_names, ..Asked::default() };
+            state.record.asked = asked;
+        });
+        self.identify(served, token, now).await
+    }
+
+    async fn identify(
+        &self,
+        served: &Served,
+        token: &Presented,
+        now: DateTime<Utc>,
+    ) -> Result<(Principal, Arc<Credential>), Error> {
         self.1.follow();
         let known = served.identity.authenticate(token, now).await;
         self.1.end(Stage::Authenticate);
@@ -155,9 +186,7 @@ impl Trail {
                 self.note_whom(served, &credential);
             }
         }
-        let (principal, credential) = known?;
-        self.2.count(served.config(), &principal, now)?;
-        Ok((principal, credential))
+        known
     }
 
     /// The same for an admin token.

@@ -68,7 +68,7 @@ fn layered<S: Clone + Send + Sync + 'static>(router: Router<S>, app: &Arc<App>) 
     router.layer(layers)
 }
 
-/// What was served when a request came in, which it ends with.
+/// What was served when a request came in.
 fn served(extensions: &Extensions, app: &App) -> Arc<Served> {
     extensions.get::<Arc<Served>>().map_or_else(|| app.served(), Arc::clone)
 }

@@ -1,6 +1,6 @@
 //! `GET` and `POST` of an endpoint: arguments from the query string and the body, rows back.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::extract::rejection::PathRejection;
@@ -8,13 +8,12 @@ use axum::extract::{Extension, Path, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Uri};
 use axum::response::Response;
-use chrono::{DateTime, Utc};
-use lakegate_core::access::{Credential, Presented, Principal};
+use lakegate_core::access::Presented;
 use lakegate_core::catalog::RawArguments;
-use lakegate_core::error::{Code, Error};
+use lakegate_core::error::Error;
 use lakegate_core::format::Representation;
 use lakegate_query::encode;
-use lakegate_query::engine::BatchStream;
+use lakegate_query::engine::{BatchStream, met_another_file};
 
 use super::repeat::{Caller, Heads, Repeat};
 use super::respond::{Failure, not_modified};
@@ -142,55 +141,53 @@ async fn again(asked: &Request<'_>) -> Result<Again, Failure> {
     }
 }
 
-/// What is known of a request before it is looked at what it is for.
-struct Known<'a> {
-    token: &'a Presented,
+/// What stays the same, however often a request is run.
+struct Constant {
+    token: Presented,
     representation: Representation,
-    principal: Principal,
-    credential: Arc<Credential>,
-    now: DateTime<Utc>,
-    generation: u64,
     came: Instant,
+    /// When the answer must be there, as the first run has found it.
+    deadline: OnceLock<Instant>,
 }
 
-/// Answers a request of which nothing is remembered. Whose files were replaced before the answer began, is answered from
-/// the tables as they are then.
+/// Answers a request of which nothing is remembered. Whose files were replaced before the answer began, is answered as if it
+/// had come when the lake was looked at again.
 async fn respond(mut asked: Request<'_>, raw: RawArguments, caller: Option<Caller>) -> Result<Response, Failure> {
     asked.trail.came(&raw);
     let token = token::presented(asked.headers)?;
     let representation = accept::representation(raw.modifiers(), asked.headers)?;
-    let Caller { now, generation, known } = match caller {
+    let caller = match caller {
         Some(caller) => caller,
         None => Caller::look(&asked.trail, &asked.served, &token).await,
     };
-    let (principal, credential) = known?;
-    let known = Known { token: &token, representation, principal, credential, now, generation, came: Instant::now() };
-    let mut answered = run(&asked, raw, &known).await;
+    let constant = Constant { token, representation, came: Instant::now(), deadline: OnceLock::new() };
+    let mut answered = run(&asked, raw, caller, &constant).await;
     for _ in 1..MOST_RUNS {
-        match &answered {
-            Err(error) if error.code == Code::LakeUnavailable => {}
-            _ => break,
-        }
-        let Some(served) = reload::look_for(asked.app, &asked.served).await else { break };
-        // Who calls was found out by what was served before.
-        if !Arc::ptr_eq(&served.identity, &asked.served.identity) {
+        let Some(deadline) = constant.deadline.get() else { break };
+        if !answered.as_ref().is_err_and(met_another_file) {
             break;
         }
+        let Some(served) = reload::look_for(asked.app, &asked.served, (*deadline).into()).await else { break };
         asked.served = served;
-        answered = run(&asked, asked.arguments()?, &known).await;
+        // Who calls, and what they may, has gone on like the tables.
+        let caller = Caller::look_again(&asked.trail, &asked.served, &constant.token).await;
+        answered = run(&asked, asked.arguments()?, caller, &constant).await;
     }
     Ok(answered?)
 }
 
-/// Answers it from the tables as they are served.
-async fn run(asked: &Request<'_>, raw: RawArguments, known: &Known<'_>) -> Result<Response, Error> {
+/// Answers it by what is served.
+async fn run(asked: &Request<'_>, raw: RawArguments, caller: Caller, constant: &Constant) -> Result<Response, Error> {
     let Request { app, served, endpoint, method, uri, headers, trail, .. } = asked;
-    let Known { token, representation, principal, credential, now, generation, came } = known;
-    let (endpoint, now, came) = (*endpoint, *now, *came);
+    let Constant { token, representation, came, deadline } = constant;
+    let Caller { now, generation, known } = caller;
+    let (principal, credential) = known?;
+    let (endpoint, came) = (*endpoint, *came);
     let (engine, seal) = (trail.watch().over(app.engine.as_ref()), app.access.seal());
     let before = Before::govern(&served.project, now);
-    let asks = pipeline::Asked { principal, grants: &credential.grants, endpoint, raw, now, came };
+    let asks = pipeline::Asked { principal: &principal, grants: &credential.grants, endpoint, raw, now, came };
     let prepared = pipeline::prepare(&served.project, seal, asks, trail).await?;
+    let _ = deadline.set(prepared.limits.deadline);
     let state = asked::DataState::of(&prepared, seal);
 
     // What depends on the time of the request is another answer each time.
@@ -214,8 +211,8 @@ async fn run(asked: &Request<'_>, raw: RawArguments, known: &Known<'_>) -> Resul
         }
         let (call, findings) = (prepared.call().clone(), trail.findings(&prepared.plan));
         let found = Found {
-            credential: Arc::clone(credential),
-            generation: *generation,
+            credential: Arc::clone(&credential),
+            generation,
             is_limited: limits::are_counted(served.config(), &call),
             call,
             findings,

@@ -34,6 +34,12 @@ impl Caller {
         let (now, generation) = (clock::now(), served.identity.generation());
         Self { now, generation, known: trail.authenticate(served, token, now).await }
     }
+
+    /// The same for a request that was counted and begins anew.
+    pub(super) async fn look_again(trail: &Trail, served: &Served, token: &Presented) -> Self {
+        let (now, generation) = (clock::now(), served.identity.generation());
+        Self { now, generation, known: trail.authenticate_again(served, token, now).await }
+    }
 }
 
 /// What came of looking.

@@ -55,6 +55,7 @@ struct Watched {
     streams: AtomicBool,
     has_ended: AtomicBool,
     tells_timing: AtomicBool,
+    has_told_of_all_rows: AtomicBool,
     /// Filled in only where slow queries are told of.
     details: Mutex<Details>,
     trace: Option<Trace>,
@@ -82,6 +83,7 @@ impl Watch {
             streams: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
             tells_timing: AtomicBool::new(false),
+            has_told_of_all_rows: AtomicBool::new(false),
             details: Mutex::default(),
             trace,
         })))
@@ -141,9 +143,12 @@ impl Watch {
         }
     }
 
-    /// Of some tables this caller sees every row, because of a role: that is told of each time.
+    /// Of some tables this caller sees every row, because of a role: that is told of each request, and once.
     pub fn sees_all_rows(&self, principal: &Principal, tables: &[String]) {
         let Some(watched) = self.0.as_ref().filter(|_| !tables.is_empty()) else { return };
+        if watched.has_told_of_all_rows.swap(true, Ordering::Relaxed) {
+            return;
+        }
         watched.observer.notice(&Event::AllRowsSeen {
             request_id: &watched.opened.request_id,
             principal: principal.name(),

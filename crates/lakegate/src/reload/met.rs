@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{TICK, refresh_alone};
 use crate::app::{App, Served};
@@ -15,21 +15,20 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What is served once the tables were looked at again, if that is something else than what the request `had`. Requests
 /// that meet the same look once, and nobody looks more often than a tick.
 ///
-/// `None` where nothing else is to be expected: the store is away, or tables are known to be broken or away and are looked
-/// at in their own time.
-pub async fn look_for(app: &Arc<App>, had: &Arc<Served>) -> Option<Arc<Served>> {
-    let met = Instant::now();
-    let project = &had.project;
-    if project.lake().is_lost() || !project.away().findings().is_empty() {
-        return other(app, had);
+/// `None` where nothing else is to be expected: it is not there by `deadline`, the store is away, or tables are known to be
+/// broken or away, and are looked at in their own time.
+pub async fn look_for(app: &Arc<App>, had: &Arc<Served>, deadline: Instant) -> Option<Arc<Served>> {
+    let (met, project) = (Instant::now(), &had.project);
+    let has_fault = || !project.away().findings().is_empty() || app.reloads.state().tables_fault.is_some();
+    if !project.lake().is_lost() && !has_fault() {
+        // To its end, whether this request waits so long or not: others may, and what is found counts for the next ones.
+        let looking = tokio::spawn({
+            let (app, had) = (Arc::clone(app), Arc::clone(had));
+            async move { look(&app, &had, met).await }
+        });
+        let _ = timeout_at(deadline.min(met + PATIENCE), looking).await;
     }
-    // To its end, whether this request waits so long or not: others may, and what is found counts for the next ones.
-    let looking = tokio::spawn({
-        let (app, had) = (Arc::clone(app), Arc::clone(had));
-        async move { look(&app, &had, met).await }
-    });
-    let _ = timeout(PATIENCE, looking).await;
-    other(app, had)
+    other(app, had).filter(|_| Instant::now() < deadline)
 }
 
 /// Looks at the tables, unless somebody has since a file was met.

@@ -96,10 +96,10 @@ impl Reloads {
 /// What is wrong with it; that is remembered and logged, too.
 pub async fn reload(app: &App) -> Result<(), ProjectError> {
     let mut looked = app.reloads.busy.lock().await;
-    *looked = Some(Instant::now());
-    let before = app.served();
+    let (before, began) = (app.served(), Instant::now());
     match app.load_again().await {
         Ok(served) => {
+            *looked = Some(began);
             let after_restart = after_restart(before.config(), served.config());
             if !after_restart.is_empty() {
                 tracing::warn!(settings = after_restart.join(", "), "settings that count from the next start on");

@@ -6,13 +6,15 @@
 use std::path::Path;
 use std::time::Duration;
 
+use lakegate::clock;
 use lakegate::project;
 use lakegate::reload::refresh;
 use lakegate::sample::{Sample, write_project, write_rows};
 use lakegate_query::lake::write::{Column, ColumnData, ColumnKind, TableWriter, WriteOptions};
 use serde_json::json;
 
-use crate::app::{NOTHING_IN_MEMORY, TestApp, append, write_files};
+use crate::app::{NOTHING_IN_MEMORY, TestApp, append, by, write_files};
+use crate::audit_records;
 use crate::binary::Project;
 use crate::http_answers::hold_against_the_oracle;
 use crate::object_store::{BUCKET, Fault, KEY, ObjectStore, SECRET};
@@ -242,6 +244,29 @@ async fn a_file_that_was_replaced_is_never_read_by_what_was_known_of_the_old_one
     write_sales(&file, &[(7, 2), (8, 2)]);
     // An answer that is not kept.
     assert_eq!(app.get(&one, "/api/sales?limit=5").await.text(), "[]");
+}
+
+/// A request that begins anew is one of then: a right that ended while it waited is no more.
+#[tokio::test]
+async fn who_is_disabled_while_a_request_waits_for_other_tables_gets_nothing() {
+    let (store, folder) = shop().await;
+    let app = TestApp::serve(folder).await;
+    let token = app.admit_with("acme", "*", &[json!({})]).await;
+    // Who looks at the tables, and does not come to an end, keeps others waiting.
+    let mut looking = Box::pin(refresh(&app.app));
+    assert!(futures::poll!(&mut looking).is_pending());
+    write_sales(&store.bucket().join("lake/sale/a.parquet"), &[(7, 1)]);
+    let (waited, ()) = tokio::join!(app.get(&token, "/api/sales"), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        by(&app.store).disable_principal("acme", clock::now()).await.unwrap();
+        drop(looking);
+    });
+    assert_eq!(waited.problem(), (401, "access_principal_disabled".to_owned()));
+    let records = audit_records::records(&app).await;
+    let [record] = &records[..] else { panic!("{records:?}") };
+    assert_eq!((&record["decision"], &record["status"]), (&json!("denied"), &json!(401)));
+    assert_eq!((&record["principal"], &record["endpoint"]), (&json!("acme"), &json!("sales")));
+    assert!(["grants", "arguments", "policy"].iter().all(|found| record.get(found).is_none()), "{record}");
 }
 
 /// What can be served anew is, whatever is the matter with other tables.

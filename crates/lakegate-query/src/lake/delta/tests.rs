@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::super::testing::{self, DeltaField, DeltaTable, column, open, rows_at};
 use super::super::version::{At, NoVersion};
+use crate::govern::testing as governed;
 
 const TABLE: &str = "location = \"t\"\nformat = \"delta\"";
 async fn own(lake: &Path, sql: &str) -> Vec<String> {
@@ -101,6 +102,33 @@ async fn a_dropped_column_does_not_come_back_under_its_name() {
     table.commit(&[old, new]);
     assert_eq!(own(table.lake.path(), "SELECT id FROM t").await, ["2"]);
     assert_eq!(shared(table.lake.path(), "SELECT id, tenant FROM t ORDER BY id").await, ["1|NULL", "2|1"]);
+}
+
+/// What a hot table keeps of a file, and the index over it, is of a column, and not of whichever has its name.
+#[tokio::test]
+async fn what_is_kept_of_a_dropped_column_is_not_given_for_one_of_its_name() {
+    let fields = |tenant| [("id", "long", Some(("id", 1))), ("tenant", "long", Some(tenant))];
+    let mut table = DeltaTable::new(&fields(("tenant", 2)), &[], &["columnMapping"]);
+    let add = table.add("a.parquet", json!({}), vec![ids(&[1, 2]), tenants(&[1, 2])], &[]);
+    table.commit(&[add]);
+    let lake = table.lake.path();
+    governed::put(lake, "key", &[("k", &[1, 2])]);
+    let config = format!(
+        "[lake]\nlocation = \".\"\n[tables.key]\nlocation = \"key\"\nshared = true\n\
+         [tables.t]\n{TABLE}\nrow_filter = \"tenant = principal('tenant')\"\n"
+    );
+    let queries = [("alone", "SELECT id FROM t"), ("joined", "SELECT t.id FROM key JOIN t ON t.tenant = key.k")];
+    let mut project = governed::project(lake, &config, &queries).await;
+    project.keep_hot(governed::HOT_BYTES).await.unwrap();
+    for wanted in [&["1"][..], &[]] {
+        for (name, _) in queries {
+            let plan = governed::governed(&project, &governed::principal("tenant=1"), name, "{}").unwrap();
+            assert!(plan.display_shortcut().await.is_some(), "{name}");
+            assert_eq!(governed::rows(plan).await.unwrap(), wanted, "{name}");
+        }
+        table.commit(&[DeltaTable::metadata(&fields(("col-new", 7)), &[])]);
+        project = governed::after(&project, std::sync::Arc::clone(project.project())).await;
+    }
 }
 
 #[tokio::test]
