@@ -28,8 +28,8 @@ use crate::store::Access;
 /// How often a project is loaded whose files are replaced while they are read.
 const MOST_TRIES: usize = 5;
 
-/// How long it may take to make new tables ready while the ones before are served, so that no request waits for that.
-const WARM_FOR: Duration = Duration::from_secs(2);
+/// How long it may take to build the indexes of new tables while the ones before are served, so that no request waits for them.
+const INDEX_FOR: Duration = Duration::from_secs(2);
 
 /// The state of a server.
 pub struct App {
@@ -217,12 +217,14 @@ impl Served {
         let project = Arc::new(project);
         // From here on a key that is replaced is seen.
         let mask_key = mask_key::watch(Arc::clone(&project), folder);
-        let warmed = Arc::clone(&project);
-        let warming = tokio::spawn(async move { warmed.warm().await });
-        // Nobody waits for it when the server starts, but who needs the same. Later there is something that is served meanwhile.
+        let (indexed, warmed) = (Arc::clone(&project), Arc::clone(&project));
+        let indexing = tokio::spawn(async move { indexed.index_as_before().await });
+        // Something is served meanwhile.
         if before.is_some() {
-            let _ = timeout(WARM_FOR, warming).await;
+            let _ = timeout(INDEX_FOR, indexing).await;
         }
+        // Nobody waits for it, but who needs the same.
+        tokio::spawn(async move { warmed.warm().await });
         Ok(Self { project, identity, repeated: Repeated::default(), _mask_key: mask_key })
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct HotTable {
     pub(super) memory: Arc<HotMemory>,
     pub(super) is_pinned: bool,
     indexes: Arc<Indexes>,
+    /// The columns over which the version before had indexes.
+    indexed_before: Vec<usize>,
 }
 
 /// The indexes that were asked for, by their columns.
@@ -75,7 +77,8 @@ impl HotTable {
             is_same && files.len() == before.files.len() && Arc::ptr_eq(&memory, &before.memory)
         };
         let indexes = before.filter(has_same_rows).map(|before| Arc::clone(&before.indexes)).unwrap_or_default();
-        Ok(Self { name, schema, files, scan, format, session, context, memory, is_pinned, indexes })
+        let indexed_before = before.map(Self::indexed).unwrap_or_default();
+        Ok(Self { name, schema, files, scan, format, session, context, memory, is_pinned, indexes, indexed_before })
     }
 
     /// How many counts of readings it holds, which is none.
@@ -185,6 +188,23 @@ impl HotTable {
             // Nobody knows before it was read.
             None => Ok(self.fetch(&[at], &[0]).await?[0][0].len()),
         }
+    }
+
+    /// The columns over which there are indexes.
+    pub(crate) fn indexed(&self) -> Vec<usize> {
+        let indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
+        indexes.iter().filter(|(_, index)| index.initialized()).map(|(column, _)| *column).collect()
+    }
+
+    /// Builds the indexes that the version before had.
+    ///
+    /// # Errors
+    /// When a file can not be read.
+    pub(crate) async fn index_as_before(self: &Arc<Self>) -> Result<()> {
+        for column in &self.indexed_before {
+            self.index(*column).await?;
+        }
+        Ok(())
     }
 
     /// The index over a column, built when it is first asked for.

@@ -158,6 +158,17 @@ impl PlannedProject {
         Ok(names)
     }
 
+    /// Builds the indexes that the tables had in the versions before, so that requests need not wait for them.
+    pub async fn index_as_before(&self) {
+        for table in &self.tables {
+            let Some(hot) = table.hot() else { continue };
+            if let Err(error) = hot.index_as_before().await {
+                // Who asks finds the same fault, and is told.
+                tracing::debug!(%error, table = table.name(), "not indexed");
+            }
+        }
+    }
+
     /// Makes what requests will need of hot tables whoever calls: the indexes over the keys by which endpoints join. Those of
     /// endpoints that were taken over are there, or made by the project before.
     pub async fn warm(&self) {

@@ -117,6 +117,32 @@ async fn plans_of_a_project_that_was_edited_are_made_anew_and_its_tables_are_not
     assert_eq!(testing::rows(plan).await.unwrap(), ["11"]);
 }
 
+/// Nobody who asks a new version waits for an index that the one before had.
+#[tokio::test]
+async fn a_new_version_has_the_indexes_of_the_one_before() {
+    let lake = tempfile::tempdir().unwrap();
+    let first = project(lake.path()).await;
+    rows(&first, "joined").await;
+    put(lake.path(), "child", &[("id", &[11, 12, 13]), ("parent", &[1, 2, 1])]);
+    let load = PlannedProject::load(
+        Arc::clone(first.project()),
+        Vec::new(),
+        Arc::clone(first.lake()),
+        first.runtime(),
+        Some(&first),
+    );
+    let second = Box::pin(load).await.unwrap_or_else(|findings| panic!("{findings:?}"));
+    second.keep_hot(HOT_BYTES).await.unwrap();
+    let indexed = |project: &PlannedProject| {
+        let hot = project.tables().iter().map(|table| (table.name().to_owned(), table.hot().unwrap().indexed()));
+        hot.collect::<Vec<_>>()
+    };
+    assert!(indexed(&first).iter().any(|(table, columns)| table == "child" && !columns.is_empty()));
+    assert!(indexed(&second).iter().all(|(table, columns)| table != "child" || columns.is_empty()));
+    second.index_as_before().await;
+    assert_eq!(indexed(&second), indexed(&first));
+}
+
 /// What is served no more is let go, though tables of it are served on.
 #[tokio::test]
 async fn tables_that_were_replaced_are_let_go() {
