@@ -190,11 +190,6 @@ impl PlannedProject {
         &self.away
     }
 
-    /// What running queries have reserved of the memory that they share, in bytes.
-    pub fn reserved_bytes(&self) -> usize {
-        self.session.runtime_env().memory_pool.reserved()
-    }
-
     /// The files' content.
     pub fn project(&self) -> &Arc<Project> {
         &self.project
@@ -281,7 +276,7 @@ impl PlannedProject {
         Maker { policies: &self.policies, masking: &self.masking, key, session: &self.session }
     }
 
-    /// The memory that running queries have reserved now, in bytes.
+    /// What running queries have reserved now of the memory that they share, in bytes.
     pub fn memory_reserved(&self) -> usize {
         self.session.runtime_env().memory_pool.reserved()
     }

@@ -1,4 +1,4 @@
-//! The tables of a project: opened, looked at again, kept hot. What governs them is not known here.
+//! The tables of a project: opened, looked at again, kept hot. Who sees which rows of them is `govern`'s business.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

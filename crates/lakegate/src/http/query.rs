@@ -71,10 +71,8 @@ pub(super) async fn by_body(
     trail.came(&raw);
     // A caller without a token does not make the server read a body.
     token::presented(&parts.headers)?;
-    let bytes = {
-        let server = &served.config().server;
-        body::read(body, server.max_body_bytes, server.timeout).await?
-    };
+    let server = &served.config().server;
+    let bytes = body::read(body, server.max_body_bytes, server.timeout).await?;
     let asked = Request { body: &bytes, ..Request::new(&app, served, name(&endpoint), &parts, trail) };
     let caller = match again(&asked).await? {
         Again::Answered(response) => return Ok(response),

@@ -80,7 +80,7 @@ impl Observer {
         let now = Now {
             uptime: self.started.elapsed(),
             hot_bytes: served.project.hot_bytes() as u64,
-            reserved_bytes: served.project.reserved_bytes() as u64,
+            reserved_bytes: served.project.memory_reserved() as u64,
             audit_waiting: audit.waiting,
             audit_lost: audit.lost,
             process: process::look(),
