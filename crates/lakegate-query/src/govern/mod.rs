@@ -61,12 +61,16 @@ pub(crate) use barrier::{BarrierPlanner, barrier_of, is_barrier};
 pub(crate) use inject::{table_of, tables_of};
 pub(crate) use masking::names as names_masked;
 pub(crate) use pushdown::LeakProofPushdown;
-pub(crate) use total::is_leak_proof;
+pub(crate) use total::{can_fail, is_leak_proof};
 
+pub(crate) use mask::MaskFunction;
 pub use mask::{MaskKey, WeakMaskKey};
 
 use crate::plan::{PastEndpoint, PlannedEndpoint, PlannedProject, functions, placeholder_id};
 use crate::shortcut::Shortcut;
+#[cfg(test)]
+use crate::shortcut::Slots;
+pub use crate::shortcut::refused_prepared_plans;
 use bind::{Bindings, Unrepresentable};
 use output::Output;
 use template::{Shape, Template, Templates};
@@ -159,6 +163,12 @@ impl GovernedPlan {
 
     pub(crate) fn session(&self) -> &Arc<SessionState> {
         &self.session
+    }
+
+    /// The governed plan without values, with the parameters that it has.
+    #[cfg(test)]
+    pub(crate) fn template(&self) -> (&LogicalPlan, &Slots) {
+        (&self.template.plan, &self.template.slots)
     }
 }
 

@@ -22,6 +22,7 @@ use super::literal;
 use crate::plan::functions;
 use crate::plan::place::Place;
 use crate::plan::sql::{self, Syntax};
+use crate::plan::{set_operations, subqueries};
 
 /// What protects each table of a project. A table that is not here is read by nobody.
 #[derive(Debug, Default)]
@@ -176,6 +177,7 @@ async fn compile(
         let help = "compare columns with attributes of the caller and fixed values";
         return Err(vec![Finding::new(position.clone(), message).help(help)]);
     }
+    let plan = set_operations::counted(plan).and_then(subqueries::exact).map_err(|error| vec![place.error(&error)])?;
     let predicate =
         predicate_of(plan).ok_or_else(|| vec![Finding::new(position.clone(), "this is not a row filter")])?;
     check_types(&predicate, position)?;

@@ -23,6 +23,7 @@ use super::masking::{InForce, MaskId, Masking};
 use super::output::{self, Output};
 use super::policy::{Policies, attribute_of};
 use super::verify;
+use crate::plan::filters;
 use crate::shortcut::{Shortcut, Slots};
 
 /// What a template is for.
@@ -94,7 +95,7 @@ pub(crate) fn make(plan: &LogicalPlan, shape: &Shape, maker: Maker<'_>, digest: 
     // The policies as they stand in this plan, before the optimiser numbers names of its own.
     let answered_text = answered.display_indent().to_string();
     let shaped = fit(answered, shape)?;
-    let optimised = session.optimize(&shaped)?;
+    let optimised = filters::guarded(session.optimize(&shaped)?)?;
     verify::optimised(&optimised, &injection, shape)?;
     output::verify(&optimised, plan, shape.output.as_ref())?;
     let mut fingerprint = Fingerprint::new("lakegate policy v1");

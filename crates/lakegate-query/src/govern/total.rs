@@ -42,6 +42,11 @@ pub(crate) fn fault(expr: &Expr, schema: &DFSchema) -> Option<String> {
     fault
 }
 
+/// Whether evaluating an expression over rows of this schema can be an error.
+pub(crate) fn can_fail(expr: &Expr, schema: &DFSchema) -> bool {
+    fault(expr, schema).is_some()
+}
+
 fn node_fault(expr: &Expr, schema: &DFSchema) -> Option<String> {
     match expr {
         Expr::Column(_)

@@ -4,6 +4,7 @@
 
 mod away;
 mod column;
+pub(crate) mod filters;
 pub(crate) mod functions;
 mod groups;
 pub(crate) mod lineage;
@@ -12,7 +13,9 @@ mod past;
 pub(crate) mod place;
 mod rules;
 mod session;
+pub(crate) mod set_operations;
 pub(crate) mod sql;
+pub(crate) mod subqueries;
 mod tables;
 #[cfg(test)]
 mod tables_tests;
@@ -476,7 +479,9 @@ async fn plan_endpoint(
         };
         findings.push(finding);
     }
-    let mut plan = params::typed(plan, endpoint).map_err(|faults| [std::mem::take(&mut findings), faults].concat())?;
+    let plan = params::typed(plan, endpoint).map_err(|faults| [std::mem::take(&mut findings), faults].concat())?;
+    let mut plan =
+        set_operations::counted(plan).and_then(subqueries::exact).map_err(|error| vec![place.error(&error)])?;
     if let Some(small) = &endpoint.small_groups {
         plan = groups::without_small(plan, small, session)
             .map_err(|faults| [std::mem::take(&mut findings), faults].concat())?;

@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use lakegate_core::project::{Endpoint, Finding, Position, suggest_or_list};
 
 use super::sql;
+use super::subqueries::Refused;
 
 /// Where a SQL text stands.
 pub(crate) enum Place<'a> {
@@ -23,13 +24,20 @@ impl Place<'_> {
 
     /// A finding for what the parser or the planner says.
     pub(crate) fn error(&self, error: &DataFusionError) -> Finding {
-        match error.find_root() {
+        let root = error.find_root();
+        match root {
             DataFusionError::SQL(parser, _) => {
                 let (line, column) = sql::parser_error_place(parser).unwrap_or((0, 0));
                 let text = parser.to_string();
                 let text = text.trim_start_matches("sql parser error: ");
                 let text = text.split(" at Line: ").next().unwrap_or(text);
                 Finding::new(self.position(line, column), format!("not valid SQL: {text}"))
+            }
+            DataFusionError::External(external) if external.is::<Refused>() => {
+                let Some(Refused { message, help, span }) = external.downcast_ref() else {
+                    return Finding::new(self.position(0, 0), root.to_string());
+                };
+                self.finding(span.unwrap_or(Span::empty()), *message).help(*help)
             }
             root => {
                 let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);

@@ -74,6 +74,13 @@ pub(super) struct DistinctExec {
     metrics: ExecutionPlanMetricsSet,
 }
 
+impl DistinctExec {
+    /// The expressions whose values come once.
+    pub(super) fn groups(&self) -> Vec<Arc<dyn PhysicalExpr>> {
+        self.aggregate.group_expr().input_exprs()
+    }
+}
+
 impl DisplayAs for DistinctExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
         let schema = self.aggregate.schema();

@@ -25,6 +25,7 @@ use super::filter::{Filter, Wanted, batch};
 use super::gather::gather;
 use super::param;
 use super::scan::properties;
+use super::verify::Reader;
 use crate::engine::pause::paused;
 use crate::hot::{Entry, HotTable, KeyIndex, Keys};
 
@@ -83,6 +84,37 @@ impl LookupExec {
         let made = self.side.made.as_ref().map(|made| made.iter().map(|expr| param::filled(expr, values)).collect());
         let side = Side { filter, made: made.transpose()?, ..self.side.clone() };
         Ok(Self { input, side, metrics: ExecutionPlanMetricsSet::new(), ..self.clone() })
+    }
+
+    /// A copy over another side or by another key, as a fault would leave it.
+    #[cfg(test)]
+    pub(super) fn with_side(&self, side: Side, key: usize) -> Self {
+        Self { side, key, ..self.clone() }
+    }
+
+    #[cfg(test)]
+    pub(super) fn side(&self) -> (&Side, usize) {
+        (&self.side, self.key)
+    }
+
+    /// What it reads, for the check of operators.
+    pub(super) fn reader(&self) -> Reader<'_> {
+        let Side { table, filter, columns, .. } = &self.side;
+        Reader { table, filter: filter.as_ref().map(|filter| &filter.predicate), columns, lookup: Some(self) }
+    }
+
+    /// The input, the place of the key in it, and the column of the table that is compared with the key.
+    pub(super) fn asks_by(&self) -> (&Arc<dyn ExecutionPlan>, usize, usize) {
+        (&self.input, self.key, self.side.by)
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What is made of the columns that it reads; `None` where it gives these columns.
+    pub(super) fn makes(&self) -> Option<&[Arc<dyn PhysicalExpr>]> {
+        self.side.made.as_deref()
     }
 
     /// The table and the column whose index is asked.

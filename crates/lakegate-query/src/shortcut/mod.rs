@@ -19,6 +19,8 @@ mod scan;
 mod template;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod wide;
 
 pub(crate) use template::{Shortcut, Slots};
+pub use verify::refused_prepared_plans;

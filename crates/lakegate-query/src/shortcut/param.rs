@@ -47,7 +47,8 @@ impl ScalarUDFImpl for Place {
     }
 }
 
-fn slot_of(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
+/// Which of the values an expression stands for; `None` where it stands for none.
+pub(super) fn slot_of(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
     let function = expr.downcast_ref::<ScalarFunctionExpr>()?;
     function.fun().inner().downcast_ref::<Place>().map(|place| place.slot)
 }

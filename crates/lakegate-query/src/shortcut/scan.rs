@@ -23,6 +23,7 @@ use futures::stream;
 
 use super::filter::{Filter, Wanted, batch};
 use super::param;
+use super::verify::Reader;
 use crate::engine::pause::paused;
 use crate::hot::{BlockAt, Bounds, HotTable};
 
@@ -70,6 +71,23 @@ impl HotScanExec {
         let bounds = filter.as_ref().map(Filter::bounds).unwrap_or_default();
         let chosen = Some(Arc::new(Chosen { blocks: self.table.blocks(&bounds), bounds }));
         Ok(Self { filter, chosen, metrics: ExecutionPlanMetricsSet::new(), ..self.clone() })
+    }
+
+    /// A copy with another filter, as a fault would leave it.
+    #[cfg(test)]
+    pub(super) fn with_filter(&self, filter: Option<Filter>) -> Self {
+        Self { filter, ..self.clone() }
+    }
+
+    #[cfg(test)]
+    pub(super) fn filter(&self) -> Option<&Filter> {
+        self.filter.as_ref()
+    }
+
+    /// What it reads, for the check of operators.
+    pub(super) fn reader(&self) -> Reader<'_> {
+        let filter = self.filter.as_ref().map(|filter| &filter.predicate);
+        Reader { table: &self.table, filter, columns: &self.columns, lookup: None }
     }
 
     /// How many rows it looks at, as far as it is known; 0 before it has its values.

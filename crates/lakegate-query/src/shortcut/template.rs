@@ -27,6 +27,7 @@ use super::lookup::LookupExec;
 use super::node::Planner;
 use super::param;
 use super::scan::HotScanExec;
+use super::verify;
 use super::wide::{self, widened};
 use crate::hot::HotTable;
 
@@ -96,7 +97,7 @@ impl Shortcut {
     pub(crate) async fn of(plan: &LogicalPlan, slots: &Slots, session: &SessionState) -> Option<Self> {
         let converted = converted(plan)?;
         // A plan that can not be made with places in it is made the ordinary way.
-        match Self::planned(&converted, slots, session).await {
+        match Self::planned(plan, &converted, slots, session).await {
             Ok(shortcut) => shortcut,
             Err(error) => {
                 tracing::debug!(%error, "no shortcut");
@@ -105,7 +106,12 @@ impl Shortcut {
         }
     }
 
-    async fn planned(converted: &LogicalPlan, slots: &Slots, session: &SessionState) -> Result<Option<Self>> {
+    async fn planned(
+        governed: &LogicalPlan,
+        converted: &LogicalPlan,
+        slots: &Slots,
+        session: &SessionState,
+    ) -> Result<Option<Self>> {
         let Some(plan) = physical(converted, slots, session).await? else { return Ok(None) };
         let wide = match wide::threads().zip(widened(converted)) {
             Some((threads, widened)) => {
@@ -115,6 +121,10 @@ impl Shortcut {
             }
             None => None,
         };
+        // Nothing is rewritten after this.
+        if !std::iter::once(&plan).chain(&wide).all(|plan| verify::holds(plan, governed, slots, session)) {
+            return Ok(None);
+        }
         let mut indexes = Vec::new();
         plan.apply(|node| {
             if let Some(lookup) = node.downcast_ref::<LookupExec>() {
@@ -144,6 +154,12 @@ impl Shortcut {
             table.index(*column).await?;
         }
         Ok(())
+    }
+
+    /// Its operators, before they have their values.
+    #[cfg(test)]
+    pub(super) fn operators(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.plan
     }
 
     /// How many counts its operators hold, which is none: each run has its own.

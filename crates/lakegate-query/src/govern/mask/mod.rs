@@ -28,7 +28,7 @@ use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use lakegate_core::project::{Granularity, MaskSpec, Step, suggest_or_list};
 
-pub(crate) use function::{expr, of};
+pub(crate) use function::{MaskFunction, expr, of};
 pub use key::{MaskKey, WeakMaskKey};
 
 use key::Pseudonyms;

@@ -98,7 +98,7 @@ pub(super) struct Report {
 }
 
 impl Setting {
-    fn rows(&self) -> Vec<Vec<Row>> {
+    pub(super) fn rows(&self) -> Vec<Vec<Row>> {
         self.tables.iter().map(|table| table.rows.clone()).collect()
     }
 
@@ -129,7 +129,7 @@ impl View {
     }
 }
 
-fn principal(caller: &Caller) -> Principal {
+pub(super) fn principal(caller: &Caller) -> Principal {
     let texts = caller.ts.iter().cloned().map(Scalar::String).collect();
     let numbers = caller.ns.iter().copied().map(Scalar::Integer).collect();
     let mut record = PrincipalRecord::new("p", "caller", chrono::DateTime::UNIX_EPOCH)

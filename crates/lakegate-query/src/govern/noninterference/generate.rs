@@ -4,7 +4,7 @@
 use serde_json::{Value as Json, json};
 
 use super::choices::Choices;
-use super::world::{Caller, Filter, Kind, MaskAt, Row, Table, World};
+use super::world::{Caller, Filter, Kind, MaskAt, Membership, Only, Row, Table, World};
 
 const NAMES: [&str; 6] = ["org", "item", "order", "event", "city", "extra"];
 pub(super) const TENANTS: [&str; 6] = ["A", "B", "C", "D", "a", "B' OR '1'='1"];
@@ -190,6 +190,70 @@ fn filter(choices: &mut Choices, parents: &[String]) -> Filter {
             Filter::Not(Box::new(Filter::Or(one, other)))
         }
     }
+}
+
+/// Replaces every filter but the first by one with subqueries under `OR`, `NOT`, `CASE` and `IS`, over columns with NULLs. They
+/// read the first two tables alone: every reader of a table brings the table's own filter with it.
+pub(super) fn with_nested_subqueries(world: &mut World, choices: &mut Choices) {
+    let names = world.tables.iter().map(|table| table.name.clone()).collect::<Vec<_>>();
+    for (at, table) in world.tables.iter_mut().enumerate() {
+        for row in &mut table.rows {
+            for column in ["tenant", "n", "kind", "q"] {
+                let place = table.columns.iter().position(|(name, _)| name == column).unwrap();
+                if choices.chance(12) {
+                    row[place] = Json::Null;
+                }
+            }
+        }
+        if at > 0 {
+            table.filter = Some(nested(choices, &names[..at.min(1 + usize::from(at % 3 == 2))], 2));
+        }
+    }
+}
+
+fn nested(choices: &mut Choices, parents: &[String], depth: usize) -> Filter {
+    let inner = |choices: &mut Choices| Box::new(nested(choices, parents, depth - 1));
+    match if depth == 0 { choices.weighted(&[3, 1]) } else { choices.weighted(&[3, 1, 3, 2, 2, 2, 2]) } {
+        0 => membership(choices, parents),
+        1 => {
+            if choices.chance(50) {
+                tenancy(choices)
+            } else {
+                condition(choices)
+            }
+        }
+        2 => Filter::Or(inner(choices), inner(choices)),
+        3 => Filter::And(inner(choices), inner(choices)),
+        4 => Filter::Not(inner(choices)),
+        5 => Filter::Is(
+            inner(choices),
+            *choices.of::<&str>(&["TRUE", "FALSE", "NULL", "NOT TRUE", "NOT FALSE", "NOT NULL"]),
+        ),
+        _ => Filter::Case(inner(choices), inner(choices), inner(choices)),
+    }
+}
+
+fn membership(choices: &mut Choices, parents: &[String]) -> Filter {
+    let parent = choices.of(parents).clone();
+    if choices.chance(15) {
+        return Filter::ParentExists(parent, choices.chance(50));
+    }
+    let (column, of) = *choices.of(&[
+        ("parent_id", "id"),
+        ("n", "n"),
+        ("tenant", "tenant"),
+        ("kind", "kind"),
+        ("n", "q"),
+        ("id", "n"),
+    ]);
+    let only = match choices.weighted(&[4, 2, 1, 2]) {
+        0 => Only::All,
+        1 => Only::KindIsNot((*choices.of(&KINDS)).to_owned()),
+        2 => Only::TenantIs,
+        _ => Only::NumberBelow(choices.between(0, 9)),
+    };
+    let same = if choices.chance(20) { Some(*choices.of(&["kind", "n", "q"])) } else { None };
+    Filter::ColumnIn(Membership { column, parent, of, only, same, negated: choices.chance(50) })
 }
 
 fn tenancy(choices: &mut Choices) -> Filter {

@@ -10,6 +10,7 @@ mod check;
 mod choices;
 mod copy;
 mod generate;
+mod policies;
 mod query;
 mod shrink;
 mod types;

@@ -82,10 +82,41 @@ pub(super) enum Filter {
     ParentIn(String, Option<String>),
     /// `[NOT] EXISTS (SELECT 1 FROM parent WHERE parent.id = parent_id)`
     ParentExists(String, bool),
+    /// `column [NOT] IN (SELECT of FROM parent WHERE …)`
+    ColumnIn(Membership),
     And(Box<Filter>, Box<Filter>),
     Or(Box<Filter>, Box<Filter>),
     Not(Box<Filter>),
+    /// `(…) IS NOT TRUE` and its kin.
+    Is(Box<Filter>, &'static str),
+    /// `CASE WHEN … THEN … ELSE … END`
+    Case(Box<Filter>, Box<Filter>, Box<Filter>),
 }
+
+/// A condition with a subquery over a parent's visible rows, with NULLs on either side.
+#[derive(Clone, Debug)]
+pub(super) struct Membership {
+    pub(super) column: &'static str,
+    pub(super) parent: String,
+    /// The parent's column.
+    pub(super) of: &'static str,
+    pub(super) only: Only,
+    /// A column that the parent's row has in common with the table's.
+    pub(super) same: Option<&'static str>,
+    pub(super) negated: bool,
+}
+
+/// Which of the parent's rows count.
+#[derive(Clone, Debug)]
+pub(super) enum Only {
+    All,
+    KindIsNot(String),
+    TenantIs,
+    NumberBelow(i64),
+}
+
+/// The rows that a caller sees of each table, parents before children.
+pub(super) type Seen<'a> = BTreeMap<&'a str, (&'a Table, Vec<&'a Row>)>;
 
 #[derive(Clone, Debug)]
 pub(super) struct Table {
@@ -174,6 +205,12 @@ impl Filter {
                 let not = if *there { "" } else { "NOT " };
                 format!("{not}EXISTS (SELECT 1 FROM \"{parent}\" AS up WHERE up.id = \"{table}\".parent_id)")
             }
+            Filter::ColumnIn(membership) => membership.sql(table),
+            Filter::Is(inner, what) => format!("({}) IS {what}", inner.sql(table)),
+            Filter::Case(condition, then, otherwise) => {
+                let (condition, then, otherwise) = (condition.sql(table), then.sql(table), otherwise.sql(table));
+                format!("CASE WHEN {condition} THEN {then} ELSE {otherwise} END")
+            }
             Filter::And(one, other) => format!("({} AND {})", one.sql(table), other.sql(table)),
             Filter::Or(one, other) => format!("({} OR {})", one.sql(table), other.sql(table)),
             Filter::Not(inner) => format!("NOT ({})", inner.sql(table)),
@@ -181,13 +218,7 @@ impl Filter {
     }
 
     /// What SQL says of a row: true, false or NULL. `seen` has the rows of parents that the caller sees.
-    fn holds(
-        &self,
-        table: &Table,
-        row: &Row,
-        caller: &Caller,
-        seen: &BTreeMap<String, Vec<(i64, Option<String>)>>,
-    ) -> Option<bool> {
+    fn holds(&self, table: &Table, row: &Row, caller: &Caller, seen: &Seen<'_>) -> Option<bool> {
         let tenant = table.text(row, "tenant");
         let parent = table.number(row, "parent_id");
         match self {
@@ -206,14 +237,29 @@ impl Filter {
             Filter::Open => row[table.place("open")].as_bool(),
             Filter::Nobody => Some(false),
             Filter::ParentIn(name, without) => {
-                let is_parent = |(id, kind): &(i64, Option<String>)| {
-                    Some(*id) == parent
-                        && without.as_ref().is_none_or(|without| kind.as_ref().is_some_and(|kind| kind != without))
-                };
-                // NULL is in no list; that it is NULL and not false makes no difference to a filter without NOT.
-                Some(seen[name].iter().any(is_parent))
+                let only = without.clone().map_or(Only::All, Only::KindIsNot);
+                let (column, of, parent) = ("parent_id", "id", name.clone());
+                Membership { column, parent, of, only, same: None, negated: false }.holds(table, row, caller, seen)
             }
-            Filter::ParentExists(name, there) => Some(seen[name].iter().any(|(id, _)| Some(*id) == parent) == *there),
+            Filter::ParentExists(name, there) => {
+                let (up, rows) = &seen[name.as_str()];
+                Some(rows.iter().any(|row| parent.is_some() && up.number(row, "id") == parent) == *there)
+            }
+            Filter::ColumnIn(membership) => membership.holds(table, row, caller, seen),
+            Filter::Is(inner, what) => {
+                let holds = inner.holds(table, row, caller, seen);
+                let (what, wanted) = what.strip_prefix("NOT ").map_or((*what, true), |what| (what, false));
+                let is_so = match what {
+                    "TRUE" => holds == Some(true),
+                    "FALSE" => holds == Some(false),
+                    _ => holds.is_none(),
+                };
+                Some(is_so == wanted)
+            }
+            Filter::Case(condition, then, otherwise) => {
+                let taken = if condition.holds(table, row, caller, seen) == Some(true) { then } else { otherwise };
+                taken.holds(table, row, caller, seen)
+            }
             Filter::And(one, other) => {
                 match (one.holds(table, row, caller, seen), other.holds(table, row, caller, seen)) {
                     (Some(false), _) | (_, Some(false)) => Some(false),
@@ -233,10 +279,55 @@ impl Filter {
     }
 }
 
+impl Membership {
+    fn sql(&self, table: &str) -> String {
+        let Self { column, parent, of, only, same, negated } = self;
+        let mut conditions = Vec::new();
+        match only {
+            Only::All => {}
+            Only::KindIsNot(kind) => conditions.push(format!("up.kind <> {}", quoted(kind))),
+            Only::TenantIs => conditions.push("up.tenant = principal('t')".to_owned()),
+            Only::NumberBelow(most) => conditions.push(format!("up.n < {most}")),
+        }
+        conditions.extend(same.map(|same| format!("up.{same} = \"{table}\".{same}")));
+        let (not, filter) = (if *negated { "NOT " } else { "" }, conditions.join(" AND "));
+        let filter = if filter.is_empty() { filter } else { format!(" WHERE {filter}") };
+        format!("{column} {not}IN (SELECT up.{of} FROM \"{parent}\" AS up{filter})")
+    }
+
+    /// True, false or NULL, as SQL defines `IN`.
+    fn holds(&self, table: &Table, row: &Row, caller: &Caller, seen: &Seen<'_>) -> Option<bool> {
+        let (up, rows) = &seen[self.parent.as_str()];
+        let counts = |parent: &&&Row| {
+            let is_chosen = match &self.only {
+                Only::All => true,
+                Only::KindIsNot(kind) => up.text(parent, "kind").is_some_and(|found| found != kind),
+                Only::TenantIs => up.text(parent, "tenant") == Some(caller.t.as_str()),
+                Only::NumberBelow(most) => up.number(parent, "n").is_some_and(|n| n < *most),
+            };
+            let has_same = self.same.is_none_or(|same| {
+                let value = &row[table.place(same)];
+                !value.is_null() && parent[up.place(same)] == *value
+            });
+            is_chosen && has_same
+        };
+        let values = rows.iter().filter(counts).map(|parent| &parent[up.place(self.of)]).collect::<Vec<_>>();
+        let value = &row[table.place(self.column)];
+        let is_in = match () {
+            () if values.is_empty() => Some(false),
+            () if value.is_null() => None,
+            () if values.contains(&value) => Some(true),
+            () if values.iter().any(|value| value.is_null()) => None,
+            () => Some(false),
+        };
+        is_in.map(|is_in| is_in != self.negated)
+    }
+}
+
 impl World {
     /// Which rows of each table a caller sees.
     pub(super) fn visible(&self, caller: &Caller) -> Vec<Vec<bool>> {
-        let mut seen = BTreeMap::new();
+        let mut seen = Seen::new();
         let mut visible = Vec::new();
         for table in &self.tables {
             let sees = |row: &Row| match &table.filter {
@@ -245,12 +336,8 @@ impl World {
                 Some(filter) => filter.holds(table, row, caller, &seen) == Some(true),
             };
             let rows = table.rows.iter().map(sees).collect::<Vec<_>>();
-            let own = table.rows.iter().zip(&rows).filter(|(_, sees)| **sees).map(|(row, _)| {
-                let kind = table.text(row, "kind").map(str::to_owned);
-                (table.number(row, "id").unwrap(), kind)
-            });
-            let own = own.collect();
-            seen.insert(table.name.clone(), own);
+            let own = table.rows.iter().zip(&rows).filter(|(_, sees)| **sees).map(|(row, _)| row).collect();
+            seen.insert(table.name.as_str(), (table, own));
             visible.push(rows);
         }
         visible

@@ -1,0 +1,63 @@
+//! `INTERSECT ALL` and `EXCEPT ALL` as the SQL standard counts them: a row that stands `m` times on the left and `n` times on the
+//! right is in the answer `min(m, n)` or `max(m - n, 0)` times.
+//!
+//! The engine keeps or drops every copy of the row. Here the copies of each side are numbered, and numbers are compared as well.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{Column, NullEquality, Result};
+use datafusion::functions_window::expr_fn::row_number;
+use datafusion::logical_expr::{
+    Distinct, Expr, ExprFunctionExt, Join, JoinConstraint, JoinType, LogicalPlan, LogicalPlanBuilder,
+};
+
+/// The number of a copy of a row. No SQL names it.
+const COPY: &str = "__copy";
+
+/// The plan in which these operations count copies. It must be as the planner made it, since other plans have such joins for
+/// other reasons.
+pub(crate) fn counted(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let counted = plan.transform_up_with_subqueries(|node| match node {
+        LogicalPlan::Join(join) if counts_copies(&join) => {
+            let columns = join.left.schema().columns().into_iter().map(Expr::Column).collect::<Vec<_>>();
+            let (left, right) = (numbered(&join.left)?, numbered(&join.right)?);
+            let mut on = join.on.clone();
+            on.push((number_of(&left), number_of(&right)));
+            let compared = Join::try_new(
+                Arc::new(left),
+                Arc::new(right),
+                on,
+                join.filter.clone(),
+                join.join_type,
+                JoinConstraint::On,
+                NullEquality::NullEqualsNull,
+                false,
+            )?;
+            LogicalPlanBuilder::from(LogicalPlan::Join(compared)).project(columns)?.build().map(Transformed::yes)
+        }
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(counted.data)
+}
+
+/// Without `ALL`, the left side is made distinct before.
+fn counts_copies(join: &Join) -> bool {
+    matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti)
+        && join.null_equality == NullEquality::NullEqualsNull
+        && !matches!(join.left.as_ref(), LogicalPlan::Distinct(Distinct::All(_)))
+}
+
+fn numbered(side: &LogicalPlan) -> Result<LogicalPlan> {
+    let columns = side.schema().columns().into_iter().map(Expr::Column).collect::<Vec<_>>();
+    let number = row_number().partition_by(columns).build()?.alias(COPY);
+    let mut all = side.schema().columns().into_iter().map(Expr::Column).collect::<Vec<_>>();
+    let numbered = LogicalPlanBuilder::from(side.clone()).window(vec![number.clone()])?;
+    all.push(Expr::Column(Column::new_unqualified(number.schema_name().to_string())));
+    numbered.project(all)?.build()
+}
+
+fn number_of(side: &LogicalPlan) -> Expr {
+    let last = side.schema().fields().len() - 1;
+    Expr::Column(Column::from(side.schema().qualified_field(last)))
+}

@@ -1,0 +1,70 @@
+//! Subqueries with SQL's three-valued logic: rewrites `IN`, `NOT IN`, `ANY` and `ALL` so that NULL is carried exactly, and
+//! refuses the correlated shapes that the engine answers wrongly.
+//!
+//! The engine turns a subquery that does not stand alone in a conjunct into a mark join whose mark is true or false and never
+//! NULL: `NULL NOT IN (SELECT …)` becomes true, and a row filter shows what it should hide. So only
+//! `EXISTS`, which has two values, is left in such places; see [`membership`]. What may be correlated is [`shape`]'s business,
+//! and subqueries outside of `WHERE` and `HAVING` are [`marks`]'s.
+
+mod marks;
+mod membership;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DataFusionError, Result, Spans};
+use datafusion::logical_expr::utils::{conjunction, merge_schema, split_conjunction_owned};
+use datafusion::logical_expr::{Filter, LogicalPlan};
+use datafusion::sql::sqlparser::tokenizer::Span;
+
+use membership::Rewriter;
+
+/// A subquery that `check` refuses, with a rewriting that works.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Refused {
+    pub(crate) message: &'static str,
+    pub(crate) help: &'static str,
+    /// The subquery's place in the text, where the planner knows it.
+    pub(crate) span: Option<Span>,
+}
+
+fn refused<T>(spans: &Spans, message: &'static str, help: &'static str) -> Result<T> {
+    let span = spans.first().map(|span| {
+        let location =
+            |at: datafusion::common::Location| datafusion::sql::sqlparser::tokenizer::Location::new(at.line, at.column);
+        Span::new(location(span.start), location(span.end))
+    });
+    Err(DataFusionError::External(Box::new(Refused { message, help, span })))
+}
+
+/// The plan with every subquery in a form that the engine evaluates as SQL defines it.
+///
+/// # Errors
+/// [`Refused`] where there is no such form.
+pub(crate) fn exact(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut rewriter = Rewriter::default();
+    // Upwards: the subqueries of a node are in their final form before the node itself is looked at.
+    let rewritten = plan.transform_up_with_subqueries(|node| {
+        if !shape::has_subquery(&node)? {
+            return Ok(Transformed::no(node));
+        }
+        let scope = merge_schema(&node.inputs());
+        shape::check(&node, &scope)?;
+        match node {
+            LogicalPlan::Filter(filter) => {
+                let conjuncts = split_conjunction_owned(filter.predicate);
+                let exact = conjuncts.into_iter().map(|conjunct| rewriter.conjunct(conjunct, &scope));
+                match conjunction(exact.collect::<Result<Vec<_>>>()?) {
+                    Some(predicate) => {
+                        Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(predicate, filter.input)?)))
+                    }
+                    None => Ok(Transformed::yes(filter.input.as_ref().clone())),
+                }
+            }
+            other => marks::outside_of_filters(other, &mut rewriter, &scope).map(Transformed::yes),
+        }
+    })?;
+    Ok(rewritten.data)
+}

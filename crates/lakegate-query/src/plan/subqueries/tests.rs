@@ -1,0 +1,1 @@
+//! Subqueries under `OR`, `NOT`, `CASE` and `IS`, over values with NULLs, in every position: answers as SQL defines them.
