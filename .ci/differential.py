@@ -202,9 +202,18 @@ class Lakegate:
                 return "rows", rows_of(pa.ipc.open_stream(answer.read()).read_all())
         except urllib.error.HTTPError as error:
             body = json.loads(error.read())
-            return ("failed" if error.code < 500 else "broken"), f"{error.code} {body.get('code')} {body.get('detail')}"
+            if error.code < 500:
+                return "failed", f"{error.code} {body.get('code')} {body.get('detail')}"
+            return "broken", f"{error.code} {body.get('code')} {self.cause(name)}"
         except (OSError, urllib.error.URLError) as error:
             return "broken", f"no answer: {error}"
+
+    def cause(self, name):
+        """What the server's log says of the last failure of an endpoint."""
+        lines = (pathlib.Path(self.dir.name) / "serve.log").read_text(errors="replace").splitlines()
+        lines = [line for line in lines if f'endpoint.name="{name}"' in line]
+        found = re.search(r'error\.cause="(.*)"', lines[-1]) if lines else None
+        return found[1] if found else (lines or ["nothing"])[-1]
 
     def stop(self):
         if self.server:

@@ -39,7 +39,7 @@ def tables(choice):
             "name": pa.array(some(lambda: choice.choice(NAMES)), pa.string()),
             "open": pa.array(some(lambda: choice.random() < 0.5), pa.bool_()),
             "day": pa.array(some(day), pa.date32()),
-            "at": pa.array(some(instant), pa.timestamp("us")),
+            "moment": pa.array(some(instant), pa.timestamp("us")),
             "price": pa.array(some(lambda: decimal.Decimal(choice.randint(-50, 400) * 25).scaleb(-2)), pa.decimal128(10, 2)),
             "score": pa.array(some(lambda: choice.randint(-8, 20) / 4), pa.float64()),
         })
@@ -48,7 +48,7 @@ def tables(choice):
     return {"t": table(max(sizes[0], 1), 0.25), "s": table(sizes[1], choice.choice([0.0, 0.3])), "u": table(sizes[2], 0.3)}
 
 
-TYPES = {"n": "int", "k": "int", "id": "int", "name": "text", "open": "bool", "day": "date", "at": "time", "price": "dec", "score": "float"}
+TYPES = {"n": "int", "k": "int", "id": "int", "name": "text", "open": "bool", "day": "date", "moment": "time", "price": "dec", "score": "float"}
 OF_TYPE = {}
 for column, kind in TYPES.items():
     OF_TYPE.setdefault(kind, []).append(column)
@@ -289,11 +289,11 @@ def from_derived(choice):
     maker = Maker(choice)
     maker.note("over a derived table")
     inner = maker.pick(
-        "SELECT max(id) AS id, k, count(*) AS n, max(name) AS name, bool_or(open) AS open, max(day) AS day, max(at) AS at, max(price) AS price, max(score) AS score FROM t GROUP BY k",
-        "SELECT DISTINCT id, k, n, name, open, day, at, price, score FROM t",
-        "SELECT id, row_number() OVER (ORDER BY id) AS k, n, name, open, day, at, price, score FROM t",
-        "SELECT id, k, n, name, open, day, at, price, score FROM t UNION ALL SELECT id + 100, k, n, name, open, day, at, price, score FROM s",
-        "SELECT id, k, n, name, open, day, at, price, score FROM t ORDER BY id LIMIT 4",
+        "SELECT max(id) AS id, k, count(*) AS n, max(name) AS name, bool_or(open) AS open, max(day) AS day, max(moment) AS moment, max(price) AS price, max(score) AS score FROM t GROUP BY k",
+        "SELECT DISTINCT id, k, n, name, open, day, moment, price, score FROM t",
+        "SELECT id, row_number() OVER (ORDER BY id) AS k, n, name, open, day, moment, price, score FROM t",
+        "SELECT id, k, n, name, open, day, moment, price, score FROM t UNION ALL SELECT id + 100, k, n, name, open, day, moment, price, score FROM s",
+        "SELECT id, k, n, name, open, day, moment, price, score FROM t ORDER BY id LIMIT 4",
     )
     way = maker.pick("derived", "cte")
     condition = maker.condition(["d"], 1)
@@ -436,8 +436,9 @@ def dates(choice):
     value = maker.pick(
         f"date_trunc('{unit}', {at})", f"date_trunc('{unit if unit != 'hour' else 'day'}', {day})", f"{at} + {step}", f"CAST({day} AS TIMESTAMP) + {step}", f"{day} + {step}",
         f"extract({maker.pick('year', 'quarter', 'month', 'week', 'day', 'hour', 'minute', 'dow', 'doy', 'isodow')} FROM {at})", f"date_part('{unit}', {day})",
-        f"CAST({at} AS DATE)", f"date_trunc('day', {at}) + {step}", f"({at} AT TIME ZONE '{zone}')",
-        f"date_trunc('day', {at} AT TIME ZONE '{zone}')", f"CAST({at} AT TIME ZONE '{zone}' AS DATE)", f"{day} - {maker.value('date', ['t'], 0)}",
+        f"CAST({at} AS DATE)", f"date_trunc('day', {at}) + {step}", f"({at} AT TIME ZONE '{zone}')", f"{day} - {maker.value('date', ['t'], 0)}",
+        # The hour and the day in a zone of a time that is one of UTC. Truncated in a zone, lakegate's times stay in that zone.
+        f"extract(hour FROM {at} AT TIME ZONE 'UTC' AT TIME ZONE '{zone}')", f"CAST({at} AT TIME ZONE 'UTC' AT TIME ZONE '{zone}' AS DATE)",
     )
     where = maker.pick(f" WHERE {at} < {maker.constant('time')}", f" WHERE {day} >= {maker.constant('date')}", f" WHERE {at} - {step} > {maker.constant('time')}", "")
     return maker.query(f"SELECT t.id AS id, {value} AS v FROM t{where}")

@@ -172,9 +172,10 @@ impl HotTable {
             return Ok(fetched);
         }
         let rest = &blocks[fetched.len()..];
-        let mut loaded = load::load(self, rest, columns).await?;
+        let loaded = load::load(self, rest, columns).await?;
         for at in rest {
-            let arrays = columns.iter().map(|column| loaded.remove(&(*at, *column))).collect::<Option<_>>();
+            // A column may be asked for twice: `SELECT DISTINCT a AS x, a AS y`.
+            let arrays = columns.iter().map(|column| loaded.get(&(*at, *column)).cloned()).collect::<Option<_>>();
             fetched.push(arrays.ok_or_else(|| internal_datafusion_err!("a block was not decoded"))?);
         }
         Ok(fetched)

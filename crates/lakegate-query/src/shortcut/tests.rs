@@ -131,6 +131,20 @@ async fn what_can_fail_is_asked_of_nobody_elses_rows() {
 }
 
 #[tokio::test]
+async fn a_column_that_is_asked_for_twice_is_decoded_once_and_given_twice() {
+    let queries = [
+        "SELECT DISTINCT id AS x, id AS y FROM trackcode WHERE note <> 'b'",
+        "SELECT note AS a, note AS b, upper(note) AS c FROM trackcode ORDER BY note, id",
+        "SELECT x, count(*) AS n FROM (SELECT city_id AS x, city_id AS y FROM trackcode) AS d GROUP BY x, y",
+        "SELECT t.id AS a, t.id AS b, o.id AS c, o.id AS d FROM trackcode t JOIN \"order\" o ON o.trackcode_id = t.id",
+    ];
+    let two = Two::of(&queries).await;
+    for at in 0..queries.len() {
+        two.ask(&testing::principal("client_id=1"), at).await;
+    }
+}
+
+#[tokio::test]
 async fn what_does_not_fit_runs_as_before() {
     let queries = [
         "SELECT id FROM trackcode WHERE price > (SELECT avg(price) FROM trackcode)",

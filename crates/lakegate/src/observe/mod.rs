@@ -81,6 +81,7 @@ impl Observer {
             uptime: self.started.elapsed(),
             hot_bytes: served.project.hot_bytes() as u64,
             reserved_bytes: served.project.memory_reserved() as u64,
+            refused_plans: lakegate_query::govern::refused_prepared_plans(),
             audit_waiting: audit.waiting,
             audit_lost: audit.lost,
             process: process::look(),

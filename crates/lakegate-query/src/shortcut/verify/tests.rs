@@ -7,6 +7,7 @@ use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::BinaryExpr;
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr, split_conjunction};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 
 use super::check;
@@ -30,6 +31,10 @@ const QUERIES: [&str; 9] = [
     "SELECT DISTINCT t.city_id, c.name FROM trackcode t JOIN client c ON c.id = t.client_id",
 ];
 
+fn options() -> ReplaceChildrenOptions {
+    ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute)
+}
+
 /// The operators of a plan with one of them changed, for every operator and every way in which `change` can change it.
 fn changed(plan: &Operators, change: &dyn Fn(&Operators) -> Vec<Operators>) -> Vec<Operators> {
     let mut all = change(plan);
@@ -38,7 +43,7 @@ fn changed(plan: &Operators, change: &dyn Fn(&Operators) -> Vec<Operators>) -> V
         for other in changed(child, change) {
             let mut children = children.clone();
             children[at] = other;
-            all.push(Arc::clone(plan).with_new_children(children).unwrap());
+            all.push(Arc::clone(plan).replace_children(children, options()).unwrap());
         }
     }
     all

@@ -105,6 +105,7 @@ impl Collector for Look {
         page.gauge(family::RUNNING, metrics.running.load(Ordering::Relaxed))?;
         page.gauge(family::RESERVED, now.reserved_bytes)?;
         page.gauge(family::HOT, now.hot_bytes)?;
+        page.counter(family::PREPARED_REFUSED, now.refused_plans)?;
         let words = CacheAnswer::ALL.map(CacheAnswer::name);
         page.by_word(family::CACHE, "answer", words.iter().copied().zip(&metrics.cache))?;
         let words = Reload::ALL.map(Reload::name);

@@ -56,6 +56,7 @@ families! {
     RUNNING, "lakegate_queries_running", Gauge, [], "Queries that run";
     RESERVED, "lakegate_query_memory_bytes", Gauge, [], "Memory that running queries have reserved";
     HOT, "lakegate_hot_tables_bytes", Gauge, [], "Memory of what is kept decoded of tables";
+    PREPARED_REFUSED, "lakegate_prepared_plans_refused", Counter, [], "Prepared plans that did not carry their policies and were not used";
     CACHE, "lakegate_result_cache_requests", Counter, ["answer"], "What the result cache said";
     RELOADS, "lakegate_reloads", Counter, ["outcome"], "How often the project was read again";
     AUDIT_WAITING, "lakegate_audit_waiting_records", Gauge, [], "Records of the audit log that wait for the disk";

@@ -73,6 +73,8 @@ pub struct Now {
     pub hot_bytes: u64,
     /// Memory that running queries have reserved.
     pub reserved_bytes: u64,
+    /// Prepared plans that did not carry their policies and were not used.
+    pub refused_plans: u64,
     /// Records of the audit log that wait for the disk.
     pub audit_waiting: u64,
     /// Records of the audit log that the disk did not take.
