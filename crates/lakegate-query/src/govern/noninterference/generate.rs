@@ -81,6 +81,9 @@ fn table(choices: &mut Choices, name: &str, parents: &[String], most: usize, hal
     let columns = columns.into_iter().map(|(name, kind)| (name.to_owned(), kind)).collect::<Vec<_>>();
     let count = if choices.chance(5) { 0 } else { 1 + choices.below(most) };
     let mut rows = (1..=count as i64).map(|id| row(choices, &columns, id, count as i64, half)).collect::<Vec<_>>();
+    if choices.chance(20) {
+        with_extreme_keys(choices, &columns, &mut rows);
+    }
     let tenant = 2;
     match clustered {
         true => rows.sort_by_key(|row| row[tenant].as_str().unwrap_or("~").to_owned()),
@@ -102,6 +105,20 @@ fn table(choices: &mut Choices, name: &str, parents: &[String], most: usize, hal
         masks,
         group: *choices.of(&[3, 2, 7, 100]),
         files: 1 + choices.weighted(&[4, 1, 1]),
+    }
+}
+
+/// Keys at the ends of the range and below zero, in rows and in what refers to them.
+fn with_extreme_keys(choices: &mut Choices, columns: &[(String, Kind)], rows: &mut [Row]) {
+    const EXTREME: [i64; 4] = [-1, i64::MIN, i64::MAX, 0];
+    let place = |name: &str| columns.iter().position(|(column, _)| column == name).unwrap();
+    for (row, key) in rows.iter_mut().zip(EXTREME) {
+        row[place("id")] = json!(key);
+    }
+    for row in rows {
+        if choices.chance(25) {
+            row[place("parent_id")] = json!(choices.of(&EXTREME));
+        }
     }
 }
 

@@ -18,6 +18,8 @@ struct Tally {
     filters: usize,
     with_rows: usize,
     with_hidden_rows: usize,
+    /// Lakes with a filter that is the same for every row, such as `(EXISTS (…)) IS NOT NULL`, which `check` refuses.
+    refused: usize,
     faults: Vec<String>,
 }
 
@@ -40,6 +42,10 @@ impl Tally {
         let endpoints = endpoints.iter().map(|(name, sql)| (*name, sql.as_str())).collect::<Vec<_>>();
         let project = match testing::try_project(lake.path(), &setting.config, &endpoints).await {
             Ok(project) => project,
+            Err(findings) if findings.iter().all(|finding| finding.contains("no longer goes by")) => {
+                self.refused += 1;
+                return;
+            }
             Err(findings) => {
                 self.faults.push(format!("seed {seed} is refused: {}\n{}", findings.join("\n"), setting.config));
                 return;
@@ -95,8 +101,8 @@ fn row_filters_with_subqueries_anywhere_show_the_rows_that_sql_says() {
         tally
     };
     let tally = std::thread::Builder::new().stack_size(8 << 20).spawn(run).unwrap().join().unwrap();
-    let Tally { filters, with_rows, with_hidden_rows, faults } = tally;
-    println!("{filters} filters and callers: {with_rows} with rows, {with_hidden_rows} with hidden rows");
+    let Tally { filters, with_rows, with_hidden_rows, refused, faults } = tally;
+    println!("{filters} filters and callers: {with_rows} with rows, {with_hidden_rows} with hidden rows; {refused} lakes refused");
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n\n"));
-    assert!(with_rows * 4 > filters && with_hidden_rows * 4 > filters);
+    assert!(with_rows * 4 > filters && with_hidden_rows * 4 > filters && refused * 10 < filters);
 }
