@@ -89,7 +89,7 @@ fn check_columns(config: &Config, text: &str) {
         let rules = &config.tables[&name].columns;
         assert_eq!(columns.len(), rules.len(), "a column of `{name}` was left out without a word");
         for rule in rules {
-            let column = &columns[&rule.path.join(".")];
+            let column = &columns[&rule.name];
             assert_eq!(column.get("mask").is_some(), rule.mask.is_some(), "a mask was left out without a word");
             let tags = column.get("tags").and_then(|tags| tags.as_array()).map_or(0, |tags| tags.len());
             assert!(rule.tags.is_empty() == (tags == 0), "tags were left out without a word");

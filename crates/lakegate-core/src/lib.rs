@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod catalog;
+pub mod column_name;
 pub mod discover;
 pub mod error;
 pub mod format;

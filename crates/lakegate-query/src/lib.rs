@@ -15,3 +15,4 @@ pub mod layout;
 pub mod plan;
 pub mod publish;
 mod shortcut;
+mod uuids;

@@ -93,6 +93,17 @@ pub struct GrantPart {
     pub part: &'static str,
 }
 
+/// What the catalog of a table demands.
+#[derive(Debug, Serialize)]
+pub struct CatalogPart {
+    /// What must be true of a row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// What is done to columns, by their names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, &'static str>,
+}
+
 /// What is seen of a table.
 #[derive(Debug, Serialize)]
 pub struct TablePart {
@@ -109,6 +120,9 @@ pub struct TablePart {
     /// What the filter's attributes are for this principal; null for one that it lacks.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub values: BTreeMap<String, Json>,
+    /// What its catalog demands of every reader here, whoever calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub catalog: Option<CatalogPart>,
     /// The masks on its columns.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub masks: Vec<MaskPart>,
@@ -386,6 +400,9 @@ fn table_part(project: &PlannedProject, view: TableView, who: &Principal) -> Tab
         because_of_roles: Vec::new(),
         filter: None,
         values: BTreeMap::new(),
+        catalog: view
+            .catalog
+            .map(|catalog| CatalogPart { filter: catalog.rows, columns: catalog.columns.into_iter().collect() }),
         masks: view.masks.into_iter().map(mask_part).collect(),
     };
     match view.rows {

@@ -168,6 +168,7 @@ impl Remembered {
     fn counts_at(&self, project: &PlannedProject, now: DateTime<Utc>) -> bool {
         // A clock that was put back brings grants back that had ended.
         self.made_at <= now
+            && !project.has_withdrawn()
             && self.until.is_none_or(|until| now < until)
             && self.mask_key.as_ref().is_none_or(|key| project.has_mask_key(key.as_deref()))
     }

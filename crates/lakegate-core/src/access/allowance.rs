@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::grant::Grant;
 use super::terms::Unmask;
+use crate::column_name::covers;
 use crate::limits::Limits;
 
 /// What a caller gets of an endpoint, for arguments that the grants admit.
@@ -54,9 +55,11 @@ impl Allowance {
         &self.grants
     }
 
-    /// Whether the output column of this name is given.
+    /// Whether the output column of this name is given. A grant names it exactly; a denial covers all that it may mean.
     pub fn shows(&self, column: &str) -> bool {
-        self.only.as_ref().is_none_or(|only| only.contains(column)) && !self.without.contains(column)
+        let path = [column.to_owned()];
+        let is_denied = || self.without.iter().any(|denied| covers(denied, &path));
+        self.only.as_ref().is_none_or(|only| only.contains(column)) && !is_denied()
     }
 
     /// Whether every column of the endpoint is given, also those that come later.
@@ -64,18 +67,29 @@ impl Allowance {
         self.only.is_none() && self.without.is_empty()
     }
 
-    /// Whether the masks of a table's column are lifted, given the column's tags.
+    /// Whether the masks of a table's column, or of a field of one, are lifted, given its path and its tags.
     ///
     /// A mask that a tag brings is lifted by the tag; one of the column itself by naming the column, or by all of its
-    /// tags. `tag` is the tag that brings the mask, or `None` for the column's own.
-    pub fn lifts(&self, table: &str, column: &str, tags: &BTreeSet<String>, tag: Option<&str>) -> bool {
-        let named = Unmask::Column { table: table.to_owned(), column: column.to_owned() };
+    /// tags. `tag` is the tag that brings the mask, or `None` for the column's own. `means` says whether a text names
+    /// this column and nothing else of the table: a text that may name two columns lifts nothing.
+    pub fn lifts(
+        &self,
+        table: &str,
+        path: &[String],
+        tags: &BTreeSet<String>,
+        tag: Option<&str>,
+        means: impl Fn(&str) -> bool,
+    ) -> bool {
+        let named = self.unmask.iter().any(|unmask| match unmask {
+            Unmask::Column { table: of, column } => of == table && means(column),
+            Unmask::Tag(_) => false,
+        });
         let of_tag = |tag: &str| self.unmask.contains(&Unmask::Tag(tag.to_owned()));
         let denied = self.never_unmasked.iter().any(|never| match never {
             Unmask::Tag(never) => tags.iter().any(|tag| tag.eq_ignore_ascii_case(never)),
-            Unmask::Column { table: of, column: never } => of.eq_ignore_ascii_case(table) && covers(never, column),
+            Unmask::Column { table: of, column: never } => of.eq_ignore_ascii_case(table) && covers(never, path),
         });
-        let lifted = self.unmask.contains(&named)
+        let lifted = named
             || match tag {
                 Some(tag) => of_tag(tag),
                 None => !tags.is_empty() && tags.iter().all(|tag| of_tag(tag)),
@@ -92,12 +106,4 @@ impl Allowance {
     pub fn limits(&self) -> Limits {
         self.limits.clone().unwrap_or_default()
     }
-}
-
-/// Whether a denial of one column means another: itself, a field of it, or the whole that it is a field of; in any case of
-/// letters, since a denial that misses what it meant would show it.
-fn covers(denied: &str, column: &str) -> bool {
-    let (denied, column) = (denied.to_ascii_lowercase(), column.to_ascii_lowercase());
-    let is_part = |whole: &str, part: &str| part.strip_prefix(whole).is_some_and(|rest| rest.starts_with('.'));
-    denied == column || is_part(&denied, &column) || is_part(&column, &denied)
 }

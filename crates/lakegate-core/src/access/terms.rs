@@ -86,7 +86,7 @@ pub enum Distance {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Unmask {
-    /// One column of a table; a part of it is named with more dots, as in `lakegate.toml`.
+    /// One column of a table, or a field of it, written as in `lakegate.toml`; see [`crate::column_name`].
     Column {
         /// The table.
         table: String,
@@ -240,7 +240,7 @@ impl From<Distance> for String {
 }
 
 impl Unmask {
-    /// Reads `table.column`, `table.column.part` or `tag:name`.
+    /// Reads `table.column`, `table.column.field`, `table."co.lumn"`, `table.column["field"]` or `tag:name`.
     ///
     /// # Errors
     /// When it is neither.

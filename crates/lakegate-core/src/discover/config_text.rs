@@ -1,6 +1,7 @@
 //! The text of `[tables.*]` for tables that were found, and what a project's text declares already.
 
 use super::{FoundTable, Suggestion, mask_idea};
+use crate::column_name;
 use crate::project::{CONFIG_FILE, UNDECIDED};
 use crate::value::ScalarType;
 
@@ -72,7 +73,8 @@ pub fn table_text(table: &FoundTable, suggestions: &[Suggestion]) -> String {
     for column in &table.columns {
         let Some(idea) = mask_idea(&table.name, &column.name, column.kind) else { continue };
         text += &format!("# `{}` looks like {}. To mask it:\n", comment(&column.name), idea.reason);
-        text += &format!("# [tables.{}.columns.{}]\n# mask = {}\n", key(&table.name), key(&column.name), idea.mask);
+        let name = key(&column_key(table, &column.name));
+        text += &format!("# [tables.{}.columns.{name}]\n# mask = {}\n", key(&table.name), idea.mask);
     }
     text
 }
@@ -91,6 +93,15 @@ fn summary(table: &FoundTable) -> String {
     };
     let columns = columns.take(MOST_COLUMNS).collect::<Vec<_>>().join(", ");
     format!("{files}{}{rows}: {columns}{more}", table.format)
+}
+
+/// The name of a column as a policy writes it, so that it means no other column and no field.
+fn column_key(table: &FoundTable, name: &str) -> String {
+    let is_twin = |other: &str| other != name && other.to_lowercase() == name.to_lowercase();
+    match table.columns.iter().any(|other| is_twin(&other.name)) {
+        true => column_name::in_quotes(name),
+        false => column_name::written(&[name.to_owned()]),
+    }
 }
 
 /// Text that stays in its line.
@@ -183,5 +194,29 @@ mod tests {
         let (project, findings) = Project::read(&ProjectFiles { config: text, ..ProjectFiles::default() });
         assert_eq!(findings, []);
         assert_eq!(project.config.tables["client"].columns.len(), 3);
+    }
+
+    #[test]
+    fn an_idea_for_a_mask_names_one_column_whatever_it_is_called() {
+        let mut table = found("client");
+        let names = ["buyer.email", "email", "Email", "e\"mail", "phone[0]"];
+        table.columns = names
+            .iter()
+            .map(|name| FoundColumn {
+                name: (*name).to_owned(),
+                type_name: String::new(),
+                kind: ColumnKind::Text,
+                sample: None,
+                range: None,
+            })
+            .collect();
+        let text = head_text("lake/") + &table_text(&table, &[]);
+        let text = text.replace("# [tables", "[tables").replace("# mask", "mask").replace(UNDECIDED, "id = 1");
+        let (project, findings) = Project::read(&ProjectFiles { config: text, ..ProjectFiles::default() });
+        assert_eq!(findings, []);
+        let columns = project.config.tables["client"].columns.iter();
+        let mut meant = columns.map(|rule| column_name::quoted_path(&rule.name).unwrap().join("/")).collect::<Vec<_>>();
+        meant.sort();
+        assert_eq!(meant, ["Email", "buyer.email", "e\"mail", "email", "phone[0]"]);
     }
 }

@@ -79,18 +79,26 @@ pub fn suggest(tables: &[FoundTable]) -> Suggestions {
                     .sample
                     .map(|sample| format!("{} different values in a sample of {} rows", sample.distinct, sample.rows)),
             );
-            let row_filter = format!("{} IN (principal('{}'))", sql_name(column), found.attribute);
+            let row_filter = format!("{} IN (principal('{}'))", column_name(table, column), found.attribute);
             Suggestion { column: column.clone(), row_filter, reasons }
         });
         suggestions.insert(table.name.clone(), own.collect());
     }
-    reach_through_parents(&references, &mut suggestions);
+    reach_through_parents(&references, tables, &mut suggestions);
     suggestions
 }
 
 /// A table without a key of its own is seen by who sees the rows that it refers to. One step further each time, so that
 /// the shortest way counts and none leads in a circle.
-fn reach_through_parents(references: &BTreeMap<&str, Vec<Reference>>, suggestions: &mut Suggestions) {
+fn reach_through_parents(
+    references: &BTreeMap<&str, Vec<Reference>>,
+    tables: &[FoundTable],
+    suggestions: &mut Suggestions,
+) {
+    let name = |table: &str, column: &str| match tables.iter().find(|found| found.name == table) {
+        Some(found) => column_name(found, column),
+        None => sql_name(column),
+    };
     loop {
         let governed = suggestions
             .iter()
@@ -102,8 +110,8 @@ fn reach_through_parents(references: &BTreeMap<&str, Vec<Reference>>, suggestion
             let through = references[table.as_str()].iter().filter(|reference| governed.contains(&reference.parent));
             let through = through.map(|reference| {
                 let Reference { column, parent, parent_column } = reference;
-                let row_filter =
-                    format!("{} IN (SELECT {} FROM {})", sql_name(column), sql_name(parent_column), sql_name(parent));
+                let (own, key) = (name(table, column), name(parent, parent_column));
+                let row_filter = format!("{own} IN (SELECT {key} FROM {})", sql_name(parent));
                 let reasons = vec![format!("it refers to `{parent_column}` of `{parent}`, which has such a key")];
                 Suggestion { column: column.clone(), row_filter, reasons }
             });
@@ -267,6 +275,15 @@ const RESERVED: &[&str] = &[
     "where",
     "with",
 ];
+
+/// A column's name as it stands in a row filter: in quotes also where another column differs by case alone.
+fn column_name(table: &FoundTable, name: &str) -> String {
+    let is_twin = |other: &str| other != name && other.to_lowercase() == name.to_lowercase();
+    match table.columns.iter().any(|other| is_twin(&other.name)) {
+        true => crate::column_name::in_quotes(name),
+        false => sql_name(name),
+    }
+}
 
 /// A name as it stands in SQL: in quotes where it needs them.
 fn sql_name(name: &str) -> String {

@@ -15,8 +15,8 @@ use super::reader::{Placed, Section, Source, describe};
 /// `[tables.NAME.columns.COLUMN]`: a column, or a field of one, with its tags and its mask.
 #[derive(Clone, Debug)]
 pub struct ColumnRule {
-    /// The column's name, and below it the names of fields; lists on the way have no name.
-    pub path: Vec<String>,
+    /// The name as it is written; see [`crate::column_name`]. Which column or field it means depends on the table.
+    pub name: String,
     /// What the values are, in the project's own words.
     pub tags: BTreeSet<String>,
     /// The mask of this column alone; its tags may have masks too.
@@ -50,13 +50,6 @@ pub enum SecretLocation {
     Env(String),
     /// In this file; a relative path starts at the project folder.
     File(String),
-}
-
-impl ColumnRule {
-    /// The path as it is written: `buyer.email`.
-    pub fn name(&self) -> String {
-        self.path.join(".")
-    }
 }
 
 impl Config {
@@ -96,19 +89,18 @@ pub(super) fn read_columns(table: &mut Section<'_, '_>, needs: &mut Needs) -> Ve
                 Some(help.into()),
             );
         }
-        let path = name.value.split('.').map(str::to_owned).collect::<Vec<_>>();
-        if path.iter().any(String::is_empty) {
+        if name.value.is_empty() {
             source.report(
                 &name.span,
-                format!("`{}` is not the name of a column", name.value),
-                Some("write the column, and a field of it behind a dot: `\"buyer.email\"`".into()),
+                "the name of a column is missing",
+                Some("write the column, or a field of it behind a dot: `\"buyer.email\"`".into()),
             );
             continue;
         }
         let tags = tags.unwrap_or_default();
         needs.tags.extend(tags.iter().cloned());
         let tags = tags.into_iter().map(|tag| tag.value).collect();
-        rules.push(ColumnRule { path, tags, mask, position: source.position(&name.span) });
+        rules.push(ColumnRule { position: source.position(&name.span), name: name.value, tags, mask });
     }
     rules
 }

@@ -2,18 +2,23 @@
 //!
 //! Its statistics are made of the answer's rows. What the files of the lake say of themselves is not in it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use datafusion::arrow::datatypes::{DataType, Schema, TimeUnit};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::parquet::arrow::ArrowWriter;
-use datafusion::parquet::basic::{Compression, ZstdLevel};
+use datafusion::parquet::arrow::arrow_writer::ArrowWriterOptions;
+use datafusion::parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
+use datafusion::parquet::basic::{Compression, LogicalType, Type as PhysicalType, ZstdLevel};
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::properties::WriterProperties;
+use datafusion::parquet::schema::types::{SchemaDescriptor, Type};
 use lakegate_core::error::Error;
 use lakegate_core::format::Format;
 
 use super::seal::Seal;
 use super::{Encoder, unwritable, unwritable_as};
+use crate::uuids;
 
 /// A row group is written when it takes so many bytes; until then it is held in memory.
 const ROW_GROUP_BYTES: usize = 16 << 20;
@@ -36,10 +41,33 @@ impl ParquetFile {
             .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
             .set_created_by("lakegate".to_owned())
             .build();
-        let schema = std::sync::Arc::clone(seal.schema());
-        let writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).map_err(failed)?;
+        let schema = Arc::clone(seal.schema());
+        let mut options = ArrowWriterOptions::new().with_properties(properties);
+        if schema.fields().iter().any(|field| uuids::is_uuid(field)) {
+            options = options.with_parquet_schema(with_uuids(&schema).map_err(failed)?);
+        }
+        let writer = ArrowWriter::try_new_with_options(Vec::new(), schema, options).map_err(failed)?;
         Ok(Self { writer, seal })
     }
+}
+
+/// The columns of the file, of which those with UUIDs are said to have them: for readers that know nothing of Arrow.
+fn with_uuids(schema: &Schema) -> Result<SchemaDescriptor, ParquetError> {
+    let usual = ArrowSchemaConverter::new().convert(schema)?;
+    let columns = schema.fields().iter().zip(usual.root_schema().get_fields()).map(|(field, column)| {
+        if !uuids::is_uuid(field) {
+            return Ok(Arc::clone(column));
+        }
+        let column = Type::primitive_type_builder(field.name(), PhysicalType::FIXED_LEN_BYTE_ARRAY)
+            .with_length(uuids::BYTES)
+            .with_logical_type(Some(LogicalType::Uuid))
+            .with_repetition(column.get_basic_info().repetition())
+            .build()?;
+        Ok(Arc::new(column))
+    });
+    let columns = columns.collect::<Result<Vec<_>, ParquetError>>()?;
+    let root = Type::group_type_builder(usual.name()).with_fields(columns).build()?;
+    Ok(SchemaDescriptor::new(Arc::new(root)))
 }
 
 /// What Parquet does not have, or only readers of Arrow understand.

@@ -19,6 +19,7 @@ use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
 use super::{interval, plain};
 use crate::arrays::{copied, gather, gather_views, struct_of};
+use crate::uuids;
 
 /// Seals the batches of one answer.
 #[derive(Debug)]
@@ -31,12 +32,12 @@ impl Seal {
     pub(super) fn new(schema: &Schema, mapped: impl Fn(&DataType) -> Option<DataType> + Copy) -> Self {
         let fields = schema.fields().iter().map(|field| {
             let data_type = with_leaves(&plain::data_type(field.data_type()), mapped);
-            Field::new(field.name(), data_type, true)
+            uuids::marked_as(field, Field::new(field.name(), data_type, true))
         });
         Self { schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())) }
     }
 
-    /// The schema of sealed batches: names and plain types, no metadata.
+    /// The schema of sealed batches: names and plain types, and no metadata but the mark of UUIDs.
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema
     }

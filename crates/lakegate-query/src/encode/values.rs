@@ -19,6 +19,7 @@ use super::decimal::Decimals;
 use super::interval;
 use super::moment::Moments;
 use super::quoted::Texts;
+use crate::uuids;
 
 /// The options that make this of values.
 pub(super) fn options() -> EncoderOptions {
@@ -48,6 +49,9 @@ impl EncoderFactory for Forms {
                     Some(moments) => Box::new(Quick { moments, usual }),
                     None => Box::new(usual),
                 }
+            }
+            DataType::FixedSizeBinary(uuids::BYTES) if uuids::is_uuid(field) => {
+                Box::new(uuids::Hyphenated(array.as_fixed_size_binary()))
             }
             DataType::Utf8 => Box::new(Texts(array.as_string::<i32>())),
             DataType::LargeUtf8 => Box::new(Texts(array.as_string::<i64>())),

@@ -109,7 +109,7 @@ fn write(
     if let Some(text) = cells.text(row) {
         return sheet.write_string(at, column, text).map(drop).map_err(failed);
     }
-    if let Some(day) = day(cells.array(), row).filter(|day| DAYS_OF_EXCEL.contains(day)) {
+    if let Some(day) = day(cells.array(), row).filter(|day| is_shown(*day)) {
         let style = if *cells.array().data_type() == DataType::Date32 { date } else { time };
         return sheet.write_number_with_format(at, column, day, style).map(drop).map_err(failed);
     }
@@ -156,6 +156,13 @@ fn day(array: &ArrayRef, row: usize) -> Option<f64> {
     Some(since_1970 + DAYS_BEFORE_1970)
 }
 
+/// Whether a workbook has the day: also after a reader has rounded it to milliseconds, as all do.
+fn is_shown(day: f64) -> bool {
+    const MILLISECOND: f64 = 1.0 / 86_400_000.0;
+    // Readers round as their arithmetic goes; more than half of a millisecond is kept away from the end.
+    DAYS_OF_EXCEL.contains(&day) && day + 0.6 * MILLISECOND < DAYS_OF_EXCEL.end
+}
+
 fn is_utc(zone: &str) -> bool {
     matches!(zone, "UTC" | "Etc/UTC" | "Z" | "+00:00")
 }
@@ -179,7 +186,7 @@ fn failed(error: XlsxError) -> Error {
 mod tests {
     use std::sync::Arc;
 
-    use datafusion::arrow::array::{Int64Array, StringArray};
+    use datafusion::arrow::array::{Int64Array, StringArray, TimestampMicrosecondArray};
     use lakegate_core::format::Representation;
     use lakegate_core::project::Formats;
 
@@ -217,6 +224,30 @@ mod tests {
         let file = answer(Format::Xlsx, std::slice::from_ref(&batch));
         assert!(file.starts_with(b"PK"));
         assert_eq!(file, answer(Format::Xlsx, &[batch]));
+    }
+
+    #[test]
+    fn a_date_that_no_workbook_has_is_text() {
+        let day_of = |text: &str| {
+            let time = text.parse::<chrono::NaiveDateTime>().unwrap().and_utc();
+            let array: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![time.timestamp_micros()]));
+            day(&array, 0).filter(|day| is_shown(*day))
+        };
+        assert_eq!(day_of("1900-03-01T00:00:00"), Some(61.0));
+        assert_eq!(day_of("2022-10-01T12:00:00"), Some(44_835.5));
+        assert_eq!(day_of("9999-12-31T00:00:00"), Some(2_958_465.0));
+        assert!(day_of("9999-12-31T23:59:59.999").is_some());
+        for outside in [
+            "9999-12-31T23:59:59.999500",
+            "9999-12-31T23:59:59.999900",
+            "9999-12-31T23:59:59.999999",
+            "+10000-01-01T00:00:00",
+            "1900-02-28T23:59:59.999999",
+            "1899-12-31T00:00:00",
+            "0001-01-01T00:00:00",
+        ] {
+            assert_eq!(day_of(outside), None, "{outside}");
+        }
     }
 
     #[test]

@@ -40,16 +40,13 @@ struct Asked {
 /// What the plan below a barrier does not ask although the policy goes by it, in words.
 pub(super) fn lost(barrier: &Barrier, injection: &Injection<'_>, shape: &Shape) -> Result<Option<String>> {
     let table = barrier.table();
-    let Some(filter) = injection.policies.filter(table) else { return Ok(None) };
-    if injection.unfiltered.contains(table) {
-        return Ok(None);
-    }
+    let Some(predicate) = injection.predicate(table)? else { return Ok(None) };
     let asked = Asked::below(barrier)?;
     // Without a scan there are no rows to hide.
     if asked.own_scan.is_none() {
         return Ok(None);
     }
-    let fitted = without_false(template::fit_expr(filter.predicate.clone(), shape)?);
+    let fitted = without_false(template::fit_expr(predicate, shape)?);
     if is_false(&fitted) {
         return Ok(Some("that there is nothing to see".to_owned()));
     }

@@ -19,6 +19,17 @@ pub struct TableView {
     pub rows: Rows,
     /// Its masked columns.
     pub masks: Vec<MaskView>,
+    /// What its catalog demands, whoever asks; `None` where that is nothing.
+    pub catalog: Option<CatalogView>,
+}
+
+/// What the catalog of a table demands of every reader here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogView {
+    /// What must be true of a row; `None` is nothing.
+    pub rows: Option<String>,
+    /// What is done to columns, in the standard's words.
+    pub columns: Vec<(String, &'static str)>,
 }
 
 /// Which rows of a table a caller sees.
@@ -42,7 +53,9 @@ pub enum Rows {
 /// A mask on a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaskView {
-    /// The column, or a field of it behind dots.
+    /// The column of the table.
+    pub of: String,
+    /// The column, or a field of it, as the project writes it.
     pub column: String,
     /// What the mask does.
     pub mask: MaskSpec,
@@ -96,12 +109,17 @@ pub fn tables(
         let none = BTreeSet::new();
         let all = project.masking().kept(&none, &own).filter(|_| is_read);
         let masks = all.map(|(id, mask)| MaskView {
+            of: project.masking().column_of(&id).unwrap_or_default().to_owned(),
             lifted: lifted.contains(&id),
             column: id.column,
             mask: mask.clone(),
             tag: id.tag,
         });
-        views.push(TableView { table: name.to_owned(), rows, masks: masks.collect() });
+        let columns = project.masking().demanded(name).map(|(column, action)| (column.to_owned(), action.name()));
+        let columns = columns.collect::<Vec<_>>();
+        let filter = project.policies().ceiling(name).map(|filter| filter.human_display().to_string());
+        let catalog = (filter.is_some() || !columns.is_empty()).then_some(CatalogView { rows: filter, columns });
+        views.push(TableView { table: name.to_owned(), rows, masks: masks.collect(), catalog });
     }
     views
 }
@@ -110,10 +128,14 @@ pub fn tables(
 pub fn columns(project: &PlannedProject, endpoint: &PlannedEndpoint, allowance: &Allowance) -> Vec<ColumnView> {
     let lifted = project.masking().lifted(allowance, endpoint.tables());
     let masked = project.masking().kept(&lifted, endpoint.tables()).map(|(id, _)| {
-        let column = id.column.split('.').next().unwrap_or_default().to_owned();
+        let column = project.masking().column_of(&id).unwrap_or_default().to_owned();
         (id.table, column)
     });
-    let masked = masked.collect::<BTreeSet<_>>();
+    let demanded = endpoint
+        .tables()
+        .iter()
+        .flat_map(|table| project.masking().demanded(table).map(|(column, _)| (table.clone(), column.to_owned())));
+    let masked = masked.chain(demanded).collect::<BTreeSet<_>>();
     let of = |(column, sources): (OutputColumn, &BTreeSet<(String, String)>)| ColumnView {
         shown: allowance.shows(&column.name),
         column,

@@ -75,16 +75,25 @@ impl Injection<'_> {
 
     /// What scans of a table are under.
     pub(crate) fn rule(&self, table: &str) -> Result<Rule> {
-        match self.policies.get(table) {
-            None => plan_err!("table `{table}` has no policy"),
-            Some(TablePolicy::Shared) => Ok(Rule::AllRows),
-            Some(TablePolicy::Filtered(_)) if self.unfiltered.contains(table) => Ok(Rule::AllRows),
-            Some(TablePolicy::Filtered(filter)) => {
-                let raw = self.of_filters();
-                let predicate = policy::map_subqueries(filter.predicate.clone(), &mut |plan| raw.govern(plan))?;
-                Ok(Rule::Rows(Box::new(predicate)))
-            }
-        }
+        let Some(predicate) = self.predicate(table)? else { return Ok(Rule::AllRows) };
+        let raw = self.of_filters();
+        let predicate = policy::map_subqueries(predicate, &mut |plan| raw.govern(plan))?;
+        Ok(Rule::Rows(Box::new(predicate)))
+    }
+
+    /// What a row of a table must fulfil: what its catalog demands of every caller, and the policy's filter unless this
+    /// caller sees every row. Its subqueries are not governed yet.
+    pub(crate) fn predicate(&self, table: &str) -> Result<Option<Expr>> {
+        let own = match self.policies.get(table) {
+            None => return plan_err!("table `{table}` has no policy"),
+            Some(TablePolicy::Filtered(filter)) if !self.unfiltered.contains(table) => Some(filter.predicate.clone()),
+            Some(_) => None,
+        };
+        let ceiling = self.policies.ceiling(table).cloned();
+        Ok(match (ceiling, own) {
+            (Some(ceiling), Some(own)) => Some(ceiling.and(own)),
+            (one, other) => one.or(other),
+        })
     }
 }
 

@@ -6,6 +6,8 @@ use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
 use lakegate_core::value::{Scalar, ScalarType};
 
+use crate::uuids;
+
 /// The type of a value that meets no column.
 pub(crate) fn natural_type(scalar: ScalarType) -> DataType {
     match scalar {
@@ -30,6 +32,7 @@ pub(crate) fn declared_type(data_type: &DataType) -> Option<ScalarType> {
         DataType::Boolean => Some(ScalarType::Boolean),
         DataType::Date32 | DataType::Date64 => Some(ScalarType::Date),
         DataType::Timestamp(..) => Some(ScalarType::Timestamp),
+        DataType::FixedSizeBinary(uuids::BYTES) => Some(ScalarType::Uuid),
         _ => None,
     }
 }
@@ -37,7 +40,8 @@ pub(crate) fn declared_type(data_type: &DataType) -> Option<ScalarType> {
 /// Whether values of a declared type can be literals of a column's type without a change of meaning.
 pub(crate) fn can_bind(scalar: ScalarType, to: &DataType) -> bool {
     match (scalar, to) {
-        (ScalarType::String | ScalarType::Uuid, to) => declared_type(to) == Some(ScalarType::String),
+        (ScalarType::String, to) => declared_type(to) == Some(ScalarType::String),
+        (ScalarType::Uuid, to) => matches!(declared_type(to), Some(ScalarType::String | ScalarType::Uuid)),
         (ScalarType::Integer, to) => matches!(declared_type(to), Some(ScalarType::Integer | ScalarType::Number)),
         (ScalarType::Number, to) => declared_type(to) == Some(ScalarType::Number),
         (ScalarType::Boolean, to) => matches!(to, DataType::Boolean),
@@ -53,6 +57,9 @@ pub(crate) fn literal(scalar: &Scalar, to: &DataType) -> Option<ScalarValue> {
     }
     match scalar {
         Scalar::String(text) => text_literal(text.clone(), to),
+        Scalar::Uuid(uuid) if *to == DataType::FixedSizeBinary(uuids::BYTES) => {
+            Some(ScalarValue::FixedSizeBinary(uuids::BYTES, Some(uuid.as_bytes().to_vec())))
+        }
         Scalar::Uuid(uuid) => text_literal(uuid.to_string(), to),
         Scalar::Integer(integer) => integer_literal(*integer, to),
         Scalar::Number(number) => number_literal(*number, to),
@@ -161,6 +168,8 @@ mod tests {
             (Scalar::Integer(7), DataType::Decimal128(10, 2)),
             (Scalar::Number(1.5), DataType::Decimal128(10, 2)),
             (ScalarType::Date.parse("2022-10-01").unwrap(), DataType::Timestamp(TimeUnit::Nanosecond, None)),
+            (ScalarType::Uuid.parse("5ce7f90d-0000-4000-8000-000000000001").unwrap(), DataType::FixedSizeBinary(16)),
+            (ScalarType::Uuid.parse("5ce7f90d-0000-4000-8000-000000000001").unwrap(), DataType::Utf8View),
             (
                 ScalarType::Timestamp.parse("2022-10-01").unwrap(),
                 DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),

@@ -4,6 +4,7 @@
 
 mod barrier;
 pub(crate) mod bind;
+pub(crate) mod column_path;
 mod evidence;
 pub mod explain;
 pub(crate) mod fingerprint;
@@ -11,6 +12,7 @@ mod inject;
 pub(crate) mod literal;
 pub(crate) mod mask;
 pub(crate) mod masking;
+pub(crate) mod order_key;
 pub(crate) mod output;
 pub(crate) mod policy;
 mod pushdown;
@@ -31,6 +33,8 @@ mod masking_tests;
 #[cfg(test)]
 mod noninterference;
 #[cfg(test)]
+mod odd_names_tests;
+#[cfg(test)]
 mod physical_tests;
 #[cfg(test)]
 mod shape_tests;
@@ -40,6 +44,8 @@ pub(crate) mod testing;
 mod tpch_tests;
 #[cfg(test)]
 mod verify_tests;
+#[cfg(test)]
+mod window_tests;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -85,6 +91,7 @@ pub struct GovernedPlan {
     values: Arc<[ScalarValue]>,
     has_long_lists: bool,
     unfiltered: Vec<String>,
+    restricted: Vec<String>,
     fingerprint: String,
     rows: [u8; 32],
     session: Arc<SessionState>,
@@ -101,14 +108,19 @@ impl GovernedPlan {
         &self.unfiltered
     }
 
+    /// Tables of which their catalogs let no caller see everything.
+    pub fn restricted(&self) -> &[String] {
+        &self.restricted
+    }
+
     /// The policy fingerprint: 64 hexadecimal digits that stand for all that the answer depends on.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
-    /// Whether the answer depends on the moment of the request.
+    /// Whether the answer depends on the moment of the request: on the time, or on what is drawn for each request.
     pub fn depends_on_time(&self) -> bool {
-        [functions::NOW, functions::TODAY].iter().any(|id| self.template.placeholders.contains(*id))
+        [functions::NOW, functions::TODAY, mask::SALT].iter().any(|id| self.template.placeholders.contains(*id))
     }
 
     /// Stands for the whole answer of which this is one part, whatever the versions of its tables. Two calls with the same
@@ -233,6 +245,7 @@ fn govern_as(
     now: DateTime<Utc>,
 ) -> Result<GovernedPlan, Error> {
     let endpoint = project.endpoint(call.endpoint())?;
+    project.check_withdrawn(endpoint)?;
     let (plan, templates) = planned(endpoint, past)?;
     let principal = call.authorized().principal();
     let (unfiltered, attributes) = reach(project, endpoint, principal);
@@ -259,8 +272,16 @@ fn govern_as(
     let (now, today) = (Value::Scalar(Scalar::Timestamp(now)), Value::Scalar(Scalar::Date(now.date_naive())));
     bindings.add(functions::NOW.to_owned(), Some(&now), &mut shape);
     bindings.add(functions::TODAY.to_owned(), Some(&today), &mut shape);
+    let salt = project.masking().needs_salt().then(|| {
+        let (one, other) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
+        Value::Scalar(Scalar::String(format!("{}{}", one.simple(), other.simple())))
+    });
+    if let Some(salt) = &salt {
+        bindings.add(mask::SALT.to_owned(), Some(salt), &mut shape);
+    }
     numbers.bind(&mut bindings, &mut shape);
     let unfiltered = shape.unfiltered.iter().cloned().collect();
+    let restricted = project.restricted(endpoint);
     let session = project.session();
     let key = project.mask_key();
     if endpoint.hashes() {
@@ -285,7 +306,7 @@ fn govern_as(
     let (most_rows, most_mb) = (limits.value(Limit::MaxRows), limits.value(Limit::MaxResultMb));
     fingerprint.text(format_args!("{most_rows:?} {most_mb:?} {:?} {looks_ahead}", limits.on_max_rows()));
     let (fingerprint, rows, session) = (fingerprint.hex(), rows.bytes(), Arc::clone(session));
-    Ok(GovernedPlan { template, values, has_long_lists, unfiltered, fingerprint, rows, session })
+    Ok(GovernedPlan { template, values, has_long_lists, unfiltered, restricted, fingerprint, rows, session })
 }
 
 /// The governed tables that an endpoint reads without a filter for this caller, and the attributes that the filters of

@@ -13,7 +13,7 @@ use lakegate_core::catalog::{Call, Window};
 use lakegate_core::error::{Code, Error};
 use lakegate_core::project::suggest_or_list;
 
-use super::window;
+use super::{order_key, window};
 
 /// The columns of an answer by their places in the endpoint's own, and the order of its rows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -78,8 +78,26 @@ impl Output {
             Some(names) => names.iter().filter_map(|name| place("select", name)).collect(),
             None => shown.iter().map(|(at, _)| *at).collect(),
         };
-        let order = modifiers.order().iter();
-        let order = order.filter_map(|order| Some((place("order", &order.column)?, order.descending))).collect();
+        let is_shown = |name: &str| shown.iter().any(|(_, shown)| *shown == name);
+        let mut unclear = None;
+        let order = modifiers.order().iter().filter_map(|order| {
+            // `a.desc` is a column downwards, or a column of that name.
+            let whole = format!("{}.desc", order.column);
+            if order.descending && is_shown(&whole) {
+                if is_shown(&order.column) {
+                    unclear = Some(whole);
+                    return None;
+                }
+                return Some((place("order", &whole)?, false));
+            }
+            Some((place("order", &order.column)?, order.descending))
+        });
+        let order = order.collect();
+        if let Some(whole) = unclear {
+            let error = Error::new(Code::ArgumentConstraint, format!("`{whole}` may mean two orders"));
+            let hint = format!("write `{whole}.asc` for the column `{whole}`; the other one has to get another name");
+            errors.push(error.parameter("order").hint(hint));
+        }
         if errors.is_empty() { Ok(Some(Self { columns, order, rows })) } else { Err(Error::arguments(errors)) }
     }
 
@@ -96,8 +114,11 @@ impl Output {
     pub(crate) fn over(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         let columns = plan.schema().columns();
         let column = |at: &usize| Expr::Column(columns[*at].clone());
-        let order = self.order.iter().map(|(at, descending)| SortExpr::new(column(at), !descending, *descending));
-        let order = order.collect::<Vec<_>>();
+        let key = |(at, descending): &(usize, bool)| {
+            let by = order_key::number(column(at), plan.schema())?;
+            Ok(SortExpr::new(by, !descending, *descending))
+        };
+        let order = self.order.iter().map(key).collect::<Result<Vec<_>>>()?;
         let ordered = match self.rows {
             Rows::Count => {
                 let counted =
@@ -105,7 +126,7 @@ impl Output {
                 return counted.build();
             }
             Rows::All | Rows::Nothing if order.is_empty() => plan,
-            Rows::All | Rows::Nothing => LogicalPlanBuilder::from(plan).sort(order)?.build()?,
+            Rows::All | Rows::Nothing => window::sorted(plan, order),
             Rows::Part { .. } if order.is_empty() => window::in_stable_order(plan, &self.columns)?,
             Rows::Part { .. } => window::ordered_by(plan, order, &self.columns)?,
         };

@@ -4,10 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{ScalarValue, TableReference};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement;
@@ -19,7 +20,9 @@ use lakegate_core::project::{Config, Finding, Position, RowPolicy, Table};
 
 use super::inject::tables_of;
 use super::literal;
+use crate::lake::LakeTable;
 use crate::plan::functions;
+use crate::plan::identifiers::{self, Relation};
 use crate::plan::place::Place;
 use crate::plan::sql::{self, Syntax};
 use crate::plan::{set_operations, subqueries};
@@ -28,6 +31,8 @@ use crate::plan::{set_operations, subqueries};
 #[derive(Debug, Default)]
 pub(crate) struct Policies {
     tables: BTreeMap<String, TablePolicy>,
+    /// What catalogs demand of rows, whoever asks.
+    ceilings: BTreeMap<String, Expr>,
 }
 
 /// What protects one table.
@@ -93,6 +98,20 @@ impl Policies {
         }
         findings.extend(policies.cycles());
         (policies, findings)
+    }
+
+    /// Puts in what the catalogs of these tables demand.
+    pub(crate) fn restrict(&mut self, tables: &[Arc<LakeTable>]) {
+        let demanded = tables.iter().filter_map(|table| {
+            let filter = table.restrictions()?.filter.clone()?;
+            Some((table.name().to_owned(), filter))
+        });
+        self.ceilings = demanded.collect();
+    }
+
+    /// What the catalog of a table demands of rows that anybody sees.
+    pub(crate) fn ceiling(&self, table: &str) -> Option<&Expr> {
+        self.ceilings.get(table)
     }
 
     pub(crate) fn get(&self, table: &str) -> Option<&TablePolicy> {
@@ -166,6 +185,11 @@ async fn compile(
     if !findings.is_empty() || !all_open {
         return Err(findings);
     }
+    let relations = relations(&table.name, &expr, session).await.map_err(|error| vec![place.error(&error)])?;
+    let ambiguous = identifiers::ambiguous(&expr, &relations, &place);
+    if !ambiguous.is_empty() {
+        return Err(ambiguous);
+    }
     let plan = session
         .statement_to_plan(select_where(&table.name, expr, &place)?)
         .await
@@ -188,6 +212,19 @@ async fn compile(
     }
     let reads = tables_read(&predicate).map_err(|error| vec![place.error(&error)])?;
     Ok((predicate, attributes, reads))
+}
+
+/// The table of a filter, and those that its subqueries read, with their columns.
+async fn relations(table: &str, filter: &SqlExpr, session: &SessionState) -> datafusion::common::Result<Vec<Relation>> {
+    let mut relations = Vec::new();
+    for (name, alias) in std::iter::once((table.to_owned(), None)).chain(identifiers::aliases(filter)) {
+        // A common table expression is no table; it has the columns of those that it reads.
+        let Ok(schema) = session.schema_for_ref(TableReference::bare(name.as_str())) else { continue };
+        let Some(provider) = schema.table(&name).await? else { continue };
+        let names = BTreeSet::from([alias.unwrap_or(name)]);
+        relations.push(Relation { names, schema: provider.schema() });
+    }
+    Ok(relations)
 }
 
 /// Names of tables that the project does not have.
@@ -297,7 +334,6 @@ pub(crate) fn map_subqueries(
     expr: Expr,
     map: &mut dyn FnMut(LogicalPlan) -> datafusion::common::Result<LogicalPlan>,
 ) -> datafusion::common::Result<Expr> {
-    use std::sync::Arc;
     let outcome = expr.transform_up(|mut inner| {
         let subquery = match &mut inner {
             Expr::Exists(exists) => &mut exists.subquery,

@@ -143,7 +143,7 @@ fn check_expr(expr: &Expr, visible: &Visible<'_>, injection: &Injection<'_>) -> 
             let own = injection.masks.of(function.table()).and_then(|masks| masks.get(function.column()));
             let is_own = own.is_some_and(|own| own == function.mask());
             let argument = match call.args.as_slice() {
-                [argument] => visible.raw(argument),
+                [argument] | [argument, Expr::Placeholder(_)] => visible.raw(argument),
                 _ => None,
             };
             let (table, column) = (function.table(), function.column());

@@ -139,12 +139,23 @@ pub(crate) fn governed_with(
     arguments: &str,
     terms: Terms,
 ) -> Result<GovernedPlan, Error> {
+    let mut raw = RawArguments::default();
+    raw.add_json(arguments.as_bytes())?;
+    governed_call(project, who, endpoint, raw, terms)
+}
+
+/// The same of arguments and modifiers as they came.
+pub(crate) fn governed_call(
+    project: &PlannedProject,
+    who: &Principal,
+    endpoint: &str,
+    raw: RawArguments,
+    terms: Terms,
+) -> Result<GovernedPlan, Error> {
     let start = DateTime::UNIX_EPOCH;
     let grant = Grant::new("g", Grantee::Principal("caller".to_owned()), EndpointPattern::All, start).with_terms(terms);
     let planned = project.find(endpoint).unwrap();
     let authorized = authorize(who, endpoint, &[grant], start).unwrap();
-    let mut raw = RawArguments::default();
-    raw.add_json(arguments.as_bytes())?;
     govern(project, None, &call(authorized, Arc::clone(planned.endpoint()), raw, planned.rules())?, start)
 }
 

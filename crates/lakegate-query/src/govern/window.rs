@@ -2,21 +2,22 @@
 //!
 //! Two requests for two parts of one answer are two runs of its query. Between rows that an order does not tell apart a
 //! run may choose, and not every run chooses alike; so what the endpoint orders by is completed with the columns of the
-//! answer. Rows that are still alike then are the same rows to the caller.
+//! answer, each by a key that tells all its values apart ([`super::order_key`]). Rows that are still alike then are the same
+//! rows to the caller.
 
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field};
-use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, DFSchema, Result};
 use datafusion::logical_expr::expr::Placeholder;
-use datafusion::logical_expr::{Expr, ExprSchemable, Limit, LogicalPlan, LogicalPlanBuilder, Projection, SortExpr};
+use datafusion::logical_expr::{Expr, Limit, LogicalPlan, Projection, Sort, SortExpr};
 use lakegate_core::catalog::Window;
 use lakegate_core::value::{Scalar, Value};
 
 use super::bind::Bindings;
+use super::order_key;
 use super::template::Shape;
 
 /// The placeholder of the number of rows to leave out.
@@ -65,7 +66,7 @@ pub(super) fn in_stable_order(plan: LogicalPlan, columns: &[usize]) -> Result<Lo
     match completed(&plan, &keys)? {
         Some(ordered) => Ok(ordered),
         // The endpoint says nothing of its order.
-        None => sorted(plan, keys.into_iter().map(ascending).collect()),
+        None => ordered_by(plan, Vec::new(), columns),
     }
 }
 
@@ -73,17 +74,19 @@ pub(super) fn in_stable_order(plan: LogicalPlan, columns: &[usize]) -> Result<Lo
 pub(super) fn ordered_by(plan: LogicalPlan, mut order: Vec<SortExpr>, columns: &[usize]) -> Result<LogicalPlan> {
     let keys = columns_at(&plan, columns);
     complete(&mut order, &keys, plan.schema())?;
-    sorted(plan, order)
+    Ok(sorted(plan, order))
+}
+
+/// The plan sorted by keys over its own columns. DataFusion's builder would take a key that stands in a sort below for a column.
+pub(super) fn sorted(plan: LogicalPlan, order: Vec<SortExpr>) -> LogicalPlan {
+    match order.is_empty() {
+        true => plan,
+        false => LogicalPlan::Sort(Sort { expr: order, input: Arc::new(plan), fetch: None }),
+    }
 }
 
 fn columns_at(plan: &LogicalPlan, columns: &[usize]) -> Vec<Expr> {
     columns.iter().map(|at| Expr::Column(Column::from(plan.schema().qualified_field(*at)))).collect()
-}
-
-fn sorted(plan: LogicalPlan, mut order: Vec<SortExpr>) -> Result<LogicalPlan> {
-    let schema = Arc::clone(plan.schema());
-    order.retain(|key| is_comparable(&key.expr, &schema));
-    if order.is_empty() { Ok(plan) } else { LogicalPlanBuilder::from(plan).sort(order)?.build() }
 }
 
 /// The plan with the sort at its top completed by the keys, which are expressions over the plan's own columns; `None`
@@ -117,8 +120,12 @@ fn below(key: &Expr, projection: &Projection) -> Result<Expr> {
 /// Adds the keys that are not there yet and by which rows can be told apart.
 fn complete(order: &mut Vec<SortExpr>, keys: &[Expr], schema: &DFSchema) -> Result<()> {
     for key in keys {
-        if !order.iter().any(|there| there.expr == *key) && is_comparable(key, schema) && !has_subquery(key)? {
-            order.push(ascending(key.clone()));
+        if has_subquery(key)? {
+            continue;
+        }
+        let key = order_key::exact(key.clone(), schema)?;
+        if !order.iter().any(|there| there.expr == key) {
+            order.push(ascending(key));
         }
     }
     Ok(())
@@ -126,23 +133,6 @@ fn complete(order: &mut Vec<SortExpr>, keys: &[Expr], schema: &DFSchema) -> Resu
 
 fn ascending(key: Expr) -> SortExpr {
     SortExpr::new(key, true, false)
-}
-
-fn is_comparable(key: &Expr, schema: &DFSchema) -> bool {
-    key.get_type(schema)
-        .is_ok_and(|data_type| !has_map(&data_type) && RowConverter::supports_fields(&[SortField::new(data_type)]))
-}
-
-/// Maps have an order in the row format, and none in the engine's sort.
-fn has_map(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Map(..) => true,
-        DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
-            has_map(field.data_type())
-        }
-        DataType::Struct(fields) => fields.iter().any(|field| has_map(field.data_type())),
-        _ => false,
-    }
 }
 
 /// A subquery is not computed once more for an order.

@@ -14,6 +14,7 @@ use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Statistics};
 use datafusion::datasource::file_format::FileFormat as Format;
 use datafusion::object_store::{ObjectMeta, ObjectStore};
+use datafusion::parquet::file::metadata::ParquetMetaData;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use lakegate_core::project::FileFormat;
@@ -23,6 +24,7 @@ use super::store::is_passing;
 use super::text::MOST_COLUMNS;
 use super::widening::widest;
 use crate::plan::column_type_name;
+use crate::uuids;
 
 /// How many files are read at once, of one table.
 const AT_ONCE: usize = 16;
@@ -61,12 +63,18 @@ pub(super) async fn read(
     store: &Arc<dyn ObjectStore>,
     is_remote: bool,
     objects: &[ObjectMeta],
+    footers: &[Option<Arc<ParquetMetaData>>],
 ) -> Result<Columns, Unreadable> {
     let reading = objects.iter().map(|object| {
         let inferred = guarded(is_remote, format.infer_schema(session, store, std::slice::from_ref(object)));
         inferred.map(|inferred| inferred.map_err(|error| error.of(object))).boxed()
     });
     let of_files = in_order(reading.collect()).await?;
+    let of_files = of_files.into_iter().zip(footers).map(|(schema, footer): (SchemaRef, _)| match footer {
+        Some(footer) => Arc::new(uuids::marked_by(footer, &schema)),
+        None => schema,
+    });
+    let of_files = of_files.collect::<Vec<_>>();
     let schema = together(&of_files, objects, kind)?;
     Ok(Columns { schema: Arc::new(schema), of_files })
 }
@@ -99,7 +107,9 @@ fn together(schemas: &[SchemaRef], objects: &[ObjectMeta], kind: FileFormat) -> 
                 let error = types_differ(field, known);
                 return Err(format!("`{}`: {error}", plain(&object.location)));
             };
-            *known = Arc::new(Field::new(field.name(), data_type, is_nullable));
+            let merged = Field::new(field.name(), data_type, is_nullable);
+            // Bytes of one file are no UUIDs because those of another are.
+            *known = Arc::new(if uuids::is_uuid(known) { uuids::marked_as(field, merged) } else { merged });
         }
         for known in &mut fields {
             if !known.is_nullable() && schema.field_with_name(known.name()).is_err() {

@@ -119,6 +119,7 @@ impl Reader<'_> {
             snapshot: frame.snapshot,
             newest: frame.newest,
             known: Arc::new(known),
+            restrictions: None,
         })
     }
 

@@ -32,6 +32,8 @@ mod table;
 #[cfg(test)]
 pub(crate) mod testing;
 mod text;
+#[cfg(test)]
+mod uuid_tests;
 mod version;
 mod widening;
 pub mod write;
@@ -115,6 +117,8 @@ pub(crate) struct TableFault {
     pub(crate) is_passing: bool,
     /// That it is the version that was asked for which is not there.
     pub(crate) no_version: Option<version::NoVersion>,
+    /// Whether the table may not be read any more: then it is not served as it was before either.
+    pub(crate) is_withdrawn: bool,
 }
 
 impl Lake {
@@ -230,9 +234,18 @@ fn generic(text: String) -> StoreError {
     StoreError::Generic { store: "lake", source: text.into() }
 }
 
+pub(crate) use catalog::restrictions::{Action as CatalogAction, Restrictions, fixed_value};
+
 impl TableFault {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), help: None, source: None, is_passing: false, no_version: None }
+        Self {
+            message: message.into(),
+            help: None,
+            source: None,
+            is_passing: false,
+            no_version: None,
+            is_withdrawn: false,
+        }
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
@@ -243,6 +256,12 @@ impl TableFault {
     /// Says that the same may be read in a moment.
     pub(crate) fn passing(mut self, is_passing: bool) -> Self {
         self.is_passing = is_passing;
+        self
+    }
+
+    /// Says that the table may not be read any more.
+    pub(crate) fn withdrawn(mut self) -> Self {
+        self.is_withdrawn = true;
         self
     }
 

@@ -48,11 +48,14 @@ pub(super) async fn open(
             .passing(error.is_passing)
     };
     let checks = objects.iter().map(|object| match found.format {
-        FileFormat::Parquet => footers::check(session, store, is_remote, object).map(|read| read.map(drop)).boxed(),
-        format => text::check(store, is_remote, object, format, found.compression, &table.text).boxed(),
+        FileFormat::Parquet => footers::check(session, store, is_remote, object).map(|read| read.map(Some)).boxed(),
+        format => {
+            let checked = text::check(store, is_remote, object, format, found.compression, &table.text);
+            checked.map(|read| read.map(|()| None)).boxed()
+        }
     });
-    columns::in_order(checks.collect()).await.map_err(unreadable)?;
-    let columns = columns::read(&format, found.format, session, store, is_remote, &objects).await;
+    let footers = columns::in_order(checks.collect()).await.map_err(unreadable)?;
+    let columns = columns::read(&format, found.format, session, store, is_remote, &objects, &footers).await;
     let columns::Columns { schema: file_schema, of_files } = columns.map_err(unreadable)?;
     let partition_fields = found
         .partition_columns
@@ -105,6 +108,7 @@ pub(super) async fn open(
         snapshot: None,
         newest: None,
         known: Arc::default(),
+        restrictions: None,
     };
     if found.format == FileFormat::Csv {
         let read = literals::with_codes_as_text(version, lake, session);

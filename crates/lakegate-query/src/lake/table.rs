@@ -23,7 +23,7 @@ use lakegate_core::error::Source;
 use lakegate_core::project::{RowPolicy, Table, TableFormat};
 
 use super::version::{At, NoVersion, Opened, Snapshot, TableVersion, magnitude_only};
-use super::{Lake, TableFault, delta, iceberg, plain};
+use super::{Lake, Restrictions, TableFault, delta, iceberg, plain};
 use crate::hot::{Heat, HotMemory, HotTable};
 
 /// One version of a table: its files, schema and statistics as they were when it was opened.
@@ -112,8 +112,8 @@ impl LakeTable {
         Ok(Some(Self {
             name: table.name.clone(),
             store_url: lake.url.clone(),
+            hides_rows: hides_rows(table) || version.restrictions.as_ref().is_some_and(|it| it.filter.is_some()),
             version,
-            hides_rows: hides_rows(table),
             declaration,
             hot: OnceLock::new(),
             earlier: Mutex::new(before.and_then(|before| before.hot.get().cloned())),
@@ -239,6 +239,11 @@ impl LakeTable {
     /// What was kept of the version before; afterwards it is held no more.
     pub(crate) fn take_earlier(&self) -> Option<Arc<HotTable>> {
         self.earlier.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// What its catalog restricts for every caller.
+    pub(crate) fn restrictions(&self) -> Option<&Restrictions> {
+        self.version.restrictions.as_deref()
     }
 
     /// What tells this version of the table from others: its files with their sizes, times and tags.

@@ -19,8 +19,10 @@ use datafusion::object_store::Error as StoreError;
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::TableFault;
+use super::catalog::restrictions::Restrictions;
 use super::data_file::KnownFiles;
 use super::mapping::Mapping;
+use crate::govern::fingerprint::Fingerprint;
 
 /// Which version of a table is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,6 +87,8 @@ pub(crate) struct TableVersion {
     pub(super) newest: Option<String>,
     /// What was read of its files once, for the next version.
     pub(super) known: Arc<KnownFiles>,
+    /// What its catalog restricts for every reader here.
+    pub(super) restrictions: Option<Arc<Restrictions>>,
 }
 
 /// What opening a table came to.
@@ -96,6 +100,18 @@ pub(super) enum Opened {
 }
 
 impl TableVersion {
+    /// The version under what its catalog restricts: another one, for all that is kept by versions.
+    pub(super) fn restricted(mut self, restrictions: Option<Restrictions>) -> Self {
+        if let Some(restrictions) = &restrictions {
+            let mut digest = Fingerprint::new("lakegate restricted version v1");
+            digest.part(&self.digest);
+            digest.text(format_args!("{restrictions:?}"));
+            self.digest = digest.bytes();
+        }
+        self.restrictions = restrictions.map(Arc::new);
+        self
+    }
+
     /// A scan of all files, in their order.
     pub(super) async fn scan(
         &self,

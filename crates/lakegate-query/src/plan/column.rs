@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Fields, SchemaRef};
 
+use lakegate_core::value::ScalarType;
+
 use super::column_type_name;
+use crate::uuids;
 
 /// A column of an endpoint's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub enum ColumnKind {
     Decimal,
     /// Text.
     Text,
+    /// A UUID.
+    Uuid,
     /// A calendar date.
     Date,
     /// A point in time; without a zone it is one of a calendar and a clock.
@@ -84,13 +89,16 @@ pub(super) fn columns(planned: &SchemaRef, optimised: &[SchemaRef]) -> Vec<Outpu
         let first = answered.next().unwrap_or_else(|| Arc::clone(field));
         let mut column = OutputColumn {
             name: field.name().clone(),
-            type_name: column_type_name(field.data_type()),
+            type_name: match uuids::is_uuid(&first) {
+                true => ScalarType::Uuid.name().to_owned(),
+                false => column_type_name(field.data_type()),
+            },
             nullable: field.is_nullable() || first.is_nullable(),
-            kind: kind(first.data_type()),
+            kind: kind_of(&first),
         };
         for other in answered {
             column.nullable |= other.is_nullable();
-            if kind(other.data_type()) != column.kind {
+            if kind_of(&other) != column.kind {
                 column.kind = ColumnKind::Any;
             }
         }
@@ -101,6 +109,10 @@ pub(super) fn columns(planned: &SchemaRef, optimised: &[SchemaRef]) -> Vec<Outpu
 
 fn part(field: &Field) -> Part {
     Part { kind: kind(field.data_type()), nullable: field.is_nullable() }
+}
+
+fn kind_of(field: &Field) -> ColumnKind {
+    if uuids::is_uuid(field) { ColumnKind::Uuid } else { kind(field.data_type()) }
 }
 
 fn kind(data_type: &DataType) -> ColumnKind {

@@ -3,10 +3,12 @@
 //! The endpoint's outermost aggregation counts the distinct subjects of every group beside what it computes, and a filter
 //! right above it drops the groups with too few. Nothing between that filter and the answer may bring other rows in.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::{FieldRef, Schema};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DataFusionError, Result};
+use datafusion::common::{Column, DFSchema, DataFusionError, Result, TableReference};
 use datafusion::execution::SessionState;
 use datafusion::functions_aggregate::expr_fn::count_distinct;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, lit};
@@ -14,6 +16,7 @@ use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ExprWithAlias};
 use datafusion::sql::sqlparser::tokenizer::Span;
 use lakegate_core::project::{Finding, SmallGroups};
 
+use super::identifiers::{self, Relation};
 use super::place::Place;
 use super::sql;
 use crate::govern::policy::subquery_of;
@@ -48,6 +51,10 @@ fn rewritten(
         if let Some((fault, help)) = unheld(&aggregate) {
             return Err(vec![place.finding(Span::empty(), fault).help(help)]);
         }
+        let ambiguous = identifiers::ambiguous(subject, &relations(aggregate.input.schema()), place);
+        if !ambiguous.is_empty() {
+            return Err(ambiguous);
+        }
         let named = ExprWithAlias { expr: subject.clone(), alias: None };
         let column = session.create_logical_expr_from_sql_expr(named, aggregate.input.schema()).map_err(fault)?;
         return filtered(aggregate, column, groups.least).map_err(fault);
@@ -74,6 +81,19 @@ fn rewritten(
     }
     let input = rewritten(input, groups, subject, session, place)?;
     plan.with_new_exprs(plan.expressions(), vec![input]).map_err(fault)
+}
+
+/// The tables whose rows are grouped, by the names that the query gives them.
+fn relations(schema: &DFSchema) -> Vec<Relation> {
+    let mut tables = BTreeMap::<Option<&TableReference>, Vec<FieldRef>>::new();
+    for (table, field) in schema.iter() {
+        tables.entry(table).or_default().push(Arc::clone(field));
+    }
+    let relation = |(table, fields): (Option<&TableReference>, Vec<FieldRef>)| Relation {
+        names: table.map(|table| table.table().to_owned()).into_iter().collect(),
+        schema: Arc::new(Schema::new(fields)),
+    };
+    tables.into_iter().map(relation).collect()
 }
 
 /// Functions that give values of single rows, whatever the size of the group.

@@ -7,6 +7,7 @@ mod column;
 pub(crate) mod filters;
 pub(crate) mod functions;
 mod groups;
+pub(crate) mod identifiers;
 pub(crate) mod lineage;
 mod params;
 mod past;
@@ -19,6 +20,7 @@ pub(crate) mod subqueries;
 mod tables;
 #[cfg(test)]
 mod tables_tests;
+mod withdrawn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -43,6 +45,7 @@ use crate::encode;
 use crate::engine::spills;
 use crate::govern::fingerprint::Fingerprint;
 use crate::govern::masking::{Masking, stand_in_key};
+use crate::govern::order_key;
 use crate::govern::policy::{Policies, unknown_tables};
 use crate::govern::template::{self, Maker, Shape, Templates};
 use crate::govern::{MaskKey, bind, tables_of};
@@ -50,6 +53,7 @@ use crate::hot::HotMemory;
 use crate::lake::{Lake, LakeTable};
 use place::Place;
 use rules::CompiledRules;
+use withdrawn::Withdrawn;
 
 /// A project that can be served: every file checked, every endpoint planned, every policy compiled.
 #[derive(Debug)]
@@ -67,6 +71,7 @@ pub struct PlannedProject {
     past: Box<past::Past>,
     lake: Arc<Lake>,
     away: Away,
+    withdrawn: Withdrawn,
     hot: OnceLock<Arc<HotMemory>>,
 }
 
@@ -124,7 +129,8 @@ impl PlannedProject {
             open = readable;
             (policies, faults) = Policies::compile(&project.config, &session, &open).boxed().await;
         }
-        let masking = Masking::of(&project.config);
+        policies.restrict(&tables);
+        let masking = Masking::of(&project.config, &tables);
         let stand_in = stand_in_key();
         let maker = Maker { policies: &policies, masking: &masking, key: Some(&stand_in), session: &session };
         for table in &tables {
@@ -184,6 +190,7 @@ impl PlannedProject {
             past,
             lake,
             away,
+            withdrawn: Withdrawn::default(),
             hot,
         })
     }
@@ -191,6 +198,30 @@ impl PlannedProject {
     /// What can not be served at the moment.
     pub fn away(&self) -> &Away {
         &self.away
+    }
+
+    /// Whether a table may not be read any more, so that nothing that was kept of it is to be given.
+    pub fn has_withdrawn(&self) -> bool {
+        self.withdrawn.is_any()
+    }
+
+    /// The tables behind an endpoint that their catalogs restrict.
+    pub(crate) fn restricted(&self, endpoint: &PlannedEndpoint) -> Vec<String> {
+        let mut restricted = self.tables.iter().filter(|table| table.restrictions().is_some()).peekable();
+        if restricted.peek().is_none() {
+            return Vec::new();
+        }
+        let reached = self.policies.reach(&endpoint.tables);
+        restricted.map(|table| table.name().to_owned()).filter(|table| reached.contains(table)).collect()
+    }
+
+    /// Refuses what reads a table that may not be read any more.
+    pub(crate) fn check_withdrawn(&self, endpoint: &PlannedEndpoint) -> Result<(), Error> {
+        if self.withdrawn.is_any() && self.withdrawn.has_one_of(&self.policies.reach(&endpoint.tables)) {
+            let error = Error::new(Code::LakeUnavailable, "a table of this endpoint can not be read now");
+            return Err(error.hint("try again later"));
+        }
+        Ok(())
     }
 
     /// The files' content.
@@ -486,6 +517,7 @@ async fn plan_endpoint(
         plan = groups::without_small(plan, small, session)
             .map_err(|faults| [std::mem::take(&mut findings), faults].concat())?;
     }
+    let plan = order_key::sorts(plan).map_err(|error| vec![place.error(&error)])?;
     let schema = Arc::new(plan.schema().as_arrow().clone());
     findings.extend(repeated_columns(&schema, &place));
     findings.extend(formless_columns(&schema, &place));

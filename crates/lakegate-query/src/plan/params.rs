@@ -11,6 +11,7 @@ use datafusion::logical_expr::expr::{InList, Placeholder};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::tokenizer::Span;
 use lakegate_core::project::{Endpoint, Finding, Param, suggestion};
+use lakegate_core::value::ScalarType;
 use std::sync::Arc;
 
 use super::place::Place;
@@ -160,8 +161,9 @@ fn report_list(param: Option<&Param>, faults: &mut BTreeMap<String, Finding>) ->
 /// The type of the output column, in our words.
 pub(crate) fn column_type_name(data_type: &DataType) -> String {
     match literal::declared_type(data_type) {
-        Some(scalar) => scalar.name().to_owned(),
-        None => match data_type {
+        // Sixteen bytes are compared with a UUID, and need not be one.
+        Some(scalar) if scalar != ScalarType::Uuid => scalar.name().to_owned(),
+        _ => match data_type {
             DataType::List(item) | DataType::LargeList(item) => format!("{}[]", column_type_name(item.data_type())),
             DataType::Struct(_) => "object".to_owned(),
             other => other.to_string().to_lowercase(),

@@ -118,6 +118,10 @@ impl PlannedProject {
         let open = async {
             let opened =
                 now.open_snapshot(&self.lake, declared, self.session.as_ref(), snapshot).await.map_err(told)?;
+            // Policies are those of now, and what the catalog restricts is one of them.
+            if opened.restrictions() != now.restrictions() {
+                return Err(told(PastFault::Unavailable("the catalog restricts the table in another way now".into())));
+            }
             // What a policy names is a column of now.
             match opened.schema() == now.schema() {
                 true => Ok(Arc::new(opened)),

@@ -59,6 +59,7 @@ pub(super) async fn open(
     let mut tables = Vec::new();
     let mut findings = Vec::new();
     let mut away = Away::default();
+    let is_served = before.is_some();
     for ((opened, before), table) in join_all(opening).await.into_iter().zip(project.config.tables.values()) {
         match opened {
             Ok(opened) => tables.push(opened),
@@ -67,14 +68,16 @@ pub(super) async fn open(
                 let reason = reason.lines().next().map(|line| format!(": {line}")).unwrap_or_default();
                 let message = format!("table `{}`: {}{reason}", table.name, fault.message);
                 let finding = Finding { position: table.location_position.clone(), message, help: fault.help };
-                match (fault.is_passing, before) {
+                match before {
+                    // A table that may not be read any more is not served as it was; others are.
+                    _ if fault.is_withdrawn && is_served => away.add_table(&table.name, finding),
                     // One table that is broken does not keep others from being served anew.
-                    (_, Some(before)) => {
+                    Some(before) => {
                         away.keep_table(&table.name, finding);
                         tables.push(before);
                     }
-                    (true, None) => away.add_table(&table.name, finding),
-                    (false, None) => findings.push(finding),
+                    None if fault.is_passing => away.add_table(&table.name, finding),
+                    None => findings.push(finding),
                 }
             }
         }
@@ -102,8 +105,13 @@ impl PlannedProject {
         let (mut changed, mut failed) = (BTreeSet::new(), None);
         for (declared, looked) in config.tables.values().zip(join_all(config.tables.values().map(look)).await) {
             match looked {
-                Ok(true) => {}
+                Ok(true) => self.withdrawn.remove(&declared.name),
                 Ok(false) => drop(changed.insert(declared.name.clone())),
+                Err(fault) if fault.is_withdrawn && self.tables.iter().any(|table| table.name() == declared.name) => {
+                    // From now on, whatever becomes of the project that is made without it.
+                    self.withdrawn.add(&declared.name);
+                    changed.insert(declared.name.clone());
+                }
                 Err(fault) => {
                     let error = Error::new(Code::LakeUnavailable, fault.message);
                     let error = match fault.source {

@@ -14,6 +14,7 @@ use datafusion::logical_expr::expr::Sort as SortKey;
 use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, Projection, Sort, SubqueryAlias};
 
 use super::cut::is_cut;
+use crate::govern::order_key;
 
 /// From how many rows on a scan is worth several threads: what sharing out costs is a tenth of a millisecond.
 const LEAST_ROWS: usize = 64 * 1024;
@@ -74,13 +75,17 @@ fn in_order(plan: &LogicalPlan) -> Option<LogicalPlan> {
             let mut keys = sort.expr.clone();
             for (qualifier, field) in sort.input.schema().iter() {
                 let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
-                if sort.expr.iter().any(|key| key.expr == column) {
-                    continue;
-                }
-                if field.data_type().is_nested() || field.data_type().is_floating() {
+                // Floats and nested values are in the order only where the query asks for it, and then to the last bit.
+                let (schema, data_type) = (sort.input.schema(), field.data_type());
+                let asked = order_key::number(column.clone(), schema).ok()?;
+                let is_asked = sort.expr.iter().any(|key| key.expr == asked);
+                if !is_asked && (data_type.is_nested() || data_type.is_floating()) {
                     return None;
                 }
-                keys.push(SortKey::new(column, true, true));
+                let key = order_key::exact(column, schema).ok()?;
+                if !keys.iter().any(|there| there.expr == key) {
+                    keys.push(SortKey::new(key, true, true));
+                }
             }
             Some(LogicalPlan::Sort(Sort { expr: keys, ..sort.clone() }))
         }

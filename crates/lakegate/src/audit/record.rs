@@ -132,6 +132,8 @@ pub(super) struct Asked {
     pub(super) grants: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) unfiltered: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) restricted: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) policy: Option<String>,
 }

@@ -265,6 +265,7 @@ impl Trail {
         self.note(|state| {
             state.record.asked.policy = (!state.is_secret).then(|| plan.fingerprint().to_owned());
             state.record.asked.unfiltered = plan.unfiltered().to_vec();
+            state.record.asked.restricted = plan.restricted().to_vec();
         });
         self.1.governed(|| plan.outline(), || self.0.as_ref()?.state().record.asked.policy.clone());
     }

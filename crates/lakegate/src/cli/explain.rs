@@ -112,7 +112,13 @@ fn print_text(explanation: &Explanation) -> anyhow::Result<()> {
             vec![format!("{}.{}", part.table, mask.column), mask.mask.clone(), tag, state.to_owned()]
         })
     });
-    section("masks", &["COLUMN", "MASK", "FROM", "STATE"], masks)?;
+    let demanded = explanation.tables.iter().flat_map(|part| {
+        let columns = part.catalog.iter().flat_map(|catalog| &catalog.columns);
+        columns.map(|(column, action)| {
+            vec![format!("{}.{column}", part.table), (*action).to_owned(), "catalog".to_owned(), "on".to_owned()]
+        })
+    });
+    section("masks", &["COLUMN", "MASK", "FROM", "STATE"], masks.chain(demanded))?;
     section(
         "columns",
         &["NAME", "TYPE", "STATE"],
@@ -166,10 +172,14 @@ fn section(title: &str, header: &[&str], rows: impl Iterator<Item = Vec<String>>
 }
 
 fn rows(part: &TablePart) -> String {
-    match &part.filter {
+    let own = match &part.filter {
         Some(filter) => filter.split_whitespace().collect::<Vec<_>>().join(" "),
         None if part.because_of_roles.is_empty() => "all: the table is shared".to_owned(),
         None => format!("all: role {}", part.because_of_roles.join(", ")),
+    };
+    match part.catalog.as_ref().and_then(|catalog| catalog.filter.as_deref()) {
+        Some(filter) => format!("{own}; of those that the catalog shows: {filter}"),
+        None => own,
     }
 }
 

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue, internal_err};
-use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::expr::{Placeholder, ScalarFunction};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 use super::Mask;
+
+/// The placeholder of a query's salt.
+pub(crate) const SALT: &str = "$catalog.salt";
 
 /// One column under its mask. Equal when table, column, mask and key are.
 ///
@@ -29,10 +32,15 @@ pub(crate) fn expr(table: &str, column: &str, mask: Arc<Mask>, input: Expr) -> E
         name: mask.function_name(),
         table: table.to_owned(),
         column: column.to_owned(),
+        signature: Signature::any(if mask.needs_salt() { 2 } else { 1 }, Volatility::Immutable),
         mask,
-        signature: Signature::any(1, Volatility::Immutable),
     };
-    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), vec![input]))
+    let mut args = vec![input];
+    if function.mask.needs_salt() {
+        let field = Arc::new(Field::new("", DataType::Utf8View, true));
+        args.push(Expr::Placeholder(Placeholder::new_with_field(SALT.to_owned(), Some(field))));
+    }
+    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), args))
 }
 
 /// The mask that an expression is, if it is one.
@@ -68,13 +76,13 @@ impl ScalarUDFImpl for MaskFunction {
 
     fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
         match arg_types {
-            [input] => Ok(self.mask.data_type(input)),
+            [input, ..] => Ok(self.mask.data_type(input)),
             _ => internal_err!("a mask takes one column"),
         }
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        let [input] = args.arg_fields else { return internal_err!("a mask takes one column") };
+        let [input, ..] = args.arg_fields else { return internal_err!("a mask takes one column") };
         let field = Field::clone(input)
             .with_name(self.name)
             .with_data_type(self.mask.data_type(input.data_type()))
@@ -83,17 +91,23 @@ impl ScalarUDFImpl for MaskFunction {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        match args.args.as_slice() {
-            [ColumnarValue::Array(values)] => Ok(ColumnarValue::Array(self.mask.apply(values))),
-            [ColumnarValue::Scalar(value)] => {
+        let (of, mask) = match args.args.as_slice() {
+            [of] => (of, Arc::clone(&self.mask)),
+            [of, ColumnarValue::Scalar(ScalarValue::Utf8View(Some(salt)))] => (of, Arc::new(self.mask.salted(salt))),
+            // A plan that is looked at and never run has no salt, and its mask gives NULL.
+            [of, _] => (of, Arc::clone(&self.mask)),
+            _ => return internal_err!("a mask takes one column"),
+        };
+        match of {
+            ColumnarValue::Array(values) => Ok(ColumnarValue::Array(mask.apply(values))),
+            ColumnarValue::Scalar(value) => {
                 let masked = value
                     .to_array_of_size(1)
-                    .and_then(|values| ScalarValue::try_from_array(&self.mask.apply(&values), 0))
+                    .and_then(|values| ScalarValue::try_from_array(&mask.apply(&values), 0))
                     // The text of this error could hold the value.
                     .or_else(|_| ScalarValue::try_new_null(args.return_field.data_type()))?;
                 Ok(ColumnarValue::Scalar(masked))
             }
-            _ => internal_err!("a mask takes one column"),
         }
     }
 }

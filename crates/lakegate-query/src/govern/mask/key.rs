@@ -86,6 +86,7 @@ pub(super) struct Pseudonyms {
 /// The kind of value in the message: the text `1` and the number 1 have different pseudonyms.
 const TEXT: u8 = b't';
 const INTEGER: u8 = b'i';
+const UUID: u8 = b'u';
 
 impl Pseudonyms {
     pub(super) fn of_text(key: &Arc<MaskKey>, domain: &str) -> Self {
@@ -94,6 +95,10 @@ impl Pseudonyms {
 
     pub(super) fn of_integers(key: &Arc<MaskKey>, domain: &str) -> Self {
         Self::new(key, domain, INTEGER)
+    }
+
+    pub(super) fn of_uuids(key: &Arc<MaskKey>, domain: &str) -> Self {
+        Self::new(key, domain, UUID)
     }
 
     fn new(key: &Arc<MaskKey>, domain: &str, kind: u8) -> Self {
@@ -122,6 +127,11 @@ impl Pseudonyms {
             out.push(char::from(DIGITS[usize::from(byte >> 4)]));
             out.push(char::from(DIGITS[usize::from(byte & 15)]));
         }
+    }
+
+    /// The pseudonym of a UUID: one of version 8, which is for bits of any origin (RFC 9562).
+    pub(super) fn uuid(&self, value: &[u8]) -> [u8; 16] {
+        uuid::Builder::from_custom_bytes(self.bits(value)).into_uuid().into_bytes()
     }
 
     /// The pseudonym of an integer: 63 bits, so that it fits every type that has pseudonyms.

@@ -8,6 +8,7 @@ mod grid;
 mod key;
 mod number;
 mod rebuild;
+mod standard;
 mod text;
 mod time;
 
@@ -28,9 +29,11 @@ use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use lakegate_core::project::{Granularity, MaskSpec, Step, suggest_or_list};
 
-pub(crate) use function::{MaskFunction, expr, of};
+pub(crate) use function::{MaskFunction, SALT, expr, of};
 pub use key::{MaskKey, WeakMaskKey};
 
+use crate::lake::CatalogAction;
+use crate::uuids;
 use key::Pseudonyms;
 use text::TextMask;
 
@@ -58,6 +61,8 @@ enum Node {
     Items(Box<Node>),
     /// Fields of a struct; the others stay as they are.
     Fields(BTreeMap<String, Node>),
+    /// The second over what the first gives.
+    Then(Box<Node>, Box<Node>),
 }
 
 /// What is done to values that are not nested.
@@ -68,6 +73,10 @@ enum Leaf {
     Pseudonyms(Pseudonyms),
     Truncate(Granularity),
     Round(Step),
+    /// What a catalog demands.
+    Catalog(CatalogAction),
+    /// Digests behind the salt of one query.
+    Salted(String),
 }
 
 impl Mask {
@@ -82,6 +91,35 @@ impl Mask {
         key: Option<&Arc<MaskKey>>,
     ) -> Result<Mask, String> {
         Node::compile(rules, data_type, key, "").map(Mask)
+    }
+
+    /// What a catalog demands of a column that takes it, and then the project's mask, if there is one: it sees no more than
+    /// the catalog lets us show.
+    pub(crate) fn demanded(action: CatalogAction, then: Option<&Mask>) -> Mask {
+        let first = Node::Leaf(Leaf::Catalog(action));
+        Mask(match then {
+            Some(Mask(then)) => Node::Then(Box::new(first), Box::new(then.clone())),
+            None => first,
+        })
+    }
+
+    /// Whether the mask needs a salt for each query.
+    pub(crate) fn needs_salt(&self) -> bool {
+        let is_salted = |node: &Node| matches!(node, Node::Leaf(Leaf::Catalog(CatalogAction::Sha256QueryLocal)));
+        match &self.0 {
+            Node::Then(first, _) => is_salted(first),
+            node => is_salted(node),
+        }
+    }
+
+    /// The mask with the salt of a query.
+    fn salted(&self, salt: &str) -> Mask {
+        let salted = Node::Leaf(Leaf::Salted(salt.to_owned()));
+        match &self.0 {
+            _ if !self.needs_salt() => self.clone(),
+            Node::Then(_, then) => Mask(Node::Then(Box::new(salted), then.clone())),
+            _ => Mask(salted),
+        }
     }
 
     /// The array under the mask: of the same length, and of the type [`Self::data_type`] says.
@@ -102,12 +140,12 @@ impl Mask {
     /// What the function is called in plans.
     fn function_name(&self) -> &'static str {
         let mut node = &self.0;
-        while let Node::Items(items) = node {
-            node = items;
+        while let Node::Items(inner) | Node::Then(_, inner) = node {
+            node = inner;
         }
         match node {
             Node::Leaf(leaf) => leaf.function_name(),
-            Node::Items(_) | Node::Fields(_) => "mask_fields",
+            Node::Items(_) | Node::Fields(_) | Node::Then(..) => "mask_fields",
         }
     }
 }
@@ -156,6 +194,9 @@ impl Node {
             MaskSpec::Grid { step } => text(TextMask::Grid(*step)),
             MaskSpec::Hash { domain } if is_text(data_type) => {
                 text(TextMask::Hash(Pseudonyms::of_text(key()?, domain)))
+            }
+            MaskSpec::Hash { domain } if *data_type == DataType::FixedSizeBinary(uuids::BYTES) => {
+                Leaf::Pseudonyms(Pseudonyms::of_uuids(key()?, domain))
             }
             MaskSpec::Hash { domain } => Leaf::Pseudonyms(Pseudonyms::of_integers(key()?, domain)),
             MaskSpec::Truncate { to } => Leaf::Truncate(*to),
@@ -210,7 +251,9 @@ impl Node {
             Node::Fields(nodes) => rebuild::fields(array, hidden, &target, |name, values, hidden| {
                 nodes.get(name).map(|node| node.apply(values, hidden))
             }),
-        };
+            Node::Then(first, then) => Some(then.apply(&first.apply(array, hidden), hidden)),
+        }
+        .filter(|masked| *masked.data_type() == target);
         masked.unwrap_or_else(|| new_null_array(&target, array.len()))
     }
 
@@ -230,6 +273,7 @@ impl Node {
                 };
                 DataType::Struct(fields.iter().map(masked).collect())
             }
+            (Node::Then(first, then), _) => then.data_type(&first.data_type(data_type)),
             _ => data_type.clone(),
         }
     }
@@ -244,7 +288,11 @@ impl Node {
     fn can_give_null(&self) -> bool {
         match self {
             Node::Leaf(Leaf::Null | Leaf::Truncate(_) | Leaf::Round(_) | Leaf::Text(TextMask::Grid(_))) => true,
-            Node::Leaf(Leaf::Text(_) | Leaf::Pseudonyms(_)) | Node::Items(_) | Node::Fields(_) => false,
+            Node::Leaf(Leaf::Catalog(action)) => standard::can_give_null(*action),
+            Node::Leaf(Leaf::Text(_) | Leaf::Pseudonyms(_) | Leaf::Salted(_)) | Node::Items(_) | Node::Fields(_) => {
+                false
+            }
+            Node::Then(first, then) => first.can_give_null() || then.can_give_null(),
         }
     }
 }
@@ -258,6 +306,8 @@ impl Leaf {
             Leaf::Pseudonyms(pseudonyms) => number::pseudonyms(array, hidden, pseudonyms),
             Leaf::Truncate(to) => time::truncate(array, hidden, *to),
             Leaf::Round(step) => number::round(array, hidden, *step),
+            Leaf::Catalog(action) => standard::apply(*action, array, hidden),
+            Leaf::Salted(salt) => standard::salted(array, hidden, salt),
         }
     }
 
@@ -269,8 +319,10 @@ impl Leaf {
             Leaf::Text(TextMask::Email) => "mask_email",
             Leaf::Text(TextMask::Grid(_)) => "mask_grid",
             Leaf::Text(TextMask::Hash(_)) | Leaf::Pseudonyms(_) => "mask_hash",
+            Leaf::Text(TextMask::Alphanum { .. } | TextMask::Digest { .. }) => "mask_catalog",
             Leaf::Truncate(_) => "mask_truncate",
             Leaf::Round(_) => "mask_round",
+            Leaf::Catalog(_) | Leaf::Salted(_) => "mask_catalog",
         }
     }
 }
@@ -289,8 +341,9 @@ fn fault(spec: &MaskSpec, data_type: &DataType) -> Option<String> {
             (!is_text(data_type)).then_some("text")
         }
         MaskSpec::Hash { .. } => {
-            let is_integer = matches!(data_type, DataType::Int64 | DataType::UInt64);
-            (!is_text(data_type) && !is_integer).then_some("text and integers of 64 bits")
+            let is_key =
+                matches!(data_type, DataType::Int64 | DataType::UInt64 | DataType::FixedSizeBinary(uuids::BYTES));
+            (!is_text(data_type) && !is_key).then_some("text, integers of 64 bits and UUIDs")
         }
         MaskSpec::Truncate { .. } => {
             let is_time = matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64);

@@ -1,6 +1,8 @@
-//! Masks of numbers: the nearest multiple of a step, half away from zero; and pseudonyms of integers.
+//! Masks of numbers: the nearest multiple of a step, half away from zero; and pseudonyms of integers and UUIDs.
 
-use datafusion::arrow::array::ArrayRef;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray};
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{
     ArrowPrimitiveType, DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Float16Type,
@@ -11,14 +13,23 @@ use lakegate_core::project::Step;
 
 use super::key::Pseudonyms;
 use super::rebuild::primitives;
+use crate::uuids;
 
-/// `None` for an array that is not of integers of 64 bits.
+/// `None` for an array that is neither of integers of 64 bits nor of UUIDs.
 pub(super) fn pseudonyms(array: &ArrayRef, hidden: Option<&NullBuffer>, keyed: &Pseudonyms) -> Option<ArrayRef> {
     match array.data_type() {
         DataType::Int64 => {
             primitives::<Int64Type>(array, hidden, |value| i64::try_from(keyed.integer(i128::from(value))).ok())
         }
         DataType::UInt64 => primitives::<UInt64Type>(array, hidden, |value| Some(keyed.integer(i128::from(value)))),
+        DataType::FixedSizeBinary(uuids::BYTES) => {
+            let nulls = NullBuffer::union(array.nulls(), hidden);
+            let values = array.as_fixed_size_binary();
+            let is_hidden = |row| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
+            let masked = (0..values.len()).map(|row| (!is_hidden(row)).then(|| keyed.uuid(values.value(row))));
+            let masked = FixedSizeBinaryArray::try_from_sparse_iter_with_size(masked, uuids::BYTES).ok()?;
+            Some(Arc::new(masked))
+        }
         _ => None,
     }
 }

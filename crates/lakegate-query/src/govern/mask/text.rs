@@ -11,8 +11,8 @@ use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{ArrowDictionaryKeyType, ArrowNativeType, DataType};
 use lakegate_core::project::Step;
 
-use super::grid;
 use super::key::Pseudonyms;
+use super::{grid, standard};
 
 /// What stands in place of any text.
 const REDACTED: &str = "[redacted]";
@@ -25,10 +25,22 @@ const LEAST_HIDDEN: usize = 4;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum TextMask {
     Redact,
-    Partial { prefix: u8, suffix: u8 },
+    Partial {
+        prefix: u8,
+        suffix: u8,
+    },
     Email,
     Hash(Pseudonyms),
     Grid(Step),
+    /// Of other characters than the first and last, what they are.
+    Alphanum {
+        first: usize,
+        last: usize,
+    },
+    /// SHA-256 behind a salt, which may be empty.
+    Digest {
+        salt: String,
+    },
 }
 
 impl TextMask {
@@ -67,6 +79,8 @@ impl TextMask {
             Self::Email => email(text, out),
             Self::Hash(pseudonyms) => pseudonyms.write(text, out),
             Self::Grid(step) => return grid::write_cell(text, *step, out),
+            Self::Alphanum { first, last } => standard::write_alphanum(text, *first, *last, out),
+            Self::Digest { salt } => standard::write_digest(salt, text, out),
         }
         true
     }

@@ -172,7 +172,7 @@ fn hash_is_an_hmac_of_domain_kind_and_value() {
     let fault = compile("", &hash(""), small.data_type()).unwrap_err();
     assert_eq!(
         fault,
-        "a `hash` mask takes text and integers of 64 bits, not `Int32`; choose another mask, such as `null`"
+        "a `hash` mask takes text, integers of 64 bits and UUIDs, not `Int32`; choose another mask, such as `null`"
     );
 }
 

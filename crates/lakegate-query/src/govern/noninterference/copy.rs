@@ -54,7 +54,7 @@ fn specs(masks: &[(String, String)]) -> Vec<(Vec<String>, MaskSpec)> {
     assert!(findings.is_empty(), "{findings:?}");
     let table = &project.config.tables["t"];
     let of_rule = |rule| project.config.masks(rule).next().unwrap().1.clone();
-    table.columns.iter().map(|rule| (rule.path.clone(), of_rule(rule))).collect()
+    table.columns.iter().map(|rule| (rule.name.split('.').map(str::to_owned).collect(), of_rule(rule))).collect()
 }
 
 fn masked(batch: &RecordBatch, masks: &[(String, String)]) -> RecordBatch {

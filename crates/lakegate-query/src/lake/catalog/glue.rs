@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::super::TableFault;
-use super::{away, body, client, is_in_trouble, no_table, not_understood, refused};
+use super::{away, body, client, is_in_trouble, no_table, not_understood, refused, restricted};
 
 pub(super) async fn metadata_location(
     entry: &CatalogEntry,
@@ -46,8 +46,13 @@ pub(super) async fn metadata_location(
             "EntityNotFoundException" => no_table(entry),
             "ThrottlingException" | "OperationTimeoutException" => away(entry, "can not answer now"),
             _ if is_in_trouble(status) => away(entry, "can not answer now"),
+            "AccessDeniedException" => refused(entry).withdrawn(),
             _ => refused(entry),
         });
+    }
+    // Lake Formation decides which rows and columns we see, and hands out credentials for them; the lake's own show all.
+    if answer["Table"]["IsRegisteredWithLakeFormation"].as_bool() == Some(true) {
+        return Err(restricted(entry, "its access is managed by Lake Formation (`IsRegisteredWithLakeFormation`)"));
     }
     let parameters = &answer["Table"]["Parameters"];
     let is_iceberg = parameters["table_type"].as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("iceberg"));

@@ -1,10 +1,12 @@
 //! Catalogs of Iceberg tables: who says which metadata file of a table is the newest.
 //!
 //! A catalog is asked for that and nothing else; files are read from the lake, with the lake's own credentials. What a catalog
-//! answers is not believed beyond the lake: see `place`.
+//! answers is not believed beyond the lake: see `place`. What it restricts for lakegate's identity is obeyed, and where
+//! that cannot be, the table is refused, also where it was served before.
 
 mod glue;
 mod rest;
+pub(crate) mod restrictions;
 mod sql;
 #[cfg(test)]
 mod tests;
@@ -13,6 +15,7 @@ use std::time::Duration;
 
 use lakegate_core::project::{CatalogEntry, CatalogKind, SecretLocation};
 use reqwest::{Client, Response, StatusCode, redirect};
+use serde_json::Value;
 
 use super::store::secret;
 use super::{Lake, TableFault};
@@ -24,15 +27,29 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// The most that a catalog may answer: all of a table's metadata stands in it.
 const MAX_BYTES: usize = 256 << 20;
 
-/// The URI of the newest metadata file.
-pub(super) async fn metadata_location(lake: &Lake, entry: &CatalogEntry) -> Result<String, TableFault> {
+/// What a catalog says of a table.
+pub(super) struct Found {
+    /// The URI of the newest metadata file.
+    pub(super) location: String,
+    /// What lakegate's identity does not see of the table, as the catalog wrote it.
+    pub(super) restrictions: Value,
+}
+
+impl Found {
+    fn whole(location: String) -> Self {
+        Self { location, restrictions: Value::Null }
+    }
+}
+
+/// What the catalog of a table says of it.
+pub(super) async fn find(lake: &Lake, entry: &CatalogEntry) -> Result<Found, TableFault> {
     match &entry.catalog.kind {
-        CatalogKind::Rest(rest) => rest::metadata_location(lake, entry, rest).await,
+        CatalogKind::Rest(rest) => rest::find(lake, entry, rest).await,
         CatalogKind::Sql { database, catalog_name } => {
-            sql::metadata_location(lake, entry, database, catalog_name.as_deref()).await
+            sql::metadata_location(lake, entry, database, catalog_name.as_deref()).await.map(Found::whole)
         }
         CatalogKind::Glue { region, account, endpoint } => {
-            glue::metadata_location(entry, region, account.as_deref(), endpoint.as_deref()).await
+            glue::metadata_location(entry, region, account.as_deref(), endpoint.as_deref()).await.map(Found::whole)
         }
     }
 }
@@ -52,6 +69,14 @@ fn away(entry: &CatalogEntry, what: &str) -> TableFault {
 fn refused(entry: &CatalogEntry) -> TableFault {
     TableFault::new(format!("the catalog `{}` refuses the credentials", entry.catalog.name))
         .help("check where its secrets are, and what they may do")
+}
+
+/// A table that the catalog does not let us read as its files lie.
+pub(super) fn restricted(entry: &CatalogEntry, what: &str) -> TableFault {
+    let name = format!("{}.{}", entry.namespace.join("."), entry.table);
+    TableFault::new(format!("the catalog `{}` restricts how `{name}` is read: {what}", entry.catalog.name))
+        .help("give the identity that lakegate uses there the right to read the whole table, or leave the table out")
+        .withdrawn()
 }
 
 fn not_understood(entry: &CatalogEntry) -> TableFault {

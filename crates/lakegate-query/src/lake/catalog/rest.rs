@@ -7,10 +7,11 @@ use lakegate_core::project::{CatalogEntry, RestCatalog};
 use moka::future::Cache;
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
+use serde_json::Value;
 use url::Url;
 
 use super::super::{Lake, TableFault};
-use super::{away, body, client, is_in_trouble, no_table, not_understood, read_secret, refused};
+use super::{Found, away, body, client, is_in_trouble, no_table, not_understood, read_secret, refused, restricted};
 
 /// For how long a token and a configuration are used. Tokens of catalogs live for an hour or so.
 const KEPT: Duration = Duration::from_secs(300);
@@ -23,6 +24,7 @@ pub(crate) struct Sessions(Cache<String, Arc<Session>>);
 struct Session {
     token: Option<Token>,
     prefix: Option<String>,
+    scan_planning_mode: Option<String>,
 }
 
 /// A secret that is not shown.
@@ -48,10 +50,13 @@ struct Configuration {
     overrides: Settings,
 }
 
-/// Of what a catalog wishes, only the prefix is followed: files are read from the lake, with the lake's credentials.
+/// Of what a catalog wishes, the prefix and the way to plan scans are looked at: files are read from the lake, with the
+/// lake's credentials.
 #[derive(Default, Deserialize)]
 struct Settings {
     prefix: Option<String>,
+    #[serde(rename = "scan-planning-mode")]
+    scan_planning_mode: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -63,13 +68,14 @@ struct Granted {
 #[serde(rename_all = "kebab-case")]
 struct Loaded {
     metadata_location: Option<String>,
+    #[serde(default)]
+    config: Settings,
+    /// What lakegate's identity does not see of the table.
+    #[serde(default)]
+    read_restrictions: Value,
 }
 
-pub(super) async fn metadata_location(
-    lake: &Lake,
-    entry: &CatalogEntry,
-    catalog: &RestCatalog,
-) -> Result<String, TableFault> {
+pub(super) async fn find(lake: &Lake, entry: &CatalogEntry, catalog: &RestCatalog) -> Result<Found, TableFault> {
     let key = format!("{:?}", entry.catalog);
     let mut response = load(lake, entry, catalog, &key).await?;
     if response.status() == StatusCode::UNAUTHORIZED {
@@ -80,12 +86,20 @@ pub(super) async fn metadata_location(
     match response.status() {
         StatusCode::OK => {}
         StatusCode::NOT_FOUND => return Err(no_table(entry)),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(refused(entry)),
+        StatusCode::UNAUTHORIZED => return Err(refused(entry)),
+        // Of this one table, while the catalog itself is asked and answers: the right to it was taken away.
+        StatusCode::FORBIDDEN => return Err(refused(entry).withdrawn()),
         status if is_in_trouble(status) => return Err(away(entry, "can not answer now")),
         _ => return Err(not_understood(entry)),
     }
     let loaded = serde_json::from_slice::<Loaded>(&body(entry, response).await?).map_err(|_| not_understood(entry))?;
-    loaded.metadata_location.ok_or_else(|| not_understood(entry))
+    let of_catalog = lake.catalogs.0.get(&key).await.and_then(|session| session.scan_planning_mode.clone());
+    let mode = loaded.config.scan_planning_mode.or(of_catalog);
+    if let Some(mode) = mode.filter(|mode| mode != "client") {
+        return Err(restricted(entry, &format!("it plans scans itself (`scan-planning-mode` is `{mode}`)")));
+    }
+    let location = loaded.metadata_location.ok_or_else(|| not_understood(entry))?;
+    Ok(Found { location, restrictions: loaded.read_restrictions })
 }
 
 async fn load(lake: &Lake, entry: &CatalogEntry, catalog: &RestCatalog, key: &str) -> Result<Response, TableFault> {
@@ -125,7 +139,12 @@ async fn begin(lake: &Lake, entry: &CatalogEntry, catalog: &RestCatalog) -> Resu
     }
     let configuration = serde_json::from_slice::<Configuration>(&body(entry, response).await?);
     let configuration = configuration.map_err(|_| not_understood(entry))?;
-    Ok(Session { token, prefix: configuration.overrides.prefix.or(configuration.defaults.prefix) })
+    let Configuration { defaults, overrides } = configuration;
+    Ok(Session {
+        token,
+        prefix: overrides.prefix.or(defaults.prefix),
+        scan_planning_mode: overrides.scan_planning_mode.or(defaults.scan_planning_mode),
+    })
 }
 
 /// A token for an id and a secret.

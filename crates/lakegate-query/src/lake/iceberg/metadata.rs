@@ -10,9 +10,10 @@ use datafusion::object_store::{Error as StoreError, ObjectMeta, ObjectStoreExt};
 use flate2::read::MultiGzDecoder;
 use iceberg::spec::{Snapshot, TableMetadata};
 use lakegate_core::project::{CatalogEntry, Table};
+use serde_json::Value;
 
 use super::super::version::{At, NoVersion};
-use super::super::{Lake, TableFault, location, place};
+use super::super::{Lake, TableFault, catalog, location, place};
 
 /// The most that a metadata file may come to, unpacked.
 const MAX_BYTES: u64 = 256 << 20;
@@ -22,14 +23,19 @@ pub(super) struct Place {
     path: Path,
     /// What tells it from an older or a newer one.
     pub(super) newest: String,
+    /// What the catalog restricts, as it wrote it.
+    pub(super) restrictions: Value,
 }
 
 impl Place {
     /// The newest metadata file: what the catalog says, or what the location is or holds.
     pub(super) async fn find(lake: &Lake, table: &Table, entry: Option<&CatalogEntry>) -> Result<Self, TableFault> {
         if let Some(entry) = entry {
-            let uri = super::super::catalog::metadata_location(lake, entry).await?;
-            return Ok(Self { path: place::below(lake, &uri)?, newest: uri });
+            let catalog::Found { location, restrictions } = catalog::find(lake, entry).await?;
+            let path = place::below(lake, &location)?;
+            // Other restrictions are another table, though its files be the same.
+            let newest = if restrictions.is_null() { location } else { format!("{location} {restrictions}") };
+            return Ok(Self { path, newest, restrictions });
         }
         let said = table.location.trim_end_matches('/').trim_start_matches("./");
         let path = place::relative_below(lake, said)?;
@@ -78,7 +84,7 @@ impl Place {
 
     fn of(object: ObjectMeta) -> Self {
         let tag = (&object.e_tag, object.size, object.last_modified);
-        Self { newest: format!("{} {tag:?}", object.location), path: object.location }
+        Self { newest: format!("{} {tag:?}", object.location), path: object.location, restrictions: Value::Null }
     }
 }
 

@@ -15,6 +15,7 @@ use datafusion::catalog::Session;
 use lakegate_core::project::{CatalogEntry, Table};
 
 use self::metadata::Place;
+use super::catalog::{self, restrictions};
 use super::data_file::{DataFile, Frame, Reader, sorted};
 use super::deletes::Deleted;
 use super::version::{At, NoVersion, Opened, Snapshot, TableVersion, lasting};
@@ -36,6 +37,11 @@ pub(super) async fn open(
     }
     let metadata = metadata::read(lake, &found).await?;
     let columns = schema::columns(metadata.current_schema())?;
+    let restrictions = match (restrictions::read(&found.restrictions, &table.name, &columns), entry) {
+        (Ok(restrictions), _) => restrictions,
+        (Err(fault), Some(entry)) => return Err(catalog::restricted(entry, &fault)),
+        (Err(fault), None) => return Err(TableFault::new(fault).withdrawn()),
+    };
     let named_ids = schema::named_ids(&metadata)?;
     let snapshot = metadata::snapshot_at(&metadata, at)?;
     let opening = async {
@@ -67,7 +73,7 @@ pub(super) async fn open(
         reader.version(frame, files).await
     };
     let opened = opening.await.map_err(|fault| lasting(fault, at))?;
-    Ok(Opened::Other(Box::new(opened)))
+    Ok(Opened::Other(Box::new(opened.restricted(restrictions))))
 }
 
 /// What tells the newest metadata from others.

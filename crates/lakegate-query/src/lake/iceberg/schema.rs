@@ -13,6 +13,7 @@ use iceberg::spec::{
 use super::super::TableFault;
 use super::super::mapping::{Column, Key, NamedIds};
 use super::manifests::Entry;
+use crate::uuids;
 
 /// The columns, in the table's order.
 pub(super) fn columns(schema: &Schema) -> Result<Vec<Column>, TableFault> {
@@ -49,7 +50,11 @@ pub(super) fn column(field: &NestedField, is_top: bool) -> Result<Column, TableF
             DataType::Map(Arc::new(Field::new("key_value", DataType::Struct(entries), false)), false)
         }
     };
-    Ok(Column { field: Arc::new(Field::new(name, data_type, true)), key: Key::Id(field.id), inner })
+    let mut arrow = Field::new(name, data_type, true);
+    if is_top && *field.field_type == Type::Primitive(PrimitiveType::Uuid) {
+        arrow = uuids::marked(arrow);
+    }
+    Ok(Column { field: Arc::new(arrow), key: Key::Id(field.id), inner })
 }
 
 /// At the top strings are views, as in all tables; within lists and structs they are as files have them.

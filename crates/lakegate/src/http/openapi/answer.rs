@@ -25,6 +25,7 @@ fn schema(kind: &ColumnKind, nullable: bool) -> Value {
         ColumnKind::Float { .. } => ("number", json!({ "format": "float" })),
         ColumnKind::Decimal => ("number", json!({ "format": "decimal" })),
         ColumnKind::Text | ColumnKind::Duration => ("string", json!({})),
+        ColumnKind::Uuid => ("string", json!({ "format": "uuid" })),
         ColumnKind::Date => ("string", json!({ "format": "date" })),
         ColumnKind::Timestamp { zoned: true } => ("string", json!({ "format": "date-time" })),
         ColumnKind::Timestamp { zoned: false } => (

@@ -99,13 +99,14 @@ fn masks(sources: &BTreeSet<String>, views: &[TableView]) -> BTreeSet<String> {
     for source in sources {
         let before = told.len();
         for view in views {
-            let on = view.masks.iter().filter(|mask| !mask.lifted);
+            let is_source =
+                |column: &str| source.strip_prefix(&view.table).and_then(|rest| rest.strip_prefix('.')) == Some(column);
             // The mask may be on a field of the column.
-            let own = on.filter(|mask| {
-                let column = mask.column.split('.').next().unwrap_or_default();
-                source.strip_prefix(&view.table).and_then(|rest| rest.strip_prefix('.')) == Some(column)
-            });
+            let own = view.masks.iter().filter(|mask| !mask.lifted && is_source(&mask.of));
             told.extend(own.map(|mask| format!("{}.{}: {}", view.table, mask.column, mask.mask)));
+            let demanded = view.catalog.iter().flat_map(|catalog| &catalog.columns);
+            let demanded = demanded.filter(|(column, _)| is_source(column));
+            told.extend(demanded.map(|(column, action)| format!("{}.{column}: {action} (catalog)", view.table)));
         }
         if told.len() == before {
             told.insert(source.clone());
@@ -115,13 +116,18 @@ fn masks(sources: &BTreeSet<String>, views: &[TableView]) -> BTreeSet<String> {
 }
 
 fn rows(view: &TableView) -> String {
-    match &view.rows {
-        Rows::Shared => SHARED.to_owned(),
-        Rows::Unfiltered(_) => UNFILTERED.to_owned(),
-        // How it is broken into lines says nothing.
-        Rows::Filtered { filter, .. } => {
-            format!("{FILTERED}{}", filter.split_whitespace().collect::<Vec<_>>().join(" "))
-        }
+    // How it is broken into lines says nothing.
+    let own = match &view.rows {
+        Rows::Filtered { filter, .. } => Some(filter.split_whitespace().collect::<Vec<_>>().join(" ")),
+        Rows::Shared | Rows::Unfiltered(_) => None,
+    };
+    let of_catalog = view.catalog.as_ref().and_then(|catalog| catalog.rows.as_deref());
+    match (own, of_catalog, &view.rows) {
+        (Some(own), Some(of_catalog), _) => format!("{FILTERED}{own}; by the catalog: {of_catalog}"),
+        (Some(own), None, _) => format!("{FILTERED}{own}"),
+        (None, Some(of_catalog), _) => format!("{FILTERED}by the catalog: {of_catalog}"),
+        (None, None, Rows::Unfiltered(_)) => UNFILTERED.to_owned(),
+        (None, None, _) => SHARED.to_owned(),
     }
 }
 
