@@ -1,10 +1,12 @@
-//! How text files of a table are written: `compression`, `delimiter` and `header` of `[tables.NAME]`.
+//! How text files of a table are written and read: `compression`, `delimiter`, `header`, `types` and `on_error` of
+//! `[tables.NAME]`.
 //!
 //! Files in other encodings than UTF-8 are not read as they are: they are ingested.
 
 use std::ops::Range;
 
 use super::config::FileFormat;
+use super::ingest::PlainKind;
 use super::reader::Section;
 
 /// What is around the bytes of a text file.
@@ -38,6 +40,23 @@ impl Compression {
     }
 }
 
+/// What becomes of a value that is not of the type that the project declares, and of a row that cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnError {
+    /// The table is not served.
+    #[default]
+    Fail,
+    /// The value is NULL; a row that cannot be read is still a fault.
+    Null,
+    /// The row is left out.
+    Reject,
+}
+
+impl OnError {
+    /// The choices by name.
+    pub const NAMES: [(&str, Self); 3] = [("fail", Self::Fail), ("null", Self::Null), ("reject", Self::Reject)];
+}
+
 /// How the text files of a table are written, as far as the project says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextFiles {
@@ -47,11 +66,15 @@ pub struct TextFiles {
     pub delimiter: u8,
     /// Whether the first line of a CSV file has the columns' names.
     pub has_header: bool,
+    /// The types of columns; that of any other column is found in its values.
+    pub types: Vec<(String, PlainKind)>,
+    /// What becomes of values and rows that do not fit.
+    pub on_error: OnError,
 }
 
 impl Default for TextFiles {
     fn default() -> Self {
-        Self { compression: None, delimiter: b',', has_header: true }
+        Self { compression: None, delimiter: b',', has_header: true, types: Vec::new(), on_error: OnError::Fail }
     }
 }
 
@@ -97,6 +120,37 @@ pub(super) fn read(section: &mut Section<'_, '_>, format: Option<FileFormat>) ->
             report(&header.span, "`header` has a meaning for CSV alone".to_owned(), "remove it");
         }
     }
+    let not_text = format == Some(FileFormat::Parquet);
+    if let Some(types) = section.section("types") {
+        if not_text {
+            report(types.span(), "`types` has a meaning for CSV and NDJSON alone".to_owned(), "remove it");
+        }
+        for (column, kind) in types.named_strings() {
+            match PlainKind::from_name(&kind.value) {
+                Some(known) => files.types.push((column.value, known)),
+                None => {
+                    let names = PlainKind::NAMES.map(|(name, _)| format!("`{name}`")).join(", ");
+                    report(
+                        &kind.span,
+                        format!("`{}` is not a type of a column", kind.value),
+                        &format!("use one of {names}"),
+                    );
+                }
+            }
+        }
+    }
+    if let Some(on_error) = section.string("on_error") {
+        match OnError::NAMES.iter().find(|(name, _)| *name == on_error.value) {
+            Some((_, known)) => files.on_error = *known,
+            None => {
+                let message = format!("`{}` is not a way to go on", on_error.value);
+                report(&on_error.span, message, "use `fail`, `null` or `reject`");
+            }
+        }
+        if not_text {
+            report(&on_error.span, "`on_error` has a meaning for CSV and NDJSON alone".to_owned(), "remove it");
+        }
+    }
     files
 }
 
@@ -116,7 +170,12 @@ mod tests {
     fn text_files_say_how_they_are_written() {
         assert_eq!(read(""), (TextFiles::default(), vec![]));
         let text = "format = \"csv\"\ncompression = \"gzip\"\ndelimiter = \"\\t\"\nheader = false";
-        let files = TextFiles { compression: Some(Compression::Gzip), delimiter: b'\t', has_header: false };
+        let default = TextFiles::default();
+        let files = TextFiles { compression: Some(Compression::Gzip), delimiter: b'\t', has_header: false, ..default };
+        assert_eq!(read(text), (files, vec![]));
+        let text = "on_error = \"reject\"\ntypes = { id = \"string\", \"the day\" = \"date\" }";
+        let types = vec![("id".to_owned(), PlainKind::String), ("the day".to_owned(), PlainKind::Date)];
+        let files = TextFiles { types, on_error: OnError::Reject, ..TextFiles::default() };
         assert_eq!(read(text), (files, vec![]));
     }
 
@@ -129,6 +188,10 @@ mod tests {
             ("delimiter = \"a\"", "one character"),
             ("format = \"ndjson\"\nheader = true", "for CSV alone"),
             ("format = \"json\"", "`json` is not a format"),
+            ("types = { a = \"int\" }", "`int` is not a type of a column"),
+            ("on_error = \"skip\"", "`skip` is not a way to go on"),
+            ("format = \"parquet\"\non_error = \"null\"", "for CSV and NDJSON alone"),
+            ("format = \"parquet\"\ntypes = { a = \"string\" }", "for CSV and NDJSON alone"),
         ] {
             let (_, findings) = read(text);
             assert!(findings.len() == 1 && findings[0].contains(said), "{text}: {findings:?}");

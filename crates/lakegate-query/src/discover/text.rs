@@ -46,7 +46,7 @@ pub(super) fn look(name: &str, head: &[u8], is_whole: bool) -> Result<Text, Stri
     let (head, unpacked_whole) = unpack(head, is_whole)?;
     let is_whole = is_whole && unpacked_whole;
     let looks_like_text = EXTENSIONS.iter().any(|extension| bare.ends_with(extension));
-    let (text, encoding, has_mark) = decoded(&head, is_whole).ok_or("it is no data that is known here")?;
+    let (text, encoding) = decoded(&head, is_whole).ok_or("it is no data that is known here")?;
     if !looks_like_text {
         return Err("its name and its content say nothing of a table".to_owned());
     }
@@ -55,17 +55,14 @@ pub(super) fn look(name: &str, head: &[u8], is_whole: bool) -> Result<Text, Stri
     if first.is_empty() {
         return Err("it is empty".to_owned());
     }
-    if bare.ends_with("json") || bare.ends_with("jsonl") || first.starts_with('{') {
-        return json(bare, &text, is_whole);
-    }
     let mut trouble = Vec::new();
-    if encoding != UTF_8 || has_mark {
-        let name = if has_mark && encoding == UTF_8 { "utf-8" } else { &encoding.name().to_ascii_lowercase() };
-        let what = match has_mark && encoding == UTF_8 {
-            true => "it begins with a byte order mark".to_owned(),
-            false => format!("it is in {}", encoding.name()),
-        };
-        trouble.push(Trouble { what, recipe: format!("encoding = \"{name}\"") });
+    if encoding != UTF_8 {
+        let name = encoding.name();
+        let recipe = format!("encoding = \"{}\"", name.to_ascii_lowercase());
+        trouble.push(Trouble { what: format!("it is in {name}"), recipe });
+    }
+    if bare.ends_with("json") || bare.ends_with("jsonl") || first.starts_with('{') {
+        return json(bare, &text, is_whole, trouble);
     }
     csv(&text, is_whole, trouble)
 }
@@ -91,31 +88,32 @@ fn unpack(head: &[u8], is_whole: bool) -> Result<(Vec<u8>, bool), String> {
     Ok((unpacked, whole))
 }
 
-/// The text, its encoding, and whether a byte order mark says it. `None` for what is no text.
-fn decoded(head: &[u8], is_whole: bool) -> Option<(String, &'static Encoding, bool)> {
+/// The text without a byte order mark, and its encoding. `None` for what is no text.
+fn decoded(head: &[u8], is_whole: bool) -> Option<(String, &'static Encoding)> {
     if let Some((encoding, length)) = Encoding::for_bom(head) {
         let (text, _) = encoding.decode_without_bom_handling(&head[length..]);
-        return Some((text.into_owned(), encoding, true));
+        return Some((text.into_owned(), encoding));
     }
     let zeros = |from: usize| head.iter().skip(from).step_by(2).filter(|byte| **byte == 0).count();
     let (even, odd) = (zeros(0), zeros(1));
     if head.len() > 8 && even.max(odd) * 3 > head.len() / 2 {
         let encoding = if odd > even { UTF_16LE } else { UTF_16BE };
-        return Some((encoding.decode_without_bom_handling(head).0.into_owned(), encoding, false));
+        return Some((encoding.decode_without_bom_handling(head).0.into_owned(), encoding));
     }
-    if head.contains(&0) {
+    // A NUL within a value is text, one within the first line is another encoding or no text at all.
+    if head.split(|byte| *byte == b'\n').next().is_some_and(|line| line.contains(&0)) {
         return None;
     }
     match std::str::from_utf8(head) {
-        Ok(text) => Some((text.to_owned(), UTF_8, false)),
+        Ok(text) => Some((text.to_owned(), UTF_8)),
         // The head may end within a character.
         Err(error) if !is_whole && error.valid_up_to() + 4 > head.len() => {
-            Some((String::from_utf8_lossy(&head[..error.valid_up_to()]).into_owned(), UTF_8, false))
+            Some((String::from_utf8_lossy(&head[..error.valid_up_to()]).into_owned(), UTF_8))
         }
         Err(_) => {
             let controls = head.iter().filter(|byte| byte.is_ascii_control() && !b"\r\n\t".contains(byte)).count();
             let text = || WINDOWS_1252.decode_without_bom_handling(head).0.into_owned();
-            (controls * 50 < head.len()).then(|| (text(), WINDOWS_1252, false))
+            (controls * 50 < head.len()).then(|| (text(), WINDOWS_1252))
         }
     }
 }
@@ -179,7 +177,7 @@ fn csv(text: &str, is_whole: bool, mut trouble: Vec<Trouble>) -> Result<Text, St
     Ok(Text { format: "csv", schema, rows, is_whole, delimiter, trouble })
 }
 
-fn json(name: &str, text: &str, is_whole: bool) -> Result<Text, String> {
+fn json(name: &str, text: &str, is_whole: bool, trouble: Vec<Trouble>) -> Result<Text, String> {
     let mut fields = Vec::<Field>::new();
     let mut lines = 0;
     for line in text.lines().filter(|line| !line.trim().is_empty()).take(ROWS) {
@@ -215,7 +213,7 @@ fn json(name: &str, text: &str, is_whole: bool) -> Result<Text, String> {
             schema: Arc::new(Schema::new(fields)),
             rows: None,
             is_whole: is_whole && lines < ROWS,
-            trouble: Vec::new(),
+            trouble,
         }),
     }
 }
@@ -234,7 +232,11 @@ mod tests {
         let utf16 = "\u{feff}id;name\n1;Ana\n".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
         assert_eq!(trouble("a.csv", &utf16), ["encoding = \"utf-16le\"", "delimiter = \";\""]);
         assert_eq!(trouble("a.csv", b"id,name\n1,Bogot\xe1\n"), ["encoding = \"windows-1252\""]);
-        assert_eq!(trouble("a.csv", b"\xef\xbb\xbfid,name\n1,x\n"), ["encoding = \"utf-8\""]);
+        // A byte order mark alone is served.
+        assert_eq!(trouble("a.csv", b"\xef\xbb\xbfid,name\n1,x\n"), Vec::<String>::new());
+        assert_eq!(trouble("a.ndjson", b"\xef\xbb\xbf{\"id\":1}\n"), Vec::<String>::new());
+        let utf16 = "\u{feff}{\"id\":1}\n".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+        assert_eq!(trouble("a.ndjson", &utf16), ["encoding = \"utf-16le\""]);
         let delimiter = |bytes: &[u8]| char::from(look("a.csv", bytes, true).unwrap().delimiter);
         assert_eq!(delimiter(b"id\tname\n1\tx\n"), '\t');
         assert_eq!(delimiter(b"id;price\n1;2,5\n2;3,5\n"), ';');

@@ -32,6 +32,7 @@ use lakegate_core::project::Table;
 use lakegate_core::project::ingest::{IngestMode, Recipe};
 
 pub use rejects::{Reject, Report};
+pub(crate) use values::{Reading, Value};
 
 use crate::lake::Lake;
 use crate::lake::layout::WriteOptions;

@@ -11,7 +11,7 @@ use super::text::Cell;
 
 /// A value. Times are microseconds in UTC, dates days since 1970.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Text(String),
     Integer(i64),
     Number(f64),
@@ -23,7 +23,7 @@ pub(super) enum Value {
 
 /// How cells of a column are read.
 #[derive(Clone, Debug)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     pub(super) kind: PlainKind,
     pub(super) is_list: bool,
     pub(super) formats: Vec<String>,
@@ -36,6 +36,18 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    /// How text is read as a kind that a project declares for a column, without a recipe.
+    pub(crate) fn declared(kind: PlainKind) -> Self {
+        let range = (i64::MIN, i64::MAX);
+        let (formats, nulls, options) = (Vec::new(), Vec::new(), TextOptions::default());
+        Self { kind, is_list: false, formats, nulls, options, range, is_single: false }
+    }
+
+    /// The value of a text; an empty one is NULL.
+    pub(crate) fn text(&self, text: &str) -> Result<Option<Value>, String> {
+        self.read(Cell::Text(text))
+    }
+
     pub(super) fn read(&self, cell: Cell<'_>) -> Result<Option<Value>, String> {
         match cell {
             Cell::Missing => Ok(None),

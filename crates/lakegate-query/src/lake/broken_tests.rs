@@ -119,28 +119,29 @@ async fn forged_counts_are_not_believed() {
 
 #[tokio::test]
 async fn text_that_never_ends_is_told_before_it_fills_the_memory() {
-    let bomb = |bytes: u8| {
+    let bomb = |head: &str, bytes: u8| {
         let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        packer.write_all(b"id\n").unwrap();
+        packer.write_all(head.as_bytes()).unwrap();
         let piece = vec![bytes; 1 << 20];
-        for _ in 0..200 {
+        for _ in 0..40 {
             packer.write_all(&piece).unwrap();
         }
         packer.finish().unwrap()
     };
-    let packed = bomb(b'1');
+    let packed = bomb("id\n", b'1');
     assert!(packed.len() < 1 << 20);
     assert!(fault("a.csv.gz", &packed, "").await.contains("longer than 16 MiB"));
+    let packed = bomb("{\"id\":", b'1');
     assert!(fault("a.ndjson.gz", &packed, "").await.contains("longer than 16 MiB"));
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     (0..100_000).for_each(|id| writeln!(packer, "{id}").unwrap());
     let packed = packer.finish().unwrap();
-    assert!(fault("a.csv.gz", &packed[..packed.len() / 2], "").await.contains("`a.csv.gz` is not whole"));
+    assert!(fault("a.csv.gz", &packed[..packed.len() / 2], "").await.contains("a.csv.gz`: it is not whole"));
     assert!(fault("a.csv.gz", "id\n1\n", "").await.contains("not gzip"));
     assert!(fault("a.csv.zst", "id\n1\n", "").await.contains("not zstd"));
     let line = "1".repeat(17 << 20);
     assert!(fault("a.csv", format!("id\n{line}"), "").await.contains("longer than 16 MiB"));
-    assert!(fault("a.csv", "id\n\"1\n2\n3\n", "").await.contains("ends within a quoted value"));
+    assert!(fault("a.csv", "id\n\"1\n2\n3\n", "").await.contains("a.csv`: line 2: it ends within a quoted value"));
 }
 
 /// A file of some kilobytes that becomes a hundred megabytes as soon as somebody asks for its column.
@@ -170,9 +171,13 @@ async fn tables_that_are_too_wide_are_told() {
 #[tokio::test]
 async fn other_encodings_are_told_and_where_they_begin() {
     let said = fault("a.csv", b"id,name\n1,Jos\xe9\n", "").await;
-    assert!(said.contains("not UTF-8 at byte 13") && said.contains("ingested"), "{said}");
-    let utf16 = "id\n1\n".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
-    assert!(fault("a.csv", utf16, "").await.contains("not UTF-8"));
+    assert!(said.contains("a.csv`: line 2: it is not UTF-8") && said.contains("ingested"), "{said}");
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+    for text in ["id\n1\n", "\u{feff}id\n1\n"] {
+        let said = fault("a.csv", utf16(text), "").await;
+        assert!(said.contains("line 1: ") && said.contains("not UTF-8"), "{said}");
+    }
+    assert!(fault("a.ndjson", utf16("\u{feff}{\"a\":1}\n"), "").await.contains("a.ndjson`: line 1: it is in UTF-16"));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
-//! The columns of a table's files: read from every file once, and put together to those of the table; or why the files do
+//! The columns of a table's Parquet files: read from every file once, and put together to those of the table; or why the files do
 //! not fit together.
 //!
-//! Which types widen to which is said in `widening`.
+//! Which types widen to which is said in `widening`. Columns of text files are found in `text`.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -17,7 +17,6 @@ use datafusion::object_store::{ObjectMeta, ObjectStore};
 use datafusion::parquet::file::metadata::ParquetMetaData;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use lakegate_core::project::FileFormat;
 
 use super::pinned::plain;
 use super::store::is_passing;
@@ -58,24 +57,21 @@ impl Unreadable {
 /// Reads the columns of every file.
 pub(super) async fn read(
     format: &Arc<dyn Format>,
-    kind: FileFormat,
     session: &dyn Session,
     store: &Arc<dyn ObjectStore>,
     is_remote: bool,
     objects: &[ObjectMeta],
-    footers: &[Option<Arc<ParquetMetaData>>],
+    footers: &[Arc<ParquetMetaData>],
 ) -> Result<Columns, Unreadable> {
     let reading = objects.iter().map(|object| {
         let inferred = guarded(is_remote, format.infer_schema(session, store, std::slice::from_ref(object)));
         inferred.map(|inferred| inferred.map_err(|error| error.of(object))).boxed()
     });
     let of_files = in_order(reading.collect()).await?;
-    let of_files = of_files.into_iter().zip(footers).map(|(schema, footer): (SchemaRef, _)| match footer {
-        Some(footer) => Arc::new(uuids::marked_by(footer, &schema)),
-        None => schema,
-    });
+    let of_files = of_files.iter().zip(footers);
+    let of_files = of_files.map(|(schema, footer): (&SchemaRef, _)| Arc::new(uuids::marked_by(footer, schema)));
     let of_files = of_files.collect::<Vec<_>>();
-    let schema = together(&of_files, objects, kind)?;
+    let schema = together(&of_files, objects)?;
     Ok(Columns { schema: Arc::new(schema), of_files })
 }
 
@@ -85,16 +81,9 @@ pub(super) async fn in_order<T, E>(reading: Vec<BoxFuture<'_, Result<T, E>>>) ->
 }
 
 /// The columns of all files, in the order in which they come; each of a type that holds the values of every file.
-fn together(schemas: &[SchemaRef], objects: &[ObjectMeta], kind: FileFormat) -> Result<Schema, String> {
+fn together(schemas: &[SchemaRef], objects: &[ObjectMeta]) -> Result<Schema, String> {
     let mut fields = Vec::<FieldRef>::new();
     for (at, (schema, object)) in schemas.iter().zip(objects).enumerate() {
-        let first = &schemas[0];
-        if kind == FileFormat::Csv && names(first) != names(schema) {
-            // The engine reads CSV by place: other columns would come under these names, also in a row filter.
-            let (first, other) = (names(first).join(","), names(schema).join(","));
-            let path = plain(&object.location);
-            return Err(format!("`{path}` has the columns `{other}`, and the files before it `{first}`"));
-        }
         for field in schema.fields() {
             let Some(known) = fields.iter_mut().find(|known| known.name() == field.name()) else {
                 // A column that files before this one lack is NULL in them.
@@ -103,7 +92,7 @@ fn together(schemas: &[SchemaRef], objects: &[ObjectMeta], kind: FileFormat) -> 
                 continue;
             };
             let is_nullable = known.is_nullable() || field.is_nullable();
-            let Some(data_type) = widest(known.data_type(), field.data_type(), kind != FileFormat::Parquet) else {
+            let Some(data_type) = widest(known.data_type(), field.data_type()) else {
                 let error = types_differ(field, known);
                 return Err(format!("`{}`: {error}", plain(&object.location)));
             };
@@ -156,10 +145,6 @@ pub(super) async fn guarded<T>(is_remote: bool, reading: impl Future<Output = Re
     }
 }
 
-fn names(schema: &Schema) -> Vec<&str> {
-    schema.fields().iter().map(|field| field.name().as_str()).collect()
-}
-
 fn types_differ(field: &Field, before: &Field) -> String {
     let (here, there) = (column_type_name(field.data_type()), column_type_name(before.data_type()));
     let (here, there) = match here == there {
@@ -175,6 +160,7 @@ fn one_line(text: &str) -> String {
     for layer in [
         "Object Store error: ",
         "External: ",
+        "External error: ",
         "Arrow error: ",
         "Parquet error: ",
         "Csv error: ",

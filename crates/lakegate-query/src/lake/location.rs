@@ -69,7 +69,9 @@ pub(crate) async fn find(lake: &Lake, table: &Table, look: Look) -> Result<Table
         // Of what was listed with all that is below, nothing is asked again.
         refuse_table_formats_above(lake, if is_flat { Some(base) } else { parent(base) }).await?;
     }
-    objects.retain(|object| object.size > 0 && !is_hidden(relative(&object.location, base)));
+    // A text file without any text is told where it is read; another one without bytes may stand for a folder.
+    let is_text = |object: &ObjectMeta| format_of(&object.location).is_some_and(|format| format != FileFormat::Parquet);
+    objects.retain(|object| (object.size > 0 || is_text(object)) && !is_hidden(relative(&object.location, base)));
     let format = table.format.or_else(|| common_format(&objects));
     let Some(format) = format else {
         let several = objects.iter().any(|object| format_of(&object.location).is_some());

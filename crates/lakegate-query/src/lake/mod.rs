@@ -16,7 +16,6 @@ mod footers;
 mod formats_tests;
 mod iceberg;
 pub(crate) mod layout;
-mod literals;
 mod location;
 #[cfg(test)]
 mod location_tests;
@@ -58,6 +57,7 @@ use store::Contact;
 pub(crate) use store::of_the_store;
 pub use table::LakeTable;
 pub(crate) use table::{PastFault, lake_table};
+pub use text::Skipped;
 pub use version::Snapshot;
 pub(crate) use version::magnitude_only;
 

@@ -7,19 +7,19 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::catalog::Session;
 use datafusion::common::stats::Precision;
-use datafusion::common::{Result as DataFusionResult, ScalarValue, Statistics};
+use datafusion::common::{ScalarValue, Statistics};
+use datafusion::datasource::file_format::FileFormat as Format;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::FileGroup;
 use datafusion::datasource::table_schema::TableSchema;
-use datafusion::physical_plan::execute_stream;
-use futures::{FutureExt, StreamExt};
+use futures::FutureExt;
 use lakegate_core::project::{FileFormat, Table, suggest_or_list};
 use lakegate_core::value::ScalarType;
 
 use super::location::{self, Look, TableFile, TableFiles};
-use super::text::{self, engine_format};
 use super::version::{Opened, TableVersion, summary, without_bounds_of_floats};
-use super::{Lake, TableFault, columns, footers, literals, pinned};
+use super::{Lake, TableFault, columns, footers, pinned, text};
 use crate::govern::fingerprint::Fingerprint;
 use crate::plan::column_type_name;
 
@@ -36,7 +36,6 @@ pub(super) async fn open(
     if before.is_some_and(|before| before.digest == digest) {
         return Ok(Opened::Same);
     }
-    let format = engine_format(found.format, found.compression, &table.text);
     let (store, is_remote) = (&lake.store, lake.is_remote());
     // From here on every file is read as it was listed, or not at all.
     let pinned = found.files.iter().map(|file| pinned::pin(&file.object)).collect::<Result<Vec<_>, _>>();
@@ -47,16 +46,35 @@ pub(super) async fn open(
             .help("check that all files are complete and have the same columns")
             .passing(error.is_passing)
     };
-    let checks = objects.iter().map(|object| match found.format {
-        FileFormat::Parquet => footers::check(session, store, is_remote, object).map(|read| read.map(Some)).boxed(),
-        format => {
-            let checked = text::check(store, is_remote, object, format, found.compression, &table.text);
-            checked.map(|read| read.map(|()| None)).boxed()
+    let mut rows = None;
+    let (format, columns): (Arc<dyn Format>, _) = match found.format {
+        FileFormat::Parquet => {
+            let checks = objects.iter();
+            let checks = checks.map(|object| footers::check(session, store, is_remote, object).boxed());
+            let footers = columns::in_order(checks.collect()).await.map_err(unreadable)?;
+            let format: Arc<dyn Format> = Arc::new(ParquetFormat::default());
+            let columns = columns::read(&format, session, store, is_remote, &objects, &footers).await;
+            (format, columns.map_err(unreadable)?)
         }
-    });
-    let footers = columns::in_order(checks.collect()).await.map_err(unreadable)?;
-    let columns = columns::read(&format, found.format, session, store, is_remote, &objects, &footers).await;
-    let columns::Columns { schema: file_schema, of_files } = columns.map_err(unreadable)?;
+        kind => {
+            let read = text::read(store, is_remote, &objects, kind, found.compression, &table.text);
+            let read = read.await.map_err(unreadable)?;
+            if !read.skipped.is_nothing() {
+                let text::Skipped { values, rows, files } = read.skipped;
+                tracing::warn!(
+                    table = table.name,
+                    rejected_rows = rows,
+                    null_values = values,
+                    empty_files = files,
+                    "files of the table are not served as they are written"
+                );
+            }
+            rows = Some(read.rows);
+            let of_files = vec![Arc::clone(&read.schema); objects.len()];
+            (read.format, columns::Columns { schema: read.schema, of_files })
+        }
+    };
+    let columns::Columns { schema: file_schema, of_files } = columns;
     let partition_fields = found
         .partition_columns
         .iter()
@@ -110,22 +128,8 @@ pub(super) async fn open(
         known: Arc::default(),
         restrictions: None,
     };
-    if found.format == FileFormat::Csv {
-        let read = literals::with_codes_as_text(version, lake, session);
-        version = columns::guarded(is_remote, read).await.map_err(unreadable)?;
-        version.statistics = summary(version.files.files(), version.schema.table_schema())?;
-    }
-    if found.format != FileFormat::Parquet {
-        let read = columns::guarded(is_remote, read_through(&version, lake, session)).await;
-        let (rows, inexact) = read.map_err(unreadable)?;
-        version = with_rows(version, rows);
-        if let Some(column) = inexact {
-            let message = format!(
-                "column `{column}` at `{}` has whole numbers of 16 digits and more among others: two of them may become one",
-                table.location
-            );
-            return Err(TableFault::new(message).help("write them as text, or ingest the files"));
-        }
+    if let Some(rows) = rows {
+        version = with_rows(version, &rows);
     }
     Ok(Opened::Other(Box::new(version)))
 }
@@ -145,33 +149,13 @@ pub(super) async fn is_there(lake: &Lake, table: &Table) -> Result<(), TableFaul
     location::find(lake, table, Look::Again).await.map(drop)
 }
 
-/// Reads every row once. Text files are only known to be readable when they were read: a row that is not would fail
-/// the queries of all callers, whosever it is. Gives the number of rows, and the name of a column whose numbers may not be
-/// those of the text.
-async fn read_through(
-    version: &TableVersion,
-    lake: &Lake,
-    session: &dyn Session,
-) -> DataFusionResult<(usize, Option<String>)> {
-    let plan = version.scan(lake.url(), session, None, None, version.statistics.clone()).await?;
-    let mut rows = execute_stream(plan, session.task_ctx())?;
-    let (mut count, mut inexact) = (0, None);
-    while let Some(batch) = rows.next().await.transpose()? {
-        count += batch.num_rows();
-        inexact = inexact.or_else(|| literals::inexact(&batch));
-    }
-    Ok((count, inexact))
-}
-
-/// The version with the number of its rows, for estimates: text files are read whole, so it does not matter in which of
-/// them they are.
-fn with_rows(mut version: TableVersion, rows: usize) -> TableVersion {
-    version.statistics.num_rows = Precision::Inexact(rows);
-    let of_each = rows.div_ceil(version.files.len().max(1));
-    let files = version.files.files().iter().cloned().map(|file| {
+/// The version of text files with the number of rows of each, for estimates.
+fn with_rows(mut version: TableVersion, rows: &[usize]) -> TableVersion {
+    version.statistics.num_rows = Precision::Inexact(rows.iter().sum());
+    let files = version.files.files().iter().cloned().zip(rows).map(|(file, rows)| {
         let known = file.statistics.as_deref().cloned();
         let mut statistics = known.unwrap_or_else(|| Statistics::new_unknown(version.schema.file_schema()));
-        statistics.num_rows = Precision::Inexact(of_each);
+        statistics.num_rows = Precision::Inexact(*rows);
         file.with_statistics(Arc::new(statistics))
     });
     version.files = FileGroup::new(files.collect());

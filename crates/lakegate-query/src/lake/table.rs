@@ -22,6 +22,7 @@ use lakegate_core::catalog::AsOf;
 use lakegate_core::error::Source;
 use lakegate_core::project::{RowPolicy, Table, TableFormat};
 
+use super::text::{Skipped, TextFormat};
 use super::version::{At, NoVersion, Opened, Snapshot, TableVersion, magnitude_only};
 use super::{Lake, Restrictions, TableFault, delta, iceberg, plain};
 use crate::hot::{Heat, HotMemory, HotTable};
@@ -267,6 +268,11 @@ impl LakeTable {
             Precision::Exact(rows) => Some(rows),
             _ => None,
         }
+    }
+
+    /// What `on_error` kept out of its text files.
+    pub fn skipped(&self) -> Skipped {
+        self.version.format.downcast_ref::<TextFormat>().map(TextFormat::skipped).unwrap_or_default()
     }
 
     /// Its files, each as it was listed.

@@ -6,18 +6,17 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, Field, TimeUnit};
 
-/// The type for the values of both, if there is one. Numbers of text files are read as the widest from the text itself, so
-/// that whole ones go with others there.
-pub(super) fn widest(one: &DataType, other: &DataType, is_text: bool) -> Option<DataType> {
+/// The type for the values of both, if there is one.
+pub(super) fn widest(one: &DataType, other: &DataType) -> Option<DataType> {
     if one == other {
         return Some(one.clone());
     }
-    let way = |narrow: &DataType, wide: &DataType| widens(narrow, wide, is_text).then(|| wide.clone());
+    let way = |narrow: &DataType, wide: &DataType| widens(narrow, wide).then(|| wide.clone());
     way(one, other).or_else(|| way(other, one)).or_else(|| both(one, other)).or_else(|| nested(one, other))
 }
 
 /// Whether every value of the first is one of the second.
-fn widens(narrow: &DataType, wide: &DataType, is_text: bool) -> bool {
+fn widens(narrow: &DataType, wide: &DataType) -> bool {
     use DataType::{
         Binary, BinaryView, Date32, Float32, Float64, Int8, Int16, Int32, Int64, LargeBinary, LargeUtf8, Null,
         Timestamp, UInt8, UInt16, UInt32, UInt64, Utf8, Utf8View,
@@ -30,14 +29,13 @@ fn widens(narrow: &DataType, wide: &DataType, is_text: bool) -> bool {
         // A double holds whole numbers of 53 bits.
         (Int8 | Int16 | Int32 | UInt8 | UInt16 | UInt32 | Float32, Float64) => true,
         (Int8 | Int16 | UInt8 | UInt16, Float32) => true,
-        (Int64, Float64) => is_text,
         (Date32, Timestamp(unit, None)) => *unit != TimeUnit::Nanosecond,
         (Timestamp(narrow, one), Timestamp(wide, other)) => {
             one == other && *wide != TimeUnit::Nanosecond && rank(*narrow) < rank(*wide)
         }
         (Utf8, LargeUtf8 | Utf8View) | (LargeUtf8, Utf8View) => true,
         (Binary, LargeBinary | BinaryView) | (LargeBinary, BinaryView) => true,
-        (DataType::Dictionary(_, value), wide) => value.as_ref() == wide || widens(value, wide, is_text),
+        (DataType::Dictionary(_, value), wide) => value.as_ref() == wide || widens(value, wide),
         _ => false,
     }
 }
@@ -118,8 +116,8 @@ mod tests {
             (Decimal128(38, 0), Decimal128(10, 4), Decimal256(42, 4)),
             (Dictionary(Box::new(Int32), Box::new(Utf8)), Utf8View, Utf8View),
         ] {
-            assert_eq!(widest(&one, &other, false), Some(wide.clone()), "{one} {other}");
-            assert_eq!(widest(&other, &one, false), Some(wide), "{other} {one}");
+            assert_eq!(widest(&one, &other), Some(wide.clone()), "{one} {other}");
+            assert_eq!(widest(&other, &one), Some(wide), "{other} {one}");
         }
     }
 
@@ -136,9 +134,8 @@ mod tests {
             (Date32, nanos),
             (Timestamp(TimeUnit::Second, None), Timestamp(TimeUnit::Microsecond, Some("UTC".into()))),
         ] {
-            assert_eq!(widest(&one, &other, false), None, "{one} {other}");
-            assert_eq!(widest(&other, &one, false), None, "{other} {one}");
+            assert_eq!(widest(&one, &other), None, "{one} {other}");
+            assert_eq!(widest(&other, &one), None, "{other} {one}");
         }
-        assert_eq!(widest(&Int64, &Float64, true), Some(Float64));
     }
 }

@@ -62,6 +62,9 @@ pub(super) async fn check(args: ProjectArgs) -> anyhow::Result<ExitCode> {
             for warning in &planned.project().config.warnings {
                 say(format_args!("warning: {warning}"));
             }
+            for table in planned.tables().iter().filter(|table| !table.skipped().is_nothing()) {
+                say(format_args!("warning: table `{}`: {}", table.name(), table.skipped()));
+            }
             let (endpoints, tables) = (planned.endpoints().count(), planned.tables().len());
             if args.json {
                 print(json!({ "ok": true, "endpoints": endpoints, "tables": tables, "findings": [] }))?;

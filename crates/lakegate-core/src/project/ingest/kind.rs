@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// What one value is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PlainKind {
     /// Text.
     String,
@@ -39,6 +39,11 @@ impl PlainKind {
         ("timestamp", Self::Timestamp),
     ];
 
+    /// The kind of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
+    }
+
     fn name(self) -> &'static str {
         Self::NAMES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
     }
@@ -47,7 +52,7 @@ impl PlainKind {
 impl ColumnKind {
     /// Reads `integer` or `list<integer>`.
     pub fn parse(text: &str) -> Option<Self> {
-        let plain = |name: &str| PlainKind::NAMES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
+        let plain = PlainKind::from_name;
         match text.strip_prefix("list<").and_then(|inner| inner.strip_suffix('>')) {
             Some(inner) => plain(inner.trim()).map(Self::List),
             None => plain(text).map(Self::Plain),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Extension, Json, extract};
+use lakegate_query::lake::Skipped;
 use serde::Serialize;
 
 use super::State;
@@ -72,6 +73,16 @@ struct TableStatus {
     /// `None` where the files do not tell.
     rows: Option<usize>,
     files: usize,
+    /// `None` where everything is served as it is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skipped: Option<SkippedStatus>,
+}
+
+#[derive(Serialize)]
+struct SkippedStatus {
+    rows: u64,
+    values: u64,
+    files: u64,
 }
 
 /// The status now.
@@ -108,6 +119,7 @@ impl ProjectStatus {
             version: table.version_name(),
             rows: table.rows(),
             files: table.file_count(),
+            skipped: skipped(table.skipped()),
         });
         Self {
             endpoints: served.project.endpoints().count(),
@@ -115,6 +127,11 @@ impl ProjectStatus {
             warnings: served.config().warnings.iter().map(ToString::to_string).collect(),
         }
     }
+}
+
+fn skipped(skipped: Skipped) -> Option<SkippedStatus> {
+    let Skipped { rows, values, files } = skipped;
+    (!skipped.is_nothing()).then_some(SkippedStatus { rows, values, files })
 }
 
 impl ReloadStatus {

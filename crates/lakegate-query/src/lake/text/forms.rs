@@ -1,0 +1,262 @@
+//! How the numbers of a column are written, as far as two texts could become one number: `1.1` and `1.10`, `100000` and
+//! `1e+05`. Such a column is text, or a row filter over it would show the rows of the other key.
+//!
+//! Nothing of the values is held: only which forms there are.
+
+use std::collections::BTreeSet;
+
+/// From here on a double does not hold every whole number: it has 16 digits.
+const FIRST_INEXACT: f64 = 9_007_199_254_740_992.0;
+/// More digits behind the point than that are not told apart.
+const MOST_SCALE: usize = 60;
+/// The place of numbers that end with the point (`5.`) among the scales.
+const BARE_POINT: u32 = 62;
+
+/// Forms of numbers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Forms {
+    plain: Scales,
+    with_exponent: Scales,
+    /// The powers of ten of numbers without and with an exponent.
+    plain_powers: BTreeSet<i32>,
+    exponent_powers: BTreeSet<i32>,
+    last_power: Option<i32>,
+    styles: u8,
+    is_ambiguous: bool,
+}
+
+/// The numbers of digits behind the point that there are, as bits; and those that a number could also have been written with.
+#[derive(Clone, Debug, Default)]
+struct Scales {
+    found: u64,
+    covered: u64,
+}
+
+/// Styles, each beside the one that it does not go with.
+const LEADING_POINT: u8 = 1;
+const LEADING_ZERO: u8 = 2;
+const LOWER: u8 = 4;
+const UPPER: u8 = 8;
+const PADDED: u8 = 16;
+const SINGLE: u8 = 32;
+const SIGNED: u8 = 64;
+const UNSIGNED: u8 = 128;
+
+impl Forms {
+    /// Takes a text that is a number. False where it is rather a code, whatever else is in the column.
+    pub(super) fn see(&mut self, text: &str, number: f64) -> bool {
+        if !number.is_finite() {
+            return true;
+        }
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        match digits.find(['e', 'E']) {
+            Some(at) => self.see_exponent(&digits[..at], &digits[at..]),
+            None => self.see_plain(digits, number),
+        }
+    }
+
+    fn see_plain(&mut self, digits: &str, number: f64) -> bool {
+        let (whole, fraction) = match digits.split_once('.') {
+            Some((whole, fraction)) => (whole, Some(fraction)),
+            None => (digits, None),
+        };
+        if whole.len() > 1 && whole.starts_with('0') {
+            return false;
+        }
+        self.is_ambiguous |= number.abs() >= FIRST_INEXACT;
+        if fraction.is_some() && number.abs() < 1.0 {
+            self.styles |= if whole.is_empty() { LEADING_POINT } else { LEADING_ZERO };
+        }
+        if let Some(power) = power(whole, fraction.unwrap_or_default())
+            && self.last_power != Some(power)
+        {
+            self.plain_powers.insert(power);
+            self.last_power = Some(power);
+        }
+        self.is_ambiguous |= !self.plain.see(fraction);
+        true
+    }
+
+    fn see_exponent(&mut self, mantissa: &str, exponent: &str) -> bool {
+        let (whole, fraction) = match mantissa.split_once('.') {
+            Some((whole, fraction)) => (whole, Some(fraction)),
+            None => (mantissa, None),
+        };
+        self.styles |= if exponent.starts_with('e') { LOWER } else { UPPER };
+        let power_text = &exponent[1..];
+        let is_signed = power_text.starts_with(['+', '-']);
+        // `1E2` is rather a code; what writes doubles has a point or a sign, and one digit before the point.
+        if whole.len() != 1 || (fraction.is_none() && !is_signed) {
+            return false;
+        }
+        if power(whole, fraction.unwrap_or_default()).is_none() {
+            return true;
+        }
+        if whole == "0" {
+            return false;
+        }
+        if !power_text.starts_with('-') {
+            self.styles |= if is_signed { SIGNED } else { UNSIGNED };
+        }
+        let power_digits = power_text.trim_start_matches(['+', '-']);
+        let is_padded = power_digits.len() > 1 && power_digits.starts_with('0');
+        match power_text.trim_start_matches('+').parse::<i32>() {
+            Ok(power) if (power != 0 || !power_text.starts_with('-')) && (power_digits.len() < 3 || !is_padded) => {
+                self.exponent_powers.insert(power);
+            }
+            _ => return false,
+        }
+        match power_digits.len() {
+            1 => self.styles |= SINGLE,
+            _ if is_padded => self.styles |= PADDED,
+            _ => {}
+        }
+        self.is_ambiguous |= !self.with_exponent.see(fraction);
+        true
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.plain.merge(&other.plain);
+        self.with_exponent.merge(&other.with_exponent);
+        self.plain_powers.extend(&other.plain_powers);
+        self.exponent_powers.extend(&other.exponent_powers);
+        self.styles |= other.styles;
+        self.is_ambiguous |= other.is_ambiguous;
+    }
+
+    /// Whether two texts of these forms are never one double.
+    pub(super) fn are_told_apart(&self) -> bool {
+        let has_both = |one: u8, other: u8| self.styles & one != 0 && self.styles & other != 0;
+        !self.is_ambiguous
+            && !self.plain.overlap()
+            && !self.with_exponent.overlap()
+            && self.plain_powers.is_disjoint(&self.exponent_powers)
+            && !has_both(LEADING_POINT, LEADING_ZERO)
+            && !has_both(LOWER, UPPER)
+            && !has_both(PADDED, SINGLE)
+            && !has_both(SIGNED, UNSIGNED)
+    }
+}
+
+impl Scales {
+    /// Takes what stands behind the point; false where it is too long to be told apart from others.
+    fn see(&mut self, fraction: Option<&str>) -> bool {
+        let Some(fraction) = fraction else {
+            self.found |= 1;
+            return true;
+        };
+        if fraction.len() > MOST_SCALE {
+            return false;
+        }
+        if fraction.is_empty() {
+            self.found |= 1 << BARE_POINT;
+            self.covered |= 1;
+            return true;
+        }
+        let kept = fraction.trim_end_matches('0').len();
+        self.found |= 1 << fraction.len();
+        self.covered |= (kept..fraction.len()).map(|scale| 1_u64 << scale).sum::<u64>();
+        if kept == 0 {
+            self.covered |= 1 << BARE_POINT;
+        }
+        true
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.found |= other.found;
+        self.covered |= other.covered;
+    }
+
+    fn overlap(&self) -> bool {
+        self.found & self.covered != 0
+    }
+}
+
+/// The power of ten of the first digit that is not zero; `None` for zero.
+fn power(whole: &str, fraction: &str) -> Option<i32> {
+    let place = |digits: &str| digits.bytes().position(|digit| digit != b'0');
+    match place(whole) {
+        Some(at) => i32::try_from(whole.len() - at - 1).ok(),
+        None => place(fraction).and_then(|at| i32::try_from(at).ok()).map(|at| -at - 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn are_numbers(texts: &[&str]) -> bool {
+        let mut forms = Forms::default();
+        texts.iter().all(|text| forms.see(text, text.parse().unwrap())) && forms.are_told_apart()
+    }
+
+    #[test]
+    fn numbers_of_one_form_are_numbers() {
+        for texts in [
+            &["0", "7", "-7", "100"][..],
+            &["0.5", "-0.25", "10", "12.5"],
+            // Prices: all of one scale, or whole ones beside them.
+            &["1.50", "2.00", "10.10"],
+            &["10", "12.50", "9.99"],
+            &["1.1", "1.25", "3"],
+            // As Python, JavaScript and Java write doubles.
+            &["1e-05", "0.001", "2.5"],
+            &["6.02e23", "1.5"],
+            &["2.0E10", "1.5E-5", "0.5"],
+            &["1e+16", "1e-07", "3.25"],
+            &["0.000000e+00", "1.500000e+05"],
+        ] {
+            assert!(are_numbers(texts), "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_which_two_could_be_one_are_text() {
+        for texts in [
+            &["1.1", "1.10"][..],
+            &["1.10", "1.1"],
+            &["1", "1.0"],
+            &["5.", "5"],
+            &["5.", "5.0"],
+            &[".5", "0.5"],
+            &["100000", "1e+05"],
+            &["0.00001", "1e-05"],
+            &["1.5e10", "1.50e10"],
+            &["1.5e10", "1.5E10"],
+            &["1.5e5", "1.5e05"],
+            &["1.5e+5", "1.5e5"],
+            &["9007199254740993", "1.5"],
+        ] {
+            assert!(!are_numbers(texts), "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn codes_are_no_numbers_whatever_is_beside_them() {
+        for code in ["007", "-01", "00", "1E2", "1e2", "00.5", "12.5e3"] {
+            assert!(!are_numbers(&[code]), "{code}");
+        }
+    }
+
+    mod two_texts {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        proptest! {
+            #![proptest_config(ProptestConfig::with_cases(5_000))]
+            /// The rule that the forms stand for, over texts of few digits, of which many are the same number.
+            #[test]
+            fn are_two_numbers(texts in prop::collection::vec("-?[0-9]{0,2}(\\.[05]{0,3})?([eE][+-]?[0-3]{1,2})?", 2..6)) {
+                let texts = texts.into_iter().filter(|text| super::super::super::cell::number(text).is_some());
+                let texts = texts.collect::<std::collections::BTreeSet<_>>();
+                let is_zero = |text: &str| text.parse::<f64>().unwrap() == 0.0;
+                let texts = texts.iter().map(String::as_str).filter(|text| !is_zero(text)).collect::<Vec<_>>();
+                if are_numbers(&texts) {
+                    let numbers = texts.iter().map(|text| text.parse::<f64>().unwrap().to_bits());
+                    prop_assert_eq!(numbers.collect::<std::collections::BTreeSet<_>>().len(), texts.len(), "{:?}", texts);
+                }
+            }
+        }
+    }
+}
