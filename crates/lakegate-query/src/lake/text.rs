@@ -26,7 +26,7 @@ const MOST_BYTES: u64 = 8 << 30;
 /// The most bytes of a file of NDJSON as it lies: the engine has all of it in memory when it looks for columns.
 const MOST_NDJSON_BYTES: u64 = 512 << 20;
 /// The most columns of a table.
-pub(super) const MOST_COLUMNS: usize = 2_000;
+pub(crate) const MOST_COLUMNS: usize = 2_000;
 
 /// How the engine reads files of a format.
 pub(super) fn engine_format(format: FileFormat, compression: Compression, text: &TextFiles) -> Arc<dyn Format> {
