@@ -237,3 +237,20 @@ async fn timestamps_of_nanoseconds_in_a_struct_are_not_read_as_microseconds() {
     let fault = open(table.lake.path(), DELTA, At::Now, None).await.unwrap_err();
     assert!(fault.message.contains("column `st.t` is of the type Timestamp"), "{}", fault.message);
 }
+
+/// The struct has the same type as before, and each of its fields is the other one now.
+#[tokio::test]
+async fn fields_that_have_changed_their_names_with_each_other_are_told_apart() {
+    let schema = |fields: Vec<Value>| {
+        let inner = json!({"type": "struct", "fields": fields});
+        [json!({"id": 3, "name": "st", "required": false, "type": inner})]
+    };
+    let mut table = IcebergTable::new(2, &schema(vec![field(31, "a", "int"), field(32, "b", "int")]), json!([]));
+    let number = |value: i32| Arc::new(Int32Array::from(vec![value])) as ArrayRef;
+    let pair = structs(vec![("a", 31, number(1)), ("b", 32, number(2))], None);
+    let file = table.data("a.parquet", vec![column("st", 3, pair)]);
+    table.commit(vec![file]).await;
+    assert_eq!(shared(table.lake.path(), ICEBERG, "SELECT st FROM t").await, ["{a: 1, b: 2}"]);
+    table.change_columns(&schema(vec![field(32, "a", "int"), field(31, "b", "int")]));
+    assert_eq!(shared(table.lake.path(), ICEBERG, "SELECT st FROM t").await, ["{a: 2, b: 1}"]);
+}
