@@ -98,9 +98,12 @@ async fn names_with_brackets_are_found_and_can_be_served_as_they_are_written() {
     put(&lake.join("in[1]/year[x]=7"), "b", &[("id", &[2])]);
     put(&lake.join("many"), "c[1]", &[("id", &[3])]);
     put(&lake.join("many"), "d[2]", &[("name", &[4])]);
+    // Names that would be patterns of others.
+    put(lake, "e?f", &[("id", &[5])]);
+    put(lake, "exf", &[("id", &[6])]);
     let found = found(lake).await;
     assert_eq!(found.left_out, []);
-    assert_eq!(found.tables.len(), 4, "{found:?}");
+    assert_eq!(found.tables.len(), 6, "{found:?}");
     for table in &found.tables {
         let config =
             format!("[lake]\nlocation = \".\"\n[tables.t]\nshared = true\nlocation = \"{}\"\n", table.location);

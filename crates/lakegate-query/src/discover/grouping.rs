@@ -47,6 +47,14 @@ enum Data {
 
 /// The tables of a folder go to `candidates`, what is none to `found`.
 pub(super) fn tables(folder: &Folder, seen: Vec<Seen>, candidates: &mut Vec<Candidate>, found: &mut Discovery) {
+    if folder.path.contains(['*', '?']) {
+        found.left_out.push(LeftOut {
+            path: format!("{}/", folder.path),
+            reason: "its name is a pattern of other names".to_owned(),
+            help: Some("rename the folder".to_owned()),
+        });
+        return;
+    }
     let all_names = seen.iter().map(|seen| seen.object.location.to_string()).collect::<Vec<_>>();
     let mut groups = Vec::<Group>::new();
     let mut faulty = Vec::new();
@@ -276,7 +284,12 @@ fn split(folder: &Folder, groups: Vec<Group>, all_names: &[String], found: &mut 
                     let name = last(only.location.as_ref());
                     let is_part = !stem.is_empty() && name != format!("{stem}.{extension}");
                     let glob = globs.take(1).find(|glob| is_part && whole(glob));
-                    Some(glob.unwrap_or_else(|| only.location.to_string()))
+                    // A name that is a pattern means other files, too.
+                    let name = match only.location.as_ref() {
+                        path if path.contains(['*', '?']) => escape(path),
+                        path => path.to_owned(),
+                    };
+                    Some(glob.unwrap_or(name))
                 }
                 _ => globs.into_iter().find(whole),
             };

@@ -16,6 +16,7 @@ use datafusion::parquet::file::serialized_reader::SerializedPageReader;
 use flate2::read::MultiGzDecoder;
 
 use super::delta;
+use super::plausible::MOST_ITEMS;
 use super::thrift::{DATA_PAGE, DATA_PAGE_V2, DICTIONARY_PAGE, DataPage, PageHeader, page_header};
 
 /// Encodings of values by the differences of their lengths.
@@ -109,10 +110,12 @@ struct Pages<'a> {
 impl Pages<'_> {
     fn check(&self, range: &Range<u64>, bytes: &Bytes, sum: &mut Sum) -> Result<(), &'static str> {
         let is_whole = bytes.len() as u64 == self.column.byte_range().1;
+        let is_flat = self.column.column_descr().max_rep_level() == 0;
+        let all = self.column.num_values();
         let (mut at, mut values) = (0, 0_i64);
         while at < bytes.len() {
             // What some writers leave behind the last page is not read.
-            if is_whole && values >= self.column.num_values() && self.column.num_values() > 0 {
+            if is_whole && is_flat && values >= all && all > 0 {
                 break;
             }
             let header = page_header(&bytes[at..]).ok_or("its header is not whole")?;
@@ -130,7 +133,7 @@ impl Pages<'_> {
                         self.place(range.start + at as u64, data)?;
                     }
                     values = values.saturating_add(data.values);
-                    if values > self.column.num_values() {
+                    if values > self.most_values() {
                         return Err("it has more values than its column");
                     }
                     if [DELTA_LENGTH_BYTE_ARRAY, DELTA_BYTE_ARRAY].contains(&data.encoding) {
@@ -145,6 +148,14 @@ impl Pages<'_> {
             at = end;
         }
         Ok(())
+    }
+
+    /// How many values the pages may have together. Of lists some writers count in another way.
+    fn most_values(&self) -> i64 {
+        match self.column.column_descr().max_rep_level() {
+            0 => self.column.num_values(),
+            _ => self.column.num_values().max(MOST_ITEMS),
+        }
     }
 
     /// Whether a page can be so large once it is decompressed.

@@ -14,7 +14,7 @@ const MOST_UNPACKED: i64 = 1_000;
 const MOST_VALUES: i64 = 1 << 30;
 const VALUES_OF_A_BYTE: i64 = 2_000;
 /// So many values may be in the lists of a row group; and so many more for each byte of them.
-const MOST_ITEMS: i64 = 8 << 20;
+pub(super) const MOST_ITEMS: i64 = 8 << 20;
 const ITEMS_OF_A_BYTE: i64 = 4_096;
 /// So many bytes may any value of a fixed size have; a larger one a part of the file.
 const MOST_FIXED: u64 = 1 << 10;
