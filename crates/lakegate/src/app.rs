@@ -105,6 +105,9 @@ impl App {
         let audit =
             AuditLog::start(folder, config).map_err(|error| ProjectError::Audit(folder.join(&config.folder), error))?;
         let observer = Observer::start(&project.project().config.observe);
+        for (table, reason) in project.away().unavailable() {
+            tracing::error!(table, %reason, "a table is unavailable: endpoints that need it answer 503");
+        }
         let queries = project.project().config.server.max_concurrent_queries;
         let results = Results::new(&project.project().config.cache);
         let (all, each) = project.project().config.limits.waiting(&project.project().config.server);

@@ -136,7 +136,7 @@ pub(crate) fn open_lake(folder: &Path, config: &Config, lake: Option<&str>) -> R
 /// # Errors
 /// Everything that is wrong with it, at once.
 pub async fn load(folder: &Path, lake: Option<&str>) -> Result<PlannedProject, ProjectError> {
-    let planned = load_after(folder, lake, None).await?;
+    let planned = load_any(folder, lake, None).await?;
     match planned.away().is_nothing() {
         true => Ok(planned),
         false => Err(ProjectError::Faulty(planned.away().findings())),
@@ -144,11 +144,27 @@ pub async fn load(folder: &Path, lake: Option<&str>) -> Result<PlannedProject, P
 }
 
 /// The same for a server, perhaps in the place of a project that is served: what that one knows of the same lake is taken
-/// again. Tables that can not be read at the moment are no fault.
+/// again. A table that cannot be read keeps no other from being served: only where none can be read, nothing is served; and
+/// an edited project does not take the place of one that serves a table which is broken now.
 ///
 /// # Errors
 /// As for [`load`].
 pub async fn load_after(
+    folder: &Path,
+    lake: Option<&str>,
+    before: Option<&PlannedProject>,
+) -> Result<PlannedProject, ProjectError> {
+    let planned = load_any(folder, lake, before).await?;
+    let broken = match before {
+        Some(before) => planned.newly_broken(before),
+        None if planned.tables().is_empty() => planned.away().broken().map(|(_, reason)| reason.clone()).collect(),
+        None => Vec::new(),
+    };
+    if broken.is_empty() { Ok(planned) } else { Err(ProjectError::Faulty(broken)) }
+}
+
+/// The same, whichever of its tables can be read.
+async fn load_any(
     folder: &Path,
     lake: Option<&str>,
     before: Option<&PlannedProject>,

@@ -12,6 +12,7 @@ use super::sniff::{Footer, Seen, What, fit};
 use super::text::Text;
 use super::walk::{Folder, is_partition, last};
 use super::{Discovery, LeftOut};
+use crate::lake::MOST_COLUMNS;
 use crate::plan::column_type_name;
 
 /// A table with what a sample of it is taken from.
@@ -46,6 +47,14 @@ enum Data {
 
 /// The tables of a folder go to `candidates`, what is none to `found`.
 pub(super) fn tables(folder: &Folder, seen: Vec<Seen>, candidates: &mut Vec<Candidate>, found: &mut Discovery) {
+    if folder.path.contains(['*', '?']) {
+        found.left_out.push(LeftOut {
+            path: format!("{}/", folder.path),
+            reason: "its name is a pattern of other names".to_owned(),
+            help: Some("rename the folder".to_owned()),
+        });
+        return;
+    }
     let all_names = seen.iter().map(|seen| seen.object.location.to_string()).collect::<Vec<_>>();
     let mut groups = Vec::<Group>::new();
     let mut faulty = Vec::new();
@@ -99,6 +108,11 @@ pub(super) fn tables(folder: &Folder, seen: Vec<Seen>, candidates: &mut Vec<Cand
     let is_mixed = parts.len() > 1;
     for (location, group) in parts {
         let mut candidate = candidate(location, group, folder);
+        if let Some((reason, help)) = refused(&candidate.table) {
+            let (path, help) = (candidate.table.location, Some(help.to_owned()));
+            found.left_out.push(LeftOut { path, reason, help });
+            continue;
+        }
         if is_mixed && candidate.table.files > 1 {
             let place = if folder.path.is_empty() { "the lake's folder" } else { "its folder" };
             candidate
@@ -115,6 +129,22 @@ pub(super) fn tables(folder: &Folder, seen: Vec<Seen>, candidates: &mut Vec<Cand
         }
         candidates.push(candidate);
     }
+}
+
+/// Why files that go together are no table that can be served, and what to do. What is written of it would be no project.
+fn refused(table: &FoundTable) -> Option<(String, &'static str)> {
+    let names = table.partitions.iter().map(|(name, _)| name).collect::<Vec<_>>();
+    if let Some((_, name)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+        let reason = format!("its files are in two partition folders of the name `{name}`");
+        return Some((reason, "nothing says which of the two values is the column's; move the files"));
+    }
+    let columns = table.columns.len() + names.len();
+    (columns > MOST_COLUMNS).then(|| {
+        (
+            format!("it has {columns} columns, and a table has {MOST_COLUMNS} at most"),
+            "export the columns that are needed",
+        )
+    })
 }
 
 fn for_ingest(object: &ObjectMeta, text: &Text) -> LeftOut {
@@ -206,10 +236,11 @@ fn deep_location(folder: &Folder, group: &Group) -> String {
     if !folder.path.is_empty() {
         return format!("{}/", folder.path);
     }
+    let escape = glob::Pattern::escape;
     let first = group.files.first().map_or("", |(object, _)| object.location.as_ref());
     let (folders, name) = first.rsplit_once('/').unwrap_or(("", first));
     let folders = folders.split('/').map(|part| match part.split_once('=') {
-        Some((column, _)) => format!("{column}=*/"),
+        Some((column, _)) => format!("{}=*/", escape(column)),
         None => "*/".to_owned(),
     });
     format!("{}*.{}", folders.collect::<String>(), extension(name))
@@ -242,15 +273,23 @@ fn split(folder: &Folder, groups: Vec<Group>, all_names: &[String], found: &mut 
                 matched.cloned().collect::<BTreeSet<_>>() == own
             };
             let extension = own.first().map_or("", |name| extension(name));
-            let patterns = [format!("{stem}*.{extension}"), format!("*.{extension}"), format!("{stem}*")];
-            let globs = patterns.iter().map(|pattern| joined(&folder.path, pattern));
+            // Brackets of names are none of a pattern.
+            let escape = glob::Pattern::escape;
+            let (of_stem, of_extension) = (escape(&stem), escape(extension));
+            let patterns = [format!("{of_stem}*.{of_extension}"), format!("*.{of_extension}"), format!("{of_stem}*")];
+            let globs = patterns.iter().map(|pattern| joined(&escape(&folder.path), pattern));
             let location = match files.as_slice() {
                 // A file with a number at its end is one of several, which may come later.
                 [(only, _)] => {
                     let name = last(only.location.as_ref());
                     let is_part = !stem.is_empty() && name != format!("{stem}.{extension}");
                     let glob = globs.take(1).find(|glob| is_part && whole(glob));
-                    Some(glob.unwrap_or_else(|| only.location.to_string()))
+                    // A name that is a pattern means other files, too.
+                    let name = match only.location.as_ref() {
+                        path if path.contains(['*', '?']) => escape(path),
+                        path => path.to_owned(),
+                    };
+                    Some(glob.unwrap_or(name))
                 }
                 _ => globs.into_iter().find(whole),
             };
@@ -376,9 +415,13 @@ fn partitions(table: &mut FoundTable, files: &[(ObjectMeta, Data)], folder: &Fol
     }
     for (name, values) in names.unwrap_or_default().into_iter().zip(values) {
         if table.columns.iter().any(|column| column.name == name) {
-            table
-                .notes
-                .push(format!("`{name}` is a column of the files and a partition folder, which `check` refuses"));
+            let note = match table.format.as_str() {
+                "csv" => format!("`{name}` is a column of the files and a partition folder, which `check` refuses"),
+                _ => format!(
+                    "`{name}` is a column of the files and a partition folder; `check` refuses files in which they differ"
+                ),
+            };
+            table.notes.push(note);
         }
         table.partitions.push((name, scalar(&values)));
     }

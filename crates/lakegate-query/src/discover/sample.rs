@@ -1,13 +1,15 @@
 //! Looks at some rows of a table: how many values of a column differ tells a key from what refers to one.
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::object_store::ObjectMeta;
 use datafusion::parquet::arrow::ProjectionMask;
 use datafusion::parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
-use futures::TryStreamExt;
-use lakegate_core::discover::{ColumnKind, ColumnSample};
+use futures::{FutureExt, TryStreamExt};
+use lakegate_core::discover::{ColumnKind, ColumnSample, FoundTable};
 
 use super::grouping::Candidate;
 use crate::lake::Lake;
@@ -26,12 +28,23 @@ pub(super) async fn look(lake: &Lake, candidate: &mut Candidate) {
     let names = names.map(|column| column.name.clone()).collect::<Vec<_>>();
     let mut batches = candidate.rows.take().into_iter().collect::<Vec<_>>();
     for file in &candidate.files {
-        batches.extend(rows(ObjectReader::new(lake.store(), file), &names).await.unwrap_or_default());
+        let reading = rows(ObjectReader::new(lake.store(), file), &names);
+        match AssertUnwindSafe(reading).catch_unwind().await {
+            Ok(Ok(read)) => batches.extend(read),
+            Ok(Err(error)) => note(table, file, &error.to_string()),
+            Err(_) => note(table, file, "it is broken"),
+        }
     }
     for column in table.columns.iter_mut().filter(|column| names.contains(&column.name)) {
         let arrays = batches.iter().filter_map(|batch| batch.column_by_name(&column.name)).collect::<Vec<_>>();
         column.sample = counted(&arrays);
     }
+}
+
+/// Notes that a file is broken behind its footer.
+fn note(table: &mut FoundTable, file: &ObjectMeta, why: &str) {
+    let line = why.lines().next().unwrap_or_default().trim_start_matches("Parquet error: ").trim_start_matches("EOF: ");
+    table.notes.push(format!("`{}` cannot be read: {}", file.location, line.trim_end_matches('.')));
 }
 
 async fn rows(reader: ObjectReader, names: &[String]) -> datafusion::parquet::errors::Result<Vec<RecordBatch>> {

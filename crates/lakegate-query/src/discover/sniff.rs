@@ -1,12 +1,14 @@
 //! What a file is, by its first bytes; its name is only believed where they say nothing.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::object_store::{ObjectMeta, ObjectStoreExt};
 use datafusion::parquet::arrow::parquet_to_arrow_schema;
 use datafusion::parquet::file::metadata::ParquetMetaData;
 use datafusion::parquet::file::statistics::Statistics;
+use futures::FutureExt;
 
 use super::text::{self, Text};
 use crate::lake::Lake;
@@ -41,7 +43,11 @@ pub(super) struct Footer {
 
 pub(super) async fn look(lake: &Lake, object: ObjectMeta) -> Seen {
     let what = match lake.store().get_range(&object.location, 0..HEAD.min(object.size)).await {
-        Ok(head) => told(lake, &object, &head).await,
+        // A file that makes a reader panic is broken, and no more than that.
+        Ok(head) => match AssertUnwindSafe(told(lake, &object, &head)).catch_unwind().await {
+            Ok(told) => told,
+            Err(_) => What::Other("it is broken".to_owned(), Some("replace it, or take it out of the lake".to_owned())),
+        },
         Err(_) => What::Other("it can not be read".to_owned(), None),
     };
     Seen { object, what }
@@ -78,7 +84,7 @@ async fn parquet(lake: &Lake, object: &ObjectMeta) -> What {
         )
     };
     let mut reader = ObjectReader::new(lake.store(), object);
-    let footer = match reader.footer(false).await {
+    let footer = match reader.footer().await {
         Ok(footer) => footer,
         Err(error) => return broken(first_line(&error.to_string())),
     };

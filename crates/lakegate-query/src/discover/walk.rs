@@ -100,8 +100,15 @@ pub(super) async fn walk(
                 }
                 listing => listing?,
             };
-            let below = visit(ground, &folder, listing, most_files, &mut walked).await?;
-            level.extend(below);
+            match visit(ground, &folder, listing, most_files, &mut walked).await {
+                Ok(below) => level.extend(below),
+                // What is in one folder keeps nothing else from being found.
+                Err(_) => {
+                    let reason = "what is in it can not be listed".to_owned();
+                    walked.left_out.push(LeftOut { path: format!("{folder}/"), reason, help: None });
+                    walked.is_incomplete = true;
+                }
+            }
             progress("files found", walked.files as u64, None);
         }
         level.sort();

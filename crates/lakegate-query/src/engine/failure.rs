@@ -6,7 +6,7 @@ use datafusion::object_store::Error as StoreError;
 use lakegate_core::error::{Code, Error};
 
 use super::pool::is_of_all;
-use crate::lake::of_the_store;
+use crate::lake::{of_the_store, unread};
 
 /// The error for a caller; the engine's own goes to the log as its source.
 pub(crate) fn failure(error: DataFusionError) -> Error {
@@ -20,8 +20,8 @@ pub(crate) fn failure(error: DataFusionError) -> Error {
         DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) | DataFusionError::ParquetError(_) => {
             unreadable()
         }
-        // Such as for a file that is no longer the one that was listed.
-        _ if of_the_store(&error).is_some() => unreadable(),
+        // Such as for a file that is no longer the one that was listed, or is broken where nobody has looked yet.
+        _ if of_the_store(&error).is_some() || unread(&error).is_some() => unreadable(),
         _ => Error::new(Code::EngineFailed, "the query failed; the operator finds the reason under the request id"),
     };
     told.source(error)

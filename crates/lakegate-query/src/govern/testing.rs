@@ -18,7 +18,7 @@ use lakegate_core::access::{
 };
 use lakegate_core::catalog::{RawArguments, call};
 use lakegate_core::error::Error;
-use lakegate_core::project::{Project, ProjectFiles};
+use lakegate_core::project::{Finding, Project, ProjectFiles};
 use lakegate_core::value::Scalar;
 use tempfile::TempDir;
 
@@ -81,7 +81,12 @@ pub(crate) async fn project_with(
     let (project, findings) = Project::read(&files);
     let lake = Lake::open(lake, &project.config.lake_location, &project.config.lake_store).unwrap();
     let loaded = Box::pin(PlannedProject::load(project, findings, Arc::new(lake), runtime, None)).await;
-    loaded.map_err(|findings| findings.iter().map(ToString::to_string).collect())
+    let told = |findings: Vec<Finding>| findings.iter().map(ToString::to_string).collect();
+    match loaded {
+        Ok(project) if project.away().is_nothing() => Ok(project),
+        Ok(project) => Err(told(project.away().findings())),
+        Err(findings) => Err(told(findings)),
+    }
 }
 
 /// What is kept of hot tables by [`after`].

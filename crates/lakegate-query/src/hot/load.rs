@@ -7,7 +7,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_empty_array};
 use datafusion::arrow::compute::concat;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::{Result, internal_err};
+use datafusion::common::Result;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, RowGroupAccess};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
@@ -18,6 +18,7 @@ use super::blocks::{BlockAt, HotColumn, HotFile};
 use super::memory::Decoded;
 use super::pack::compact;
 use super::table::HotTable;
+use crate::lake::FileOf;
 
 /// What was decoded, by block and column.
 pub(super) type Loaded = HashMap<(BlockAt, usize), ArrayRef>;
@@ -152,12 +153,16 @@ async fn read(
         let fields = schema.fields().iter().enumerate();
         fields.map(|(at, field)| exact(&parts, at, field.data_type())).collect()
     };
+    let broken = |why: &str| {
+        let object = Arc::new(file.part.object_meta.clone());
+        FileOf { table: table.name().into(), object }.broken(why)
+    };
     let mut waiting = blocks.iter();
     let mut current = waiting.next();
     while let Some(batch) = rows.next().await.transpose()? {
         let mut batch = batch;
         while batch.num_rows() > 0 {
-            let Some(block) = current else { return internal_err!("a file has more rows than its footer says") };
+            let Some(block) = current else { return Err(broken("it has more rows than its footer says")) };
             let of = file.blocks[*block];
             if of.part.is_none() {
                 parts.push(batch);
@@ -175,7 +180,7 @@ async fn read(
     }
     match current {
         Some(block) if file.blocks[*block].part.is_none() => done.push((*block, close(&mut parts)?)),
-        Some(_) => return internal_err!("a file has fewer rows than its footer says"),
+        Some(_) => return Err(broken("it has fewer rows than its footer says")),
         None => {}
     }
     Ok(done)

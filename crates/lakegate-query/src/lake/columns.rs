@@ -155,7 +155,7 @@ fn types_differ(field: &Field, before: &Field) -> String {
 }
 
 /// The first line, without the engine's names of its layers.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     let mut line = text.lines().next().unwrap_or_default().trim();
     for layer in [
         "Object Store error: ",

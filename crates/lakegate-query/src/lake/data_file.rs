@@ -4,6 +4,7 @@
 //! Which files those are, and which rows are deleted, is the business of `delta` and `iceberg`.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
@@ -21,6 +22,7 @@ use datafusion::parquet::file::metadata::ParquetMetaData;
 use futures::FutureExt;
 
 use super::columns::in_order;
+use super::contained_format::ContainedFormat;
 use super::deletes::Deleted;
 use super::mapping::{Column, Mapping, NamedIds, Origin, Shape};
 use super::version::{NoVersion, Snapshot, TableVersion, summary, without_bounds_of_floats};
@@ -63,6 +65,8 @@ pub(super) struct Reader<'a> {
 
 /// What a table is, beside its files.
 pub(super) struct Frame<'a> {
+    /// Its name.
+    pub(super) table: &'a str,
     pub(super) columns: &'a [Column],
     pub(super) named_ids: &'a NamedIds,
     pub(super) declaration: &'a str,
@@ -111,7 +115,7 @@ impl Reader<'_> {
         }
         Ok(TableVersion {
             statistics: summary(&parts, &schema)?,
-            format: Arc::new(ParquetFormat::default()),
+            format: ContainedFormat::new(Arc::new(ParquetFormat::default()), self.lake, frame.table),
             schema: TableSchema::from(schema),
             files: FileGroup::new(parts),
             mapping: Some(Arc::new(mapping)),
@@ -138,11 +142,14 @@ impl Reader<'_> {
                     let shape = match shapes.iter().find(|shape| shape.is_of(&footer)) {
                         Some(shape) => Arc::clone(shape),
                         None => {
-                            shapes.push(Arc::new(Shape::of(&footer).map_err(fault)?));
+                            let shape = whole(|| Shape::of(&footer)).map_err(fault)?;
+                            shapes.push(Arc::new(shape));
                             Arc::clone(&shapes[shapes.len() - 1])
                         }
                     };
-                    Arc::new(Known::of(object, tag, shape, &footer).map_err(|(path, error)| unreadable(&path, &error))?)
+                    let path = pinned::plain(&object.location).to_owned();
+                    let known = whole(|| Known::of(object, tag, shape, &footer).map_err(|(_, error)| error));
+                    Arc::new(known.map_err(|error| unreadable(&path, &error))?)
                 }
             };
             known.0.insert(Path::from(pinned::plain(&file.object.location)), Arc::clone(&file));
@@ -182,6 +189,11 @@ impl Reader<'_> {
         })?;
         Ok(Looked::Read(object, tag, footer))
     }
+}
+
+/// What is found out of a footer. What makes that panic is broken.
+fn whole<T>(find: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(find)).unwrap_or_else(|_| Err("it is broken".to_owned()))
 }
 
 enum Looked {
@@ -234,6 +246,7 @@ impl Known {
                     max_value: Precision::Exact(value.clone()),
                     ..ColumnStatistics::new_unknown()
                 },
+                Origin::Converted(..) => ColumnStatistics::new_unknown(),
                 Origin::Column(place) => {
                     let of_file = self.statistics.get(*place).cloned().unwrap_or_else(ColumnStatistics::new_unknown);
                     let widened = |bound: Precision<ScalarValue>| match bound {

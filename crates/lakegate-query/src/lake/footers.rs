@@ -1,16 +1,16 @@
 //! Footers of Parquet files, looked at before the engine believes them: numbers that do not fit together are those of a
 //! broken or forged file, and an engine that trusts them counts rows that are not there.
 //!
-//! Reading them is the engine's business, which keeps them; see `columns`.
+//! How they are read is said in `parquet`.
 
 use std::sync::Arc;
 
 use datafusion::catalog::Session;
 use datafusion::common::Result;
-use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::object_store::{ObjectMeta, ObjectStore};
 use datafusion::parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
+use super::cached_footer;
 use super::columns::{Unreadable, guarded};
 use super::text::MOST_COLUMNS;
 
@@ -27,18 +27,12 @@ pub(super) async fn check(
     object: &ObjectMeta,
 ) -> Result<Arc<ParquetMetaData>, Unreadable> {
     let cache = session.runtime_env().cache_manager.get_file_metadata_cache();
-    let footer = async {
-        DFParquetMetadata::new(store.as_ref(), object).with_file_metadata_cache(Some(cache)).fetch_metadata().await
-    };
-    let footer = guarded(is_remote, footer).await.map_err(|error| error.of(object))?;
-    match fault(&footer, object.size) {
-        None => Ok(footer),
-        Some(fault) => Err(Unreadable::from(fault).of(object)),
-    }
+    let footer = async { Ok(cached_footer(cache.as_ref(), store.as_ref(), object).await?) };
+    guarded(is_remote, footer).await.map_err(|error| error.of(object))
 }
 
 /// What does not fit together.
-fn fault(footer: &ParquetMetaData, file_bytes: u64) -> Option<String> {
+pub(super) fn fault(footer: &ParquetMetaData, file_bytes: u64) -> Option<String> {
     let columns = footer.file_metadata().schema_descr().num_columns();
     if columns > MOST_COLUMNS {
         return Some(format!("it has {columns} columns, and a table has {MOST_COLUMNS} at most"));

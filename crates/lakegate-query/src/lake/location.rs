@@ -46,18 +46,24 @@ pub(crate) enum Look {
 
 pub(crate) async fn find(lake: &Lake, table: &Table, look: Look) -> Result<TableFiles, TableFault> {
     let location = table.location.trim_end_matches('/').trim_start_matches("./");
-    let is_glob = location.contains(['*', '?', '[']);
+    let is_pattern = location.contains(['*', '?', '[']);
+    // A name may have brackets, which no folder of many writers goes without.
+    let is_name =
+        is_pattern && !location.contains(['*', '?']) && is_file_or_folder(lake, location, table.format).await?;
+    let is_glob = is_pattern && !is_name;
     let base = if is_glob { fixed_folder(location) } else { location };
     let below = location.strip_prefix(base).unwrap_or(location).trim_start_matches('/');
     // A pattern for names in one folder needs no folder below it.
     let is_flat = is_glob && !below.contains('/') && !below.contains("**");
     let listing = if is_flat { list_folder(lake, base).await? } else { list_below(lake, base).await? };
     let is_folder = !listing.objects.is_empty();
+    if is_name {
+        refuse_other_meaning(lake, location).await?;
+    }
     let mut objects = if is_glob {
         let pattern = glob::Pattern::new(location)
             .map_err(|error| TableFault::new(format!("`{location}` is not a good glob: {}", error.msg)))?;
-        let options = glob::MatchOptions { require_literal_separator: true, ..Default::default() };
-        let found = listing.objects.iter().filter(|object| pattern.matches_with(object.location.as_ref(), options));
+        let found = listing.objects.iter().filter(|object| pattern.matches_with(object.location.as_ref(), GLOB));
         found.cloned().collect()
     } else if is_folder {
         listing.objects.clone()
@@ -101,6 +107,39 @@ pub(crate) async fn find(lake: &Lake, table: &Table, look: Look) -> Result<Table
     }
     let compression = common_compression(&objects, format, table.text.compression)?;
     with_partitions(with_tags(lake, objects).await?, base, format, compression)
+}
+
+/// How a pattern meets a path: folders are named, or passed over with `**`.
+const GLOB: glob::MatchOptions =
+    glob::MatchOptions { case_sensitive: false, require_literal_separator: true, require_literal_leading_dot: false };
+
+/// Whether a location that could be a pattern is the name of a file or a folder.
+async fn is_file_or_folder(lake: &Lake, location: &str, format: Option<FileFormat>) -> Result<bool, TableFault> {
+    if is_there(lake, location).await? {
+        return Ok(true);
+    }
+    match lake.store.head(&folder_path(location)?).await {
+        Ok(_) => Ok(true),
+        Err(StoreError::NotFound { .. }) => match single_file(lake, location, format).await {
+            Ok(_) => Ok(true),
+            Err(fault) if fault.source.is_none() => Ok(false),
+            Err(fault) => Err(fault),
+        },
+        Err(error) => Err(unlisted(lake, format!("the file `{location}` can not be read"), error)),
+    }
+}
+
+/// A name that is a pattern of other names, too, could mean either.
+async fn refuse_other_meaning(lake: &Lake, location: &str) -> Result<(), TableFault> {
+    let Ok(pattern) = glob::Pattern::new(location) else { return Ok(()) };
+    let listing = list_below(lake, fixed_folder(location)).await?;
+    match listing.objects.iter().find(|object| pattern.matches_with(object.location.as_ref(), GLOB)) {
+        None => Ok(()),
+        Some(other) => {
+            Err(TableFault::new(format!("`{location}` is a name, and a pattern that `{}` meets", other.location))
+                .help("as a pattern, write `[[]` for an opening bracket of a name"))
+        }
+    }
 }
 
 /// The objects with what tells their versions apart, which the listings of some stores leave away.

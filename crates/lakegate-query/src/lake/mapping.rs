@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
-use datafusion::common::nested_struct::validate_data_type_compatibility;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Result, ScalarValue, internal_datafusion_err};
 use datafusion::datasource::listing::PartitionedFile;
@@ -21,6 +20,7 @@ use datafusion::physical_expr::expressions::{CastExpr, Column as ColumnExpr, Lit
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr_adapter::{PhysicalExprAdapter, PhysicalExprAdapterFactory};
 
+use super::conversion::{Conversion, Converted};
 use crate::govern::fingerprint::Fingerprint;
 
 /// The key of a file's schema under which the number of its layout stands, among those of one version of the table.
@@ -53,8 +53,10 @@ pub(super) type NamedIds = HashMap<Vec<String>, i32>;
 /// Where a column of the table comes from in one file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Origin {
-    /// The file's column at this place.
+    /// The file's column at this place, perhaps cast.
     Column(usize),
+    /// The file's column at this place, converted.
+    Converted(usize, Arc<Conversion>),
     /// The same value in every row.
     Constant(ScalarValue),
     /// Nowhere: NULL.
@@ -112,15 +114,25 @@ struct FileColumns {
 }
 
 impl FileColumns {
+    /// A column of the file, by its place.
+    fn own(&self, place: usize) -> Result<(ColumnExpr, &FieldRef)> {
+        let found = self.file.fields().get(place);
+        let found = found.ok_or_else(|| internal_datafusion_err!("a file without a column of its layout"))?;
+        Ok((ColumnExpr::new(found.name(), place), found))
+    }
+
     fn column(&self, name: &str) -> Result<Arc<dyn PhysicalExpr>> {
         let at = self.table.index_of(name)?;
         let field = &self.table.fields()[at];
         let origin = self.layout.get(at).ok_or_else(|| internal_datafusion_err!("a column without an origin"))?;
         match origin {
+            Origin::Converted(place, conversion) => {
+                let column = Arc::new(self.own(*place)?.0);
+                Ok(Arc::new(Converted::new(column, Arc::clone(conversion), Arc::clone(field))))
+            }
             Origin::Column(place) => {
-                let found = self.file.fields().get(*place);
-                let found = found.ok_or_else(|| internal_datafusion_err!("a file without a column of its layout"))?;
-                let column = Arc::new(ColumnExpr::new(found.name(), *place));
+                let (column, found) = self.own(*place)?;
+                let column = Arc::new(column);
                 if found.data_type() == field.data_type() {
                     return Ok(column);
                 }
@@ -232,8 +244,15 @@ impl Shape {
                 (None, None) => Origin::Missing,
                 (None, Some(place)) => {
                     let path = vec![fields[place].name().to_owned()];
-                    fits(column, &fields[place], self.schema.field(place).data_type(), &path, named_ids)?;
-                    Origin::Column(place)
+                    let (wanted, found) = (column.field.data_type(), self.schema.field(place).data_type());
+                    match fits(column, &fields[place], found, &path, named_ids)? {
+                        // The same type may be another one: fields that have changed their names with each other.
+                        conversion if found == wanted && conversion.changes_nothing() => Origin::Column(place),
+                        conversion if wanted.is_nested() || may_fail(found, wanted) => {
+                            Origin::Converted(place, Arc::new(conversion))
+                        }
+                        _ => Origin::Column(place),
+                    }
                 }
             });
         }
@@ -242,15 +261,65 @@ impl Shape {
 }
 
 /// Strings and bytes as views, old timestamps in microseconds: as the table has them, so that nothing is cast.
-fn read_as(field: &Field, parquet: &TypePtr) -> Field {
-    let is_int96 = parquet.is_primitive() && parquet.get_physical_type() == PhysicalType::INT96;
-    let data_type = match field.data_type() {
-        _ if is_int96 => DataType::Timestamp(TimeUnit::Microsecond, None),
+fn read_as(field: &Field, parquet: &Type) -> Field {
+    let data_type = match with_micros(field.data_type(), parquet) {
         DataType::Utf8 => DataType::Utf8View,
         DataType::Binary => DataType::BinaryView,
-        other => without_notes(other),
+        other => without_notes(&other),
     };
     Field::new(field.name(), data_type, field.is_nullable())
+}
+
+/// The type with old timestamps in microseconds, also within lists and structs.
+fn with_micros(data_type: &DataType, parquet: &Type) -> DataType {
+    let of = |field: &FieldRef, parquet: &Type| {
+        Arc::new(field.as_ref().clone().with_data_type(with_micros(field.data_type(), parquet)))
+    };
+    match data_type {
+        _ if parquet.is_primitive() && parquet.get_physical_type() == PhysicalType::INT96 => {
+            DataType::Timestamp(TimeUnit::Microsecond, None)
+        }
+        DataType::Struct(fields) if parquet.is_group() && fields.len() == parquet.get_fields().len() => {
+            DataType::Struct(fields.iter().zip(parquet.get_fields()).map(|(field, inner)| of(field, inner)).collect())
+        }
+        DataType::List(item) => match element(parquet) {
+            Some(inner) => DataType::List(of(item, inner)),
+            None => data_type.clone(),
+        },
+        DataType::Map(entries, is_sorted) => match (entries.data_type(), pair(parquet)) {
+            (DataType::Struct(fields), Some([key, value])) if fields.len() == 2 => {
+                let pair = DataType::Struct(Fields::from(vec![of(&fields[0], key), of(&fields[1], value)]));
+                DataType::Map(Arc::new(entries.as_ref().clone().with_data_type(pair)), *is_sorted)
+            }
+            _ => data_type.clone(),
+        },
+        other => other.clone(),
+    }
+}
+
+/// The items of a list; of one in an old form the repeated field itself, as the reader takes it.
+fn element(list: &Type) -> Option<&Type> {
+    if list.is_primitive() {
+        return None;
+    }
+    let repeated = list.get_fields().first()?;
+    let is_item = repeated.is_primitive()
+        || repeated.get_fields().len() != 1
+        || repeated.name() == "array"
+        || repeated.name() == format!("{}_tuple", list.name());
+    Some(if is_item { repeated } else { &repeated.get_fields()[0] })
+}
+
+/// The key and the value of a map.
+fn pair(map: &Type) -> Option<[&Type; 2]> {
+    if map.is_primitive() {
+        return None;
+    }
+    let entry = map.get_fields().first().filter(|entry| entry.is_group())?;
+    match entry.get_fields() {
+        [key, value] => Some([key, value]),
+        _ => None,
+    }
 }
 
 /// The type without ids and other notes on its fields: two types are not equal that differ in them.
@@ -289,60 +358,56 @@ fn find(column: &Column, fields: &[TypePtr], above: &[String], named_ids: &Named
     Ok(first)
 }
 
-/// Whether what a file has can be read as the column: the same type or a narrower one, and within it the same fields under
-/// the same names.
+/// How what a file has is read as the column, where it can be: the same type or a narrower one, and within it the fields that
+/// are the table's by id or by the name that files have for them.
 fn fits(
     column: &Column,
     parquet: &Type,
     found: &DataType,
     path: &[String],
     named_ids: &NamedIds,
-) -> Result<(), String> {
+) -> Result<Conversion, String> {
     let wanted = column.field.data_type();
     let name = path.join(".");
-    let wrong = || Err(format!("column `{name}` is of a type that can not be read as the table's"));
+    let wrong = || format!("column `{name}` is of a type that can not be read as the table's");
     let below = |name: &str| path.iter().cloned().chain([name.to_owned()]).collect::<Vec<_>>();
     match (wanted, found) {
-        (DataType::Struct(_), DataType::Struct(found)) => {
-            for field in &column.inner {
-                let name = field.field.name();
-                let place = find(field, parquet.get_fields(), path, named_ids)?;
-                let of_name = parquet.get_fields().iter().position(|other| other.name() == name);
-                if place != of_name {
-                    return Err(format!("field `{}` of `{}` has another name there", name, path.join(".")));
-                }
-                if let Some(place) = place {
-                    let inner = &parquet.get_fields()[place];
-                    fits(field, inner, found[place].data_type(), &below(name), named_ids)?;
-                }
-            }
-            let bare = wanted.clone();
-            validate_data_type_compatibility(&name, &DataType::Struct(found.clone()), &bare)
-                .map_err(|_| format!("the fields of `{name}` are not those of the table"))
+        (DataType::Struct(_), DataType::Struct(found)) if parquet.is_group() => {
+            let places = column.inner.iter().map(|field| {
+                let Some(place) = find(field, parquet.get_fields(), path, named_ids)? else { return Ok(None) };
+                let inner = &parquet.get_fields()[place];
+                let found = found.get(place).ok_or_else(wrong)?;
+                let conversion = fits(field, inner, found.data_type(), &below(inner.name()), named_ids)?;
+                Ok(Some((place, conversion)))
+            });
+            Ok(Conversion::Struct(places.collect::<Result<_, String>>()?))
         }
         (DataType::List(_), DataType::List(found)) => {
-            let Some(repeated) = parquet.get_fields().first() else { return wrong() };
-            let is_three_levels = repeated.is_group() && repeated.get_fields().len() == 1;
-            let element = if is_three_levels { &repeated.get_fields()[0] } else { repeated };
-            let Some(inner) = column.inner.first() else { return wrong() };
-            fits(inner, element, found.data_type(), &below("element"), named_ids)
+            let inner = column.inner.first().ok_or_else(wrong)?;
+            let element = element(parquet).ok_or_else(wrong)?;
+            let of_items = fits(inner, element, found.data_type(), &below("element"), named_ids)?;
+            Ok(Conversion::List(Box::new(of_items)))
         }
         (DataType::Map(..), DataType::Map(entries, _)) => {
-            let (Some(entry), DataType::Struct(found)) = (parquet.get_fields().first(), entries.data_type()) else {
-                return wrong();
+            let (DataType::Struct(found), Some([key, value])) = (entries.data_type(), pair(parquet)) else {
+                return Err(wrong());
             };
-            if entry.is_primitive() || entry.get_fields().len() != 2 || found.len() != 2 || column.inner.len() != 2 {
-                return wrong();
-            }
-            for (at, name) in ["key", "value"].into_iter().enumerate() {
-                fits(&column.inner[at], &entry.get_fields()[at], found[at].data_type(), &below(name), named_ids)?;
-            }
-            Ok(())
+            let ([of_key, of_value], [found_key, found_value]) = (column.inner.as_slice(), found.as_ref()) else {
+                return Err(wrong());
+            };
+            let keys = fits(of_key, key, found_key.data_type(), &below("key"), named_ids)?;
+            let values = fits(of_value, value, found_value.data_type(), &below("value"), named_ids)?;
+            Ok(Conversion::Map(Box::new(keys), Box::new(values)))
         }
-        _ if is_read_as(found, wanted) => Ok(()),
-        _ if wanted.is_nested() || found.is_nested() => wrong(),
+        _ if is_read_as(found, wanted) => Ok(Conversion::Cast),
+        _ if wanted.is_nested() || found.is_nested() => Err(wrong()),
         _ => Err(format!("column `{name}` is of the type {found}, which can not be read as {wanted}")),
     }
+}
+
+/// Whether a value of the one type may be none of the other.
+fn may_fail(found: &DataType, wanted: &DataType) -> bool {
+    matches!(found, DataType::Binary | DataType::BinaryView) && wanted.is_string()
 }
 
 /// Types whose every value is one of the other type: what schemas may be widened to, and other forms of the same.
@@ -358,8 +423,15 @@ fn is_read_as(found: &DataType, wanted: &DataType) -> bool {
         (Decimal128(few, scale), Decimal128(more, wider)) => {
             wider >= scale && i16::from(*more) - i16::from(*wider as u8) >= i16::from(*few) - i16::from(*scale as u8)
         }
-        (Int8 | Int16 | Int32, Decimal128(precision, scale)) => i16::from(*precision) - i16::from(*scale) >= 10,
-        (Int64, Decimal128(precision, scale)) => i16::from(*precision) - i16::from(*scale) >= 20,
+        (Int8 | Int16 | Int32 | Int64, Decimal128(precision, scale)) => {
+            let digits = match found {
+                Int8 => 3,
+                Int16 => 5,
+                Int32 => 10,
+                _ => 19,
+            };
+            i16::from(*precision) - i16::from(*scale) >= digits
+        }
         (Date32, Timestamp(TimeUnit::Microsecond, None)) => true,
         (Timestamp(TimeUnit::Millisecond | TimeUnit::Microsecond, _), Timestamp(TimeUnit::Microsecond, _)) => true,
         (Timestamp(..), Timestamp(TimeUnit::Nanosecond, _)) => true,

@@ -2,10 +2,16 @@
 //!
 //! Who may see which rows is not decided here: see `govern`.
 
+mod agreement;
+#[cfg(test)]
+mod agreement_tests;
 #[cfg(test)]
 mod broken_tests;
 mod catalog;
 mod columns;
+mod contained;
+mod contained_format;
+mod conversion;
 mod data_file;
 mod deletes;
 mod delta;
@@ -20,7 +26,10 @@ mod location;
 #[cfg(test)]
 mod location_tests;
 mod mapping;
+#[cfg(test)]
+mod nested_tests;
 pub(crate) mod object_reader;
+mod parquet;
 mod pinned;
 mod place;
 mod plain;
@@ -31,6 +40,7 @@ mod table;
 #[cfg(test)]
 pub(crate) mod testing;
 mod text;
+mod unread;
 #[cfg(test)]
 mod uuid_tests;
 mod version;
@@ -52,12 +62,15 @@ use tokio::sync::Notify;
 use url::Url;
 
 pub(crate) use mapping::file_view;
+pub(crate) use parquet::cached as cached_footer;
 use pinned::Pinned;
 use store::Contact;
 pub(crate) use store::of_the_store;
 pub use table::LakeTable;
 pub(crate) use table::{PastFault, lake_table};
+pub(crate) use text::MOST_COLUMNS;
 pub use text::Skipped;
+pub(crate) use unread::{FileOf, unread};
 pub use version::Snapshot;
 pub(crate) use version::magnitude_only;
 
@@ -83,6 +96,8 @@ pub struct Lake {
     url: ObjectStoreUrl,
     changed: Arc<Notify>,
     contact: Arc<Contact>,
+    /// Parts of its files that were looked at.
+    verified: Arc<parquet::Verified>,
 }
 
 /// Why a lake can not be opened.
@@ -161,6 +176,7 @@ impl Lake {
             url,
             changed,
             contact,
+            verified: Arc::default(),
         })
     }
 

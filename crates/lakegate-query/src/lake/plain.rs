@@ -17,9 +17,10 @@ use futures::FutureExt;
 use lakegate_core::project::{FileFormat, Table, suggest_or_list};
 use lakegate_core::value::ScalarType;
 
+use super::contained_format::ContainedFormat;
 use super::location::{self, Look, TableFile, TableFiles};
 use super::version::{Opened, TableVersion, summary, without_bounds_of_floats};
-use super::{Lake, TableFault, columns, footers, pinned, text};
+use super::{Lake, TableFault, agreement, columns, footers, pinned, text};
 use crate::govern::fingerprint::Fingerprint;
 use crate::plan::column_type_name;
 
@@ -52,7 +53,7 @@ pub(super) async fn open(
             let checks = objects.iter();
             let checks = checks.map(|object| footers::check(session, store, is_remote, object).boxed());
             let footers = columns::in_order(checks.collect()).await.map_err(unreadable)?;
-            let format: Arc<dyn Format> = Arc::new(ParquetFormat::default());
+            let format = ContainedFormat::new(Arc::new(ParquetFormat::default()), lake, &table.name);
             let columns = columns::read(&format, session, store, is_remote, &objects, &footers).await;
             (format, columns.map_err(unreadable)?)
         }
@@ -75,16 +76,13 @@ pub(super) async fn open(
         }
     };
     let columns::Columns { schema: file_schema, of_files } = columns;
-    let partition_fields = found
-        .partition_columns
-        .iter()
-        .map(|name| Arc::new(Field::new(name, partition_type(table, name), true)))
-        .collect::<Vec<_>>();
-    for field in &partition_fields {
-        if file_schema.field_with_name(field.name()).is_ok() {
-            let message = format!("`{}` is a column of the files and a partition folder", field.name());
-            return Err(TableFault::new(message).help("rename the folders, or leave the column out of the files"));
-        }
+    let mut partition_fields = Vec::with_capacity(found.partition_columns.len());
+    for name in &found.partition_columns {
+        let data_type = match file_schema.field_with_name(name) {
+            Err(_) => partition_type(table, name).unwrap_or(DataType::Utf8),
+            Ok(field) => type_of_both(table, found.format, field)?,
+        };
+        partition_fields.push(Arc::new(Field::new(name, data_type, true)));
     }
     if let Some(name) = table.partitions.keys().find(|name| !found.partition_columns.contains(name)) {
         let help = match found.partition_columns.is_empty() {
@@ -94,7 +92,22 @@ pub(super) async fn open(
         let message = format!("there is no partition column `{name}` at `{}`", table.location);
         return Err(TableFault::new(message).help(help));
     }
+    // What the folders say is the column's, where the rows say the same.
+    let file_schema = agreement::without(&file_schema, &found.partition_columns);
     let schema = TableSchema::builder(Arc::clone(&file_schema)).with_table_partition_cols(partition_fields).build();
+    let values = found.files.iter().map(|file| {
+        let pairs = file.partition_values.iter().zip(schema.table_partition_cols());
+        pairs.map(|(value, field)| partition_value(table, value.clone(), field)).collect::<Result<Vec<_>, _>>()
+    });
+    let values = values.collect::<Result<Vec<_>, _>>()?;
+    let comparing = objects.iter().zip(&of_files).zip(&values).filter_map(|((object, of_file), values)| {
+        let of_both = schema.table_partition_cols().iter().map(AsRef::as_ref).zip(values);
+        let of_both = of_both.filter(|(field, _)| of_file.index_of(field.name()).is_ok()).collect::<Vec<_>>();
+        let format = &format;
+        (!of_both.is_empty())
+            .then(|| async move { agreement::check(lake, session, format, object, of_file, &of_both).await }.boxed())
+    });
+    columns::in_order(comparing.collect()).await.map_err(unreadable)?;
     let reading = objects.iter().zip(&of_files).map(|(object, of_file)| {
         let (format, file_schema) = (&format, &file_schema);
         let read = async move {
@@ -106,14 +119,9 @@ pub(super) async fn open(
     });
     let statistics = columns::in_order(reading.collect()).await.map_err(unreadable)?;
     let mut files = Vec::with_capacity(found.files.len());
-    let listed = found.files.into_iter().zip(objects).zip(statistics);
-    for ((TableFile { partition_values, .. }, object), statistics) in listed {
+    for ((values, object), statistics) in values.into_iter().zip(objects).zip(statistics) {
         let mut file = PartitionedFile::from(object);
-        file.partition_values = partition_values
-            .into_iter()
-            .zip(schema.table_partition_cols())
-            .map(|(value, field)| partition_value(value, field))
-            .collect::<Result<Vec<_>, _>>()?;
+        file.partition_values = values;
         files.push(file.with_statistics(Arc::new(statistics)));
     }
     let mut version = TableVersion {
@@ -144,9 +152,10 @@ pub(super) async fn is_current(
     Ok(digest_of(&location::find(lake, table, Look::Again).await?, declaration) == version.digest)
 }
 
-/// Whether there are files, whatever is in them.
-pub(super) async fn is_there(lake: &Lake, table: &Table) -> Result<(), TableFault> {
-    location::find(lake, table, Look::Again).await.map(drop)
+/// What tells the files that are there from others, whatever is in them.
+pub(super) async fn newest(lake: &Lake, table: &Table, declaration: &str) -> Result<String, TableFault> {
+    let digest = digest_of(&location::find(lake, table, Look::Again).await?, declaration);
+    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The version of text files with the number of rows of each, for estimates.
@@ -162,23 +171,44 @@ fn with_rows(mut version: TableVersion, rows: &[usize]) -> TableVersion {
     version
 }
 
-fn partition_type(table: &Table, column: &str) -> DataType {
-    match table.partitions.get(column) {
-        Some(ScalarType::Integer) => DataType::Int64,
-        Some(ScalarType::Date) => DataType::Date32,
+/// The type that the project says a partition column is of.
+fn partition_type(table: &Table, column: &str) -> Option<DataType> {
+    Some(match table.partitions.get(column)? {
+        ScalarType::Integer => DataType::Int64,
+        ScalarType::Date => DataType::Date32,
         _ => DataType::Utf8,
-    }
+    })
 }
 
-fn partition_value(value: Option<String>, field: &Field) -> Result<ScalarValue, TableFault> {
+/// The type of a partition column that the files have, too.
+fn type_of_both(table: &Table, format: FileFormat, field: &Field) -> Result<DataType, TableFault> {
+    let name = field.name();
+    // The engine reads CSV by place: no column can be passed over.
+    let in_files = agreement::type_in_files(field.data_type()).filter(|_| format != FileFormat::Csv);
+    let in_files = in_files.ok_or_else(|| {
+        TableFault::new(format!("`{name}` is a column of the files and a partition folder"))
+            .help("rename the folders, or leave the column out of the files")
+    })?;
+    Ok(partition_type(table, name).unwrap_or(in_files))
+}
+
+fn partition_value(table: &Table, value: Option<String>, field: &Field) -> Result<ScalarValue, TableFault> {
     let Some(text) = value else {
         return ScalarValue::try_from(field.data_type())
             .map_err(|error| TableFault::new("a partition has no type").source(error));
     };
     ScalarValue::try_from_string(text.clone(), field.data_type()).map_err(|_| {
-        let (name, declared) = (field.name(), column_type_name(field.data_type()));
-        TableFault::new(format!("the partition folder `{name}={text}` is not of the declared type {declared}"))
-            .help(format!("correct the folder, or `{name}` under `partitions`"))
+        let (name, of_type) = (field.name(), column_type_name(field.data_type()));
+        match table.partitions.contains_key(name) {
+            true => {
+                TableFault::new(format!("the partition folder `{name}={text}` is not of the declared type {of_type}"))
+                    .help(format!("correct the folder, or `{name}` under `partitions`"))
+            }
+            false => TableFault::new(format!(
+                "the partition folder `{name}={text}` is not of the type {of_type}, which the column has in the files"
+            ))
+            .help("correct the folder, or leave the column out of the files"),
+        }
     })
 }
 

@@ -12,7 +12,6 @@ use datafusion::common::stats::Precision;
 use datafusion::common::{Result as DataFusionResult, internal_err};
 use datafusion::datasource::TableType;
 use datafusion::datasource::physical_plan::FileScanConfig;
-use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::Expr;
@@ -24,7 +23,7 @@ use lakegate_core::project::{RowPolicy, Table, TableFormat};
 
 use super::text::{Skipped, TextFormat};
 use super::version::{At, NoVersion, Opened, Snapshot, TableVersion, magnitude_only};
-use super::{Lake, Restrictions, TableFault, delta, iceberg, plain};
+use super::{Lake, Restrictions, TableFault, cached_footer, delta, iceberg, plain};
 use crate::hot::{Heat, HotMemory, HotTable};
 
 /// One version of a table: its files, schema and statistics as they were when it was opened.
@@ -134,13 +133,18 @@ impl LakeTable {
         Ok(self.version.newest.as_deref() == Some(newest.as_str()))
     }
 
-    /// Whether the lake has files for a table, whatever is in them.
-    pub(crate) async fn is_there(lake: &Lake, table: &Table) -> Result<(), TableFault> {
+    /// What tells the files that the lake has for a table now from others, whatever is in them.
+    pub(crate) async fn newest(lake: &Lake, table: &Table) -> Result<String, TableFault> {
         match &table.table_format {
-            Some(TableFormat::Delta) => delta::newest(lake, table).await.map(drop),
-            Some(TableFormat::Iceberg { entry }) => iceberg::newest(lake, table, entry.as_deref()).await.map(drop),
-            None => plain::is_there(lake, table).await,
+            Some(TableFormat::Delta) => delta::newest(lake, table).await,
+            Some(TableFormat::Iceberg { entry }) => iceberg::newest(lake, table, entry.as_deref()).await,
+            None => plain::newest(lake, table, &declaration_of(table)).await,
         }
+    }
+
+    /// What a project says of a table, as far as its files are read by it.
+    pub(crate) fn declaration(table: &Table) -> String {
+        declaration_of(table)
     }
 
     /// Whether a project says the same of it: then it can be served on while the table can not be read.
@@ -205,10 +209,7 @@ impl LakeTable {
         for object in self.objects() {
             footers.push(match self.is_parquet() {
                 // It was read when the table was opened, and is there.
-                true => {
-                    let footer = DFParquetMetadata::new(store.as_ref(), object);
-                    Some(footer.with_file_metadata_cache(Some(Arc::clone(&cache))).fetch_metadata().await?)
-                }
+                true => Some(cached_footer(cache.as_ref(), store.as_ref(), object).await?),
                 false => None,
             });
         }

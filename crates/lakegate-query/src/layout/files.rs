@@ -1,5 +1,7 @@
 //! How a table's files lie now: sizes, row groups, page indexes, and what the bounds of its columns leave to be read.
 
+use std::sync::Arc;
+
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float64Type, Schema, TimeUnit};
@@ -21,7 +23,7 @@ pub(super) struct Present {
     pub(super) groups: Vec<Group>,
     /// Whether all columns of all row groups have a page index.
     pub(super) has_page_index: bool,
-    footers: Vec<(ParquetMetaData, Schema)>,
+    footers: Vec<(Arc<ParquetMetaData>, Schema)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +66,7 @@ impl Present {
     pub(super) async fn read(lake: &Lake, objects: Vec<ObjectMeta>) -> Result<Self> {
         let mut present = Self { files: objects.len(), has_page_index: true, ..Self::default() };
         present.bytes = objects.iter().map(|object| object.size).sum();
-        let read = |object: ObjectMeta| async move { ObjectReader::new(lake.store(), &object).footer(false).await };
+        let read = |object: ObjectMeta| async move { ObjectReader::new(lake.store(), &object).footer().await };
         let footers = stream::iter(objects).map(read).buffered(AT_ONCE).try_collect::<Vec<_>>().await?;
         for footer in footers {
             let file = footer.file_metadata();

@@ -100,7 +100,7 @@ impl PlannedProject {
     ///
     /// What `before` has of the same lake is taken again: tables whose files are the same are not read once more, and where
     /// the project is the same one, endpoints over such tables are not planned once more. Where tables can not be read at the
-    /// moment, those of `before` stay; without such, what needs them is [`Self::away`].
+    /// moment, or are broken, those of `before` stay; without such, what needs them is [`Self::away`].
     ///
     /// # Errors
     /// All findings, those of the files (`findings`) among them.
@@ -127,7 +127,10 @@ impl PlannedProject {
                 break;
             }
             open = readable;
-            (policies, faults) = Policies::compile(&project.config, &session, &open).boxed().await;
+            // What is wrong with a filter is said once its table is readable, and not said again when that is left out.
+            let (fewer, more) = Policies::compile(&project.config, &session, &open).boxed().await;
+            policies = fewer;
+            faults.extend(more);
         }
         policies.restrict(&tables);
         let masking = Masking::of(&project.config, &tables);
@@ -145,7 +148,8 @@ impl PlannedProject {
         let can_govern = all_are_there && faults.is_empty();
         findings.extend(faults);
         let (mut endpoints, mut fresh) = (BTreeMap::new(), BTreeMap::new());
-        let unchanged = before.filter(|before| Arc::ptr_eq(&before.project, &project) && before.away.is_nothing());
+        let unchanged = before.filter(|before| Arc::ptr_eq(&before.project, &project));
+        let unchanged = unchanged.filter(|before| before.away.tables().eq(away.tables()));
         for endpoint in project.endpoints.values() {
             if let Some(planned) = unchanged.and_then(|before| before.still_good(&endpoint.name, &policies, &tables)) {
                 endpoints.insert(endpoint.name.clone(), planned);
@@ -167,6 +171,7 @@ impl PlannedProject {
         }
         findings.extend(fresh.values().filter_map(|planned| without_past(planned, &tables)));
         if !findings.is_empty() {
+            findings.extend(away.reasons().cloned());
             return Err(sorted(findings));
         }
         for planned in fresh.values_mut() {

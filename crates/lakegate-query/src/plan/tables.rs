@@ -1,6 +1,7 @@
 //! The tables of a project: opened, looked at again, kept hot. Who sees which rows of them is `govern`'s business.
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use datafusion::execution::runtime_env::RuntimeEnv;
@@ -9,6 +10,7 @@ use futures::future::join_all;
 use lakegate_core::error::{Code, Error};
 use lakegate_core::project::{Finding, Hot, Position, Project, Table};
 
+use super::away::Unavailable;
 use super::{Away, PlannedProject, bare_session};
 use crate::engine::failure;
 use crate::govern::masking::stand_in_key;
@@ -20,7 +22,8 @@ use crate::shortcut::Shortcut;
 /// How often a table is opened whose files are replaced while they are read.
 const MOST_TRIES: usize = 3;
 
-/// Opens the tables of a project, as far as they can be read; says what is wrong with others, and which are away.
+/// Opens the tables of a project, as far as they can be read; says which cannot, and why. What is wrong with the lake as a
+/// whole is a fault of the project.
 pub(super) async fn open(
     project: &Project,
     lake: &Lake,
@@ -48,19 +51,25 @@ pub(super) async fn open(
                 }
                 opened = LakeTable::open(lake, table, bare, known).boxed().await;
             }
+            let mut seen = None;
+            if known.is_none() && opened.as_ref().is_err_and(|fault| !fault.is_passing) {
+                // Looked at before they are read again, so that files which are replaced meanwhile count as others.
+                seen = LakeTable::newest(lake, table).await.ok();
+                opened = LakeTable::open(lake, table, bare, known).boxed().await;
+            }
             // A table that is to be kept in another way is another one, with what it has.
             let kept = |table: Arc<LakeTable>| match known.is_some_and(|known| Arc::ptr_eq(known, &table)) {
                 true if !is_kept_alike => Arc::new(table.again()),
                 _ => table,
             };
-            (opened.map(kept), known.filter(|known| known.is_declared_so(table)).map(|known| kept(Arc::clone(known))))
+            let before = known.filter(|known| known.is_declared_so(table)).map(|known| kept(Arc::clone(known)));
+            (opened.map(kept), before, seen)
         }
     });
     let mut tables = Vec::new();
-    let mut findings = Vec::new();
     let mut away = Away::default();
     let is_served = before.is_some();
-    for ((opened, before), table) in join_all(opening).await.into_iter().zip(project.config.tables.values()) {
+    for ((opened, before, seen), table) in join_all(opening).await.into_iter().zip(project.config.tables.values()) {
         match opened {
             Ok(opened) => tables.push(opened),
             Err(fault) => {
@@ -68,21 +77,22 @@ pub(super) async fn open(
                 let reason = reason.lines().next().map(|line| format!(": {line}")).unwrap_or_default();
                 let message = format!("table `{}`: {}{reason}", table.name, fault.message);
                 let finding = Finding { position: table.location_position.clone(), message, help: fault.help };
-                match before {
-                    // A table that may not be read any more is not served as it was; others are.
-                    _ if fault.is_withdrawn && is_served => away.add_table(&table.name, finding),
-                    // One table that is broken does not keep others from being served anew.
+                // A table that may not be read any more is not served as it was; others are.
+                match before.filter(|_| !(fault.is_withdrawn && is_served)) {
+                    // One table that is broken does not keep others from being served.
                     Some(before) => {
                         away.keep_table(&table.name, finding);
                         tables.push(before);
                     }
-                    None if fault.is_passing => away.add_table(&table.name, finding),
-                    None => findings.push(finding),
+                    None => {
+                        let is_passing = fault.is_passing;
+                        away.add_table(&table.name, Unavailable { reason: finding, is_passing, seen });
+                    }
                 }
             }
         }
     }
-    (tables, findings, away)
+    (tables, Vec::new(), away)
 }
 
 impl PlannedProject {
@@ -93,14 +103,28 @@ impl PlannedProject {
         of.server.cache_limit_bytes == before.server.cache_limit_bytes && hot == Some(table.hot)
     }
 
+    /// Why this project cannot take the place of another: tables of it are broken that were served before, or that the other
+    /// did not declare.
+    pub fn newly_broken(&self, before: &Self) -> Vec<Finding> {
+        let was_so = |name: &str| {
+            let of = |project: &Self| project.project.config.tables.get(name).map(LakeTable::declaration);
+            before.away.table(name).is_some() && of(self) == of(before)
+        };
+        self.away.broken().filter(|(name, _)| !was_so(name)).map(|(_, reason)| reason.clone()).collect()
+    }
+
     /// The names of the tables whose files in the lake are no longer those that are served; and the first of those whose
     /// files can not be listed, with the reason.
     pub async fn changed_tables(&self) -> (BTreeSet<String>, Option<(String, Error)>) {
         let config = &self.project.config;
         let look = async |declared: &Table| match self.tables.iter().find(|table| table.name() == declared.name) {
             Some(table) => table.is_current(&self.lake, declared).await,
-            // Once it can be listed, it may be there again.
-            None => LakeTable::is_there(&self.lake, declared).await.map(|()| false),
+            None => match self.away.table(&declared.name) {
+                // What was broken stays so until its files are others; where there are none, there is nothing to say anew.
+                Some(away) if !away.is_passing => Ok(LakeTable::newest(&self.lake, declared).await.ok() == away.seen),
+                // Once it can be listed, it may be there again.
+                _ => LakeTable::newest(&self.lake, declared).await.map(|_| false),
+            },
         };
         let (mut changed, mut failed) = (BTreeSet::new(), None);
         for (declared, looked) in config.tables.values().zip(join_all(config.tables.values().map(look)).await) {
@@ -152,7 +176,14 @@ impl PlannedProject {
             if table.hot().is_none() {
                 let (memory, session, context) = (Arc::clone(&memory), Arc::clone(&bare), Arc::clone(&context));
                 let heat = Heat { memory, session, context, is_pinned: hot == Hot::Pinned };
-                table.heat(&heat).await.map_err(failure)?;
+                // A reader of footers that panics has met one that is broken: the table is read by the ordinary plan.
+                match AssertUnwindSafe(table.heat(&heat)).catch_unwind().await {
+                    Ok(heating) => heating.map_err(failure)?,
+                    Err(_) => {
+                        tracing::warn!(table = table.name(), "nothing is kept of a table whose footers are odd");
+                        continue;
+                    }
+                }
                 heated.insert(table.name().to_owned());
             }
             names.push(table.name());

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lakegate_core::project::{Project, ProjectFiles};
+use lakegate_core::project::{LakeStore, Project, ProjectFiles};
 
 use super::PlannedProject;
 use crate::govern::testing::{self, HOT_BYTES, after, endpoint_file, governed, principal, put};
+use crate::lake::Lake;
 
 const PARENT: &str =
     "[lake]\nlocation = \".\"\n[tables.parent]\nlocation = \"parent\"\nrow_filter = \"tenant = principal('t')\"\n";
@@ -159,4 +160,57 @@ async fn tables_that_were_replaced_are_let_go() {
         project = after(&project, Arc::clone(project.project())).await;
     }
     assert_eq!(gone.iter().filter(|table| table.upgrade().is_some()).count(), 0);
+}
+
+async fn load(lake: &Path, config: &str, endpoints: &[(&str, &str)]) -> Result<PlannedProject, Vec<String>> {
+    let file = |(name, sql): &(&str, &str)| (format!("endpoints/{name}.sql"), endpoint_file(sql));
+    let endpoints = endpoints.iter().map(file).collect();
+    let (project, findings) =
+        Project::read(&ProjectFiles { config: config.to_owned(), endpoints, ..ProjectFiles::default() });
+    let lake = Arc::new(Lake::open(lake, ".", &LakeStore::default()).unwrap());
+    let loaded = Box::pin(PlannedProject::load(project, findings, lake, Arc::default(), None)).await;
+    loaded.map_err(|findings| findings.iter().map(ToString::to_string).collect())
+}
+
+/// What needs a broken table waits for it, also where only a row filter reads it; nothing else does.
+#[tokio::test]
+async fn a_broken_table_is_away_with_what_reads_it() {
+    let lake = tempfile::tempdir().unwrap();
+    put(lake.path(), "child", &[("id", &[11, 12]), ("parent", &[1, 2])]);
+    put(lake.path(), "city", &[("id", &[5])]);
+    std::fs::write(lake.path().join("parent.parquet"), "PAR1 and nothing that is known").unwrap();
+    let project = load(lake.path(), &config(), &ENDPOINTS).await.unwrap();
+    let broken = project.away().broken().map(|(name, reason)| (name, reason.message.clone())).collect::<Vec<_>>();
+    assert_eq!(broken.len(), 1, "{broken:?}");
+    assert!(broken[0].0 == "parent" && broken[0].1.contains("`parent.parquet`"), "{broken:?}");
+    assert!(project.find("children").is_none() && project.away().endpoint("children").is_some());
+    assert!(project.find("joined").is_none() && project.find("cities").is_some());
+    assert_eq!(project.changed_tables().await.0.into_iter().collect::<Vec<_>>(), [""; 0]);
+    project.keep_hot(HOT_BYTES).await.unwrap();
+    assert_eq!(rows(&project, "cities").await, ["5"]);
+
+    put(lake.path(), "parent", &[("id", &[1, 2]), ("tenant", &[0, 1])]);
+    assert_eq!(project.changed_tables().await.0.into_iter().collect::<Vec<_>>(), ["parent"]);
+    let mended = after(&project, Arc::clone(project.project())).await;
+    assert!(mended.away().is_nothing());
+    assert_eq!(rows(&mended, "children").await, ["11"]);
+    assert!(is_same_table(&project, &mended, "city") && !mended.newly_broken(&project).iter().any(|_| true));
+}
+
+/// A fault of the project is told beside a table that cannot be read, and stops a start.
+#[tokio::test]
+async fn faults_of_a_project_are_told_whatever_is_wrong_with_a_table() {
+    let lake = tempfile::tempdir().unwrap();
+    put(lake.path(), "parent", &[("id", &[1]), ("tenant", &[0])]);
+    put(lake.path(), "child", &[("id", &[11]), ("parent", &[1])]);
+    std::fs::write(lake.path().join("city.parquet"), "PAR1 and nothing that is known").unwrap();
+    for (config, endpoints) in [
+        (config().replace("tenant = p", "tennant = p"), ENDPOINTS.to_vec()),
+        (config(), vec![("children", "SELECT idd FROM child")]),
+        (config(), vec![("children", "SELECT id FROM chil")]),
+    ] {
+        let faults = load(lake.path(), &config, &endpoints).await.unwrap_err();
+        assert!(faults.len() >= 2 && faults.iter().any(|fault| fault.contains("table `city`")), "{faults:?}");
+        assert!(faults.iter().any(|fault| fault.contains("there is no")), "{faults:?}");
+    }
 }

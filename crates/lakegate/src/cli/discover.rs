@@ -56,6 +56,8 @@ struct Compared {
     suggestions: Suggestions,
     /// Places of the tables in `found` that the project does not have.
     new: Vec<usize>,
+    /// Those that are new and cannot be written.
+    unwritten: Vec<usize>,
     /// Tables of the project with no files any more.
     gone: Vec<Declared>,
 }
@@ -77,12 +79,24 @@ pub(super) async fn run(args: DiscoverArgs) -> anyhow::Result<ExitCode> {
     .await?;
     bar.finish_and_clear();
 
-    let compared = compared(found, &project);
-    let sections = compared.new.iter().map(|at| {
-        let table = &compared.found.tables[*at];
-        table_text(table, suggestions_of(&compared.suggestions, table))
-    });
-    let sections = sections.collect::<String>();
+    let mut compared = compared(found, &project);
+    let mut sections = String::new();
+    for at in std::mem::take(&mut compared.new) {
+        let table = &compared.found.tables[at];
+        let section = table_text(table, suggestions_of(&compared.suggestions, table));
+        match project.cannot_take(&sections, &section) {
+            None => {
+                sections += &section;
+                compared.new.push(at);
+            }
+            // One table that cannot be written keeps no other from being written.
+            Some((reason, help)) => {
+                let (path, reason, help) = (table.location.clone(), reason.to_owned(), Some(help.to_owned()));
+                compared.found.left_out.push(LeftOut { path, reason, help });
+                compared.unwritten.push(at);
+            }
+        }
+    }
     let writes = !sections.is_empty() && !args.dry_run;
     let text = project.extended(&sections)?;
     if writes {
@@ -114,7 +128,18 @@ fn compared(found: Discovery, project: &ProjectFile) -> Compared {
     };
     let gone = project.tables.iter().filter(was_looked_for).filter(|known| !is_there(known)).cloned().collect();
     let suggestions = suggest(&found.tables);
-    Compared { found, suggestions, new, gone }
+    Compared { found, suggestions, new, unwritten: Vec::new(), gone }
+}
+
+impl Compared {
+    /// Whether the project has a table, gets it now, or cannot have it.
+    fn state(&self, at: usize) -> &'static str {
+        match (self.new.contains(&at), self.unwritten.contains(&at)) {
+            (true, _) => "new",
+            (false, true) => "left_out",
+            (false, false) => "known",
+        }
+    }
 }
 
 fn suggestions_of<'a>(all: &'a Suggestions, table: &FoundTable) -> &'a [Suggestion] {
@@ -122,7 +147,7 @@ fn suggestions_of<'a>(all: &'a Suggestions, table: &FoundTable) -> &'a [Suggesti
 }
 
 fn as_json(compared: &Compared, project: &ProjectFile, written: bool) -> Value {
-    let Compared { found, suggestions, new, gone } = compared;
+    let Compared { found, suggestions, gone, .. } = compared;
     let tables = found.tables.iter().enumerate().map(|(at, table)| {
         let columns = table.columns.iter().map(|column| json!({ "name": column.name, "type": column.type_name }));
         let partitions = table.partitions.iter().map(|(name, scalar)| json!({ "name": name, "type": scalar.name() }));
@@ -141,7 +166,7 @@ fn as_json(compared: &Compared, project: &ProjectFile, written: bool) -> Value {
             "name": table.name,
             "location": table.location,
             "format": table.format,
-            "state": if new.contains(&at) { "new" } else { "known" },
+            "state": compared.state(at),
             "files": table.files,
             "bytes": table.bytes,
             "rows": table.rows,
@@ -166,7 +191,7 @@ fn as_json(compared: &Compared, project: &ProjectFile, written: bool) -> Value {
 }
 
 fn tell(compared: &Compared, is_dry: bool) -> anyhow::Result<()> {
-    let Compared { found, suggestions, new, gone } = compared;
+    let Compared { found, suggestions, new, gone, .. } = compared;
     let rows = found.tables.iter().enumerate().map(|(at, table)| {
         vec![
             table.name.clone(),
@@ -175,7 +200,7 @@ fn tell(compared: &Compared, is_dry: bool) -> anyhow::Result<()> {
             if table.files == 0 { String::new() } else { table.files.to_string() },
             table.rows.map(|rows| rows.to_string()).unwrap_or_default(),
             suggestions_of(suggestions, table).first().map(|first| first.column.clone()).unwrap_or_default(),
-            if new.contains(&at) { "new" } else { "known" }.to_owned(),
+            compared.state(at).to_owned(),
         ]
     });
     if !is_dry {

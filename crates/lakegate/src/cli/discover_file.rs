@@ -90,6 +90,20 @@ impl ProjectFile {
         Ok(text)
     }
 
+    /// Why a section cannot be added after `sections`, and what to do; `None` where it can.
+    pub(super) fn cannot_take(&self, sections: &str, section: &str) -> Option<(&'static str, &'static str)> {
+        let bytes = self.text.len() + self.head.len() + sections.len() + section.len() + 2;
+        if bytes as u64 > MAX_FILE_BYTES {
+            return Some((
+                "the project file would be larger than 1 MiB with it, and it is not written",
+                "declare it by hand, or look into a part of the lake: `lakegate discover LOCATION`",
+            ));
+        }
+        declared(section)
+            .err()
+            .map(|_| ("its names cannot be written into a project file", "rename its folders, or declare it by hand"))
+    }
+
     /// Puts the text in the file's place, whole or not at all.
     pub(super) fn write(&self, text: &str) -> anyhow::Result<()> {
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -19,7 +19,8 @@ use crate::process;
 use crate::store::{Access, Store};
 
 pub(super) const HELP: &str = "\
-The project is checked first; one with a fault is not served. Ctrl-C and SIGTERM drain: running requests are answered;
+The project is checked first; one with a fault is not served. A table that cannot be read keeps no other from being served:
+endpoints that need it answer 503, and the log names it. Ctrl-C and SIGTERM drain: running requests are answered;
 a second one ends at once.
 Every key of the project but policy can be overridden by an environment variable; see `lakegate config`.
 The log goes to stderr; LAKEGATE_LOG chooses how much, for example `warn` or `lakegate=debug`.

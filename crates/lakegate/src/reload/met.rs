@@ -15,11 +15,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What is served once the tables were looked at again, if that is something else than what the request `had`. Requests
 /// that meet the same look once, and nobody looks more often than a tick.
 ///
-/// `None` where nothing else is to be expected: it is not there by `deadline`, the store is away, or tables are known to be
-/// broken or away, and are looked at in their own time.
+/// `None` where nothing else is to be expected: it is not there by `deadline`, the store is away, or tables are served as they
+/// were or cannot be read for a passing reason, and are looked at in their own time.
 pub async fn look_for(app: &Arc<App>, had: &Arc<Served>, deadline: Instant) -> Option<Arc<Served>> {
     let (met, project) = (Instant::now(), &had.project);
-    let has_fault = || !project.away().findings().is_empty() || app.reloads.state().tables_fault.is_some();
+    let has_fault = || !project.away().passing().is_empty() || app.reloads.state().tables_fault.is_some();
     if !project.lake().is_lost() && !has_fault() {
         // To its end, whether this request waits so long or not: others may, and what is found counts for the next ones.
         let looking = tokio::spawn({

@@ -160,7 +160,8 @@ async fn refresh_alone(app: &App, looked: &mut Option<Instant>) -> Result<(), Pr
         if let Some((table, error)) = unlisted {
             return Err(ProjectError::Unlisted(table, Box::new(error)));
         }
-        match away.map(|away| away.findings()) {
+        // A table that is broken since the start, and is no other now, was told then.
+        match away.map(|away| away.passing()) {
             Some(findings) if !findings.is_empty() => Err(ProjectError::Kept(findings)),
             _ => Ok(()),
         }

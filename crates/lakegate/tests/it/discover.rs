@@ -119,7 +119,7 @@ fn a_lake_of_all_kinds_becomes_tables_and_the_rest_is_told() {
     let left_out = found["left_out"].as_array().unwrap();
     let left_out = left_out.iter().map(|left| format!("{}: {}", left["path"], left["reason"]).replace('"', ""));
     insta::assert_snapshot!(left_out.collect::<Vec<_>>().join("\n"), @r"
-    broken/good.parquet: it is a broken Parquet file: Invalid Parquet file. Corrupt footer
+    broken/good.parquet: it is a broken Parquet file: it does not end as Parquet does, so it is not whole or something else
     export.csv: it is not served as it is: it is in UTF-16LE, its delimiter is `;`
     readme.md: its name and its content say nothing of a table
     ");

@@ -475,3 +475,54 @@ async fn an_answer_whose_file_is_lost_midway_is_cut() {
         }
     }
 }
+
+/// What is wrong with one table is told, and nothing else is missing.
+#[tokio::test]
+async fn a_table_that_is_broken_at_the_start_keeps_no_other_from_being_served() {
+    const NOTES: &str = "[tables.note]\nlocation = \"note.ndjson\"\nshared = true\n";
+    let config = format!("{CONFIG}{NOTES}");
+    let app = TestApp::project(&[
+        ("lakegate.toml", &config),
+        ("lake/sale.csv", SALES),
+        ("lake/note.ndjson", "{\"id\":1}\nnothing\n"),
+        ("endpoints/sales.sql", ENDPOINT),
+        ("endpoints/notes.sql", "/*---\nsummary = \"Notes\"\n---*/\nSELECT id FROM note"),
+    ])
+    .await;
+    let token = app.admit_with("acme", "*", &[json!({})]).await;
+    assert_eq!(app.get(&token, "/api/sales").await.text(), r#"[{"id":1,"product":"pen"},{"id":2,"product":"ink"}]"#);
+    assert_eq!(app.get(&token, "/api/notes").await.problem(), (503, "lake_unavailable".to_owned()));
+    let ready = json!({ "status": "ready", "warnings": ["tables_away"] });
+    assert_eq!(app.get(&token, "/health/ready").await.json(), ready);
+    let check = lakegate::project::load(app.folder.path(), None).await.unwrap_err().to_string();
+    assert!(check.contains("table `note`") && check.contains("note.ndjson"), "{check}");
+    // The lake is looked at and the project edited as ever.
+    refresh(&app.app).await.unwrap();
+    write(&app, "lake/sale.csv", &SALES.replace("pen", "cup"));
+    refresh(&app.app).await.unwrap();
+    write(&app, "endpoints/sales.sql", &ENDPOINT.replace("id, product", "product"));
+    reload(&app.app).await.unwrap();
+    assert_eq!(app.get(&token, "/api/sales").await.text(), r#"[{"product":"cup"},{"product":"ink"}]"#);
+    // A fault of the project is one whatever is wrong with tables.
+    write(&app, "lakegate.toml", &config.replace("client_id IN", "clint_id IN"));
+    let error = reload(&app.app).await.unwrap_err().to_string();
+    assert!(error.contains("clint_id") && error.contains("table `note`"), "{error}");
+    // Neither does a table that was served go away by an edit.
+    write(&app, "lakegate.toml", &config.replace("sale.csv", "gone.csv"));
+    assert!(reload(&app.app).await.unwrap_err().to_string().contains("there is nothing at `gone.csv`"));
+    write(&app, "lakegate.toml", &config);
+    reload(&app.app).await.unwrap();
+    write(&app, "lake/note.ndjson", "{\"id\":1}\n{\"id\":2}\n");
+    refresh(&app.app).await.unwrap();
+    assert_eq!(app.get(&token, "/api/notes").await.text(), r#"[{"id":1},{"id":2}]"#);
+    assert_eq!(app.get(&token, "/health/ready").await.json(), json!({ "status": "ready" }));
+}
+
+/// With no table at all there is nothing to be served.
+#[tokio::test]
+async fn a_project_of_which_no_table_can_be_read_is_not_started() {
+    let app = app(CONFIG).await;
+    std::fs::remove_file(app.folder.path().join("lake/sale.csv")).unwrap();
+    let error = lakegate::project::load_after(app.folder.path(), None, None).await.unwrap_err().to_string();
+    assert!(error.contains("there is nothing at `sale.csv`"), "{error}");
+}

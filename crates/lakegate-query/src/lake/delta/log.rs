@@ -16,7 +16,16 @@ use datafusion::object_store::{
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 
+use super::super::parquet::{FooterError, load};
 use super::super::{Lake, TableFault, location};
+
+/// The folder of a table's log.
+const FOLDER: &str = "_delta_log";
+
+/// Whether a name ends as that of a checkpoint does, and not as that of one that is being written.
+fn is_checkpoint(name: &str) -> bool {
+    [".parquet", ".json"].iter().any(|extension| name.ends_with(extension))
+}
 
 /// The files of a log, by the version that they are of.
 #[derive(Debug)]
@@ -28,12 +37,20 @@ pub(super) struct Log {
 impl Log {
     pub(super) async fn list(lake: &Lake, folder: &Path, said: &str) -> std::result::Result<Self, TableFault> {
         let mut log = Self { commits: BTreeMap::new(), checkpoints: BTreeMap::new() };
-        for object in location::list(lake, folder.clone().join("_delta_log").as_ref()).await? {
+        let of_log = folder.clone().join(FOLDER);
+        for object in location::list(lake, of_log.as_ref()).await? {
+            // What is in folders of the log, such as commits that were staged and not made, is no version.
+            if object.location.prefix_match(&of_log).is_none_or(|parts| parts.count() != 1) {
+                continue;
+            }
             let name = object.location.filename().unwrap_or_default();
-            let Some(version) = name.get(..20).and_then(|digits| digits.parse::<u64>().ok()) else { continue };
+            let digits = name.get(..20).filter(|digits| digits.bytes().all(|each| each.is_ascii_digit()));
+            let Some(version) = digits.and_then(|digits| digits.parse::<u64>().ok()) else { continue };
             match &name[20..] {
                 ".json" => log.commits.insert(version, object),
-                rest if rest.starts_with(".checkpoint.") => log.checkpoints.insert(version, object),
+                rest if rest.starts_with(".checkpoint.") && is_checkpoint(rest) => {
+                    log.checkpoints.insert(version, object)
+                }
                 _ => None,
             };
         }
@@ -42,6 +59,24 @@ impl Log {
                 .help("`location` is the folder that holds `_delta_log`"));
         }
         Ok(log)
+    }
+
+    /// Looks at the footer of the checkpoint from which a version is read, before the kernel allocates by it.
+    pub(super) async fn check_checkpoint(&self, lake: &Lake, version: u64) -> std::result::Result<(), TableFault> {
+        let Some((_, object)) = self.checkpoints.range(..=version).next_back() else { return Ok(()) };
+        if !object.location.as_ref().ends_with(".parquet") {
+            return Ok(());
+        }
+        match load(lake.store().as_ref(), object).await {
+            Ok(_) => Ok(()),
+            Err(FooterError::Store(error)) => {
+                Err(location::unlisted(lake, format!("`{}` can not be read", object.location), error))
+            }
+            Err(FooterError::Broken(text)) => {
+                Err(TableFault::new(format!("`{}` can not be read as a checkpoint: {text}", object.location))
+                    .help("remove it, where the commits before it are still there"))
+            }
+        }
     }
 
     /// The newest version.
@@ -100,6 +135,7 @@ impl LogStoreView {
             let mut objects = listing.try_collect::<Vec<_>>().await?;
             objects.sort_by(|one, other| one.location.cmp(&other.location));
             let objects = objects.into_iter().filter_map(|object| view.in_table(object));
+            let objects = objects.filter(|object| !is_within_log(&object.location));
             let after = after.as_ref();
             let kept = objects.filter(|object| after.is_none_or(|after| object.location > *after)).collect::<Vec<_>>();
             Ok::<_, Error>(stream::iter(kept.into_iter().map(Ok)))
@@ -112,6 +148,13 @@ impl fmt::Display for LogStoreView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("table")
     }
+}
+
+/// Whether a file of a table is in a folder of its log. The kernel takes its name for that of a commit, too; what it needs from
+/// there it asks for by the path.
+fn is_within_log(path: &Path) -> bool {
+    let mut parts = path.parts();
+    parts.next().is_some_and(|first| first.as_ref() == FOLDER) && parts.count() > 1
 }
 
 fn read_only<T>() -> Result<T> {

@@ -10,6 +10,7 @@ mod tests;
 mod time;
 
 use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use datafusion::catalog::Session;
@@ -17,7 +18,7 @@ use datafusion::common::ScalarValue;
 use datafusion::object_store::path::Path;
 use deltalake_core::kernel::Snapshot as DeltaSnapshot;
 use deltalake_core::logstore::{LogStore, StorageConfig, default_logstore};
-use futures::TryStreamExt;
+use futures::{FutureExt, TryStreamExt};
 use lakegate_core::project::Table;
 use url::Url;
 
@@ -55,7 +56,7 @@ pub(super) async fn open(
         return Ok(Opened::Same);
     }
     let store = kernel_store(lake, &folder)?;
-    let current = snapshot(lake, store.as_ref(), log.last(), &table.location).await?;
+    let current = snapshot(lake, &log, store.as_ref(), log.last(), &table.location).await?;
     let columns = schema::columns(&current)?;
     let names = schema::names_in_log(&current)?;
     let version = version_of(lake, &log, &current, at).await?;
@@ -64,11 +65,14 @@ pub(super) async fn open(
         let snapshot = if version == log.last() {
             current
         } else {
-            snapshot(lake, store.as_ref(), version, &table.location).await?
+            snapshot(lake, &log, store.as_ref(), version, &table.location).await?
         };
-        let files = files(lake, &folder, store.as_ref(), &snapshot, (&columns, &names)).await?;
+        let files = files(lake, &folder, store.as_ref(), &snapshot, (&columns, &names));
+        let files = AssertUnwindSafe(files).catch_unwind().await;
+        let files = files.unwrap_or_else(|_| Err(TableFault::new("the table's log is broken")))?;
         let time = time::of_version(lake, &log, &snapshot, version).await?;
         let frame = Frame {
+            table: &table.name,
             columns: &columns,
             named_ids: &NamedIds::new(),
             declaration,
@@ -87,7 +91,7 @@ pub(super) async fn number_of(lake: &Lake, table: &Table, at: At) -> Result<i64,
     let folder = folder_of(lake, table)?;
     let log = Log::list(lake, &folder, &table.location).await?;
     let store = kernel_store(lake, &folder)?;
-    let current = snapshot(lake, store.as_ref(), log.last(), &table.location).await?;
+    let current = snapshot(lake, &log, store.as_ref(), log.last(), &table.location).await?;
     Ok(version_of(lake, &log, &current, at).await?.cast_signed())
 }
 
@@ -128,13 +132,17 @@ fn folder_of(lake: &Lake, table: &Table) -> Result<Path, TableFault> {
 /// The table at a version, if everything that a reader must do for it is done here.
 async fn snapshot(
     lake: &Lake,
+    log: &Log,
     store: &dyn LogStore,
     version: u64,
     location: &str,
 ) -> Result<DeltaSnapshot, TableFault> {
-    let read = DeltaSnapshot::try_new(store, Some(version)).await;
+    log.check_checkpoint(lake, version).await?;
+    // A checkpoint that is broken makes the kernel's reader panic.
+    let read = AssertUnwindSafe(DeltaSnapshot::try_new(store, Some(version))).catch_unwind().await;
+    let read = read.map_err(|_| "it is broken".to_owned()).and_then(|read| read.map_err(|error| error.to_string()));
     let snapshot = read.map_err(|error| {
-        let text = first_line(&error.to_string());
+        let text = first_line(&error);
         let fault =
             TableFault::new(format!("version {version} of the Delta table at `{location}` can not be read: {text}"))
                 .help("its log may have been cleaned, or it needs a feature that is not applied here");

@@ -127,7 +127,7 @@ pub(super) async fn batches(
         Column { field: field.into(), ..column.clone() }
     });
     let renamed = renamed.collect::<Vec<_>>();
-    let frame = Frame { columns: &renamed, named_ids, declaration: "", snapshot: None, newest: None };
+    let frame = Frame { table: "", columns: &renamed, named_ids, declaration: "", snapshot: None, newest: None };
     let version = reader.version(frame, vec![file]).await?;
     let read = async {
         let plan = version.scan(reader.lake.url(), reader.session, None, None, version.statistics.clone()).await?;

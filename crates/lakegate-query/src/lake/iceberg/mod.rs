@@ -62,6 +62,7 @@ pub(super) async fn open(
         deletes::resolve(&reader, &metadata, &named_ids, &listed, &mut files).await?;
         let files = sorted(files)?;
         let frame = Frame {
+            table: &table.name,
             columns: &columns,
             named_ids: &named_ids,
             declaration,

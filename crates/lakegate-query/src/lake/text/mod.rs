@@ -44,7 +44,7 @@ use shape::Shapes;
 /// The longest line, in bytes: a whole one is in memory.
 const MOST_LINE_BYTES: usize = 16 << 20;
 /// The most columns of a table.
-pub(super) const MOST_COLUMNS: usize = 2_000;
+pub(crate) const MOST_COLUMNS: usize = 2_000;
 
 /// How the text files of a table are read.
 #[derive(Debug)]

@@ -39,6 +39,8 @@ struct Reason {
 struct ProjectStatus {
     endpoints: usize,
     tables: Vec<TableStatus>,
+    /// Tables that could not be read since the server started. Endpoints that need them answer 503.
+    unavailable: Vec<UnavailableTable>,
     /// Environment variables that have no effect.
     warnings: Vec<String>,
 }
@@ -64,6 +66,13 @@ struct ReloadStatus {
 struct FaultStatus {
     since: String,
     detail: String,
+}
+
+#[derive(Serialize)]
+struct UnavailableTable {
+    name: String,
+    /// What is wrong, as `lakegate check` says it.
+    reason: String,
 }
 
 #[derive(Serialize)]
@@ -121,9 +130,14 @@ impl ProjectStatus {
             files: table.file_count(),
             skipped: skipped(table.skipped()),
         });
+        let unavailable = served.project.away().unavailable().map(|(name, reason)| {
+            let (name, reason) = (name.to_owned(), reason.to_string());
+            UnavailableTable { name, reason }
+        });
         Self {
             endpoints: served.project.endpoints().count(),
             tables: tables.collect(),
+            unavailable: unavailable.collect(),
             warnings: served.config().warnings.iter().map(ToString::to_string).collect(),
         }
     }

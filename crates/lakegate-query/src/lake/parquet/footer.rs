@@ -1,0 +1,129 @@
+//! Reads the footer of a Parquet file: bounded before it is decoded, plausible before it is believed, kept while there is room.
+//!
+//! The index of pages is read with it, where it is sound; a file is as good without (see `index`).
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use datafusion::common::DataFusionError;
+use datafusion::datasource::physical_plan::parquet::metadata::CachedParquetMetaData;
+use datafusion::execution::cache::cache_manager::{CachedFileMetadataEntry, FileMetadataCache};
+use datafusion::object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt};
+use datafusion::parquet::errors::ParquetError;
+use datafusion::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+
+use super::{index, plausible, thrift};
+use crate::lake::columns::one_line;
+use crate::lake::footers;
+
+/// Bytes of the first request: most footers fit in.
+const HINT: u64 = 64 << 10;
+/// Bytes of the marks that a file begins and ends with, and of the footer's length.
+const MARK: u64 = 4;
+const END: u64 = 8;
+
+/// Why a footer cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FooterError {
+    /// What is wrong with the file, as the end of a sentence that names it.
+    #[error("{0}")]
+    Broken(String),
+    /// The store does not give it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<FooterError> for DataFusionError {
+    fn from(error: FooterError) -> Self {
+        match error {
+            FooterError::Broken(text) => Self::ParquetError(Box::new(ParquetError::General(text))),
+            FooterError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// The footer, from what is kept or from the file.
+///
+/// # Errors
+/// When the file is broken, or the store does not answer.
+pub(crate) async fn cached(
+    cache: &FileMetadataCache,
+    store: &dyn ObjectStore,
+    object: &ObjectMeta,
+) -> Result<Arc<ParquetMetaData>, FooterError> {
+    let kept = cache.get(&object.location).filter(|kept| kept.is_valid_for(object));
+    let kept = kept.as_ref().and_then(|kept| kept.file_metadata.as_any().downcast_ref::<CachedParquetMetaData>());
+    if let Some(kept) = kept {
+        return Ok(Arc::clone(kept.parquet_metadata()));
+    }
+    let footer = Arc::new(load(store, object).await?);
+    let kept = Arc::new(CachedParquetMetaData::new(Arc::clone(&footer)));
+    cache.put(&object.location, CachedFileMetadataEntry::new(object.clone(), kept));
+    Ok(footer)
+}
+
+/// The footer, from the file.
+///
+/// # Errors
+/// As for [`cached`].
+pub(crate) async fn load(store: &dyn ObjectStore, object: &ObjectMeta) -> Result<ParquetMetaData, FooterError> {
+    let broken = |text: &str| FooterError::Broken(text.to_owned());
+    let size = object.size;
+    if size < MARK + END {
+        return Err(broken("it is too short to be Parquet"));
+    }
+    let first = size.saturating_sub(HINT);
+    let tail = read(store, object, first..size).await?;
+    let (rest, end) = tail.split_at(tail.len() - END as usize);
+    let (length, mark) = end.split_at(MARK as usize);
+    match mark {
+        b"PAR1" => {}
+        b"PARE" => return Err(broken("it is encrypted, which is not read")),
+        _ => return Err(broken("it does not end as Parquet does, so it is not whole or something else")),
+    }
+    let length = length.iter().rev().fold(0, |length, byte| length << 8 | u64::from(*byte));
+    let begin = (size - END).checked_sub(length).filter(|begin| *begin >= MARK);
+    let begin = begin.ok_or_else(|| broken("it says that its footer is larger than the file"))?;
+    let mut footer = match begin.checked_sub(first) {
+        Some(begin) => rest[begin as usize..].to_vec(),
+        None => read(store, object, begin..size - END).await?.to_vec(),
+    };
+    thrift::check_footer(&mut footer).map_err(broken)?;
+    let metadata = decode(&footer, size)?;
+    let Some(span) = index::span(&metadata, begin) else { return Ok(index::without(metadata)) };
+    let of_index = match span.start.checked_sub(first) {
+        Some(start) => tail.slice(start as usize..(span.end - first) as usize),
+        None => read(store, object, span.clone()).await?,
+    };
+    match index::attached(metadata, &of_index, span.start).await {
+        Some(metadata) => Ok(metadata),
+        // The reader has taken what there was.
+        None => Ok(index::without(decode(&footer, size)?)),
+    }
+}
+
+fn decode(footer: &[u8], size: u64) -> Result<ParquetMetaData, FooterError> {
+    let decoded = catch_unwind(AssertUnwindSafe(|| {
+        let metadata = ParquetMetaDataReader::decode_metadata(footer).map_err(|error| one_line(&error.to_string()))?;
+        match footers::fault(&metadata, size).or_else(|| plausible::fault(&metadata, size)) {
+            Some(fault) => Err(fault),
+            None => Ok(metadata),
+        }
+    }));
+    match decoded {
+        Ok(decoded) => decoded.map_err(FooterError::Broken),
+        Err(_) => Err(FooterError::Broken("its footer is broken".to_owned())),
+    }
+}
+
+/// These bytes of a file, all of them.
+async fn read(store: &dyn ObjectStore, object: &ObjectMeta, range: Range<u64>) -> Result<Bytes, FooterError> {
+    let length = range.end - range.start;
+    let bytes = store.get_range(&object.location, range).await?;
+    match bytes.len() as u64 == length {
+        true => Ok(bytes),
+        false => Err(FooterError::Broken("it is shorter than it was when it was listed".to_owned())),
+    }
+}
