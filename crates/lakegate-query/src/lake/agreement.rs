@@ -72,6 +72,7 @@ pub(super) async fn check(
             snapshot: None,
             newest: None,
             known: Arc::default(),
+            restrictions: None,
         };
         let plan = version.scan(lake.url(), session, Some(&places), None, unknown).await?;
         let mut rows = execute_stream(plan, session.task_ctx())?;

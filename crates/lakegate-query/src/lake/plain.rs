@@ -18,7 +18,7 @@ use lakegate_core::project::{FileFormat, Table, suggest_or_list};
 use lakegate_core::value::ScalarType;
 
 use super::contained_format::ContainedFormat;
-use super::location::{self, Look, TableFile, TableFiles};
+use super::location::{self, Look, TableFiles};
 use super::version::{Opened, TableVersion, summary, without_bounds_of_floats};
 use super::{Lake, TableFault, agreement, columns, footers, pinned, text};
 use crate::govern::fingerprint::Fingerprint;
