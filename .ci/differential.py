@@ -271,6 +271,7 @@ def main():
                     if outcome in ("different", "broken"):
                         bad += 1
                         differences[" + ".join(sorted(query.shapes))].append((query, wanted, came))
+                        print(f"{query.sql}\n   wanted {str(wanted)[:300]}\n   came   {str(came)[:300]}", file=sys.stderr, flush=True)
             finally:
                 engine.stop()
         print(f"{asked} queries: " + ", ".join(f"{number} {name}" for name, number in sorted(counts.items())), file=sys.stderr, flush=True)
