@@ -163,6 +163,10 @@ codes! {
     GovernRefused, "govern_refused", Internal, "The query can not be governed";
     /// The query failed on data that the caller may see, or in the engine.
     EngineFailed, "engine_failed", Internal, "The query failed";
+    /// A number, a date or a time of the query is beyond what its type holds.
+    NumberOutOfRange, "number_out_of_range", Refused, "A number is out of range";
+    /// The query cannot be computed for a value that it meets.
+    EngineValueRefused, "engine_value_refused", Refused, "A value cannot be computed";
     /// The query took longer than its limit.
     EngineTimedOut, "engine_timed_out", TimedOut, "The query took too long";
     /// The query needed more memory than its limit.

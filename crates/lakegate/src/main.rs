@@ -12,10 +12,15 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 fn main() -> ExitCode {
     // Before there are other threads.
     lakegate_memory::give_back_soon();
-    begin()
-}
-
-#[tokio::main]
-async fn begin() -> ExitCode {
-    run(Cli::parse()).await
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(lakegate_query::engine::WORKER_STACK_BYTES)
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(run(Cli::parse())),
+        Err(error) => {
+            eprintln!("cannot start threads: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

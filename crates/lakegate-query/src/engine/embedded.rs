@@ -11,8 +11,9 @@ use lakegate_core::error::Error;
 
 use super::failure::failure;
 use super::pause::pausing;
-use super::pool::Share;
+use super::pool::{HELD_ANSWER, Share, Stop};
 use super::statistics::Measured;
+use super::stop::stopping;
 use super::{BatchStream, Engine, Limits, scan};
 use crate::govern::GovernedPlan;
 
@@ -40,14 +41,13 @@ impl Engine for Embedded {
             }
         };
         scan::check(&physical, session.runtime_env(), &limits)?;
-        let physical = pausing(physical).map_err(failure)?;
-        let mut context = bare_context(session);
-        if let Some(bytes) = limits.memory_bytes {
-            context = within(context, bytes);
-        }
-        let memory = MemoryConsumer::new("held answer").register(context.memory_pool());
+        let stop = Stop::default();
+        let physical = pausing(physical, plan.has_large_values()).map_err(failure)?;
+        let physical = stopping(physical, &stop).map_err(failure)?;
+        let context = within(bare_context(session), limits.memory_bytes, &stop);
+        let memory = MemoryConsumer::new(HELD_ANSWER).register(context.memory_pool());
         let (batches, measured) = Measured::start(physical, Arc::new(context)).map_err(failure)?;
-        let stream = BatchStream::new(batches, Arc::clone(plan.schema()), limits).with_memory(memory);
+        let stream = BatchStream::new(batches, Arc::clone(plan.schema()), limits).with_memory(memory).stopped_by(stop);
         Ok(stream.measured(measured).planned_in(begun.elapsed()))
     }
 }
@@ -59,12 +59,14 @@ fn bare_context(session: &SessionState) -> TaskContext {
     TaskContext::new(None, id, config, scalar, higher, aggregates, windows, runtime)
 }
 
-/// The context of a query that has so many bytes of the memory that all have.
-fn within(context: TaskContext, bytes: usize) -> TaskContext {
+/// The context of a query that has so many bytes of the memory that all have, and that ends when nobody waits for it.
+fn within(context: TaskContext, bytes: Option<usize>, stop: &Stop) -> TaskContext {
     let all = context.runtime_env();
-    let share: Arc<dyn MemoryPool> = Arc::new(Share::new(bytes, Arc::clone(&all.memory_pool)));
+    let most = bytes.unwrap_or(usize::MAX);
+    let share: Arc<dyn MemoryPool> = Arc::new(Share::new(most, Arc::clone(&all.memory_pool), stop.clone()));
     let runtime = RuntimeEnv { memory_pool: share, ..all.as_ref().clone() };
     let context = context.with_runtime(Arc::new(runtime));
+    let Some(bytes) = bytes else { return context };
     // What a sort keeps free for merging comes out of the share, and out of the memory of all, while it is not needed.
     let least = (bytes / 8).min(LEAST_FOR_MERGING);
     let for_merging = (bytes / 32).max(least);

@@ -6,6 +6,7 @@ use datafusion::object_store::Error as StoreError;
 use lakegate_core::error::{Code, Error};
 
 use super::pool::is_of_all;
+use crate::functions::{ValueFault, fault_of, number_fault};
 use crate::lake::{of_the_store, unread};
 
 /// The error for a caller; the engine's own goes to the log as its source.
@@ -20,11 +21,45 @@ pub(crate) fn failure(error: DataFusionError) -> Error {
         DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) | DataFusionError::ParquetError(_) => {
             unreadable()
         }
+        // What functions and operators of ours say of a value.
+        _ if fault_of(&error).is_some() => refused_value(fault_of(&error)),
         // Such as for a file that is no longer the one that was listed, or is broken where nobody has looked yet.
         _ if of_the_store(&error).is_some() || unread(&error).is_some() => unreadable(),
-        _ => Error::new(Code::EngineFailed, "the query failed; the operator finds the reason under the request id"),
+        _ if number_fault(&error) => number_out_of_range("a number of the query is out of the range of its type"),
+        DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
+            ArrowError::DivideByZero => {
+                Error::new(Code::EngineValueRefused, "the query divides by zero").hint("ask for rows without a zero")
+            }
+            // What casts and kernels say of a value.
+            ArrowError::CastError(_) | ArrowError::ParseError(_) | ArrowError::ComputeError(_) => refused_value(None),
+            _ => failed(),
+        },
+        _ => failed(),
     };
     told.source(error)
+}
+
+fn failed() -> Error {
+    Error::new(Code::EngineFailed, "the query failed; the operator finds the reason under the request id")
+}
+
+fn number_out_of_range(detail: &str) -> Error {
+    Error::new(Code::NumberOutOfRange, detail).hint("ask for less, or for smaller numbers")
+}
+
+/// The error for a value that cannot be computed. Functions stay unnamed: they are of the query's text.
+fn refused_value(fault: Option<&ValueFault>) -> Error {
+    match fault {
+        Some(ValueFault::OutOfRange(detail)) => number_out_of_range(detail),
+        Some(ValueFault::TooLarge { .. }) => {
+            Error::new(Code::EngineMemoryExceeded, "a value of the query would be larger than is allowed")
+                .hint("ask for shorter texts or lists, or for fewer rows")
+        }
+        Some(ValueFault::Failed { .. }) | None => {
+            Error::new(Code::EngineValueRefused, "the query cannot be computed for one of the values that it meets")
+                .hint("check the arguments; the operator finds the reason under the request id")
+        }
+    }
 }
 
 /// Whether a query failed because a file is not the one that was listed, or is gone: the lake has gone on.
@@ -56,8 +91,7 @@ pub(crate) fn timed_out() -> Error {
 
 /// The error for a query that was ended by a fault of its own.
 pub(super) fn panicked() -> Error {
-    Error::new(Code::EngineFailed, "the query failed; the operator finds the reason under the request id")
-        .source("the query's task ended before its rows did; what it panicked with was said before")
+    failed().source("the query's task ended before its rows did; what it panicked with was said before")
 }
 
 /// The error for an answer that has more bytes than may be.

@@ -78,7 +78,14 @@ async fn free(project: &PlannedProject) {
 }
 
 /// Far more work than anybody waits for, in one place of the plan: a test that does not end has failed.
-const ENDLESS: [&str; 4] = [
+const ENDLESS: [&str; 7] = [
+    // Compares for ever, and finds nothing: there is no batch to pause after.
+    "SELECT count(*) AS c FROM (SELECT a.n * 600 + b.n AS x FROM n AS a CROSS JOIN n AS b) AS l \
+     JOIN (SELECT a.n * 600 + b.n AS y FROM n AS a CROSS JOIN n AS b) AS r ON l.x + r.y < 0",
+    "SELECT count(*) AS c FROM (SELECT a.n % 2 AS k, a.n * 600 + b.n AS x FROM n AS a CROSS JOIN n AS b) AS l \
+     JOIN (SELECT a.n % 2 AS k, a.n * 600 + b.n AS y FROM n AS a CROSS JOIN n AS b) AS r ON l.k = r.k AND l.x + r.y < 0",
+    // Sorts, on disk as well.
+    "SELECT a.n FROM n AS a CROSS JOIN n AS b CROSS JOIN n AS c CROSS JOIN n AS d ORDER BY a.n + b.n * c.n DESC",
     "SELECT max(a.n + b.n + c.n + d.n) AS m FROM n AS a CROSS JOIN n AS b CROSS JOIN n AS c CROSS JOIN n AS d",
     "SELECT a.n FROM n AS a CROSS JOIN n AS b CROSS JOIN n AS c CROSS JOIN n AS d WHERE a.n + b.n + c.n + d.n < 0",
     "SELECT max(a.n) AS m FROM n AS a JOIN n AS b ON a.n < b.n + 1000 JOIN n AS c ON b.n < c.n + 1000 JOIN n AS d ON c.n < d.n + 1000",

@@ -1,6 +1,7 @@
 //! Engines: what executes a governed plan. An engine takes a [`GovernedPlan`] and nothing else.
 
 mod embedded;
+mod expand;
 mod failure;
 mod lenient;
 mod limited;
@@ -12,6 +13,7 @@ mod runtime;
 mod scan;
 mod spill;
 mod statistics;
+mod stop;
 mod stream;
 mod whole;
 
@@ -32,6 +34,9 @@ pub use statistics::{Meter, QueryStatistics};
 pub use stream::BatchStream;
 
 use crate::govern::GovernedPlan;
+
+/// The stack, in bytes, of the threads that plan and run queries. How deep SQL may nest goes by it.
+pub const WORKER_STACK_BYTES: usize = 8 << 20;
 
 /// What one query may take. `None` is no bound.
 #[derive(Clone, Debug)]

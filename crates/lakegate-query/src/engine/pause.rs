@@ -9,23 +9,54 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::unnest::UnnestExec;
+use datafusion::physical_plan::unnest::{ListUnnest, UnnestExec};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use futures::stream::{iter, poll_fn};
 use futures::{Stream, StreamExt};
+
+use super::expand::pieces;
+use crate::functions::grows;
+use crate::functions::memory::with_pool;
 
 /// After how many batches others have a turn: a few milliseconds of work.
 const BATCHES_AT_ONCE: usize = 4;
 
-/// The plan with pauses above joins, and above what takes lists apart.
-pub(super) fn pausing(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    let pausing = plan.transform_up(|node| match node.children().len() > 1 || node.is::<UnnestExec>() {
-        true => Ok(Transformed::yes(Arc::new(PauseExec { input: node }) as Arc<dyn ExecutionPlan>)),
-        false => Ok(Transformed::no(node)),
+/// The plan with pauses above joins, and above what takes lists apart. Where functions of the plan make large values, operators
+/// that call them also say of which query they are, so that the values come out of its memory.
+pub(super) fn pausing(plan: Arc<dyn ExecutionPlan>, has_large_values: bool) -> Result<Arc<dyn ExecutionPlan>> {
+    let pausing = plan.transform_up(|node| {
+        let node = expanding(node)?;
+        let takes_memory = has_large_values && calls_what_grows(&node)?;
+        match takes_memory || node.children().len() > 1 || node.is::<UnnestExec>() {
+            true => Ok(Transformed::yes(
+                Arc::new(PauseExec { input: node, takes_memory, lists: None }) as Arc<dyn ExecutionPlan>
+            )),
+            false => Ok(Transformed::no(node)),
+        }
     });
     pausing.map(|pausing| pausing.data)
+}
+
+/// The operator, over pieces of batches that it does not multiply to too many bytes.
+fn expanding(node: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let Some(unnest) = node.downcast_ref::<UnnestExec>() else { return Ok(node) };
+    let lists = Some(unnest.list_column_indices().into());
+    let input = Arc::new(PauseExec { input: Arc::clone(unnest.input()), takes_memory: false, lists });
+    node.replace_children(vec![input], ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))
+}
+
+fn calls_what_grows(node: &Arc<dyn ExecutionPlan>) -> Result<bool> {
+    let mut calls = false;
+    node.apply_expressions(&mut |expr| {
+        expr.apply(|inner| {
+            calls |= inner.downcast_ref::<ScalarFunctionExpr>().is_some_and(|call| grows(call.fun()));
+            Ok(if calls { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        })
+    })?;
+    Ok(calls)
 }
 
 /// The items, with a pause after every few of them.
@@ -42,6 +73,9 @@ pub(crate) fn paused<T: Send + 'static>(items: impl Stream<Item = T> + Send + 's
 #[derive(Debug)]
 struct PauseExec {
     input: Arc<dyn ExecutionPlan>,
+    takes_memory: bool,
+    /// The lists that the operator above takes apart.
+    lists: Option<Arc<[ListUnnest]>>,
 }
 
 impl DisplayAs for PauseExec {
@@ -84,7 +118,10 @@ impl ExecutionPlan for PauseExec {
         _options: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match (children.pop(), children.is_empty()) {
-            (Some(input), true) => Ok(Arc::new(Self { input })),
+            (Some(input), true) => {
+                let (takes_memory, lists) = (self.takes_memory, self.lists.clone());
+                Ok(Arc::new(Self { input, takes_memory, lists }))
+            }
             _ => internal_err!("a pause has one input"),
         }
     }
@@ -94,7 +131,22 @@ impl ExecutionPlan for PauseExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let batches = paused(self.input.execute(partition, context)?);
+        if let Some(lists) = self.lists.clone() {
+            let pieces = self.input.execute(partition, context)?.map(move |batch| match batch {
+                Ok(batch) => match pieces(&batch, &lists) {
+                    Ok(pieces) => iter(pieces.into_iter().map(Ok).collect::<Vec<_>>()),
+                    Err(error) => iter(vec![Err(error)]),
+                },
+                Err(error) => iter(vec![Err(error)]),
+            });
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(self.input.schema(), pieces.flatten())));
+        }
+        let pool = Arc::clone(context.memory_pool());
+        let mut batches = Box::pin(paused(self.input.execute(partition, context)?));
+        if !self.takes_memory {
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(self.input.schema(), batches)));
+        }
+        let batches = poll_fn(move |context| with_pool(&pool, || batches.as_mut().poll_next(context)));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.input.schema(), batches)))
     }
 }

@@ -3,11 +3,36 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 
 use super::lenient::Lenient;
+
+/// Says that nobody waits for a query any more. Operators that compute for long without a pause ask for memory meanwhile, or
+/// evaluate the condition of a join, and are told so then.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Ends the query at its next step.
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// # Errors
+    /// When nobody waits.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.0.load(Ordering::Relaxed) {
+            true => Err(DataFusionError::Execution("nobody waits for the rows of this query any more".to_owned())),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The consumer of memory for what is held of an answer.
+pub(super) const HELD_ANSWER: &str = "held answer";
 
 /// How a failure for want of memory begins when it was not the query's own share that was too small.
 const ALL_TOGETHER: &str = "all queries together have no more memory";
@@ -17,12 +42,13 @@ const ALL_TOGETHER: &str = "all queries together have no more memory";
 pub(crate) struct Share {
     own: Lenient,
     all: Arc<dyn MemoryPool>,
+    stop: Stop,
 }
 
 impl Share {
     /// A share of so many bytes.
-    pub(crate) fn new(bytes: usize, all: Arc<dyn MemoryPool>) -> Self {
-        Self { own: Lenient::new(bytes), all }
+    pub(crate) fn new(bytes: usize, all: Arc<dyn MemoryPool>, stop: Stop) -> Self {
+        Self { own: Lenient::new(bytes), all, stop }
     }
 }
 
@@ -57,6 +83,10 @@ impl MemoryPool for Share {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+        // What is held of the answer was made already.
+        if reservation.consumer().name() != HELD_ANSWER {
+            self.stop.check()?;
+        }
         self.own.try_grow(reservation, additional)?;
         self.all.try_grow(reservation, additional).map_err(|error| {
             self.own.shrink(reservation, additional);
@@ -86,7 +116,7 @@ mod tests {
     use datafusion::execution::memory_pool::FairSpillPool;
 
     fn share(all: &Arc<dyn MemoryPool>, bytes: usize) -> Arc<dyn MemoryPool> {
-        Arc::new(Share::new(bytes, Arc::clone(all)))
+        Arc::new(Share::new(bytes, Arc::clone(all), Stop::default()))
     }
 
     #[test]

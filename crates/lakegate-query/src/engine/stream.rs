@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 use super::Limits;
 use super::failure::{failure, panicked, timed_out, too_many_rows};
+use super::pool::Stop;
 use super::statistics::{Measured, Meter};
 
 /// Record batches, until the end, the first error or the deadline.
@@ -40,6 +41,17 @@ pub struct BatchStream {
     is_truncated: bool,
     /// Memory for these batches, and for what is held of the answer.
     memory: Option<(MemoryReservation, MemoryReservation)>,
+    /// Set when no more rows are wanted.
+    stop: Stop,
+}
+
+/// Stops a query when it is dropped.
+struct StopOnDrop(Stop);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.set();
+    }
 }
 
 /// What must live as long as the query runs.
@@ -58,8 +70,13 @@ impl BatchStream {
     pub(crate) fn new(batches: SendableRecordBatchStream, schema: SchemaRef, limits: Limits) -> Self {
         let source = Source::Waiting(batches, Vec::new());
         let (planned, measured) = (Duration::ZERO, Measured::default());
-        let (ahead, is_truncated, memory) = (VecDeque::new(), false, None);
-        Self { source, schema, limits, rows: 0, planned, measured, ahead, is_truncated, memory }
+        let (ahead, is_truncated, memory, stop) = (VecDeque::new(), false, None, Stop::default());
+        Self { source, schema, limits, rows: 0, planned, measured, ahead, is_truncated, memory, stop }
+    }
+
+    /// What ends the query when nobody wants its rows any more.
+    pub(super) fn stopped_by(self, stop: Stop) -> Self {
+        Self { stop, ..self }
     }
 
     pub(super) fn measured(mut self, measured: Measured) -> Self {
@@ -245,7 +262,7 @@ impl BatchStream {
                 // Nobody has to wait for who reads slowly.
                 let _ = sender.send(None).await;
             });
-            self.source = Source::Running(receiver, vec![Box::new(task)]);
+            self.source = Source::Running(receiver, vec![Box::new(StopOnDrop(self.stop.clone())), Box::new(task)]);
         }
     }
 }

@@ -6,21 +6,22 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DataFusionError, Result, ScalarValue, plan_err};
-use datafusion::logical_expr::expr::{InList, Placeholder};
+use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
+use datafusion::logical_expr::{EmptyRelation, Expr, Limit, LogicalPlan};
 use lakegate_core::value::{Scalar, Value};
 
 use super::fingerprint::Fingerprint;
-use super::literal;
-use super::template::{Shape, item_id, padded};
+use super::template::{LONG, Shape, item_id, padded};
+use super::{literal, one_of};
 use crate::shortcut::Slots;
 
 /// Values by the ids of placeholders.
 #[derive(Debug, Default)]
 pub(crate) struct Bindings<'a> {
     values: BTreeMap<String, &'a Scalar>,
-    has_long_lists: bool,
+    /// Lists that are looked up.
+    long_lists: BTreeMap<String, &'a [Scalar]>,
 }
 
 /// A value that the column it meets can not hold.
@@ -43,12 +44,16 @@ impl<'a> Bindings<'a> {
             }
             Some(Value::List(_, items)) => {
                 let length = padded(items.len());
+                if length == LONG {
+                    self.long_lists.insert(id.clone(), items);
+                    shape.lists.insert(id, length);
+                    return;
+                }
                 // An empty list has no item to fill up with, and nothing to fill.
                 let filling = items.first().into_iter().cycle();
                 for (at, item) in items.iter().chain(filling).take(length).enumerate() {
                     self.values.insert(item_id(&id, at), item);
                 }
-                self.has_long_lists |= length >= LONG_LIST;
                 shape.lists.insert(id, length);
             }
         }
@@ -57,10 +62,19 @@ impl<'a> Bindings<'a> {
     /// Adds the values of these placeholders to a fingerprint. Others are not in the plan: the answer is the same for any
     /// value of theirs.
     pub(crate) fn add_to<'i>(&self, fingerprint: &mut Fingerprint, ids: impl Iterator<Item = &'i String>) {
-        for (id, scalar) in ids.filter_map(|id| Some((id, self.values.get(id)?))) {
+        for id in ids {
+            let items = match (self.values.get(id), self.long_lists.get(id)) {
+                (Some(scalar), _) => std::slice::from_ref(*scalar),
+                (None, Some(items)) => *items,
+                (None, None) => continue,
+            };
             fingerprint.part(id.as_bytes());
-            fingerprint.part(scalar.scalar_type().name().as_bytes());
-            fingerprint.text(scalar);
+            // One value and a list of it are two shapes; two lists differ in their length at least.
+            fingerprint.part(&items.len().to_le_bytes());
+            for scalar in items {
+                fingerprint.part(scalar.scalar_type().name().as_bytes());
+                fingerprint.text(scalar);
+            }
         }
     }
 
@@ -69,19 +83,23 @@ impl<'a> Bindings<'a> {
     /// # Errors
     /// [`Unrepresentable`] as an external error; a placeholder without a value.
     pub(crate) fn literals(&self, slots: &Slots) -> Result<Arc<[ScalarValue]>> {
-        let literal = |(id, data_type): (&str, &DataType)| {
-            let Some(scalar) = self.values.get(id) else { return plan_err!("placeholder `{id}` has no value") };
+        let literal = |id: &str, scalar: &Scalar, data_type: &DataType| {
             literal::literal(scalar, data_type).ok_or_else(|| {
                 let fault = Unrepresentable { id: id.to_owned(), data_type: data_type.to_string() };
                 DataFusionError::External(Box::new(fault))
             })
         };
-        slots.iter().map(literal).collect()
-    }
-
-    /// Whether a list is so long that it is looked up.
-    pub(crate) fn has_long_lists(&self) -> bool {
-        self.has_long_lists
+        let value = |(id, data_type): (&str, &DataType)| match (self.long_lists.get(id), one_of::item_type(data_type)) {
+            (Some(items), Some(item)) => {
+                let items = items.iter().map(|scalar| literal(id, scalar, item)).collect::<Result<_>>()?;
+                Ok(one_of::list_value(items, item))
+            }
+            _ => match self.values.get(id) {
+                Some(scalar) => literal(id, scalar, data_type),
+                None => plan_err!("placeholder `{id}` has no value"),
+            },
+        };
+        slots.iter().map(value).collect()
     }
 }
 
@@ -89,67 +107,33 @@ impl<'a> Bindings<'a> {
 ///
 /// # Errors
 /// A placeholder without a value.
-pub(crate) fn filled(
-    plan: LogicalPlan,
-    slots: &Slots,
-    values: &[ScalarValue],
-    has_long_lists: bool,
-) -> Result<LogicalPlan> {
+pub(crate) fn filled(plan: LogicalPlan, slots: &Slots, values: &[ScalarValue]) -> Result<LogicalPlan> {
     let filled = replace(plan, &|expr| {
-        let Expr::Placeholder(placeholder) = &expr else { return Ok(Transformed::no(expr)) };
+        let Expr::Placeholder(placeholder) = &expr else {
+            return match one_of::parts(&expr) {
+                Some(_) => Ok(Transformed::yes(one_of::as_in_list(expr)?)),
+                None => Ok(Transformed::no(expr)),
+            };
+        };
         match slots.find(placeholder).and_then(|slot| values.get(slot)) {
             Some(value) => Ok(Transformed::yes(Expr::Literal(value.clone(), None))),
             None => plan_err!("placeholder `{}` has no value", placeholder.id),
         }
     })?;
-    if has_long_lists { fold_lists(filled) } else { Ok(filled) }
+    without_rows(filled)
 }
 
-/// From this many comparisons on, a list is looked up faster than compared item by item.
-const LONG_LIST: usize = 8;
-
-/// Long chains of `x = 1 OR x = 2 …` as lists again: templates have no lists of placeholders, see `template`.
-fn fold_lists(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let folded = plan.transform_up_with_subqueries(|node| {
-        let names = NamePreserver::new(&node);
-        node.map_expressions(|expr| {
-            let name = names.save(&expr);
-            let folded = expr.transform_down(|inner| Ok(fold_list(inner)))?;
-            Ok(if folded.transformed { folded.update_data(|expr| name.restore(expr)) } else { folded })
-        })
+/// `LIMIT 0` as a plan without rows: an operator that keeps the first rows in order cannot keep none.
+fn without_rows(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let is_zero = |fetch: &Expr| matches!(fetch, Expr::Literal(ScalarValue::Int64(Some(0)), _));
+    let emptied = plan.transform_up_with_subqueries(|node| match &node {
+        LogicalPlan::Limit(Limit { fetch: Some(fetch), .. }) if is_zero(fetch) => {
+            let schema = Arc::clone(node.schema());
+            Ok(Transformed::yes(LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema })))
+        }
+        _ => Ok(Transformed::no(node)),
     })?;
-    Ok(folded.data)
-}
-
-fn fold_list(expr: Expr) -> Transformed<Expr> {
-    for (join, compare, negated) in [(Operator::Or, Operator::Eq, false), (Operator::And, Operator::NotEq, true)] {
-        let mut leaves = Vec::new();
-        leaves_of(&expr, join, &mut leaves);
-        let Some(Expr::BinaryExpr(BinaryExpr { left: column, .. })) = leaves.first() else { continue };
-        let item = |leaf: &&Expr| match leaf {
-            Expr::BinaryExpr(BinaryExpr { left, op, right })
-                if *op == compare && left == column && matches!(**right, Expr::Literal(..)) =>
-            {
-                Some((**right).clone())
-            }
-            _ => None,
-        };
-        let items = leaves.iter().map(item).collect::<Option<Vec<_>>>();
-        if let Some(list) = items.filter(|items| items.len() >= LONG_LIST) {
-            return Transformed::yes(Expr::InList(InList { expr: column.clone(), list, negated }));
-        }
-    }
-    Transformed::no(expr)
-}
-
-fn leaves_of<'e>(expr: &'e Expr, join: Operator, leaves: &mut Vec<&'e Expr>) {
-    match expr {
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) if *op == join => {
-            leaves_of(left, join, leaves);
-            leaves_of(right, join, leaves);
-        }
-        leaf => leaves.push(leaf),
-    }
+    Ok(emptied.data)
 }
 
 /// The plan with NULL for every placeholder: the same plan to a planner, for `check`.

@@ -12,6 +12,7 @@ mod inject;
 pub(crate) mod literal;
 pub(crate) mod mask;
 pub(crate) mod masking;
+pub(crate) mod one_of;
 pub(crate) mod order_key;
 pub(crate) mod output;
 pub(crate) mod policy;
@@ -26,6 +27,8 @@ pub(crate) mod window;
 mod cases;
 #[cfg(test)]
 mod engine_traps;
+#[cfg(test)]
+mod list_tests;
 #[cfg(test)]
 mod literal_tests;
 #[cfg(test)]
@@ -89,7 +92,6 @@ pub struct GovernedPlan {
     template: Arc<Template>,
     /// The values of the caller and of the call, in the order of the template's slots.
     values: Arc<[ScalarValue]>,
-    has_long_lists: bool,
     unfiltered: Vec<String>,
     restricted: Vec<String>,
     fingerprint: String,
@@ -154,7 +156,7 @@ impl GovernedPlan {
 
     /// The plan with the values in it.
     pub(crate) fn plan(&self) -> datafusion::common::Result<LogicalPlan> {
-        bind::filled(self.template.plan.clone(), &self.template.slots, &self.values, self.has_long_lists)
+        bind::filled(self.template.plan.clone(), &self.template.slots, &self.values)
     }
 
     /// How it runs over hot tables, without values; `None` where it runs as any other plan does.
@@ -171,6 +173,11 @@ impl GovernedPlan {
     /// The operators over hot tables as text, without values; `None` where it runs as any other plan does.
     pub async fn display_shortcut(&self) -> Option<String> {
         self.shortcut().await.map(Shortcut::display)
+    }
+
+    /// Whether functions of the plan can make values that are much larger than their arguments.
+    pub(crate) fn has_large_values(&self) -> bool {
+        self.template.has_large_values
     }
 
     pub(crate) fn session(&self) -> &Arc<SessionState> {
@@ -292,7 +299,7 @@ fn govern_as(
         .get(shape, |shape| template::make(plan, shape, project.maker(key.as_ref()), endpoint.digest()))
         .map_err(|error| refusal(&error).source(error))?;
     let values = bindings.literals(&template.slots).map_err(|error| refusal(&error).source(error))?;
-    let has_long_lists = bindings.has_long_lists();
+    check_limits(&template, &values)?;
     let mut rows = template.fingerprint.clone();
     let (numbers, others): (Vec<_>, Vec<_>) = template.placeholders.iter().partition(|id| window::is_window(id));
     bindings.add_to(&mut rows, others.into_iter());
@@ -306,7 +313,22 @@ fn govern_as(
     let (most_rows, most_mb) = (limits.value(Limit::MaxRows), limits.value(Limit::MaxResultMb));
     fingerprint.text(format_args!("{most_rows:?} {most_mb:?} {:?} {looks_ahead}", limits.on_max_rows()));
     let (fingerprint, rows, session) = (fingerprint.hex(), rows.bytes(), Arc::clone(session));
-    Ok(GovernedPlan { template, values, has_long_lists, unfiltered, restricted, fingerprint, rows, session })
+    Ok(GovernedPlan { template, values, unfiltered, restricted, fingerprint, rows, session })
+}
+
+/// A number of rows cannot be negative. The answer is the same on every path, and names the parameter.
+fn check_limits(template: &Template, values: &[ScalarValue]) -> Result<(), Error> {
+    let negative = |(id, _): (&str, _), value: &ScalarValue| {
+        matches!(value, ScalarValue::Int64(Some(number)) if *number < 0) && template.limits.contains(id)
+    };
+    let errors =
+        template.slots.iter().zip(values).filter(|(slot, value)| negative(*slot, value)).map(|((id, _), _)| {
+            let name = id.trim_start_matches('$');
+            let detail = format!("parameter `{name}` is a number of rows, which cannot be negative");
+            Error::new(Code::ArgumentConstraint, detail).parameter(name)
+        });
+    let errors = errors.collect::<Vec<_>>();
+    if errors.is_empty() { Ok(()) } else { Err(Error::arguments(errors)) }
 }
 
 /// The governed tables that an endpoint reads without a filter for this caller, and the attributes that the filters of

@@ -182,3 +182,25 @@ async fn a_filter_is_governed_through_a_common_table_expression_of_the_same_name
     let refused = testing::governed(&project, &testing::principal(""), "e", "{}").unwrap_err();
     assert_eq!(refused.code, Code::AccessAttributeMissing);
 }
+
+/// Callers choose which arguments they leave out, and each choice is a plan of its own.
+#[tokio::test]
+async fn plans_of_many_shapes_are_kept_up_to_a_bound() {
+    let names = (0..8).map(|at| format!("p{at}")).collect::<Vec<_>>();
+    let params = names.iter().map(|name| format!("[params.{name}]\ntype = \"integer\"\nrequired = false\n"));
+    let conditions = names.iter().map(|name| format!("(${name} IS NULL OR t.id <> ${name} AND o.id + 1 <> ${name})"));
+    let sql = format!(
+        "/*---\nsummary = \"s\"\n{}---*/\nSELECT t.*, o.id AS o FROM trackcode t JOIN \"order\" o ON o.trackcode_id = t.id WHERE {}",
+        params.collect::<String>(),
+        conditions.collect::<Vec<_>>().join(" AND ")
+    );
+    let project = project(&testing::config(), &sql).await;
+    let who = testing::principal("client_id=1");
+    for choice in 0..256 {
+        let given = names.iter().enumerate().filter(|(at, _)| choice >> at & 1 == 1);
+        let arguments = given.map(|(_, name)| (name.clone(), 1.into())).collect::<serde_json::Map<_, _>>();
+        testing::governed(&project, &who, "e", &serde_json::Value::Object(arguments).to_string()).unwrap();
+    }
+    let (bytes, count) = project.find("e").unwrap().templates().kept();
+    assert!(bytes <= 32 << 20 && count < 256 && count > 16, "{count} plans of {bytes} bytes");
+}

@@ -6,23 +6,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::{InList, Placeholder};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Expr, LogicalPlan, lit};
+use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable, LogicalPlan, lit};
 use tokio::sync::OnceCell;
 
 use super::fingerprint::{self, Fingerprint};
 use super::inject::{Injection, schemas_of, versions_of};
 use super::mask::MaskKey;
 use super::masking::{InForce, MaskId, Masking};
+use super::one_of::{item_type, one_of};
 use super::output::{self, Output};
 use super::policy::{Policies, attribute_of};
 use super::verify;
+use crate::functions::grows;
 use crate::plan::filters;
 use crate::shortcut::{Shortcut, Slots};
 
@@ -31,7 +36,7 @@ use crate::shortcut::{Shortcut, Slots};
 pub(crate) struct Shape {
     /// Tables of which the caller sees every row.
     pub(crate) unfiltered: BTreeSet<String>,
-    /// The number of items of each list, by the placeholder's id, rounded up by [`padded`].
+    /// The number of items of each list, by the placeholder's id, rounded up by [`padded`]; [`LONG`] for every long one.
     pub(crate) lists: BTreeMap<String, usize>,
     /// The ids of placeholders that are NULL.
     pub(crate) nulls: BTreeSet<String>,
@@ -65,13 +70,34 @@ pub(crate) struct Template {
     pub(crate) placeholders: BTreeSet<String>,
     /// Their values' places.
     pub(crate) slots: Slots,
+    /// The ids of those that are a number of rows: of a `LIMIT` or an `OFFSET`.
+    pub(crate) limits: BTreeSet<String>,
+    /// Whether functions of it can make values that are much larger than their arguments.
+    pub(crate) has_large_values: bool,
+    /// About what it takes, in bytes.
+    bytes: u32,
+    _kept: Kept,
     /// How the plan runs over hot tables, once somebody has asked; `None` within where it can not.
     pub(crate) shortcut: OnceCell<Option<Shortcut>>,
 }
 
-/// Lengths are rounded up to a power of two, and the first item fills the rest: few shapes for lists of any length.
+/// Lists of at most so many items become comparisons, which the optimiser and all statistics understand. Longer ones are looked
+/// up in a set, and are one shape whatever their length: see [`super::one_of`].
+const MOST_COMPARISONS: usize = 4;
+
+/// The length of every list that is looked up.
+pub(crate) const LONG: usize = usize::MAX;
+
+/// Items of an `IN` in SQL text that are neither literals nor list parameters; each is a comparison of its own.
+const MOST_ITEMS_OF_TEXT: usize = 100;
+
+/// The length that a list has in a shape: a power of two, up to which the first item fills it, or [`LONG`].
 pub(crate) fn padded(length: usize) -> usize {
-    if length == 0 { 0 } else { length.next_power_of_two() }
+    match length {
+        0 => 0,
+        1..=MOST_COMPARISONS => length.next_power_of_two(),
+        _ => LONG,
+    }
 }
 
 /// The id of one item of a list.
@@ -111,31 +137,74 @@ pub(crate) fn make(plan: &LogicalPlan, shape: &Shape, maker: Maker<'_>, digest: 
     }
     let placeholders = fingerprint::placeholders(&optimised)?;
     let (schema, versions) = (output::schema_of(&optimised), versions.bytes());
-    let (slots, shortcut) = (Slots::of(&optimised)?, OnceCell::new());
-    Ok(Template { schema, plan: optimised, fingerprint, versions, placeholders, slots, shortcut })
+    let (slots, limits, shortcut) = (Slots::of(&optimised)?, limits_of(&optimised)?, OnceCell::new());
+    let (has_large_values, bytes) = (calls_what_grows(&optimised)?, bytes_of(&optimised)?);
+    Ok(Template {
+        schema,
+        plan: optimised,
+        fingerprint,
+        versions,
+        placeholders,
+        slots,
+        limits,
+        has_large_values,
+        bytes,
+        _kept: Kept::of(bytes),
+        shortcut,
+    })
 }
 
-/// Spreads lists into items and puts NULL where it is known.
+fn calls_what_grows(plan: &LogicalPlan) -> Result<bool> {
+    let mut calls = false;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|inner| {
+                calls |= matches!(inner, Expr::ScalarFunction(call) if grows(&call.func));
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(calls)
+}
+
+/// The ids of placeholders that are numbers of rows.
+fn limits_of(plan: &LogicalPlan) -> Result<BTreeSet<String>> {
+    let mut ids = BTreeSet::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Limit(limit) = node {
+            let numbers = limit.skip.iter().chain(&limit.fetch);
+            ids.extend(numbers.filter_map(|number| match number.as_ref() {
+                Expr::Placeholder(placeholder) => Some(placeholder.id.clone()),
+                _ => None,
+            }));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(ids)
+}
+
+/// Puts lists in their form and NULL where it is known.
 fn fit(plan: LogicalPlan, shape: &Shape) -> Result<LogicalPlan> {
     let fitted = plan.transform_up_with_subqueries(|node| {
         // Columns keep their names, which nodes above refer to.
         let names = NamePreserver::new(&node);
+        let schema = merge_schema(&node.inputs());
         node.map_expressions(|expr| {
             let name = names.save(&expr);
-            Ok(fit_in(expr, shape)?.update_data(|expr| name.restore(expr)))
+            Ok(fit_in(expr, shape, Some(&schema))?.update_data(|expr| name.restore(expr)))
         })
     })?;
     Ok(fitted.data)
 }
 
-/// One expression, fitted; plans of its subqueries stay as they are.
+/// One expression, fitted; plans of its subqueries stay as they are, and so do types.
 pub(crate) fn fit_expr(expr: Expr, shape: &Shape) -> Result<Expr> {
-    Ok(fit_in(expr, shape)?.data)
+    Ok(fit_in(expr, shape, None)?.data)
 }
 
-fn fit_in(expr: Expr, shape: &Shape) -> Result<Transformed<Expr>> {
+fn fit_in(expr: Expr, shape: &Shape, schema: Option<&DFSchema>) -> Result<Transformed<Expr>> {
     let spread = expr.transform_down(|inner| match inner {
-        Expr::InList(list) => Ok(spread_list(list, shape)),
+        Expr::InList(list) => spread_list(list, shape, schema),
         // A list that came is not NULL: `$cities IS NULL OR city IN ($cities)`.
         Expr::IsNull(list) if is_given_list(&list, shape) => Ok(Transformed::yes(lit(false))),
         Expr::IsNotNull(list) if is_given_list(&list, shape) => Ok(Transformed::yes(lit(true))),
@@ -148,18 +217,22 @@ fn is_given_list(expr: &Expr, shape: &Shape) -> bool {
     matches!(expr, Expr::Placeholder(placeholder) if shape.lists.contains_key(&placeholder.id))
 }
 
-fn spread_list(list: InList, shape: &Shape) -> Transformed<Expr> {
-    let mut items = Vec::with_capacity(list.list.len());
-    let mut changed = false;
-    for item in list.list {
-        match &item {
+fn spread_list(list: InList, shape: &Shape, schema: Option<&DFSchema>) -> Result<Transformed<Expr>> {
+    let InList { expr: value, list, negated } = list;
+    let (mut items, mut literals, mut sets, mut changed) = (Vec::new(), Vec::new(), Vec::new(), false);
+    for item in list {
+        match item {
             Expr::Placeholder(placeholder) if shape.lists.contains_key(&placeholder.id) => {
                 changed = true;
                 let length = shape.lists.get(&placeholder.id).copied().unwrap_or_default();
                 // A policy over a caller who stands for nothing lets nothing through, however it is written: NULL is not
                 // true under `NOT` either.
                 if length == 0 && attribute_of(&placeholder.id).is_some() {
-                    return Transformed::yes(lit(ScalarValue::Boolean(None)));
+                    return Ok(Transformed::yes(lit(ScalarValue::Boolean(None))));
+                }
+                if length == LONG {
+                    sets.push(set(value.as_ref().clone(), placeholder, schema)?);
+                    continue;
                 }
                 items.extend((0..length).map(|at| {
                     Expr::Placeholder(Placeholder::new_with_field(
@@ -168,17 +241,67 @@ fn spread_list(list: InList, shape: &Shape) -> Transformed<Expr> {
                     ))
                 }));
             }
+            Expr::Literal(..) => literals.push(item),
             _ => items.push(item),
         }
     }
-    if items.is_empty() {
-        return Transformed::yes(lit(list.negated));
+    if items.is_empty() && sets.is_empty() {
+        if literals.is_empty() {
+            return Ok(Transformed::yes(lit(negated)));
+        }
+        let list = Expr::InList(InList { expr: value, list: literals, negated });
+        return Ok(if changed { Transformed::yes(list) } else { Transformed::no(list) });
     }
-    if items.iter().all(|item| matches!(item, Expr::Literal(..))) {
-        let list = Expr::InList(InList { list: items, ..list });
-        return if changed { Transformed::yes(list) } else { Transformed::no(list) };
+    if items.len() > MOST_ITEMS_OF_TEXT {
+        return plan_err!(
+            "an `IN` has more than {MOST_ITEMS_OF_TEXT} items that are not literals; use a list parameter"
+        );
     }
-    Transformed::yes(comparisons(*list.expr, &items, list.negated))
+    // Few literals are compared like the others. Many stay a list, which is not compared item by item.
+    let mut parts = sets;
+    if literals.len() <= MOST_COMPARISONS {
+        items.append(&mut literals);
+    } else {
+        parts.push(Expr::InList(InList { expr: value.clone(), list: literals, negated: false }));
+    }
+    if negated {
+        parts = parts.into_iter().map(not_in).collect();
+    }
+    if !items.is_empty() {
+        parts.push(comparisons(*value, &items, negated));
+    }
+    let joined = parts.into_iter().reduce(|left, right| if negated { left.and(right) } else { left.or(right) });
+    Ok(Transformed::yes(joined.unwrap_or_else(|| lit(negated))))
+}
+
+fn not_in(list: Expr) -> Expr {
+    match list {
+        Expr::InList(list) => Expr::InList(InList { negated: true, ..list }),
+        set => Expr::Not(Box::new(set)),
+    }
+}
+
+/// Membership in a long list. The items have the type of the value, as comparisons with it would have.
+fn set(value: Expr, list: Placeholder, schema: Option<&DFSchema>) -> Result<Expr> {
+    let Some(item) = list.field.as_ref().map(|field| field.data_type().clone()) else {
+        return plan_err!("a list without a type: {}", list.id);
+    };
+    // Values are compared with the set as they are; a dictionary's are its own.
+    let plain = |data_type: DataType| match data_type {
+        DataType::Dictionary(_, value) => *value,
+        other => other,
+    };
+    let item = plain(item);
+    let Some(schema) = schema else { return Ok(one_of(value, list.id, &item)) };
+    let of_value = plain(value.get_type(schema)?);
+    if of_value == item {
+        return Ok(one_of(value, list.id, &item));
+    }
+    let Some(common) = comparison_coercion(&of_value, &item).filter(|common| !common.is_null()) else {
+        return plan_err!("values of type {of_value} are not compared with a list of {item}");
+    };
+    let value = if of_value == common { value } else { Expr::Cast(Cast::new(Box::new(value), common.clone())) };
+    Ok(one_of(value, list.id, &common))
 }
 
 /// `x IN (a, b)` as `x = a OR x = b`, and `x NOT IN (a, b)` as `x <> a AND x <> b`: the same for every value and NULL.
@@ -200,7 +323,8 @@ fn comparisons(expr: Expr, items: &[Expr], negated: bool) -> Expr {
 
 fn fit_scalar(expr: Expr, shape: &Shape) -> Result<Transformed<Expr>> {
     match expr {
-        Expr::Placeholder(placeholder) if shape.lists.contains_key(&placeholder.id) => {
+        // The list of a set stands where it belongs, and has a list's type.
+        Expr::Placeholder(placeholder) if shape.lists.contains_key(&placeholder.id) && !is_of_set(&placeholder) => {
             plan_err!("{LIST_OUTSIDE_IN}{}", placeholder.id)
         }
         Expr::Placeholder(placeholder) if shape.nulls.contains(&placeholder.id) => {
@@ -217,26 +341,62 @@ fn fit_scalar(expr: Expr, shape: &Shape) -> Result<Transformed<Expr>> {
     }
 }
 
+fn is_of_set(placeholder: &Placeholder) -> bool {
+    placeholder.field.as_ref().is_some_and(|field| item_type(field.data_type()).is_some())
+}
+
 /// How [`fit`] says that a list attribute meets `=` and not `IN`.
 pub(crate) const LIST_OUTSIDE_IN: &str = "a list outside IN: ";
 
 /// What happens to templates of an endpoint: made once for a shape, then shared.
+///
+/// Callers choose shapes: which arguments they leave out, which columns they want in which order. So what is kept is bounded, by
+/// number and size for each endpoint and by size in all; what is not kept is made again.
 #[derive(Debug)]
 pub(crate) struct Templates {
     cache: moka::sync::Cache<Shape, Arc<Template>>,
 }
 
+/// About what all templates take that are kept, in bytes.
+static KEPT: AtomicU64 = AtomicU64::new(0);
+
+/// Counts a template among all that are kept, as long as it is there.
+#[derive(Debug)]
+pub(crate) struct Kept(u64);
+
+impl Kept {
+    fn of(bytes: u32) -> Self {
+        KEPT.fetch_add(bytes.into(), Ordering::Relaxed);
+        Self(bytes.into())
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        KEPT.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
 impl Templates {
-    /// Room for this many shapes; the least used go first.
-    const SHAPES: u64 = 128;
+    /// About the most bytes of the templates of one endpoint, and of all.
+    const MOST_BYTES: u64 = 32 << 20;
+    const MOST_BYTES_OF_ALL: u64 = 256 << 20;
 
     pub(crate) fn new() -> Self {
-        Self { cache: moka::sync::Cache::new(Self::SHAPES) }
+        let weight = |_: &Shape, template: &Arc<Template>| template.bytes;
+        Self { cache: moka::sync::Cache::builder().max_capacity(Self::MOST_BYTES).weigher(weight).build() }
     }
 
     /// Forgets all templates: the tables are not what they were.
     pub(crate) fn clear(&self) {
         self.cache.invalidate_all();
+    }
+
+    /// About what is kept, and how many templates that is.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> (u64, u64) {
+        self.cache.run_pending_tasks();
+        (self.cache.weighted_size(), self.cache.entry_count())
     }
 
     /// The template for a shape, made at most once at a time.
@@ -248,7 +408,35 @@ impl Templates {
         if let Some(template) = self.cache.get(&shape) {
             return Ok(template);
         }
+        if KEPT.load(Ordering::Relaxed) > Self::MOST_BYTES_OF_ALL && self.cache.entry_count() > 0 {
+            return make(&shape).map(Arc::new).map_err(Arc::new);
+        }
         let key = shape.clone();
         self.cache.try_get_with(key, || make(&shape).map(Arc::new))
     }
+}
+
+/// About what a template takes with the operators that are made of it, in bytes. Measured on plans of the sample: a node has its
+/// schemas and statistics, an expression its boxes, and both come again as operators, for one thread and for several.
+fn bytes_of(plan: &LogicalPlan) -> Result<u32> {
+    const OF_NODE: u32 = 16 << 10;
+    const OF_FIELD: u32 = 512;
+    const OF_EXPRESSION: u32 = 2 << 10;
+    let mut bytes = OF_NODE;
+    plan.apply_with_subqueries(|node| {
+        let fields = u32::try_from(node.schema().fields().len()).unwrap_or(u32::MAX);
+        bytes = bytes.saturating_add(OF_NODE).saturating_add(fields.saturating_mul(OF_FIELD));
+        node.apply_expressions(|expr| {
+            expr.apply(|inner| {
+                // What was computed beforehand may be large.
+                let of_literal = match inner {
+                    Expr::Literal(literal, _) => u32::try_from(literal.size()).unwrap_or(u32::MAX),
+                    _ => 0,
+                };
+                bytes = bytes.saturating_add(OF_EXPRESSION).saturating_add(of_literal);
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(bytes)
 }

@@ -9,6 +9,8 @@ use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
 
 use super::barrier::Barrier;
+use super::one_of;
+use crate::functions::{is_exact_comparison, operator_of};
 use crate::plan::column_type_name;
 
 /// Functions that give a value for every input.
@@ -86,7 +88,17 @@ fn node_fault(expr: &Expr, schema: &DFSchema) -> Option<String> {
                 None => format!("the cast to {} can fail", column_type_name(to)),
             })
         }
-        Expr::ScalarFunction(function) if TOTAL_FUNCTIONS.contains(&function.name()) => None,
+        Expr::ScalarFunction(function)
+            if TOTAL_FUNCTIONS.contains(&function.name()) || one_of::is_one_of(&function.func) =>
+        {
+            None
+        }
+        Expr::ScalarFunction(function) if operator_of(&function.func).is_some() => {
+            Some(format!("the operator `{}` can fail", function.name()))
+        }
+        Expr::ScalarFunction(function) if is_exact_comparison(&function.func) => Some(
+            "whole numbers of 64 bits are compared as numbers with a fraction, where two of them may be one".to_owned(),
+        ),
         Expr::ScalarFunction(function) => Some(format!("the function `{}` can fail or change", function.name())),
         Expr::ScalarSubquery(_) => Some("a subquery used as a value can give several".to_owned()),
         Expr::AggregateFunction(_) | Expr::WindowFunction(_) => Some("aggregates can fail".to_owned()),
@@ -156,6 +168,11 @@ pub(crate) fn is_leak_proof(expr: &Expr, schema: &DFSchema) -> bool {
         Expr::InList(InList { expr, list, .. }) => {
             is_column(expr) && list.iter().all(|item| is_value(item) && same_type(expr, item))
         }
+        Expr::ScalarFunction(_) => one_of::parts(expr).is_some_and(|(column, list)| {
+            let types = (column.get_type(schema), list.get_type(schema));
+            let is_of_column = matches!(&types, (Ok(column), Ok(list)) if one_of::item_type(list) == Some(column));
+            is_column(column) && is_value(list) && is_of_column
+        }),
         _ => false,
     }
 }
@@ -237,6 +254,9 @@ mod tests {
                 && !goes(col("note").in_list(vec![lit("a"), view()], false))
         );
         assert!(!goes(col("n").eq(lit(1_i64)).or(col("note").eq(lit(1_i64)))));
+        let set = |column: &str, item: DataType| one_of::one_of(col(column), "$list".to_owned(), &item);
+        assert!(goes(set("n", DataType::Int64)) && goes(Expr::Not(Box::new(set("note", DataType::Utf8)))));
+        assert!(!goes(set("n", DataType::Int32)) && !goes(set("note", DataType::Utf8View)));
         assert!(!goes((col("n") + lit(1_i64)).eq(lit(2_i64))) && !goes(col("n").eq(col("n"))));
     }
 }

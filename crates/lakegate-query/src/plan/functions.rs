@@ -1,4 +1,4 @@
-//! Which functions a query may call: those that give the same answer for the same rows.
+//! Finds the functions that a query calls and may not: [`crate::functions`] has the list.
 
 use std::sync::Arc;
 
@@ -8,6 +8,8 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Volatility};
+
+use crate::functions::is_allowed;
 
 /// The placeholder of `now()`. No parameter has a dot in its name.
 pub(crate) const NOW: &str = "$clock.now";
@@ -71,6 +73,6 @@ fn refused_name(expr: &Expr) -> Option<String> {
         Expr::WindowFunction(call) => (call.fun.name(), call.fun.signature().volatility),
         _ => return None,
     };
-    // `version` tells a caller what runs here; stable functions would be answered once and kept.
-    (volatility != Volatility::Immutable || name == "version").then_some(name.to_owned())
+    // Stable functions would be answered once and kept.
+    (volatility != Volatility::Immutable || !is_allowed(name)).then_some(name.to_owned())
 }

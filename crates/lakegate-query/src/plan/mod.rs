@@ -4,6 +4,9 @@
 
 mod away;
 mod column;
+mod depth;
+#[cfg(test)]
+mod depth_tests;
 pub(crate) mod filters;
 pub(crate) mod functions;
 mod groups;
@@ -43,6 +46,7 @@ pub use past::PastEndpoint;
 
 use crate::encode;
 use crate::engine::spills;
+use crate::functions::suggestion;
 use crate::govern::fingerprint::Fingerprint;
 use crate::govern::masking::{Masking, stand_in_key};
 use crate::govern::order_key;
@@ -509,9 +513,15 @@ async fn plan_endpoint(
             "version" => {
                 place.finding(span, "function `version` can not be called: it would tell callers what runs here")
             }
-            _ => place
+            "random" | "uuid" | "current_time" => place
                 .finding(span, format!("function `{name}` can not be called: its answer changes from call to call"))
                 .help("take the value as a parameter; `now()` and `current_date` are the time of the request"),
+            _ => place
+                .finding(
+                    span,
+                    format!("function `{name}` can not be called: it is not on the list of allowed functions"),
+                )
+                .help(suggestion(&name).unwrap_or("the page `sql.md` of the documentation has the list")),
         };
         findings.push(finding);
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use datafusion::common::{DataFusionError, SchemaError};
+use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::Span;
 use lakegate_core::project::{Endpoint, Finding, Position, suggest_or_list};
 
@@ -26,6 +27,10 @@ impl Place<'_> {
     pub(crate) fn error(&self, error: &DataFusionError) -> Finding {
         let root = error.find_root();
         match root {
+            DataFusionError::SQL(parser, _) if **parser == ParserError::RecursionLimitExceeded => {
+                let help = "write it flatter: with fewer parentheses, calls and queries within each other";
+                Finding::new(self.position(0, 0), "the SQL nests too deeply").help(help)
+            }
             DataFusionError::SQL(parser, _) => {
                 let (line, column) = sql::parser_error_place(parser).unwrap_or((0, 0));
                 let text = parser.to_string();

@@ -6,6 +6,9 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::execution::SessionState;
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ColumnarValue;
 use datafusion::sql::sqlparser::ast::{self, Expr as SqlExpr, VisitMut, VisitorMut};
@@ -19,6 +22,7 @@ use std::ops::ControlFlow;
 use super::place::Place;
 use super::sql::{self, Syntax};
 use super::{functions, params};
+use crate::functions::exact;
 use crate::govern::literal;
 
 /// The compiled rules of an endpoint.
@@ -28,6 +32,13 @@ pub(crate) struct CompiledRules {
     /// The places among the arguments of the columns of `schema`: those of all parameters but lists.
     places: Vec<usize>,
     checks: Vec<Arc<dyn PhysicalExpr>>,
+}
+
+/// A rule computes as a query does.
+fn exact_rule(rule: Expr, schema: &DFSchema) -> Result<Expr> {
+    let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
+    let coerced = ExprSimplifier::new(context).coerce(rule, schema)?;
+    exact(coerced, schema).map(|exact| exact.data)
 }
 
 impl CompiledRules {
@@ -103,6 +114,7 @@ impl CompiledRules {
             let finding = place.finding(span, format!("function `{name}` can not be called in a rule"));
             return Err(Some(finding.help("a rule gives the same answer for the same arguments")));
         }
+        let planned = exact_rule(planned, &schema).map_err(|error| Some(rule_fault(place, &error)))?;
         let planned =
             session.create_physical_expr(planned, &schema).map_err(|error| Some(rule_fault(place, &error)))?;
         match planned.data_type(&self.schema) {

@@ -8,7 +8,7 @@ use datafusion::catalog::{MemoryCatalogProvider, MemoryCatalogProviderList, Memo
 use datafusion::common::Result;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_plan::ExecutionPlan;
@@ -16,6 +16,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
 
 use super::filters::FilterPushdown;
+use crate::functions::{ExactRule, exact_avg, exact_sum};
 use crate::govern::{BarrierPlanner, LeakProofPushdown};
 use crate::lake::{Lake, LakeTable};
 
@@ -31,7 +32,7 @@ pub(crate) fn session(lake: &Lake, tables: Vec<Arc<LakeTable>>, runtime: Arc<Run
     let catalogs = MemoryCatalogProviderList::new();
     catalogs.register_catalog("lakegate".to_owned(), Arc::new(catalog));
 
-    Ok(SessionStateBuilder::new()
+    let mut session = SessionStateBuilder::new()
         .with_default_features()
         .with_config(config())
         .with_runtime_env(runtime)
@@ -40,8 +41,12 @@ pub(crate) fn session(lake: &Lake, tables: Vec<Arc<LakeTable>>, runtime: Arc<Run
         .with_table_functions(Default::default())
         .with_table_factories(Default::default())
         .with_optimizer_rules(optimizer_rules())
+        .with_analyzer_rule(Arc::new(ExactRule))
         .with_query_planner(Arc::new(GovernedPlanner))
-        .build())
+        .build();
+    session.register_udaf(Arc::new(exact_sum()))?;
+    session.register_udaf(Arc::new(exact_avg()))?;
+    Ok(session)
 }
 
 fn config() -> SessionConfig {

@@ -15,7 +15,9 @@ use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, Tokenizer};
 use lakegate_core::project::Finding;
 
+use super::depth;
 use super::place::Place;
+use crate::functions::check_numbers;
 
 /// What was found in a query's syntax.
 #[derive(Debug, Default)]
@@ -32,6 +34,7 @@ pub(crate) struct Syntax {
 
 /// Parses the text of a query and lists what it may not contain.
 pub(crate) fn parse_query(sql: &str, place: &Place<'_>) -> Result<(Statement, Syntax), Vec<Finding>> {
+    depth::check(sql, place).map_err(|finding| vec![finding])?;
     let parsed = DFParserBuilder::new(sql).build().and_then(|mut parser| parser.parse_statements());
     let mut statements = parsed.map_err(|error| vec![place.error(&error)])?;
     if statements.len() > 1 {
@@ -52,16 +55,20 @@ pub(crate) fn parse_query(sql: &str, place: &Place<'_>) -> Result<(Statement, Sy
         },
         _ => return Err(vec![not_a_query(place, sql)]),
     };
+    depth::check_tables(query, place).map_err(|finding| vec![finding])?;
     let mut walk = Walk::new(place);
+    walk.findings = inexact_numbers(sql, place);
     let _ = query.visit(&mut walk);
     if walk.findings.is_empty() { Ok((statement, walk.syntax)) } else { Err(walk.findings) }
 }
 
 /// Parses the text of one predicate and lists what it may not contain.
 pub(crate) fn parse_predicate(sql: &str, place: &Place<'_>) -> Result<(Expr, Syntax), Vec<Finding>> {
+    depth::check(sql, place).map_err(|finding| vec![finding])?;
     let parsed = DFParserBuilder::new(sql).build().and_then(|mut parser| parser.parse_into_expr());
     let expr = parsed.map_err(|error| vec![place.error(&error)])?.expr;
     let mut walk = Walk::new(place);
+    walk.findings = inexact_numbers(sql, place);
     let _ = expr.visit(&mut walk);
     if walk.findings.is_empty() { Ok((expr, walk.syntax)) } else { Err(walk.findings) }
 }
@@ -79,6 +86,17 @@ fn start_of_statement(sql: &str, number: usize) -> Span {
         }
     }
     Span::empty()
+}
+
+/// Numbers that would be read as another number, which is compared and computed with.
+fn inexact_numbers(sql: &str, place: &Place<'_>) -> Vec<Finding> {
+    let numbers = check_numbers(sql).into_iter();
+    let finding = |(text, span): (String, Span)| {
+        place
+            .finding(span, format!("the number {text} has more digits than a number with a fraction holds"))
+            .help(format!("write `CAST('{text}' AS DECIMAL(38, …))` with as many digits after the point, or leave out the fraction"))
+    };
+    numbers.map(finding).collect()
 }
 
 fn not_a_query(place: &Place<'_>, sql: &str) -> Finding {

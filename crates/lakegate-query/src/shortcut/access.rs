@@ -9,9 +9,9 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, NullEquality};
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{Expr, Filter, Join, JoinType, LogicalPlan, Projection, TableScan};
+use datafusion::logical_expr::{Expr, Filter, Join, JoinType, LogicalPlan, Operator, Projection, TableScan};
 
-use crate::govern::{barrier_of, is_leak_proof, names_masked};
+use crate::govern::{barrier_of, is_leak_proof, names_masked, one_of};
 use crate::hot::HotTable;
 use crate::lake::lake_table;
 
@@ -220,11 +220,23 @@ pub(super) fn is_selective(plan: &LogicalPlan) -> bool {
 }
 
 fn compares_with_value(filter: &Expr) -> bool {
-    let is_equal = |expr: &Expr| {
-        matches!(expr, Expr::BinaryExpr(binary) if binary.op == datafusion::logical_expr::Operator::Eq
-            && (matches!(*binary.right, Expr::Placeholder(_)) || matches!(*binary.left, Expr::Placeholder(_))))
-    };
-    filter.exists(|inner| Ok(is_equal(inner))).unwrap_or(false)
+    let is_value = |expr: &Expr| matches!(expr, Expr::Placeholder(_));
+    let mut found = false;
+    let walked = filter.apply(|inner| {
+        found |= match inner {
+            Expr::BinaryExpr(binary) => {
+                binary.op == Operator::Eq && (is_value(&binary.right) || is_value(&binary.left))
+            }
+            inner => one_of::parts(inner).is_some_and(|(_, list)| is_value(list)),
+        };
+        Ok(match inner {
+            _ if found => TreeNodeRecursion::Stop,
+            // What is excluded leaves most rows.
+            Expr::Not(_) => TreeNodeRecursion::Jump,
+            _ => TreeNodeRecursion::Continue,
+        })
+    });
+    walked.is_ok() && found
 }
 
 /// A schema of some columns of a table, without qualifiers.

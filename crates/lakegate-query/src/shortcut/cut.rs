@@ -15,6 +15,7 @@ use datafusion::logical_expr::{
     Expr, Extension, Limit, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
 };
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::projection::ProjectionExec;
@@ -114,11 +115,17 @@ impl CutExec {
         values: &[ScalarValue],
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let number = |slot: usize| match values.get(slot) {
-            Some(ScalarValue::Int64(Some(number))) => Ok(usize::try_from(*number).unwrap_or(usize::MAX)),
-            _ => internal_err!("a limit that is no number"),
+            Some(ScalarValue::Int64(Some(number))) if *number >= 0 => {
+                Ok(usize::try_from(*number).unwrap_or(usize::MAX))
+            }
+            _ => internal_err!("a limit that is not a number of rows"),
         };
         let skip = self.skip.map(number).transpose()?.unwrap_or(0);
         let fetch = self.fetch.map(number).transpose()?;
+        if fetch == Some(0) {
+            // A sort that keeps the first rows cannot keep none.
+            return Ok(Arc::new(EmptyExec::new(input.schema())));
+        }
         let most = fetch.and_then(|fetch| skip.checked_add(fetch));
         let input = match most {
             Some(most) => sorted_up_to(&input, most)?.unwrap_or(input),

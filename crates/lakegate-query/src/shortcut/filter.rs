@@ -32,7 +32,7 @@ pub(super) enum Wanted {
 impl Filter {
     /// The same with the values in their places.
     pub(super) fn filled(&self, values: &[ScalarValue]) -> Result<Self> {
-        Ok(Self { predicate: param::filled(&self.predicate, values)?, ..self.clone() })
+        Ok(Self { predicate: param::filled(&self.predicate, &self.schema, values)?, ..self.clone() })
     }
 
     pub(super) fn bounds(&self) -> Bounds {

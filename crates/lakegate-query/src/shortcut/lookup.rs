@@ -4,13 +4,15 @@
 //! columns is asked of them before anything else of the query is.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
+use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
 use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{HashSet, Result, ScalarValue, Statistics, internal_err};
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{Distribution, PhysicalExpr};
@@ -24,6 +26,7 @@ use futures::{StreamExt, stream};
 use super::filter::{Filter, Wanted, batch};
 use super::gather::gather;
 use super::param;
+use super::passing::Passing;
 use super::scan::properties;
 use super::verify::Reader;
 use crate::engine::pause::paused;
@@ -81,7 +84,8 @@ impl LookupExec {
     /// The same over an input, with the values in their places, to be run once.
     pub(super) fn filled(&self, input: Arc<dyn ExecutionPlan>, values: &[ScalarValue]) -> Result<Self> {
         let filter = self.side.filter.as_ref().map(|filter| filter.filled(values)).transpose()?;
-        let made = self.side.made.as_ref().map(|made| made.iter().map(|expr| param::filled(expr, values)).collect());
+        let fill = |expr| param::filled(expr, &self.side.schema, values);
+        let made = self.side.made.as_ref().map(|made| made.iter().map(fill).collect());
         let side = Side { filter, made: made.transpose()?, ..self.side.clone() };
         Ok(Self { input, side, metrics: ExecutionPlanMetricsSet::new(), ..self.clone() })
     }
@@ -211,6 +215,7 @@ impl ExecutionPlan for LookupExec {
         if exprs.any(param::has_places) || filter.is_some_and(param::has_places) {
             return internal_err!("a lookup whose values are not in their places");
         }
+        let memory = MemoryConsumer::new("rows of frequent keys").register(context.memory_pool());
         let running = Running {
             input: self.input.execute(partition, context)?,
             kind: self.kind,
@@ -219,6 +224,7 @@ impl ExecutionPlan for LookupExec {
             schema: Arc::clone(&self.schema),
             index: None,
             seen: HashSet::new(),
+            passing: Passing::new(memory),
             batch: None,
             rows: MetricBuilder::new(&self.metrics).counter("looked_up_rows", partition),
             bytes: MetricBuilder::new(&self.metrics).counter("bytes_scanned", partition),
@@ -248,6 +254,8 @@ struct Running {
     index: Option<Arc<KeyIndex>>,
     /// Entries of keys that have been asked for, where each row of the table comes once.
     seen: HashSet<u32>,
+    /// Rows of keys that many rows of the table have.
+    passing: Passing,
     batch: Option<Asking>,
     rows: Count,
     bytes: Count,
@@ -269,6 +277,8 @@ struct Asking {
 struct Pairs {
     of_batch: Vec<u32>,
     of_table: Vec<u32>,
+    /// The pairs, by their places, whose rows of the table are known to fulfil the filter.
+    passed: Vec<Range<usize>>,
 }
 
 impl Running {
@@ -284,6 +294,7 @@ impl Running {
                 continue;
             };
             let index = self.index().await?;
+            self.find_passing(&asking, &index).await?;
             let pairs = self.ask(&mut asking, &index);
             if pairs.of_table.is_empty() {
                 // All of its keys were asked for.
@@ -309,10 +320,30 @@ impl Running {
         Ok(index)
     }
 
+    /// Finds out which rows of the next keys fulfil the filter, for keys that many rows have.
+    async fn find_passing(&mut self, asking: &Asking, index: &KeyIndex) -> Result<()> {
+        // Where each row of the table comes once, each is looked at once as it is.
+        let Some(filter) = self.side.filter.clone().filter(|_| self.kind != Kind::Of) else { return Ok(()) };
+        // A row that is half done goes on as it began.
+        if asking.done > 0 {
+            return Ok(());
+        }
+        let mut ahead = 0;
+        for entry in asking.entries.iter().skip(asking.row) {
+            self.passing.find(&self.side.table, index, &filter, *entry).await?;
+            ahead += self.passing.of(*entry).map_or(entry.count as usize, |rows| rows.len());
+            if ahead >= TOGETHER {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// The next pairs of a batch.
     fn ask(&mut self, asking: &mut Asking, index: &KeyIndex) -> Pairs {
         let most = asking.entries.len().min(TOGETHER);
-        let mut pairs = Pairs { of_batch: Vec::with_capacity(most), of_table: Vec::with_capacity(most) };
+        let (of_batch, of_table) = (Vec::with_capacity(most), Vec::with_capacity(most));
+        let mut pairs = Pairs { of_batch, of_table, passed: Vec::new() };
         while let Some(entry) = asking.entries.get(asking.row).copied() {
             let left = TOGETHER.saturating_sub(pairs.of_table.len());
             if left == 0 {
@@ -323,9 +354,24 @@ impl Running {
                 asking.row += 1;
                 continue;
             }
-            let rest = entry.count - asking.done;
+            let passing = self.passing.of(entry);
+            // That there is a partner is all that is asked.
+            if self.kind == Kind::Semi && asking.done == 0 && (passing.is_some() || self.side.filter.is_none()) {
+                asking.has[asking.row] = passing.is_none_or(|rows| !rows.is_empty());
+                asking.row += 1;
+                continue;
+            }
+            let rest = passing.map_or(entry.count, |rows| rows.len() as u32) - asking.done;
             let count = rest.min(left as u32);
-            index.add_rows(entry, asking.done, count, &mut pairs.of_table);
+            match passing {
+                None => index.add_rows(entry, asking.done, count, &mut pairs.of_table),
+                Some(rows) => {
+                    let from = pairs.of_table.len();
+                    let some = asking.done as usize..(asking.done + count) as usize;
+                    pairs.of_table.extend(rows.get(some).into_iter().flatten());
+                    pairs.passed.push(from..pairs.of_table.len());
+                }
+            }
             pairs.of_batch.extend(std::iter::repeat_n(asking.row as u32, count as usize));
             match count < rest {
                 true => asking.done += count,
@@ -337,11 +383,10 @@ impl Running {
 
     /// What these pairs give.
     async fn answer(&mut self, asking: &mut Asking, index: &KeyIndex, pairs: Pairs) -> Result<Option<RecordBatch>> {
-        let Pairs { mut of_batch, mut of_table } = pairs;
+        let Pairs { mut of_batch, mut of_table, passed } = pairs;
         self.rows.add(of_table.len());
         if let Some(filter) = self.side.filter.clone() {
-            let arrays = gather(&self.side.table, index, &of_table, &filter.columns).await?;
-            let mask = filter.mask(arrays, of_table.len())?;
+            let mask = mask(&self.side.table, &filter, index, &of_table, &passed).await?;
             match Wanted::of(&mask) {
                 Wanted::All => {}
                 Wanted::None => return Ok(None),
@@ -411,6 +456,32 @@ async fn made(side: &Side, index: &KeyIndex, rows: &[u32]) -> Result<Vec<ArrayRe
         Ok(take(&array, &places, None)?)
     };
     made.iter().map(array).collect()
+}
+
+/// Which of these rows of the table fulfil the filter. Those in the ranges are known to.
+async fn mask(
+    table: &HotTable,
+    filter: &Filter,
+    index: &KeyIndex,
+    rows: &[u32],
+    passed: &[Range<usize>],
+) -> Result<BooleanArray> {
+    if passed.is_empty() {
+        let arrays = gather(table, index, rows, &filter.columns).await?;
+        return filter.mask(arrays, rows.len());
+    }
+    let mut are_known = vec![false; rows.len()];
+    passed.iter().for_each(|range| are_known[range.clone()].fill(true));
+    let open = rows.iter().zip(&are_known).filter(|(_, is_known)| !**is_known).map(|(row, _)| *row);
+    let open = open.collect::<Vec<_>>();
+    if open.is_empty() {
+        return Ok(BooleanArray::from(are_known));
+    }
+    let arrays = gather(table, index, &open, &filter.columns).await?;
+    let mask = filter.mask(arrays, open.len())?;
+    let mut of_open = mask.values().iter();
+    let mask = are_known.into_iter().map(|is_known| is_known || of_open.next().unwrap_or(false));
+    Ok(BooleanArray::from(mask.collect::<Vec<_>>()))
 }
 
 /// These rows of a batch.

@@ -10,11 +10,14 @@ mod cut;
 mod day;
 mod distinct;
 mod filter;
+#[cfg(test)]
+mod frequent_tests;
 mod gather;
 mod implied;
 mod lookup;
 mod node;
 mod param;
+mod passing;
 mod scan;
 mod template;
 #[cfg(test)]

@@ -4,14 +4,16 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, ScalarValue, exec_err, internal_datafusion_err};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::physical_expr::expressions::lit;
+use datafusion::physical_expr::expressions::{InListExpr, Literal, lit};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
+
+use crate::govern::one_of;
 
 /// The place of one value.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -47,6 +49,16 @@ impl ScalarUDFImpl for Place {
     }
 }
 
+/// A call of `one_of` whose list has its value, as a look-up in a set.
+fn set_of(expr: Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<Transformed<Arc<dyn PhysicalExpr>>> {
+    let call = expr.downcast_ref::<ScalarFunctionExpr>().filter(|call| one_of::is_one_of(call.fun()));
+    let Some([value, list]) = call.map(ScalarFunctionExpr::args) else { return Ok(Transformed::no(expr)) };
+    let Some(list) = list.downcast_ref::<Literal>() else { return Ok(Transformed::no(expr)) };
+    let items = one_of::items(list.value())?;
+    let set = InListExpr::try_new_from_array(Arc::clone(value), items, false, schema)?;
+    Ok(Transformed::yes(Arc::new(set)))
+}
+
 /// Which of the values an expression stands for; `None` where it stands for none.
 pub(super) fn slot_of(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
     let function = expr.downcast_ref::<ScalarFunctionExpr>()?;
@@ -63,13 +75,18 @@ pub(super) fn has_places(expr: &Arc<dyn PhysicalExpr>) -> bool {
     found || walked.is_err()
 }
 
-/// The expression with the values in their places.
+/// The expression over columns of a schema with the values in their places. A list becomes a set that is made here, once for
+/// each request.
 ///
 /// # Errors
 /// When there is no such value.
-pub(super) fn filled(expr: &Arc<dyn PhysicalExpr>, values: &[ScalarValue]) -> Result<Arc<dyn PhysicalExpr>> {
+pub(super) fn filled(
+    expr: &Arc<dyn PhysicalExpr>,
+    schema: &Schema,
+    values: &[ScalarValue],
+) -> Result<Arc<dyn PhysicalExpr>> {
     let filled = Arc::clone(expr).transform_up(|inner| match slot_of(&inner) {
-        None => Ok(Transformed::no(inner)),
+        None => set_of(inner, schema),
         Some(slot) => {
             let value = values.get(slot).ok_or_else(|| internal_datafusion_err!("there is no value {slot}"))?;
             Ok(Transformed::yes(lit(value.clone())))

@@ -252,7 +252,7 @@ fn filled(node: &Arc<dyn ExecutionPlan>, values: &[ScalarValue]) -> Result<Arc<d
     }
     if let Some(filter) = node.downcast_ref::<FilterExec>().filter(|filter| param::has_places(filter.predicate())) {
         let [input] = children.as_slice() else { return internal_err!("a filter has one input") };
-        let predicate = param::filled(filter.predicate(), values)?;
+        let predicate = param::filled(filter.predicate(), &input.schema(), values)?;
         let builder = FilterExecBuilder::from(filter).with_input(Arc::clone(input)).with_predicate(predicate);
         return Ok(Arc::new(builder.build()?));
     }
@@ -260,10 +260,11 @@ fn filled(node: &Arc<dyn ExecutionPlan>, values: &[ScalarValue]) -> Result<Arc<d
         && projection.expr().iter().any(|of| param::has_places(&of.expr))
     {
         let [input] = children.as_slice() else { return internal_err!("a projection has one input") };
+        let schema = input.schema();
         let exprs = projection
             .expr()
             .iter()
-            .map(|of| Ok(ProjectionExpr { expr: param::filled(&of.expr, values)?, alias: of.alias.clone() }));
+            .map(|of| Ok(ProjectionExpr { expr: param::filled(&of.expr, &schema, values)?, alias: of.alias.clone() }));
         return Ok(Arc::new(ProjectionExec::try_new(exprs.collect::<Result<Vec<_>>>()?, Arc::clone(input))?));
     }
     let mode = match has_same_children_properties(node.as_ref(), &children)? {

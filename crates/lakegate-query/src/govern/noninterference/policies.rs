@@ -102,7 +102,9 @@ fn row_filters_with_subqueries_anywhere_show_the_rows_that_sql_says() {
     };
     let tally = std::thread::Builder::new().stack_size(8 << 20).spawn(run).unwrap().join().unwrap();
     let Tally { filters, with_rows, with_hidden_rows, refused, faults } = tally;
-    println!("{filters} filters and callers: {with_rows} with rows, {with_hidden_rows} with hidden rows; {refused} lakes refused");
+    println!(
+        "{filters} filters and callers: {with_rows} with rows, {with_hidden_rows} with hidden rows; {refused} lakes refused"
+    );
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n\n"));
     assert!(with_rows * 4 > filters && with_hidden_rows * 4 > filters && refused * 10 < filters);
 }

@@ -1,0 +1,220 @@
+//! The analyzer rule that makes plans exact: after types are known, and before the optimiser computes anything.
+
+use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
+use datafusion::logical_expr::expr::{Between, Case, InList, InSubquery};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, lit};
+use datafusion::optimizer::analyzer::AnalyzerRule;
+
+use super::checked::checked;
+use super::compare::{exact_comparison, literal, whole_literal};
+use super::guarded::guarded;
+
+/// The rule.
+#[derive(Debug)]
+pub(crate) struct ExactRule;
+
+impl AnalyzerRule for ExactRule {
+    fn name(&self) -> &str {
+        "exact"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        let exact_plan = plan.transform_up_with_subqueries(|node| {
+            if let LogicalPlan::Join(join) = &node {
+                for (left, right) in &join.on {
+                    let sides = (lossy(left, join.left.schema()), lossy(right, join.right.schema()));
+                    if sides.0.is_some() || sides.1.is_some() {
+                        return plan_err!("{MIXED_NUMBERS}");
+                    }
+                }
+            }
+            let inputs = node.inputs();
+            let schema = if inputs.is_empty() { DFSchema::clone(node.schema()) } else { merge_schema(&inputs) };
+            let names = NamePreserver::new(&node);
+            node.map_expressions(|expr| {
+                let name = names.save(&expr);
+                let exact = exact(expr, &schema)?;
+                Ok(exact.update_data(|expr| name.restore(expr)))
+            })
+        })?;
+        Ok(exact_plan.data)
+    }
+}
+
+const MIXED_NUMBERS: &str = "whole numbers of 64 bits would be compared as numbers with a fraction, where two of them may be \
+                             one; cast the other side to `BIGINT` or both to `DECIMAL`";
+
+/// An expression with known types, made exact.
+pub(crate) fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    expr.transform_up(|inner| {
+        Ok(match inner {
+            Expr::ScalarFunction(call) => guarded(call).update_data(Expr::ScalarFunction),
+            Expr::BinaryExpr(binary) => binary_expr(binary, schema)?,
+            Expr::Negative(value) => negative(*value, schema)?,
+            Expr::Case(case) => searched(case, schema)?,
+            Expr::InList(list) => in_list(list, schema)?,
+            Expr::Between(between) => self::between(between, schema),
+            Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
+                if lossy(&expr, schema).is_some() || gives_lossy(&subquery.subquery) {
+                    return plan_err!("{MIXED_NUMBERS}");
+                }
+                Transformed::no(Expr::InSubquery(InSubquery { expr, subquery, negated }))
+            }
+            Expr::SetComparison(comparison)
+                if lossy(&comparison.expr, schema).is_some() || gives_lossy(&comparison.subquery.subquery) =>
+            {
+                return plan_err!("{MIXED_NUMBERS}");
+            }
+            other => Transformed::no(other),
+        })
+    })
+}
+
+fn binary_expr(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let BinaryExpr { left, op, right } = binary;
+    match op {
+        Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo => {
+            let types = (left.get_type(schema)?, right.get_type(schema)?);
+            // Floats have values for what is too large.
+            let is_of_floats = types.0.is_floating() && types.1.is_floating();
+            if is_of_floats || types.0.is_null() || types.1.is_null() || always_fits(&types.0, op, &types.1) {
+                return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })));
+            }
+            Ok(Transformed::yes(checked(*left, op, *right)))
+        }
+        Operator::StringConcat => Ok(Transformed::yes(checked(*left, op, *right))),
+        Operator::Eq
+        | Operator::NotEq
+        | Operator::Lt
+        | Operator::LtEq
+        | Operator::Gt
+        | Operator::GtEq
+        | Operator::IsDistinctFrom
+        | Operator::IsNotDistinctFrom => Ok(match compared(&left, op, &right, schema) {
+            Some(compared) => Transformed::yes(compared),
+            None => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
+        }),
+        _ => Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }))),
+    }
+}
+
+/// Whether a result of decimals has room for all of their digits, so that nothing is to be checked.
+fn always_fits(left: &DataType, op: Operator, right: &DataType) -> bool {
+    let (DataType::Decimal128(p1, s1), DataType::Decimal128(p2, s2)) = (left, right) else { return false };
+    let (p1, s1, p2, s2) = (i32::from(*p1), i32::from(*s1), i32::from(*p2), i32::from(*s2));
+    let digits = match op {
+        Operator::Plus | Operator::Minus => s1.max(s2) + (p1 - s1).max(p2 - s2) + 1,
+        Operator::Multiply => p1 + p2 + 1,
+        _ => return false,
+    };
+    digits <= i32::from(DECIMAL128_MAX_PRECISION)
+}
+
+/// A comparison in which one side is a whole number that was cast to a float; `None` for others.
+fn compared(left: &Expr, op: Operator, right: &Expr, schema: &DFSchema) -> Option<Expr> {
+    match (lossy(left, schema), lossy(right, schema)) {
+        (Some((whole, of)), None) => Some(exact_comparison(whole.clone(), &of, op, right.clone())),
+        (None, Some((whole, of))) => Some(exact_comparison(whole.clone(), &of, op.swap()?, left.clone())),
+        _ => None,
+    }
+}
+
+/// The whole number, and its type, of a cast to a float that does not hold all of its values.
+fn lossy<'e>(expr: &'e Expr, schema: &DFSchema) -> Option<(&'e Expr, DataType)> {
+    let Expr::Cast(Cast { expr, field }) = expr else { return None };
+    let bytes = match field.data_type() {
+        DataType::Float64 => 4,
+        DataType::Float32 | DataType::Float16 => 2,
+        _ => return None,
+    };
+    let of = expr.get_type(schema).ok().filter(DataType::is_integer)?;
+    let is_literal = matches!(expr.as_ref(), Expr::Literal(..));
+    (of.primitive_width()? > bytes && !is_literal).then_some((expr, of))
+}
+
+/// Whether a subquery gives whole numbers that were cast to floats for a comparison.
+fn gives_lossy(plan: &LogicalPlan) -> bool {
+    let LogicalPlan::Projection(projection) = plan else { return false };
+    let given = projection.expr.first().map(|expr| expr.clone().unalias());
+    given.is_some_and(|expr| lossy(&expr, projection.input.schema()).is_some())
+}
+
+/// `-x` as `0 - x`, which fails for the least number. Of floats and intervals it is as it was.
+fn negative(value: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let data_type = value.get_type(schema)?;
+    let zero = match &data_type {
+        kind if kind.is_integer() || kind.is_decimal() => ScalarValue::new_zero(kind)?,
+        _ => return Ok(Transformed::no(Expr::Negative(Box::new(value)))),
+    };
+    Ok(Transformed::yes(checked(lit(zero), Operator::Minus, value)))
+}
+
+/// `CASE x WHEN v` of floats as `CASE WHEN x = v`: the engine looks values up by their bits, and `0.0 = -0.0`.
+fn searched(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let Case { expr, when_then_expr, else_expr } = case;
+    let Some(value) = expr else { return Ok(Transformed::no(Expr::Case(Case { expr, when_then_expr, else_expr }))) };
+    if !value.get_type(schema)?.is_floating() {
+        let expr = Some(value);
+        return Ok(Transformed::no(Expr::Case(Case { expr, when_then_expr, else_expr })));
+    }
+    let condition = |when: Expr| match compared(&value, Operator::Eq, &when, schema) {
+        Some(compared) => compared,
+        None => value.as_ref().clone().eq(when),
+    };
+    let when_then_expr = when_then_expr.into_iter().map(|(when, then)| (Box::new(condition(*when)), then)).collect();
+    Ok(Transformed::yes(Expr::Case(Case { expr: None, when_then_expr, else_expr })))
+}
+
+/// `IN` of floats: with both zeros where there is one, and of whole numbers where the value is one.
+fn in_list(list: InList, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let InList { expr, list, negated } = list;
+    if let Some((whole, of)) = lossy(&expr, schema) {
+        let numbers = list.iter().map(literal).collect::<Option<Vec<_>>>();
+        let Some(numbers) = numbers.filter(|numbers| !numbers.iter().any(|number| number.is_nan())) else {
+            return plan_err!("{MIXED_NUMBERS}");
+        };
+        // A number with a fraction is equal to no whole one.
+        let items = numbers.into_iter().filter_map(|number| whole_literal(number, &of));
+        let list = items.map(lit).collect::<Vec<_>>();
+        let whole = whole.clone();
+        return Ok(Transformed::yes(match list.is_empty() {
+            false => Expr::InList(InList { expr: Box::new(whole), list, negated }),
+            true if negated => whole.is_not_null().or(lit(ScalarValue::Boolean(None))),
+            true => whole.is_null().and(lit(ScalarValue::Boolean(None))),
+        }));
+    }
+    let zeros = match expr.get_type(schema)? {
+        DataType::Float64 => [lit(0.0_f64), lit(-0.0_f64)],
+        DataType::Float32 => [lit(0.0_f32), lit(-0.0_f32)],
+        _ => return Ok(Transformed::no(Expr::InList(InList { expr, list, negated }))),
+    };
+    if !list.iter().any(|item| literal(item) == Some(0.0)) {
+        return Ok(Transformed::no(Expr::InList(InList { expr, list, negated })));
+    }
+    let list = with_zeros(list, zeros);
+    Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
+}
+
+fn with_zeros(list: Vec<Expr>, zeros: [Expr; 2]) -> Vec<Expr> {
+    list.into_iter().filter(|item| literal(item) != Some(0.0)).chain(zeros).collect()
+}
+
+/// `BETWEEN` as two comparisons, where they are of whole numbers with floats.
+fn between(between: Between, schema: &DFSchema) -> Transformed<Expr> {
+    let Between { expr, negated, low, high } = &between;
+    let is_lossy = [expr, low, high].into_iter().any(|part| lossy(part, schema).is_some());
+    if !is_lossy {
+        return Transformed::no(Expr::Between(between));
+    }
+    let side = |op: Operator, bound: &Expr| {
+        compared(expr, op, bound, schema)
+            .unwrap_or_else(|| datafusion::logical_expr::binary_expr(expr.as_ref().clone(), op, bound.clone()))
+    };
+    let within = side(Operator::GtEq, low).and(side(Operator::LtEq, high));
+    Transformed::yes(if *negated { Expr::Not(Box::new(within)) } else { within })
+}
