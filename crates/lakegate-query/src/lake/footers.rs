@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use datafusion::catalog::Session;
 use datafusion::common::Result;
-use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::object_store::{ObjectMeta, ObjectStore};
 use datafusion::parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use super::columns::{Unreadable, guarded};
+use super::parquet;
 use super::text::MOST_COLUMNS;
+use super::values;
 
 /// How many times larger than in the file a part may be when it is unpacked, once it is large.
 const MOST_UNPACKED: i64 = 1_000;
@@ -27,9 +28,7 @@ pub(super) async fn check(
     object: &ObjectMeta,
 ) -> Result<Arc<ParquetMetaData>, Unreadable> {
     let cache = session.runtime_env().cache_manager.get_file_metadata_cache();
-    let footer = async {
-        DFParquetMetadata::new(store.as_ref(), object).with_file_metadata_cache(Some(cache)).fetch_metadata().await
-    };
+    let footer = parquet::footer(store.as_ref(), &cache, object);
     let footer = guarded(is_remote, footer).await.map_err(|error| error.of(object))?;
     match fault(&footer, object.size) {
         None => Ok(footer),
@@ -42,6 +41,9 @@ fn fault(footer: &ParquetMetaData, file_bytes: u64) -> Option<String> {
     let columns = footer.file_metadata().schema_descr().num_columns();
     if columns > MOST_COLUMNS {
         return Some(format!("it has {columns} columns, and a table has {MOST_COLUMNS} at most"));
+    }
+    if let Some(fault) = values::fault(footer) {
+        return Some(fault);
     }
     let rows = footer.file_metadata().num_rows();
     let of_groups = footer.row_groups().iter().map(RowGroupMetaData::num_rows);

@@ -12,8 +12,8 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Result, ScalarValue, internal_datafusion_err};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::datasource::physical_plan::parquet::Int96Coercer;
 use datafusion::parquet::arrow::parquet_to_arrow_schema;
-use datafusion::parquet::basic::Type as PhysicalType;
 use datafusion::parquet::file::metadata::ParquetMetaData;
 use datafusion::parquet::schema::types::{Type, TypePtr};
 use datafusion::physical_expr::PhysicalExpr;
@@ -21,6 +21,7 @@ use datafusion::physical_expr::expressions::{CastExpr, Column as ColumnExpr, Lit
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr_adapter::{PhysicalExprAdapter, PhysicalExprAdapterFactory};
 
+use super::meant;
 use crate::govern::fingerprint::Fingerprint;
 
 /// The key of a file's schema under which the number of its layout stands, among those of one version of the table.
@@ -112,7 +113,8 @@ struct FileColumns {
 }
 
 impl FileColumns {
-    fn column(&self, name: &str) -> Result<Arc<dyn PhysicalExpr>> {
+    /// A column of the table; `is_answer` where it is not part of another expression.
+    fn column(&self, name: &str, is_answer: bool) -> Result<Arc<dyn PhysicalExpr>> {
         let at = self.table.index_of(name)?;
         let field = &self.table.fields()[at];
         let origin = self.layout.get(at).ok_or_else(|| internal_datafusion_err!("a column without an origin"))?;
@@ -121,7 +123,11 @@ impl FileColumns {
                 let found = self.file.fields().get(*place);
                 let found = found.ok_or_else(|| internal_datafusion_err!("a file without a column of its layout"))?;
                 let column = Arc::new(ColumnExpr::new(found.name(), *place));
-                if found.data_type() == field.data_type() {
+                let column = match is_answer {
+                    true => meant::meant_as_answer(column, found.data_type()),
+                    false => meant::meant(column, found.data_type()),
+                };
+                if meant::optional(found.data_type()) == *field.data_type() {
                     return Ok(column);
                 }
                 Ok(Arc::new(CastExpr::new_with_target_field(column, Arc::clone(field), None)))
@@ -134,11 +140,16 @@ impl FileColumns {
 
 impl PhysicalExprAdapter for FileColumns {
     fn rewrite(&self, expr: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
+        let is_answer = expr.is::<ColumnExpr>();
         expr.transform_down(|node| match node.downcast_ref::<ColumnExpr>() {
             // What took its place is of the file: it is not looked at again.
             Some(column) => {
                 let name = column.name().to_owned();
-                Ok(Transformed::new(self.column(&name)?, true, datafusion::common::tree_node::TreeNodeRecursion::Jump))
+                Ok(Transformed::new(
+                    self.column(&name, is_answer)?,
+                    true,
+                    datafusion::common::tree_node::TreeNodeRecursion::Jump,
+                ))
             }
             None => Ok(Transformed::no(node)),
         })
@@ -191,21 +202,15 @@ impl Shape {
             return Err(format!("it has two columns `{name}`"));
         }
         let schema = parquet_to_arrow_schema(descriptor, None).map_err(|error| error.to_string())?;
-        let fields = schema.fields().iter().zip(root.get_fields()).map(|(field, parquet)| read_as(field, parquet));
+        let coerced = Int96Coercer::new(descriptor, &schema, &TimeUnit::Microsecond).coerce();
+        let schema = coerced.unwrap_or(schema);
+        let fields = schema.fields().iter().map(|field| read_as(field));
         Ok(Self { schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())), root })
     }
 
     /// Whether a file has these columns.
     pub(super) fn is_of(&self, footer: &ParquetMetaData) -> bool {
         self.root.as_ref() == footer.file_metadata().schema_descr().root_schema()
-    }
-
-    /// Whether the least and greatest values of a column are in its footer as they are read.
-    pub(super) fn has_bounds(&self, at: usize) -> bool {
-        self.root
-            .get_fields()
-            .get(at)
-            .is_some_and(|field| field.is_primitive() && field.get_physical_type() != PhysicalType::INT96)
     }
 
     /// Where the columns of a table come from.
@@ -241,11 +246,9 @@ impl Shape {
     }
 }
 
-/// Strings and bytes as views, old timestamps in microseconds: as the table has them, so that nothing is cast.
-fn read_as(field: &Field, parquet: &TypePtr) -> Field {
-    let is_int96 = parquet.is_primitive() && parquet.get_physical_type() == PhysicalType::INT96;
+/// Strings and bytes as views: as the table has them, so that nothing is cast.
+fn read_as(field: &Field) -> Field {
     let data_type = match field.data_type() {
-        _ if is_int96 => DataType::Timestamp(TimeUnit::Microsecond, None),
         DataType::Utf8 => DataType::Utf8View,
         DataType::Binary => DataType::BinaryView,
         other => without_notes(other),

@@ -2,6 +2,7 @@
 //!
 //! Who may see which rows is not decided here: see `govern`.
 
+mod believed;
 #[cfg(test)]
 mod broken_tests;
 mod catalog;
@@ -9,19 +10,25 @@ mod columns;
 mod data_file;
 mod deletes;
 mod delta;
+mod estimates;
 #[cfg(test)]
 mod evolution_tests;
 mod footers;
 #[cfg(test)]
 mod formats_tests;
 mod iceberg;
+mod intervals;
 pub(crate) mod layout;
 mod literals;
 mod location;
 #[cfg(test)]
 mod location_tests;
 mod mapping;
+mod meant;
+#[cfg(test)]
+mod nested_tests;
 pub(crate) mod object_reader;
+mod parquet;
 mod pinned;
 mod place;
 mod plain;
@@ -32,9 +39,13 @@ mod table;
 #[cfg(test)]
 pub(crate) mod testing;
 mod text;
+mod values;
+#[cfg(test)]
+mod values_tests;
 mod version;
 mod widening;
 pub mod write;
+mod writers;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

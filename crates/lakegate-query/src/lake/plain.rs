@@ -18,8 +18,8 @@ use lakegate_core::value::ScalarType;
 
 use super::location::{self, Look, TableFile, TableFiles};
 use super::text::{self, engine_format};
-use super::version::{Opened, TableVersion, summary, without_bounds_of_floats};
-use super::{Lake, TableFault, columns, footers, literals, pinned};
+use super::version::{Opened, TableVersion, summary};
+use super::{Lake, TableFault, columns, footers, literals, meant, parquet, pinned};
 use crate::govern::fingerprint::Fingerprint;
 use crate::plan::column_type_name;
 
@@ -79,13 +79,15 @@ pub(super) async fn open(
         let read = async move {
             let read = format.infer_stats(session, store, Arc::clone(file_schema), object);
             let read = columns::guarded(is_remote, read).await.map_err(|error| error.of(object))?;
-            Ok(without_bounds_of_floats(columns::as_of_the_table(read, of_file, file_schema), file_schema))
+            Ok(columns::as_of_the_table(read, of_file, file_schema))
         };
         read.boxed()
     });
     let statistics = columns::in_order(reading.collect()).await.map_err(unreadable)?;
     let mut files = Vec::with_capacity(found.files.len());
     let listed = found.files.into_iter().zip(objects).zip(statistics);
+    let has_decimals = found.format == FileFormat::Parquet
+        && file_schema.fields().iter().any(|field| meant::has_decimals(field.data_type()));
     for ((TableFile { partition_values, .. }, object), statistics) in listed {
         let mut file = PartitionedFile::from(object);
         file.partition_values = partition_values
@@ -93,6 +95,10 @@ pub(super) async fn open(
             .zip(schema.table_partition_cols())
             .map(|(value, field)| partition_value(value, field))
             .collect::<Result<Vec<_>, _>>()?;
+        if has_decimals {
+            let read = parquet::noted(session, store, &file.object_meta);
+            file.arrow_schema = Some(columns::guarded(is_remote, read).await.map_err(unreadable)?);
+        }
         files.push(file.with_statistics(Arc::new(statistics)));
     }
     let mut version = TableVersion {

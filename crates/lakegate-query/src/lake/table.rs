@@ -12,7 +12,6 @@ use datafusion::common::stats::Precision;
 use datafusion::common::{Result as DataFusionResult, internal_err};
 use datafusion::datasource::TableType;
 use datafusion::datasource::physical_plan::FileScanConfig;
-use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::Expr;
@@ -23,7 +22,7 @@ use lakegate_core::error::Source;
 use lakegate_core::project::{RowPolicy, Table, TableFormat};
 
 use super::version::{At, NoVersion, Opened, Snapshot, TableVersion, magnitude_only};
-use super::{Lake, TableFault, delta, iceberg, plain};
+use super::{Lake, TableFault, delta, iceberg, parquet, plain};
 use crate::hot::{Heat, HotMemory, HotTable};
 
 /// One version of a table: its files, schema and statistics as they were when it was opened.
@@ -204,10 +203,7 @@ impl LakeTable {
         for object in self.objects() {
             footers.push(match self.is_parquet() {
                 // It was read when the table was opened, and is there.
-                true => {
-                    let footer = DFParquetMetadata::new(store.as_ref(), object);
-                    Some(footer.with_file_metadata_cache(Some(Arc::clone(&cache))).fetch_metadata().await?)
-                }
+                true => Some(parquet::footer(store.as_ref(), &cache, object).await?),
                 false => None,
             });
         }

@@ -10,12 +10,12 @@ use datafusion::datasource::file_format::FileFormat as Format;
 use datafusion::datasource::file_format::csv::CsvFormat;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::file_format::json::JsonFormat;
-use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use futures::StreamExt;
 use lakegate_core::project::{Compression, FileFormat, TextFiles};
 
 use super::columns::Unreadable;
+use super::parquet::Parquet;
 use super::pinned::plain;
 use super::store::is_away;
 
@@ -37,7 +37,7 @@ pub(super) fn engine_format(format: FileFormat, compression: Compression, text: 
     };
     // The whole file is looked at, so that no row further down can be of another type than the column.
     match format {
-        FileFormat::Parquet => Arc::new(ParquetFormat::default()),
+        FileFormat::Parquet => Arc::new(Parquet::default()),
         FileFormat::Csv => Arc::new(
             CsvFormat::default()
                 .with_has_header(text.has_header)
