@@ -34,6 +34,8 @@ mod place;
 mod plain;
 pub mod records;
 mod stamped;
+#[cfg(test)]
+mod statistics_tests;
 mod store;
 mod table;
 #[cfg(test)]
