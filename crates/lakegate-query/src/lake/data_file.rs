@@ -11,10 +11,8 @@ use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
-use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::FileGroup;
-use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::object_store::path::Path;
 use datafusion::object_store::{Error as StoreError, ObjectMeta, ObjectStoreExt};
@@ -25,8 +23,9 @@ use super::columns::in_order;
 use super::contained_format::ContainedFormat;
 use super::deletes::Deleted;
 use super::mapping::{Column, Mapping, NamedIds, Origin, Shape};
-use super::version::{NoVersion, Snapshot, TableVersion, summary, without_bounds_of_floats};
-use super::{Lake, TableFault, footers, location, pinned};
+use super::parquet_format::Parquet;
+use super::version::{NoVersion, Snapshot, TableVersion, summary};
+use super::{Lake, TableFault, estimates, footers, location, pinned};
 use crate::govern::fingerprint::Fingerprint;
 
 /// A file of a table, as the table's metadata names it.
@@ -115,7 +114,7 @@ impl Reader<'_> {
         }
         Ok(TableVersion {
             statistics: summary(&parts, &schema)?,
-            format: ContainedFormat::new(Arc::new(ParquetFormat::default()), self.lake, frame.table),
+            format: ContainedFormat::new(Arc::new(Parquet::default()), self.lake, frame.table),
             schema: TableSchema::from(schema),
             files: FileGroup::new(parts),
             mapping: Some(Arc::new(mapping)),
@@ -216,14 +215,7 @@ impl Known {
         let counts = footer.row_groups().iter().map(|group| u64::try_from(group.num_rows()));
         let row_groups =
             counts.collect::<Result<Vec<_>, _>>().map_err(|_| fault("a row group has less than no rows".to_owned()))?;
-        let statistics = DFParquetMetadata::statistics_from_parquet_metadata(footer, &shape.schema)
-            .map_err(|error| fault(error.strip_backtrace()))?;
-        let each =
-            statistics.column_statistics.into_iter().enumerate().map(|(at, column)| match shape.has_bounds(at) {
-                true => column,
-                false => ColumnStatistics::new_unknown(),
-            });
-        let statistics = each.collect();
+        let statistics = estimates::of_file(footer, &shape.schema).column_statistics;
         Ok(Self { tag, shape, row_groups, statistics, object })
     }
 
@@ -258,17 +250,16 @@ impl Known {
                         }
                         Precision::Absent => Precision::Absent,
                     };
-                    let own = ColumnStatistics {
+                    ColumnStatistics {
                         null_count: of_file.null_count,
                         min_value: widened(of_file.min_value),
                         max_value: widened(of_file.max_value),
                         byte_size: of_file.byte_size,
                         ..ColumnStatistics::new_unknown()
-                    };
-                    if has_deleted { own.to_inexact() } else { own }
+                    }
                 }
             };
         }
-        without_bounds_of_floats(statistics, schema)
+        statistics
     }
 }

@@ -13,6 +13,7 @@ use datafusion::parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use super::cached_footer;
 use super::columns::{Unreadable, guarded};
 use super::text::MOST_COLUMNS;
+use super::values;
 
 /// How many times larger than in the file a part may be when it is unpacked, once it is large.
 const MOST_UNPACKED: i64 = 1_000;
@@ -28,7 +29,11 @@ pub(super) async fn check(
 ) -> Result<Arc<ParquetMetaData>, Unreadable> {
     let cache = session.runtime_env().cache_manager.get_file_metadata_cache();
     let footer = async { Ok(cached_footer(cache.as_ref(), store.as_ref(), object).await?) };
-    guarded(is_remote, footer).await.map_err(|error| error.of(object))
+    let footer = guarded(is_remote, footer).await.map_err(|error| error.of(object))?;
+    match values::fault(&footer) {
+        None => Ok(footer),
+        Some(fault) => Err(Unreadable::from(fault).of(object)),
+    }
 }
 
 /// What does not fit together.

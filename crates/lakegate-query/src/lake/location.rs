@@ -75,10 +75,12 @@ pub(crate) async fn find(lake: &Lake, table: &Table, look: Look) -> Result<Table
         // Of what was listed with all that is below, nothing is asked again.
         refuse_table_formats_above(lake, if is_flat { Some(base) } else { parent(base) }).await?;
     }
-    // A text file without any text is told where it is read; another one without bytes may stand for a folder.
+    objects.retain(|object| !is_hidden(relative(&object.location, base)));
+    // A text file without any text is reported where it is read; another one without bytes may stand for a folder.
     let is_text = |object: &ObjectMeta| format_of(&object.location).is_some_and(|format| format != FileFormat::Parquet);
-    objects.retain(|object| (object.size > 0 || is_text(object)) && !is_hidden(relative(&object.location, base)));
-    let format = table.format.or_else(|| common_format(&objects));
+    let has_rows = |object: &ObjectMeta| object.size > 0 || is_text(object);
+    let (mut objects, empty) = objects.into_iter().partition::<Vec<_>, _>(has_rows);
+    let format = table.format.or_else(|| common_format(&objects)).or_else(|| common_format(&empty));
     let Some(format) = format else {
         let several = objects.iter().any(|object| format_of(&object.location).is_some());
         let (what, help) = match several {
@@ -93,6 +95,12 @@ pub(crate) async fn find(lake: &Lake, table: &Table, look: Look) -> Result<Table
         };
         return Err(TableFault::new(format!("there are {what} at `{}`", table.location)).help(help));
     };
+    let is_broken = |object: &&ObjectMeta| format == FileFormat::Parquet && extension_is(&object.location, format);
+    if let Some(object) = empty.iter().find(is_broken) {
+        // No Parquet file has no bytes; without it an answer would be short of its rows.
+        return Err(TableFault::new(format!("`{}` has no bytes, so its rows are missing", object.location))
+            .help("write the file again if its upload broke off, or remove it"));
+    }
     // A format that is given reads files of any name, unless some have its extension.
     if objects.iter().any(|object| extension_is(&object.location, format)) {
         objects.retain(|object| extension_is(&object.location, format));

@@ -21,6 +21,7 @@ use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr_adapter::{PhysicalExprAdapter, PhysicalExprAdapterFactory};
 
 use super::conversion::{Conversion, Converted};
+use super::meant;
 use crate::govern::fingerprint::Fingerprint;
 
 /// The key of a file's schema under which the number of its layout stands, among those of one version of the table.
@@ -121,19 +122,25 @@ impl FileColumns {
         Ok((ColumnExpr::new(found.name(), place), found))
     }
 
-    fn column(&self, name: &str) -> Result<Arc<dyn PhysicalExpr>> {
+    /// A column of the table; `is_answer` where it is not part of another expression.
+    fn column(&self, name: &str, is_answer: bool) -> Result<Arc<dyn PhysicalExpr>> {
         let at = self.table.index_of(name)?;
         let field = &self.table.fields()[at];
         let origin = self.layout.get(at).ok_or_else(|| internal_datafusion_err!("a column without an origin"))?;
         match origin {
             Origin::Converted(place, conversion) => {
-                let column = Arc::new(self.own(*place)?.0);
+                let (column, found) = self.own(*place)?;
+                let column = meant::meant(Arc::new(column), found.data_type());
                 Ok(Arc::new(Converted::new(column, Arc::clone(conversion), Arc::clone(field))))
             }
             Origin::Column(place) => {
                 let (column, found) = self.own(*place)?;
                 let column = Arc::new(column);
-                if found.data_type() == field.data_type() {
+                let column = match is_answer {
+                    true => meant::meant_as_answer(column, found.data_type()),
+                    false => meant::meant(column, found.data_type()),
+                };
+                if meant::optional(found.data_type()) == *field.data_type() {
                     return Ok(column);
                 }
                 Ok(Arc::new(CastExpr::new_with_target_field(column, Arc::clone(field), None)))
@@ -146,11 +153,16 @@ impl FileColumns {
 
 impl PhysicalExprAdapter for FileColumns {
     fn rewrite(&self, expr: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
+        let is_answer = expr.is::<ColumnExpr>();
         expr.transform_down(|node| match node.downcast_ref::<ColumnExpr>() {
             // What took its place is of the file: it is not looked at again.
             Some(column) => {
                 let name = column.name().to_owned();
-                Ok(Transformed::new(self.column(&name)?, true, datafusion::common::tree_node::TreeNodeRecursion::Jump))
+                Ok(Transformed::new(
+                    self.column(&name, is_answer)?,
+                    true,
+                    datafusion::common::tree_node::TreeNodeRecursion::Jump,
+                ))
             }
             None => Ok(Transformed::no(node)),
         })
@@ -210,14 +222,6 @@ impl Shape {
     /// Whether a file has these columns.
     pub(super) fn is_of(&self, footer: &ParquetMetaData) -> bool {
         self.root.as_ref() == footer.file_metadata().schema_descr().root_schema()
-    }
-
-    /// Whether the least and greatest values of a column are in its footer as they are read.
-    pub(super) fn has_bounds(&self, at: usize) -> bool {
-        self.root
-            .get_fields()
-            .get(at)
-            .is_some_and(|field| field.is_primitive() && field.get_physical_type() != PhysicalType::INT96)
     }
 
     /// Where the columns of a table come from.

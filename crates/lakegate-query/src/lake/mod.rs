@@ -5,6 +5,7 @@
 mod agreement;
 #[cfg(test)]
 mod agreement_tests;
+mod believed;
 #[cfg(test)]
 mod broken_tests;
 mod catalog;
@@ -15,26 +16,34 @@ mod conversion;
 mod data_file;
 mod deletes;
 mod delta;
+mod estimates;
 #[cfg(test)]
 mod evolution_tests;
 mod footers;
 #[cfg(test)]
 mod formats_tests;
 mod iceberg;
+mod intervals;
 pub(crate) mod layout;
 mod location;
 #[cfg(test)]
 mod location_tests;
 mod mapping;
+mod meant;
 #[cfg(test)]
 mod nested_tests;
+#[cfg(test)]
+mod null_parents_tests;
 pub(crate) mod object_reader;
 mod parquet;
+mod parquet_format;
 mod pinned;
 mod place;
 mod plain;
 pub mod records;
 mod stamped;
+#[cfg(test)]
+mod statistics_tests;
 mod store;
 mod table;
 #[cfg(test)]
@@ -43,9 +52,13 @@ mod text;
 mod unread;
 #[cfg(test)]
 mod uuid_tests;
+mod values;
+#[cfg(test)]
+mod values_tests;
 mod version;
 mod widening;
 pub mod write;
+mod writers;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -9,7 +9,6 @@ use datafusion::catalog::Session;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ScalarValue, Statistics};
 use datafusion::datasource::file_format::FileFormat as Format;
-use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::FileGroup;
 use datafusion::datasource::table_schema::TableSchema;
@@ -19,8 +18,9 @@ use lakegate_core::value::ScalarType;
 
 use super::contained_format::ContainedFormat;
 use super::location::{self, Look, TableFiles};
-use super::version::{Opened, TableVersion, summary, without_bounds_of_floats};
-use super::{Lake, TableFault, agreement, columns, footers, pinned, text};
+use super::parquet_format::{self, Parquet};
+use super::version::{Opened, TableVersion, summary};
+use super::{Lake, TableFault, agreement, columns, footers, meant, pinned, text};
 use crate::govern::fingerprint::Fingerprint;
 use crate::plan::column_type_name;
 
@@ -53,7 +53,7 @@ pub(super) async fn open(
             let checks = objects.iter();
             let checks = checks.map(|object| footers::check(session, store, is_remote, object).boxed());
             let footers = columns::in_order(checks.collect()).await.map_err(unreadable)?;
-            let format = ContainedFormat::new(Arc::new(ParquetFormat::default()), lake, &table.name);
+            let format = ContainedFormat::new(Arc::new(Parquet::default()), lake, &table.name);
             let columns = columns::read(&format, session, store, is_remote, &objects, &footers).await;
             (format, columns.map_err(unreadable)?)
         }
@@ -113,15 +113,21 @@ pub(super) async fn open(
         let read = async move {
             let read = format.infer_stats(session, store, Arc::clone(file_schema), object);
             let read = columns::guarded(is_remote, read).await.map_err(|error| error.of(object))?;
-            Ok(without_bounds_of_floats(columns::as_of_the_table(read, of_file, file_schema), file_schema))
+            Ok(columns::as_of_the_table(read, of_file, file_schema))
         };
         read.boxed()
     });
     let statistics = columns::in_order(reading.collect()).await.map_err(unreadable)?;
     let mut files = Vec::with_capacity(found.files.len());
+    let has_decimals = found.format == FileFormat::Parquet
+        && file_schema.fields().iter().any(|field| meant::has_decimals(field.data_type()));
     for ((values, object), statistics) in values.into_iter().zip(objects).zip(statistics) {
         let mut file = PartitionedFile::from(object);
         file.partition_values = values;
+        if has_decimals {
+            let read = parquet_format::noted(session, store, &file.object_meta);
+            file.arrow_schema = Some(columns::guarded(is_remote, read).await.map_err(unreadable)?);
+        }
         files.push(file.with_statistics(Arc::new(statistics)));
     }
     let mut version = TableVersion {

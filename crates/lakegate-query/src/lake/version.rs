@@ -16,12 +16,15 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::object_store::Error as StoreError;
+use datafusion::physical_expr_adapter::PhysicalExprAdapterFactory;
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::TableFault;
 use super::catalog::restrictions::Restrictions;
 use super::data_file::KnownFiles;
+use super::estimates::for_plans;
 use super::mapping::Mapping;
+use super::meant::ByName;
 use crate::govern::fingerprint::Fingerprint;
 
 /// Which version of a table is meant.
@@ -127,9 +130,18 @@ impl TableVersion {
             .with_statistics(statistics)
             .with_projection_indices(projection.cloned())?
             .with_limit(limit)
-            .with_expr_adapter(self.mapping.clone().map(|mapping| mapping as _))
+            .with_expr_adapter(self.columns_of_files())
             .build();
         self.format.create_physical_plan(session, config).await
+    }
+
+    /// How the columns of its files come into expressions over it; `None` is as the engine does it.
+    fn columns_of_files(&self) -> Option<Arc<dyn PhysicalExprAdapterFactory>> {
+        match &self.mapping {
+            Some(mapping) => Some(Arc::clone(mapping) as _),
+            None if self.format.get_ext().ends_with("parquet") => Some(Arc::new(ByName)),
+            None => None,
+        }
     }
 }
 
@@ -153,20 +165,10 @@ fn magnitude(rows: usize) -> usize {
     magnitude
 }
 
-/// A file's least and greatest number leave out NaN. Where they are equal, the engine takes the column for a constant, and a
-/// row filter over it would show rows that are not of that number.
-pub(super) fn without_bounds_of_floats(mut statistics: Statistics, schema: &Schema) -> Statistics {
-    for (column, field) in statistics.column_statistics.iter_mut().zip(schema.fields()) {
-        if field.data_type().is_floating() {
-            (column.min_value, column.max_value) = (Precision::Absent, Precision::Absent);
-        }
-    }
-    statistics
-}
-
-/// The statistics of all files together.
+/// The statistics of all files together, for plans.
 pub(super) fn summary(files: &[PartitionedFile], schema: &SchemaRef) -> Result<Statistics, TableFault> {
     let each = files.iter().filter_map(|file| file.statistics.as_deref());
     Statistics::try_merge_iter(each, schema)
+        .map(for_plans)
         .map_err(|error| TableFault::new("the files' statistics do not fit together").source(error))
 }

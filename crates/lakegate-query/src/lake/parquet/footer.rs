@@ -15,8 +15,10 @@ use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 use super::{index, plausible, thrift};
+use crate::lake::believed::{believed, wants_pages};
 use crate::lake::columns::one_line;
 use crate::lake::footers;
+use crate::lake::intervals;
 
 /// Bytes of the first request: most footers fit in.
 const HINT: u64 = 64 << 10;
@@ -44,7 +46,7 @@ impl From<FooterError> for DataFusionError {
     }
 }
 
-/// The footer, from what is kept or from the file.
+/// The footer, from what is kept or from the file, with the statistics that are believed.
 ///
 /// # Errors
 /// When the file is broken, or the store does not answer.
@@ -58,7 +60,11 @@ pub(crate) async fn cached(
     if let Some(kept) = kept {
         return Ok(Arc::clone(kept.parquet_metadata()));
     }
-    let footer = Arc::new(load(store, object).await?);
+    let footer = load(store, object).await?;
+    let footer = if wants_pages(&footer) { footer } else { index::without(footer) };
+    let broken = |error: DataFusionError| FooterError::Broken(one_line(&error.strip_backtrace()));
+    let footer = believed(footer).and_then(|footer| Ok(intervals::as_bytes(footer)?)).map_err(broken)?;
+    let footer = Arc::new(footer);
     let kept = Arc::new(CachedParquetMetaData::new(Arc::clone(&footer)));
     cache.put(&object.location, CachedFileMetadataEntry::new(object.clone(), kept));
     Ok(footer)

@@ -1,5 +1,6 @@
 //! For tests: Parquet files of given columns, tables of table formats written by hand, and what is read of them.
 
+pub(crate) mod footer;
 pub(crate) mod iceberg;
 
 use std::collections::HashMap;
