@@ -40,7 +40,7 @@ impl Compression {
     }
 }
 
-/// What becomes of a value that is not of the type that the project declares, and of a row that cannot be read.
+/// The handling of values that are not of the type that the project declares, and of rows that cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnError {
     /// The table is not served.
@@ -68,7 +68,7 @@ pub struct TextFiles {
     pub has_header: bool,
     /// The types of columns; that of any other column is found in its values.
     pub types: Vec<(String, PlainKind)>,
-    /// What becomes of values and rows that do not fit.
+    /// The handling of values and rows that do not fit.
     pub on_error: OnError,
 }
 

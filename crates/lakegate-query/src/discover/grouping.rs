@@ -178,7 +178,7 @@ fn merged(groups: Vec<Group>, ignores_names: bool) -> Vec<Group> {
         let is_version = |other: &&mut Group| {
             (other.format, other.delimiter) == (group.format, group.delimiter)
                 && (ignores_names || self::stems(other).intersection(&stems).next().is_some())
-                && are_versions(&other.schema, &group.schema)
+                && are_versions(&other.schema, &group.schema, group.format != "parquet")
         };
         match merged.iter_mut().find(is_version) {
             Some(earlier) => {
@@ -209,10 +209,12 @@ fn stem(name: &str) -> &str {
     if base.is_empty() { "" } else { base }
 }
 
-fn are_versions(one: &Schema, other: &Schema) -> bool {
+fn are_versions(one: &Schema, other: &Schema, is_text: bool) -> bool {
+    // In text files, plain values of several kinds are text.
+    let is_plain = |field: &Field| is_text && !field.data_type().is_nested();
     let common = one.fields().iter().filter_map(|field| {
         let there = other.field_with_name(field.name()).ok()?;
-        Some(fit(field.data_type(), there.data_type()))
+        Some(fit(field.data_type(), there.data_type()) || (is_plain(field) && is_plain(there)))
     });
     let common = common.collect::<Vec<_>>();
     let smaller = one.fields().len().min(other.fields().len());
@@ -222,6 +224,9 @@ fn are_versions(one: &Schema, other: &Schema) -> bool {
 fn union(one: &Schema, other: &Schema) -> SchemaRef {
     let wider = |field: &Field| {
         let there = other.field_with_name(field.name()).ok()?;
+        if !fit(field.data_type(), there.data_type()) {
+            return Some(field.clone().with_data_type(DataType::Utf8));
+        }
         let width =
             |kind: &DataType| (kind.is_floating(), kind.primitive_width().unwrap_or(0), *kind != DataType::Null);
         (width(there.data_type()) > width(field.data_type())).then(|| there.clone())

@@ -269,6 +269,19 @@ mod tests {
         assert!(left_out.iter().any(|left| left.starts_with("x\\u{7f}.txt: ")), "{left_out:?}");
     }
 
+    /// As `check` reads them: a column of plain values of several kinds is text.
+    #[tokio::test]
+    async fn text_files_of_one_name_are_one_table_whatever_their_values_look_like() {
+        let lake = tempfile::tempdir().unwrap();
+        let lake = lake.path();
+        for (name, text) in [("part-0.csv", "id,v\n1,2\n"), ("part-1.csv", "\u{feff}id,v\n3,x\n")] {
+            fs::create_dir_all(lake.join("t")).unwrap();
+            fs::write(lake.join("t").join(name), text).unwrap();
+        }
+        let found = found(lake).await;
+        assert_eq!((locations(&found), left_out(&found)), (vec!["t/"], vec![]));
+    }
+
     #[tokio::test]
     async fn a_table_whose_log_is_a_link_out_of_the_lake_is_none_of_files() {
         let (lake, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -271,7 +271,7 @@ impl LakeTable {
         }
     }
 
-    /// What `on_error` kept out of its text files.
+    /// Counts of values, rows and files of text that `on_error` keeps out.
     pub fn skipped(&self) -> Skipped {
         self.version.format.downcast_ref::<TextFormat>().map(TextFormat::skipped).unwrap_or_default()
     }

@@ -2,10 +2,12 @@
 //!
 //! Pieces end anywhere, also within a character or a quoted value: what reads them joins them again.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use datafusion::object_store::path::Path;
 use datafusion::object_store::{Error as StoreError, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt};
 use futures::stream::{self, BoxStream, StreamExt};
 use lakegate_core::project::Compression;
@@ -25,7 +27,7 @@ const UNPACKED: usize = 128 << 10;
 /// The pieces of one file.
 pub(super) struct Pieces {
     packed: BoxStream<'static, Result<Bytes, StoreError>>,
-    /// What came of the file and is not unpacked yet.
+    /// Bytes of the file that are not unpacked yet.
     waiting: Bytes,
     unpacker: Unpacker,
     compression: Compression,
@@ -51,22 +53,12 @@ impl Pieces {
         compression: Compression,
     ) -> Result<Self, Unread> {
         let packed = match store.get(&object.location).await?.payload {
-            GetResultPayload::File(file, path) => {
-                let failed = move |source: io::Error| StoreError::Generic { store: "lake", source: Box::new(source) };
-                // The path is one of the machine.
-                drop(path);
-                let read = move |mut file: std::fs::File| {
-                    let mut piece = vec![0; PIECE];
-                    match file.read(&mut piece) {
-                        Ok(0) => None,
-                        Ok(count) => {
-                            piece.truncate(count);
-                            Some((Ok(Bytes::from(piece)), file))
-                        }
-                        Err(error) => Some((Err(failed(error)), file)),
-                    }
-                };
-                stream::unfold(file, move |file| std::future::ready(read(file))).boxed()
+            GetResultPayload::File(file, _) => {
+                let location = object.location.clone();
+                stream::try_unfold((file, object.size), move |(file, left)| {
+                    std::future::ready(read_on(file, left, &location))
+                })
+                .boxed()
             }
             GetResultPayload::Stream(stream) => stream,
         };
@@ -167,7 +159,7 @@ impl Pieces {
         }
     }
 
-    /// What comes after the last packed byte; a file that is cut off is an error.
+    /// Unpacks the end of the file; fails where it is cut off.
     fn finish(&mut self) -> io::Result<Vec<u8>> {
         match &mut self.unpacker {
             Unpacker::Plain => Ok(Vec::new()),
@@ -191,6 +183,31 @@ impl Pieces {
                     }
                 }
             }
+        }
+    }
+}
+
+/// A file of a folder, and how many of its bytes are left.
+type Left = (File, u64);
+
+/// Reads a piece of a file of which so many bytes are left. One that has become shorter or longer is another one.
+fn read_on(mut file: File, left: u64, location: &Path) -> Result<Option<(Bytes, Left)>, StoreError> {
+    // The error of the system is without a path, which would be one of the machine.
+    let failed = |source: io::Error| StoreError::Generic { store: "lake", source: Box::new(source) };
+    let mut piece = vec![0; PIECE];
+    let count = loop {
+        match file.read(&mut piece) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => break read.map_err(failed)?,
+        }
+    };
+    piece.truncate(count);
+    match (count, left.checked_sub(count as u64)) {
+        (0, Some(0)) => Ok(None),
+        (1.., Some(left)) => Ok(Some((Bytes::from(piece), (file, left)))),
+        _ => {
+            let source = "the file has changed while it was read".into();
+            Err(StoreError::Precondition { path: location.to_string(), source })
         }
     }
 }

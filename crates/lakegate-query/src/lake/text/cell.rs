@@ -103,7 +103,7 @@ pub(super) fn since_1970(time: DateTime<Utc>, unit: TimeUnit) -> Option<i64> {
     }
 }
 
-/// What stands in a cell, in words, for faults that must not tell the value.
+/// The kind of a cell's text in words, for faults that must not show the value.
 pub(super) fn kind(text: &str) -> &'static str {
     if text.is_empty() {
         "nothing"

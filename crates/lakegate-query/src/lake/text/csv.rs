@@ -26,7 +26,7 @@ pub(super) struct Record {
     pub(super) line: u64,
     /// The cells, one behind the other, without quotes and delimiters.
     bytes: Vec<u8>,
-    /// Where each cell ends.
+    /// The end of each cell in `bytes`.
     ends: Vec<usize>,
     /// Whether text stands behind a closing quote.
     has_text_behind: bool,
@@ -43,7 +43,7 @@ pub(super) struct Cells<'a> {
 enum At {
     /// Before a record.
     Between,
-    /// Where a value begins.
+    /// At the first byte of a value.
     Start,
     Bare,
     Quoted,

@@ -14,7 +14,7 @@ use super::json;
 use super::rows::{Row, Rows};
 use crate::ingest::{Reading, Value};
 
-/// What was read and is not served as it is written.
+/// Counts of values, rows and files that are not served as they are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Skipped {
     /// Values that are NULL because they are not of the declared type.

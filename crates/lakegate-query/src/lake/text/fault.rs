@@ -7,7 +7,7 @@ use std::fmt;
 use datafusion::common::DataFusionError;
 use datafusion::object_store::Error as StoreError;
 
-/// What is wrong with a text, and where.
+/// A fault of a text file, with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TextFault {
     /// The line on which the row begins; the first one is 1. `None` where it is the whole file.

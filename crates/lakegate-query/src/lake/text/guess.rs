@@ -1,4 +1,4 @@
-//! What a CSV column can be: the types that every one of its values has, over all files of a table.
+//! The type of a CSV column: the types that every one of its values has, over all files of a table.
 //!
 //! A type does not depend on the order of rows or files, nor on where a read ends. What has no other type is text, as it is
 //! written.

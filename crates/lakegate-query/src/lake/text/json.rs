@@ -121,7 +121,7 @@ fn repeated<'m>(members: &'m [(Cow<'_, str>, &RawValue)]) -> Option<&'m str> {
     found.map(|(_, name)| name)
 }
 
-/// What the reader says, without the place: the line is another one in the file.
+/// The reader's message without its place, because the line number is that within the text.
 fn unread(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);

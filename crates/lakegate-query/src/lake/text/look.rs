@@ -1,6 +1,6 @@
 //! Reads a text file once from end to end: its columns, what their values are, how many rows there are, and what is wrong.
 //!
-//! What is read here is what a scan reads: nothing that was found good here fails there.
+//! Scans read the same rows: nothing that was found good here fails there.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use super::rows::{Row, Rows};
 use super::shape::Shapes;
 use lakegate_core::project::OnError;
 
-/// What a file has.
+/// The result of reading a file once.
 #[derive(Debug, Default)]
 pub(super) struct Looked {
-    /// Of CSV: the columns by name, in the order of the file.
+    /// The columns of a CSV file, in the order of the file.
     pub(super) columns: Vec<(String, Guess)>,
-    /// Of NDJSON.
+    /// The members of the objects of an NDJSON file.
     pub(super) shapes: Shapes,
     pub(super) rows: u64,
     pub(super) skipped: Skipped,

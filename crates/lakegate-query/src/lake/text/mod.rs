@@ -55,7 +55,7 @@ pub(super) struct Layout {
     pub(super) skipped: Skipped,
 }
 
-/// What is known of text files once all of them were read.
+/// The schema of text files, once all of them were read.
 pub(super) struct TextTable {
     pub(super) format: Arc<dyn Format>,
     pub(super) schema: SchemaRef,
@@ -95,7 +95,7 @@ pub(super) async fn read(
 }
 
 impl TextFormat {
-    /// What was read and is not served as it is written.
+    /// Counts of what is not served as it is written.
     pub(crate) fn skipped(&self) -> Skipped {
         self.layout.skipped
     }

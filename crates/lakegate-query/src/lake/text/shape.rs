@@ -1,4 +1,4 @@
-//! What the members of NDJSON objects are: the kinds of all their values, and the type that holds them as they are written.
+//! The types of the members of NDJSON objects: the kinds of all their values, and the type that holds them as they are written.
 //!
 //! Values of several plain kinds are text. A list or an object beside anything else is a fault.
 
@@ -20,7 +20,7 @@ const TEXT: u8 = 8;
 /// From here on a double does not hold every whole number.
 const FIRST_INEXACT: f64 = 9_007_199_254_740_992.0;
 
-/// Where a value lies: the names of members from the row on, `[]` for items of a list.
+/// The path of a value: the names of members from the row on, `[]` for items of a list.
 #[derive(Clone, Copy)]
 struct Path<'a> {
     above: Option<&'a Path<'a>>,
@@ -191,7 +191,7 @@ impl Shape {
         NUMBER
     }
 
-    /// What lies in the values, which are all lists or all objects.
+    /// The shape of the items or members of the values, which are all lists or all objects.
     fn nest(&mut self, line: u64, path: &Path<'_>, new: impl FnOnce() -> Nested) -> Result<&mut Nested, TextFault> {
         if self.plain != 0 {
             let kind = match new() {

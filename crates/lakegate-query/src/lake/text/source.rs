@@ -190,7 +190,7 @@ struct ScanColumn {
     from: From,
 }
 
-/// Where the values of a column come from.
+/// The origin of a column's values.
 #[derive(Clone, Copy)]
 enum From {
     /// From among the values of declared columns.

@@ -1,4 +1,4 @@
-//! What a user gets of text files: the rows as they are written, or a fault with file, line and column.
+//! Text files as a user sees them: the rows as they are written, or a fault with file, line and column.
 
 use std::fs;
 use std::io::Write;
@@ -216,5 +216,34 @@ async fn codes_that_look_like_one_number_are_two_clients() {
             let plan = testing::governed(&project, &testing::principal(caller), "e", "{}").unwrap();
             assert_eq!(testing::rows(plan).await.unwrap(), expected, "{caller}");
         }
+    }
+}
+
+/// A file that is written to while it is read would give rows that were never there together.
+#[tokio::test]
+async fn a_file_of_another_length_than_was_listed_is_not_read() {
+    use datafusion::object_store::local::LocalFileSystem;
+    use datafusion::object_store::path::Path;
+    use datafusion::object_store::{Error, ObjectStore, ObjectStoreExt};
+    use lakegate_core::project::Compression;
+
+    use super::bytes::Pieces;
+    use super::fault::Unread;
+
+    let lake = lake(&[("a.csv", b"id\n1\n2\n")]);
+    let store: std::sync::Arc<dyn ObjectStore> =
+        std::sync::Arc::new(LocalFileSystem::new_with_prefix(lake.path()).unwrap());
+    let object = store.head(&Path::from("t/a.csv")).await.unwrap();
+    for text in ["id\n1\n", "id\n1\n2\n3\n"] {
+        fs::write(lake.path().join("t/a.csv"), text).unwrap();
+        let mut pieces = Pieces::open(&store, &object, Compression::None).await.unwrap();
+        let read = loop {
+            match pieces.next().await {
+                Ok(Some(_)) => {}
+                Ok(None) => break None,
+                Err(error) => break Some(error),
+            }
+        };
+        assert!(matches!(read, Some(Unread::Store(Error::Precondition { .. }))), "{read:?}");
     }
 }
