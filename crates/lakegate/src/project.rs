@@ -163,7 +163,7 @@ pub async fn load_after(
     if broken.is_empty() { Ok(planned) } else { Err(ProjectError::Faulty(broken)) }
 }
 
-/// The same, whichever of its tables can be read.
+/// Reads, checks and plans a project, whichever of its tables can be read.
 async fn load_any(
     folder: &Path,
     lake: Option<&str>,

@@ -104,7 +104,7 @@ pub(super) async fn walk(
                 Ok(below) => level.extend(below),
                 // What is in one folder keeps nothing else from being found.
                 Err(_) => {
-                    let reason = "what is in it can not be listed".to_owned();
+                    let reason = "what is in it cannot be listed".to_owned();
                     walked.left_out.push(LeftOut { path: format!("{folder}/"), reason, help: None });
                     walked.is_incomplete = true;
                 }

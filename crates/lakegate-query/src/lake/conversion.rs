@@ -25,7 +25,7 @@ pub(super) enum Conversion {
     Cast,
     /// For each field of the table's struct, where it is in the file's; `None` where it is not.
     Struct(Vec<Option<(usize, Conversion)>>),
-    /// The same for all items.
+    /// A conversion of every item.
     List(Box<Conversion>),
     /// For keys and values.
     Map(Box<Conversion>, Box<Conversion>),

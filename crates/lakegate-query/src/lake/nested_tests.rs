@@ -219,7 +219,7 @@ async fn fields_of_an_iceberg_table_are_found_by_their_ids_at_any_depth() {
     assert_eq!(own(lake, ICEBERG, "SELECT id, st['a'], st['b'], st['c'] FROM t").await, ["1|3|1|NULL"]);
 }
 
-/// The same field with another id.
+/// A copy of the field with another id.
 fn shifted(field: &Value, by: i64) -> Value {
     let mut field = field.clone();
     field["id"] = json!(field["id"].as_i64().unwrap() + by);

@@ -120,7 +120,7 @@ impl PlannedProject {
         let look = async |declared: &Table| match self.tables.iter().find(|table| table.name() == declared.name) {
             Some(table) => table.is_current(&self.lake, declared).await,
             None => match self.away.table(&declared.name) {
-                // What was broken stays so until its files are others; where there are none, there is nothing to say anew.
+                // What was broken stays so until its files are others; where there are none, nothing new is known.
                 Some(away) if !away.is_passing => Ok(LakeTable::newest(&self.lake, declared).await.ok() == away.seen),
                 // Once it can be listed, it may be there again.
                 _ => LakeTable::newest(&self.lake, declared).await.map(|_| false),

@@ -70,10 +70,10 @@ impl Log {
         match load(lake.store().as_ref(), object).await {
             Ok(_) => Ok(()),
             Err(FooterError::Store(error)) => {
-                Err(location::unlisted(lake, format!("`{}` can not be read", object.location), error))
+                Err(location::unlisted(lake, format!("`{}` cannot be read", object.location), error))
             }
             Err(FooterError::Broken(text)) => {
-                Err(TableFault::new(format!("`{}` can not be read as a checkpoint: {text}", object.location))
+                Err(TableFault::new(format!("`{}` cannot be read as a checkpoint: {text}", object.location))
                     .help("remove it, where the commits before it are still there"))
             }
         }

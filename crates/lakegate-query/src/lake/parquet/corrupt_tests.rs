@@ -275,7 +275,7 @@ async fn sizes_of_pages_are_not_allocated_for() {
     for compression in [Compression::SNAPPY, Compression::LZ4_RAW, Compression::ZSTD(ZstdLevel::default())] {
         for unpacked in [i64::from(i32::MAX), 1 << 27, -1] {
             let fault = Forged::page(unpacked, 6, 0, &values).packed(compression).fault().await;
-            assert!(fault.contains("it can not be so large when it is unpacked"), "{fault}");
+            assert!(fault.contains("it cannot be so large when it is unpacked"), "{fault}");
         }
     }
     for values_said in [7, i64::from(i32::MAX)] {
@@ -311,7 +311,7 @@ async fn lengths_of_values_are_not_allocated_for() {
     for encoding in [6, 7] {
         let page = [LEVELS.as_slice(), &many].concat();
         let fault = Forged::page(page.len() as i64, 6, encoding, &page).fault().await;
-        assert!(fault.contains("the lengths of its values can not be read"), "{fault}");
+        assert!(fault.contains("the lengths of its values cannot be read"), "{fault}");
     }
     let page = [LEVELS.as_slice(), &six(2, 0), b"xxxxxx"].concat();
     assert_eq!(read(&Forged::page(page.len() as i64, 6, 6, &page).bytes(|column| column)).await, Ok(6));

@@ -169,7 +169,7 @@ impl Pages<'_> {
             _ => MOST_UNPACKED,
         };
         if packed < 0 || unpacked < 0 || unpacked > SMALL.max(packed.saturating_mul(times)) {
-            return Err("it can not be so large when it is unpacked");
+            return Err("it cannot be so large when it is unpacked");
         }
         let Some(data) = &header.data else { return Ok(()) };
         let levels = data.levels.map_or(Some(0), |(repetition, definition)| {
@@ -177,7 +177,7 @@ impl Pages<'_> {
         });
         match levels {
             Some(levels) if data.values >= 0 && levels <= unpacked && levels <= packed => Ok(()),
-            _ => Err("its counts can not be"),
+            _ => Err("its counts are impossible"),
         }
     }
 
@@ -225,13 +225,13 @@ impl Pages<'_> {
             }
             _ => return Ok(()),
         };
-        // What can not be read at all is the reader's fault to tell.
+        // What cannot be read at all is the reader's fault to tell.
         if read.is_ok_and(|read| read > most) { Err("it is larger when it is unpacked than it says") } else { Ok(()) }
     }
 
     /// Whether the lengths of values are as many as the values, and the values not much larger than the page.
     fn lengths(&self, page: &Bytes, data: &DataPage) -> Result<(), &'static str> {
-        const BROKEN: &str = "the lengths of its values can not be read";
+        const BROKEN: &str = "the lengths of its values cannot be read";
         let values = self.values(page, data).ok_or(BROKEN)?;
         let count = usize::try_from(data.values).unwrap_or(0);
         let most = count.min(MOST_LENGTHS.max(values.len().saturating_mul(LENGTHS_OF_A_BYTE)));

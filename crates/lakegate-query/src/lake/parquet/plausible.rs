@@ -20,7 +20,7 @@ const ITEMS_OF_A_BYTE: i64 = 4_096;
 const MOST_FIXED: u64 = 1 << 10;
 const FIXED_OF_A_FILE: u64 = 64;
 
-/// What can not be true.
+/// What cannot be true; `None` for a footer that can.
 pub(super) fn fault(footer: &ParquetMetaData, file_bytes: u64) -> Option<String> {
     let descriptor = footer.file_metadata().schema_descr();
     let size = i64::try_from(file_bytes).unwrap_or(i64::MAX);

@@ -85,7 +85,7 @@ pub(super) fn check_footer(bytes: &mut [u8]) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether a struct, such as the index of a column's pages, says nothing of its sizes that can not be.
+/// Whether every length and count in a struct, such as the index of a column's pages, fits its bytes.
 pub(super) fn is_sound_struct(bytes: &[u8]) -> bool {
     Walk { bytes, at: 0 }.skip(STRUCT, 0).is_some()
 }
