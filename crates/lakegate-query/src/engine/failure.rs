@@ -34,6 +34,8 @@ pub(crate) fn failure(error: DataFusionError) -> Error {
             ArrowError::CastError(_) | ArrowError::ParseError(_) | ArrowError::ComputeError(_) => refused_value(None),
             _ => failed(),
         },
+        // What the engine finds out about an argument only when it runs, such as a percentile above 1.
+        DataFusionError::Plan(_) | DataFusionError::NotImplemented(_) => refused_value(None),
         _ => failed(),
     };
     told.source(error)

@@ -43,9 +43,17 @@ pub(crate) fn fault_of(error: &DataFusionError) -> Option<&ValueFault> {
 pub(crate) fn number_fault(error: &DataFusionError) -> bool {
     let is_of_range = |text: &str| {
         let text = text.to_lowercase();
-        ["overflow", "out of range", "too large to store", "too small to store", "can't cast value", "out of bounds"]
-            .iter()
-            .any(|part| text.contains(part))
+        [
+            "overflow",
+            "out of range",
+            "too large to store",
+            "too small to store",
+            "can't cast value",
+            "out of bounds",
+            "exceeds the representable",
+        ]
+        .iter()
+        .any(|part| text.contains(part))
     };
     match error.find_root() {
         DataFusionError::ArrowError(error, _) => match error.as_ref() {

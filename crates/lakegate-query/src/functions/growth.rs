@@ -134,10 +134,8 @@ impl Growth {
         let count = |at: usize| arg(at).map_or(0, |arg| arg.count());
         match self {
             Self::Repeat => length(0).saturating_mul(count(1)),
-            Self::Pad => {
-                let is_ascii = [0, 2].into_iter().all(|at| arg(at).is_none_or(|arg| arg.is_ascii()));
-                count(1).saturating_mul(if is_ascii { 1 } else { 4 })
-            }
+            // The engine sets four bytes aside for each character.
+            Self::Pad => count(1).saturating_mul(4),
             Self::Concat => (0..args.len()).map(length).fold(0, usize::saturating_add).saturating_add(
                 // The first argument of `concat_ws` stands between all others.
                 length(0).saturating_mul(args.len().saturating_sub(2)),
@@ -258,10 +256,6 @@ impl Arg<'_> {
             data_type if data_type.is_primitive() => 80,
             _ => self.bytes().saturating_mul(4),
         })
-    }
-
-    fn is_ascii(&self) -> bool {
-        self.with_text(str::is_ascii).unwrap_or(true)
     }
 
     fn found(&self, part: &Self) -> usize {
