@@ -62,8 +62,8 @@ pub(crate) async fn cached(
     }
     let footer = load(store, object).await?;
     let footer = if wants_pages(&footer) { footer } else { index::without(footer) };
-    let broken = |error: DataFusionError| FooterError::Broken(one_line(&error.strip_backtrace()));
-    let footer = believed(footer).and_then(|footer| Ok(intervals::as_bytes(footer)?)).map_err(broken)?;
+    let broken = |error: ParquetError| FooterError::Broken(one_line(&error.to_string()));
+    let footer = believed(footer).and_then(intervals::as_bytes).map_err(broken)?;
     let footer = Arc::new(footer);
     let kept = Arc::new(CachedParquetMetaData::new(Arc::clone(&footer)));
     cache.put(&object.location, CachedFileMetadataEntry::new(object.clone(), kept));
