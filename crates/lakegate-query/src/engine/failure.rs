@@ -7,7 +7,7 @@ use lakegate_core::error::{Code, Error};
 
 use super::pool::is_of_all;
 use crate::functions::{ValueFault, fault_of, number_fault};
-use crate::lake::{of_the_store, unread};
+use crate::lake::{is_text_fault, of_the_store, unread};
 
 /// The error for a caller; the engine's own goes to the log as its source.
 pub(crate) fn failure(error: DataFusionError) -> Error {
@@ -24,7 +24,7 @@ pub(crate) fn failure(error: DataFusionError) -> Error {
         // What functions and operators of ours say of a value.
         _ if fault_of(&error).is_some() => refused_value(fault_of(&error)),
         // Such as for a file that is no longer the one that was listed, or is broken where nobody has looked yet.
-        _ if of_the_store(&error).is_some() || unread(&error).is_some() => unreadable(),
+        _ if of_the_store(&error).is_some() || unread(&error).is_some() || is_text_fault(&error) => unreadable(),
         _ if number_fault(&error) => number_out_of_range("a number of the query is out of the range of its type"),
         DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
             ArrowError::DivideByZero => {

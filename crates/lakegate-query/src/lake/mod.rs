@@ -83,6 +83,7 @@ pub use table::LakeTable;
 pub(crate) use table::{PastFault, lake_table};
 pub(crate) use text::MOST_COLUMNS;
 pub use text::Skipped;
+pub(crate) use text::is_text_fault;
 pub(crate) use unread::{FileOf, unread};
 pub use version::Snapshot;
 pub(crate) use version::magnitude_only;

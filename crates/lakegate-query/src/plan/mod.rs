@@ -525,13 +525,13 @@ async fn plan_endpoint(
         };
         findings.push(finding);
     }
-    let plan = params::typed(plan, endpoint).map_err(|faults| [std::mem::take(&mut findings), faults].concat())?;
-    let mut plan =
-        set_operations::counted(plan).and_then(subqueries::exact).map_err(|error| vec![place.error(&error)])?;
+    let mut plan = params::typed(plan, endpoint).map_err(|faults| [std::mem::take(&mut findings), faults].concat())?;
+    // Before subqueries are moved: one beside the groups is to be seen there.
     if let Some(small) = &endpoint.small_groups {
         plan = groups::without_small(plan, small, session)
             .map_err(|faults| [std::mem::take(&mut findings), faults].concat())?;
     }
+    let plan = set_operations::counted(plan).and_then(subqueries::exact).map_err(|error| vec![place.error(&error)])?;
     let plan = order_key::sorts(plan).map_err(|error| vec![place.error(&error)])?;
     let schema = Arc::new(plan.schema().as_arrow().clone());
     findings.extend(repeated_columns(&schema, &place));

@@ -153,7 +153,7 @@ async fn a_column_without_any_value_is_null_in_memory_too() {
 #[tokio::test]
 async fn a_text_file_with_a_row_that_can_not_be_read_is_not_served() {
     let folder = tempfile::tempdir().unwrap();
-    let config = "[lake]\nlocation = \"lake/\"\n[tables.n]\nlocation = \"n.csv\"\nrow_filter = \"tenant = principal('tenant')\"\n";
+    let config = "[lake]\nlocation = \"lake/\"\n[tables.n]\nlocation = \"n.csv\"\nrow_filter = \"tenant = principal('tenant')\"\ntypes = { day = \"date\" }\n";
     let sql = "/*---\nsummary = \"all\"\n---*/\nSELECT id FROM n";
     let rows = "id,tenant,day\n1,A,2022-02-01\n2,B,2022-02-30\n";
     write_files(folder.path(), &[("lakegate.toml", config), ("endpoints/all.sql", sql), ("lake/n.csv", rows)]);

@@ -64,6 +64,11 @@ impl From<StoreError> for Unread {
     }
 }
 
+/// Whether a query failed because a text file is not what was read when its table was opened.
+pub(crate) fn is_text_fault(error: &DataFusionError) -> bool {
+    matches!(error.find_root(), DataFusionError::External(external) if external.is::<TextFault>())
+}
+
 impl From<Unread> for DataFusionError {
     fn from(unread: Unread) -> Self {
         match unread {
