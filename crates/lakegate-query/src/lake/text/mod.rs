@@ -33,6 +33,7 @@ use futures::FutureExt;
 use lakegate_core::project::{Compression, FileFormat, TextFiles, suggest_or_list};
 
 pub use declared::Skipped;
+pub(crate) use fault::is_text_fault;
 pub(crate) use source::TextFormat;
 
 use super::columns::{self, Unreadable};
