@@ -67,7 +67,7 @@ fn of_group(group: RowGroupMetaData, file: &FileMetaData, belief: Belief, has_pa
     let mut builder = group.into_builder().set_sorting_columns(None);
     let columns = builder.take_columns().into_iter().enumerate();
     let columns = columns.map(|(at, column)| of_column(column, file, at, rows, belief, has_pages));
-    Ok(builder.set_column_metadata(columns.collect::<Result<Vec<_>>>()?).build()?)
+    builder.set_column_metadata(columns.collect::<Result<Vec<_>>>()?).build()
 }
 
 fn of_column(

@@ -53,7 +53,7 @@ fn meanings(parts: &[Ident], relations: &[Relation]) -> Option<BTreeSet<String>>
         let mut own = BTreeSet::new();
         if let Some((table, below)) = parts.split_first()
             && !below.is_empty()
-            && relation.names.iter().any(|name| is_name(&[table.clone()], name))
+            && relation.names.iter().any(|name| is_name(std::slice::from_ref(table), name))
         {
             collect(relation.schema.fields(), below, &mut Vec::new(), &mut own);
         }

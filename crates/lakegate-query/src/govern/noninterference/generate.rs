@@ -244,7 +244,7 @@ fn nested(choices: &mut Choices, parents: &[String], depth: usize) -> Filter {
         4 => Filter::Not(inner(choices)),
         5 => Filter::Is(
             inner(choices),
-            *choices.of::<&str>(&["TRUE", "FALSE", "NULL", "NOT TRUE", "NOT FALSE", "NOT NULL"]),
+            choices.of::<&str>(&["TRUE", "FALSE", "NULL", "NOT TRUE", "NOT FALSE", "NOT NULL"]),
         ),
         _ => Filter::Case(inner(choices), inner(choices), inner(choices)),
     }
