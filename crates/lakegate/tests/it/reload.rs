@@ -274,7 +274,7 @@ fn no_request_fails_while_projects_and_tables_are_replaced() {
             // Another version of a table, put into its place in one step.
             let rows = std::fs::read_to_string(&product).unwrap();
             let new = project.path().join("product.new");
-            std::fs::write(&new, format!("{rows}{},thing {round},1.5\n", 1_000 + round)).unwrap();
+            std::fs::write(&new, format!("{rows}{},thing {round},1.50\n", 1_000 + round)).unwrap();
             std::fs::rename(new, &product).unwrap();
             server.signal("HUP");
             until("the round was not served", || server.get("/api/best_products", &token).rows()[0]["round"] == round);
