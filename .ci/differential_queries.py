@@ -55,8 +55,9 @@ for column, kind in TYPES.items():
 
 
 class Maker:
-    def __init__(self, choice):
-        self.choice, self.shapes, self.names, self.may_fail = choice, set(), 0, False
+    def __init__(self, choice, inner="ssut", may_compute=True):
+        """`inner` are the tables that subqueries read; without `may_compute` there is nothing that can fail."""
+        self.choice, self.inner, self.may_compute, self.shapes, self.names, self.may_fail = choice, inner, may_compute, set(), 0, False
 
     def note(self, shape):
         self.shapes.add(shape)
@@ -101,9 +102,9 @@ class Maker:
             return plain
         other = self.value(kind, scope, depth - 1)
         more = [f"coalesce({plain}, {other})", f"CASE WHEN {self.simple(scope)} THEN {plain} ELSE {other} END", f"nullif({plain}, {other})"]
-        more += {"int": [f"{plain} + {other}", f"{plain} % 3", f"abs({plain})"], "text": [f"upper({plain})", f"{plain} || {other}", f"substr({plain}, 1, 1)"],
-                 "dec": [f"{plain} + {other}"], "float": [f"{plain} * 2"], "bool": [f"NOT {plain}"]}.get(kind, [])
-        return self.choice.choice(more)
+        computed = {"int": [f"{plain} + {other}", f"{plain} % 3", f"abs({plain})"], "text": [f"upper({plain})", f"{plain} || {other}", f"substr({plain}, 1, 1)"],
+                 "dec": [f"{plain} + {other}"], "float": [f"{plain} * 2"], "bool": [f"NOT {plain}"]}
+        return self.choice.choice(more + (computed.get(kind, []) if self.may_compute else []))
 
     def simple(self, scope):
         kind = self.pick("int", "int", "text", "date", "dec", "float", "time")
@@ -134,13 +135,13 @@ class Maker:
             return f"({one} IS NOT DISTINCT FROM {other})"
         if way == "or":
             return f"({one} = {other} OR {self.simple([inner])})"
-        if way == "expression":
+        if way == "expression" and self.may_compute:
             return f"{self.column('int', [inner])} + 1 = {self.column('int', outer)}"
         return self.simple(outer)
 
     def rows(self, kind, outer, depth, one_row=False):
         """A subquery of one column; `one_row` where it must have at most one row."""
-        table, name = self.pick("s", "s", "u", "t"), self.alias("i")
+        table, name = self.pick(*self.inner), self.alias("i")
         conditions = []
         if outer and self.chance(55):
             conditions.append(self.correlation(name, outer))
@@ -232,6 +233,15 @@ class Maker:
         self.note(way)
         on = self.pick("t.k = s.k", "t.k = s.k AND t.n = s.n", "t.name = s.name")
         return f"t {way} s ON {on}", ["t", "s"]
+
+
+def filters(choice):
+    """Row filters by table: none reads a table that has one after it."""
+    found = {}
+    if choice.random() < 0.5:
+        found["s"] = Maker(choice, inner="u", may_compute=False).condition(["s"])
+    found["t"] = Maker(choice, inner="ssu", may_compute=False).condition(["t"])
+    return found
 
 
 def in_where(choice):
@@ -425,6 +435,60 @@ def casts(choice):
     return maker.query(f"SELECT t.id AS id, {value} AS v FROM t WHERE {maker.simple(['t'])}")
 
 
+# No time with an offset: DuckDB drops the offset, and here the time is moved to UTC.
+TEXTS = [
+    "12", " 7", "7 ", "+5", "-0", "1e3", "1_000", "0x1F", "2.5", "2.50", ".5", "5.", "", " ", "nan", "inf", "-Infinity", "true", "T", "yes", "off", "1", "0", "-5",
+    "2024-02-29", "2023-02-29", "2024-2-3", "20240203", "2024-01-01 05:06:07", "2024-01-01T05:06:07", "2024-01-01T05:06:07.123456",
+    "2024-01-01T05:06:07Z", "2024-01-01 24:00:00", "2024-01-01 05:06", "99999-01-01", "0000-01-01", "0001-01-01", "9999-12-31 23:59:59", "12:34:56", "25:00:00",
+    "9223372036854775807", "9223372036854775808", "-9223372036854775808", "32768", "99999999999.995", "0.005", "-0.005", "1e400", "1e-400", "9007199254740993",
+]
+EVERY_TYPE = ["BIGINT", "INTEGER", "SMALLINT", "TINYINT", "BIGINT UNSIGNED", "DOUBLE", "REAL", "DECIMAL(12, 2)", "DECIMAL(38, 10)", "VARCHAR", "BOOLEAN", "DATE", "TIMESTAMP", "TIME"]
+
+
+def every_cast(choice):
+    """Casts of every type to every other, of one row, so that one value that cannot be cast hides no other."""
+    maker = Maker(choice)
+    maker.note("every cast")
+    maker.may_fail = True
+    to = maker.pick(*EVERY_TYPE)
+    if maker.chance(60):
+        text = maker.pick(*TEXTS)
+        maker.note(f"{text!r} to {to}")
+        value = f"CASE WHEN t.id >= 0 THEN '{text}' END"
+    else:
+        kind = maker.pick(*CASTS)
+        maker.note(f"{kind} to {to}")
+        value = maker.value(kind, ["t"], 0)
+        # A cast to a whole number rounds in DuckDB, and here it drops the fraction.
+        if kind in ("dec", "float") and "INT" in to:
+            value = f"trunc({value})"
+        # What stands between the day and the hour is a `T` here.
+        if kind == "time" and to == "VARCHAR":
+            return maker.query(f"SELECT t.id AS id, replace(CAST({value} AS VARCHAR), 'T', ' ') AS v FROM t WHERE t.id = 0")
+    return maker.query(f"SELECT t.id AS id, CAST({value} AS {to}) AS v FROM t WHERE t.id = 0")
+
+
+def nested(choice):
+    """Lists as values: told apart, grouped, compared and taken apart."""
+    maker = Maker(choice)
+    maker.note("nested")
+    maker.may_fail = True
+    kind = maker.pick("int", "text", "dec", "date", "float")
+    one, other = maker.value(kind, ["t"], 0), maker.value(kind, ["t"], 0)
+    items = f"[{one}, {other}]"
+    return maker.query(maker.pick(
+        f"SELECT {items} AS v, count(*) AS n FROM t GROUP BY {items}",
+        f"SELECT DISTINCT {items} AS v FROM t",
+        f"SELECT t.id AS id, {items} = [{other}, {one}] AS v FROM t",
+        f"SELECT t.id AS id, {items}[{maker.pick(1, 2, 3)}] AS v FROM t",
+        f"SELECT {items} AS v FROM t {maker.pick('UNION', 'INTERSECT', 'EXCEPT')} SELECT [{other}, {one}] FROM t",
+        f"SELECT t.k AS k, array_agg({one} ORDER BY t.id) AS v FROM t GROUP BY t.k",
+        f"SELECT t.id AS id FROM t WHERE {items} IN ([{other}, {one}], [{one}, {one}])",
+        f"SELECT t.id AS id, s.id AS s_id FROM t JOIN s ON {items} = [s.{OF_TYPE[kind][0]}, s.{OF_TYPE[kind][0]}]",
+        f"SELECT count(DISTINCT {items}) AS v FROM t",
+    ))
+
+
 def dates(choice):
     """Date arithmetic, also over changes of daylight saving time."""
     maker = Maker(choice)
@@ -465,6 +529,6 @@ def windows(choice):
 
 
 FAMILIES = {
-    "aggregates": aggregates, "casts": casts, "dates": dates, "derived": from_derived, "distinct": distinct, "having": in_having, "in-aggregate": in_aggregate,
-    "on": in_on, "order": order, "select": in_select, "set-operations": set_operations, "where": in_where, "windows": windows,
+    "aggregates": aggregates, "casts": casts, "dates": dates, "derived": from_derived, "distinct": distinct, "every-cast": every_cast, "having": in_having, "in-aggregate": in_aggregate,
+    "nested": nested, "on": in_on, "order": order, "select": in_select, "set-operations": set_operations, "where": in_where, "windows": windows,
 }

@@ -57,7 +57,7 @@ fn refused_value(fault: Option<&ValueFault>) -> Error {
             Error::new(Code::EngineMemoryExceeded, "a value of the query would be larger than is allowed")
                 .hint("ask for shorter texts or lists, or for fewer rows")
         }
-        Some(ValueFault::Failed { .. }) | None => {
+        Some(ValueFault::HoursOfDate | ValueFault::Failed { .. }) | None => {
             Error::new(Code::EngineValueRefused, "the query cannot be computed for one of the values that it meets")
                 .hint("check the arguments; the operator finds the reason under the request id")
         }

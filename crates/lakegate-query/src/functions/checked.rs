@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 
+use super::date_steps;
 use super::fault::out_of_range;
 use super::growth::Growth;
 
@@ -91,6 +92,8 @@ impl Checked {
         let (Some(left), Some(right)) = (values.next(), values.next()) else {
             return internal_err!("an operator has two sides");
         };
+        date_steps::check(&left, &right)?;
+        date_steps::check(&right, &left)?;
         let (left, right) = (operand(left), operand(right));
         let options = RecordBatchOptions::new().with_row_count(Some(args.number_rows));
         let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?;

@@ -16,6 +16,11 @@ pub(crate) enum ValueFault {
     /// A value or a batch of values that would take too much memory; in bytes.
     #[error("function `{function}` would make {bytes} bytes, and at most {most} are allowed")]
     TooLarge { function: String, bytes: usize, most: usize },
+    /// A date was moved by hours.
+    #[error(
+        "a date cannot be moved by hours, minutes or seconds; cast it first: `CAST(day AS TIMESTAMP) + INTERVAL '9 hours'`"
+    )]
+    HoursOfDate,
     /// A function failed.
     #[error("function `{function}` failed: {reason}")]
     Failed { function: String, reason: String },

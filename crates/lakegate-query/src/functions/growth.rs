@@ -12,6 +12,7 @@ use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 
+use super::date_steps;
 use super::fault::ValueFault;
 use super::memory::reserve;
 
@@ -86,6 +87,9 @@ impl Growth {
         args: ScalarFunctionArgs,
         call: &dyn Fn(ScalarFunctionArgs) -> Result<ColumnarValue>,
     ) -> Result<ColumnarValue> {
+        if let (Self::Series, [from, _, step]) = (self, args.args.as_slice()) {
+            date_steps::check(from, step)?;
+        }
         let are_scalars = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let rows = if are_scalars { 1 } else { args.number_rows };
         let input = args.args.iter().map(bytes_of).fold(0, usize::saturating_add);

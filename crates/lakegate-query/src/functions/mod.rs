@@ -8,6 +8,7 @@ mod allowed;
 mod avg;
 mod checked;
 mod compare;
+mod date_steps;
 mod fault;
 mod growth;
 mod guarded;

@@ -207,6 +207,57 @@ async fn sums_and_means_of_durations_do_not_wrap() {
     }
 }
 
+/// The engine leaves out the hours: a date and 36 hours would be the day after.
+#[tokio::test]
+async fn dates_are_not_moved_by_hours() {
+    let folder = lake();
+    for value in [
+        "day + INTERVAL '9 hours'",
+        "day - INTERVAL '1 day 1 second'",
+        "INTERVAL '36 hours' + day",
+        "range(DATE '2024-01-01', day, INTERVAL '1 day 12 hours')",
+    ] {
+        let sql = format!("SELECT {value} AS v FROM t WHERE g = 2");
+        let refused = testing::try_project(folder.path(), CONFIG, &[("e", &sql)]).await.expect_err(&sql).join("\n");
+        assert!(refused.contains("CAST(day AS TIMESTAMP)"), "{sql}: {refused}");
+    }
+    // Not known before there are rows.
+    for value in ["day + CAST(g || ' hours' AS INTERVAL)", "generate_series(day, day, CAST(g || ' hours' AS INTERVAL))"]
+    {
+        let sql = format!("SELECT {value} AS v FROM t WHERE g = 2");
+        for answer in answers(&folder, &sql).await {
+            let refused = answer.expect_err(&sql);
+            assert_eq!(refused.code, Code::EngineValueRefused, "{sql}: {refused:?}");
+        }
+    }
+    holds("SELECT day + INTERVAL '1 month 1 day' AS v FROM t WHERE day = DATE '1970-01-02'", &["1970-02-03"]).await;
+    holds(
+        "SELECT day + CAST(g || ' days' AS INTERVAL) AS v, CAST(day AS TIMESTAMP) + INTERVAL '9 hours' AS w \
+         FROM t WHERE day = DATE '1970-01-02'",
+        &["1970-01-04|1970-01-02T09:00:00"],
+    )
+    .await;
+}
+
+/// The engine takes a number for so many nanoseconds after midnight.
+#[tokio::test]
+async fn a_number_is_no_time_of_day() {
+    let folder = lake();
+    let sql = "SELECT CAST(g AS TIME) AS v FROM t";
+    let refused = testing::try_project(folder.path(), CONFIG, &[("e", sql)]).await.expect_err(sql).join("\n");
+    assert!(refused.contains("no time of day"), "{refused}");
+    let sql = "SELECT CAST(CAST(g AS VARCHAR) AS TIME) AS v FROM t";
+    for answer in answers(&folder, sql).await {
+        assert_eq!(answer.expect_err(sql).code, Code::EngineValueRefused);
+    }
+    holds(
+        "SELECT TRY_CAST(CAST(g AS VARCHAR) AS TIME) AS v, CAST(g || ':30:00' AS TIME) AS w, TIME '09:30' AS x, \
+         CAST(CAST(NULL AS VARCHAR) AS TIME) AS y FROM t WHERE g = 3",
+        &["NULL|03:30:00|09:30:00|NULL"],
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn both_zeros_are_zero() {
     holds("SELECT g FROM t WHERE CASE f WHEN 0.0 THEN true ELSE false END", &["1", "1"]).await;

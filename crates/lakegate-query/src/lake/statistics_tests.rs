@@ -309,13 +309,11 @@ async fn are_as_without(change: impl Fn(&mut Footer)) {
 }
 
 #[tokio::test]
-#[ignore = "has not passed yet: run it with `--ignored`, and mend what it finds"]
 async fn true_statistics_of_a_known_writer_change_no_answer() {
     are_as_without(|_| ()).await;
 }
 
 #[tokio::test]
-#[ignore = "has not passed yet: run it with `--ignored`, and mend what it finds"]
 async fn wrong_statistics_of_unknown_writers_change_no_answer() {
     let writers = [None, Some("Parquet.Net v4.25.0 (build x)"), Some("parquet-rs version 4.3.0"), Some("DuckDB")];
     for (seed, writer) in writers.into_iter().enumerate() {
@@ -328,7 +326,6 @@ async fn wrong_statistics_of_unknown_writers_change_no_answer() {
 }
 
 #[tokio::test]
-#[ignore = "has not passed yet: run it with `--ignored`, and mend what it finds"]
 async fn bounds_without_an_order_of_their_column_change_no_answer() {
     are_as_without(|footer| {
         let (pools, mut dice) = (pools(footer), Dice(7));
@@ -344,7 +341,6 @@ async fn bounds_without_an_order_of_their_column_change_no_answer() {
 }
 
 #[tokio::test]
-#[ignore = "has not passed yet: run it with `--ignored`, and mend what it finds"]
 async fn deprecated_bounds_are_believed_of_signed_integers_alone() {
     for writer in ["parquet-mr version 1.6.0", "parquet-mr version 1.12.3", "parquet-rs version 59.3.2"] {
         are_as_without(|footer| {
@@ -357,7 +353,6 @@ async fn deprecated_bounds_are_believed_of_signed_integers_alone() {
 }
 
 #[tokio::test]
-#[ignore = "has not passed yet: run it with `--ignored`, and mend what it finds"]
 async fn nulls_that_are_not_counted_are_not_taken_for_none() {
     are_as_without(|footer| {
         footer.chunks(|_, _, _, chunk| drop(statistics(chunk).remove(&3)));
@@ -367,7 +362,6 @@ async fn nulls_that_are_not_counted_are_not_taken_for_none() {
 }
 
 #[tokio::test]
-#[ignore = "has not passed yet: run it with `--ignored`, and mend what it finds"]
 async fn statistics_that_contradict_themselves_change_no_answer() {
     are_as_without(|footer| {
         footer.chunks(|_, at, rows, chunk| {
@@ -402,7 +396,6 @@ async fn statistics_that_contradict_themselves_change_no_answer() {
 }
 
 #[tokio::test]
-#[ignore = "has not passed yet: run it with `--ignored`, and mend what it finds"]
 async fn page_indexes_that_are_not_of_their_columns_change_no_answer() {
     are_as_without(|footer| {
         let mut indexes = Vec::new();
@@ -427,7 +420,6 @@ async fn page_indexes_that_are_not_of_their_columns_change_no_answer() {
 }
 
 #[tokio::test]
-#[ignore = "has not passed yet: run it with `--ignored`, and mend what it finds"]
 async fn a_known_writer_that_lies_shows_no_row_that_is_not_there() {
     for seed in 0..3 {
         for is_hot in [false, true] {
@@ -473,7 +465,6 @@ fn write_int96(path: &Path, values: &[Option<(u32, u64)>]) {
 const EPOCH: u32 = 2_440_588;
 
 #[tokio::test]
-#[ignore = "has not passed yet: run it with `--ignored`, and mend what it finds"]
 async fn old_timestamps_of_every_century_are_what_they_are() {
     let lake = tempfile::tempdir().unwrap();
     let path = lake.path().join("t.parquet");

@@ -1,15 +1,14 @@
-//! Rows that come once: the first of those that are the same is passed on at once, and only a hash of it is kept.
+//! Rows that come once: the first of those that are the same is passed on at once.
 //!
-//! The engine's own operator keeps all rows and gives them out when the last has come: for a listing with `DISTINCT`, that is
-//! the whole answer in memory before its first byte. The hashes here have 128 bits, and a key that nobody knows and no two
-//! runs share (SipHash-1-3): that two rows of a billion share one is less likely than 10⁻²⁰.
+//! The engine's own operator gives rows out when the last has come: for a listing with `DISTINCT`, nothing is sent until all is
+//! read. Here the rows that were passed on are kept as bytes, and a row is new where none of them has the same bytes.
 //!
-//! Where there is no memory for more hashes, rows that were not passed on go to the engine's operator, which uses the disk.
+//! Where there is no memory for more, rows that were not passed on go to the engine's operator, which uses the disk.
 
-use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::fmt;
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use std::hash::BuildHasher;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
@@ -29,7 +28,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 use futures::{StreamExt, stream};
-use siphasher::sip128::SipHasher13;
+use hashbrown::HashTable;
 
 use super::filter::{Wanted, batch};
 use crate::engine::pause::paused;
@@ -133,9 +132,8 @@ impl ExecutionPlan for DistinctExec {
         let (schema, groups) = (self.aggregate.schema(), self.aggregate.group_expr().input_exprs());
         let fields = schema.fields().iter().map(|field| SortField::new(field.data_type().clone()));
         let seen = Seen {
-            rows: RowConverter::new(fields.collect())?,
-            hasher: hasher(),
-            hashes: HashSet::default(),
+            encoder: RowConverter::new(fields.collect())?,
+            kept: Kept::default(),
             memory: MemoryConsumer::new("DistinctExec").register(context.memory_pool()),
         };
         let running = Running {
@@ -158,73 +156,86 @@ impl ExecutionPlan for DistinctExec {
 
 /// What has been passed on.
 struct Seen {
-    rows: RowConverter,
-    hasher: SipHasher13,
-    hashes: HashSet<u128, BuildHasherDefault<First>>,
+    encoder: RowConverter,
+    kept: Kept,
     memory: MemoryReservation,
 }
 
-/// With a key of its own.
-fn hasher() -> SipHasher13 {
-    let key = || RandomState::new().hash_one(());
-    SipHasher13::new_with_keys(key(), key())
+/// Rows as bytes, each once.
+#[derive(Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    /// Where each row is among the bytes, by its hash.
+    places: HashTable<Range<usize>>,
+    /// With keys of this run alone, so that nobody can make up rows that collide.
+    hashes: RandomState,
 }
 
-/// The hash of a hash is the first half of it.
-#[derive(Default)]
-struct First(u64);
-
-impl Hasher for First {
-    fn finish(&self) -> u64 {
-        self.0
+impl Kept {
+    fn has(&self, row: &[u8]) -> bool {
+        let is_row = |place: &Range<usize>| self.bytes.get(place.clone()) == Some(row);
+        self.places.find(self.hashes.hash_one(row), is_row).is_some()
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.first_chunk().map_or(0, |half| u64::from_le_bytes(*half));
+    /// Keeps a row; whether it is new.
+    fn keep(&mut self, row: &[u8]) -> bool {
+        if self.has(row) {
+            return false;
+        }
+        let place = self.bytes.len()..self.bytes.len() + row.len();
+        self.bytes.extend_from_slice(row);
+        let (bytes, hashes) = (&self.bytes, &self.hashes);
+        self.places.insert_unique(hashes.hash_one(row), place, |place| hashes.hash_one(&bytes[place.clone()]));
+        true
+    }
+
+    /// Bytes that so many places take: one of eight stays free, and there is a byte for each to find it by. Their number is a
+    /// power of two.
+    fn size_of_places(places: usize) -> usize {
+        (places * 8).div_ceil(7).next_power_of_two() * (size_of::<Range<usize>>() + 1)
+    }
+
+    fn size(&self) -> usize {
+        self.bytes.capacity() + Self::size_of_places(self.places.capacity())
     }
 }
 
 impl Seen {
-    /// Bytes of a set of so many hashes: one of eight places stays free, and there is a byte for each to find it by. Their
-    /// number is a power of two.
-    fn bytes_for(hashes: usize) -> usize {
-        (hashes * 8).div_ceil(7).next_power_of_two() * (size_of::<u128>() + 1)
-    }
-
-    /// Makes room for so many hashes more. While the set moves, it is there twice.
+    /// Makes room for rows, should all of them be new. What moves while it grows is there twice.
     ///
     /// # Errors
     /// When there is no memory for them.
-    fn make_room(&mut self, more: usize) -> Result<()> {
-        let wanted = self.hashes.len() + more;
-        if wanted > self.hashes.capacity() {
-            self.memory.try_grow(Self::bytes_for(wanted))?;
-            self.hashes.reserve(more);
-            self.memory.resize(Self::bytes_for(self.hashes.capacity()));
+    fn make_room(&mut self, rows: &Rows) -> Result<()> {
+        let Kept { bytes, places, hashes } = &mut self.kept;
+        let more = rows.iter().map(|row| row.data().len()).sum::<usize>();
+        let wanted = bytes.len() + more;
+        if wanted > bytes.capacity() {
+            let size = wanted.max(2 * bytes.capacity());
+            self.memory.try_grow(size)?;
+            bytes.reserve_exact(size - bytes.len());
         }
+        let wanted = places.len() + rows.num_rows();
+        if wanted > places.capacity() {
+            self.memory.try_grow(Kept::size_of_places(wanted))?;
+            places.reserve(rows.num_rows(), |place| hashes.hash_one(&bytes[place.clone()]));
+        }
+        self.memory.resize(self.kept.size());
         Ok(())
     }
 
     fn encoded(&self, columns: &[ArrayRef]) -> Result<Rows> {
-        Ok(self.rows.convert_columns(columns)?)
-    }
-
-    fn hash(&self, row: &[u8]) -> u128 {
-        self.hasher.hash(row).as_u128()
+        Ok(self.encoder.convert_columns(columns)?)
     }
 
     /// Which of the rows are new. They are known from now on.
     fn first(&mut self, rows: &Rows) -> BooleanArray {
-        let is_new = (0..rows.num_rows()).map(|row| {
-            let hash = self.hash(rows.row(row).data());
-            self.hashes.insert(hash)
-        });
+        let is_new = rows.iter().map(|row| self.kept.keep(row.data()));
         BooleanArray::new(is_new.collect::<BooleanBuffer>(), None)
     }
 
     /// Which of the rows have not been passed on.
     fn others(&self, rows: &Rows) -> BooleanArray {
-        let is_other = (0..rows.num_rows()).map(|row| !self.hashes.contains(&self.hash(rows.row(row).data())));
+        let is_other = rows.iter().map(|row| !self.kept.has(row.data()));
         BooleanArray::new(is_other.collect::<BooleanBuffer>(), None)
     }
 }
@@ -255,7 +266,7 @@ impl State {
                 let Some(read) = running.input.next().await.transpose()? else { return Ok(None) };
                 let columns = running.columns(&read)?;
                 let rows = running.seen.encoded(&columns)?;
-                if running.seen.make_room(rows.num_rows()).is_err() {
+                if running.seen.make_room(&rows).is_err() {
                     break running.rest(read)?;
                 }
                 let new = Wanted::of(&running.seen.first(&rows));
@@ -394,10 +405,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_memory_for_more_hashes_no_row_is_lost_or_comes_twice() {
+    async fn without_memory_for_more_rows_none_is_lost_or_comes_twice() {
         const ROWS: i64 = 200_000;
         let pool = 4 << 20;
-        assert!(Seen::bytes_for(ROWS as usize) > pool);
+        assert!(Kept::size_of_places(ROWS as usize) > pool);
         // Each row twice, the second far behind the first: of the first half, some are known and some are not.
         let rows = (0..ROWS).chain(0..ROWS).map(|at| (at, Some(format!("a name of some length {at}")), 0.5));
         let plan = distinct_of(&rows.collect::<Vec<_>>());
@@ -406,6 +417,20 @@ mod tests {
         got.sort_unstable();
         wanted.sort_unstable();
         assert!(got == wanted, "{} rows of {}", got.len(), wanted.len());
+    }
+
+    /// Rows that share a hash, and one that is the beginning of another.
+    #[test]
+    fn rows_are_told_apart_by_their_bytes() {
+        let mut kept = Kept::default();
+        let rows = (0..1_000_u32).map(|at| vec![7; at as usize % 300]).collect::<Vec<_>>();
+        let is_new = rows.iter().map(|row| kept.keep(row)).collect::<Vec<_>>();
+        assert!(is_new.iter().enumerate().all(|(at, is_new)| *is_new == (at < 300)));
+        let (bytes, hashes) = (&kept.bytes, &kept.hashes);
+        let other = b"another row, kept under the hash of the one that is asked for";
+        let hash = hashes.hash_one(&other[..]);
+        kept.places.insert_unique(hash, 0..200, |place| hashes.hash_one(&bytes[place.clone()]));
+        assert!(!kept.has(other));
     }
 
     #[tokio::test]

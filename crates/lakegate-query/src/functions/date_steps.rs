@@ -1,0 +1,55 @@
+//! Steps of dates. A date has no hours, and the engine leaves out those of an interval that is added to one: they are refused.
+
+use datafusion::arrow::array::{Array, AsArray};
+use datafusion::arrow::datatypes::{DataType, IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit};
+use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::logical_expr::{ColumnarValue, Expr};
+
+use super::fault::ValueFault;
+
+/// Whether a date is moved by an interval that may have hours.
+fn is_step(of: &DataType, step: &DataType) -> bool {
+    let is_date = matches!(of, DataType::Date32 | DataType::Date64);
+    is_date && matches!(step, DataType::Interval(IntervalUnit::MonthDayNano | IntervalUnit::DayTime))
+}
+
+/// Refuses a query in which a date is moved by an interval that is written there and has hours.
+pub(super) fn refuse(of: &DataType, step: &DataType, written: &Expr) -> Result<()> {
+    let Expr::Literal(value, _) = written else { return Ok(()) };
+    if is_step(of, step) && has_hours(value) {
+        return plan_err!("{}", ValueFault::HoursOfDate);
+    }
+    Ok(())
+}
+
+/// Refuses values in which a date is moved by an interval that has hours.
+pub(super) fn check(of: &ColumnarValue, step: &ColumnarValue) -> Result<()> {
+    if !is_step(&of.data_type(), &step.data_type()) {
+        return Ok(());
+    }
+    let have_hours = match step {
+        ColumnarValue::Scalar(value) => has_hours(value),
+        ColumnarValue::Array(array) => some_have_hours(array),
+    };
+    if have_hours { Err(ValueFault::HoursOfDate.into()) } else { Ok(()) }
+}
+
+fn has_hours(step: &ScalarValue) -> bool {
+    match step {
+        ScalarValue::IntervalMonthDayNano(Some(step)) => step.nanoseconds != 0,
+        ScalarValue::IntervalDayTime(Some(step)) => step.milliseconds != 0,
+        _ => false,
+    }
+}
+
+fn some_have_hours(steps: &dyn Array) -> bool {
+    match steps.data_type() {
+        DataType::Interval(IntervalUnit::MonthDayNano) => {
+            steps.as_primitive::<IntervalMonthDayNanoType>().iter().flatten().any(|step| step.nanoseconds != 0)
+        }
+        DataType::Interval(IntervalUnit::DayTime) => {
+            steps.as_primitive::<IntervalDayTimeType>().iter().flatten().any(|step| step.milliseconds != 0)
+        }
+        _ => false,
+    }
+}
