@@ -1,7 +1,7 @@
 //! Which functions a query may call: a list, so that a new version of the engine brings none that nobody has looked at.
 //!
 //! Each gives one answer for the same rows, reads nothing but its arguments, and is called by the test of extreme arguments in
-//! [`super::tests`]. `docs/sql.md` lists them for authors.
+//! [`super::extreme_tests`]. `docs/sql.md` lists them for authors.
 
 /// Functions that give a value for every argument, and are called as they are: the engine knows some of them by their type.
 const NEVER_FAIL: &[&str] = &[
@@ -229,6 +229,21 @@ pub(crate) fn suggestion(function: &str) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+#[cfg(test)]
+pub(super) fn scalar_functions() -> impl Iterator<Item = &'static str> {
+    NEVER_FAIL.iter().chain(SCALAR).copied()
+}
+
+#[cfg(test)]
+pub(super) fn aggregate_functions() -> &'static [&'static str] {
+    AGGREGATE
+}
+
+#[cfg(test)]
+pub(super) fn window_functions() -> &'static [&'static str] {
+    WINDOW
 }
 
 #[cfg(test)]

@@ -84,11 +84,14 @@ impl Growth {
     pub(super) fn run(
         self,
         function: &str,
-        args: ScalarFunctionArgs,
+        mut args: ScalarFunctionArgs,
         call: &dyn Fn(ScalarFunctionArgs) -> Result<ColumnarValue>,
     ) -> Result<ColumnarValue> {
         if let (Self::Series, [from, _, step]) = (self, args.args.as_slice()) {
             date_steps::check(from, step)?;
+        }
+        if let (Self::Pad, Some(length)) = (self, args.args.get_mut(1)) {
+            *length = at_least_zero(length);
         }
         let are_scalars = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let rows = if are_scalars { 1 } else { args.number_rows };
@@ -223,6 +226,19 @@ fn in_pieces(
     }
     let arrays = made.iter().map(AsRef::as_ref).collect::<Vec<_>>();
     Some(concat(&arrays).map(ColumnarValue::Array).map_err(Into::into))
+}
+
+/// Numbers without those below zero, which mean zero to padding; the engine takes room for them as for very large ones.
+fn at_least_zero(numbers: &ColumnarValue) -> ColumnarValue {
+    match numbers {
+        ColumnarValue::Array(array) => match array.as_primitive_opt::<Int64Type>() {
+            Some(array) => {
+                ColumnarValue::Array(Arc::new(array.unary::<_, Int64Type>(|number| number.max(0))) as ArrayRef)
+            }
+            None => numbers.clone(),
+        },
+        ColumnarValue::Scalar(_) => numbers.clone(),
+    }
 }
 
 fn bytes_of(value: &ColumnarValue) -> usize {

@@ -9,6 +9,10 @@ mod avg;
 mod checked;
 mod compare;
 mod date_steps;
+#[cfg(test)]
+mod extreme_calls;
+#[cfg(test)]
+mod extreme_tests;
 mod fault;
 mod growth;
 mod guarded;

@@ -329,6 +329,22 @@ pub(crate) fn subquery_of(expr: &Expr) -> Option<&LogicalPlan> {
     }
 }
 
+/// Whether there is a subquery in an expression.
+pub(crate) fn has_subquery(expr: &Expr) -> bool {
+    // The closure never fails, so neither does the walk.
+    expr.exists(|inner| Ok(subquery_of(inner).is_some())).unwrap_or(true)
+}
+
+/// Whether there is one in a node's own expressions.
+pub(crate) fn node_has_subquery(node: &LogicalPlan) -> bool {
+    let mut found = false;
+    let _ = node.apply_expressions(|expr| {
+        found |= has_subquery(expr);
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    found
+}
+
 /// The expression with the plans of its subqueries replaced.
 pub(crate) fn map_subqueries(
     expr: Expr,

@@ -8,8 +8,6 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field};
-use datafusion::common::tree_node::TreeNode;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, DFSchema, Result};
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::{Expr, Limit, LogicalPlan, Projection, Sort, SortExpr};
@@ -18,6 +16,7 @@ use lakegate_core::value::{Scalar, Value};
 
 use super::bind::Bindings;
 use super::order_key;
+use super::policy::has_subquery;
 use super::template::Shape;
 
 /// The placeholder of the number of rows to leave out.
@@ -120,7 +119,8 @@ fn below(key: &Expr, projection: &Projection) -> Result<Expr> {
 /// Adds the keys that are not there yet and by which rows can be told apart.
 fn complete(order: &mut Vec<SortExpr>, keys: &[Expr], schema: &DFSchema) -> Result<()> {
     for key in keys {
-        if has_subquery(key)? {
+        // A subquery is not computed once more for an order.
+        if has_subquery(key) {
             continue;
         }
         let key = order_key::exact(key.clone(), schema)?;
@@ -133,14 +133,4 @@ fn complete(order: &mut Vec<SortExpr>, keys: &[Expr], schema: &DFSchema) -> Resu
 
 fn ascending(key: Expr) -> SortExpr {
     SortExpr::new(key, true, false)
-}
-
-/// A subquery is not computed once more for an order.
-fn has_subquery(key: &Expr) -> Result<bool> {
-    let mut found = false;
-    key.apply(|inner| {
-        found |= super::policy::subquery_of(inner).is_some();
-        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    })?;
-    Ok(found)
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{FieldRef, Schema};
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DFSchema, DataFusionError, Result, TableReference};
 use datafusion::execution::SessionState;
 use datafusion::functions_aggregate::expr_fn::count_distinct;
@@ -19,7 +19,7 @@ use lakegate_core::project::{Finding, SmallGroups};
 use super::identifiers::{self, Relation};
 use super::place::Place;
 use super::sql;
-use crate::govern::policy::subquery_of;
+use crate::govern::policy::{node_has_subquery, subquery_of};
 
 /// The name of the counted subjects, which only the filter sees.
 const SUBJECTS: &str = "__lakegate_subjects";
@@ -74,7 +74,7 @@ fn rewritten(
         let finding = place.finding(Span::empty(), "`min_group_size` needs a query that groups its rows at the end");
         return Err(vec![finding.help("write the query as one `SELECT … GROUP BY …` over whatever it reads")]);
     };
-    if has_subquery(&plan) {
+    if node_has_subquery(&plan) {
         let finding =
             place.finding(Span::empty(), "a subquery beside the groups would not be held to `min_group_size`");
         return Err(vec![finding.help("move it into the rows that are grouped")]);
@@ -138,17 +138,4 @@ fn filtered(aggregate: Aggregate, subject: Expr, least: u64) -> Result<LogicalPl
         .filter(Expr::Column(Column::from_name(SUBJECTS)).gt_eq(lit(least)))?
         .project(columns)?
         .build()
-}
-
-/// Whether a node's own expressions have a subquery.
-fn has_subquery(plan: &LogicalPlan) -> bool {
-    let mut found = false;
-    // The closure never fails, so neither does the walk.
-    let _ = plan.apply_expressions(|expr| {
-        expr.apply(|inner| {
-            found |= subquery_of(inner).is_some();
-            Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-        })
-    });
-    found
 }

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, NullEquality};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, Filter, Join, JoinType, LogicalPlan, Projection};
@@ -14,6 +13,7 @@ use super::cut::Cut;
 use super::implied::is_implied;
 use super::lookup::Kind;
 use super::node;
+use crate::govern::policy::has_subquery;
 use crate::hot::{KeyIndex, is_indexable};
 
 /// The plan over hot tables; `None` where it does not fit.
@@ -54,16 +54,6 @@ fn rebuilt(plan: &LogicalPlan) -> Option<LogicalPlan> {
     }
     let inputs = plan.inputs().into_iter().map(converted).collect::<Option<Vec<_>>>()?;
     plan.with_new_exprs(exprs, inputs).ok()
-}
-
-fn has_subquery(expr: &Expr) -> bool {
-    let mut found = false;
-    let walked = expr.apply(|inner| {
-        found |=
-            matches!(inner, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_));
-        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    });
-    found || walked.is_err()
 }
 
 /// What reads a table by itself.

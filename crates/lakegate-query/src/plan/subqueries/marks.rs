@@ -14,9 +14,10 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::decorrelate::PullUpCorrelatedExpr;
 
-use super::membership::{Need, Rewriter, has_subquery};
+use super::membership::{Need, Rewriter};
 use super::refused;
 use super::shape::{is_correlated, subquery_of};
+use crate::govern::policy::has_subquery;
 
 /// A node that is no filter, with marks in the places of its subqueries.
 pub(super) fn outside_of_filters(node: LogicalPlan, rewriter: &mut Rewriter, scope: &DFSchema) -> Result<LogicalPlan> {
@@ -99,7 +100,7 @@ fn with_values_below(expr: Expr, values: &mut Vec<Expr>, rewriter: &mut Rewriter
 fn above_join(join: Join, rewriter: &mut Rewriter, scope: &DFSchema) -> Result<LogicalPlan> {
     let (mut above, mut kept) = (Vec::new(), Vec::new());
     for conjunct in join.filter.into_iter().flat_map(split_conjunction_owned) {
-        match has_subquery(&conjunct)? {
+        match has_subquery(&conjunct) {
             true => above.push(rewriter.conjunct(conjunct, scope)?),
             false => kept.push(conjunct),
         }

@@ -12,6 +12,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, LogicalPlanBuilder
 
 use super::refused;
 use super::shape::is_correlated;
+use crate::govern::policy::has_subquery;
 
 /// Which outcomes of a condition must be told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl Rewriter {
         };
         match conjunct {
             Expr::InSubquery(membership)
-                if !has_subquery(&membership.expr)?
+                if !has_subquery(&membership.expr)
                     && !membership.expr.column_refs().is_empty()
                     && (!membership.negated || !is_correlated(&membership.subquery.subquery)) =>
             {
@@ -74,7 +75,7 @@ impl Rewriter {
 
     /// An expression over `scope` in which every subquery gives what SQL says, as far as it is needed.
     pub(super) fn exact(&mut self, expr: Expr, need: Need, scope: &DFSchema) -> Result<Expr> {
-        if !has_subquery(&expr)? {
+        if !has_subquery(&expr) {
             return Ok(expr);
         }
         match expr {
@@ -169,7 +170,7 @@ impl Rewriter {
         if plan.schema().fields().len() != 1 {
             return plan_err!("a subquery that values are compared with has one column");
         }
-        if has_subquery(x)? {
+        if has_subquery(x) {
             return refused(
                 &subquery.spans,
                 "a subquery is compared with the rows of another one",
@@ -251,9 +252,4 @@ fn names_of(plan: &LogicalPlan) -> Vec<Option<TableReference>> {
         names.extend(plan.inputs().into_iter().flat_map(names_of));
     }
     names
-}
-
-/// Whether there is a subquery in an expression.
-pub(super) fn has_subquery(expr: &Expr) -> Result<bool> {
-    expr.exists(|inner| Ok(crate::govern::policy::subquery_of(inner).is_some()))
 }

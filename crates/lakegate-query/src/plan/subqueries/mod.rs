@@ -18,6 +18,7 @@ use datafusion::logical_expr::utils::{conjunction, merge_schema, split_conjuncti
 use datafusion::logical_expr::{Filter, LogicalPlan};
 use datafusion::sql::sqlparser::tokenizer::Span;
 
+use crate::govern::policy::node_has_subquery;
 use membership::Rewriter;
 
 /// A subquery that `check` refuses, with a rewriting that works.
@@ -47,7 +48,11 @@ pub(crate) fn exact(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut rewriter = Rewriter::default();
     // Upwards: the subqueries of a node are in their final form before the node itself is looked at.
     let rewritten = plan.transform_up_with_subqueries(|node| {
-        if !shape::has_subquery(&node)? {
+        let Transformed { data: node, transformed, .. } = shape::without_self_comparisons(node)?;
+        if transformed {
+            return Ok(Transformed::yes(node));
+        }
+        if !node_has_subquery(&node) {
             return Ok(Transformed::no(node));
         }
         let scope = merge_schema(&node.inputs());

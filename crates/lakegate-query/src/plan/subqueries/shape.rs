@@ -4,30 +4,39 @@
 //! The engine pulls such conjuncts up into the condition of a join. Above an aggregate, `LIMIT`, a window or a set operation
 //! that changes what is computed, so these are refused with a rewriting.
 
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, NullEquality, Result};
-use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{Aggregate, BinaryExpr, Distinct, Expr, JoinType, LogicalPlan, Operator, Subquery};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{
+    Aggregate, BinaryExpr, Distinct, Expr, Filter, JoinType, LogicalPlan, Operator, Subquery, lit,
+};
 
-use super::membership;
 use super::refused;
+use crate::govern::policy::has_subquery;
 
 const JOIN_INSTEAD: &str =
     "compute it in a CTE without the reference, grouped by the columns that are compared, and join that";
 
-/// Whether a node's own expressions have a subquery.
-pub(super) fn has_subquery(node: &LogicalPlan) -> Result<bool> {
-    let mut found = false;
-    node.apply_expressions(|expr| {
-        found |= membership::has_subquery(expr)?;
-        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    })?;
-    Ok(found)
-}
-
 /// Whether a plan refers to columns of a query around it, in subqueries of its own not counted.
 pub(super) fn is_correlated(plan: &LogicalPlan) -> bool {
     !plan.all_out_ref_exprs().is_empty()
+}
+
+/// The node with `x IS NOT NULL` where it compares a value of the query around it with itself: the engine leaves out such a
+/// conjunct, as if no value were NULL.
+pub(super) fn without_self_comparisons(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let LogicalPlan::Filter(filter) = node else { return Ok(Transformed::no(node)) };
+    let is_of_itself = |conjunct: &Expr| matches!(conjunct, Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) if left == right && left.contains_outer());
+    if !split_conjunction(&filter.predicate).into_iter().any(is_of_itself) {
+        return Ok(Transformed::no(LogicalPlan::Filter(filter)));
+    }
+    let conjuncts = split_conjunction_owned(filter.predicate).into_iter().map(|conjunct| match conjunct {
+        conjunct if !is_of_itself(&conjunct) => conjunct,
+        Expr::BinaryExpr(BinaryExpr { left, .. }) => left.is_not_null(),
+        other => other,
+    });
+    let predicate = conjunction(conjuncts).unwrap_or_else(|| lit(true));
+    Filter::try_new(predicate, filter.input).map(LogicalPlan::Filter).map(Transformed::yes)
 }
 
 /// Refuses the subqueries of a node that the engine would not answer rightly.
@@ -123,7 +132,7 @@ fn plain(plan: &LogicalPlan, subquery: &Subquery, by: By) -> Result<()> {
                 if !conjunct.contains_outer() {
                     continue;
                 }
-                if membership::has_subquery(conjunct)? {
+                if has_subquery(conjunct) {
                     return refused(
                         &subquery.spans,
                         "a condition of a subquery combines a reference to the query around it with another subquery",

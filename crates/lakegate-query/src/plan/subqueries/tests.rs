@@ -26,7 +26,7 @@ fn config() -> String {
 }
 
 /// Conditions on `doc`, and the rows for which they are true.
-const CONDITIONS: [(&str, &[i64]); 22] = [
+const CONDITIONS: [(&str, &[i64]); 24] = [
     ("tenant = 'A' OR owner NOT IN (SELECT name FROM bl)", &[0, 1, 2, 3]),
     ("tenant = 'A' OR owner NOT IN (SELECT name FROM gr)", &[0, 1, 2, 3, 7]),
     ("tenant = 'A' OR NOT (owner IN (SELECT name FROM gr))", &[0, 1, 2, 3, 7]),
@@ -48,6 +48,9 @@ const CONDITIONS: [(&str, &[i64]); 22] = [
     ("k NOT IN (SELECT b.n FROM bl AS b WHERE b.n < doc.k)", &[0, 1, 2, 3, 4, 5, 6, 7]),
     ("id = 7 OR EXISTS (SELECT 1 FROM gr WHERE gr.n = doc.k)", &[0, 5, 7]),
     ("0 NOT IN (SELECT DISTINCT n FROM bl)", &[]),
+    // Compared with itself, what is NULL is not equal either.
+    ("EXISTS (SELECT 1 FROM gr WHERE doc.k = doc.k)", &[0, 1, 3, 4, 5, 7]),
+    ("k NOT IN (SELECT n FROM gr WHERE doc.owner = doc.owner AND gr.n > 1)", &[0, 1, 2, 3, 4, 6, 7]),
     ("EXISTS (SELECT g.name FROM gr AS g WHERE g.name = doc.owner GROUP BY g.name HAVING count(*) = 1)", &[0, 4, 5]),
 ];
 
