@@ -11,6 +11,7 @@ use datafusion::parquet::file::writer::SerializedFileWriter;
 use datafusion::parquet::schema::parser::parse_message_type;
 use lakegate_core::error::Code;
 
+use super::testing::footer::{Footer, Thrift};
 use crate::govern::testing;
 
 const TABLE: &str = "[lake]\nlocation = \".\"\n[tables.t]\nlocation = \"t\"\nshared = true\nformat = \"parquet\"\n";
@@ -133,6 +134,29 @@ async fn a_decimal_of_bytes_that_is_too_long_is_a_fault() {
     let columns = vec![Values::Bytes(values, vec![1, 1])];
     write(&lake.path().join("t/a.parquet"), schema, columns, EnabledStatistics::Page);
     assert!(fault(lake.path()).await.contains("more digits"));
+}
+
+#[tokio::test]
+async fn a_file_whose_writer_has_not_counted_its_rows_has_those_of_its_parts() {
+    let lake = tempfile::tempdir().unwrap();
+    let path = lake.path().join("t/a.parquet");
+    let columns = vec![Values::Numbers(vec![7, 8])];
+    write(&path, "message m { optional int64 id; }", columns, EnabledStatistics::Page);
+    let mut footer = Footer::read(&path);
+    footer.file.fields().insert(3, Thrift::Long(0));
+    footer.write(&path);
+    let queries = [("all", "SELECT id FROM t"), ("count", "SELECT count(*) AS n FROM t")];
+    let project = testing::project(lake.path(), TABLE, &queries).await;
+    for is_hot in [false, true] {
+        if is_hot {
+            project.keep_hot(1 << 20).await.unwrap();
+        }
+        let rows = async |name| {
+            testing::rows(testing::governed(&project, &testing::principal(""), name, "{}").unwrap()).await.unwrap()
+        };
+        assert_eq!(rows("all").await, ["7", "8"]);
+        assert_eq!(rows("count").await, ["2"]);
+    }
 }
 
 #[tokio::test]
