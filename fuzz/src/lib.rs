@@ -6,7 +6,9 @@ mod access;
 mod admitted;
 mod arguments;
 mod files;
+mod parquet;
 
 pub use access::{access_import, attribute, token};
 pub use arguments::arguments;
 pub use files::{config, endpoint_file};
+pub use parquet::parquet;

@@ -3,7 +3,6 @@
 //! The tests come last and nothing is printed after them, so that the output ends with cargo's own counts.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -70,8 +69,7 @@ fn tests(root: &Path) -> Result<()> {
 
 /// Runs the cargo that called us, with its output passed through.
 fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(program)
+    let status = crate::cargo::command()
         .args(arguments)
         .current_dir(root)
         .status()

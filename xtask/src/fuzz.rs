@@ -86,8 +86,7 @@ impl Place {
 
     /// With a target named, so that the flags are not those of build scripts and macros.
     fn build(&self, targets: &[String]) -> Result<()> {
-        let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut cargo = Command::new(program);
+        let mut cargo = crate::cargo::command();
         cargo
             .args(["build", "--locked", "--target", &self.host, "--manifest-path"])
             .arg(self.sources.join("Cargo.toml"));

@@ -1,7 +1,7 @@
 //! Builds the binary that is measured and says where it is; and the bench itself, with optimisation.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 
@@ -12,7 +12,7 @@ pub(crate) fn build(root: &Path, debug: bool) -> Result<PathBuf> {
     if !debug {
         arguments.push("--release");
     }
-    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let output = crate::cargo::command()
         .args(&arguments)
         .current_dir(root)
         .stderr(Stdio::inherit())
@@ -30,7 +30,7 @@ pub(crate) fn build(root: &Path, debug: bool) -> Result<PathBuf> {
 /// Runs the command that was given here in an optimised build of this program: the load generator has to be fast, too.
 pub(crate) fn again_optimised(root: &Path) -> Result<()> {
     eprintln!("bench: building the bench itself with optimisation");
-    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let status = crate::cargo::command()
         .args(["run", "--quiet", "--release", "--package", "xtask", "--manifest-path"])
         .arg(root.join("Cargo.toml"))
         .arg("--")

@@ -109,7 +109,7 @@ pub(crate) fn python(root: &Path) -> Result<PathBuf> {
 /// A binary of `bench/servers`, which is a workspace of its own with folders of its own.
 fn server(root: &Path, name: &str) -> Result<PathBuf> {
     let target = kept(root).join("servers");
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = crate::cargo::command();
     command
         .args(["build", "--quiet", "--release", "--locked", "--manifest-path"])
         .arg(root.join("bench/servers/Cargo.toml"));

@@ -75,13 +75,10 @@ impl fmt::Display for Outcome {
 /// The path of the binary, or the compiler's errors.
 pub(crate) fn build(checkout: &Path, binary: Binary) -> Result<Result<PathBuf, String>> {
     let (_, target, selection) = binary.parts();
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(program)
+    let output = crate::cargo::command()
         .args(["test", "--no-run", "--message-format=json"])
         .args(selection)
         .current_dir(checkout)
-        // What cargo told this program of its own package is not true there.
-        .env_remove("CARGO_MANIFEST_DIR")
         .env_remove("CARGO_TARGET_DIR")
         .stderr(Stdio::null())
         .output()

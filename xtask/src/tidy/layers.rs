@@ -23,6 +23,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
             "lakegate",
         ],
     ),
+    (
+        "crates/lakegate-parquet",
+        &["datafusion", "object_store", "tokio", "lakegate_core", "lakegate_query", "lakegate"],
+    ),
     ("crates/lakegate-query", &["axum", "hyper", "sqlx", "lakegate"]),
     ("crates/lakegate", &["datafusion", "arrow", "parquet", "object_store"]),
     ("xtask", &["datafusion", "arrow", "parquet", "lakegate_core", "lakegate_query", "lakegate"]),

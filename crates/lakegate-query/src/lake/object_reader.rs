@@ -12,8 +12,9 @@ use datafusion::parquet::errors::{ParquetError, Result};
 use datafusion::parquet::file::metadata::ParquetMetaData;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use lakegate_parquet::{Places, check_pages};
 
-use super::parquet::{FooterError, Places, check_pages, load};
+use super::parquet::{FooterError, load};
 
 /// One Parquet file of a store.
 #[derive(Clone, Debug)]

@@ -317,29 +317,6 @@ async fn lengths_of_values_are_not_allocated_for() {
     assert_eq!(read(&Forged::page(page.len() as i64, 6, 6, &page).bytes(|column| column)).await, Ok(6));
 }
 
-/// Each value is the one before and a byte more: of a page of a megabyte they come to half a terabyte.
-#[tokio::test]
-async fn values_that_repeat_the_one_before_are_bounded() {
-    let count = 1_000_000;
-    let mut header = Vec::new();
-    let mut left = count;
-    while left >= 0x80 {
-        header.push(left as u8 | 0x80);
-        left >>= 7;
-    }
-    header.push(left as u8);
-    // Prefixes 0, 1, 2, …, and suffixes of 1, without a bit for any of them.
-    let blocks = |first: u8, least: u8| {
-        let mut bytes = [vec![128, 1, 4], header.clone(), vec![first]].concat();
-        (0..(count - 1_usize).div_ceil(128)).for_each(|_| bytes.extend([least, 0, 0, 0, 0]));
-        bytes
-    };
-    let values = [blocks(0, 2), blocks(2, 0), vec![b'x'; count]].concat();
-    let lengths = super::delta::lengths(&values, count).unwrap();
-    let suffixes = super::delta::lengths(&values[lengths.end..], count).unwrap();
-    assert_eq!(super::delta::expanded(&lengths.values, &suffixes.values), 500_000_500_000);
-}
-
 #[tokio::test]
 async fn an_index_of_pages_that_is_broken_is_left_out() {
     let pages = WriterProperties::builder().set_data_page_row_count_limit(2).set_write_batch_size(1);

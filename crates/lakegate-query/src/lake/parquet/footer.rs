@@ -1,9 +1,8 @@
 //! Reads the footer of a Parquet file: bounded before it is decoded, plausible before it is believed, kept while there is room.
 //!
-//! The index of pages is read with it, where it is sound; a file is as good without (see `index`).
+//! The index of pages is read with it, where it is sound; a file is as good without. What is bounded is said in `lakegate-parquet`.
 
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,13 +11,13 @@ use datafusion::datasource::physical_plan::parquet::metadata::CachedParquetMetaD
 use datafusion::execution::cache::cache_manager::{CachedFileMetadataEntry, FileMetadataCache};
 use datafusion::object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt};
 use datafusion::parquet::errors::ParquetError;
-use datafusion::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use datafusion::parquet::file::metadata::ParquetMetaData;
+use lakegate_parquet::{Footer, attached, without};
 
-use super::{index, plausible, thrift};
 use crate::lake::believed::{believed, wants_pages};
 use crate::lake::columns::one_line;
-use crate::lake::footers;
 use crate::lake::intervals;
+use crate::lake::text::MOST_COLUMNS;
 
 /// Bytes of the first request: most footers fit in.
 const HINT: u64 = 64 << 10;
@@ -61,7 +60,7 @@ pub(crate) async fn cached(
         return Ok(Arc::clone(kept.parquet_metadata()));
     }
     let footer = load(store, object).await?;
-    let footer = if wants_pages(&footer) { footer } else { index::without(footer) };
+    let footer = if wants_pages(&footer) { footer } else { without(footer) };
     let broken = |error: ParquetError| FooterError::Broken(one_line(&error.to_string()));
     let footer = believed(footer).and_then(intervals::as_bytes).map_err(broken)?;
     let footer = Arc::new(footer);
@@ -92,35 +91,22 @@ pub(crate) async fn load(store: &dyn ObjectStore, object: &ObjectMeta) -> Result
     let length = length.iter().rev().fold(0, |length, byte| length << 8 | u64::from(*byte));
     let begin = (size - END).checked_sub(length).filter(|begin| *begin >= MARK);
     let begin = begin.ok_or_else(|| broken("it says that its footer is larger than the file"))?;
-    let mut footer = match begin.checked_sub(first) {
+    let footer = match begin.checked_sub(first) {
         Some(begin) => rest[begin as usize..].to_vec(),
         None => read(store, object, begin..size - END).await?.to_vec(),
     };
-    thrift::check_footer(&mut footer).map_err(broken)?;
-    let metadata = decode(&footer, size)?;
-    let Some(span) = index::span(&metadata, begin) else { return Ok(index::without(metadata)) };
+    let said = |fault: String| FooterError::Broken(one_line(&fault));
+    let footer = Footer::of(footer).map_err(said)?;
+    let metadata = footer.decode(size, MOST_COLUMNS).map_err(said)?;
+    let Some(span) = lakegate_parquet::span(&metadata, begin) else { return Ok(without(metadata)) };
     let of_index = match span.start.checked_sub(first) {
         Some(start) => tail.slice(start as usize..(span.end - first) as usize),
         None => read(store, object, span.clone()).await?,
     };
-    match index::attached(metadata, &of_index, span.start).await {
+    match attached(metadata, &of_index, span.start).await {
         Some(metadata) => Ok(metadata),
         // The reader has taken what there was.
-        None => Ok(index::without(decode(&footer, size)?)),
-    }
-}
-
-fn decode(footer: &[u8], size: u64) -> Result<ParquetMetaData, FooterError> {
-    let decoded = catch_unwind(AssertUnwindSafe(|| {
-        let metadata = ParquetMetaDataReader::decode_metadata(footer).map_err(|error| one_line(&error.to_string()))?;
-        match footers::fault(&metadata, size).or_else(|| plausible::fault(&metadata, size)) {
-            Some(fault) => Err(fault),
-            None => Ok(metadata),
-        }
-    }));
-    match decoded {
-        Ok(decoded) => decoded.map_err(FooterError::Broken),
-        Err(_) => Err(FooterError::Broken("its footer is broken".to_owned())),
+        None => Ok(without(footer.decode(size, MOST_COLUMNS).map_err(said)?)),
     }
 }
 

@@ -6,15 +6,9 @@
 
 #[cfg(test)]
 mod corrupt_tests;
-mod delta;
 mod footer;
-mod index;
-mod pages;
-mod plausible;
 mod reader;
-mod thrift;
 
 pub(crate) use footer::cached;
 pub(super) use footer::{FooterError, load};
-pub(super) use pages::{Places, check_pages};
 pub(super) use reader::{CheckedReaders, Verified};

@@ -20,10 +20,10 @@ use datafusion::parquet::file::metadata::ParquetMetaData;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use lakegate_parquet::{Places, check_pages};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::footer;
-use super::pages::{Places, check_pages};
 
 /// How many parts are known at once.
 const MOST_KNOWN: usize = 200_000;

@@ -5,15 +5,15 @@ use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 
 use bytes::Bytes;
-use datafusion::parquet::arrow::async_reader::MetadataFetch;
-use datafusion::parquet::errors::{ParquetError, Result};
-use datafusion::parquet::file::metadata::{
-    ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
-};
-use datafusion::parquet::file::page_index::column_index::ColumnIndexMetaData;
-use datafusion::parquet::file::page_index::offset_index::OffsetIndexMetaData;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use parquet::arrow::async_reader::MetadataFetch;
+use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::{
+    ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
+};
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::page_index::offset_index::OffsetIndexMetaData;
 
 use super::thrift;
 
@@ -23,7 +23,7 @@ const MOST_SPREAD: u64 = 4;
 const LARGE: u64 = 16 << 20;
 
 /// The part of a file with the index of its pages; `None` where it has none for all of them, or not where it can be.
-pub(super) fn span(metadata: &ParquetMetaData, footer_begins: u64) -> Option<Range<u64>> {
+pub fn span(metadata: &ParquetMetaData, footer_begins: u64) -> Option<Range<u64>> {
     let (mut span, mut sum) = (None::<Range<u64>>, 0_u64);
     for column in metadata.row_groups().iter().flat_map(RowGroupMetaData::columns) {
         let pages = range(column.offset_index_offset(), column.offset_index_length())?;
@@ -48,7 +48,7 @@ fn range(offset: Option<i64>, length: Option<i32>) -> Option<Range<u64>> {
 }
 
 /// The metadata with the index that is in these bytes, which begin at this place of the file; `None` where it is not sound.
-pub(super) async fn attached(metadata: ParquetMetaData, bytes: &Bytes, first: u64) -> Option<ParquetMetaData> {
+pub async fn attached(metadata: ParquetMetaData, bytes: &Bytes, first: u64) -> Option<ParquetMetaData> {
     let span = Span { bytes: bytes.clone(), first };
     let all = metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
     for column in all {
@@ -72,7 +72,7 @@ pub(super) async fn attached(metadata: ParquetMetaData, bytes: &Bytes, first: u6
 }
 
 /// The metadata that says nothing of an index, so that nobody looks for it.
-pub(super) fn without(metadata: ParquetMetaData) -> ParquetMetaData {
+pub fn without(metadata: ParquetMetaData) -> ParquetMetaData {
     let mut all = metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
     let has_none =
         |column: &ColumnChunkMetaData| column.offset_index_offset().is_none() && column.column_index_offset().is_none();

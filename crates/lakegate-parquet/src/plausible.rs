@@ -1,10 +1,10 @@
 //! Whether what a footer says of its sizes can be true of a file so large. A reader makes room for rows and values by it.
 //!
-//! Whether its parts fit together is said in `footers`.
+//! Whether its parts fit together is said in `counts`.
 
-use datafusion::arrow::datatypes::DataType;
-use datafusion::parquet::arrow::{ARROW_SCHEMA_META_KEY, parquet_to_arrow_schema};
-use datafusion::parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use arrow_schema::DataType;
+use parquet::arrow::{ARROW_SCHEMA_META_KEY, parquet_to_arrow_schema};
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 /// From which size of one row group on it counts how much smaller it is in the file, in bytes.
 const LARGE_GROUP: i64 = 256 << 20;
@@ -24,7 +24,8 @@ const FIXED_OF_A_FILE: u64 = 64;
 pub(super) fn fault(footer: &ParquetMetaData, file_bytes: u64) -> Option<String> {
     let descriptor = footer.file_metadata().schema_descr();
     let size = i64::try_from(file_bytes).unwrap_or(i64::MAX);
-    let rows = footer.file_metadata().num_rows();
+    let of_groups = footer.row_groups().iter().map(RowGroupMetaData::num_rows);
+    let rows = of_groups.fold(0, i64::saturating_add);
     let values = rows.saturating_mul(i64::try_from(descriptor.num_columns()).unwrap_or(i64::MAX));
     if values > MOST_VALUES.max(size.saturating_mul(VALUES_OF_A_BYTE)) {
         return Some(format!("it says that it has {rows} rows, which is more than a file of {size} bytes can have"));
@@ -41,7 +42,7 @@ pub(super) fn fault(footer: &ParquetMetaData, file_bytes: u64) -> Option<String>
 
 fn of_group(group: &RowGroupMetaData) -> Option<String> {
     let sum = |of: fn(&_) -> i64| group.columns().iter().map(of).fold(0_i64, i64::saturating_add);
-    let unpacked = sum(|column: &datafusion::parquet::file::metadata::ColumnChunkMetaData| column.uncompressed_size());
+    let unpacked = sum(|column: &parquet::file::metadata::ColumnChunkMetaData| column.uncompressed_size());
     let packed = sum(|column| column.compressed_size());
     if unpacked > LARGE_GROUP && unpacked / packed.max(1) > MOST_UNPACKED {
         return Some(format!("a row group of it is more than {MOST_UNPACKED} times larger when it is unpacked"));

@@ -113,4 +113,27 @@ mod tests {
         assert_eq!(expanded(&[0, 3, 3], &[3, 1, 0]), 3 + 4 + 3);
         assert_eq!(expanded(&[0, -1, i32::MAX], &[1000, 0, 0]), 3000);
     }
+
+    /// Each value is the one before and a byte more: of a page of a megabyte they come to half a terabyte.
+    #[test]
+    fn values_that_repeat_the_one_before_are_bounded() {
+        let count = 1_000_000;
+        let mut header = Vec::new();
+        let mut left = count;
+        while left >= 0x80 {
+            header.push(left as u8 | 0x80);
+            left >>= 7;
+        }
+        header.push(left as u8);
+        // Prefixes 0, 1, 2, …, and suffixes of 1, without a bit for any of them.
+        let blocks = |first: u8, least: u8| {
+            let mut bytes = [vec![128, 1, 4], header.clone(), vec![first]].concat();
+            (0..(count - 1_usize).div_ceil(128)).for_each(|_| bytes.extend([least, 0, 0, 0, 0]));
+            bytes
+        };
+        let values = [blocks(0, 2), blocks(2, 0), vec![b'x'; count]].concat();
+        let prefixes = lengths(&values, count).unwrap();
+        let suffixes = lengths(&values[prefixes.end..], count).unwrap();
+        assert_eq!(expanded(&prefixes.values, &suffixes.values), 500_000_500_000);
+    }
 }

@@ -8,12 +8,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use datafusion::parquet::basic::{Compression, Type as PhysicalType};
-use datafusion::parquet::column::page::{Page, PageReader};
-use datafusion::parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
-use datafusion::parquet::file::page_index::offset_index::PageLocation;
-use datafusion::parquet::file::serialized_reader::SerializedPageReader;
 use flate2::read::MultiGzDecoder;
+use parquet::basic::{Compression, Type as PhysicalType};
+use parquet::column::page::{Page, PageReader};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use parquet::file::page_index::offset_index::PageLocation;
+use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::delta;
 use super::plausible::MOST_ITEMS;
@@ -38,7 +38,7 @@ const LENGTHS_OF_A_BYTE: usize = 64;
 
 /// Where columns are in a file.
 #[derive(Debug)]
-pub(in crate::lake) struct Places {
+pub struct Places {
     /// The first byte and the one after the last, with the row group and the column.
     chunks: Vec<(Range<u64>, usize, usize)>,
 }
@@ -51,7 +51,8 @@ struct Sum {
 }
 
 impl Places {
-    pub(in crate::lake) fn of(metadata: &ParquetMetaData) -> Self {
+    /// Where they are, as a footer says.
+    pub fn of(metadata: &ParquetMetaData) -> Self {
         let groups = metadata.row_groups().iter().enumerate();
         let chunks = groups.flat_map(|(group, of_group)| {
             of_group.columns().iter().enumerate().map(move |(at, column)| {
@@ -76,7 +77,7 @@ impl Places {
 ///
 /// # Errors
 /// What is wrong with them, as the end of a sentence that names the file.
-pub(in crate::lake) fn check_pages(
+pub fn check_pages(
     metadata: &ParquetMetaData,
     places: &Places,
     ranges: &[Range<u64>],
@@ -273,8 +274,8 @@ impl Pages<'_> {
 }
 
 /// How many bytes the levels take that some bytes begin with, in a page of the first version.
-fn level_bytes(bytes: &[u8], most: i16, encoding: datafusion::parquet::basic::Encoding, values: i64) -> Option<usize> {
-    if encoding == datafusion::parquet::basic::Encoding::RLE {
+fn level_bytes(bytes: &[u8], most: i16, encoding: parquet::basic::Encoding, values: i64) -> Option<usize> {
+    if encoding == parquet::basic::Encoding::RLE {
         let length = u32::from_le_bytes(bytes.get(..LEVEL_LENGTH)?.try_into().ok()?);
         return usize::try_from(length).ok()?.checked_add(LEVEL_LENGTH);
     }

@@ -1,0 +1,42 @@
+//! Decodes a footer whose lengths and counts were looked at.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+
+use super::{counts, plausible, thrift};
+
+const BROKEN: &str = "its footer is broken";
+
+/// The bytes of a footer in which every length fits.
+#[derive(Clone, Debug)]
+pub struct Footer(Vec<u8>);
+
+impl Footer {
+    /// Looks at the bytes between the last row group or index and the length at the end of a file.
+    ///
+    /// # Errors
+    /// What is wrong with them, as the end of a sentence that names the file.
+    pub fn of(mut bytes: Vec<u8>) -> Result<Self, String> {
+        thrift::check_footer(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// What the footer says, when it can be true of a file of so many bytes.
+    ///
+    /// # Errors
+    /// As for [`of`](Self::of).
+    pub fn decode(&self, file_bytes: u64, most_columns: usize) -> Result<ParquetMetaData, String> {
+        // The decoder may panic on what is broken.
+        let decoded = catch_unwind(AssertUnwindSafe(|| ParquetMetaDataReader::decode_metadata(&self.0)));
+        let metadata = decoded.map_err(|_| BROKEN)?.map_err(|error| error.to_string())?;
+        let fault = catch_unwind(AssertUnwindSafe(|| {
+            counts::fault(&metadata, file_bytes, most_columns).or_else(|| plausible::fault(&metadata, file_bytes))
+        }));
+        match fault {
+            Ok(None) => Ok(metadata),
+            Ok(Some(fault)) => Err(fault),
+            Err(_) => Err(BROKEN.to_owned()),
+        }
+    }
+}
