@@ -2,7 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{
+    FileMetaData, ParquetMetaData, ParquetMetaDataBuilder, ParquetMetaDataReader, RowGroupMetaData,
+};
 
 use super::{counts, plausible, thrift};
 
@@ -34,9 +36,22 @@ impl Footer {
             counts::fault(&metadata, file_bytes, most_columns).or_else(|| plausible::fault(&metadata, file_bytes))
         }));
         match fault {
-            Ok(None) => Ok(metadata),
+            Ok(None) => Ok(counted(metadata)),
             Ok(Some(fault)) => Err(fault),
             Err(_) => Err(BROKEN.to_owned()),
         }
     }
+}
+
+/// The footer with the rows of its parts, where its writer has left 0 for all of them: readers skip such a file.
+fn counted(metadata: ParquetMetaData) -> ParquetMetaData {
+    let rows = metadata.row_groups().iter().map(RowGroupMetaData::num_rows).sum();
+    let file = metadata.file_metadata();
+    if file.num_rows() == rows {
+        return metadata;
+    }
+    let (notes, orders) = (file.key_value_metadata().cloned(), file.column_orders().cloned());
+    let (writer, schema) = (file.created_by().map(str::to_owned), file.schema_descr_ptr());
+    let file = FileMetaData::new(file.version(), rows, writer, notes, schema, orders);
+    ParquetMetaDataBuilder::new(file).set_row_groups(metadata.row_groups().to_vec()).build()
 }
