@@ -5,10 +5,8 @@
 //!
 //! Where there is no memory for more, rows that were not passed on go to the engine's operator, which uses the disk.
 
-use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
@@ -17,7 +15,7 @@ use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Result, internal_err};
+use datafusion::common::{Result, internal_err, resources_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
@@ -28,7 +26,8 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 use futures::{StreamExt, stream};
-use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::filter::{Wanted, batch};
 use crate::engine::pause::paused;
@@ -164,62 +163,87 @@ struct Seen {
 /// Rows as bytes, each once.
 #[derive(Default)]
 struct Kept {
-    bytes: Vec<u8>,
-    /// Where each row is among the bytes, by its hash.
-    places: HashTable<Range<usize>>,
-    /// With keys of this run alone, so that nobody can make up rows that collide.
-    hashes: RandomState,
+    /// Each row after its length. A chunk has room for all rows of a batch, so none is moved when there are more.
+    chunks: Vec<Vec<u8>>,
+    places: HashTable<Place>,
+    /// With keys of this run alone. A row is told from another by its bytes, so rows that collide are merely slow.
+    hashes: DefaultHashBuilder,
+}
+
+/// Where a row is, and its hash, so that places move without looking at rows.
+struct Place {
+    hash: u64,
+    chunk: u32,
+    start: u32,
+}
+
+/// The bytes of a row's length.
+const LENGTH: usize = size_of::<u64>();
+/// The least room of a chunk once there are many.
+const CHUNK: usize = 1 << 20;
+
+impl Place {
+    fn is_of(&self, hash: u64, row: &[u8], chunks: &[Vec<u8>]) -> bool {
+        let kept = || {
+            let (length, rest) = chunks.get(self.chunk as usize)?.get(self.start as usize..)?.split_first_chunk()?;
+            rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)
+        };
+        self.hash == hash && kept() == Some(row)
+    }
 }
 
 impl Kept {
     fn has(&self, row: &[u8]) -> bool {
-        let is_row = |place: &Range<usize>| self.bytes.get(place.clone()) == Some(row);
-        self.places.find(self.hashes.hash_one(row), is_row).is_some()
+        let hash = self.hashes.hash_one(row);
+        self.places.find(hash, |place| place.is_of(hash, row, &self.chunks)).is_some()
     }
 
-    /// Keeps a row; whether it is new.
+    /// Keeps a row, for which there is room; whether it is new.
     fn keep(&mut self, row: &[u8]) -> bool {
-        if self.has(row) {
-            return false;
-        }
-        let place = self.bytes.len()..self.bytes.len() + row.len();
-        self.bytes.extend_from_slice(row);
-        let (bytes, hashes) = (&self.bytes, &self.hashes);
-        self.places.insert_unique(hashes.hash_one(row), place, |place| hashes.hash_one(&bytes[place.clone()]));
+        let hash = self.hashes.hash_one(row);
+        let Self { chunks, places, .. } = self;
+        let entry = places.entry(hash, |place| place.is_of(hash, row, chunks), |place| place.hash);
+        let Entry::Vacant(entry) = entry else { return false };
+        let last = chunks.len().saturating_sub(1);
+        let Some(chunk) = chunks.last_mut() else { return false };
+        // Room is made for less than four gigabytes, see `make_room`.
+        entry.insert(Place { hash, chunk: last as u32, start: chunk.len() as u32 });
+        chunk.extend_from_slice(&(row.len() as u64).to_le_bytes());
+        chunk.extend_from_slice(row);
         true
     }
 
     /// Bytes that so many places take: one of eight stays free, and there is a byte for each to find it by. Their number is a
     /// power of two.
     fn size_of_places(places: usize) -> usize {
-        (places * 8).div_ceil(7).next_power_of_two() * (size_of::<Range<usize>>() + 1)
-    }
-
-    fn size(&self) -> usize {
-        self.bytes.capacity() + Self::size_of_places(self.places.capacity())
+        (places * 8).div_ceil(7).next_power_of_two() * (size_of::<Place>() + 1)
     }
 }
 
 impl Seen {
-    /// Makes room for rows, should all of them be new. What moves while it grows is there twice.
+    /// Makes room for rows, should all of them be new. While places move they are there twice.
     ///
     /// # Errors
     /// When there is no memory for them.
     fn make_room(&mut self, rows: &Rows) -> Result<()> {
-        let Kept { bytes, places, hashes } = &mut self.kept;
-        let more = rows.iter().map(|row| row.data().len()).sum::<usize>();
-        let wanted = bytes.len() + more;
-        if wanted > bytes.capacity() {
-            let size = wanted.max(2 * bytes.capacity());
+        let Kept { chunks, places, .. } = &mut self.kept;
+        let more = rows.iter().map(|row| row.data().len() + LENGTH).sum::<usize>();
+        let (size, free) = chunks.last().map_or((0, 0), |chunk| (chunk.capacity(), chunk.capacity() - chunk.len()));
+        if more > free || chunks.is_empty() {
+            let size = more.max(CHUNK.min(2 * size));
+            if u32::try_from(size).is_err() || u32::try_from(chunks.len()).is_err() {
+                return resources_err!("rows of a batch are larger than can be kept");
+            }
             self.memory.try_grow(size)?;
-            bytes.reserve_exact(size - bytes.len());
+            chunks.push(Vec::with_capacity(size));
         }
         let wanted = places.len() + rows.num_rows();
         if wanted > places.capacity() {
+            let before = if places.capacity() == 0 { 0 } else { Kept::size_of_places(places.capacity()) };
             self.memory.try_grow(Kept::size_of_places(wanted))?;
-            places.reserve(rows.num_rows(), |place| hashes.hash_one(&bytes[place.clone()]));
+            places.reserve(rows.num_rows(), |place| place.hash);
+            self.memory.shrink(before);
         }
-        self.memory.resize(self.kept.size());
         Ok(())
     }
 
@@ -419,17 +443,17 @@ mod tests {
         assert!(got == wanted, "{} rows of {}", got.len(), wanted.len());
     }
 
-    /// Rows that share a hash, and one that is the beginning of another.
+    /// Rows that share a hash, and some that are the beginning of others.
     #[test]
     fn rows_are_told_apart_by_their_bytes() {
         let mut kept = Kept::default();
+        kept.chunks.push(Vec::new());
         let rows = (0..1_000_u32).map(|at| vec![7; at as usize % 300]).collect::<Vec<_>>();
         let is_new = rows.iter().map(|row| kept.keep(row)).collect::<Vec<_>>();
         assert!(is_new.iter().enumerate().all(|(at, is_new)| *is_new == (at < 300)));
-        let (bytes, hashes) = (&kept.bytes, &kept.hashes);
         let other = b"another row, kept under the hash of the one that is asked for";
-        let hash = hashes.hash_one(&other[..]);
-        kept.places.insert_unique(hash, 0..200, |place| hashes.hash_one(&bytes[place.clone()]));
+        let hash = kept.hashes.hash_one(&other[..]);
+        kept.places.insert_unique(hash, Place { hash, chunk: 0, start: 0 }, |place| place.hash);
         assert!(!kept.has(other));
     }
 
