@@ -152,7 +152,11 @@ fn lake() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let rows =
         RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap();
-    testing::write_parquet(&folder.path().join("t.parquet"), &rows.schema(), &testing::one_by_one(&[rows.clone()]));
+    testing::write_parquet(
+        &folder.path().join("t.parquet"),
+        &rows.schema(),
+        &testing::one_by_one(std::slice::from_ref(&rows)),
+    );
     folder
 }
 
