@@ -8,7 +8,7 @@ const MOST_UNPACKED: i64 = 1_000;
 /// From which size on that counts, in bytes.
 const LARGE: i64 = 64 << 20;
 
-/// What does not fit together.
+/// The first number that does not fit the others; `None` where all do.
 pub(super) fn fault(footer: &ParquetMetaData, file_bytes: u64, most_columns: usize) -> Option<String> {
     let columns = footer.file_metadata().schema_descr().num_columns();
     if columns > most_columns {

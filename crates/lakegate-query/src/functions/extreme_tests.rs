@@ -210,7 +210,7 @@ fn queries(count: usize) -> Vec<String> {
     queries
 }
 
-/// What came of queries: how many answered and were refused, and what must not be.
+/// Outcomes of queries: how many answered and were refused, and what must not be.
 #[derive(Default, Debug)]
 struct Outcome {
     answered: usize,

@@ -174,7 +174,7 @@ fn is_time(field: &FieldRef) -> bool {
     matches!(field.data_type(), DataType::Time32(_) | DataType::Time64(_))
 }
 
-/// What is cast to a time of day: the engine takes `12`, as a number or as text, for 12 nanoseconds, and any number for a time.
+/// A value that is cast to a time of day: the engine takes `12`, as a number or as text, for 12 nanoseconds, and any number for a time.
 fn text_of_time(value: Expr, schema: &DFSchema) -> Result<Expr> {
     match value.get_type(schema)? {
         kind if kind.is_numeric() => plan_err!("a number is no time of day: write it as text, such as '09:30:00'"),
