@@ -1,5 +1,7 @@
 //! Follows the encodings that store the lengths of values as differences, so that no reader makes more of a page than it holds.
 
+use super::varint;
+
 /// Lengths of values, and where they end in the bytes.
 pub(super) struct Lengths {
     pub(super) values: Vec<i32>,
@@ -73,20 +75,11 @@ impl<'a> Bytes<'a> {
     }
 
     fn varint(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.take(1)?[0];
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
+        varint::unsigned(|| self.take(1).map(|taken| taken[0]))
     }
 
     fn zigzag(&mut self) -> Option<i64> {
-        let value = self.varint()?;
-        Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
+        self.varint().map(varint::signed)
     }
 }
 

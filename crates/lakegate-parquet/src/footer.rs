@@ -30,16 +30,15 @@ impl Footer {
     /// As for [`of`](Self::of).
     pub fn decode(&self, file_bytes: u64, most_columns: usize) -> Result<ParquetMetaData, String> {
         // The decoder may panic on what is broken.
-        let decoded = catch_unwind(AssertUnwindSafe(|| ParquetMetaDataReader::decode_metadata(&self.0)));
-        let metadata = decoded.map_err(|_| BROKEN)?.map_err(|error| error.to_string())?;
-        let fault = catch_unwind(AssertUnwindSafe(|| {
-            counts::fault(&metadata, file_bytes, most_columns).or_else(|| plausible::fault(&metadata, file_bytes))
+        let decoded = catch_unwind(AssertUnwindSafe(|| {
+            let metadata = ParquetMetaDataReader::decode_metadata(&self.0).map_err(|error| error.to_string())?;
+            let fault = counts::fault(&metadata, file_bytes, most_columns);
+            match fault.or_else(|| plausible::fault(&metadata, file_bytes)) {
+                Some(fault) => Err(fault),
+                None => Ok(counted(metadata)),
+            }
         }));
-        match fault {
-            Ok(None) => Ok(counted(metadata)),
-            Ok(Some(fault)) => Err(fault),
-            Err(_) => Err(BROKEN.to_owned()),
-        }
+        decoded.unwrap_or_else(|_| Err(BROKEN.to_owned()))
     }
 }
 

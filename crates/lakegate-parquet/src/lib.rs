@@ -10,6 +10,7 @@ mod index;
 mod pages;
 mod plausible;
 mod thrift;
+mod varint;
 
 pub use footer::Footer;
 pub use index::{attached, span, without};

@@ -3,6 +3,8 @@
 //!
 //! Decodes page headers, which are small; the rest is decoded by the parquet crate.
 
+use super::varint;
+
 /// How deep columns, and structs of the metadata, may be nested. A reader recurses by it.
 const MOST_DEPTH: usize = 64;
 
@@ -137,20 +139,11 @@ impl Walk<'_> {
     }
 
     fn varint(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
+        varint::unsigned(|| self.byte())
     }
 
     fn zigzag(&mut self) -> Option<i64> {
-        let value = self.varint()?;
-        Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
+        self.varint().map(varint::signed)
     }
 
     fn pass(&mut self, bytes: u64) -> Option<()> {

@@ -26,17 +26,21 @@ pub(super) fn is_correlated(plan: &LogicalPlan) -> bool {
 /// conjunct, as if no value were NULL.
 pub(super) fn without_self_comparisons(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let LogicalPlan::Filter(filter) = node else { return Ok(Transformed::no(node)) };
-    let is_of_itself = |conjunct: &Expr| matches!(conjunct, Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) if left == right && left.contains_outer());
-    if !split_conjunction(&filter.predicate).into_iter().any(is_of_itself) {
+    if !split_conjunction(&filter.predicate).into_iter().any(|conjunct| compared_with_itself(conjunct).is_some()) {
         return Ok(Transformed::no(LogicalPlan::Filter(filter)));
     }
-    let conjuncts = split_conjunction_owned(filter.predicate).into_iter().map(|conjunct| match conjunct {
-        conjunct if !is_of_itself(&conjunct) => conjunct,
-        Expr::BinaryExpr(BinaryExpr { left, .. }) => left.is_not_null(),
-        other => other,
+    let conjuncts = split_conjunction_owned(filter.predicate).into_iter();
+    let conjuncts = conjuncts.map(|conjunct| match compared_with_itself(&conjunct) {
+        Some(value) => value.clone().is_not_null(),
+        None => conjunct,
     });
     let predicate = conjunction(conjuncts).unwrap_or_else(|| lit(true));
     Filter::try_new(predicate, filter.input).map(LogicalPlan::Filter).map(Transformed::yes)
+}
+
+fn compared_with_itself(conjunct: &Expr) -> Option<&Expr> {
+    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = conjunct else { return None };
+    (left == right && left.contains_outer()).then_some(left.as_ref())
 }
 
 /// Refuses the subqueries of a node that the engine would not answer rightly.
