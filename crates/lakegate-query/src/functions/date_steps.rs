@@ -7,6 +7,10 @@ use datafusion::logical_expr::{ColumnarValue, Expr};
 
 use super::fault::ValueFault;
 
+/// Those of a day: `day + 1` is planned as a step of so many seconds.
+const MILLISECONDS: i32 = 86_400_000;
+const NANOSECONDS: i64 = 86_400_000_000_000;
+
 /// Whether a date is moved by an interval that may have hours.
 fn is_step(of: &DataType, step: &DataType) -> bool {
     let is_date = matches!(of, DataType::Date32 | DataType::Date64);
@@ -36,20 +40,24 @@ pub(super) fn check(of: &ColumnarValue, step: &ColumnarValue) -> Result<()> {
 
 fn has_hours(step: &ScalarValue) -> bool {
     match step {
-        ScalarValue::IntervalMonthDayNano(Some(step)) => step.nanoseconds != 0,
-        ScalarValue::IntervalDayTime(Some(step)) => step.milliseconds != 0,
+        ScalarValue::IntervalMonthDayNano(Some(step)) => step.nanoseconds % NANOSECONDS != 0,
+        ScalarValue::IntervalDayTime(Some(step)) => step.milliseconds % MILLISECONDS != 0,
         _ => false,
     }
 }
 
 fn some_have_hours(steps: &dyn Array) -> bool {
     match steps.data_type() {
-        DataType::Interval(IntervalUnit::MonthDayNano) => {
-            steps.as_primitive::<IntervalMonthDayNanoType>().iter().flatten().any(|step| step.nanoseconds != 0)
-        }
-        DataType::Interval(IntervalUnit::DayTime) => {
-            steps.as_primitive::<IntervalDayTimeType>().iter().flatten().any(|step| step.milliseconds != 0)
-        }
+        DataType::Interval(IntervalUnit::MonthDayNano) => steps
+            .as_primitive::<IntervalMonthDayNanoType>()
+            .iter()
+            .flatten()
+            .any(|step| step.nanoseconds % NANOSECONDS != 0),
+        DataType::Interval(IntervalUnit::DayTime) => steps
+            .as_primitive::<IntervalDayTimeType>()
+            .iter()
+            .flatten()
+            .any(|step| step.milliseconds % MILLISECONDS != 0),
         _ => false,
     }
 }

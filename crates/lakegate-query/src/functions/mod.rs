@@ -22,6 +22,7 @@ pub(crate) mod memory;
 mod number_tests;
 mod rewrite;
 mod sum;
+mod time_casts;
 
 pub(crate) use allowed::{is_allowed, suggestion};
 pub(crate) use avg::exact_avg;

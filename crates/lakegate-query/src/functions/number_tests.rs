@@ -230,11 +230,73 @@ async fn dates_are_not_moved_by_hours() {
             assert_eq!(refused.code, Code::EngineValueRefused, "{sql}: {refused:?}");
         }
     }
+    holds(
+        "SELECT day + g AS u, day - 1 AS v, day + INTERVAL '48 hours' AS w, day + CAST(g * 24 || ' hours' AS INTERVAL) AS x \
+         FROM t WHERE day = DATE '1970-01-02'",
+        &["1970-01-04|1970-01-01|1970-01-04|1970-01-04"],
+    )
+    .await;
     holds("SELECT day + INTERVAL '1 month 1 day' AS v FROM t WHERE day = DATE '1970-01-02'", &["1970-02-03"]).await;
     holds(
         "SELECT day + CAST(g || ' days' AS INTERVAL) AS v, CAST(day AS TIMESTAMP) + INTERVAL '9 hours' AS w \
          FROM t WHERE day = DATE '1970-01-02'",
         &["1970-01-04|1970-01-02T09:00:00"],
+    )
+    .await;
+}
+
+/// The engine takes a whole number for seconds and another for nanoseconds, and gives a timestamp in the unit of its column.
+#[tokio::test]
+async fn a_number_is_no_date_and_no_timestamp() {
+    let folder = lake();
+    for value in [
+        "CAST(g AS TIMESTAMP)",
+        "CAST(1.5 AS TIMESTAMP)",
+        "TRY_CAST(CAST(g AS DOUBLE) AS TIMESTAMP)",
+        "CAST(CAST(g AS DECIMAL(10, 2)) AS TIMESTAMP)",
+        "CAST(g AS DATE)",
+        "CAST(day AS INT)",
+        "CAST(CAST(day AS TIMESTAMP) AS BIGINT)",
+        "CAST(TIMESTAMP '1970-01-02' AS DOUBLE)",
+        "day = 20240131",
+        "g > day",
+        "day IN (1, 2)",
+        "day BETWEEN 1 AND 2",
+        "CASE WHEN g = 1 THEN day ELSE 5 END",
+        "coalesce(day, g)",
+    ] {
+        let sql = format!("SELECT {value} AS v FROM t");
+        let refused = testing::try_project(folder.path(), CONFIG, &[("e", &sql)]).await.expect_err(&sql).join("\n");
+        let is_said =
+            ["is no date and no timestamp", "is no number", "coerce"].iter().any(|said| refused.contains(said));
+        assert!(is_said, "{sql}: {refused}");
+    }
+    holds(
+        "SELECT to_timestamp_seconds(86400) AS v, to_unixtime(TIMESTAMP '1970-01-02') AS w, day + 1 AS x, day - DATE '1970-01-01' AS y \
+         FROM t WHERE day = DATE '1970-01-02'",
+        &["1970-01-02T00:00:00Z|86400|1970-01-03|1"],
+    )
+    .await;
+}
+
+/// The engine takes it for months, and a literal for seconds.
+#[tokio::test]
+async fn a_text_without_a_unit_is_no_interval() {
+    let folder = lake();
+    for text in ["CAST(g AS VARCHAR)", "g || ' days ' || g", "' 1.5 '", "'1 day 5 '"] {
+        let sql = format!("SELECT day + CAST({text} AS INTERVAL) AS v FROM t WHERE g = 3");
+        match testing::try_project(folder.path(), CONFIG, &[("e", &sql)]).await {
+            Ok(_) => {
+                for answer in answers(&folder, &sql).await {
+                    assert_eq!(answer.expect_err(&sql).code, Code::EngineValueRefused, "{sql}");
+                }
+            }
+            Err(refused) => assert!(refused.join("\n").contains("interval"), "{sql}: {refused:?}"),
+        }
+    }
+    holds(
+        "SELECT TRY_CAST('5' AS INTERVAL) AS v, DATE '1970-01-02' + CAST(g || ' months' AS INTERVAL) AS w FROM t WHERE g = 3",
+        &["NULL|1970-04-02"],
     )
     .await;
 }

@@ -1,21 +1,20 @@
 //! The analyzer rule that makes plans exact: after types are known, and before the optimiser computes anything.
 
-use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, FieldRef};
+use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::expr::{Between, Case, InList, InSubquery};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{
-    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, TryCast, cast, lit, when,
-};
+use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, TryCast, lit};
 use datafusion::optimizer::analyzer::AnalyzerRule;
 
 use super::checked::checked;
 use super::compare::{exact_comparison, literal, whole_literal};
 use super::date_steps;
 use super::guarded::guarded;
+use super::time_casts::without_guess;
 
 /// The rule.
 #[derive(Debug)]
@@ -62,12 +61,13 @@ pub(crate) fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> 
                 }
                 guarded(call).update_data(Expr::ScalarFunction)
             }
-            Expr::Cast(Cast { expr, field }) if is_time(&field) => {
-                Transformed::yes(Expr::Cast(Cast { expr: Box::new(text_of_time(*expr, schema)?), field }))
+            Expr::Cast(Cast { expr, field }) => {
+                Transformed::yes(Expr::Cast(Cast { expr: Box::new(without_guess(*expr, &field, schema)?), field }))
             }
-            Expr::TryCast(TryCast { expr, field }) if is_time(&field) => {
-                Transformed::yes(Expr::TryCast(TryCast { expr: Box::new(text_of_time(*expr, schema)?), field }))
-            }
+            Expr::TryCast(TryCast { expr, field }) => Transformed::yes(Expr::TryCast(TryCast {
+                expr: Box::new(without_guess(*expr, &field, schema)?),
+                field,
+            })),
             Expr::BinaryExpr(binary) => binary_expr(binary, schema)?,
             Expr::Negative(value) => negative(*value, schema)?,
             Expr::Case(case) => searched(case, schema)?,
@@ -168,23 +168,6 @@ fn negative(value: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         _ => return Ok(Transformed::no(Expr::Negative(Box::new(value)))),
     };
     Ok(Transformed::yes(checked(lit(zero), Operator::Minus, value)))
-}
-
-fn is_time(field: &FieldRef) -> bool {
-    matches!(field.data_type(), DataType::Time32(_) | DataType::Time64(_))
-}
-
-/// A value that is cast to a time of day: the engine takes `12`, as a number or as text, for 12 nanoseconds, and any number for a time.
-fn text_of_time(value: Expr, schema: &DFSchema) -> Result<Expr> {
-    match value.get_type(schema)? {
-        kind if kind.is_numeric() => plan_err!("a number is no time of day: write it as text, such as '09:30:00'"),
-        kind if kind.is_string() => {
-            let text = |text: &str| cast(lit(text), kind.clone());
-            let is_none = value.clone().not_like(text("%:%"));
-            Ok(when(is_none, text("")).otherwise(value)?)
-        }
-        _ => Ok(value),
-    }
 }
 
 /// `CASE x WHEN v` of floats as `CASE WHEN x = v`: the engine looks values up by their bits, and `0.0 = -0.0`.

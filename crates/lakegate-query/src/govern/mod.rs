@@ -20,7 +20,7 @@ mod pushdown;
 mod taint;
 pub(crate) mod template;
 mod total;
-mod verify;
+pub(crate) mod verify;
 pub(crate) mod window;
 
 #[cfg(test)]

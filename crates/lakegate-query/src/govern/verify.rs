@@ -71,6 +71,9 @@ fn guarded(barrier: &Barrier, injection: &Injection<'_>) -> Result<()> {
     }
 }
 
+/// How a fault begins of what can fail below a barrier.
+pub(crate) const BELOW: &str = "below the barrier of ";
+
 /// Checks a plan after the optimiser: each governed scan is still below its barrier, what its policy goes by is still
 /// asked there, and nothing below a barrier can fail.
 pub(crate) fn optimised(plan: &LogicalPlan, injection: &Injection<'_>, shape: &Shape) -> Result<()> {
@@ -82,7 +85,7 @@ fn below(plan: &LogicalPlan, guard: Option<&str>, injection: &Injection<'_>, sha
     let mut guard = guard;
     if let Some(barrier) = Barrier::of(plan) {
         if let Some(fault) = total::plan_fault(barrier.input()) {
-            return plan_err!("below the barrier of `{}`: {fault}", barrier.table());
+            return plan_err!("{BELOW}`{}`: {fault}", barrier.table());
         }
         if let Some(lost) = evidence::lost(barrier, injection, shape)? {
             return plan_err!("the policy of `{}` no longer goes by {lost}", barrier.table());

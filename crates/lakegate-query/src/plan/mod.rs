@@ -52,6 +52,7 @@ use crate::govern::masking::{Masking, stand_in_key};
 use crate::govern::order_key;
 use crate::govern::policy::{Policies, unknown_tables};
 use crate::govern::template::{self, Maker, Shape, Templates};
+use crate::govern::verify;
 use crate::govern::{MaskKey, bind, tables_of};
 use crate::hot::HotMemory;
 use crate::lake::{Lake, LakeTable};
@@ -372,15 +373,22 @@ async fn check_shape(planned: &PlannedEndpoint, maker: Maker<'_>, shape: Shape) 
             let (when, help) = match left_out {
                 true => (
                     ", when an argument is left out that may be",
-                    "make the parameter required, or give it a default; or write the query so that NULL fits there",
+                    Some(
+                        "make the parameter required, or give it a default; or write the query so that NULL fits there",
+                    ),
                 ),
-                false => (
+                false if finding.message.starts_with(verify::BELOW) => (
                     "",
-                    "a condition on parameters alone that can fail would be evaluated on rows of other callers; state it in [[rules]]",
+                    Some(
+                        "a condition on parameters alone that can fail would be evaluated on rows of other callers; \
+                         state it in [[rules]]",
+                    ),
                 ),
+                false => ("", None),
             };
             let message = format!("the query can not be governed{when}: {}", finding.message);
-            return Err(Finding { message, ..finding }.help(help));
+            let help = help.map(str::to_owned).or(finding.help);
+            return Err(Finding { message, help, ..finding });
         }
     };
     let physical = match bind::with_nulls(template.plan.clone()) {

@@ -86,11 +86,24 @@ fn describe(error: &DataFusionError) -> (String, Option<String>) {
                 format!("column `{}` could be of several tables", field.name),
                 Some("write the table's name before it".to_owned()),
             ),
-            other => (other.to_string(), None),
+            SchemaError::DuplicateUnqualifiedField { name } => two_columns(name),
+            SchemaError::DuplicateQualifiedField { name, .. } => two_columns(name),
         },
+        DataFusionError::Internal(text) => (
+            format!("the engine cannot plan this query: {}", clean(text)),
+            Some(
+                "it is a fault of the engine and not of the query: write it another way, such as a `WITH` for each step \
+                 with a name of its own for each column"
+                    .to_owned(),
+            ),
+        ),
         DataFusionError::Plan(text) | DataFusionError::NotImplemented(text) => plan_fault(text),
         other => (clean(&other.strip_backtrace()), None),
     }
+}
+
+fn two_columns(name: &str) -> (String, Option<String>) {
+    (format!("two columns would have the name `{name}`"), Some("give one of them another name with `AS`".to_owned()))
 }
 
 /// What the planner says, in words for the one who writes the query.
@@ -132,4 +145,25 @@ fn clean(text: &str) -> String {
     let text =
         text.trim_start_matches("Error during planning: ").trim_start_matches("This feature is not implemented: ");
     text.lines().next().unwrap_or_default().trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_engine_says_of_itself_comes_with_a_way_out() {
+        let said = |error: DataFusionError| {
+            let (message, help) = describe(&error);
+            format!("{message}; {}", help.unwrap_or_default())
+        };
+        let twice = SchemaError::DuplicateUnqualifiedField { name: "id".to_owned() };
+        let twice = said(DataFusionError::SchemaError(Box::new(twice), Box::new(None)));
+        assert_eq!(twice, "two columns would have the name `id`; give one of them another name with `AS`");
+        let internal =
+            "Aggregate schema has wrong number of fields. Expected 2 got 3\nThis issue was likely caused by a bug";
+        let internal = said(DataFusionError::Internal(internal.to_owned()));
+        assert!(internal.starts_with("the engine cannot plan this query: Aggregate schema has wrong"), "{internal}");
+        assert!(internal.contains("write it another way") && !internal.contains("bug"), "{internal}");
+    }
 }
