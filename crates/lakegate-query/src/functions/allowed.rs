@@ -215,9 +215,14 @@ pub(crate) fn is_allowed(function: &str) -> bool {
     [NEVER_FAIL, SCALAR, AGGREGATE, WINDOW].iter().any(|functions| functions.contains(&function))
 }
 
+/// Whether a function gives a value for every argument, so that it may stand in a row filter and below a barrier.
+pub(crate) fn never_fails(function: &str) -> bool {
+    NEVER_FAIL.contains(&function)
+}
+
 /// Whether a function is called as it is.
 pub(super) fn cannot_fail(function: &str) -> bool {
-    NEVER_FAIL.contains(&function) || !SCALAR.contains(&function)
+    never_fails(function) || !SCALAR.contains(&function)
 }
 
 /// What to write instead of a function that is not allowed.

@@ -24,7 +24,7 @@ mod rewrite;
 mod sum;
 mod time_casts;
 
-pub(crate) use allowed::{is_allowed, suggestion};
+pub(crate) use allowed::{is_allowed, never_fails, suggestion};
 pub(crate) use avg::exact_avg;
 pub(crate) use checked::operator_of;
 pub(crate) use compare::is_exact_comparison;

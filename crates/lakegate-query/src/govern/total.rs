@@ -10,28 +10,8 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Ope
 
 use super::barrier::Barrier;
 use super::one_of;
-use crate::functions::{is_exact_comparison, operator_of};
+use crate::functions::{is_exact_comparison, never_fails, operator_of};
 use crate::plan::column_type_name;
-
-/// Functions that give a value for every input.
-const TOTAL_FUNCTIONS: &[&str] = &[
-    "array_has",
-    "array_has_all",
-    "array_has_any",
-    "btrim",
-    "character_length",
-    "coalesce",
-    "contains",
-    "ends_with",
-    "get_field",
-    "lower",
-    "ltrim",
-    "nullif",
-    "octet_length",
-    "rtrim",
-    "starts_with",
-    "upper",
-];
 
 /// What keeps an expression from being total, in words; `None` when it is. Subqueries are looked at by their plans.
 pub(crate) fn fault(expr: &Expr, schema: &DFSchema) -> Option<String> {
@@ -88,11 +68,7 @@ fn node_fault(expr: &Expr, schema: &DFSchema) -> Option<String> {
                 None => format!("the cast to {} can fail", column_type_name(to)),
             })
         }
-        Expr::ScalarFunction(function)
-            if TOTAL_FUNCTIONS.contains(&function.name()) || one_of::is_one_of(&function.func) =>
-        {
-            None
-        }
+        Expr::ScalarFunction(function) if never_fails(function.name()) || one_of::is_one_of(&function.func) => None,
         Expr::ScalarFunction(function) if operator_of(&function.func).is_some() => {
             Some(format!("the operator `{}` can fail", function.name()))
         }
