@@ -38,10 +38,11 @@ def main():
     parser.add_argument("--governed", action="store_true")
     parser.add_argument("--postgres", help="address of a server, such as `host=/tmp user=postgres dbname=postgres`")
     parser.add_argument("--batch", type=int, default=250, help="queries over one set of tables")
-    parser.add_argument("--show", type=int, default=10, help="how many differences of each shape to print")
+    parser.add_argument("--show", type=int, default=10, help="how many differences of each shape to print; above 10 a query for each reason of a refusal too")
     options = parser.parse_args()
 
     counts, shapes, reasons, bad = collections.Counter(), collections.Counter(), collections.Counter(), 0
+    shortest = {}
     differences = collections.defaultdict(list)
     asked, world, filtered, judged = 0, 0, 0, collections.Counter()
     while asked < options.queries:
@@ -85,7 +86,9 @@ def main():
                     counts[outcome] += 1
                     shapes.update(f"{shape}: {outcome}" for shape in query.shapes)
                     if outcome == "refused":
-                        reasons[re.sub(r"[0-9]+|`[^`]*`", "…", came[1])[:110]] += 1
+                        reason = re.sub(r"[0-9]+|`[^`]*`", "…", came[1])[:110]
+                        reasons[reason] += 1
+                        shortest[reason] = min(shortest.get(reason, query.sql), query.sql, key=len)
                     if outcome in ("different", "broken"):
                         bad += 1
                         differences[" + ".join(sorted(query.shapes))].append((query, wanted, came))
@@ -100,7 +103,7 @@ def main():
             print(f"{query.sql}\n   wanted {str(wanted)[:300]}\n   came   {str(came)[:300]}")
     print("\nrefused:")
     for reason, number in reasons.most_common(40):
-        print(f"  {number}: {reason}")
+        print(f"  {number}: {reason}" + (f"\n    {shortest[reason]}" if options.show > 10 else ""))
     for name, number in sorted(judged.items()):
         print(f"{name}: {number}")
     print(f"\n{asked} queries" + (f", {filtered} row filters: " if filtered else ": ") + ", ".join(f"{number} {name}" for name, number in sorted(counts.items())))

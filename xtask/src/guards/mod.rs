@@ -8,12 +8,13 @@ mod list;
 mod scratch;
 mod table;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 
-use self::build::{Binary, Outcome};
+use self::build::{Binary, Outcome, PATIENCE};
 use self::list::Guard;
 use self::scratch::Scratch;
 use self::table::Row;
@@ -69,28 +70,33 @@ fn check_sound(scratch: &Scratch, guards: &[&Guard], binary: Binary) -> Result<(
     let built = build::build(scratch.folder(), binary)?;
     let built = match built {
         Ok(built) => built,
-        Err(errors) => anyhow::bail!("the checkout does not compile:\n{errors}"),
+        Err(errors) => bail!("the checkout does not compile:\n{errors}"),
     };
-    let mut ran = Vec::new();
-    for guard in guards.iter().filter(|guard| guard.binary == binary) {
-        if ran.contains(&&guard.tests) {
-            continue;
-        }
-        ran.push(&guard.tests);
-        match build::run(&built, scratch.folder(), binary, &guard.tests)? {
-            Outcome::Survived => {}
-            Outcome::Killed(test) => anyhow::bail!("{test} fails with all guards in place"),
-            Outcome::DoesNotCompile(reason) => anyhow::bail!("guard `{}`: {reason}", guard.name),
-        }
+    let guards = guards.iter().filter(|guard| guard.binary == binary).collect::<Vec<_>>();
+    let names = build::names(&built)?;
+    for guard in &guards {
+        let unknown = guard.tests.iter().find(|test| !names.iter().any(|name| name.contains(*test)));
+        ensure!(
+            unknown.is_none(),
+            "guard `{}`: no test is called `{}`",
+            guard.name,
+            unknown.map_or("", String::as_str)
+        );
     }
-    Ok(())
+    let tests = guards.iter().flat_map(|guard| guard.tests.iter().cloned()).collect::<BTreeSet<_>>();
+    let tests = tests.into_iter().collect::<Vec<_>>();
+    // All of them may take longer than those of one guard.
+    match build::run(&built, scratch.folder(), binary, &tests, 4 * PATIENCE)? {
+        Outcome::Survived => Ok(()),
+        outcome => bail!("with all guards in place: {outcome}"),
+    }
 }
 
 fn without(scratch: &Scratch, guard: &Guard) -> Result<Outcome> {
     scratch.restore()?;
     scratch.replace(&guard.file, &guard.find, &guard.replace)?;
     let outcome = match build::build(scratch.folder(), guard.binary)? {
-        Ok(built) => build::run(&built, scratch.folder(), guard.binary, &guard.tests)?,
+        Ok(built) => build::run(&built, scratch.folder(), guard.binary, &guard.tests, PATIENCE)?,
         Err(errors) => Outcome::DoesNotCompile(errors),
     };
     scratch.restore()?;

@@ -89,17 +89,20 @@ fn describe(error: &DataFusionError) -> (String, Option<String>) {
             SchemaError::DuplicateUnqualifiedField { name } => two_columns(name),
             SchemaError::DuplicateQualifiedField { name, .. } => two_columns(name),
         },
-        DataFusionError::Internal(text) => (
-            format!("the engine cannot plan this query: {}", clean(text)),
-            Some(
-                "it is a fault of the engine and not of the query: write it another way, such as a `WITH` for each step \
-                 with a name of its own for each column"
-                    .to_owned(),
-            ),
-        ),
+        DataFusionError::Internal(text) => engine_fault(text),
+        // What its last look at the operators found.
+        DataFusionError::Plan(text) if text.starts_with("Plan: [") => {
+            engine_fault(text.rsplit_once("] ").map_or(text, |(_, fault)| fault))
+        }
         DataFusionError::Plan(text) | DataFusionError::NotImplemented(text) => plan_fault(text),
         other => (clean(&other.strip_backtrace()), None),
     }
+}
+
+fn engine_fault(text: &str) -> (String, Option<String>) {
+    let help = "it is a fault of the engine and not of the query: write it another way, such as a `WITH` for each step with a name \
+                of its own for each column";
+    (format!("the engine cannot plan this query: {}", clean(text)), Some(help.to_owned()))
 }
 
 fn two_columns(name: &str) -> (String, Option<String>) {
@@ -164,6 +167,10 @@ mod tests {
             "Aggregate schema has wrong number of fields. Expected 2 got 3\nThis issue was likely caused by a bug";
         let internal = said(DataFusionError::Internal(internal.to_owned()));
         assert!(internal.starts_with("the engine cannot plan this query: Aggregate schema has wrong"), "{internal}");
+        let plan =
+            "Plan: [\"SortExec: [a@0]\", \"  Scan\"] does not satisfy order requirements: [a@0]. Child-0 order: []";
+        let plan = said(DataFusionError::Plan(plan.to_owned()));
+        assert!(!plan.contains("SortExec") && plan.contains("write it another way"), "{plan}");
         assert!(internal.contains("write it another way") && !internal.contains("bug"), "{internal}");
     }
 }
