@@ -13,6 +13,7 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF, Signature,
 };
 
+use super::sliding::{Sliding, Wanted};
 use super::sum::{WIDE, whole_value, wholes};
 
 /// The function, to be registered instead of the engine's.
@@ -66,6 +67,9 @@ impl AggregateUDFImpl for ExactAvg {
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         match is_duration(&args) && !args.is_distinct {
             true => self.accumulator(args),
+            false if !args.is_distinct && *args.return_field.data_type() == DataType::Float64 => {
+                Ok(Box::new(Sliding::new(Wanted::Mean)))
+            }
             false => self.engine.create_sliding_accumulator(args),
         }
     }

@@ -10,19 +10,24 @@ mod checked;
 mod compare;
 mod date_steps;
 #[cfg(test)]
+mod engine_tests;
+#[cfg(test)]
 mod extreme_calls;
 #[cfg(test)]
 mod extreme_tests;
 mod fault;
 mod growth;
 mod guarded;
+mod intervals;
 mod literals;
 pub(crate) mod memory;
 #[cfg(test)]
 mod number_tests;
 mod rewrite;
+mod sliding;
 mod sum;
 mod time_casts;
+mod windows;
 
 pub(crate) use allowed::{is_allowed, never_fails, suggestion};
 pub(crate) use avg::exact_avg;

@@ -14,7 +14,9 @@ use super::checked::checked;
 use super::compare::{exact_comparison, literal, whole_literal};
 use super::date_steps;
 use super::guarded::guarded;
+use super::intervals;
 use super::time_casts::without_guess;
+use super::windows;
 
 /// The rule.
 #[derive(Debug)]
@@ -34,6 +36,12 @@ impl AnalyzerRule for ExactRule {
                         return plan_err!("{MIXED_NUMBERS}");
                     }
                 }
+            }
+            match &node {
+                LogicalPlan::Join(join) => {
+                    intervals::refuse(join.on.iter().map(|(left, _)| left), join.left.schema())?;
+                }
+                _ => {}
             }
             let inputs = node.inputs();
             let schema = if inputs.is_empty() { DFSchema::clone(node.schema()) } else { merge_schema(&inputs) };
@@ -55,7 +63,22 @@ const MIXED_NUMBERS: &str = "whole numbers of 64 bits would be compared as numbe
 pub(crate) fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     expr.transform_up(|inner| {
         Ok(match inner {
+            Expr::WindowFunction(call) => {
+                Transformed::yes(Expr::WindowFunction(Box::new(windows::exact(*call, schema)?)))
+            }
+            Expr::AggregateFunction(call) => {
+                Transformed::yes(Expr::AggregateFunction(windows::aggregate(call, schema)?))
+            }
+            // The engine tells values apart by their bits, and `0.0 = -0.0`.
+            Expr::ScalarFunction(mut call) if call.name() == "nullif" && is_of_floats(&call.args, schema)? => {
+                let args = std::mem::take(&mut call.args);
+                call.args = args.into_iter().map(|arg| windows::one_zero(arg, schema)).collect::<Result<_>>()?;
+                Transformed::yes(Expr::ScalarFunction(call))
+            }
             Expr::ScalarFunction(call) => {
+                if ["greatest", "least", "nullif"].contains(&call.name()) {
+                    intervals::refuse(&call.args, schema)?;
+                }
                 if let ("range" | "generate_series", [from, _, step]) = (call.name(), call.args.as_slice()) {
                     date_steps::refuse(&from.get_type(schema)?, &step.get_type(schema)?, step)?;
                 }
@@ -72,7 +95,7 @@ pub(crate) fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> 
             Expr::Negative(value) => negative(*value, schema)?,
             Expr::Case(case) => searched(case, schema)?,
             Expr::InList(list) => in_list(list, schema)?,
-            Expr::Between(between) => self::between(between, schema),
+            Expr::Between(between) => self::between(between, schema)?,
             Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
                 if lossy(&expr, schema).is_some() || gives_lossy(&subquery.subquery) {
                     return plan_err!("{MIXED_NUMBERS}");
@@ -89,8 +112,21 @@ pub(crate) fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> 
     })
 }
 
+fn is_nested_order(op: Operator, data_type: &DataType) -> bool {
+    matches!(op, Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq) && data_type.is_nested()
+}
+
+fn is_of_floats(args: &[Expr], schema: &DFSchema) -> Result<bool> {
+    args.first().map_or(Ok(false), |arg| Ok(arg.get_type(schema)?.is_floating()))
+}
+
 fn binary_expr(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let BinaryExpr { left, op, right } = binary;
+    if is_nested_order(op, &left.get_type(schema)?) {
+        return plan_err!(
+            "lists and rows of values have no order here: compare their parts, as in `a < 1 OR a = 1 AND b < 2`"
+        );
+    }
     match op {
         Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo => {
             let types = (left.get_type(schema)?, right.get_type(schema)?);
@@ -112,6 +148,9 @@ fn binary_expr(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr
         | Operator::GtEq
         | Operator::IsDistinctFrom
         | Operator::IsNotDistinctFrom => Ok(match compared(&left, op, &right, schema) {
+            _ if let Some([left, right]) = intervals::as_durations([&left, &right], schema)? => {
+                Transformed::yes(datafusion::logical_expr::binary_expr(left, op, right))
+            }
             Some(compared) => Transformed::yes(compared),
             None => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
         }),
@@ -160,10 +199,15 @@ fn gives_lossy(plan: &LogicalPlan) -> bool {
     given.is_some_and(|expr| lossy(&expr, projection.input.schema()).is_some())
 }
 
-/// `-x` as `0 - x`, which fails for the least number. Of floats and intervals it is as it was.
+/// `-x` as `0 - x`, which fails for the least number. Of intervals it is as it was.
 fn negative(value: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let data_type = value.get_type(schema)?;
     let zero = match &data_type {
+        // The sign of a NaN and of zero would make another value of each.
+        kind if kind.is_floating() => {
+            let zero = lit(ScalarValue::new_zero(kind)?);
+            return Ok(Transformed::yes(datafusion::logical_expr::binary_expr(zero, Operator::Minus, value)));
+        }
         kind if kind.is_integer() || kind.is_decimal() => ScalarValue::new_zero(kind)?,
         _ => return Ok(Transformed::no(Expr::Negative(Box::new(value)))),
     };
@@ -174,6 +218,7 @@ fn negative(value: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
 fn searched(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Case { expr, when_then_expr, else_expr } = case;
     let Some(value) = expr else { return Ok(Transformed::no(Expr::Case(Case { expr, when_then_expr, else_expr }))) };
+    intervals::refuse([value.as_ref()], schema)?;
     if !value.get_type(schema)?.is_floating() {
         let expr = Some(value);
         return Ok(Transformed::no(Expr::Case(Case { expr, when_then_expr, else_expr })));
@@ -188,7 +233,16 @@ fn searched(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
 
 /// `IN` of floats: with both zeros where there is one, and of whole numbers where the value is one.
 fn in_list(list: InList, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let InList { expr, list, negated } = list;
+    let InList { mut expr, mut list, negated } = list;
+    if intervals::is_interval(&expr, schema)? {
+        let mut of = expr.as_ref().clone();
+        for item in &mut list {
+            if let Some([value, written]) = intervals::as_durations([&expr, item], schema)? {
+                (of, *item) = (value, written);
+            }
+        }
+        *expr = of;
+    }
     if let Some((whole, of)) = lossy(&expr, schema) {
         let numbers = list.iter().map(literal).collect::<Option<Vec<_>>>();
         let Some(numbers) = numbers.filter(|numbers| !numbers.iter().any(|number| number.is_nan())) else {
@@ -221,16 +275,20 @@ fn with_zeros(list: Vec<Expr>, zeros: [Expr; 2]) -> Vec<Expr> {
 }
 
 /// `BETWEEN` as two comparisons, where they are of whole numbers with floats.
-fn between(between: Between, schema: &DFSchema) -> Transformed<Expr> {
+fn between(between: Between, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Between { expr, negated, low, high } = &between;
+    if let Some([expr, low, high]) = intervals::as_durations([expr, low, high], schema)? {
+        let within = Between::new(Box::new(expr), *negated, Box::new(low), Box::new(high));
+        return Ok(Transformed::yes(Expr::Between(within)));
+    }
     let is_lossy = [expr, low, high].into_iter().any(|part| lossy(part, schema).is_some());
     if !is_lossy {
-        return Transformed::no(Expr::Between(between));
+        return Ok(Transformed::no(Expr::Between(between)));
     }
     let side = |op: Operator, bound: &Expr| {
         compared(expr, op, bound, schema)
             .unwrap_or_else(|| datafusion::logical_expr::binary_expr(expr.as_ref().clone(), op, bound.clone()))
     };
     let within = side(Operator::GtEq, low).and(side(Operator::LtEq, high));
-    Transformed::yes(if *negated { Expr::Not(Box::new(within)) } else { within })
+    Ok(Transformed::yes(if *negated { Expr::Not(Box::new(within)) } else { within }))
 }

@@ -26,6 +26,7 @@ use datafusion::physical_expr::expressions::Column;
 
 use super::checked::holds_precision;
 use super::fault::{ValueFault, out_of_range};
+use super::sliding::{Sliding, Wanted};
 
 /// Decimals up to so many digits are added in 128 bits: more rows than a table has do not fill them.
 const MOST_DIGITS: u8 = 28;
@@ -146,6 +147,9 @@ impl AggregateUDFImpl for ExactSum {
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         match Way::of(args.expr_fields[0].data_type()) {
+            Way::Engine if !args.is_distinct && *args.return_field.data_type() == DataType::Float64 => {
+                Ok(Box::new(Sliding::new(Wanted::Sum)))
+            }
             Way::Engine => self.engine.create_sliding_accumulator(args),
             Way::Decimal(wide) => self.decimals(&args, wide, |engine, args| engine.create_sliding_accumulator(args)),
             Way::Whole if args.is_distinct => Ok(Box::new(DistinctWhole::new(&args))),

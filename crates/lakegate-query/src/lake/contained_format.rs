@@ -99,7 +99,7 @@ impl FileFormat for ContainedFormat {
             let runtime = session.runtime_env();
             let store = runtime.object_store(&scan.object_store_url)?;
             let cache = runtime.cache_manager.get_file_metadata_cache();
-            let readers = CheckedReaders::new(store, cache, Arc::clone(&self.verified));
+            let readers = CheckedReaders::new(store, cache, Arc::clone(&self.verified), scan.file_schema());
             source = Arc::new(parquet.clone().with_parquet_file_reader_factory(Arc::new(readers)));
         }
         let source = Contained::new(source, Arc::clone(&self.table));

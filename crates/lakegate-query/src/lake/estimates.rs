@@ -26,10 +26,16 @@ pub(super) fn of_file(footer: &ParquetMetaData, schema: &Schema) -> Statistics {
     statistics
 }
 
-/// Statistics for plans: estimates, but for the number of rows.
+/// Statistics for plans: estimates, but for the number of rows, and no values. The engine computes with least and greatest values, as in
+/// a cast to another unit of time, and where that fails a value of the data would end the planning.
 pub(super) fn for_plans(statistics: Statistics) -> Statistics {
     let num_rows = statistics.num_rows;
-    Statistics { num_rows, ..statistics.to_inexact() }
+    let mut statistics = Statistics { num_rows, ..statistics.to_inexact() };
+    for column in &mut statistics.column_statistics {
+        (column.min_value, column.max_value) = (Precision::Absent, Precision::Absent);
+        column.sum_value = Precision::Absent;
+    }
+    statistics
 }
 
 fn of_column(footer: &ParquetMetaData, schema: &Schema, at: usize, rows: usize) -> Result<ColumnStatistics> {

@@ -8,9 +8,10 @@ use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalUnit,
 use datafusion::common::{DataFusionError, Result};
 use datafusion::parquet::basic::Type as PhysicalType;
 use datafusion::parquet::errors::{ParquetError, Result as ParquetResult};
-use datafusion::parquet::file::metadata::{FileMetaData, KeyValue, ParquetMetaData, ParquetMetaDataBuilder};
-use datafusion::parquet::schema::types::{SchemaDescriptor, Type};
+use datafusion::parquet::file::metadata::{KeyValue, ParquetMetaData};
+use datafusion::parquet::schema::types::Type;
 
+use super::parquet::texts::with_schema;
 use super::values::is_interval;
 
 /// The bytes of an interval.
@@ -52,19 +53,7 @@ pub(super) fn as_bytes(footer: ParquetMetaData) -> ParquetResult<ParquetMetaData
     if !names.is_empty() {
         notes.push(KeyValue::new(NAMES.to_owned(), names.join("\n")));
     }
-    let file = FileMetaData::new(
-        file.version(),
-        file.num_rows(),
-        file.created_by().map(str::to_owned),
-        Some(notes),
-        Arc::new(SchemaDescriptor::new(Arc::new(root))),
-        file.column_orders().cloned(),
-    );
-    let mut of = footer.into_builder();
-    let (columns, offsets) = (of.take_column_index(), of.take_offset_index());
-    let groups = of.take_row_groups();
-    let of = ParquetMetaDataBuilder::new(file).set_row_groups(groups);
-    Ok(of.set_column_index(columns).set_offset_index(offsets).build())
+    Ok(with_schema(footer, root, Some(notes)))
 }
 
 /// The columns that were decoded, with intervals where those are.

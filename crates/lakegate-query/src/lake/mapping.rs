@@ -93,7 +93,21 @@ impl Mapping {
         let mut origins = Fingerprint::new("lakegate layout v1");
         origins.text(format_args!("{:?}", self.layouts[at]));
         let note = HashMap::from([(LAYOUT.to_owned(), at.to_string()), (ORIGINS.to_owned(), origins.hex())]);
-        Arc::new(Schema::new_with_metadata(shape.schema.fields().clone(), note))
+        let is_text = |place: usize| {
+            let columns = self.layouts[at].iter().zip(self.schema.fields());
+            columns.into_iter().any(|(origin, field)| match origin {
+                Origin::Converted(of, _) => *of == place && field.data_type().is_string(),
+                _ => false,
+            })
+        };
+        // Bytes that are text in the table are decoded as text, which is looked at.
+        let fields = shape.schema.fields().iter().enumerate().map(|(place, field)| match field.data_type() {
+            DataType::Binary | DataType::BinaryView if is_text(place) => {
+                Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View))
+            }
+            _ => Arc::clone(field),
+        });
+        Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), note))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::Field;
+use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::Placeholder;
@@ -29,11 +29,17 @@ pub(crate) fn with_clock(plan: LogicalPlan) -> Result<LogicalPlan> {
                     Expr::ScalarFunction(call) if call.name() == "current_date" => TODAY,
                     _ => return Ok(Transformed::no(inner)),
                 };
-                let field = Arc::new(Field::new("", inner.get_type(&schema)?, false));
+                let data_type = match inner.get_type(&schema)? {
+                    // Nanoseconds end in 2262, and times of the lake that are compared with this one do not.
+                    DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone),
+                    other => other,
+                };
+                let field = Arc::new(Field::new("", data_type, false));
                 Ok(Transformed::yes(Expr::Placeholder(Placeholder::new_with_field(id.to_owned(), Some(field)))))
             })?;
             Ok(if clocked.transformed { clocked.update_data(|expr| name.restore(expr)) } else { clocked })
-        })
+        })?
+        .map_data(LogicalPlan::recompute_schema)
     })?;
     Ok(clocked.data)
 }

@@ -12,6 +12,7 @@ pub(crate) mod functions;
 mod groups;
 pub(crate) mod identifiers;
 pub(crate) mod lineage;
+mod offset;
 mod params;
 mod past;
 pub(crate) mod place;

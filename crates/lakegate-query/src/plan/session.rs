@@ -16,6 +16,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionConfig;
 
 use super::filters::FilterPushdown;
+use super::offset::physical_rules;
 use crate::functions::{ExactRule, exact_avg, exact_sum};
 use crate::govern::{BarrierPlanner, LeakProofPushdown};
 use crate::lake::{Lake, LakeTable};
@@ -41,6 +42,7 @@ pub(crate) fn session(lake: &Lake, tables: Vec<Arc<LakeTable>>, runtime: Arc<Run
         .with_table_functions(Default::default())
         .with_table_factories(Default::default())
         .with_optimizer_rules(optimizer_rules())
+        .with_physical_optimizer_rules(physical_rules())
         .with_analyzer_rule(Arc::new(ExactRule))
         .with_query_planner(Arc::new(GovernedPlanner))
         .build();

@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
-    self, BinaryOperator, Expr, LimitClause, ObjectName, Query, SetExpr, Spanned, TableFactor, UnaryOperator, Value,
-    Visit, Visitor,
+    self, BinaryOperator, Expr, JoinConstraint, JoinOperator, LimitClause, ObjectName, Query, SetExpr, Spanned,
+    TableFactor, TableWithJoins, UnaryOperator, Value, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::ParserError;
@@ -133,6 +133,23 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Refuses joins whose shared column is that of the left side alone, where SQL says that it is that of either.
+    fn joins(&mut self, from: &TableWithJoins) {
+        use JoinOperator::{FullOuter, Right, RightOuter};
+        for join in &from.joins {
+            let (FullOuter(constraint) | Right(constraint) | RightOuter(constraint)) = &join.join_operator else {
+                continue;
+            };
+            if matches!(constraint, JoinConstraint::Using(_) | JoinConstraint::Natural) {
+                self.refuse(
+                    join.relation.span(),
+                    "the shared column of a RIGHT or FULL join would be NULL in the rows of its right side alone",
+                    "write `ON a.k = b.k` in place of `USING` or `NATURAL`, and `coalesce(a.k, b.k) AS k` for the column",
+                );
+            }
+        }
+    }
+
     fn set_expression(&mut self, body: &SetExpr) {
         match body {
             SetExpr::Select(select) => {
@@ -150,6 +167,7 @@ impl<'a> Walk<'a> {
                     ("DISTRIBUTE BY", !select.distribute_by.is_empty()),
                 ];
                 self.left_out(select.span(), &left_out);
+                select.from.iter().for_each(|from| self.joins(from));
             }
             SetExpr::SetOperation { left, right, .. } => {
                 self.set_expression(left);
@@ -220,7 +238,8 @@ impl Visitor for Walk<'_> {
                 self.left_out(factor.span(), &left_out);
             }
             TableFactor::Derived { sample: Some(_), .. } => self.left_out(factor.span(), &[("TABLESAMPLE", true)]),
-            TableFactor::Derived { .. } | TableFactor::NestedJoin { .. } | TableFactor::UNNEST { .. } => {}
+            TableFactor::NestedJoin { table_with_joins, .. } => self.joins(table_with_joins),
+            TableFactor::Derived { .. } | TableFactor::UNNEST { .. } => {}
             other => self.refuse(
                 other.span(),
                 "table functions are not part of a query here",

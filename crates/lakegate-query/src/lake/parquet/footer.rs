@@ -14,6 +14,7 @@ use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::metadata::ParquetMetaData;
 use lakegate_parquet::{Footer, attached, without};
 
+use super::texts;
 use crate::lake::believed::{believed, wants_pages};
 use crate::lake::columns::one_line;
 use crate::lake::intervals;
@@ -62,7 +63,7 @@ pub(crate) async fn cached(
     let footer = load(store, object).await?;
     let footer = if wants_pages(&footer) { footer } else { without(footer) };
     let broken = |error: ParquetError| FooterError::Broken(one_line(&error.to_string()));
-    let footer = believed(footer).and_then(intervals::as_bytes).map_err(broken)?;
+    let footer = believed(footer).and_then(intervals::as_bytes).and_then(texts::as_meant).map_err(broken)?;
     let footer = Arc::new(footer);
     let kept = Arc::new(CachedParquetMetaData::new(Arc::clone(&footer)));
     cache.put(&object.location, CachedFileMetadataEntry::new(object.clone(), kept));

@@ -8,6 +8,9 @@
 mod corrupt_tests;
 mod footer;
 mod reader;
+#[cfg(test)]
+mod text_tests;
+pub(super) mod texts;
 
 pub(crate) use footer::cached;
 pub(super) use footer::{FooterError, load};

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use datafusion::arrow::datatypes::Schema;
 use datafusion::common::Result;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::{CachedParquetFileReaderFactory, ParquetFileReaderFactory};
@@ -23,7 +24,7 @@ use futures::future::BoxFuture;
 use lakegate_parquet::{Places, check_pages};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use super::footer;
+use super::{footer, texts};
 
 /// How many parts are known at once.
 const MOST_KNOWN: usize = 200_000;
@@ -56,12 +57,20 @@ impl Verified {
     }
 }
 
+/// The names of columns that are text.
+fn texts_of(schema: &Schema) -> HashSet<String> {
+    let texts = schema.fields().iter().filter(|field| field.data_type().is_string());
+    texts.map(|field| field.name().clone()).collect()
+}
+
 /// Makes readers for a scan.
 #[derive(Debug)]
 pub(in crate::lake) struct CheckedReaders {
     store: Arc<dyn ObjectStore>,
     cache: Arc<FileMetadataCache>,
     verified: Arc<Verified>,
+    /// The columns of the table that are text.
+    texts: Arc<HashSet<String>>,
     readers: CachedParquetFileReaderFactory,
 }
 
@@ -70,9 +79,10 @@ impl CheckedReaders {
         store: Arc<dyn ObjectStore>,
         cache: Arc<FileMetadataCache>,
         verified: Arc<Verified>,
+        table: &Schema,
     ) -> Self {
         let readers = CachedParquetFileReaderFactory::new(Arc::clone(&store), Arc::clone(&cache));
-        Self { store, cache, verified, readers }
+        Self { store, cache, verified, texts: Arc::new(texts_of(table)), readers }
     }
 }
 
@@ -85,10 +95,12 @@ impl ParquetFileReaderFactory for CheckedReaders {
         metrics: &ExecutionPlanMetricsSet,
     ) -> Result<Box<dyn AsyncFileReader + Send>> {
         let object = file.object_meta.clone();
+        // A file with a schema of its own is decoded as that says.
+        let texts = file.arrow_schema.as_ref().map_or_else(|| Arc::clone(&self.texts), |own| Arc::new(texts_of(own)));
         let reader = self.readers.create_reader(partition_index, file, metadata_size_hint, metrics)?;
         let (store, cache) = (Arc::clone(&self.store), Arc::clone(&self.cache));
         let verified = Arc::clone(&self.verified);
-        Ok(Box::new(CheckedReader { reader, object, store, cache, verified, footer: None }))
+        Ok(Box::new(CheckedReader { reader, object, store, cache, verified, texts, footer: None }))
     }
 }
 
@@ -99,6 +111,7 @@ struct CheckedReader {
     store: Arc<dyn ObjectStore>,
     cache: Arc<FileMetadataCache>,
     verified: Arc<Verified>,
+    texts: Arc<HashSet<String>>,
     footer: Option<(Arc<ParquetMetaData>, Option<Places>)>,
 }
 
@@ -109,6 +122,7 @@ impl CheckedReader {
         }
         let read = footer::cached(self.cache.as_ref(), self.store.as_ref(), &self.object).await;
         let footer = read.map_err(|error| ParquetError::External(Box::new(error)))?;
+        let footer = texts::of_table(footer, &self.texts)?;
         self.footer = Some((Arc::clone(&footer), None));
         Ok(footer)
     }

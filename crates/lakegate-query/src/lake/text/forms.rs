@@ -22,8 +22,15 @@ pub(super) struct Forms {
     exponent_powers: BTreeSet<i32>,
     last_power: Option<i32>,
     styles: u8,
+    /// Whether there are zeros without and with a sign, as bits.
+    zeros: u8,
     is_ambiguous: bool,
 }
+
+/// The power of ten that stands for zero.
+const OF_ZERO: i32 = i32::MIN;
+/// So many digits are those of one double alone.
+const EXACT_DIGITS: usize = 15;
 
 /// The numbers of digits behind the point that there are, as bits; and those that a number could also have been written with.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +56,10 @@ impl Forms {
             return true;
         }
         let digits = text.strip_prefix('-').unwrap_or(text);
+        if number == 0.0 {
+            self.zeros |= if digits.len() == text.len() { 1 } else { 2 };
+        }
+        self.is_ambiguous |= !has_its_digits(text, number);
         match digits.find(['e', 'E']) {
             Some(at) => self.see_exponent(&digits[..at], &digits[at..]),
             None => self.see_plain(digits, number),
@@ -67,9 +78,8 @@ impl Forms {
         if fraction.is_some() && number.abs() < 1.0 {
             self.styles |= if whole.is_empty() { LEADING_POINT } else { LEADING_ZERO };
         }
-        if let Some(power) = power(whole, fraction.unwrap_or_default())
-            && self.last_power != Some(power)
-        {
+        let power = power(whole, fraction.unwrap_or_default()).unwrap_or(OF_ZERO);
+        if self.last_power != Some(power) {
             self.plain_powers.insert(power);
             self.last_power = Some(power);
         }
@@ -89,10 +99,8 @@ impl Forms {
         if whole.len() != 1 || (fraction.is_none() && !is_signed) {
             return false;
         }
-        if power(whole, fraction.unwrap_or_default()).is_none() {
-            return true;
-        }
-        if whole == "0" {
+        let is_zero = power(whole, fraction.unwrap_or_default()).is_none();
+        if whole == "0" && !is_zero {
             return false;
         }
         if !power_text.starts_with('-') {
@@ -102,7 +110,11 @@ impl Forms {
         let is_padded = power_digits.len() > 1 && power_digits.starts_with('0');
         match power_text.trim_start_matches('+').parse::<i32>() {
             Ok(power) if (power != 0 || !power_text.starts_with('-')) && (power_digits.len() < 3 || !is_padded) => {
-                self.exponent_powers.insert(power);
+                // A zero has no other exponent than 0, or it is rather a code.
+                if is_zero && power != 0 {
+                    return false;
+                }
+                self.exponent_powers.insert(if is_zero { OF_ZERO } else { power });
             }
             _ => return false,
         }
@@ -121,6 +133,7 @@ impl Forms {
         self.plain_powers.extend(&other.plain_powers);
         self.exponent_powers.extend(&other.exponent_powers);
         self.styles |= other.styles;
+        self.zeros |= other.zeros;
         self.is_ambiguous |= other.is_ambiguous;
     }
 
@@ -128,6 +141,7 @@ impl Forms {
     pub(super) fn are_told_apart(&self) -> bool {
         let has_both = |one: u8, other: u8| self.styles & one != 0 && self.styles & other != 0;
         !self.is_ambiguous
+            && self.zeros != 3
             && !self.plain.overlap()
             && !self.with_exponent.overlap()
             && self.plain_powers.is_disjoint(&self.exponent_powers)
@@ -172,6 +186,21 @@ impl Scales {
     }
 }
 
+/// Whether no other text of as many digits or fewer is the same double: it has few digits, or those that the double is written with.
+pub(super) fn has_its_digits(text: &str, number: f64) -> bool {
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+    let of = |text: &str| text.bytes().filter(u8::is_ascii_digit).collect::<Vec<_>>();
+    let digits = of(mantissa);
+    let first = digits.iter().position(|digit| *digit != b'0').unwrap_or(digits.len());
+    let last = digits.iter().rposition(|digit| *digit != b'0').map_or(first, |at| at + 1);
+    let digits = &digits[first..last];
+    digits.len() <= EXACT_DIGITS || {
+        let shortest = format!("{number:e}");
+        let shortest = of(shortest.split('e').next().unwrap_or_default());
+        digits == shortest
+    }
+}
+
 /// The power of ten of the first digit that is not zero; `None` for zero.
 fn power(whole: &str, fraction: &str) -> Option<i32> {
     let place = |digits: &str| digits.bytes().position(|digit| digit != b'0');
@@ -205,6 +234,7 @@ mod tests {
             &["2.0E10", "1.5E-5", "0.5"],
             &["1e+16", "1e-07", "3.25"],
             &["0.000000e+00", "1.500000e+05"],
+            &["0.30000000000000004", "12345678901.123457"],
         ] {
             assert!(are_numbers(texts), "{texts:?}");
         }
@@ -226,6 +256,15 @@ mod tests {
             &["1.5e5", "1.5e05"],
             &["1.5e+5", "1.5e5"],
             &["9007199254740993", "1.5"],
+            // More digits than a double has.
+            &["12345678901.1234567"],
+            &["0.30000000000000005"],
+            &["1.2345678901234568e+5", "1.23456789012345679e+5"],
+            // Zeros.
+            &["0.0", "0e+0"],
+            &["-0", "0"],
+            &["0.0", "-0.0"],
+            &["0.0e0", "0e0"],
         ] {
             assert!(!are_numbers(texts), "{texts:?}");
         }
@@ -247,13 +286,12 @@ mod tests {
             #![proptest_config(ProptestConfig::with_cases(5_000))]
             /// The rule that the forms stand for, over texts of few digits, of which many are the same number.
             #[test]
-            fn are_two_numbers(texts in prop::collection::vec("-?[0-9]{0,2}(\\.[05]{0,3})?([eE][+-]?[0-3]{1,2})?", 2..6)) {
+            fn are_two_numbers(texts in prop::collection::vec("-?[0-9]{0,2}(\\.[05]{0,3}|\\.30000000000000(0[345]|))?([eE][+-]?[0-3]{1,2})?", 2..6)) {
                 let texts = texts.into_iter().filter(|text| super::super::super::cell::number(text).is_some());
                 let texts = texts.collect::<std::collections::BTreeSet<_>>();
-                let is_zero = |text: &str| text.parse::<f64>().unwrap() == 0.0;
-                let texts = texts.iter().map(String::as_str).filter(|text| !is_zero(text)).collect::<Vec<_>>();
+                let texts = texts.iter().map(String::as_str).collect::<Vec<_>>();
                 if are_numbers(&texts) {
-                    let numbers = texts.iter().map(|text| text.parse::<f64>().unwrap().to_bits());
+                    let numbers = texts.iter().map(|text| (text.parse::<f64>().unwrap() + 0.0).to_bits());
                     prop_assert_eq!(numbers.collect::<std::collections::BTreeSet<_>>().len(), texts.len(), "{:?}", texts);
                 }
             }

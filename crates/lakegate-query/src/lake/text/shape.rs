@@ -9,6 +9,7 @@ use datafusion::arrow::datatypes::{DataType, Field};
 
 use super::MOST_COLUMNS;
 use super::fault::TextFault;
+use super::forms::has_its_digits;
 use super::json::{self, MOST_DEPTH, Members, Value};
 use serde_json::value::RawValue;
 
@@ -182,10 +183,13 @@ impl Shape {
             }
             return INTEGER;
         }
-        // What is written with an exponent is a double; another number may have been written with more digits.
+        // What is written with an exponent is a double, as long as it has the digits of one.
         match text.parse::<f64>() {
             Ok(number) if !number.is_finite() => self.is_large = true,
-            Ok(number) => self.is_inexact |= !text.contains(['e', 'E']) && number.abs() >= FIRST_INEXACT,
+            Ok(number) => {
+                let is_large = !text.contains(['e', 'E']) && number.abs() >= FIRST_INEXACT;
+                self.is_inexact |= is_large || !has_its_digits(text, number);
+            }
             Err(_) => self.is_large = true,
         }
         NUMBER

@@ -1,0 +1,86 @@
+//! Comparisons of intervals. A month has no number of days, and the engine compares months, days and hours one after the other: 25 hours
+//! would be less than a day. What is measured (`b - a`) is compared with a number of days and hours; all else is refused.
+
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable, lit};
+
+const REFUSED: &str = "intervals have no order, as a month has no number of days: compare times, such as `b > a + INTERVAL '1 month'`, \
+                       or what lies between two with days and hours, such as `b - a > INTERVAL '36 hours'`";
+const DAY: i128 = 86_400_000_000_000;
+
+/// Whether values are intervals.
+pub(super) fn is_interval(expr: &Expr, schema: &DFSchema) -> Result<bool> {
+    Ok(matches!(expr.get_type(schema)?, DataType::Interval(_)))
+}
+
+/// Refuses intervals where they would be put into an order, or be told apart.
+pub(super) fn refuse<'e>(exprs: impl IntoIterator<Item = &'e Expr>, schema: &DFSchema) -> Result<()> {
+    for expr in exprs {
+        if is_interval(expr, schema)? {
+            return plan_err!("{REFUSED}");
+        }
+    }
+    Ok(())
+}
+
+/// Sides of one comparison as durations; `None` where they are no intervals.
+///
+/// # Errors
+/// For intervals that are not what lies between two times and days and hours that are written there.
+pub(super) fn as_durations<const N: usize>(sides: [&Expr; N], schema: &DFSchema) -> Result<Option<[Expr; N]>> {
+    let mut is_one = false;
+    for side in sides {
+        is_one |= is_interval(side, schema)?;
+    }
+    if !is_one {
+        return Ok(None);
+    }
+    let measured = sides.iter().find_map(|side| measured(side, schema));
+    let Some((_, unit)) = measured else { return plan_err!("{REFUSED}") };
+    let durations = sides.map(|side| match self::measured(side, schema) {
+        Some((duration, of)) => (of == unit).then(|| duration.clone()),
+        None => written(side, unit).map(lit),
+    });
+    if durations.iter().any(Option::is_none) {
+        return plan_err!("{REFUSED}");
+    }
+    Ok(Some(durations.map(Option::unwrap_or_default)))
+}
+
+/// What lies between two times, which was cast to an interval for a comparison.
+fn measured<'e>(expr: &'e Expr, schema: &DFSchema) -> Option<(&'e Expr, TimeUnit)> {
+    let Expr::Cast(Cast { expr, field }) = expr else { return None };
+    match (field.data_type(), expr.get_type(schema).ok()?) {
+        (DataType::Interval(_), DataType::Duration(unit)) => Some((expr, unit)),
+        _ => None,
+    }
+}
+
+/// Days and hours as a duration; `None` for months, and for what the unit does not hold.
+fn written(expr: &Expr, unit: TimeUnit) -> Option<ScalarValue> {
+    let Expr::Literal(value, _) = expr else { return None };
+    let nanoseconds = match value {
+        ScalarValue::IntervalMonthDayNano(Some(value)) if value.months == 0 => {
+            i128::from(value.days) * DAY + i128::from(value.nanoseconds)
+        }
+        ScalarValue::IntervalDayTime(Some(value)) => {
+            i128::from(value.days) * DAY + i128::from(value.milliseconds) * 1_000_000
+        }
+        _ => return None,
+    };
+    let of_unit = match unit {
+        TimeUnit::Second => 1_000_000_000,
+        TimeUnit::Millisecond => 1_000_000,
+        TimeUnit::Microsecond => 1_000,
+        TimeUnit::Nanosecond => 1,
+    };
+    let number = (nanoseconds % of_unit == 0).then(|| i64::try_from(nanoseconds / of_unit).ok())?;
+    Some(match unit {
+        TimeUnit::Second => ScalarValue::DurationSecond(number),
+        TimeUnit::Millisecond => ScalarValue::DurationMillisecond(number),
+        TimeUnit::Microsecond => ScalarValue::DurationMicrosecond(number),
+        TimeUnit::Nanosecond => ScalarValue::DurationNanosecond(number),
+    })
+    .filter(|value| !value.is_null())
+}

@@ -1,0 +1,126 @@
+//! Sums and means of floats over a frame whose first row moves. The engine takes rows out by subtraction, which loses what a large number
+//! has covered, and never gets rid of a NaN; here each frame is added up anew, at the cost of a few additions a row.
+
+use std::mem::size_of;
+
+use datafusion::arrow::array::{ArrayRef, AsArray};
+use datafusion::arrow::datatypes::Float64Type;
+use datafusion::common::{Result, ScalarValue, not_impl_err};
+use datafusion::logical_expr::Accumulator;
+
+/// What is wanted of the numbers.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wanted {
+    Sum,
+    Mean,
+}
+
+/// Numbers that come at one end and leave at the other.
+#[derive(Debug)]
+pub(super) struct Sliding {
+    wanted: Wanted,
+    /// Those that leave next, each with the sum of itself and what comes before it here, which are those that leave later.
+    leaving: Vec<f64>,
+    /// Those that came since, in their order.
+    come: Vec<f64>,
+    /// Their sum.
+    sum: f64,
+}
+
+impl Sliding {
+    pub(super) fn new(wanted: Wanted) -> Self {
+        Self { wanted, leaving: Vec::new(), come: Vec::new(), sum: 0.0 }
+    }
+
+    fn add(&mut self, number: f64) {
+        self.come.push(number);
+        self.sum += number;
+    }
+
+    fn take(&mut self) {
+        if self.leaving.is_empty() {
+            let mut sum = 0.0;
+            self.leaving.extend(self.come.drain(..).rev().map(|number| {
+                sum += number;
+                sum
+            }));
+            self.sum = 0.0;
+        }
+        self.leaving.pop();
+    }
+}
+
+impl Accumulator for Sliding {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        values[0].as_primitive::<Float64Type>().iter().flatten().for_each(|number| self.add(number));
+        Ok(())
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        values[0].as_primitive::<Float64Type>().iter().flatten().for_each(|_| self.take());
+        Ok(())
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let count = self.leaving.len() + self.come.len();
+        let sum = self.leaving.last().copied().unwrap_or(0.0) + self.sum;
+        Ok(ScalarValue::Float64((count > 0).then_some(match self.wanted {
+            Wanted::Sum => sum,
+            Wanted::Mean => sum / count as f64,
+        })))
+    }
+
+    fn size(&self) -> usize {
+        size_of::<Self>() + (self.leaving.capacity() + self.come.capacity()) * size_of::<f64>()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        not_impl_err!("a frame is not put together of parts")
+    }
+
+    fn merge_batch(&mut self, _states: &[ArrayRef]) -> Result<()> {
+        not_impl_err!("a frame is not put together of parts")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion::arrow::array::Float64Array;
+
+    use super::*;
+
+    #[test]
+    fn each_frame_has_the_sum_of_its_own_numbers() {
+        let numbers = [1e20, 1.0, 1.0, 2.0, f64::NAN, 3.0, f64::INFINITY, -4.0, 5.0, 0.5];
+        let of = |number: f64| vec![Arc::new(Float64Array::from(vec![Some(number), None])) as ArrayRef];
+        for width in 1..=numbers.len() {
+            let (mut sum, mut mean) = (Sliding::new(Wanted::Sum), Sliding::new(Wanted::Mean));
+            for (at, number) in numbers.iter().enumerate() {
+                for of_frame in [&mut sum, &mut mean] {
+                    of_frame.update_batch(&of(*number)).unwrap();
+                    if at >= width {
+                        of_frame.retract_batch(&of(numbers[at - width])).unwrap();
+                    }
+                }
+                let frame = &numbers[(at + 1).saturating_sub(width)..=at];
+                let wanted = frame.iter().sum::<f64>();
+                let near = |came: ScalarValue, wanted: f64| match came {
+                    ScalarValue::Float64(Some(came)) => {
+                        came == wanted
+                            || came.is_nan() && wanted.is_nan()
+                            || (came - wanted).abs() < 1e-9 * wanted.abs()
+                    }
+                    _ => false,
+                };
+                assert!(near(sum.evaluate().unwrap(), wanted), "{frame:?}");
+                assert!(near(mean.evaluate().unwrap(), wanted / frame.len() as f64), "{frame:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Windows: which functions go over a frame whose start moves, and how rows are told apart by floats.
+
+use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
+use datafusion::logical_expr::expr::{AggregateFunction, Sort, WindowFunction, WindowFunctionDefinition};
+use datafusion::logical_expr::{Expr, ExprSchemable, Operator, WindowFrameBound, binary_expr, lit};
+
+use super::intervals;
+
+/// Aggregates that give what they would give over the rows of the frame alone, also when rows have left it. The engine's others take
+/// rows out again by arithmetic that is not exact, or cannot.
+const MOVING: &[&str] = &[
+    "array_agg",
+    "avg",
+    "bit_xor",
+    "count",
+    "first_value",
+    "last_value",
+    "max",
+    "median",
+    "min",
+    "nth_value",
+    "percentile_cont",
+    "sum",
+];
+
+/// The call with keys in which both zeros are one.
+///
+/// # Errors
+/// For a function that does not go over its frame.
+pub(super) fn exact(mut call: WindowFunction, schema: &DFSchema) -> Result<WindowFunction> {
+    let params = &mut call.params;
+    if let WindowFunctionDefinition::AggregateUDF(function) = &call.fun {
+        let name = function.name();
+        let start = &params.window_frame.start_bound;
+        let moves = !matches!(start, WindowFrameBound::Preceding(bound) if bound.is_null());
+        let can_move = MOVING.contains(&name) && !(params.distinct && name == "avg");
+        if moves && !can_move {
+            return plan_err!(
+                "`{name}` does not go over a frame whose first row moves: begin the frame with `UNBOUNDED PRECEDING`, or join the \
+                 table with itself and group"
+            );
+        }
+    }
+    let one_zero = |expr: Expr| self::one_zero(expr, schema);
+    params.partition_by = std::mem::take(&mut params.partition_by).into_iter().map(one_zero).collect::<Result<_>>()?;
+    for Sort { expr, .. } in &mut params.order_by {
+        *expr = one_zero(std::mem::take(expr))?;
+    }
+    if params.distinct {
+        params.args = std::mem::take(&mut params.args).into_iter().map(one_zero).collect::<Result<_>>()?;
+    }
+    Ok(call)
+}
+
+/// An aggregate in which both zeros are one value, where values are told apart.
+pub(super) fn aggregate(mut call: AggregateFunction, schema: &DFSchema) -> Result<AggregateFunction> {
+    let params = &mut call.params;
+    if ["min", "max"].contains(&call.func.name()) {
+        intervals::refuse(&params.args, schema)?;
+    }
+    if params.distinct {
+        let args = std::mem::take(&mut params.args);
+        params.args = args.into_iter().map(|arg| one_zero(arg, schema)).collect::<Result<_>>()?;
+    }
+    Ok(call)
+}
+
+/// A float with one zero: -0.0 + 0.0 is 0.0.
+pub(super) fn one_zero(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    let data_type = expr.get_type(schema)?;
+    if !data_type.is_floating() {
+        return Ok(expr);
+    }
+    Ok(binary_expr(expr, Operator::Plus, lit(ScalarValue::new_zero(&data_type)?)))
+}
