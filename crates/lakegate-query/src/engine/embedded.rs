@@ -41,8 +41,8 @@ impl Engine for Embedded {
             }
         };
         scan::check(&physical, session.runtime_env(), &limits)?;
-        let stop = Stop::default();
-        let physical = pausing(physical, plan.has_large_values()).map_err(failure)?;
+        let stop = Stop::at(limits.deadline);
+        let physical = pausing(physical, plan.has_large_values(), &stop).map_err(failure)?;
         let physical = stopping(physical, &stop).map_err(failure)?;
         let context = within(bare_context(session), limits.memory_bytes, &stop);
         let memory = MemoryConsumer::new(HELD_ANSWER).register(context.memory_pool());

@@ -5,7 +5,7 @@ use datafusion::common::DataFusionError;
 use datafusion::object_store::Error as StoreError;
 use lakegate_core::error::{Code, Error};
 
-use super::pool::is_of_all;
+use super::pool::{is_of_all, is_over};
 use crate::functions::{ValueFault, fault_of, number_fault};
 use crate::lake::{is_text_fault, of_the_store, unread};
 
@@ -34,8 +34,11 @@ pub(crate) fn failure(error: DataFusionError) -> Error {
             ArrowError::CastError(_) | ArrowError::ParseError(_) | ArrowError::ComputeError(_) => refused_value(None),
             _ => failed(),
         },
-        // What the engine finds out about an argument only when it runs, such as a percentile above 1.
-        DataFusionError::Plan(_) | DataFusionError::NotImplemented(_) => refused_value(None),
+        DataFusionError::Execution(text) if is_over(text) => return timed_out().source(error),
+        // What the engine finds out about a value only when it runs, such as a percentile above 1 or a pattern that is none.
+        DataFusionError::Plan(_) | DataFusionError::NotImplemented(_) | DataFusionError::Execution(_) => {
+            refused_value(None)
+        }
         _ => failed(),
     };
     told.source(error)

@@ -15,6 +15,7 @@ mod spill;
 mod statistics;
 mod stop;
 mod stream;
+mod threads;
 mod whole;
 
 use std::sync::Arc;

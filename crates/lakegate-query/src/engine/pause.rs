@@ -6,9 +6,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -18,6 +20,7 @@ use futures::stream::{iter, poll_fn};
 use futures::{Stream, StreamExt};
 
 use super::expand::pieces;
+use super::pool::Stop;
 use crate::functions::grows;
 use crate::functions::memory::with_pool;
 
@@ -26,14 +29,21 @@ const BATCHES_AT_ONCE: usize = 4;
 
 /// The plan with pauses above joins, and above what takes lists apart. Where functions of the plan make large values, operators
 /// that call them also say of which query they are, so that the values come out of its memory.
-pub(super) fn pausing(plan: Arc<dyn ExecutionPlan>, has_large_values: bool) -> Result<Arc<dyn ExecutionPlan>> {
+pub(super) fn pausing(
+    plan: Arc<dyn ExecutionPlan>,
+    has_large_values: bool,
+    stop: &Stop,
+) -> Result<Arc<dyn ExecutionPlan>> {
     let pausing = plan.transform_up(|node| {
-        let node = expanding(node)?;
+        let node = in_small_batches(expanding(node, stop)?, stop)?;
         let takes_memory = has_large_values && calls_what_grows(&node)?;
         match takes_memory || node.children().len() > 1 || node.is::<UnnestExec>() {
-            true => Ok(Transformed::yes(
-                Arc::new(PauseExec { input: node, takes_memory, lists: None }) as Arc<dyn ExecutionPlan>
-            )),
+            true => {
+                Ok(Transformed::yes(
+                    Arc::new(PauseExec { input: node, takes_memory, pieces: None, stop: stop.clone() })
+                        as Arc<dyn ExecutionPlan>,
+                ))
+            }
             false => Ok(Transformed::no(node)),
         }
     });
@@ -41,11 +51,37 @@ pub(super) fn pausing(plan: Arc<dyn ExecutionPlan>, has_large_values: bool) -> R
 }
 
 /// The operator, over pieces of batches that it does not multiply to too many bytes.
-fn expanding(node: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+fn expanding(node: Arc<dyn ExecutionPlan>, stop: &Stop) -> Result<Arc<dyn ExecutionPlan>> {
     let Some(unnest) = node.downcast_ref::<UnnestExec>() else { return Ok(node) };
-    let lists = Some(unnest.list_column_indices().into());
-    let input = Arc::new(PauseExec { input: Arc::clone(unnest.input()), takes_memory: false, lists });
-    node.replace_children(vec![input], ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))
+    let pieces = Some(Pieces::Lists(unnest.list_column_indices().into()));
+    let input = PauseExec { input: Arc::clone(unnest.input()), takes_memory: false, pieces, stop: stop.clone() };
+    node.replace_children(vec![Arc::new(input)], ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))
+}
+
+/// The most bytes of a value that is written in a query, or given with it, of which a batch may have one in each row.
+const MOST_OF_LITERAL: usize = 4 << 10;
+/// The bytes that a batch may have of larger ones.
+const MOST_OF_LITERALS: usize = 16 << 20;
+
+/// The operator, over batches of few rows where it has large values of its own: the engine puts such a value into every row.
+fn in_small_batches(node: Arc<dyn ExecutionPlan>, stop: &Stop) -> Result<Arc<dyn ExecutionPlan>> {
+    let mut largest = 0;
+    node.apply_expressions(&mut |expr| {
+        expr.apply(|inner| {
+            largest = largest.max(inner.downcast_ref::<Literal>().map_or(0, |literal| literal.value().size()));
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    if largest <= MOST_OF_LITERAL || node.children().is_empty() {
+        return Ok(node);
+    }
+    let rows = (MOST_OF_LITERALS / largest).max(1);
+    let children = node.children().into_iter().map(|input| {
+        let (input, pieces) = (Arc::clone(input), Some(Pieces::Rows(rows)));
+        Arc::new(PauseExec { input, takes_memory: false, pieces, stop: stop.clone() }) as Arc<dyn ExecutionPlan>
+    });
+    let children = children.collect();
+    node.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))
 }
 
 fn calls_what_grows(node: &Arc<dyn ExecutionPlan>) -> Result<bool> {
@@ -74,8 +110,30 @@ pub(crate) fn paused<T: Send + 'static>(items: impl Stream<Item = T> + Send + 's
 struct PauseExec {
     input: Arc<dyn ExecutionPlan>,
     takes_memory: bool,
-    /// The lists that the operator above takes apart.
-    lists: Option<Arc<[ListUnnest]>>,
+    /// How batches are cut for the operator above.
+    pieces: Option<Pieces>,
+    stop: Stop,
+}
+
+/// Parts of batches.
+#[derive(Clone, Debug)]
+enum Pieces {
+    /// For an operator that takes these lists apart.
+    Lists(Arc<[ListUnnest]>),
+    /// Of so many rows.
+    Rows(usize),
+}
+
+impl Pieces {
+    fn of(&self, batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
+        match self {
+            Self::Lists(lists) => pieces(batch, lists),
+            Self::Rows(rows) => {
+                let starts = (0..batch.num_rows()).step_by(*rows);
+                Ok(starts.map(|start| batch.slice(start, (*rows).min(batch.num_rows() - start))).collect())
+            }
+        }
+    }
 }
 
 impl DisplayAs for PauseExec {
@@ -119,8 +177,8 @@ impl ExecutionPlan for PauseExec {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match (children.pop(), children.is_empty()) {
             (Some(input), true) => {
-                let (takes_memory, lists) = (self.takes_memory, self.lists.clone());
-                Ok(Arc::new(Self { input, takes_memory, lists }))
+                let (takes_memory, pieces, stop) = (self.takes_memory, self.pieces.clone(), self.stop.clone());
+                Ok(Arc::new(Self { input, takes_memory, pieces, stop }))
             }
             _ => internal_err!("a pause has one input"),
         }
@@ -131,15 +189,15 @@ impl ExecutionPlan for PauseExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        if let Some(lists) = self.lists.clone() {
-            let pieces = self.input.execute(partition, context)?.map(move |batch| match batch {
-                Ok(batch) => match pieces(&batch, &lists) {
-                    Ok(pieces) => iter(pieces.into_iter().map(Ok).collect::<Vec<_>>()),
-                    Err(error) => iter(vec![Err(error)]),
-                },
-                Err(error) => iter(vec![Err(error)]),
-            });
-            return Ok(Box::pin(RecordBatchStreamAdapter::new(self.input.schema(), pieces.flatten())));
+        let stop = self.stop.clone();
+        if let Some(pieces) = self.pieces.clone() {
+            let of_batch = move |batch: Result<RecordBatch>| {
+                let pieces = batch.and_then(|batch| pieces.of(&batch));
+                pieces.map_or_else(|error| vec![Err(error)], |pieces| pieces.into_iter().map(Ok).collect::<Vec<_>>())
+            };
+            let batches = self.input.execute(partition, context)?.flat_map(move |batch| iter(of_batch(batch)));
+            let batches = paused(batches.map(move |batch| stop.check().and(batch)));
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(self.input.schema(), batches)));
         }
         let pool = Arc::clone(context.memory_pool());
         let mut batches = Box::pin(paused(self.input.execute(partition, context)?));

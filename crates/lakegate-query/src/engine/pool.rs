@@ -4,8 +4,9 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::{DataFusionError, Result, exec_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 
 use super::lenient::Lenient;
@@ -13,19 +14,38 @@ use super::lenient::Lenient;
 /// Says that nobody waits for a query any more. Operators that compute for long without a pause ask for memory meanwhile, or
 /// evaluate the condition of a join, and are told so then.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Stop(Arc<AtomicBool>);
+pub(crate) struct Stop {
+    nobody_waits: Arc<AtomicBool>,
+    deadline: Option<Instant>,
+}
+
+/// How a failure begins of a query whose time is over.
+const OVER: &str = "the time of this query is over";
+
+/// Whether a failure is one of time.
+pub(crate) fn is_over(message: &str) -> bool {
+    message.starts_with(OVER)
+}
 
 impl Stop {
+    /// One that ends the query at this time by itself.
+    pub(crate) fn at(deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..Self::default() }
+    }
+
     /// Ends the query at its next step.
     pub(crate) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.nobody_waits.store(true, Ordering::Relaxed);
     }
 
     /// # Errors
-    /// When nobody waits.
+    /// When nobody waits, or the time is over.
     pub(crate) fn check(&self) -> Result<()> {
-        match self.0.load(Ordering::Relaxed) {
-            true => Err(DataFusionError::Execution("nobody waits for the rows of this query any more".to_owned())),
+        if self.nobody_waits.load(Ordering::Relaxed) {
+            return exec_err!("nobody waits for the rows of this query any more");
+        }
+        match self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            true => exec_err!("{OVER}"),
             false => Ok(()),
         }
     }

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::DataFusionError;
-use datafusion::common::runtime::SpawnedTask;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryReservation;
 use futures::StreamExt;
@@ -24,6 +23,7 @@ use super::Limits;
 use super::failure::{failure, panicked, timed_out, too_many_rows};
 use super::pool::Stop;
 use super::statistics::{Measured, Meter};
+use super::threads;
 
 /// Record batches, until the end, the first error or the deadline.
 pub struct BatchStream {
@@ -247,7 +247,7 @@ impl BatchStream {
         }
         if let Source::Waiting(batches, held) = std::mem::replace(&mut self.source, Source::Ended) {
             let (sender, receiver) = mpsc::channel(1);
-            let task = SpawnedTask::spawn(async move {
+            let task = threads::spawn(async move {
                 // Given back after the query, whichever way it ends.
                 let held = held;
                 let mut batches = batches;

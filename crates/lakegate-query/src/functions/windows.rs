@@ -2,7 +2,9 @@
 
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::expr::{AggregateFunction, Sort, WindowFunction, WindowFunctionDefinition};
-use datafusion::logical_expr::{Expr, ExprSchemable, Operator, WindowFrameBound, binary_expr, lit};
+use datafusion::logical_expr::{
+    Expr, ExprSchemable, Operator, WindowFrame, WindowFrameBound, WindowFrameUnits, binary_expr, lit,
+};
 
 use super::intervals;
 
@@ -31,6 +33,15 @@ pub(super) fn exact(mut call: WindowFunction, schema: &DFSchema) -> Result<Windo
     let params = &mut call.params;
     if let WindowFunctionDefinition::AggregateUDF(function) = &call.fun {
         let name = function.name();
+        // A row would have the values of all rows before it, and the answer their square.
+        let WindowFrame { units, start_bound, end_bound, .. } = &params.window_frame;
+        let is_short = *units == WindowFrameUnits::Rows && [start_bound, end_bound].into_iter().all(is_near);
+        if name == "string_agg" || name == "array_agg" && !is_short {
+            return plan_err!(
+                "`{name}` over a window would give each row the values of all others: write it with `GROUP BY`, or `array_agg` over a \
+                 few rows, such as `ROWS BETWEEN 10 PRECEDING AND CURRENT ROW`"
+            );
+        }
         let start = &params.window_frame.start_bound;
         let moves = !matches!(start, WindowFrameBound::Preceding(bound) if bound.is_null());
         let can_move = MOVING.contains(&name) && !(params.distinct && name == "avg");
@@ -50,6 +61,16 @@ pub(super) fn exact(mut call: WindowFunction, schema: &DFSchema) -> Result<Windo
         params.args = std::mem::take(&mut params.args).into_iter().map(one_zero).collect::<Result<_>>()?;
     }
     Ok(call)
+}
+
+/// Whether a frame ends within a thousand rows.
+fn is_near(bound: &WindowFrameBound) -> bool {
+    match bound {
+        WindowFrameBound::CurrentRow => true,
+        WindowFrameBound::Preceding(rows) | WindowFrameBound::Following(rows) => {
+            matches!(rows, ScalarValue::UInt64(Some(0..=1_000)))
+        }
+    }
 }
 
 /// An aggregate in which both zeros are one value, where values are told apart.

@@ -9,6 +9,7 @@ use iceberg::spec::{
 };
 
 use super::super::{Lake, TableFault, place};
+use super::avro_names;
 use super::metadata::{bytes, parsed};
 
 /// How many manifests are asked for at once.
@@ -105,6 +106,8 @@ async fn entries(lake: &Lake, manifest: &ManifestFile) -> Result<Vec<Entry>, Tab
     }
     let path = place::below(lake, &manifest.manifest_path)?;
     let avro = bytes(lake, &path).await?;
+    let avro = avro_names::named_as_values(&avro);
+    let avro = avro.map_err(|fault| TableFault::new(format!("the manifest `{path}` cannot be read: {fault}")))?;
     let read = parsed(&path, || Manifest::parse_avro(&avro))?;
     let alive = read.entries().iter().filter(|entry| entry.is_alive()).map(|entry| {
         // An entry without a number of its own has the one of the commit that added it.

@@ -3,6 +3,7 @@
 //! Metadata and manifests are read through our store and parsed by the `iceberg` crate; data files are read by our own scan.
 //! What can not be applied is refused, so that no deleted row is served.
 
+mod avro_names;
 mod deletes;
 mod keys;
 mod manifests;

@@ -197,6 +197,10 @@ impl Records {
 }
 
 impl Record {
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The cells, or why they are none.
     pub(super) fn cells(&self) -> Result<Cells<'_>, TextFault> {
         if self.has_text_behind {

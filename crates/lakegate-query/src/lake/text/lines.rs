@@ -61,6 +61,10 @@ impl Lines {
         self.is_whole
     }
 
+    pub(super) fn size(&self) -> usize {
+        self.text.len()
+    }
+
     /// The number of the line that has ended.
     pub(super) fn number(&self) -> u64 {
         self.number

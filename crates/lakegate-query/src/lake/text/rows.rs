@@ -136,6 +136,14 @@ impl Rows {
         }
     }
 
+    /// The bytes of its text.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.source {
+            Source::Csv { records, .. } => records.record().size(),
+            Source::Ndjson(lines) => lines.size(),
+        }
+    }
+
     /// The row, or why it is none.
     pub(super) fn row(&self) -> Result<Row<'_>, TextFault> {
         match &self.source {

@@ -201,6 +201,9 @@ enum From {
     Nowhere,
 }
 
+/// From so many bytes of text on a batch is given, however few its rows are.
+const MOST_OF_BATCH: usize = 8 << 20;
+
 impl Scan {
     pub(super) fn new(rows: Rows, layout: &Layout, schema: SchemaRef, batch_rows: usize) -> Result<Self> {
         let is_wanted = |name: &str| schema.column_with_name(name).is_some();
@@ -225,8 +228,10 @@ impl Scan {
     /// The next batch; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         let mut count = 0;
-        while count < self.batch_rows && self.rows.advance().await? {
+        let mut bytes = 0;
+        while count < self.batch_rows && bytes < MOST_OF_BATCH && self.rows.advance().await? {
             let line = self.rows.line();
+            bytes += self.rows.bytes();
             let Some((row, mut values)) = self.declared.take(&self.rows).map_err(Unread::from)? else { continue };
             for ScanColumn { name, column, from } in &mut self.columns {
                 let fits = match *from {
