@@ -171,7 +171,7 @@ fn csv(text: &str, is_whole: bool, mut trouble: Vec<Trouble>) -> Result<Text, St
         .with_header(true)
         .with_delimiter(delimiter)
         .with_truncated_rows(true)
-        .with_batch_size(usize::from(u16::MAX))
+        .with_batch_size(text.lines().count().min(usize::from(u16::MAX)))
         .build(Cursor::new(text));
     let rows = rows.ok().and_then(|mut rows| rows.next()?.ok());
     Ok(Text { format: "csv", schema, rows, is_whole, delimiter, trouble })

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use lakegate_core::error::Code;
 use tempfile::TempDir;
 
 use crate::govern::testing::{self, governed, principal};
@@ -95,13 +96,7 @@ async fn a_frame_that_moves_has_the_sum_of_its_own_rows() {
         &["0|1e20|1e20|1", "1|1e20|5e19|2", "2|3.0|1.5|2", "3|5.0|2.5|2"],
     )
     .await;
-    for function in [
-        "stddev(f)",
-        "corr(f, i)",
-        "bool_and(f > 0)",
-        "bit_or(i)",
-        "avg(DISTINCT f)",
-    ] {
+    for function in ["stddev(f)", "corr(f, i)", "bool_and(f > 0)", "bit_or(i)", "avg(DISTINCT f)"] {
         refused(&format!("SELECT {function} {over} AS v FROM t"), "first row moves").await;
     }
 }
@@ -196,7 +191,17 @@ async fn a_column_that_a_right_or_full_join_shares_is_written_out() {
 /// The engine casts the greatest value of a column while it plans.
 #[tokio::test]
 async fn no_value_of_the_lake_ends_the_planning() {
-    for condition in ["at > now()", "at >= TIMESTAMP '2024-01-01T00:00:00'", "CAST(at AS DATE) > DATE '1970-03-01'"] {
+    for condition in [
+        "at > now()",
+        "at = TIMESTAMP '9999-12-31T00:00:00'",
+        "at >= DATE '9999-12-31'",
+        "at = '9999-12-31T00:00:00'",
+        "at BETWEEN now() AND DATE '9999-12-31'",
+        "at IN (TIMESTAMP '9999-12-31T00:00:00', TIMESTAMP '2024-01-01T00:00:00')",
+        "at = CAST(at AS DATE)",
+        "at >= TIMESTAMP '2024-01-01T00:00:00'",
+        "CAST(at AS DATE) > DATE '1970-03-01'",
+    ] {
         holds(&format!("SELECT count(*) AS n FROM t WHERE {condition} AND i = 3"), &["1"]).await;
     }
 }
@@ -204,4 +209,24 @@ async fn no_value_of_the_lake_ends_the_planning() {
 #[tokio::test]
 async fn lists_have_no_order() {
     refused("SELECT make_array(i) < make_array(1) AS v FROM t", "have no order").await;
+}
+
+#[tokio::test]
+async fn a_time_that_cannot_be_shown_is_a_number_out_of_range() {
+    for value in [
+        "to_timestamp(1e300)",
+        "to_timestamp(10000000000.0)",
+        "to_timestamp_seconds(i + 9000000000000000)",
+        "to_timestamp_micros(i + 9223372036854775000)",
+    ] {
+        let sql = format!("SELECT {value} AS v FROM t WHERE i = 1");
+        let lake = lake();
+        match testing::try_project(lake.path(), CONFIG, &[("e", &sql)]).await {
+            Ok(project) => {
+                let answer = testing::rows(governed(&project, &principal(""), "e", "{}").unwrap()).await;
+                assert_eq!(answer.unwrap_err().code, Code::NumberOutOfRange, "{sql}");
+            }
+            Err(findings) => assert!(findings.join("\n").contains("out of"), "{findings:?}"),
+        }
+    }
 }

@@ -5,7 +5,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, FieldRef, Int64Type, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DataFusionError, Result};
@@ -56,7 +58,7 @@ impl Guarded {
     fn call(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let name = self.function.name();
         match catch_unwind(AssertUnwindSafe(|| self.inner().invoke_with_args(args))) {
-            Ok(Ok(value)) => match holds_precision(&value, &value.data_type())? {
+            Ok(Ok(value)) => match holds_precision(&value, &value.data_type())? && are_times(&value) {
                 true => Ok(value),
                 false => Err(out_of_range(None).into()),
             },
@@ -69,6 +71,20 @@ impl Guarded {
             Err(_) => Err(ValueFault::Failed { function: name.to_owned(), reason: "it panicked".to_owned() }.into()),
         }
     }
+}
+
+/// Whether times, where values are some, are in years that can be shown. The engine makes the last nanosecond of what is too large.
+fn are_times(value: &ColumnarValue) -> bool {
+    const MOST_SECONDS: i64 = 8_210_000_000_000;
+    let DataType::Timestamp(unit, _) = value.data_type() else { return true };
+    let most = match unit {
+        TimeUnit::Second => MOST_SECONDS,
+        TimeUnit::Millisecond => MOST_SECONDS * 1_000,
+        TimeUnit::Microsecond => MOST_SECONDS * 1_000_000,
+        TimeUnit::Nanosecond => i64::MAX - 1,
+    };
+    let Ok(values) = value.to_array(1).and_then(|array| Ok(cast(&array, &DataType::Int64)?)) else { return true };
+    values.as_primitive::<Int64Type>().iter().flatten().all(|time| (-most..=most).contains(&time))
 }
 
 impl ScalarUDFImpl for Guarded {

@@ -21,6 +21,7 @@ mod guarded;
 mod intervals;
 mod literals;
 pub(crate) mod memory;
+mod moments;
 #[cfg(test)]
 mod number_tests;
 mod rewrite;

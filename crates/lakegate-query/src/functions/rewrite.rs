@@ -15,6 +15,7 @@ use super::compare::{exact_comparison, literal, whole_literal};
 use super::date_steps;
 use super::guarded::guarded;
 use super::intervals;
+use super::moments::in_microseconds;
 use super::time_casts::without_guess;
 use super::windows;
 
@@ -151,6 +152,9 @@ fn binary_expr(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr
             _ if let Some([left, right]) = intervals::as_durations([&left, &right], schema)? => {
                 Transformed::yes(datafusion::logical_expr::binary_expr(left, op, right))
             }
+            _ if let Some([left, right]) = in_microseconds([&left, &right], schema)? => {
+                Transformed::yes(datafusion::logical_expr::binary_expr(left, op, right))
+            }
             Some(compared) => Transformed::yes(compared),
             None => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
         }),
@@ -243,6 +247,13 @@ fn in_list(list: InList, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         *expr = of;
     }
+    let items = list.iter().map(|item| in_microseconds([&expr, item], schema)).collect::<Result<Option<Vec<_>>>>()?;
+    if let Some(items) = items
+        && let Some([value, _]) = items.first().cloned()
+    {
+        *expr = value;
+        list = items.into_iter().map(|[_, item]| item).collect();
+    }
     if let Some((whole, of)) = lossy(&expr, schema) {
         let numbers = list.iter().map(literal).collect::<Option<Vec<_>>>();
         let Some(numbers) = numbers.filter(|numbers| !numbers.iter().any(|number| number.is_nan())) else {
@@ -277,7 +288,11 @@ fn with_zeros(list: Vec<Expr>, zeros: [Expr; 2]) -> Vec<Expr> {
 /// `BETWEEN` as two comparisons, where they are of whole numbers with floats.
 fn between(between: Between, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Between { expr, negated, low, high } = &between;
-    if let Some([expr, low, high]) = intervals::as_durations([expr, low, high], schema)? {
+    let sides = match intervals::as_durations([expr, low, high], schema)? {
+        None => in_microseconds([expr, low, high], schema)?,
+        sides => sides,
+    };
+    if let Some([expr, low, high]) = sides {
         let within = Between::new(Box::new(expr), *negated, Box::new(low), Box::new(high));
         return Ok(Transformed::yes(Expr::Between(within)));
     }

@@ -418,7 +418,7 @@ async fn statistics_of_a_masked_column_stay_below_the_barrier() {
         let told = |node: &dyn ExecutionPlan| StatisticsContext::new().compute(node, &StatisticsArgs::new()).unwrap();
         let (below, above) = (told(node.children()[0].as_ref()), told(node.as_ref()));
         assert_eq!(below.num_rows, Precision::Exact(3), "the scan knows, or this shows nothing");
-        assert!(below.column_statistics.iter().any(|column| column.min_value != Precision::Absent));
+        assert!(below.column_statistics.iter().any(|column| column.null_count != Precision::Absent));
         assert_eq!(above.num_rows, Precision::Inexact(100));
         assert_eq!(above.total_byte_size, Precision::Absent);
         for column in &above.column_statistics {

@@ -101,7 +101,15 @@ pub(super) async fn check(
 fn agrees(column: &ArrayRef, value: &ScalarValue) -> Result<bool> {
     let options = CastOptions { safe: false, ..CastOptions::default() };
     // A value that is none of the folder's type is another one.
-    let Ok(column) = cast_with_options(column, &value.data_type(), &options) else { return Ok(false) };
-    let same = not_distinct(&column, &value.to_scalar()?)?;
-    Ok(same.true_count() == column.len())
+    let Ok(as_folder) = cast_with_options(column, &value.data_type(), &options) else { return Ok(false) };
+    let same = not_distinct(&as_folder, &value.to_scalar()?)?;
+    if same.true_count() != column.len() {
+        return Ok(false);
+    }
+    // So is one of which the folder's type has no more than a part, such as 1 of 1.9.
+    if column.data_type().is_string() {
+        return Ok(true);
+    }
+    let Ok(back) = cast_with_options(&as_folder, column.data_type(), &options) else { return Ok(false) };
+    Ok(not_distinct(&back, column)?.true_count() == column.len())
 }
