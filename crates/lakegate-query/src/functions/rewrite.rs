@@ -31,18 +31,13 @@ impl AnalyzerRule for ExactRule {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         let exact_plan = plan.transform_up_with_subqueries(|node| {
             if let LogicalPlan::Join(join) = &node {
+                intervals::refuse(join.on.iter().map(|(left, _)| left), join.left.schema())?;
                 for (left, right) in &join.on {
                     let sides = (lossy(left, join.left.schema()), lossy(right, join.right.schema()));
                     if sides.0.is_some() || sides.1.is_some() {
                         return plan_err!("{MIXED_NUMBERS}");
                     }
                 }
-            }
-            match &node {
-                LogicalPlan::Join(join) => {
-                    intervals::refuse(join.on.iter().map(|(left, _)| left), join.left.schema())?;
-                }
-                _ => {}
             }
             let inputs = node.inputs();
             let schema = if inputs.is_empty() { DFSchema::clone(node.schema()) } else { merge_schema(&inputs) };
