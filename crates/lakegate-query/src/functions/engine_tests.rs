@@ -84,6 +84,10 @@ async fn a_limit_that_leaves_rows_out_gives_its_rows_below_a_sort() {
         .await;
     holds("SELECT i FROM (SELECT i, f FROM t ORDER BY i LIMIT 3) AS q ORDER BY f DESC", &["0", "2", "1"]).await;
     holds("SELECT i FROM t ORDER BY i LIMIT 10 OFFSET 4", &ten).await;
+    // By a column that is not given.
+    holds("SELECT z FROM t WHERE i < 4 ORDER BY i DESC LIMIT 3 OFFSET 1", &["1.0", "-0.0", "0.0"]).await;
+    holds("SELECT max(z) AS v FROM (SELECT z FROM t ORDER BY i LIMIT 1 OFFSET 2) AS q", &["1.0"]).await;
+    holds("SELECT z FROM (SELECT z FROM t ORDER BY i LIMIT 2 OFFSET 2) AS q ORDER BY z DESC", &["1.0", "0.0"]).await;
 }
 
 #[tokio::test]
@@ -186,6 +190,17 @@ async fn a_column_that_a_right_or_full_join_shares_is_written_out() {
         refused(&format!("SELECT i FROM (t AS a {join})"), "RIGHT or FULL join").await;
     }
     holds("SELECT count(*) AS n FROM t AS a LEFT JOIN t AS b USING (i)", &["20"]).await;
+}
+
+#[tokio::test]
+async fn the_time_of_a_request_may_have_nanoseconds() {
+    let lake = lake();
+    let project = testing::project(lake.path(), CONFIG, &[("e", "SELECT count(*) AS n FROM t WHERE at < now()")]).await;
+    for nanos in [0, 1, 999_999_999] {
+        let now = chrono::DateTime::from_timestamp(1_700_000_000, nanos).unwrap();
+        let rows = testing::rows(testing::governed_at(&project, &principal(""), "e", now).unwrap()).await;
+        assert_eq!(rows.unwrap(), ["15"]);
+    }
 }
 
 /// The engine casts the greatest value of a column while it plans.

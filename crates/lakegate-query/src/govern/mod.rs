@@ -276,6 +276,8 @@ fn govern_as(
     for (param, value) in call.endpoint().params.iter().zip(call.arguments().values()) {
         bindings.add(placeholder_id(&param.name), value.as_ref(), &mut shape);
     }
+    // Plans have its place in microseconds.
+    let now = DateTime::from_timestamp_micros(now.timestamp_micros()).unwrap_or(now);
     let (now, today) = (Value::Scalar(Scalar::Timestamp(now)), Value::Scalar(Scalar::Date(now.date_naive())));
     bindings.add(functions::NOW.to_owned(), Some(&now), &mut shape);
     bindings.add(functions::TODAY.to_owned(), Some(&today), &mut shape);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use datafusion::arrow::array::{Array, ArrayRef, Int64Array, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -157,11 +157,32 @@ pub(crate) fn governed_call(
     raw: RawArguments,
     terms: Terms,
 ) -> Result<GovernedPlan, Error> {
+    asked(project, who, endpoint, raw, terms, DateTime::UNIX_EPOCH)
+}
+
+/// The governed plan of a call without arguments at this time.
+pub(crate) fn governed_at(
+    project: &PlannedProject,
+    who: &Principal,
+    endpoint: &str,
+    now: DateTime<Utc>,
+) -> Result<GovernedPlan, Error> {
+    asked(project, who, endpoint, RawArguments::default(), Terms::default(), now)
+}
+
+fn asked(
+    project: &PlannedProject,
+    who: &Principal,
+    endpoint: &str,
+    raw: RawArguments,
+    terms: Terms,
+    now: DateTime<Utc>,
+) -> Result<GovernedPlan, Error> {
     let start = DateTime::UNIX_EPOCH;
     let grant = Grant::new("g", Grantee::Principal("caller".to_owned()), EndpointPattern::All, start).with_terms(terms);
     let planned = project.find(endpoint).unwrap();
     let authorized = authorize(who, endpoint, &[grant], start).unwrap();
-    govern(project, None, &call(authorized, Arc::clone(planned.endpoint()), raw, planned.rules())?, start)
+    govern(project, None, &call(authorized, Arc::clone(planned.endpoint()), raw, planned.rules())?, now)
 }
 
 /// The rows as lines.

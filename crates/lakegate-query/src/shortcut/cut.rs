@@ -14,7 +14,7 @@ use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::{
     Expr, Extension, Limit, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
 };
-use datafusion::physical_expr::{OrderingRequirements, PhysicalExpr};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::limit::GlobalLimitExec;
@@ -99,9 +99,9 @@ impl UserDefinedLogicalNodeCore for Cut {
     }
 }
 
-/// An order that the input of a limit has, and that decides which rows it gives.
-pub(crate) fn order_below(input: &Arc<dyn ExecutionPlan>) -> Vec<Option<OrderingRequirements>> {
-    vec![input.properties().output_ordering().cloned().map(OrderingRequirements::from)]
+/// Whether an operator is a limit before its numbers are known.
+pub(crate) fn is_unfilled(node: &dyn ExecutionPlan) -> bool {
+    node.is::<CutExec>()
 }
 
 /// The operator before its numbers are known.
@@ -167,9 +167,8 @@ impl ExecutionPlan for CutExec {
         self.input.properties()
     }
 
-    /// It gives rows in the order that they come in, but is not said to keep an order: a sort would be moved below it.
-    fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
-        order_below(&self.input)
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {

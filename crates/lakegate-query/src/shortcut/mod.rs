@@ -25,6 +25,6 @@ mod tests;
 mod verify;
 mod wide;
 
-pub(crate) use cut::order_below;
+pub(crate) use cut::is_unfilled;
 pub(crate) use template::{Shortcut, Slots};
 pub use verify::refused_prepared_plans;
