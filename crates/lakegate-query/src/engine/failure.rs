@@ -18,6 +18,10 @@ pub(crate) fn failure(error: DataFusionError) -> Error {
         }
         DataFusionError::ResourcesExhausted(_) => out_of_memory(),
         DataFusionError::ArrowError(error, _) if is_out_of_disk(error) => out_of_memory(),
+        // The texts of one batch are more than two gigabytes.
+        DataFusionError::ArrowError(error, _) if matches!(error.as_ref(), ArrowError::OffsetOverflowError(_)) => {
+            out_of_memory()
+        }
         DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) | DataFusionError::ParquetError(_) => {
             unreadable()
         }

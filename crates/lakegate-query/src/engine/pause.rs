@@ -6,11 +6,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{Array, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::Schema;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::expressions::Literal;
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -61,14 +64,33 @@ fn expanding(node: Arc<dyn ExecutionPlan>, stop: &Stop) -> Result<Arc<dyn Execut
 /// The most bytes of a value that is written in a query, or given with it, of which a batch may have one in each row.
 const MOST_OF_LITERAL: usize = 4 << 10;
 /// The bytes that a batch may have of larger ones.
-const MOST_OF_LITERALS: usize = 16 << 20;
+const MOST_OF_LITERALS: usize = 8 << 20;
+
+/// The bytes of a value that is the same in each row: of a literal, and of what a function makes of literals alone.
+fn size_in_each_row(expr: &Arc<dyn PhysicalExpr>) -> usize {
+    if let Some(literal) = expr.downcast_ref::<Literal>() {
+        return literal.value().size();
+    }
+    let makes_more = expr.downcast_ref::<ScalarFunctionExpr>().is_some_and(|call| grows(call.fun()));
+    if !makes_more || !collect_columns(expr).is_empty() {
+        return 0;
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(1));
+    let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options);
+    match row.map_err(Into::into).and_then(|row| expr.evaluate(&row)) {
+        Ok(ColumnarValue::Scalar(value)) => value.size(),
+        Ok(ColumnarValue::Array(array)) => array.get_array_memory_size(),
+        // It is said when the query runs.
+        Err(_) => 0,
+    }
+}
 
 /// The operator, over batches of few rows where it has large values of its own: the engine puts such a value into every row.
 fn in_small_batches(node: Arc<dyn ExecutionPlan>, stop: &Stop) -> Result<Arc<dyn ExecutionPlan>> {
     let mut largest = 0;
     node.apply_expressions(&mut |expr| {
         expr.apply(|inner| {
-            largest = largest.max(inner.downcast_ref::<Literal>().map_or(0, |literal| literal.value().size()));
+            largest = largest.max(size_in_each_row(inner));
             Ok(TreeNodeRecursion::Continue)
         })
     })?;
@@ -206,5 +228,37 @@ impl ExecutionPlan for PauseExec {
         }
         let batches = poll_fn(move |context| with_pool(&pool, || batches.as_mut().poll_next(context)));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.input.schema(), batches)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::Int64Array;
+    use datafusion::datasource::memory::MemorySourceConfig;
+    use datafusion::physical_expr::expressions::lit;
+    use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+
+    use super::*;
+
+    async fn sizes_of_batches(text: usize) -> Vec<usize> {
+        let rows = RecordBatch::try_from_iter([("i", Arc::new(Int64Array::from_iter_values(0..8_192)) as _)]).unwrap();
+        let input = MemorySourceConfig::try_new_exec(&[vec![rows.clone()]], rows.schema(), None).unwrap();
+        let expr = ProjectionExpr { expr: lit("x".repeat(text)), alias: "v".to_owned() };
+        let plan = Arc::new(ProjectionExec::try_new([expr], input).unwrap());
+        let mut batches = pausing(plan, false, &Stop::default()).unwrap().execute(0, Arc::default()).unwrap();
+        let mut sizes = Vec::new();
+        while let Some(batch) = batches.next().await {
+            sizes.push(batch.unwrap().num_rows());
+        }
+        sizes
+    }
+
+    /// A megabyte in each of 8192 rows would be eight gigabytes.
+    #[tokio::test]
+    async fn a_large_value_of_the_query_is_in_few_rows_at_once() {
+        assert_eq!(sizes_of_batches(10).await, [8_192]);
+        let sizes = sizes_of_batches(1 << 20).await;
+        assert_eq!(sizes.iter().sum::<usize>(), 8_192);
+        assert!(sizes.iter().all(|rows| *rows <= 8), "{sizes:?}");
     }
 }
