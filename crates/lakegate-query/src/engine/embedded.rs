@@ -13,7 +13,7 @@ use super::failure::failure;
 use super::pause::pausing;
 use super::pool::{HELD_ANSWER, Share, Stop};
 use super::statistics::Measured;
-use super::stop::stopping;
+use super::stop::{compares_pairs, stopping};
 use super::{BatchStream, Engine, Limits, scan};
 use crate::govern::GovernedPlan;
 
@@ -32,6 +32,7 @@ impl Engine for Embedded {
         // What a query would read is told by its ordinary plan.
         let is_judged = limits.max_scan_bytes.is_some() || limits.max_scan_rows.is_some();
         let shortcut = if is_judged { None } else { plan.shortcut_plan().await.map_err(failure)? };
+        let is_prepared = shortcut.is_some();
         let physical = match shortcut {
             Some(physical) => physical,
             None => {
@@ -42,12 +43,14 @@ impl Engine for Embedded {
         };
         scan::check(&physical, session.runtime_env(), &limits)?;
         let stop = Stop::at(limits.deadline);
+        let is_light = is_prepared && !plan.has_large_values() && !compares_pairs(&physical);
         let physical = pausing(physical, plan.has_large_values(), &stop).map_err(failure)?;
         let physical = stopping(physical, &stop).map_err(failure)?;
         let context = within(bare_context(session), limits.memory_bytes, &stop);
         let memory = MemoryConsumer::new(HELD_ANSWER).register(context.memory_pool());
         let (batches, measured) = Measured::start(physical, Arc::new(context)).map_err(failure)?;
         let stream = BatchStream::new(batches, Arc::clone(plan.schema()), limits).with_memory(memory).stopped_by(stop);
+        let stream = stream.light(is_light);
         Ok(stream.measured(measured).planned_in(begun.elapsed()))
     }
 }

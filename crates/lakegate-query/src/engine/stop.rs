@@ -17,7 +17,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{
-    HashJoinExec, HashJoinExecBuilder, NestedLoopJoinExec, NestedLoopJoinExecBuilder,
+    CrossJoinExec, HashJoinExec, HashJoinExecBuilder, NestedLoopJoinExec, NestedLoopJoinExecBuilder,
 };
 
 use super::pool::Stop;
@@ -44,6 +44,15 @@ pub(super) fn stopping(plan: Arc<dyn ExecutionPlan>, stop: &Stop) -> Result<Arc<
         Ok(Transformed::no(node))
     })?;
     Ok(stopping.data)
+}
+
+/// Whether a plan has joins that compare all pairs of rows of two batches, which may take long without a pause.
+pub(super) fn compares_pairs(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let compares = plan.exists(|node| {
+        let by_condition = node.downcast_ref::<HashJoinExec>().is_some_and(|join| join.filter().is_some());
+        Ok(by_condition || node.is::<NestedLoopJoinExec>() || node.is::<CrossJoinExec>())
+    });
+    compares.unwrap_or(true)
 }
 
 /// A condition, evaluated as long as anybody waits.

@@ -43,6 +43,7 @@ pub struct BatchStream {
     memory: Option<(MemoryReservation, MemoryReservation)>,
     /// Set when no more rows are wanted.
     stop: Stop,
+    is_light: bool,
 }
 
 /// Stops a query when it is dropped.
@@ -71,7 +72,13 @@ impl BatchStream {
         let source = Source::Waiting(batches, Vec::new());
         let (planned, measured) = (Duration::ZERO, Measured::default());
         let (ahead, is_truncated, memory, stop) = (VecDeque::new(), false, None, Stop::default());
-        Self { source, schema, limits, rows: 0, planned, measured, ahead, is_truncated, memory, stop }
+        let is_light = false;
+        Self { source, schema, limits, rows: 0, planned, measured, ahead, is_truncated, memory, stop, is_light }
+    }
+
+    /// Whether the query gives its turn away every few milliseconds, so that it may run where connections are served.
+    pub(super) fn light(self, is_light: bool) -> Self {
+        Self { is_light, ..self }
     }
 
     /// What ends the query when nobody wants its rows any more.
@@ -247,7 +254,7 @@ impl BatchStream {
         }
         if let Source::Waiting(batches, held) = std::mem::replace(&mut self.source, Source::Ended) {
             let (sender, receiver) = mpsc::channel(1);
-            let task = threads::spawn(async move {
+            let task = threads::spawn(self.is_light, async move {
                 // Given back after the query, whichever way it ends.
                 let held = held;
                 let mut batches = batches;
