@@ -9,7 +9,7 @@ use super::fault::ValueFault;
 
 /// Those of a day: `day + 1` is planned as a step of so many seconds.
 const MILLISECONDS: i32 = 86_400_000;
-const NANOSECONDS: i64 = 86_400_000_000_000;
+pub(super) const NANOSECONDS: i64 = 86_400_000_000_000;
 
 /// Whether a date is moved by an interval that may have hours.
 fn is_step(of: &DataType, step: &DataType) -> bool {

@@ -5,9 +5,11 @@ use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable, lit};
 
+use super::date_steps::NANOSECONDS;
+
 const REFUSED: &str = "intervals have no order, as a month has no number of days: compare times, such as `b > a + INTERVAL '1 month'`, \
                        or what lies between two with days and hours, such as `b - a > INTERVAL '36 hours'`";
-const DAY: i128 = 86_400_000_000_000;
+const DAY: i128 = NANOSECONDS as i128;
 
 /// Whether values are intervals.
 pub(super) fn is_interval(expr: &Expr, schema: &DFSchema) -> Result<bool> {
@@ -69,18 +71,12 @@ fn written(expr: &Expr, unit: TimeUnit) -> Option<ScalarValue> {
         }
         _ => return None,
     };
-    let of_unit = match unit {
-        TimeUnit::Second => 1_000_000_000,
-        TimeUnit::Millisecond => 1_000_000,
-        TimeUnit::Microsecond => 1_000,
-        TimeUnit::Nanosecond => 1,
+    let (of_unit, duration): (i128, fn(Option<i64>) -> ScalarValue) = match unit {
+        TimeUnit::Second => (1_000_000_000, ScalarValue::DurationSecond),
+        TimeUnit::Millisecond => (1_000_000, ScalarValue::DurationMillisecond),
+        TimeUnit::Microsecond => (1_000, ScalarValue::DurationMicrosecond),
+        TimeUnit::Nanosecond => (1, ScalarValue::DurationNanosecond),
     };
-    let number = (nanoseconds % of_unit == 0).then(|| i64::try_from(nanoseconds / of_unit).ok())?;
-    Some(match unit {
-        TimeUnit::Second => ScalarValue::DurationSecond(number),
-        TimeUnit::Millisecond => ScalarValue::DurationMillisecond(number),
-        TimeUnit::Microsecond => ScalarValue::DurationMicrosecond(number),
-        TimeUnit::Nanosecond => ScalarValue::DurationNanosecond(number),
-    })
-    .filter(|value| !value.is_null())
+    let number = i64::try_from(nanoseconds / of_unit).ok().filter(|_| nanoseconds % of_unit == 0)?;
+    Some(duration(Some(number)))
 }

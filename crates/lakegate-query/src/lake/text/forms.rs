@@ -188,6 +188,10 @@ impl Scales {
 
 /// Whether no other text of as many digits or fewer is the same double: it has few digits, or those that the double is written with.
 pub(super) fn has_its_digits(text: &str, number: f64) -> bool {
+    // Nearly every number of a file is as short as that.
+    if text.len() <= EXACT_DIGITS {
+        return true;
+    }
     let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
     let of = |text: &str| text.bytes().filter(u8::is_ascii_digit).collect::<Vec<_>>();
     let digits = of(mantissa);
