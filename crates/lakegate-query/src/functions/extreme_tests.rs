@@ -268,14 +268,15 @@ fn is_sound(error: &Error) -> bool {
     error.code.kind() != Kind::Internal && !format!("{:?}", error.source).contains("it panicked")
 }
 
-/// Whether the memory of all queries ended one: it is chance, as other tests run beside this one.
-fn is_chance(error: &Error) -> bool {
-    error.code == Code::EngineOverloaded && is_sound(error)
+/// Whether memory ended a query. It says nothing of its values: what an operator needs depends on how its input is cut into
+/// batches, and what there is depends on the tests that run beside this one.
+fn is_of_memory(error: &Error) -> bool {
+    matches!(error.code, Code::EngineOverloaded | Code::EngineMemoryExceeded) && is_sound(error)
 }
 
 /// Whether two refusals are one, and none is a fault of ours.
 fn is_like(cold: &Error, warm: &Error) -> bool {
-    is_sound(cold) && is_sound(warm) && (cold.code == warm.code || is_chance(cold) || is_chance(warm))
+    is_sound(cold) && is_sound(warm) && (cold.code == warm.code || is_of_memory(cold) || is_of_memory(warm))
 }
 
 impl Outcome {
@@ -285,7 +286,7 @@ impl Outcome {
             (Err(cold), Err(warm)) if is_like(cold, warm) => {
                 *self.refused.entry(cold.code.name()).or_default() += 1;
             }
-            (Ok(_), Err(error)) | (Err(error), Ok(_)) if is_chance(error) => {
+            (Ok(_), Err(error)) | (Err(error), Ok(_)) if is_of_memory(error) => {
                 *self.refused.entry(error.code.name()).or_default() += 1;
             }
             _ => {
