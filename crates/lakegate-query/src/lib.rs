@@ -7,6 +7,7 @@ mod arrays;
 pub mod discover;
 pub mod encode;
 pub mod engine;
+mod floats;
 mod functions;
 pub mod govern;
 mod hot;

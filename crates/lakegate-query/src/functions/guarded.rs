@@ -25,6 +25,7 @@ use super::allowed::cannot_fail;
 use super::checked::{holds_precision, operator_of};
 use super::fault::{ValueFault, fault_of, number_fault, out_of_range};
 use super::growth::Growth;
+use crate::floats::{canonical_array, canonical_scalar};
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Guarded {
@@ -59,7 +60,7 @@ impl Guarded {
         let name = self.function.name();
         match catch_unwind(AssertUnwindSafe(|| self.inner().invoke_with_args(args))) {
             Ok(Ok(value)) => match holds_precision(&value, &value.data_type())? && are_times(&value) {
-                true => Ok(value),
+                true => in_one_form(value),
                 false => Err(out_of_range(None).into()),
             },
             Ok(Err(error)) => Err(match error.find_root() {
@@ -71,6 +72,14 @@ impl Guarded {
             Err(_) => Err(ValueFault::Failed { function: name.to_owned(), reason: "it panicked".to_owned() }.into()),
         }
     }
+}
+
+/// The value with each float in its one form.
+fn in_one_form(value: ColumnarValue) -> Result<ColumnarValue> {
+    Ok(match value {
+        ColumnarValue::Array(array) => ColumnarValue::Array(canonical_array(&array)?),
+        ColumnarValue::Scalar(value) => ColumnarValue::Scalar(canonical_scalar(value)?),
+    })
 }
 
 /// Whether times, where values are some, are in years that can be shown. The engine makes the last nanosecond of what is too large.

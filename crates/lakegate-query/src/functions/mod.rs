@@ -16,6 +16,9 @@ mod extreme_calls;
 #[cfg(test)]
 mod extreme_tests;
 mod fault;
+#[cfg(test)]
+mod float_tests;
+mod floats;
 mod growth;
 mod guarded;
 mod intervals;
@@ -24,6 +27,7 @@ pub(crate) mod memory;
 mod moments;
 #[cfg(test)]
 mod number_tests;
+mod percentile;
 mod rewrite;
 mod sliding;
 mod sum;
@@ -35,7 +39,9 @@ pub(crate) use avg::exact_avg;
 pub(crate) use checked::operator_of;
 pub(crate) use compare::is_exact_comparison;
 pub(crate) use fault::{ValueFault, fault_of, number_fault};
+pub(crate) use floats::{failing_cast, is_one_form};
 pub(crate) use guarded::grows;
 pub(crate) use literals::check_numbers;
+pub(crate) use percentile::exact_percentile;
 pub(crate) use rewrite::{ExactRule, exact};
 pub(crate) use sum::exact_sum;

@@ -37,13 +37,8 @@ fn lake() -> TempDir {
     folder
 }
 
-/// From files and from memory.
 async fn answers(lake: &TempDir, sql: &str) -> [Result<Vec<String>, Error>; 2] {
-    let project = testing::project(lake.path(), CONFIG, &[("e", sql)]).await;
-    let ask = async || testing::rows(governed(&project, &principal(""), "e", "{}")?).await;
-    let cold = ask().await;
-    project.keep_hot(1 << 26).await.unwrap();
-    [cold, ask().await]
+    testing::both_ways(lake.path(), CONFIG, sql).await
 }
 
 async fn holds(sql: &str, wanted: &[&str]) {
@@ -267,8 +262,9 @@ async fn a_number_is_no_date_and_no_timestamp() {
     ] {
         let sql = format!("SELECT {value} AS v FROM t");
         let refused = testing::try_project(folder.path(), CONFIG, &[("e", &sql)]).await.expect_err(&sql).join("\n");
-        let is_said =
-            ["is no date and no timestamp", "is no number", "coerce"].iter().any(|said| refused.contains(said));
+        let is_said = ["is no date and no timestamp", "is no number", "coerce", "arguments of the types"]
+            .iter()
+            .any(|said| refused.contains(said));
         assert!(is_said, "{sql}: {refused}");
     }
     holds(
@@ -277,6 +273,48 @@ async fn a_number_is_no_date_and_no_timestamp() {
         &["1970-01-02T00:00:00Z|86400|1970-01-03|1"],
     )
     .await;
+}
+
+/// The engine multiplies the part between two numbers by a million, and cuts the rest.
+#[tokio::test]
+async fn a_percentile_has_all_digits() {
+    let of = "(VALUES (0.0), (1000000000000.0)) AS v(x)";
+    let share = "percentile_cont(0.123456789012) WITHIN GROUP (ORDER BY x)";
+    holds(&format!("SELECT {share} AS p FROM {of}"), &["123456789012.0"]).await;
+    let down = share.replace("ORDER BY x", "ORDER BY x DESC");
+    holds(&format!("SELECT round({down}) AS p FROM {of}"), &["876543210988.0"]).await;
+    holds("SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY g) AS p FROM t", &["2.0"]).await;
+    holds(
+        "SELECT g, percentile_cont(0.25) WITHIN GROUP (ORDER BY CAST(g AS DOUBLE) * 3) AS p FROM t GROUP BY g ORDER BY g",
+        &["1|3.0", "2|6.0", "3|9.0"],
+    )
+    .await;
+    holds("SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY f) AS p FROM t WHERE f > 1e300 AND g < 3", &["NULL"])
+        .await;
+    holds(
+        "SELECT g, percentile_cont(g, 0.5) OVER (ORDER BY g ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS p \
+         FROM t ORDER BY g, p",
+        &["1|1.0", "1|1.0", "2|1.5", "2|2.0", "3|2.5"],
+    )
+    .await;
+}
+
+/// The engine casts it to infinity.
+#[tokio::test]
+async fn a_number_that_is_no_float_of_its_type_is_refused() {
+    for sql in [
+        "SELECT CAST(1e300 * g AS REAL) AS v FROM t",
+        "SELECT CAST(concat('1e4', '00') AS DOUBLE) AS v FROM t",
+        "SELECT CAST(concat('1e', CAST(g + 40 AS VARCHAR)) AS REAL) AS v FROM t",
+    ] {
+        for answer in answers(&lake(), sql).await {
+            assert_eq!(answer.expect_err(sql).code, Code::NumberOutOfRange, "{sql}");
+        }
+    }
+    holds("SELECT TRY_CAST(1e300 * g AS REAL) AS v FROM t WHERE g = 3", &["NULL"]).await;
+    holds("SELECT TRY_CAST(concat('1e4', '00') AS DOUBLE) AS v FROM t WHERE g = 3", &["NULL"]).await;
+    holds("SELECT CAST('-Infinity' AS DOUBLE) AS v, CAST('inf' AS REAL) AS w FROM t WHERE g = 3", &["-inf|inf"]).await;
+    holds("SELECT CAST(1.5 * g AS REAL) AS v FROM t WHERE g = 3", &["4.5"]).await;
 }
 
 /// The engine takes it for months, and a literal for seconds.

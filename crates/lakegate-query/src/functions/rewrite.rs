@@ -13,11 +13,13 @@ use datafusion::optimizer::analyzer::AnalyzerRule;
 use super::checked::checked;
 use super::compare::{exact_comparison, literal, whole_literal};
 use super::date_steps;
+use super::floats;
 use super::guarded::guarded;
 use super::intervals;
 use super::moments::in_microseconds;
 use super::time_casts::without_guess;
 use super::windows;
+use crate::floats::{canonical_scalar, has_floats};
 
 /// The rule.
 #[derive(Debug)]
@@ -71,6 +73,11 @@ pub(crate) fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> 
                 call.args = args.into_iter().map(|arg| windows::one_zero(arg, schema)).collect::<Result<_>>()?;
                 Transformed::yes(Expr::ScalarFunction(call))
             }
+            // Once is enough where the rule comes by again.
+            Expr::ScalarFunction(mut call) if floats::is_one_form(&call.func) => {
+                call.args = call.args.into_iter().map(floats::as_computed).collect();
+                Transformed::yes(Expr::ScalarFunction(call))
+            }
             Expr::ScalarFunction(call) => {
                 if ["greatest", "least", "nullif"].contains(&call.name()) {
                     intervals::refuse(&call.args, schema)?;
@@ -81,12 +88,20 @@ pub(crate) fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> 
                 guarded(call).update_data(Expr::ScalarFunction)
             }
             Expr::Cast(Cast { expr, field }) => {
-                Transformed::yes(Expr::Cast(Cast { expr: Box::new(without_guess(*expr, &field, schema)?), field }))
+                let expr = without_guess(*expr, &field, schema)?;
+                let of = expr.get_type(schema)?;
+                let exact = floats::exact_cast(&expr, &of, field.data_type(), false);
+                Transformed::yes(exact.unwrap_or_else(|| Expr::Cast(Cast { expr: Box::new(expr), field })))
             }
-            Expr::TryCast(TryCast { expr, field }) => Transformed::yes(Expr::TryCast(TryCast {
-                expr: Box::new(without_guess(*expr, &field, schema)?),
-                field,
-            })),
+            Expr::TryCast(TryCast { expr, field }) => {
+                let expr = without_guess(*expr, &field, schema)?;
+                let of = expr.get_type(schema)?;
+                let exact = floats::exact_cast(&expr, &of, field.data_type(), true);
+                Transformed::yes(exact.unwrap_or_else(|| Expr::TryCast(TryCast { expr: Box::new(expr), field })))
+            }
+            Expr::Literal(value, metadata) if has_floats(&value.data_type()) => {
+                Transformed::yes(Expr::Literal(canonical_scalar(value)?, metadata))
+            }
             Expr::BinaryExpr(binary) => binary_expr(binary, schema)?,
             Expr::Negative(value) => negative(*value, schema)?,
             Expr::Case(case) => searched(case, schema)?,
@@ -128,9 +143,13 @@ fn binary_expr(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr
             let types = (left.get_type(schema)?, right.get_type(schema)?);
             date_steps::refuse(&types.0, &types.1, &right)?;
             date_steps::refuse(&types.1, &types.0, &left)?;
-            // Floats have values for what is too large.
-            let is_of_floats = types.0.is_floating() && types.1.is_floating();
-            if is_of_floats || types.0.is_null() || types.1.is_null() || always_fits(&types.0, op, &types.1) {
+            // They have values for what is too large.
+            if types.0.is_floating() && types.1.is_floating() {
+                let (left, right) = (floats::as_computed(*left), floats::as_computed(*right));
+                let computed = datafusion::logical_expr::binary_expr(left, op, right);
+                return Ok(Transformed::yes(floats::in_one_form(computed)));
+            }
+            if types.0.is_null() || types.1.is_null() || always_fits(&types.0, op, &types.1) {
                 return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })));
             }
             Ok(Transformed::yes(checked(*left, op, *right)))

@@ -8,6 +8,8 @@ use datafusion::arrow::datatypes::Float64Type;
 use datafusion::common::{Result, ScalarValue, not_impl_err};
 use datafusion::logical_expr::Accumulator;
 
+use crate::floats::canonical;
+
 /// What is wanted of the numbers.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Wanted {
@@ -69,8 +71,8 @@ impl Accumulator for Sliding {
         let count = self.leaving.len() + self.come.len();
         let sum = self.leaving.last().copied().unwrap_or(0.0) + self.sum;
         Ok(ScalarValue::Float64((count > 0).then_some(match self.wanted {
-            Wanted::Sum => sum,
-            Wanted::Mean => sum / count as f64,
+            Wanted::Sum => canonical(sum),
+            Wanted::Mean => canonical(sum / count as f64),
         })))
     }
 

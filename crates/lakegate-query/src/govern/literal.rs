@@ -6,6 +6,7 @@ use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
 use lakegate_core::value::{Scalar, ScalarType};
 
+use crate::floats::canonical;
 use crate::uuids;
 
 /// The type of a value that meets no column.
@@ -100,6 +101,7 @@ fn integer_literal(integer: i64, to: &DataType) -> Option<ScalarValue> {
 }
 
 fn number_literal(number: f64, to: &DataType) -> Option<ScalarValue> {
+    let number = canonical(number);
     match to {
         DataType::Float64 => Some(ScalarValue::Float64(Some(number))),
         // A fraction has hardly ever an equal in 32 bits; a column of them holds the nearest one too.

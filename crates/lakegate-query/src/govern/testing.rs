@@ -196,6 +196,16 @@ pub(crate) async fn rows(plan: GovernedPlan) -> Result<Vec<String>, Error> {
     Ok(lines)
 }
 
+/// The rows of a query as lines: from files, then from memory.
+pub(crate) async fn both_ways(lake: &Path, config: &str, sql: &str) -> [Result<Vec<String>, Error>; 2] {
+    let project = project(lake, config, &[("e", sql)]).await;
+    let ask = async || rows(governed(&project, &principal(""), "e", "{}")?).await;
+    let cold = ask().await;
+    // A table that cannot be read is not kept.
+    let _ = project.keep_hot(1 << 26).await;
+    [cold, ask().await]
+}
+
 fn lines_of(batch: &RecordBatch) -> Vec<String> {
     let options = FormatOptions::default().with_null("NULL");
     let columns = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap());

@@ -10,7 +10,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Ope
 
 use super::barrier::Barrier;
 use super::one_of;
-use crate::functions::{is_exact_comparison, never_fails, operator_of};
+use crate::functions::{failing_cast, is_exact_comparison, is_one_form, never_fails, operator_of};
 use crate::plan::column_type_name;
 
 /// What keeps an expression from being total, in words; `None` when it is. Subqueries are looked at by their plans.
@@ -68,7 +68,14 @@ fn node_fault(expr: &Expr, schema: &DFSchema) -> Option<String> {
                 None => format!("the cast to {} can fail", column_type_name(to)),
             })
         }
-        Expr::ScalarFunction(function) if never_fails(function.name()) || one_of::is_one_of(&function.func) => None,
+        Expr::ScalarFunction(function)
+            if never_fails(function.name()) || one_of::is_one_of(&function.func) || is_one_form(&function.func) =>
+        {
+            None
+        }
+        Expr::ScalarFunction(function) if let Some(to) = failing_cast(&function.func) => {
+            Some(format!("the cast to {} can fail", column_type_name(to)))
+        }
         Expr::ScalarFunction(function) if operator_of(&function.func).is_some() => {
             Some(format!("the operator `{}` can fail", function.name()))
         }

@@ -22,6 +22,7 @@ use datafusion::physical_expr_adapter::{PhysicalExprAdapter, PhysicalExprAdapter
 
 use super::conversion::{Conversion, Converted};
 use super::meant;
+use crate::floats::canonical_scalar;
 use crate::govern::fingerprint::Fingerprint;
 
 /// The key of a file's schema under which the number of its layout stands, among those of one version of the table.
@@ -44,6 +45,8 @@ pub(super) struct Column {
 pub(super) enum Key {
     /// The name that it has in files.
     Name(String),
+    /// The name without regard to case, where no file's name is equal to the letter.
+    AnyCase(String),
     /// The field id.
     Id(i32),
 }
@@ -258,7 +261,9 @@ impl Shape {
             let found = find(column, fields, &[], named_ids)?;
             layout.push(match (constants.get(&at), found) {
                 // A file may have its partition column too; the table's word counts.
-                (Some(value), _) => Origin::Constant(value.clone()),
+                (Some(value), _) => {
+                    Origin::Constant(canonical_scalar(value.clone()).map_err(|error| error.to_string())?)
+                }
                 (None, None) => Origin::Missing,
                 (None, Some(place)) => {
                     let path = vec![fields[place].name().to_owned()];
@@ -360,8 +365,11 @@ fn has_ids(field: &Type) -> bool {
 
 /// The place of a column among a file's fields.
 fn find(column: &Column, fields: &[TypePtr], above: &[String], named_ids: &NamedIds) -> Result<Option<usize>, String> {
+    let has_name = |name: &str| fields.iter().any(|field| field.name() == name);
     let is_it = |field: &TypePtr| match &column.key {
         Key::Name(name) => field.name() == name,
+        Key::AnyCase(name) if has_name(name) => field.name() == name,
+        Key::AnyCase(name) => field.name().to_lowercase() == name.to_lowercase(),
         Key::Id(id) if field.get_basic_info().has_id() => field.get_basic_info().id() == *id,
         Key::Id(id) => {
             let path = above.iter().cloned().chain([field.name().to_owned()]).collect::<Vec<_>>();
@@ -425,10 +433,15 @@ fn fits(
 
 /// Whether a value of the one type may be none of the other.
 fn may_fail(found: &DataType, wanted: &DataType) -> bool {
-    matches!(found, DataType::Binary | DataType::BinaryView) && wanted.is_string()
+    match found {
+        DataType::Binary | DataType::BinaryView => wanted.is_string(),
+        DataType::Int32 | DataType::Int16 => matches!(wanted, DataType::Int8 | DataType::Int16) && found != wanted,
+        _ => false,
+    }
 }
 
-/// Types whose every value is one of the other type: what schemas may be widened to, and other forms of the same.
+/// Types whose every value is one of the other type: what schemas may be widened to, and other forms of the same. Where
+/// [`may_fail`] says so, a value that is none is a fault of the file.
 fn is_read_as(found: &DataType, wanted: &DataType) -> bool {
     use DataType::{
         Binary, BinaryView, Date32, Decimal128, FixedSizeBinary, Float32, Float64, Int8, Int16, Int32, Int64,
@@ -437,6 +450,8 @@ fn is_read_as(found: &DataType, wanted: &DataType) -> bool {
     match (found, wanted) {
         _ if found == wanted => true,
         (Int8, Int16 | Int32 | Int64 | Float64) | (Int16, Int32 | Int64 | Float64) | (Int32, Int64 | Float64) => true,
+        // Small numbers that a writer has not marked as such; what is too large fails to be read.
+        (Int32, Int8 | Int16) | (Int16, Int8) => true,
         (Float32, Float64) => true,
         (Decimal128(few, scale), Decimal128(more, wider)) => {
             wider >= scale && i16::from(*more) - i16::from(*wider as u8) >= i16::from(*few) - i16::from(*scale as u8)

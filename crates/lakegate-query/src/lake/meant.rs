@@ -1,5 +1,5 @@
 //! Columns of Parquet files as they are meant, where the decoder gives something else: NULL of a parent is NULL of every
-//! child, and a decimal has no more digits than its type says.
+//! child, a decimal has no more digits than its type says, and floats have one zero and one NaN.
 //!
 //! The decoder leaves any value in a required field below a NULL, such as another row's; whoever takes the field then takes
 //! that value. So it is mended where a file's columns come into expressions over its table, before anything else sees them.
@@ -28,6 +28,7 @@ use datafusion::physical_expr_adapter::{
 };
 
 use super::intervals;
+use crate::floats::{canonical_array, has_floats};
 
 /// The type of which every part may be NULL: but for keys of maps, and their entries.
 pub(super) fn optional(data_type: &DataType) -> DataType {
@@ -73,26 +74,33 @@ pub(super) fn meant(column: Arc<dyn PhysicalExpr>, decoded: &DataType) -> Arc<dy
     of_parts(column, decoded, optional(decoded), false)
 }
 
-/// The same of a column that goes into an answer as it is: its decimals are looked at, too. Elsewhere, such as in a comparison
-/// by which parts of files are left out, a column must stay one to be understood.
+/// The same of a column that goes into an answer as it is: its decimals are looked at, too. Elsewhere, such as in a comparison by which parts of files are left out, a column must stay one to be understood.
 pub(super) fn meant_as_answer(column: Arc<dyn PhysicalExpr>, decoded: &DataType) -> Arc<dyn PhysicalExpr> {
-    of_parts(column, decoded, optional(decoded), has_decimals(decoded))
+    of_parts(column, decoded, optional(decoded), true)
 }
 
 fn of_parts(
     column: Arc<dyn PhysicalExpr>,
     decoded: &DataType,
     data_type: DataType,
-    checks_decimals: bool,
+    is_answer: bool,
 ) -> Arc<dyn PhysicalExpr> {
-    if data_type == *decoded && !checks_decimals {
+    let checks_decimals = is_answer && has_decimals(decoded);
+    // No part of a file is left out by floats: their bounds are not believed.
+    let mends_floats = has_floats(decoded);
+    if data_type == *decoded && !checks_decimals && !mends_floats {
         return column;
     }
-    Arc::new(Meant { column, data_type, checks_decimals })
+    Arc::new(Meant { column, data_type, checks_decimals, mends_floats })
+}
+
+/// Whether values of a type are looked at where they go into an answer.
+pub(super) fn is_looked_at(data_type: &DataType) -> bool {
+    has_decimals(data_type) || has_floats(data_type)
 }
 
 /// Whether decimals are part of a type.
-pub(super) fn has_decimals(data_type: &DataType) -> bool {
+fn has_decimals(data_type: &DataType) -> bool {
     match data_type {
         DataType::Decimal128(..) | DataType::Decimal256(..) => true,
         DataType::Struct(fields) => fields.iter().any(|field| has_decimals(field.data_type())),
@@ -105,11 +113,12 @@ pub(super) fn has_decimals(data_type: &DataType) -> bool {
 }
 
 /// A column of a file, mended.
-#[derive(Debug, Eq)]
+#[derive(Clone, Debug, Eq)]
 struct Meant {
     column: Arc<dyn PhysicalExpr>,
     data_type: DataType,
     checks_decimals: bool,
+    mends_floats: bool,
 }
 
 impl PartialEq for Meant {
@@ -117,6 +126,7 @@ impl PartialEq for Meant {
         self.column.eq(&other.column)
             && self.data_type == other.data_type
             && self.checks_decimals == other.checks_decimals
+            && self.mends_floats == other.mends_floats
     }
 }
 
@@ -125,6 +135,7 @@ impl Hash for Meant {
         self.column.hash(state);
         self.data_type.hash(state);
         self.checks_decimals.hash(state);
+        self.mends_floats.hash(state);
     }
 }
 
@@ -155,7 +166,8 @@ impl PhysicalExpr for Meant {
         if let Some(bytes) = array.as_fixed_size_binary_opt().filter(|_| self.data_type == intervals::INTERVAL) {
             return Ok(ColumnarValue::Array(intervals::of_bytes(bytes)?));
         }
-        Ok(ColumnarValue::Array(with_nulls_of_parents(&array, None)?))
+        let array = with_nulls_of_parents(&array, None)?;
+        Ok(ColumnarValue::Array(if self.mends_floats { canonical_array(&array)? } else { array }))
     }
 
     fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
@@ -164,9 +176,7 @@ impl PhysicalExpr for Meant {
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn PhysicalExpr>>) -> Result<Arc<dyn PhysicalExpr>> {
         match (children.pop(), children.is_empty()) {
-            (Some(column), true) => {
-                Ok(Arc::new(Self { column, data_type: self.data_type.clone(), checks_decimals: self.checks_decimals }))
-            }
+            (Some(column), true) => Ok(Arc::new(Self { column, ..self.as_ref().clone() })),
             _ => internal_err!("a column has no parts"),
         }
     }
@@ -300,8 +310,7 @@ impl PhysicalExprAdapter for NamedColumns {
                     return internal_err!("a column that is not there");
                 };
                 let (decoded, as_meant) = (decoded.data_type(), as_meant.data_type());
-                let checks_decimals = is_answer && has_decimals(decoded);
-                let column = of_parts(node, decoded, as_meant.clone(), checks_decimals);
+                let column = of_parts(node, decoded, as_meant.clone(), is_answer);
                 Ok(Transformed::new(column, true, TreeNodeRecursion::Jump))
             })
             .data()

@@ -21,6 +21,7 @@ use super::location::{self, Look, TableFiles};
 use super::parquet_format::{self, Parquet};
 use super::version::{Opened, TableVersion, summary};
 use super::{Lake, TableFault, agreement, columns, footers, meant, pinned, text};
+use crate::floats::canonical_scalar;
 use crate::govern::fingerprint::Fingerprint;
 use crate::plan::column_type_name;
 
@@ -119,12 +120,12 @@ pub(super) async fn open(
     });
     let statistics = columns::in_order(reading.collect()).await.map_err(unreadable)?;
     let mut files = Vec::with_capacity(found.files.len());
-    let has_decimals = found.format == FileFormat::Parquet
-        && file_schema.fields().iter().any(|field| meant::has_decimals(field.data_type()));
+    let is_mended = found.format == FileFormat::Parquet
+        && file_schema.fields().iter().any(|field| meant::is_looked_at(field.data_type()));
     for ((values, object), statistics) in values.into_iter().zip(objects).zip(statistics) {
         let mut file = PartitionedFile::from(object);
         file.partition_values = values;
-        if has_decimals {
+        if is_mended {
             let read = parquet_format::noted(session, store, &file.object_meta);
             file.arrow_schema = Some(columns::guarded(is_remote, read).await.map_err(unreadable)?);
         }
@@ -203,7 +204,7 @@ fn partition_value(table: &Table, value: Option<String>, field: &Field) -> Resul
         return ScalarValue::try_from(field.data_type())
             .map_err(|error| TableFault::new("a partition has no type").source(error));
     };
-    ScalarValue::try_from_string(text.clone(), field.data_type()).map_err(|_| {
+    ScalarValue::try_from_string(text.clone(), field.data_type()).and_then(canonical_scalar).map_err(|_| {
         let (name, of_type) = (field.name(), column_type_name(field.data_type()));
         match table.partitions.contains_key(name) {
             true => {

@@ -25,6 +25,7 @@ mod tables;
 #[cfg(test)]
 mod tables_tests;
 mod withdrawn;
+mod wording;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -387,7 +388,11 @@ async fn check_shape(planned: &PlannedEndpoint, maker: Maker<'_>, shape: Shape) 
                 ),
                 false => ("", None),
             };
-            let message = format!("the query can not be governed{when}: {}", finding.message);
+            // What does not fit in the query itself is no matter of who may see what.
+            let message = match (help, &finding.help) {
+                (None, Some(_)) => finding.message,
+                _ => format!("the query can not be governed{when}: {}", finding.message),
+            };
             let help = help.map(str::to_owned).or(finding.help);
             return Err(Finding { message, help, ..finding });
         }

@@ -17,7 +17,7 @@ use datafusion::prelude::SessionConfig;
 
 use super::filters::FilterPushdown;
 use super::offset::physical_rules;
-use crate::functions::{ExactRule, exact_avg, exact_sum};
+use crate::functions::{ExactRule, exact_avg, exact_percentile, exact_sum};
 use crate::govern::{BarrierPlanner, LeakProofPushdown};
 use crate::lake::{Lake, LakeTable};
 
@@ -48,6 +48,7 @@ pub(crate) fn session(lake: &Lake, tables: Vec<Arc<LakeTable>>, runtime: Arc<Run
         .build();
     session.register_udaf(Arc::new(exact_sum()))?;
     session.register_udaf(Arc::new(exact_avg()))?;
+    session.register_udaf(Arc::new(exact_percentile()))?;
     Ok(session)
 }
 

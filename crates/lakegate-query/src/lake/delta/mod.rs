@@ -263,7 +263,10 @@ fn constants(
         // An empty text is NULL, by the protocol.
         let value = match values.get(name).filter(|text| !text.is_empty()) {
             None => ScalarValue::try_new_null(data_type),
-            Some(text) => ScalarValue::try_from_string(text.clone(), data_type),
+            Some(text) => {
+                let digits = text.strip_prefix('+').filter(|_| data_type.is_numeric());
+                ScalarValue::try_from_string(digits.unwrap_or(text).to_owned(), data_type)
+            }
         };
         let value = value.map_err(|_| {
             TableFault::new(format!("a value of the partition column `{}` is not of its type", column.field.name()))

@@ -74,7 +74,9 @@ fn column(field: &StructField, mode: Mode, is_top: bool) -> Result<Column, Table
             .map(Key::Id)
             .map_err(|_| TableFault::new(format!("the id of the column `{}` is too large", field.name)))?,
         (Mode::Id, _) => return Err(TableFault::new(format!("the column `{}` has no id in the log", field.name))),
-        _ => Key::Name(name),
+        // Names of tables without a mapping are equal without regard to case, and a writer may have its own.
+        (Mode::None, _) => Key::AnyCase(name),
+        (Mode::Name, _) => Key::Name(name),
     };
     of_type(&field.name, &field.data_type, key, mode, is_top)
 }

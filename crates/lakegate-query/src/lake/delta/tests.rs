@@ -69,6 +69,45 @@ async fn partitions_are_columns_in_the_tables_order() {
     assert_eq!(shared(table.lake.path(), "SELECT tenant, count(*) FROM t GROUP BY 1 ORDER BY 1").await, ["1|3", "2|1"]);
 }
 
+/// Delta's names are equal without regard to case.
+#[tokio::test]
+async fn a_column_that_a_writer_calls_in_another_case_is_the_tables() {
+    let fields = [("Id", "long", None), ("tenant", "long", None), ("small", "short", None)];
+    let mut table = DeltaTable::new(&fields, &[], &[]);
+    let numbers = |name: &str| column(name, 0, Int32Array::from(vec![7]));
+    let tenant = |name: &str| column(name, 0, Int64Array::from(vec![1]));
+    let a = table.add("a.parquet", json!({}), vec![ids(&[1]), tenant("TENANT"), numbers("small")], &[]);
+    let b = table.add("b.parquet", json!({}), vec![column("Id", 0, Int64Array::from(vec![2])), tenants(&[1])], &[]);
+    table.commit(&[a, b]);
+    assert_eq!(own(table.lake.path(), "SELECT * FROM t ORDER BY \"Id\"").await, ["1|1|7", "2|1|NULL"]);
+    assert_eq!(shared(table.lake.path(), "SELECT tenant FROM t WHERE \"Id\" = 1").await, ["1"]);
+}
+
+/// Where names are mapped, they are those of the files: another one would be a column that was dropped.
+#[tokio::test]
+async fn a_mapped_column_is_found_to_the_letter() {
+    let fields = [("id", "long", Some(("id", 1))), ("tenant", "long", Some(("tenant", 2)))];
+    let mut table = DeltaTable::new(&fields, &[], &["columnMapping"]);
+    let file = vec![ids(&[1]), column("Tenant", 0, Int64Array::from(vec![1]))];
+    let add = table.add("a.parquet", json!({}), file, &[]);
+    table.commit(&[add]);
+    assert_eq!(shared(table.lake.path(), "SELECT * FROM t").await, ["1|NULL"]);
+    assert_eq!(own(table.lake.path(), "SELECT id FROM t").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_number_that_is_too_large_for_its_small_type_is_a_fault_of_the_file() {
+    let mut table = DeltaTable::new(&[("id", "long", None), ("small", "short", None)], &[], &[]);
+    let add =
+        table.add("a.parquet", json!({}), vec![ids(&[1]), column("small", 0, Int32Array::from(vec![40_000]))], &[]);
+    table.commit(&[add]);
+    let config = format!("[lake]\nlocation = \".\"\n[tables.t]\n{TABLE}\nshared = true\n");
+    for answer in governed::both_ways(table.lake.path(), &config, "SELECT small FROM t").await {
+        let error = answer.unwrap_err();
+        assert_eq!(error.code, lakegate_core::error::Code::LakeUnavailable, "{error:?}");
+    }
+}
+
 /// The file has a column that is called `tenant` and is another one; all its values are the caller's number.
 #[tokio::test]
 async fn a_renamed_column_is_not_taken_for_the_one_that_has_its_name_now() {

@@ -16,7 +16,7 @@ use datafusion::parquet::schema::parser::parse_message_type;
 use lakegate_core::error::{Code, Error};
 use serde_json::json;
 
-use crate::govern::testing::{self, governed, principal};
+use crate::govern::testing;
 use crate::lake::testing::DeltaTable;
 
 const CONFIG: &str = "[lake]\nlocation = \".\"\n[tables.t]\nlocation = \"t\"\nshared = true\n";
@@ -38,12 +38,7 @@ fn write(path: &Path, annotation: &str, noted: Option<Schema>, values: &[&[u8]])
 }
 
 async fn ask(lake: &Path, config: &str, sql: &str) -> [Result<Vec<String>, Error>; 2] {
-    let project = testing::project(lake, config, &[("e", sql)]).await;
-    let ask = async || testing::rows(governed(&project, &principal(""), "e", "{}")?).await;
-    let cold = ask().await;
-    // What cannot be read is not kept.
-    let _ = project.keep_hot(1 << 26).await;
-    [cold, ask().await]
+    testing::both_ways(lake, config, sql).await
 }
 
 fn text_schema(data_type: DataType) -> Schema {

@@ -29,6 +29,7 @@ use super::build::Column;
 use super::declared::Declared;
 use super::fault::{TextFault, Unread};
 use super::rows::Rows;
+use crate::floats::canonical_array;
 
 /// Rows of a batch, where the engine does not say.
 const BATCH_ROWS: usize = 8_192;
@@ -255,7 +256,8 @@ impl Scan {
         if count == 0 {
             return Ok(None);
         }
-        let arrays = self.columns.iter_mut().map(|column| column.column.finish()).collect::<Result<Vec<_>, _>>()?;
+        let arrays = self.columns.iter_mut().map(|column| canonical_array(&column.column.finish()?));
+        let arrays = arrays.collect::<Result<Vec<_>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         Ok(Some(RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)?))
     }

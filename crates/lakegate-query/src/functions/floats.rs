@@ -1,0 +1,174 @@
+//! Floats that a query computes: in their one form ([`crate::floats`]), and no infinity where a cast does not fit.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
+use datafusion::arrow::datatypes::{DataType, Float64Type};
+use datafusion::common::{Result, ScalarValue, internal_err};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+use super::fault::out_of_range;
+use crate::floats::{canonical_array, canonical_scalar, has_floats};
+
+/// What is done with a value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Step {
+    /// It takes its one form.
+    Form,
+    /// It is cast to a type of floats. What is too large for it is a fault, or NULL where the cast only tries.
+    Cast { to: DataType, tries: bool },
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct OfFloats {
+    step: Step,
+    signature: Signature,
+}
+
+fn call(step: Step, value: Expr) -> Expr {
+    let function = OfFloats { step, signature: Signature::any(1, Volatility::Immutable) };
+    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::new_from_impl(function)), vec![value]))
+}
+
+fn step(function: &ScalarUDF) -> Option<&Step> {
+    function.inner().downcast_ref::<OfFloats>().map(|of| &of.step)
+}
+
+/// A computed float in its one form.
+pub(super) fn in_one_form(value: Expr) -> Expr {
+    call(Step::Form, value)
+}
+
+/// What was put into its one form, to be computed with; any other expression itself.
+pub(super) fn as_computed(value: Expr) -> Expr {
+    match value {
+        Expr::ScalarFunction(mut call) if is_one_form(&call.func) && call.args.len() == 1 => call.args.remove(0),
+        other => other,
+    }
+}
+
+/// Whether a function puts floats into their one form and does nothing else.
+pub(crate) fn is_one_form(function: &ScalarUDF) -> bool {
+    step(function) == Some(&Step::Form)
+}
+
+/// The type that a function casts to; `None` when it is no such cast, or one that only tries.
+pub(crate) fn failing_cast(function: &ScalarUDF) -> Option<&DataType> {
+    match step(function)? {
+        Step::Cast { to, tries: false } => Some(to),
+        _ => None,
+    }
+}
+
+/// A cast to floats in which infinity means infinity; `None` where the engine's cast is right.
+pub(super) fn exact_cast(value: &Expr, of: &DataType, to: &DataType, tries: bool) -> Option<Expr> {
+    let is_narrower = *of == DataType::Float64 || matches!(of, DataType::Decimal256(..));
+    let is_wanted = match to {
+        DataType::Float64 => of.is_string(),
+        DataType::Float32 => of.is_string() || is_narrower,
+        to => to.is_nested() && has_floats(to) && has_texts(of),
+    };
+    is_wanted.then(|| call(Step::Cast { to: to.clone(), tries }, value.clone()))
+}
+
+/// Whether texts are part of a type.
+fn has_texts(data_type: &DataType) -> bool {
+    match data_type {
+        kind if kind.is_string() => true,
+        DataType::Dictionary(_, values) => has_texts(values),
+        DataType::Struct(fields) => fields.iter().any(|field| has_texts(field.data_type())),
+        DataType::List(part)
+        | DataType::LargeList(part)
+        | DataType::FixedSizeList(part, _)
+        | DataType::Map(part, _) => has_texts(part.data_type()),
+        _ => false,
+    }
+}
+
+impl ScalarUDFImpl for OfFloats {
+    fn name(&self) -> &str {
+        match self.step {
+            Step::Form => "float",
+            Step::Cast { tries: false, .. } => "cast",
+            Step::Cast { tries: true, .. } => "try_cast",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        match (&self.step, types) {
+            (Step::Cast { to, .. }, _) => Ok(to.clone()),
+            (Step::Form, [of]) => Ok(of.clone()),
+            _ => internal_err!("a float is made of one value"),
+        }
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        match args.args.as_slice() {
+            [ColumnarValue::Array(values)] => Ok(ColumnarValue::Array(self.of(values)?)),
+            [ColumnarValue::Scalar(value)] if self.step == Step::Form => {
+                Ok(ColumnarValue::Scalar(canonical_scalar(value.clone())?))
+            }
+            [ColumnarValue::Scalar(value)] => {
+                let value = self.of(&value.to_array()?)?;
+                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&value, 0)?))
+            }
+            _ => internal_err!("a float is made of one value"),
+        }
+    }
+}
+
+impl OfFloats {
+    fn of(&self, values: &ArrayRef) -> Result<ArrayRef> {
+        let Step::Cast { to, tries } = &self.step else { return canonical_array(values) };
+        let options = CastOptions { safe: *tries, ..CastOptions::default() };
+        let made = cast_with_options(values, to, &options)?;
+        let made = match first_that_does_not_fit(values, &made)? {
+            None => made,
+            Some(_) if *tries => without_those_that_do_not_fit(values, &made)?,
+            Some(_) => return Err(out_of_range(None).into()),
+        };
+        canonical_array(&made)
+    }
+}
+
+/// Whether each value became infinite and was not.
+fn does_not_fit(values: &ArrayRef, made: &ArrayRef) -> Result<Option<impl Fn(usize) -> bool>> {
+    if !made.data_type().is_floating() {
+        return Ok(None);
+    }
+    let made = cast(made, &DataType::Float64)?;
+    let made = made.as_primitive::<Float64Type>().clone();
+    if !made.values().iter().any(|number| number.is_infinite()) {
+        return Ok(None);
+    }
+    let texts = if values.data_type().is_string() { Some(cast(values, &DataType::Utf8)?) } else { None };
+    let numbers = match values.data_type() {
+        kind if kind.is_floating() => Some(cast(values, &DataType::Float64)?),
+        _ => None,
+    };
+    let is_infinite = move |row: usize| match (&texts, &numbers) {
+        // `inf`, `+Infinity` and so on.
+        (Some(texts), _) => texts.as_string::<i32>().value(row).bytes().any(|byte| byte.eq_ignore_ascii_case(&b'f')),
+        (None, Some(numbers)) => numbers.as_primitive::<Float64Type>().value(row).is_infinite(),
+        (None, None) => false,
+    };
+    Ok(Some(move |row: usize| made.is_valid(row) && made.value(row).is_infinite() && !is_infinite(row)))
+}
+
+fn first_that_does_not_fit(values: &ArrayRef, made: &ArrayRef) -> Result<Option<usize>> {
+    Ok(does_not_fit(values, made)?.and_then(|is_it| (0..made.len()).find(|row| is_it(*row))))
+}
+
+fn without_those_that_do_not_fit(values: &ArrayRef, made: &ArrayRef) -> Result<ArrayRef> {
+    let Some(is_it) = does_not_fit(values, made)? else { return Ok(Arc::clone(made)) };
+    let gone = (0..made.len()).map(|row| Some(is_it(row))).collect();
+    Ok(datafusion::arrow::compute::nullif(made, &gone)?)
+}
