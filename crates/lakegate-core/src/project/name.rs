@@ -68,8 +68,7 @@ pub(crate) fn base_path_fault(path: &str) -> Option<&'static str> {
 pub(crate) fn location_fault(location: &str) -> Option<&'static str> {
     if location.is_empty() {
         Some("is empty")
-    } else if location.starts_with('/') || location.contains("://") || location.contains('\\') || location.contains(':')
-    {
+    } else if location.starts_with('/') || location.contains(":/") || location.contains('\\') {
         Some("must be relative to the lake")
     } else if location.split('/').any(|segment| segment == "..") {
         Some("must not leave the lake with `..`")

@@ -157,7 +157,7 @@ fn unsupported(text: &str) -> Option<(String, Option<String>)> {
         ));
     }
     if text.contains("Placeholder(") && text.contains("nterval") {
-        let help = "write `$n * INTERVAL '1 day'` for a number of days, or choose between fixed intervals with `CASE`";
+        let help = "write `CAST(concat($n, ' days') AS INTERVAL)` for a number of days, or choose between fixed intervals with `CASE`";
         return Some(("a parameter cannot be the text of an interval".to_owned(), Some(help.to_owned())));
     }
     if text.starts_with("Unsupported ast node") {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
+use std::panic::{self, PanicHookInfo};
 
 use lakegate_core::project::LogForm;
 use tracing::{Level, Metadata, Subscriber};
@@ -17,9 +18,21 @@ pub fn start(form: LogForm, usual: &str) {
     let colours = io::stderr().is_terminal();
     // A second start in one process keeps the first log.
     let has_begun = subscriber(form, filter, colours, || lines::Stderr).try_init().is_ok();
+    if has_begun {
+        panic::set_hook(Box::new(log_panic));
+    }
     if has_begun && !colours {
         answered::begin(form);
     }
+}
+
+/// A panic as a line of the log, and not as text between its lines.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    tracing::error!(
+        panic.message = panic.payload_as_str(),
+        panic.place = panic.location().map(ToString::to_string),
+        "a part of the program panicked"
+    );
 }
 
 /// Writes the lines that still wait. For the end of a process.
