@@ -10,6 +10,7 @@ use datafusion::execution::{SessionState, TaskContext};
 use lakegate_core::error::Error;
 
 use super::failure::failure;
+use super::narrow::narrowed;
 use super::pause::pausing;
 use super::pool::{HELD_ANSWER, Share, Stop};
 use super::statistics::Measured;
@@ -44,9 +45,10 @@ impl Engine for Embedded {
         scan::check(&physical, session.runtime_env(), &limits)?;
         let stop = Stop::at(limits.deadline);
         let is_light = is_prepared && !plan.has_large_values() && !compares_pairs(&physical);
-        let physical = pausing(physical, plan.has_large_values(), &stop).map_err(failure)?;
+        let (physical, by_values) = pausing(physical, plan.has_large_values(), &stop).map_err(failure)?;
+        let (physical, batch_rows) = narrowed(physical, by_values).map_err(failure)?;
         let physical = stopping(physical, &stop).map_err(failure)?;
-        let context = within(bare_context(session), limits.memory_bytes, &stop);
+        let context = within(bare_context(session, batch_rows), limits.memory_bytes, &stop);
         let memory = MemoryConsumer::new(HELD_ANSWER).register(context.memory_pool());
         let (batches, measured) = Measured::start(physical, Arc::new(context)).map_err(failure)?;
         let stream = BatchStream::new(batches, Arc::clone(plan.schema()), limits).with_memory(memory).stopped_by(stop);
@@ -56,8 +58,11 @@ impl Engine for Embedded {
 }
 
 /// The context of a query. Plans hold the functions that they call; a list of all there are is only for who reads plans.
-fn bare_context(session: &SessionState) -> TaskContext {
-    let (id, config, runtime) = (String::new(), session.config().clone(), Arc::clone(session.runtime_env()));
+fn bare_context(session: &SessionState, batch_rows: Option<usize>) -> TaskContext {
+    let (id, mut config, runtime) = (String::new(), session.config().clone(), Arc::clone(session.runtime_env()));
+    if let Some(rows) = batch_rows {
+        config = config.with_batch_size(rows);
+    }
     let (scalar, higher, aggregates, windows) = Default::default();
     TaskContext::new(None, id, config, scalar, higher, aggregates, windows, runtime)
 }

@@ -7,6 +7,7 @@ mod lenient;
 mod limited;
 #[cfg(test)]
 mod limits_tests;
+mod narrow;
 pub(crate) mod pause;
 mod pool;
 mod runtime;

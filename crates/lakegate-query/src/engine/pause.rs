@@ -31,14 +31,23 @@ use crate::functions::memory::with_pool;
 const BATCHES_AT_ONCE: usize = 4;
 
 /// The plan with pauses above joins, and above what takes lists apart. Where functions of the plan make large values, operators
-/// that call them also say of which query they are, so that the values come out of its memory.
+/// that call them also say of which query they are, so that the values come out of its memory. With the plan comes the most
+/// rows of a batch, where values of the query are so large that there is less than the usual number.
 pub(super) fn pausing(
     plan: Arc<dyn ExecutionPlan>,
     has_large_values: bool,
     stop: &Stop,
-) -> Result<Arc<dyn ExecutionPlan>> {
+) -> Result<(Arc<dyn ExecutionPlan>, Option<usize>)> {
+    let mut fewest = None::<usize>;
     let pausing = plan.transform_up(|node| {
-        let node = in_small_batches(expanding(node, stop)?, stop)?;
+        let node = expanding(node, stop)?;
+        let node = match rows_with_large_values(&node)? {
+            Some(rows) => {
+                fewest = Some(fewest.map_or(rows, |fewest| fewest.min(rows)));
+                in_small_batches(node, rows, stop)?
+            }
+            None => node,
+        };
         let takes_memory = has_large_values && calls_what_grows(&node)?;
         match takes_memory || node.children().len() > 1 || node.is::<UnnestExec>() {
             true => {
@@ -50,7 +59,7 @@ pub(super) fn pausing(
             false => Ok(Transformed::no(node)),
         }
     });
-    pausing.map(|pausing| pausing.data)
+    pausing.map(|pausing| (pausing.data, fewest))
 }
 
 /// The operator, over pieces of batches that it does not multiply to too many bytes.
@@ -85,8 +94,8 @@ fn size_in_each_row(expr: &Arc<dyn PhysicalExpr>) -> usize {
     }
 }
 
-/// The operator, over batches of few rows where it has large values of its own: the engine puts such a value into every row.
-fn in_small_batches(node: Arc<dyn ExecutionPlan>, stop: &Stop) -> Result<Arc<dyn ExecutionPlan>> {
+/// How many rows an operator may take at once that has large values of its own: the engine puts such a value into every row.
+fn rows_with_large_values(node: &Arc<dyn ExecutionPlan>) -> Result<Option<usize>> {
     let mut largest = 0;
     node.apply_expressions(&mut |expr| {
         expr.apply(|inner| {
@@ -94,10 +103,12 @@ fn in_small_batches(node: Arc<dyn ExecutionPlan>, stop: &Stop) -> Result<Arc<dyn
             Ok(TreeNodeRecursion::Continue)
         })
     })?;
-    if largest <= MOST_OF_LITERAL || node.children().is_empty() {
-        return Ok(node);
-    }
-    let rows = (MOST_OF_LITERALS / largest).max(1);
+    let is_large = largest > MOST_OF_LITERAL && !node.children().is_empty();
+    Ok(is_large.then(|| (MOST_OF_LITERALS / largest).max(1)))
+}
+
+/// The operator, over batches of so many rows.
+fn in_small_batches(node: Arc<dyn ExecutionPlan>, rows: usize, stop: &Stop) -> Result<Arc<dyn ExecutionPlan>> {
     let children = node.children().into_iter().map(|input| {
         let (input, pieces) = (Arc::clone(input), Some(Pieces::Rows(rows)));
         Arc::new(PauseExec { input, takes_memory: false, pieces, stop: stop.clone() }) as Arc<dyn ExecutionPlan>
@@ -245,7 +256,7 @@ mod tests {
         let input = MemorySourceConfig::try_new_exec(&[vec![rows.clone()]], rows.schema(), None).unwrap();
         let expr = ProjectionExpr { expr: lit("x".repeat(text)), alias: "v".to_owned() };
         let plan = Arc::new(ProjectionExec::try_new([expr], input).unwrap());
-        let mut batches = pausing(plan, false, &Stop::default()).unwrap().execute(0, Arc::default()).unwrap();
+        let mut batches = pausing(plan, false, &Stop::default()).unwrap().0.execute(0, Arc::default()).unwrap();
         let mut sizes = Vec::new();
         while let Some(batch) = batches.next().await {
             sizes.push(batch.unwrap().num_rows());

@@ -57,6 +57,7 @@ mod values;
 mod values_tests;
 mod version;
 mod widening;
+mod widths;
 pub mod write;
 mod writers;
 

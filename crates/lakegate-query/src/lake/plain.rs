@@ -165,10 +165,11 @@ pub(super) async fn newest(lake: &Lake, table: &Table, declaration: &str) -> Res
     Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The version of text files with the number of rows of each, for estimates.
-fn with_rows(mut version: TableVersion, rows: &[usize]) -> TableVersion {
-    version.statistics.num_rows = Precision::Inexact(rows.iter().sum());
-    let files = version.files.files().iter().cloned().zip(rows).map(|(file, rows)| {
+/// The version of text files with the number of rows and bytes of each, for estimates.
+fn with_rows(mut version: TableVersion, rows: &[(usize, usize)]) -> TableVersion {
+    version.statistics.num_rows = Precision::Inexact(rows.iter().map(|(rows, _)| rows).sum());
+    version.statistics.total_byte_size = Precision::Inexact(rows.iter().map(|(_, bytes)| bytes).sum());
+    let files = version.files.files().iter().cloned().zip(rows).map(|(file, (rows, _))| {
         let known = file.statistics.as_deref().cloned();
         let mut statistics = known.unwrap_or_else(|| Statistics::new_unknown(version.schema.file_schema()));
         statistics.num_rows = Precision::Inexact(*rows);

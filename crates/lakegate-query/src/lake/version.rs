@@ -25,6 +25,7 @@ use super::data_file::KnownFiles;
 use super::estimates::for_plans;
 use super::mapping::Mapping;
 use super::meant::ByName;
+use super::widths;
 use crate::govern::fingerprint::Fingerprint;
 
 /// Which version of a table is meant.
@@ -124,12 +125,14 @@ impl TableVersion {
         limit: Option<usize>,
         statistics: Statistics,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let batch_rows = widths::rows_of_batch(&self.statistics, projection.map(Vec::as_slice));
         let source = self.format.file_source(self.schema.clone());
         let config = FileScanConfigBuilder::new(store.clone(), source)
             .with_file_groups(vec![self.files.clone()])
             .with_statistics(statistics)
             .with_projection_indices(projection.cloned())?
             .with_limit(limit)
+            .with_batch_size(batch_rows)
             .with_expr_adapter(self.columns_of_files())
             .build();
         self.format.create_physical_plan(session, config).await

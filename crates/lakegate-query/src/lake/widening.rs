@@ -51,6 +51,9 @@ fn rank(unit: TimeUnit) -> u8 {
 
 /// A third type for the values of both.
 fn both(one: &DataType, other: &DataType) -> Option<DataType> {
+    if let Some(whole) = signed(one, other).or_else(|| signed(other, one)) {
+        return Some(whole);
+    }
     let parts = |decimal: &DataType| match decimal {
         DataType::Decimal32(precision, scale)
         | DataType::Decimal64(precision, scale)
@@ -68,6 +71,17 @@ fn both(one: &DataType, other: &DataType) -> Option<DataType> {
         digits if digits <= DECIMAL256_MAX_PRECISION => Some(DataType::Decimal256(digits, wider)),
         _ => None,
     }
+}
+
+/// The signed type for whole numbers of which one side has no sign and the other may be negative.
+fn signed(unsigned: &DataType, signed: &DataType) -> Option<DataType> {
+    use DataType::{Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32};
+    Some(match (unsigned, signed) {
+        (UInt8, Int8) => Int16,
+        (UInt16, Int8 | Int16) => Int32,
+        (UInt32, Int8 | Int16 | Int32) => Int64,
+        _ => return None,
+    })
 }
 
 /// Structs and lists may get more fields; what is in both is of one type.
@@ -109,6 +123,8 @@ mod tests {
             (Float64, Float32, Float64),
             (Int32, Float64, Float64),
             (UInt32, Int64, Int64),
+            (UInt32, Int32, Int64),
+            (UInt8, Int8, Int16),
             (Null, Utf8View, Utf8View),
             (Date32, micros.clone(), micros.clone()),
             (Timestamp(TimeUnit::Millisecond, None), micros.clone(), micros.clone()),

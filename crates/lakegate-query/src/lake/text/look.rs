@@ -22,6 +22,8 @@ pub(super) struct Looked {
     /// The members of the objects of an NDJSON file.
     pub(super) shapes: Shapes,
     pub(super) rows: u64,
+    /// The bytes of their text.
+    pub(super) bytes: usize,
     pub(super) skipped: Skipped,
     pub(super) is_empty: bool,
 }
@@ -44,6 +46,7 @@ pub(super) async fn look_at(mut rows: Rows, layout: &Layout) -> Result<Looked, U
         let line = rows.line();
         let Some((row, _)) = declared.take(&rows)? else { continue };
         looked.rows += 1;
+        looked.bytes = looked.bytes.saturating_add(rows.bytes());
         match row {
             Row::Cells(cells) => {
                 let open = open.iter().enumerate().filter(|(_, is_open)| **is_open);

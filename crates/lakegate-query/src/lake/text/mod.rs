@@ -60,8 +60,8 @@ pub(super) struct Layout {
 pub(super) struct TextTable {
     pub(super) format: Arc<dyn Format>,
     pub(super) schema: SchemaRef,
-    /// The rows of each file, in their order.
-    pub(super) rows: Vec<usize>,
+    /// The rows of each file, in their order, and the bytes of their text.
+    pub(super) rows: Vec<(usize, usize)>,
     pub(super) skipped: Skipped,
 }
 
@@ -82,7 +82,7 @@ pub(super) async fn read(
     let looked = columns::in_order(reading.collect()).await?;
     let mut skipped = Skipped::default();
     looked.iter().for_each(|file| skipped.add(file.skipped));
-    let rows = looked.iter().map(|file| usize::try_from(file.rows).unwrap_or(usize::MAX)).collect();
+    let rows = looked.iter().map(|file| (usize::try_from(file.rows).unwrap_or(usize::MAX), file.bytes)).collect();
     let fields = match format {
         FileFormat::NdJson => json_fields(&looked, objects, text)?,
         _ => csv_fields(&looked, objects, text)?,

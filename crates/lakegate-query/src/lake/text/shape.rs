@@ -51,7 +51,12 @@ const ITEM: &str = "[]";
 pub(super) struct Shapes {
     shapes: Vec<(String, Shape)>,
     places: HashMap<String, usize>,
+    /// The members of all objects in it, at every depth, as far as they were counted.
+    members: usize,
 }
+
+/// The most members of all objects of a table, at every depth: a struct of more is rather a map, with values for names.
+const MOST_MEMBERS: usize = 4 * MOST_COLUMNS;
 
 /// The kinds of the values of one member.
 #[derive(Clone, Debug, Default)]
@@ -79,23 +84,34 @@ impl Shapes {
         line: u64,
         is_declared: impl Fn(&str) -> bool,
     ) -> Result<(), TextFault> {
-        self.see_members(row, line, None, is_declared)
+        self.members += self.see_members(row, line, None, is_declared)?;
+        match self.members > MOST_MEMBERS {
+            true => Err(TextFault::at(line, too_many_members())),
+            false => Ok(()),
+        }
     }
 
+    /// Gives how many members there are now that were not there before.
     fn see_members(
         &mut self,
         members: &Members<'_>,
         line: u64,
         above: Option<&Path<'_>>,
         is_declared: impl Fn(&str) -> bool,
-    ) -> Result<(), TextFault> {
+    ) -> Result<usize, TextFault> {
+        let before = self.shapes.len();
+        let mut below = 0;
         for (at, (name, raw)) in members.0.iter().enumerate() {
             let shape = self.place(name, at, line)?;
             if !is_declared(name) {
-                shape.see(raw, line, &Path::below(above, name))?;
+                below += shape.see(raw, line, &Path::below(above, name))?;
             }
         }
-        Ok(())
+        Ok(self.shapes.len() - before + below)
+    }
+
+    fn count(&self) -> usize {
+        self.shapes.iter().map(|(_, shape)| 1 + shape.count()).sum()
     }
 
     fn place(&mut self, name: &str, at: usize, line: u64) -> Result<&mut Shape, TextFault> {
@@ -118,7 +134,12 @@ impl Shapes {
 
     /// Takes what another file has.
     pub(super) fn merge(&mut self, other: &Self) -> Result<(), TextFault> {
-        self.merge_members(other, None)
+        self.merge_members(other, None)?;
+        self.members = self.count();
+        match self.members > MOST_MEMBERS {
+            true => Err(TextFault::new(too_many_members())),
+            false => Ok(()),
+        }
     }
 
     fn merge_members(&mut self, other: &Self, above: Option<&Path<'_>>) -> Result<(), TextFault> {
@@ -135,14 +156,24 @@ impl Shapes {
 }
 
 impl Shape {
-    fn see(&mut self, raw: &RawValue, line: u64, path: &Path<'_>) -> Result<(), TextFault> {
+    /// The members of all objects in it.
+    fn count(&self) -> usize {
+        match &self.nested {
+            None => 0,
+            Some(Nested::List(item)) => item.count(),
+            Some(Nested::Object(shapes)) => shapes.count(),
+        }
+    }
+
+    /// Gives how many members are new in it.
+    fn see(&mut self, raw: &RawValue, line: u64, path: &Path<'_>) -> Result<usize, TextFault> {
         let told = |what: String| TextFault::at(line, what).in_column(path.to_string());
         let value = json::value(raw).map_err(told)?;
         if self.is_empty() {
             self.line = line;
         }
         let plain = match value {
-            Value::Null => return Ok(()),
+            Value::Null => return Ok(0),
             Value::Boolean(_) => BOOLEAN,
             Value::Text(_) => TEXT,
             Value::Number(text) => self.see_number(text),
@@ -155,7 +186,7 @@ impl Shape {
                     return Err(self.clash("a list", line, path));
                 };
                 let path = Path::below(Some(path), ITEM);
-                return items.into_iter().try_for_each(|each| item.see(each, line, &path));
+                return items.into_iter().try_fold(0, |new, each| Ok(new + item.see(each, line, &path)?));
             }
             Value::Object(text) => {
                 let members = json::object(text).map_err(told)?;
@@ -172,7 +203,7 @@ impl Shape {
             return Err(self.clash(named(plain), line, path));
         }
         self.plain |= plain;
-        Ok(())
+        Ok(0)
     }
 
     fn see_number(&mut self, text: &str) -> u8 {
@@ -276,6 +307,13 @@ fn named(plain: u8) -> &'static str {
     }
 }
 
+fn too_many_members() -> String {
+    format!(
+        "the objects in it have more than {MOST_MEMBERS} different members; where names of members are values, `types` can make \
+         the column `string`"
+    )
+}
+
 fn too_deep(line: u64, path: &Path<'_>) -> TextFault {
     let what =
         format!("lists and objects lie deeper in each other than {MOST_DEPTH} times; `types` can make it `string`");
@@ -300,6 +338,23 @@ mod tests {
 
     fn type_of(lines: &[&str]) -> DataType {
         shapes(lines).unwrap().fields()[0].data_type().clone()
+    }
+
+    /// Names that are values, such as ids, make a struct of all of them.
+    #[test]
+    fn members_of_all_objects_are_bounded_together() {
+        let row = |row: usize| {
+            let of = |at: usize| format!("\"k{row}x{at}\":{{\"a\":1}}");
+            format!("{{\"c{}\":[{{{}}}]}}", row % 10, (0..100).map(of).collect::<Vec<_>>().join(","))
+        };
+        let rows = (0..MOST_MEMBERS / 100).map(row).collect::<Vec<_>>();
+        let (few, many) = rows.split_at(rows.len() / 3);
+        let lines = |rows: &[String]| shapes(&rows.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(lines(&rows).unwrap_err().to_string().contains("different members"));
+        assert!(lines(few).is_ok());
+        let mut merged = lines(few).unwrap();
+        let other = lines(&many[..many.len() / 2]).unwrap();
+        assert!(merged.merge(&other).unwrap_err().to_string().contains("different members"));
     }
 
     #[test]
