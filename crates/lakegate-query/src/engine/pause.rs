@@ -41,7 +41,8 @@ pub(super) fn pausing(
     let mut fewest = None::<usize>;
     let pausing = plan.transform_up(|node| {
         let node = expanding(node, stop)?;
-        let node = match rows_with_large_values(&node)? {
+        let rows = rows_with_large_values(&node)?;
+        let node = match rows {
             Some(rows) => {
                 fewest = Some(fewest.map_or(rows, |fewest| fewest.min(rows)));
                 in_small_batches(node, rows, stop)?
@@ -56,7 +57,8 @@ pub(super) fn pausing(
                         as Arc<dyn ExecutionPlan>,
                 ))
             }
-            false => Ok(Transformed::no(node)),
+            // What is said not to have changed is not kept.
+            false => Ok(if rows.is_some() { Transformed::yes(node) } else { Transformed::no(node) }),
         }
     });
     pausing.map(|pausing| (pausing.data, fewest))
