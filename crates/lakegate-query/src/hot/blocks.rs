@@ -74,7 +74,10 @@ impl HotFile {
         let Some(footer) = footer else {
             let columns = schema.fields().iter().map(|_| HotColumn::new(1, Zone::Unknown, Vec::new())).collect();
             let block = Block { part: None, rows: 0 };
-            let largest = usize::try_from(file.object_meta.size).unwrap_or(usize::MAX).saturating_mul(4);
+            let stored = usize::try_from(file.object_meta.size).unwrap_or(usize::MAX).saturating_mul(4);
+            // Of a text file, which may be packed, the text was counted.
+            let text = file.statistics.as_ref().and_then(|known| known.total_byte_size.get_value().copied());
+            let largest = stored.max(text.unwrap_or(0));
             let (part, groups) = (file.clone(), Vec::new());
             return Ok(Self { part, blocks: vec![block], groups, has_pages: false, columns, largest });
         };

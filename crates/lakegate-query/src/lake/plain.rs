@@ -169,10 +169,11 @@ pub(super) async fn newest(lake: &Lake, table: &Table, declaration: &str) -> Res
 fn with_rows(mut version: TableVersion, rows: &[(usize, usize)]) -> TableVersion {
     version.statistics.num_rows = Precision::Inexact(rows.iter().map(|(rows, _)| rows).sum());
     version.statistics.total_byte_size = Precision::Inexact(rows.iter().map(|(_, bytes)| bytes).sum());
-    let files = version.files.files().iter().cloned().zip(rows).map(|(file, (rows, _))| {
+    let files = version.files.files().iter().cloned().zip(rows).map(|(file, (rows, bytes))| {
         let known = file.statistics.as_deref().cloned();
         let mut statistics = known.unwrap_or_else(|| Statistics::new_unknown(version.schema.file_schema()));
         statistics.num_rows = Precision::Inexact(*rows);
+        statistics.total_byte_size = Precision::Inexact(*bytes);
         file.with_statistics(Arc::new(statistics))
     });
     version.files = FileGroup::new(files.collect());
