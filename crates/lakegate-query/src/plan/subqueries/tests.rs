@@ -26,7 +26,7 @@ fn config() -> String {
 }
 
 /// Conditions on `doc`, and the rows for which they are true.
-const CONDITIONS: [(&str, &[i64]); 24] = [
+const CONDITIONS: [(&str, &[i64]); 26] = [
     ("tenant = 'A' OR owner NOT IN (SELECT name FROM bl)", &[0, 1, 2, 3]),
     ("tenant = 'A' OR owner NOT IN (SELECT name FROM gr)", &[0, 1, 2, 3, 7]),
     ("tenant = 'A' OR NOT (owner IN (SELECT name FROM gr))", &[0, 1, 2, 3, 7]),
@@ -51,6 +51,8 @@ const CONDITIONS: [(&str, &[i64]); 24] = [
     // Compared with itself, what is NULL is not equal either.
     ("EXISTS (SELECT 1 FROM gr WHERE doc.k = doc.k)", &[0, 1, 3, 4, 5, 7]),
     ("k NOT IN (SELECT n FROM gr WHERE doc.owner = doc.owner AND gr.n > 1)", &[0, 1, 2, 3, 4, 6, 7]),
+    ("NOT EXISTS (SELECT 1 FROM gr WHERE doc.k = doc.k)", &[2, 6]),
+    ("id = 99 OR NOT EXISTS (SELECT 1 FROM gr WHERE doc.k = doc.k)", &[2, 6]),
     ("EXISTS (SELECT g.name FROM gr AS g WHERE g.name = doc.owner GROUP BY g.name HAVING count(*) = 1)", &[0, 4, 5]),
 ];
 
