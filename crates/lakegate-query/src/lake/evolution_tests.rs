@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayRef, Date32Array, Decimal128Array, Float32Array, Float64Array, Int32Array, Int64Array,
+    ArrayRef, Date32Array, Decimal128Array, Float32Array, Float64Array, Int32Array, Int64Array, ListArray, StructArray,
 };
 use datafusion::arrow::array::{RecordBatch, StringArray, TimestampMicrosecondArray};
+use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use tempfile::TempDir;
@@ -126,6 +127,46 @@ async fn decimals_with_more_digits_are_found_as_before() {
 }
 
 /// A caller's number is compared with what was widened, also where it is out of the old type's range.
+#[tokio::test]
+async fn parts_of_structs_and_lists_widen_as_columns_do() {
+    let of = |a: ArrayRef, more: Option<(&str, ArrayRef)>| -> ArrayRef {
+        let mut fields = vec![Field::new("a", a.data_type().clone(), true)];
+        let mut parts = vec![a];
+        if let Some((name, array)) = more {
+            fields.insert(0, Field::new(name, array.data_type().clone(), true));
+            parts.insert(0, array);
+        }
+        let nulls = vec![true, false, true].into();
+        Arc::new(StructArray::new(fields.into(), parts, Some(nulls)))
+    };
+    let old = of(Arc::new(Int32Array::from(vec![Some(1), Some(2), None])), None);
+    let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("x"), Some("y"), None]));
+    let new = of(Arc::new(Int64Array::from(vec![Some(1), Some(2), Some(1 << 40)])), Some(("b", texts)));
+    let list = |of: &ArrayRef| -> ArrayRef {
+        let item = Arc::new(Field::new_list_field(of.data_type().clone(), true));
+        Arc::new(ListArray::new(item, OffsetBuffer::from_lengths([2, 0, 1]), Arc::clone(of), None))
+    };
+    let wanted = ["0|1|NULL", "1|NULL|NULL", "2|NULL|NULL", "3|1|x", "4|NULL|NULL", "5|1099511627776|NULL"];
+    let config = "[lake]\nlocation = \".\"\n[tables.t]\nlocation = \"t\"\nshared = true\n";
+    for files in [[&old, &new], [&new, &old]] {
+        let mut wanted = wanted.map(str::to_owned);
+        if Arc::ptr_eq(files[0], &new) {
+            wanted = ["0|1|x", "1|NULL|NULL", "2|1099511627776|NULL", "3|1|NULL", "4|NULL|NULL", "5|NULL|NULL"]
+                .map(str::to_owned);
+        }
+        let structs = lake(&files.map(Arc::clone));
+        let sql = "SELECT id, v['a'] AS a, v['b'] AS b FROM t ORDER BY id";
+        for answer in testing::both_ways(structs.path(), config, sql).await {
+            assert_eq!(answer.unwrap(), wanted);
+        }
+        let lists = lake(&files.map(list));
+        let sql = "SELECT id, v[1]['a'] AS a, array_length(v) AS n FROM t WHERE v[1]['a'] = 1 ORDER BY id";
+        for answer in testing::both_ways(lists.path(), config, sql).await {
+            assert_eq!(answer.unwrap(), ["0|1|2", "3|1|2"]);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_policy_over_a_widened_column_shows_each_caller_its_own() {
     let files: [ArrayRef; 3] = [

@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, Field, TimeUnit};
+use datafusion::arrow::datatypes::{
+    DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, Field, FieldRef, TimeUnit,
+};
 
 /// The type for the values of both, if there is one.
 pub(super) fn widest(one: &DataType, other: &DataType) -> Option<DataType> {
@@ -84,28 +86,42 @@ fn signed(unsigned: &DataType, signed: &DataType) -> Option<DataType> {
     })
 }
 
-/// Structs and lists may get more fields; what is in both is of one type.
+/// The type of values with parts: structs may get more fields, and what is in both has the type for the values of both. A part that
+/// one file lacks is NULL in it.
 fn nested(one: &DataType, other: &DataType) -> Option<DataType> {
-    if !one.is_nested() || !other.is_nested() {
-        return None;
+    match (one, other) {
+        (DataType::Struct(first), DataType::Struct(second)) => {
+            let in_both = first.iter().map(|field| match second.find(field.name()) {
+                Some((_, other)) => part(field, Some(other)),
+                None => part(field, None),
+            });
+            let added = second.iter().filter(|field| first.find(field.name()).is_none()).map(|field| part(field, None));
+            Some(DataType::Struct(in_both.chain(added).collect::<Option<_>>()?))
+        }
+        (DataType::List(item), DataType::List(other)) => Some(DataType::List(part(item, Some(other))?)),
+        (DataType::LargeList(item), DataType::LargeList(other)) => Some(DataType::LargeList(part(item, Some(other))?)),
+        _ => None,
     }
-    let mut merged = Field::new("", one.clone(), true);
-    merged.try_merge(&Field::new("", other.clone(), true)).ok()?;
-    Some(with_nullable_parts(merged.data_type()))
 }
 
-/// A part that one file lacks is NULL in it.
+fn part(field: &FieldRef, other: Option<&FieldRef>) -> Option<FieldRef> {
+    let data_type = match other {
+        Some(other) => widest(field.data_type(), other.data_type())?,
+        None => field.data_type().clone(),
+    };
+    let part = Field::new(field.name(), with_nullable_parts(&data_type), true);
+    Some(Arc::new(part.with_metadata(field.metadata().clone())))
+}
+
 fn with_nullable_parts(data_type: &DataType) -> DataType {
-    let part = |field: &Arc<Field>| {
-        Arc::new(
-            Field::new(field.name(), with_nullable_parts(field.data_type()), true)
-                .with_metadata(field.metadata().clone()),
-        )
+    let nullable = |field: &FieldRef| {
+        let data_type = with_nullable_parts(field.data_type());
+        Arc::new(Field::new(field.name(), data_type, true).with_metadata(field.metadata().clone()))
     };
     match data_type {
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(part).collect()),
-        DataType::List(item) => DataType::List(part(item)),
-        DataType::LargeList(item) => DataType::LargeList(part(item)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(nullable).collect()),
+        DataType::List(item) => DataType::List(nullable(item)),
+        DataType::LargeList(item) => DataType::LargeList(nullable(item)),
         other => other.clone(),
     }
 }
@@ -135,6 +151,21 @@ mod tests {
             assert_eq!(widest(&one, &other), Some(wide.clone()), "{one} {other}");
             assert_eq!(widest(&other, &one), Some(wide), "{other} {one}");
         }
+    }
+
+    #[test]
+    fn parts_of_values_widen_as_columns_do() {
+        let of = |fields: Vec<(&str, DataType)>| {
+            Struct(fields.into_iter().map(|(name, kind)| Field::new(name, kind, true)).collect())
+        };
+        let one = of(vec![("a", Int32), ("b", Utf8View)]);
+        let other = of(vec![("c", Boolean), ("a", Int64)]);
+        let both = of(vec![("a", Int64), ("b", Utf8View), ("c", Boolean)]);
+        assert_eq!(widest(&one, &other), Some(both.clone()));
+        let list = |kind: DataType| DataType::new_list(kind, true);
+        assert_eq!(widest(&list(one.clone()), &list(other)), Some(list(both)));
+        assert_eq!(widest(&one, &of(vec![("a", Utf8View)])), None);
+        assert_eq!(widest(&one, &list(Int32)), None);
     }
 
     #[test]
