@@ -239,3 +239,19 @@ async fn a_time_that_cannot_be_shown_is_a_number_out_of_range() {
         }
     }
 }
+
+/// Nanoseconds, which the engine takes a `TIMESTAMP` for, end in 2262.
+#[tokio::test]
+async fn a_timestamp_that_is_written_may_be_of_any_year() {
+    let last = "TIMESTAMP '9999-12-31 23:59:59.999999'";
+    holds(&format!("SELECT {last} AS v FROM t WHERE i = 0"), &["9999-12-31T23:59:59.999999"]).await;
+    let open = format!("SELECT coalesce(nullif(at, at), {last}) AS v FROM t WHERE i = 0");
+    holds(&open, &["9999-12-31T23:59:59.999999"]).await;
+    holds("SELECT CAST('1500-05-05' AS TIMESTAMP) AS v FROM t WHERE i = 0", &["1500-05-05T00:00:00"]).await;
+    holds("SELECT i FROM t WHERE at = TIMESTAMP '9999-12-31' AND i < 4", &["3"]).await;
+    holds(
+        "SELECT CAST('2024-01-31 10:00:00.123456789' AS TIMESTAMP(9)) AS v FROM t WHERE i = 0",
+        &["2024-01-31T10:00:00.123456789"],
+    )
+    .await;
+}

@@ -48,7 +48,8 @@ fn parcels(ids: std::ops::Range<i64>) -> Vec<(&'static str, ArrayRef)> {
     let numbers = ids.iter().map(|id| match id % 5 {
         0 => None,
         1 => Some(f64::NAN),
-        2 => Some(-0.0),
+        // The other zero is read, and so written, as this one.
+        2 => Some(0.0),
         3 => Some(f64::NEG_INFINITY),
         _ => Some(*id as f64 / 3.0),
     });

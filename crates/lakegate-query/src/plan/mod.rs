@@ -24,6 +24,7 @@ pub(crate) mod subqueries;
 mod tables;
 #[cfg(test)]
 mod tables_tests;
+mod types;
 mod withdrawn;
 mod wording;
 

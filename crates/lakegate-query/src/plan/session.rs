@@ -17,6 +17,7 @@ use datafusion::prelude::SessionConfig;
 
 use super::filters::FilterPushdown;
 use super::offset::physical_rules;
+use super::types::Microseconds;
 use crate::functions::{ExactRule, exact_avg, exact_percentile, exact_sum};
 use crate::govern::{BarrierPlanner, LeakProofPushdown};
 use crate::lake::{Lake, LakeTable};
@@ -45,6 +46,7 @@ pub(crate) fn session(lake: &Lake, tables: Vec<Arc<LakeTable>>, runtime: Arc<Run
         .with_physical_optimizer_rules(physical_rules())
         .with_analyzer_rule(Arc::new(ExactRule))
         .with_query_planner(Arc::new(GovernedPlanner))
+        .with_type_planner(Arc::new(Microseconds))
         .build();
     session.register_udaf(Arc::new(exact_sum()))?;
     session.register_udaf(Arc::new(exact_avg()))?;

@@ -1,0 +1,30 @@
+//! Types that SQL names and the engine takes for narrower ones than its users expect.
+//!
+//! `TIMESTAMP` and `TIME` have microseconds, as in PostgreSQL and DuckDB. The engine gives them nanoseconds, which end in 2262, so
+//! that `TIMESTAMP '9999-12-31'` would be none. `TIMESTAMP(9)` has them.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
+use datafusion::common::Result;
+use datafusion::logical_expr::planner::TypePlanner;
+use datafusion::sql::sqlparser::ast::{DataType as SqlType, TimezoneInfo};
+
+/// The planner of these types.
+#[derive(Debug)]
+pub(super) struct Microseconds;
+
+impl TypePlanner for Microseconds {
+    fn plan_type_field(&self, sql_type: &SqlType) -> Result<Option<FieldRef>> {
+        let has_zone = |zone: &TimezoneInfo| matches!(zone, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone);
+        let data_type = match sql_type {
+            SqlType::Timestamp(None, zone) if has_zone(zone) => {
+                DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+            }
+            SqlType::Timestamp(None, _) | SqlType::Datetime(None) => DataType::Timestamp(TimeUnit::Microsecond, None),
+            SqlType::Time(None, zone) if !has_zone(zone) => DataType::Time64(TimeUnit::Microsecond),
+            _ => return Ok(None),
+        };
+        Ok(Some(Arc::new(Field::new("", data_type, true))))
+    }
+}
