@@ -67,7 +67,7 @@ impl AggregateUDFImpl for ExactAvg {
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         match is_duration(&args) && !args.is_distinct {
             true => self.accumulator(args),
-            false if !args.is_distinct && *args.return_field.data_type() == DataType::Float64 => {
+            false if !args.is_distinct && *args.expr_fields[0].data_type() == DataType::Float64 => {
                 Ok(Box::new(Sliding::new(Wanted::Mean)))
             }
             false => self.engine.create_sliding_accumulator(args),

@@ -255,3 +255,108 @@ async fn a_timestamp_that_is_written_may_be_of_any_year() {
     )
     .await;
 }
+
+/// The engine drops the sort below a limit whose number it does not know when it plans.
+#[tokio::test]
+async fn a_limit_that_a_caller_gives_keeps_the_order_below_it() {
+    let lake = lake();
+    let front = "/*---\nsummary = \"s\"\n[params.n]\ntype = \"integer\"\n[params.o]\ntype = \"integer\"\nrequired = false\n---*/\n";
+    let greatest = "SELECT i, z FROM t WHERE i < 8 ORDER BY f DESC";
+    for (sql, wanted) in [
+        (format!("SELECT i FROM ({greatest} LIMIT $n OFFSET $o) AS q ORDER BY i"), vec!["0", "6", "7"]),
+        (format!("SELECT array_agg(i ORDER BY i) AS l FROM ({greatest} LIMIT $n OFFSET $o) AS q"), vec!["[0, 6, 7]"]),
+        (
+            format!(
+                "WITH q AS ({greatest} LIMIT $n OFFSET $o) SELECT i FROM t WHERE i IN (SELECT i FROM q) ORDER BY i DESC"
+            ),
+            vec!["7", "6", "0"],
+        ),
+        (format!("SELECT count(*) AS n FROM ({greatest} LIMIT $n OFFSET $o) AS q WHERE i = 7"), vec!["1"]),
+    ] {
+        let project = testing::project(lake.path(), CONFIG, &[("e", &format!("{front}{sql}"))]).await;
+        for _ in 0..2 {
+            let plan = governed(&project, &principal(""), "e", "{\"n\": 3}").unwrap();
+            assert_eq!(testing::rows(plan).await.unwrap(), wanted, "{sql}");
+            project.keep_hot(1 << 26).await.unwrap();
+        }
+    }
+}
+
+/// The engine takes what one side of an outer join, or one part of a union, has in common for all rows above it.
+#[tokio::test]
+async fn what_some_rows_have_in_common_is_not_taken_for_all() {
+    let of = "(SELECT i, z FROM t WHERE i < 4) AS b LEFT JOIN t AS a ON a.i = b.i AND a.z = 1";
+    holds(
+        &format!("SELECT b.i, a.z FROM {of} ORDER BY a.z NULLS FIRST, b.i LIMIT 4"),
+        &["0|NULL", "1|NULL", "3|NULL", "2|1.0"],
+    )
+    .await;
+    holds(
+        &format!("SELECT b.i, row_number() OVER (PARTITION BY a.z ORDER BY b.i) AS n FROM {of} ORDER BY b.i"),
+        &["0|1", "1|2", "2|1", "3|3"],
+    )
+    .await;
+    let grouped = "(SELECT i, z FROM t WHERE i < 4) AS b LEFT JOIN (SELECT i, count(*) AS n FROM t WHERE i < 2 GROUP BY i HAVING count(*) = 1) AS a ON a.i = b.i";
+    holds(
+        &format!("SELECT b.i, a.n FROM {grouped} ORDER BY a.n NULLS FIRST, b.i LIMIT 3"),
+        &["2|NULL", "3|NULL", "0|1"],
+    )
+    .await;
+    let union = "SELECT z, i FROM t WHERE z = 1 AND i < 8 UNION ALL SELECT z, i FROM t WHERE z = 0 AND i < 5 ORDER BY z, i DESC LIMIT 3";
+    holds(union, &["0.0|4", "0.0|3", "0.0|1"]).await;
+    let cube = "SELECT z, i, sum(count(*)) OVER (PARTITION BY z) AS n FROM t WHERE z = 1 AND i < 8 GROUP BY CUBE (z, i) ORDER BY z, i";
+    holds(cube, &["1.0|2|4", "1.0|6|4", "1.0|NULL|4", "NULL|2|4", "NULL|6|4", "NULL|NULL|4"]).await;
+}
+
+#[tokio::test]
+async fn rows_of_values_are_compared_part_by_part() {
+    let of = "(VALUES (0, 1, 2), (1, 1, NULL), (2, NULL, 2), (3, 3, 4), (4, NULL, NULL)) AS v(id, a, b)";
+    for (condition, wanted) in [
+        ("(a, b) = (1, 2)", vec!["0"]),
+        ("(a, b) <> (1, 2)", vec!["3"]),
+        ("NOT ((a, b) = (1, 2))", vec!["3"]),
+        ("(a, b) IN ((1, 2), (3, 4))", vec!["0", "3"]),
+        ("(a, b) NOT IN ((1, 2), (7, 8))", vec!["3"]),
+    ] {
+        holds(&format!("SELECT id FROM {of} WHERE {condition} ORDER BY id"), &wanted).await;
+    }
+}
+
+/// The engine answers these wrongly.
+#[tokio::test]
+async fn what_no_rewriting_makes_right_is_refused() {
+    for (sql, said) in [
+        ("SELECT i FROM t WHERE NOT (1 = ANY([i, NULL]))", "array_has"),
+        ("SELECT i FROM t WHERE CAST(i AS VARCHAR) SIMILAR TO '1%'", "SIMILAR TO"),
+        ("SELECT lead(i, 2) IGNORE NULLS OVER (ORDER BY i) AS v FROM t", "IGNORE NULLS"),
+        ("SELECT max(named_struct('a', i)) AS v FROM t", "takes no lists"),
+        ("SELECT nullif(i, f) AS v FROM t", "BIGINT"),
+        ("SELECT i FROM t WHERE array_has([i], f)", "BIGINT"),
+        ("SELECT i FROM t WHERE [i] = [f]", "BIGINT"),
+        ("SELECT -at AS v FROM t", "has no negative"),
+        ("SELECT t.t.i FROM t", "may be a column of table `t`"),
+    ] {
+        refused(sql, said).await;
+    }
+}
+
+#[tokio::test]
+async fn a_decimal_is_compared_with_a_float_as_a_float() {
+    let of =
+        "(VALUES (1, 0.00, 1e-17), (2, 1.00, 1.0000000000000002), (3, 2.50, 2.5), (4, 1.00, 1e300)) AS v(id, d, f)";
+    let of = format!("(SELECT id, CAST(d AS DECIMAL(10, 2)) AS d, f FROM {of}) AS w");
+    holds(&format!("SELECT id FROM {of} WHERE d = f"), &["3"]).await;
+    holds(&format!("SELECT id FROM {of} WHERE d < f ORDER BY id"), &["1", "2", "4"]).await;
+    refused(&format!("SELECT id FROM {of} WHERE d IN (SELECT f FROM {of})"), "DECIMAL").await;
+    holds(&format!("SELECT id FROM {of} WHERE d IN (2.5, 7)"), &["3"]).await;
+}
+
+#[tokio::test]
+async fn functions_give_what_they_say_of_themselves() {
+    holds(
+        "SELECT to_timestamp(concat('2024-01-0', CAST(i AS VARCHAR))) AS v FROM t WHERE i = 1",
+        &["2024-01-01T00:00:00Z"],
+    )
+    .await;
+    holds("SELECT array_concat([i], [i]) AS v FROM t WHERE i = 1", &["[1, 1]"]).await;
+}

@@ -174,3 +174,27 @@ async fn floats_of_text_files_and_folders_have_one_form() {
         }
     }
 }
+
+/// The engine compares them as numbers where rows are grouped: what it gave depended on the order of rows.
+#[tokio::test]
+async fn the_greatest_of_a_group_is_nan_in_any_order() {
+    let lake = lake();
+    for order in ["id", "id DESC", "d"] {
+        let of = format!("(SELECT * FROM t ORDER BY {order} LIMIT 100) AS q");
+        for float in ["d", "r"] {
+            let both = format!("SELECT g, max({float}) AS a, min({float}) AS b FROM {of} GROUP BY g");
+            holds(&lake, &both, &["1|NaN|0.0"]).await;
+            let some = format!(
+                "SELECT max({float}) FILTER (WHERE id IN (0, 5)) AS a, min({float}) AS b FROM {of} WHERE id > 1 GROUP BY g"
+            );
+            holds(&lake, &some, &["1.0|1.0"]).await;
+        }
+    }
+    holds(&lake, "SELECT g FROM t GROUP BY g HAVING max(d) > 5", &["1"]).await;
+    holds(
+        &lake,
+        "SELECT max(d) OVER (ORDER BY id ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS v FROM t ORDER BY id",
+        &["0.0", "0.0", "NaN", "NaN", "NaN", "NaN"],
+    )
+    .await;
+}

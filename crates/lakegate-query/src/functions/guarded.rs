@@ -10,7 +10,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, FieldRef, Int64Type, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::{DataFusionError, Result, exec_err};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::interval_arithmetic::Interval;
 use datafusion::logical_expr::preimage::PreimageResult;
@@ -58,9 +58,10 @@ impl Guarded {
 
     fn call(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let name = self.function.name();
+        let (of_type, rows) = (args.return_field.data_type().clone(), args.number_rows);
         match catch_unwind(AssertUnwindSafe(|| self.inner().invoke_with_args(args))) {
             Ok(Ok(value)) => match holds_precision(&value, &value.data_type())? && are_times(&value) {
-                true => in_one_form(value),
+                true => in_one_form(as_said(value, &of_type, rows)?),
                 false => Err(out_of_range(None).into()),
             },
             Ok(Err(error)) => Err(match error.find_root() {
@@ -72,6 +73,24 @@ impl Guarded {
             Err(_) => Err(ValueFault::Failed { function: name.to_owned(), reason: "it panicked".to_owned() }.into()),
         }
     }
+}
+
+/// The value in the type that the function says of itself: some give the same with other names of parts, or without a zone.
+///
+/// # Errors
+/// Where there are not as many values as rows, as some functions give of arguments that are NULL in every row.
+fn as_said(value: ColumnarValue, of_type: &DataType, rows: usize) -> Result<ColumnarValue> {
+    Ok(match value {
+        ColumnarValue::Array(array) => {
+            let array = if array.data_type() == of_type { array } else { cast(&array, of_type)? };
+            if array.len() != rows {
+                return exec_err!("a function gave {} values for {rows} rows", array.len());
+            }
+            ColumnarValue::Array(array)
+        }
+        ColumnarValue::Scalar(value) if value.data_type() != *of_type => ColumnarValue::Scalar(value.cast_to(of_type)?),
+        scalar => scalar,
+    })
 }
 
 /// The value with each float in its one form.

@@ -15,6 +15,7 @@ mod engine_tests;
 mod extreme_calls;
 #[cfg(test)]
 mod extreme_tests;
+mod extremes;
 mod fault;
 #[cfg(test)]
 mod float_tests;
@@ -38,6 +39,7 @@ pub(crate) use allowed::{is_allowed, never_fails, suggestion};
 pub(crate) use avg::exact_avg;
 pub(crate) use checked::operator_of;
 pub(crate) use compare::is_exact_comparison;
+pub(crate) use extremes::exact_extremes;
 pub(crate) use fault::{ValueFault, fault_of, number_fault};
 pub(crate) use floats::{failing_cast, is_one_form};
 pub(crate) use guarded::grows;

@@ -35,8 +35,7 @@ impl AnalyzerRule for ExactRule {
             if let LogicalPlan::Join(join) = &node {
                 intervals::refuse(join.on.iter().map(|(left, _)| left), join.left.schema())?;
                 for (left, right) in &join.on {
-                    let sides = (lossy(left, join.left.schema()), lossy(right, join.right.schema()));
-                    if sides.0.is_some() || sides.1.is_some() {
+                    if changes(left, join.left.schema()) || changes(right, join.right.schema()) {
                         return plan_err!("{MIXED_NUMBERS}");
                     }
                 }
@@ -54,8 +53,53 @@ impl AnalyzerRule for ExactRule {
     }
 }
 
-const MIXED_NUMBERS: &str = "whole numbers of 64 bits would be compared as numbers with a fraction, where two of them may be \
-                             one; cast the other side to `BIGINT` or both to `DECIMAL`";
+/// Whether a number is compared as another one.
+fn changes(expr: &Expr, schema: &DFSchema) -> bool {
+    lossy(expr, schema).is_some() || cut_float(expr, schema).is_some() || is_lossy_list(expr, schema)
+}
+
+/// Whether whole numbers within lists and structs were cast to floats that do not hold them.
+fn is_lossy_list(expr: &Expr, schema: &DFSchema) -> bool {
+    fn loses(of: &DataType, to: &DataType) -> bool {
+        match (of, to) {
+            (DataType::List(of) | DataType::LargeList(of), DataType::List(to) | DataType::LargeList(to)) => {
+                loses(of.data_type(), to.data_type())
+            }
+            (DataType::Struct(of), DataType::Struct(to)) => {
+                of.iter().zip(to).any(|(of, to)| loses(of.data_type(), to.data_type()))
+            }
+            (DataType::Int64 | DataType::UInt64, to) => to.is_floating(),
+            (DataType::Int32 | DataType::UInt32, to) => matches!(to, DataType::Float32 | DataType::Float16),
+            _ => false,
+        }
+    }
+    match expr {
+        Expr::Cast(Cast { expr, field }) if field.data_type().is_nested() => {
+            expr.get_type(schema).is_ok_and(|of| loses(&of, field.data_type()))
+        }
+        _ => false,
+    }
+}
+
+/// Functions that compare their arguments, or items of them.
+const COMPARING: [&str; 13] = [
+    "array_except",
+    "array_has",
+    "array_has_all",
+    "array_has_any",
+    "array_intersect",
+    "array_position",
+    "array_positions",
+    "array_remove",
+    "array_remove_all",
+    "array_replace",
+    "array_replace_all",
+    "array_union",
+    "nullif",
+];
+
+const MIXED_NUMBERS: &str = "whole numbers of 64 bits or decimals would be compared as numbers with a fraction, where two of \
+                             them may be one; cast the other side to `BIGINT` or both to `DECIMAL`";
 
 /// An expression with known types, made exact.
 pub(crate) fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
@@ -69,6 +113,9 @@ pub(crate) fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> 
             }
             // The engine tells values apart by their bits, and `0.0 = -0.0`.
             Expr::ScalarFunction(mut call) if call.name() == "nullif" && is_of_floats(&call.args, schema)? => {
+                if call.args.iter().any(|arg| changes(arg, schema)) {
+                    return plan_err!("{MIXED_NUMBERS}");
+                }
                 let args = std::mem::take(&mut call.args);
                 call.args = args.into_iter().map(|arg| windows::one_zero(arg, schema)).collect::<Result<_>>()?;
                 Transformed::yes(Expr::ScalarFunction(call))
@@ -79,6 +126,9 @@ pub(crate) fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> 
                 Transformed::yes(Expr::ScalarFunction(call))
             }
             Expr::ScalarFunction(call) => {
+                if COMPARING.contains(&call.name()) && call.args.iter().any(|arg| changes(arg, schema)) {
+                    return plan_err!("{MIXED_NUMBERS}");
+                }
                 if ["greatest", "least", "nullif"].contains(&call.name()) {
                     intervals::refuse(&call.args, schema)?;
                 }
@@ -108,13 +158,13 @@ pub(crate) fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> 
             Expr::InList(list) => in_list(list, schema)?,
             Expr::Between(between) => self::between(between, schema)?,
             Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
-                if lossy(&expr, schema).is_some() || gives_lossy(&subquery.subquery) {
+                if changes(&expr, schema) || gives_changed(&subquery.subquery) {
                     return plan_err!("{MIXED_NUMBERS}");
                 }
                 Transformed::no(Expr::InSubquery(InSubquery { expr, subquery, negated }))
             }
             Expr::SetComparison(comparison)
-                if lossy(&comparison.expr, schema).is_some() || gives_lossy(&comparison.subquery.subquery) =>
+                if changes(&comparison.expr, schema) || gives_changed(&comparison.subquery.subquery) =>
             {
                 return plan_err!("{MIXED_NUMBERS}");
             }
@@ -137,6 +187,9 @@ fn binary_expr(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr
         return plan_err!(
             "lists and rows of values have no order here: compare their parts, as in `a < 1 OR a = 1 AND b < 2`"
         );
+    }
+    if op.supports_propagation() && [&left, &right].into_iter().any(|side| is_lossy_list(side, schema)) {
+        return plan_err!("{MIXED_NUMBERS}");
     }
     match op {
         Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo => {
@@ -188,8 +241,37 @@ fn always_fits(left: &DataType, op: Operator, right: &DataType) -> bool {
     digits <= i32::from(DECIMAL128_MAX_PRECISION)
 }
 
+/// The float that the engine has made a decimal of, to compare it with one: that cuts it. A cast that is written has fewer digits.
+fn cut_float<'e>(expr: &'e Expr, schema: &DFSchema) -> Option<&'e Expr> {
+    let Expr::Cast(Cast { expr, field }) = expr else { return None };
+    let (DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale)) = field.data_type() else { return None };
+    // A number that is written has its digits.
+    if matches!(expr.as_ref(), Expr::Literal(..)) {
+        return None;
+    }
+    match expr.get_type(schema).ok()? {
+        DataType::Float64 => (*scale >= 15).then_some(expr),
+        DataType::Float32 | DataType::Float16 => (*scale >= 7).then_some(expr),
+        _ => None,
+    }
+}
+
+/// A decimal and a float, compared as numbers of 64 bits, as PostgreSQL and DuckDB do.
+fn as_doubles(left: &Expr, op: Operator, right: &Expr, schema: &DFSchema) -> Option<Expr> {
+    let double = |expr: &Expr| datafusion::logical_expr::cast(expr.clone(), DataType::Float64);
+    let (left, right) = match (cut_float(left, schema), cut_float(right, schema)) {
+        (Some(float), None) => (double(float), double(right)),
+        (None, Some(float)) => (double(left), double(float)),
+        _ => return None,
+    };
+    Some(datafusion::logical_expr::binary_expr(left, op, right))
+}
+
 /// A comparison in which one side is a whole number that was cast to a float; `None` for others.
 fn compared(left: &Expr, op: Operator, right: &Expr, schema: &DFSchema) -> Option<Expr> {
+    if let Some(doubles) = as_doubles(left, op, right, schema) {
+        return Some(doubles);
+    }
     match (lossy(left, schema), lossy(right, schema)) {
         (Some((whole, of)), None) => Some(exact_comparison(whole.clone(), &of, op, right.clone())),
         (None, Some((whole, of))) => Some(exact_comparison(whole.clone(), &of, op.swap()?, left.clone())),
@@ -210,11 +292,11 @@ fn lossy<'e>(expr: &'e Expr, schema: &DFSchema) -> Option<(&'e Expr, DataType)> 
     (of.primitive_width()? > bytes && !is_literal).then_some((expr, of))
 }
 
-/// Whether a subquery gives whole numbers that were cast to floats for a comparison.
-fn gives_lossy(plan: &LogicalPlan) -> bool {
+/// Whether a subquery gives numbers that were made others for a comparison.
+fn gives_changed(plan: &LogicalPlan) -> bool {
     let LogicalPlan::Projection(projection) = plan else { return false };
     let given = projection.expr.first().map(|expr| expr.clone().unalias());
-    given.is_some_and(|expr| lossy(&expr, projection.input.schema()).is_some())
+    given.is_some_and(|expr| changes(&expr, projection.input.schema()))
 }
 
 /// `-x` as `0 - x`, which fails for the least number. Of intervals it is as it was.
@@ -227,6 +309,9 @@ fn negative(value: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             return Ok(Transformed::yes(datafusion::logical_expr::binary_expr(zero, Operator::Minus, value)));
         }
         kind if kind.is_integer() || kind.is_decimal() => ScalarValue::new_zero(kind)?,
+        DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) | DataType::Time32(_) | DataType::Time64(_) => {
+            return plan_err!("a date or a time has no negative");
+        }
         _ => return Ok(Transformed::no(Expr::Negative(Box::new(value)))),
     };
     Ok(Transformed::yes(checked(lit(zero), Operator::Minus, value)))
@@ -252,6 +337,12 @@ fn searched(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
 /// `IN` of floats: with both zeros where there is one, and of whole numbers where the value is one.
 fn in_list(list: InList, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let InList { mut expr, mut list, negated } = list;
+    if std::iter::once(expr.as_ref())
+        .chain(&list)
+        .any(|part| cut_float(part, schema).is_some() || is_lossy_list(part, schema))
+    {
+        return plan_err!("{MIXED_NUMBERS}");
+    }
     if intervals::is_interval(&expr, schema)? {
         let mut of = expr.as_ref().clone();
         for item in &mut list {
@@ -302,6 +393,9 @@ fn with_zeros(list: Vec<Expr>, zeros: [Expr; 2]) -> Vec<Expr> {
 /// `BETWEEN` as two comparisons, where they are of whole numbers with floats.
 fn between(between: Between, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Between { expr, negated, low, high } = &between;
+    if [expr, low, high].into_iter().any(|part| cut_float(part, schema).is_some()) {
+        return plan_err!("{MIXED_NUMBERS}");
+    }
     let sides = match intervals::as_durations([expr, low, high], schema)? {
         None => in_microseconds([expr, low, high], schema)?,
         sides => sides,

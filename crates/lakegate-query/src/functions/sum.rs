@@ -147,7 +147,7 @@ impl AggregateUDFImpl for ExactSum {
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         match Way::of(args.expr_fields[0].data_type()) {
-            Way::Engine if !args.is_distinct && *args.return_field.data_type() == DataType::Float64 => {
+            Way::Engine if !args.is_distinct && *args.expr_fields[0].data_type() == DataType::Float64 => {
                 Ok(Box::new(Sliding::new(Wanted::Sum)))
             }
             Way::Engine => self.engine.create_sliding_accumulator(args),

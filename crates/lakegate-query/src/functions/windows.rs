@@ -1,7 +1,9 @@
 //! Windows: which functions go over a frame whose start moves, and how rows are told apart by floats.
 
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
-use datafusion::logical_expr::expr::{AggregateFunction, Sort, WindowFunction, WindowFunctionDefinition};
+use datafusion::logical_expr::expr::{
+    AggregateFunction, NullTreatment, Sort, WindowFunction, WindowFunctionDefinition,
+};
 use datafusion::logical_expr::{
     Expr, ExprSchemable, Operator, WindowFrame, WindowFrameBound, WindowFrameUnits, binary_expr, lit,
 };
@@ -52,6 +54,16 @@ pub(super) fn exact(mut call: WindowFunction, schema: &DFSchema) -> Result<Windo
             );
         }
     }
+    let name = call.fun.name();
+    if ["lag", "lead"].contains(&name)
+        && params.null_treatment == Some(NullTreatment::IgnoreNulls)
+        && params.args.get(1).is_some_and(|offset| *offset != lit(1_i64))
+    {
+        return plan_err!("`{name}` with `IGNORE NULLS` goes to the next value alone: leave its second argument out");
+    }
+    if ["min", "max"].contains(&name) {
+        refuse_parts(name, &params.args, schema)?;
+    }
     let one_zero = |expr: Expr| self::one_zero(expr, schema);
     params.partition_by = std::mem::take(&mut params.partition_by).into_iter().map(one_zero).collect::<Result<_>>()?;
     for Sort { expr, .. } in &mut params.order_by {
@@ -78,12 +90,25 @@ pub(super) fn aggregate(mut call: AggregateFunction, schema: &DFSchema) -> Resul
     let params = &mut call.params;
     if ["min", "max"].contains(&call.func.name()) {
         intervals::refuse(&params.args, schema)?;
+        refuse_parts(call.func.name(), &params.args, schema)?;
     }
     if params.distinct {
         let args = std::mem::take(&mut params.args);
         params.args = args.into_iter().map(|arg| one_zero(arg, schema)).collect::<Result<_>>()?;
     }
     Ok(call)
+}
+
+/// Refuses values with parts: which is greater depends on the order of rows where a part is NULL.
+fn refuse_parts(name: &str, args: &[Expr], schema: &DFSchema) -> Result<()> {
+    for arg in args {
+        if arg.get_type(schema)?.is_nested() {
+            return plan_err!(
+                "`{name}` takes no lists, structs and maps: order the rows by their parts, and take the first"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// A float with one zero: -0.0 + 0.0 is 0.0.

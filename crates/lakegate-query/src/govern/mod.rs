@@ -29,6 +29,7 @@ mod cases;
 mod engine_traps;
 #[cfg(test)]
 mod list_tests;
+mod lists;
 #[cfg(test)]
 mod literal_tests;
 #[cfg(test)]

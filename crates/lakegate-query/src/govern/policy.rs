@@ -19,7 +19,7 @@ use lakegate_core::access::name::NameKind;
 use lakegate_core::project::{Config, Finding, Position, RowPolicy, Table};
 
 use super::inject::tables_of;
-use super::literal;
+use super::{lists, literal};
 use crate::lake::LakeTable;
 use crate::plan::functions;
 use crate::plan::identifiers::{self, Relation};
@@ -180,6 +180,7 @@ async fn compile(
     let mut calls = PrincipalCalls { place: &place, attributes: BTreeSet::new(), findings: &mut findings };
     let _ = VisitMut::visit(&mut expr, &mut calls);
     let attributes = calls.attributes;
+    findings.extend(lists::misplaced(&expr, &place));
     findings.extend(unknown_tables(&syntax, config, &place));
     let all_open = open.contains(&table.name) && syntax.tables.iter().all(|(name, _)| open.contains(name));
     if !findings.is_empty() || !all_open {

@@ -11,7 +11,7 @@ use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DFSchema, DataFusionError, Result, TableReference};
 use datafusion::execution::SessionState;
 use datafusion::functions_aggregate::expr_fn::count_distinct;
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ExprWithAlias};
 use datafusion::sql::sqlparser::tokenizer::Span;
 use lakegate_core::project::{Finding, SmallGroups};
@@ -67,7 +67,7 @@ fn rewritten(
             | LogicalPlan::Limit(_)
             | LogicalPlan::SubqueryAlias(_)
             | LogicalPlan::Window(_)
-            | LogicalPlan::Distinct(_)
+            | LogicalPlan::Distinct(Distinct::All(_))
     );
     let mut inputs = plan.inputs().into_iter().cloned().collect::<Vec<_>>();
     let (true, Some(input), true) = (passes, inputs.pop(), inputs.is_empty()) else {

@@ -16,6 +16,7 @@ mod offset;
 mod params;
 mod past;
 pub(crate) mod place;
+mod rows;
 mod rules;
 mod session;
 pub(crate) mod set_operations;

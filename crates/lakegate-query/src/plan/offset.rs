@@ -2,20 +2,27 @@
 //!
 //! The engine moves sorts and other limits through a limit with `OFFSET`, and takes its number of rows for that of the rows below
 //! it: rows get lost, as in `SELECT i FROM (SELECT i FROM t LIMIT 10 OFFSET 4) AS q ORDER BY i`. So the rules are run over what is below
-//! such a limit as over a query of its own, and then it is a leaf for those that are run over the rest.
+//! such a limit as over a query of its own, and then it is a leaf for those that are run over the rest. Nor do the rules know here
+//! what the rows of an outer join's side, or of one part of a union, have in common: they would take it for all rows above.
 
 use std::fmt;
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Result, internal_err};
+use datafusion::common::{JoinType, Result, Statistics, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
+use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec};
 use datafusion::physical_plan::limit::GlobalLimitExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
+use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 
 use crate::shortcut::is_unfilled;
@@ -41,8 +48,78 @@ struct Hide {
     rules: Vec<Rule>,
 }
 
+/// The plan of which the sort below a limit gives no more rows than that. The engine's logical rules see to it where the number is
+/// written; where it is a parameter's, the sort would be dropped as one that orders rows for nobody.
+fn with_fetch(node: Arc<dyn ExecutionPlan>, fetch: usize) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+    if let Some(sort) = node.downcast_ref::<SortExec>().filter(|sort| sort.fetch().is_none()) {
+        return Ok(Transformed::yes(Arc::new(sort.with_fetch(Some(fetch)))));
+    }
+    if !node.is::<ProjectionExec>() {
+        return Ok(Transformed::no(node));
+    }
+    let below =
+        node.children().into_iter().map(|input| with_fetch(Arc::clone(input), fetch)).collect::<Result<Vec<_>>>()?;
+    if !below.iter().any(|input| input.transformed) {
+        return Ok(Transformed::no(node));
+    }
+    let below = below.into_iter().map(|input| input.data).collect();
+    node.replace_children(below, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute)).map(Transformed::yes)
+}
+
+/// Inputs of which an operator's rows do not keep what all of their own have in common: a column that is 1 in each row of an
+/// outer join's side is NULL in others above it.
+fn forgets(node: &Arc<dyn ExecutionPlan>) -> Vec<usize> {
+    let join_type = node
+        .downcast_ref::<HashJoinExec>()
+        .map(|join| *join.join_type())
+        .or_else(|| node.downcast_ref::<NestedLoopJoinExec>().map(|join| *join.join_type()))
+        .or_else(|| node.downcast_ref::<SortMergeJoinExec>().map(|join| join.join_type()));
+    match join_type {
+        Some(JoinType::Left) => return vec![1],
+        Some(JoinType::Right) => return vec![0],
+        Some(JoinType::Full) => return vec![0, 1],
+        Some(_) => return Vec::new(),
+        None => {}
+    }
+    let has_sets =
+        node.downcast_ref::<AggregateExec>().is_some_and(|aggregate| aggregate.group_expr().has_grouping_set());
+    if has_sets || node.is::<UnionExec>() { (0..node.children().len()).collect() } else { Vec::new() }
+}
+
+/// The plan with such inputs behind operators that know nothing of them.
+fn forgetting(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let forgetting = plan.transform_up(|node| {
+        let forgets = forgets(&node);
+        if forgets.is_empty() {
+            return Ok(Transformed::no(node));
+        }
+        let inputs = node.children().into_iter().enumerate().map(|(at, input)| match forgets.contains(&at) {
+            true => Arc::new(Forget::new(Arc::clone(input))) as Arc<dyn ExecutionPlan>,
+            false => Arc::clone(input),
+        });
+        let inputs = inputs.collect();
+        node.replace_children(inputs, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+            .map(Transformed::yes)
+    });
+    forgetting.map(|plan| plan.data)
+}
+
 impl PhysicalOptimizerRule for Hide {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = plan.transform_up(|node| {
+            let limit = node.downcast_ref::<GlobalLimitExec>().filter(|limit| limit.skip() == 0);
+            let Some((input, fetch)) = limit.and_then(|limit| Some((Arc::clone(limit.input()), limit.fetch()?))) else {
+                return Ok(Transformed::no(node));
+            };
+            let input = with_fetch(input, fetch)?;
+            match input.transformed {
+                true => Ok(Transformed::yes(
+                    Arc::new(GlobalLimitExec::new(input.data, 0, Some(fetch))) as Arc<dyn ExecutionPlan>
+                )),
+                false => Ok(Transformed::no(node)),
+            }
+        })?;
+        let plan = forgetting(plan.data)?;
         let hidden = plan.transform_down(|node| {
             if !stays(node.as_ref()) {
                 return Ok(Transformed::no(node));
@@ -137,5 +214,78 @@ impl ExecutionPlan for Hidden {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         self.limit.execute(partition, context)
+    }
+}
+
+/// An input of which nothing is known but its columns. It stays in the plan, since operators look at their inputs whenever one of
+/// them is replaced.
+#[derive(Debug)]
+struct Forget {
+    input: Arc<dyn ExecutionPlan>,
+    properties: Arc<PlanProperties>,
+}
+
+impl Forget {
+    fn new(input: Arc<dyn ExecutionPlan>) -> Self {
+        let nothing = EquivalenceProperties::new(input.schema());
+        let properties = Arc::new(input.properties().as_ref().clone().with_eq_properties(nothing));
+        Self { input, properties }
+    }
+}
+
+impl DisplayAs for Forget {
+    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("ForgetExec")
+    }
+}
+
+impl ExecutionPlan for Forget {
+    fn name(&self) -> &str {
+        "ForgetExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match (children.pop(), children.is_empty()) {
+            (Some(input), true) => Ok(Arc::new(Self::new(input))),
+            _ => internal_err!("it has one input"),
+        }
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        self.input.execute(partition, context)
+    }
+
+    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
+        vec![ChildStats::At(partition)]
+    }
+
+    fn statistics_from_inputs(&self, inputs: &[Arc<Statistics>], _args: &StatisticsArgs) -> Result<Arc<Statistics>> {
+        match inputs {
+            [input] => Ok(Arc::clone(input)),
+            _ => internal_err!("it has one input"),
+        }
     }
 }

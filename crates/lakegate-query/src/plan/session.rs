@@ -18,7 +18,7 @@ use datafusion::prelude::SessionConfig;
 use super::filters::FilterPushdown;
 use super::offset::physical_rules;
 use super::types::Microseconds;
-use crate::functions::{ExactRule, exact_avg, exact_percentile, exact_sum};
+use crate::functions::{ExactRule, exact_avg, exact_extremes, exact_percentile, exact_sum};
 use crate::govern::{BarrierPlanner, LeakProofPushdown};
 use crate::lake::{Lake, LakeTable};
 
@@ -51,6 +51,9 @@ pub(crate) fn session(lake: &Lake, tables: Vec<Arc<LakeTable>>, runtime: Arc<Run
     session.register_udaf(Arc::new(exact_sum()))?;
     session.register_udaf(Arc::new(exact_avg()))?;
     session.register_udaf(Arc::new(exact_percentile()))?;
+    for extreme in exact_extremes() {
+        session.register_udaf(Arc::new(extreme))?;
+    }
     Ok(session)
 }
 

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
     self, BinaryOperator, Expr, JoinConstraint, JoinOperator, LimitClause, ObjectName, Query, SetExpr, Spanned,
-    TableFactor, TableWithJoins, UnaryOperator, Value, Visit, Visitor,
+    TableFactor, TableWithJoins, UnaryOperator, Value, Visit, VisitMut, Visitor,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::ParserError;
@@ -17,6 +17,7 @@ use lakegate_core::project::Finding;
 
 use super::depth;
 use super::place::Place;
+use super::rows::ByParts;
 use crate::functions::check_numbers;
 
 /// What was found in a query's syntax.
@@ -41,7 +42,7 @@ pub(crate) fn parse_query(sql: &str, place: &Place<'_>) -> Result<(Statement, Sy
         let finding = place.finding(start_of_statement(sql, 1), "there is more than one statement");
         return Err(vec![finding.help("an endpoint is one query; put the other into a file of its own")]);
     }
-    let Some(statement) = statements.pop_front() else {
+    let Some(mut statement) = statements.pop_front() else {
         return Err(vec![
             place
                 .finding(start_of_statement(sql, 0), "there is no query")
@@ -59,18 +60,32 @@ pub(crate) fn parse_query(sql: &str, place: &Place<'_>) -> Result<(Statement, Sy
     let mut walk = Walk::new(place);
     walk.findings = inexact_numbers(sql, place);
     let _ = query.visit(&mut walk);
-    if walk.findings.is_empty() { Ok((statement, walk.syntax)) } else { Err(walk.findings) }
+    walk.refuse_names_of_two_meanings();
+    if !walk.findings.is_empty() {
+        return Err(walk.findings);
+    }
+    let syntax = walk.syntax;
+    if let Statement::Statement(inner) = &mut statement {
+        let _ = VisitMut::visit(inner.as_mut(), &mut ByParts);
+    }
+    Ok((statement, syntax))
 }
 
 /// Parses the text of one predicate and lists what it may not contain.
 pub(crate) fn parse_predicate(sql: &str, place: &Place<'_>) -> Result<(Expr, Syntax), Vec<Finding>> {
     depth::check(sql, place).map_err(|finding| vec![finding])?;
     let parsed = DFParserBuilder::new(sql).build().and_then(|mut parser| parser.parse_into_expr());
-    let expr = parsed.map_err(|error| vec![place.error(&error)])?.expr;
+    let mut expr = parsed.map_err(|error| vec![place.error(&error)])?.expr;
     let mut walk = Walk::new(place);
     walk.findings = inexact_numbers(sql, place);
     let _ = expr.visit(&mut walk);
-    if walk.findings.is_empty() { Ok((expr, walk.syntax)) } else { Err(walk.findings) }
+    walk.refuse_names_of_two_meanings();
+    if !walk.findings.is_empty() {
+        return Err(walk.findings);
+    }
+    let syntax = walk.syntax;
+    let _ = VisitMut::visit(&mut expr, &mut ByParts);
+    Ok((expr, syntax))
 }
 
 /// The place of the first word of a statement, counted from 0; not all statements know theirs.
@@ -111,11 +126,38 @@ struct Walk<'a> {
     syntax: Syntax,
     findings: Vec<Finding>,
     common_tables: Vec<BTreeSet<String>>,
+    /// Names of tables, of their aliases and of common table expressions.
+    relations: BTreeSet<String>,
+    /// Names of columns with two names before them, or a name before and a field behind.
+    long_names: Vec<(Vec<String>, Span)>,
 }
 
 impl<'a> Walk<'a> {
     fn new(place: &'a Place<'a>) -> Self {
-        Self { place, syntax: Syntax::default(), findings: Vec::new(), common_tables: Vec::new() }
+        Self {
+            place,
+            syntax: Syntax::default(),
+            findings: Vec::new(),
+            common_tables: Vec::new(),
+            relations: BTreeSet::new(),
+            long_names: Vec::new(),
+        }
+    }
+
+    /// The engine takes the first of three names for a schema where the second is one of a table, and so a field of a struct for
+    /// another column.
+    fn refuse_names_of_two_meanings(&mut self) {
+        for (parts, span) in std::mem::take(&mut self.long_names) {
+            let [first, second, third, ..] = parts.as_slice() else { continue };
+            if self.relations.contains(second) {
+                let message = format!(
+                    "`{first}.{second}.{third}` may be a column of table `{second}`, and a field of `{first}.{second}`"
+                );
+                let help =
+                    format!("write `{second}.{third}` for the column, `{first}.{second}['{third}']` for the field");
+                self.refuse(span, &message, &help);
+            }
+        }
     }
 
     fn refuse(&mut self, span: Span, message: &str, help: &str) {
@@ -189,6 +231,7 @@ impl Visitor for Walk<'_> {
                 self.refuse(query.span(), "`WITH RECURSIVE` can run without end", "write it without recursion");
             }
             names.extend(with.cte_tables.iter().map(|cte| folded(&cte.alias.name)));
+            self.relations.extend(names.iter().cloned());
         }
         self.common_tables.push(names);
         if !query.locks.is_empty() {
@@ -216,6 +259,10 @@ impl Visitor for Walk<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } = factor
+        {
+            self.relations.insert(folded(&alias.name));
+        }
         match factor {
             TableFactor::Table {
                 sample,
@@ -252,6 +299,7 @@ impl Visitor for Walk<'_> {
     fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
         let parts = relation.0.iter().filter_map(|part| part.as_ident()).map(folded).collect::<Vec<_>>();
         let name = parts.join(".");
+        self.relations.insert(name.clone());
         if !self.common_tables.iter().any(|names| names.contains(&name)) {
             self.syntax.tables.push((name, relation.span()));
         }
@@ -268,8 +316,11 @@ impl Visitor for Walk<'_> {
         match expr {
             Expr::Identifier(name) => self.syntax.columns.push((folded(name), name.span)),
             Expr::CompoundIdentifier(parts) => {
-                let name = parts.iter().map(folded).collect::<Vec<_>>().join(".");
-                self.syntax.columns.push((name, expr.span()));
+                let parts = parts.iter().map(folded).collect::<Vec<_>>();
+                self.syntax.columns.push((parts.join("."), expr.span()));
+                if parts.len() > 2 {
+                    self.long_names.push((parts, expr.span()));
+                }
             }
             _ => {}
         }
@@ -282,6 +333,21 @@ impl Visitor for Walk<'_> {
                 "`IS DISTINCT FROM` would take all that follows for its right side",
                 "put it in parentheses: `(a IS DISTINCT FROM b) AND c`",
             );
+        }
+        match expr {
+            Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } if !matches!(right.as_ref(), Expr::Subquery(_)) => {
+                self.refuse(
+                    expr.span(),
+                    "`ANY` and `ALL` take a subquery: of a list with NULL in it they would be false where SQL does not know",
+                    "write `array_has(list, x)`, for which a NULL in the list is no value",
+                );
+            }
+            Expr::SimilarTo { .. } => self.refuse(
+                expr.span(),
+                "`SIMILAR TO` is taken for a regular expression by the engine",
+                "write `LIKE`, or `regexp_like(x, '^(a|b)$')`",
+            ),
+            _ => {}
         }
         if let Expr::Function(function) = expr {
             self.syntax.functions.push((function.name.to_string().to_lowercase(), function.span()));

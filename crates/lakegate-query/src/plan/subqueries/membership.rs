@@ -5,10 +5,13 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue, Spans, TableReference, plan_err};
 use datafusion::logical_expr::expr::{Case, Exists, InSubquery, SetComparison, SetQuantifier};
-use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, lit, not, when};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, lit, not, when,
+};
 
 use super::refused;
 use super::shape::is_correlated;
@@ -41,6 +44,21 @@ pub(super) struct Rewriter {
     names: usize,
 }
 
+/// Whether a NULL of the values that are compared is none to the engine's joins, which look for marked ones: those of a column
+/// that is NULL in every row are not marked.
+fn hides_nulls(membership: &InSubquery, scope: &DFSchema) -> bool {
+    fn is_plain(data_type: &DataType) -> bool {
+        match data_type {
+            DataType::Dictionary(_, value) => is_plain(value),
+            DataType::Null | DataType::RunEndEncoded(..) | DataType::Union(..) => false,
+            data_type => !data_type.is_nested(),
+        }
+    }
+    let of_subquery = membership.subquery.subquery.schema();
+    let of_value = membership.expr.get_type(scope);
+    !(of_value.is_ok_and(|of| is_plain(&of)) && of_subquery.fields().iter().all(|field| is_plain(field.data_type())))
+}
+
 impl Rewriter {
     /// A name that no SQL gives and no other call returns.
     pub(super) fn name(&mut self) -> String {
@@ -65,7 +83,8 @@ impl Rewriter {
             Expr::InSubquery(membership)
                 if !has_subquery(&membership.expr)
                     && !membership.expr.column_refs().is_empty()
-                    && (!membership.negated || !is_correlated(&membership.subquery.subquery)) =>
+                    && (!membership.negated
+                        || !is_correlated(&membership.subquery.subquery) && !hides_nulls(&membership, scope)) =>
             {
                 Ok(Expr::InSubquery(membership))
             }
