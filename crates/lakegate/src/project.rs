@@ -1,16 +1,14 @@
 //! A project folder on disk: reads its files, checks them and plans them over a lake.
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use futures::FutureExt;
 use lakegate_core::project::ingest::RECIPE_ENDING;
 use lakegate_core::project::{CONFIG_FILE, Config, Finding, Position, Project, ProjectFiles, VARIABLE_PREFIX};
 use lakegate_query::engine::{self, Resources};
 use lakegate_query::lake::{Lake, LakeError};
-use lakegate_query::plan::PlannedProject;
+use lakegate_query::plan::{PlannedProject, without_panic};
 
 use crate::mask_key;
 
@@ -103,30 +101,12 @@ pub fn variables() -> BTreeMap<String, String> {
 pub async fn refreshed(before: &PlannedProject, folder: &Path) -> Result<PlannedProject, ProjectError> {
     let (project, lake) = (Arc::clone(before.project()), Arc::clone(before.lake()));
     let loading = PlannedProject::load(project, Vec::new(), lake, before.runtime(), Some(before));
-    let planned = without_panic(loading).await?;
+    let planned = without_panic(loading).await.map_err(ProjectError::Faulty)?;
     // A key that can not be read now is no reason to serve old rows: its own watch tells of it.
     if mask_key::set(&planned, folder).is_err() {
         planned.keep_mask_key_of(before);
     }
     Ok(planned)
-}
-
-/// A project that is planned, or a fault where the engine panics over one of its queries: who looks for changes must go on.
-async fn without_panic(
-    planning: impl Future<Output = Result<PlannedProject, Vec<Finding>>>,
-) -> Result<PlannedProject, ProjectError> {
-    match AssertUnwindSafe(Box::pin(planning)).catch_unwind().await {
-        Ok(planned) => planned.map_err(ProjectError::Faulty),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it says nothing");
-            let position = Position::start(CONFIG_FILE);
-            let finding =
-                Finding::new(position, format!("the engine panicked while a query of the project was planned: {text}"));
-            let help = "take the query out that was added last, and report it";
-            Err(ProjectError::Faulty(vec![finding.help(help)]))
-        }
-    }
 }
 
 pub(crate) fn read_text(path: &Path) -> Result<String, ProjectError> {
@@ -215,7 +195,8 @@ async fn load_any(
             (Arc::new(lake), runtime.map_err(|error| ProjectError::Engine(error.into()))?)
         }
     };
-    let planned = without_panic(PlannedProject::load(project, findings, lake, runtime, before)).await?;
+    let loading = PlannedProject::load(project, findings, lake, runtime, before);
+    let planned = without_panic(loading).await.map_err(ProjectError::Faulty)?;
     mask_key::set(&planned, folder).map_err(|finding| ProjectError::Faulty(vec![finding]))?;
     Ok(planned)
 }

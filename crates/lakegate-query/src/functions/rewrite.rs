@@ -245,8 +245,8 @@ fn always_fits(left: &DataType, op: Operator, right: &DataType) -> bool {
 fn cut_float<'e>(expr: &'e Expr, schema: &DFSchema) -> Option<&'e Expr> {
     let Expr::Cast(Cast { expr, field }) = expr else { return None };
     let (DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale)) = field.data_type() else { return None };
-    // A number that is written has its digits.
-    if matches!(expr.as_ref(), Expr::Literal(..)) {
+    // A number that is written, or computed of such, has its digits.
+    if !expr.any_column_refs() {
         return None;
     }
     match expr.get_type(schema).ok()? {
@@ -393,9 +393,6 @@ fn with_zeros(list: Vec<Expr>, zeros: [Expr; 2]) -> Vec<Expr> {
 /// `BETWEEN` as two comparisons, where they are of whole numbers with floats.
 fn between(between: Between, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Between { expr, negated, low, high } = &between;
-    if [expr, low, high].into_iter().any(|part| cut_float(part, schema).is_some()) {
-        return plan_err!("{MIXED_NUMBERS}");
-    }
     let sides = match intervals::as_durations([expr, low, high], schema)? {
         None => in_microseconds([expr, low, high], schema)?,
         sides => sides,
@@ -404,7 +401,7 @@ fn between(between: Between, schema: &DFSchema) -> Result<Transformed<Expr>> {
         let within = Between::new(Box::new(expr), *negated, Box::new(low), Box::new(high));
         return Ok(Transformed::yes(Expr::Between(within)));
     }
-    let is_lossy = [expr, low, high].into_iter().any(|part| lossy(part, schema).is_some());
+    let is_lossy = [expr, low, high].into_iter().any(|part| changes(part, schema));
     if !is_lossy {
         return Ok(Transformed::no(Expr::Between(between)));
     }

@@ -13,6 +13,7 @@ mod groups;
 pub(crate) mod identifiers;
 pub(crate) mod lineage;
 mod offset;
+mod panics;
 mod params;
 mod past;
 pub(crate) mod place;
@@ -45,6 +46,7 @@ use lakegate_core::project::{Endpoint, Finding, Project};
 
 pub use away::Away;
 pub use column::{ColumnKind, OutputColumn, Part};
+pub use panics::without_panic;
 pub(crate) use params::{column_type_name, placeholder_id};
 pub use past::PastEndpoint;
 

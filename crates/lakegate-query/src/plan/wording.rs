@@ -81,6 +81,12 @@ fn in_words(types: &str) -> String {
         ("Float32", "real"),
         ("Boolean", "boolean"),
         ("Date32", "date"),
+        ("Timestamp(s)", "timestamp(0)"),
+        ("Timestamp(ms)", "timestamp(3)"),
+        ("Timestamp(µs)", "timestamp"),
+        ("Timestamp(ns)", "timestamp(9)"),
+        ("Time64(µs)", "time"),
+        ("Interval(MonthDayNano)", "interval"),
         ("Null", "null"),
     ];
     words.iter().fold(types.to_owned(), |types, (engine, word)| types.replace(engine, word))
@@ -243,7 +249,7 @@ mod tests {
             ("SELECT id AS a, name AS a FROM t", "two columns of the answer have one name"),
             ("SELECT id FROM t WHERE id IN (SELECT id, name FROM t)", "has one column"),
         ] {
-            let findings = testing::try_project(lake.path(), config, &[("e", sql)]).await.err().expect(sql).join("\n");
+            let findings = testing::try_project(lake.path(), config, &[("e", sql)]).await.expect_err(sql).join("\n");
             assert!(findings.contains(wanted), "{sql}: {findings}");
             for word in ["Utf8", "Int64", "ScalarFunction", "Internal error", "can not be governed"] {
                 assert!(!findings.contains(word), "{sql}: {findings}");

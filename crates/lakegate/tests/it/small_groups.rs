@@ -90,6 +90,11 @@ async fn a_query_that_could_get_around_it_is_a_fault_of_the_project() {
             "a subquery beside the groups",
         ),
         ("SELECT city, count(*) AS n FROM visit GROUP BY city", "`v` is not a table of this query"),
+        // The engine panicked over it.
+        (
+            "SELECT DISTINCT ON (city) city, count(*) AS n FROM visit AS v GROUP BY city ORDER BY city",
+            "`min_group_size` needs a query that groups its rows at the end",
+        ),
         ("SELECT city, count(*) AS n FROM visit AS v GROUP BY ROLLUP (city)", "`ROLLUP`, `CUBE` and `GROUPING SETS`"),
         (
             "SELECT city, count(*) AS n FROM visit AS v GROUP BY GROUPING SETS ((city), ())",

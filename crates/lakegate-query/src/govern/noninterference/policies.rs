@@ -9,7 +9,7 @@ use super::check::principal;
 use super::choices::Choices;
 use super::copy::{self, KEY};
 use super::generate::with_nested_subqueries;
-use super::world::World;
+use super::world::{Filter, World};
 use super::{number_of, setting};
 
 /// What came of the filters of one lake.
@@ -30,6 +30,7 @@ impl Tally {
         with_nested_subqueries(&mut world, &mut choices);
         for table in &mut world.tables {
             table.masks.clear();
+            table.filter.iter_mut().for_each(|filter| without_misplaced_lists(filter, false));
             table.open_to_auditors = false;
         }
         let setting = setting(&world, seed);
@@ -82,6 +83,23 @@ impl Tally {
                 }
             }
         }
+    }
+}
+
+/// Lists of the caller's below `IS` and `CASE` are refused.
+fn without_misplaced_lists(filter: &mut Filter, is_below: bool) {
+    match filter {
+        Filter::TenantIn if is_below => *filter = Filter::TenantIs,
+        Filter::NumberIn if is_below => *filter = Filter::NumberBetween(1, 3),
+        Filter::And(left, right) | Filter::Or(left, right) => {
+            [left, right].into_iter().for_each(|part| without_misplaced_lists(part, is_below));
+        }
+        Filter::Not(inner) => without_misplaced_lists(inner, is_below),
+        Filter::Is(inner, _) => without_misplaced_lists(inner, true),
+        Filter::Case(when, then, otherwise) => {
+            [when, then, otherwise].into_iter().for_each(|part| without_misplaced_lists(part, true));
+        }
+        _ => {}
     }
 }
 

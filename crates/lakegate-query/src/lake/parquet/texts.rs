@@ -150,14 +150,18 @@ fn leaves(schema: &Schema) -> Vec<DataType> {
     found
 }
 
-/// The schema without dictionaries of few keys: what several files or row groups have together may be more.
+/// The schema without dictionaries of few keys, since what several files or row groups have together may be more, and without those
+/// of values that are no texts, of which the decoder does not read all.
 fn without_small_keys(schema: &Schema) -> Schema {
     fn field(of: &FieldRef) -> FieldRef {
         Arc::new(Field::clone(of).with_data_type(data_type(of.data_type())))
     }
     fn data_type(of: &DataType) -> DataType {
         match of {
-            DataType::Dictionary(key, value) if key.primitive_width().is_some_and(|width| width < 4) => {
+            DataType::Dictionary(key, value)
+                if key.primitive_width().is_some_and(|width| width < 4)
+                    || !(value.is_string() || matches!(value.as_ref(), DataType::Binary | DataType::LargeBinary)) =>
+            {
                 data_type(value)
             }
             DataType::Struct(fields) => DataType::Struct(fields.iter().map(field).collect::<Fields>()),
