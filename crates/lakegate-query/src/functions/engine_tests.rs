@@ -277,6 +277,9 @@ async fn a_limit_that_a_caller_gives_keeps_the_order_below_it() {
         for _ in 0..2 {
             let plan = governed(&project, &principal(""), "e", "{\"n\": 3}").unwrap();
             assert_eq!(testing::rows(plan).await.unwrap(), wanted, "{sql}");
+            let plan = governed(&project, &principal(""), "e", "{\"n\": 0}").unwrap();
+            let none = testing::rows(plan).await.unwrap();
+            assert!(none.is_empty() || none == ["NULL"] || none == ["0"], "{sql}: {none:?}");
             project.keep_hot(1 << 26).await.unwrap();
         }
     }

@@ -107,7 +107,8 @@ fn forgetting(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
 impl PhysicalOptimizerRule for Hide {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = plan.transform_up(|node| {
-            let limit = node.downcast_ref::<GlobalLimitExec>().filter(|limit| limit.skip() == 0);
+            let limit =
+                node.downcast_ref::<GlobalLimitExec>().filter(|limit| limit.skip() == 0 && limit.fetch() != Some(0));
             let Some((input, fetch)) = limit.and_then(|limit| Some((Arc::clone(limit.input()), limit.fetch()?))) else {
                 return Ok(Transformed::no(node));
             };
