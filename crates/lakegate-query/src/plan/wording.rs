@@ -48,7 +48,7 @@ pub(super) fn describe(error: &DataFusionError) -> (String, Option<String>) {
 fn signature_fault(text: &str) -> Option<(String, Option<String>)> {
     let help = |name: &str| {
         format!(
-            "`{name}` takes others: see the page `sql.md` of the documentation, or cast the argument, as in `CAST(x AS DOUBLE)`"
+            "`{name}` takes others: see the page `sql.md` of the documentation, or cast the argument, as in `CAST(x AS VARCHAR)`"
         )
     };
     if let Some((_, call)) = text.split_once("No function matches the given name and argument types '") {
@@ -85,7 +85,10 @@ fn in_words(types: &str) -> String {
         ("Timestamp(ms)", "timestamp(3)"),
         ("Timestamp(µs)", "timestamp"),
         ("Timestamp(ns)", "timestamp(9)"),
+        ("Time64(ns)", "time(9)"),
         ("Time64(µs)", "time"),
+        ("Time32(ms)", "time(3)"),
+        ("Time32(s)", "time(0)"),
         ("Interval(MonthDayNano)", "interval"),
         ("Null", "null"),
     ];
@@ -192,7 +195,12 @@ fn unsupported(text: &str) -> Option<(String, Option<String>)> {
 
 /// Values of types that do not go together.
 fn types_fault(text: &str) -> Option<(String, Option<String>)> {
-    let cast = "cast one side, such as `CAST(x AS BIGINT)`; a moment is written as `TIMESTAMP '2024-01-31 00:00:00'`, a day as `DATE '2024-01-31'`";
+    let cast = match text.contains("Time64") || text.contains("Time32") {
+        true => "cast the column to the time of day that SQL writes, as in `CAST(t AS TIME) < TIME '12:00:00'`",
+        false => {
+            "cast one side, such as `CAST(x AS BIGINT)`; a moment is written as `TIMESTAMP '2024-01-31 00:00:00'`, a day as `DATE '2024-01-31'`"
+        }
+    };
     let between = |start: &str| {
         let what = text.split_once(start)?.1;
         Some((
