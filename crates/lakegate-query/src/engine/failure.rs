@@ -36,8 +36,12 @@ pub(crate) fn failure(error: DataFusionError) -> Error {
             }
             // What casts and kernels say of a value.
             ArrowError::CastError(_) | ArrowError::ParseError(_) | ArrowError::ComputeError(_) => refused_value(None),
-            // Bytes that are no text.
-            ArrowError::InvalidArgumentError(text) if text.contains("UTF-8") => refused_value(None),
+            // Bytes that are no text, and keys of another type than those of a map.
+            ArrowError::InvalidArgumentError(text)
+                if text.contains("UTF-8") || text.starts_with("Invalid comparison operation") =>
+            {
+                refused_value(None)
+            }
             _ => failed(),
         },
         DataFusionError::Execution(text) if is_over(text) => return timed_out().source(error),

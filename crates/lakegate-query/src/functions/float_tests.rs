@@ -124,6 +124,7 @@ async fn a_zero_is_found_by_the_other_in_lists_structs_and_rows() {
         "empty(array_remove_all(l, 0.0))",
         "map([d], [g])[0.0] = 1",
         "l = [0.0 * -1]",
+        "[d * -1.0] = [0.0]",
         "d = ceil(-0.5)",
         "d = CAST('-0' AS DOUBLE)",
         "[d] = [CAST('-0.0' AS DOUBLE)]",

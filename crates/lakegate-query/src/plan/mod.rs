@@ -393,9 +393,9 @@ async fn check_shape(planned: &PlannedEndpoint, maker: Maker<'_>, shape: Shape) 
                 false => ("", None),
             };
             // What does not fit in the query itself is no matter of who may see what.
-            let message = match (help, &finding.help) {
-                (None, Some(_)) => finding.message,
-                _ => format!("the query can not be governed{when}: {}", finding.message),
+            let message = match help {
+                None => finding.message,
+                Some(_) => format!("the query can not be governed{when}: {}", finding.message),
             };
             let help = help.map(str::to_owned).or(finding.help);
             return Err(Finding { message, help, ..finding });

@@ -89,7 +89,8 @@ fn forgets(node: &Arc<dyn ExecutionPlan>) -> Vec<usize> {
 /// The plan with such inputs behind operators that know nothing of them.
 fn forgetting(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let forgetting = plan.transform_up(|node| {
-        let forgets = forgets(&node);
+        let is_known = |at: &usize| node.children().get(*at).is_some_and(|input| !input.is::<Forget>());
+        let forgets = forgets(&node).into_iter().filter(is_known).collect::<Vec<_>>();
         if forgets.is_empty() {
             return Ok(Transformed::no(node));
         }
