@@ -19,16 +19,27 @@ pub(crate) fn canonical(number: f64) -> f64 {
     if number.is_nan() { f64::NAN } else { number + 0.0 }
 }
 
+/// A whole number in the order of floats: those with a sign are below the others.
+pub(crate) fn ordered(number: f64) -> i64 {
+    let bits = number.to_bits().cast_signed();
+    if bits < 0 { bits ^ i64::MAX } else { bits }
+}
+
 /// Whether floats are part of a type.
 pub(crate) fn has_floats(data_type: &DataType) -> bool {
+    has_part(data_type, &DataType::is_floating)
+}
+
+/// Whether a type, or one within it, is such.
+pub(crate) fn has_part(data_type: &DataType, is_such: &dyn Fn(&DataType) -> bool) -> bool {
     match data_type {
-        kind if kind.is_floating() => true,
-        DataType::Dictionary(_, values) => has_floats(values),
-        DataType::Struct(fields) => fields.iter().any(|field| has_floats(field.data_type())),
+        kind if is_such(kind) => true,
+        DataType::Dictionary(_, values) => has_part(values, is_such),
+        DataType::Struct(fields) => fields.iter().any(|field| has_part(field.data_type(), is_such)),
         DataType::List(part)
         | DataType::LargeList(part)
         | DataType::FixedSizeList(part, _)
-        | DataType::Map(part, _) => has_floats(part.data_type()),
+        | DataType::Map(part, _) => has_part(part.data_type(), is_such),
         _ => false,
     }
 }

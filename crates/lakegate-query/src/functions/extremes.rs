@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
     SetMonotonicity, Signature,
 };
 
-use crate::floats::canonical;
+use crate::floats::{canonical, ordered};
 
 /// The functions, to be registered instead of the engine's.
 pub(crate) fn exact_extremes() -> [AggregateUDF; 2] {
@@ -57,10 +57,7 @@ fn is_of_floats(args: &AccumulatorArgs) -> bool {
 /// Whole numbers in the order of floats.
 fn keys(floats: &ArrayRef) -> Result<ArrayRef> {
     let floats = cast(floats, &DataType::Float64)?;
-    let key = |float: f64| {
-        let bits = canonical(float).to_bits().cast_signed();
-        if bits < 0 { bits ^ i64::MAX } else { bits }
-    };
+    let key = |float| ordered(canonical(float));
     Ok(Arc::new(floats.as_primitive::<Float64Type>().unary::<_, Int64Type>(key)))
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray};
-use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use datafusion::arrow::compute::{CastOptions, cast, cast_with_options, nullif};
 use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -12,7 +12,7 @@ use datafusion::logical_expr::{
 };
 
 use super::fault::out_of_range;
-use crate::floats::{canonical_array, canonical_scalar, has_floats};
+use crate::floats::{canonical_array, canonical_scalar, has_floats, has_part};
 
 /// What is done with a value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -70,23 +70,9 @@ pub(super) fn exact_cast(value: &Expr, of: &DataType, to: &DataType, tries: bool
     let is_wanted = match to {
         DataType::Float64 => of.is_string(),
         DataType::Float32 => of.is_string() || is_narrower,
-        to => to.is_nested() && has_floats(to) && has_texts(of),
+        to => to.is_nested() && has_floats(to) && has_part(of, &DataType::is_string),
     };
     is_wanted.then(|| call(Step::Cast { to: to.clone(), tries }, value.clone()))
-}
-
-/// Whether texts are part of a type.
-fn has_texts(data_type: &DataType) -> bool {
-    match data_type {
-        kind if kind.is_string() => true,
-        DataType::Dictionary(_, values) => has_texts(values),
-        DataType::Struct(fields) => fields.iter().any(|field| has_texts(field.data_type())),
-        DataType::List(part)
-        | DataType::LargeList(part)
-        | DataType::FixedSizeList(part, _)
-        | DataType::Map(part, _) => has_texts(part.data_type()),
-        _ => false,
-    }
 }
 
 impl ScalarUDFImpl for OfFloats {
@@ -130,22 +116,22 @@ impl OfFloats {
         let Step::Cast { to, tries } = &self.step else { return canonical_array(values) };
         let options = CastOptions { safe: *tries, ..CastOptions::default() };
         let made = cast_with_options(values, to, &options)?;
-        let made = match first_that_does_not_fit(values, &made)? {
-            None => made,
-            Some(_) if *tries => without_those_that_do_not_fit(values, &made)?,
+        let made = match does_not_fit(values, &made)? {
+            Some(gone) if *tries => nullif(&made, &gone)?,
             Some(_) => return Err(out_of_range(None).into()),
+            None => made,
         };
         canonical_array(&made)
     }
 }
 
-/// Whether each value became infinite and was not.
-fn does_not_fit(values: &ArrayRef, made: &ArrayRef) -> Result<Option<impl Fn(usize) -> bool>> {
+/// For each value whether it became infinite and was not; `None` where none did.
+fn does_not_fit(values: &ArrayRef, made: &ArrayRef) -> Result<Option<BooleanArray>> {
     if !made.data_type().is_floating() {
         return Ok(None);
     }
     let made = cast(made, &DataType::Float64)?;
-    let made = made.as_primitive::<Float64Type>().clone();
+    let made = made.as_primitive::<Float64Type>();
     if !made.values().iter().any(|number| number.is_infinite()) {
         return Ok(None);
     }
@@ -154,21 +140,13 @@ fn does_not_fit(values: &ArrayRef, made: &ArrayRef) -> Result<Option<impl Fn(usi
         kind if kind.is_floating() => Some(cast(values, &DataType::Float64)?),
         _ => None,
     };
-    let is_infinite = move |row: usize| match (&texts, &numbers) {
+    let is_infinite = |row: usize| match (&texts, &numbers) {
         // `inf`, `+Infinity` and so on.
         (Some(texts), _) => texts.as_string::<i32>().value(row).bytes().any(|byte| byte.eq_ignore_ascii_case(&b'f')),
         (None, Some(numbers)) => numbers.as_primitive::<Float64Type>().value(row).is_infinite(),
         (None, None) => false,
     };
-    Ok(Some(move |row: usize| made.is_valid(row) && made.value(row).is_infinite() && !is_infinite(row)))
-}
-
-fn first_that_does_not_fit(values: &ArrayRef, made: &ArrayRef) -> Result<Option<usize>> {
-    Ok(does_not_fit(values, made)?.and_then(|is_it| (0..made.len()).find(|row| is_it(*row))))
-}
-
-fn without_those_that_do_not_fit(values: &ArrayRef, made: &ArrayRef) -> Result<ArrayRef> {
-    let Some(is_it) = does_not_fit(values, made)? else { return Ok(Arc::clone(made)) };
-    let gone = (0..made.len()).map(|row| Some(is_it(row))).collect();
-    Ok(datafusion::arrow::compute::nullif(made, &gone)?)
+    let gone = (0..made.len()).map(|row| made.is_valid(row) && made.value(row).is_infinite() && !is_infinite(row));
+    let gone = BooleanArray::from(gone.collect::<Vec<_>>());
+    Ok((gone.true_count() > 0).then_some(gone))
 }

@@ -111,11 +111,13 @@ pub(crate) fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> 
             Expr::AggregateFunction(call) => {
                 Transformed::yes(Expr::AggregateFunction(windows::aggregate(call, schema)?))
             }
+            Expr::ScalarFunction(call)
+                if COMPARING.contains(&call.name()) && call.args.iter().any(|arg| changes(arg, schema)) =>
+            {
+                return plan_err!("{MIXED_NUMBERS}");
+            }
             // The engine tells values apart by their bits, and `0.0 = -0.0`.
             Expr::ScalarFunction(mut call) if call.name() == "nullif" && is_of_floats(&call.args, schema)? => {
-                if call.args.iter().any(|arg| changes(arg, schema)) {
-                    return plan_err!("{MIXED_NUMBERS}");
-                }
                 let args = std::mem::take(&mut call.args);
                 call.args = args.into_iter().map(|arg| windows::one_zero(arg, schema)).collect::<Result<_>>()?;
                 Transformed::yes(Expr::ScalarFunction(call))
@@ -126,9 +128,6 @@ pub(crate) fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> 
                 Transformed::yes(Expr::ScalarFunction(call))
             }
             Expr::ScalarFunction(call) => {
-                if COMPARING.contains(&call.name()) && call.args.iter().any(|arg| changes(arg, schema)) {
-                    return plan_err!("{MIXED_NUMBERS}");
-                }
                 if ["greatest", "least", "nullif"].contains(&call.name()) {
                     intervals::refuse(&call.args, schema)?;
                 }

@@ -21,6 +21,8 @@ use datafusion::logical_expr::{
     Volatility,
 };
 
+use crate::floats::{canonical, ordered};
+
 /// What a type needs to be ordered in one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
@@ -160,15 +162,7 @@ fn keys(values: &ArrayRef, is_exact: bool) -> Result<ArrayRef> {
             Arc::new(values.as_primitive::<Float32Type>().unary::<_, Int32Type>(key))
         }
         DataType::Float64 => {
-            let key = |value: f64| {
-                let value = match value {
-                    value if is_exact => value,
-                    nan if nan.is_nan() => f64::NAN.abs(),
-                    value => value + 0.0,
-                };
-                let bits = i64::from_ne_bytes(value.to_ne_bytes());
-                if bits < 0 { bits ^ i64::MAX } else { bits }
-            };
+            let key = |value: f64| ordered(if is_exact { value } else { canonical(value) });
             Arc::new(values.as_primitive::<Float64Type>().unary::<_, Int64Type>(key))
         }
         other => {

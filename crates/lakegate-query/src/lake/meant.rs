@@ -28,7 +28,7 @@ use datafusion::physical_expr_adapter::{
 };
 
 use super::intervals;
-use crate::floats::{canonical_array, has_floats};
+use crate::floats::{canonical_array, has_floats, has_part};
 
 /// The type of which every part may be NULL: but for keys of maps, and their entries.
 pub(super) fn optional(data_type: &DataType) -> DataType {
@@ -101,15 +101,7 @@ pub(super) fn is_looked_at(data_type: &DataType) -> bool {
 
 /// Whether decimals are part of a type.
 fn has_decimals(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Decimal128(..) | DataType::Decimal256(..) => true,
-        DataType::Struct(fields) => fields.iter().any(|field| has_decimals(field.data_type())),
-        DataType::List(part)
-        | DataType::LargeList(part)
-        | DataType::FixedSizeList(part, _)
-        | DataType::Map(part, _) => has_decimals(part.data_type()),
-        _ => false,
-    }
+    has_part(data_type, &|part| matches!(part, DataType::Decimal128(..) | DataType::Decimal256(..)))
 }
 
 /// A column of a file, mended.
