@@ -45,8 +45,8 @@ impl Engine for Embedded {
         scan::check(&physical, session.runtime_env(), &limits)?;
         let stop = Stop::at(limits.deadline);
         let is_light = is_prepared && !plan.has_large_values() && !compares_pairs(&physical);
-        let (physical, by_values) = pausing(physical, plan.has_large_values(), &stop).map_err(failure)?;
-        let (physical, batch_rows) = narrowed(physical, by_values).map_err(failure)?;
+        let (physical, batch_rows) = pausing(physical, plan.has_large_values(), &stop).map_err(failure)?;
+        let physical = narrowed(physical, batch_rows).map_err(failure)?;
         let physical = stopping(physical, &stop).map_err(failure)?;
         let context = within(bare_context(session, batch_rows), limits.memory_bytes, &stop);
         let memory = MemoryConsumer::new(HELD_ANSWER).register(context.memory_pool());

@@ -7,40 +7,28 @@
 use std::sync::Arc;
 
 use datafusion::common::Result;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExec;
 
-/// The fewest rows of a batch of any scan of the plan; `None` where all have the usual number.
-fn fewest(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<usize>> {
-    let mut fewest = None::<usize>;
-    plan.apply(|node| {
-        let source = node.downcast_ref::<DataSourceExec>();
-        let scan = source.and_then(|source| source.data_source().downcast_ref::<FileScanConfig>());
-        if let Some(rows) = scan.and_then(|scan| scan.batch_size) {
-            fewest = Some(fewest.map_or(rows, |fewest| fewest.min(rows)));
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(fewest)
+/// How many rows a batch of a scan has; `None` where it is the usual number, and for other operators.
+pub(super) fn rows_of_scan(node: &Arc<dyn ExecutionPlan>) -> Option<usize> {
+    let source = node.downcast_ref::<DataSourceExec>()?;
+    source.data_source().downcast_ref::<FileScanConfig>()?.batch_size
 }
 
-/// The plan with filters that make batches of no more rows than its scans do, and than there may be by its values; and the
-/// number of these rows.
-pub(super) fn narrowed(
-    plan: Arc<dyn ExecutionPlan>,
-    by_values: Option<usize>,
-) -> Result<(Arc<dyn ExecutionPlan>, Option<usize>)> {
-    let Some(rows) = fewest(&plan)?.into_iter().chain(by_values).min() else { return Ok((plan, None)) };
+/// The plan with filters that make batches of no more rows than that; `None` leaves it as it is.
+pub(super) fn narrowed(plan: Arc<dyn ExecutionPlan>, rows: Option<usize>) -> Result<Arc<dyn ExecutionPlan>> {
+    let Some(rows) = rows else { return Ok(plan) };
     let plan = plan.transform_up(|node| match node.downcast_ref::<FilterExec>() {
         Some(filter) if filter.batch_size() > rows => {
             Ok(Transformed::yes(Arc::new(filter.with_batch_size(rows)?) as Arc<dyn ExecutionPlan>))
         }
         _ => Ok(Transformed::no(node)),
     })?;
-    Ok((plan.data, Some(rows)))
+    Ok(plan.data)
 }
 
 #[cfg(test)]
@@ -65,9 +53,9 @@ mod tests {
         let projection = Arc::new(ProjectionExec::try_new([value, number], input).unwrap());
         let is_there = Arc::new(IsNotNullExpr::new(col("i", &projection.schema()).unwrap()));
         let plan = Arc::new(FilterExec::try_new(is_there, projection).unwrap());
-        let (plan, by_values) = pausing(plan, false, &Stop::default()).unwrap();
-        let (plan, rows) = narrowed(plan, by_values).unwrap();
+        let (plan, rows) = pausing(plan, false, &Stop::default()).unwrap();
         assert_eq!(rows, Some(7));
+        let plan = narrowed(plan, rows).unwrap();
         let mut batches = plan.execute(0, Arc::default()).unwrap();
         let mut all = 0;
         while let Some(batch) = batches.next().await {

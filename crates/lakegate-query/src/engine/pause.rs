@@ -23,6 +23,7 @@ use futures::stream::{iter, poll_fn};
 use futures::{Stream, StreamExt};
 
 use super::expand::pieces;
+use super::narrow::rows_of_scan;
 use super::pool::Stop;
 use crate::functions::grows;
 use crate::functions::memory::with_pool;
@@ -32,7 +33,7 @@ const BATCHES_AT_ONCE: usize = 4;
 
 /// The plan with pauses above joins, and above what takes lists apart. Where functions of the plan make large values, operators
 /// that call them also say of which query they are, so that the values come out of its memory. With the plan comes the most
-/// rows of a batch, where values of the query are so large that there is less than the usual number.
+/// rows of a batch, where values of the query or rows of a table are so large that there is less than the usual number.
 pub(super) fn pausing(
     plan: Arc<dyn ExecutionPlan>,
     has_large_values: bool,
@@ -42,11 +43,9 @@ pub(super) fn pausing(
     let pausing = plan.transform_up(|node| {
         let node = expanding(node, stop)?;
         let rows = rows_with_large_values(&node)?;
+        fewest = [fewest, rows, rows_of_scan(&node)].into_iter().flatten().min();
         let node = match rows {
-            Some(rows) => {
-                fewest = Some(fewest.map_or(rows, |fewest| fewest.min(rows)));
-                in_small_batches(node, rows, stop)?
-            }
+            Some(rows) => in_small_batches(node, rows, stop)?,
             None => node,
         };
         let takes_memory = has_large_values && calls_what_grows(&node)?;
