@@ -223,8 +223,24 @@ pub(super) fn with_nested_subqueries(world: &mut World, choices: &mut Choices) {
             }
         }
         if at > 0 {
-            table.filter = Some(nested(choices, &names[..at.min(1 + usize::from(at % 3 == 2))], 2));
+            let filter = nested(choices, &names[..at.min(1 + usize::from(at % 3 == 2))], 2);
+            // `check` refuses a filter that names no column, such as `NOT (NOT (false))`, but for `false` itself.
+            table.filter = Some(match names_a_column(&filter) {
+                true => filter,
+                false => Filter::Or(Box::new(filter), Box::new(Filter::TenantIs)),
+            });
         }
+    }
+}
+
+/// Whether a filter has a leaf beside `false`.
+fn names_a_column(filter: &Filter) -> bool {
+    match filter {
+        Filter::Nobody => false,
+        Filter::And(one, other) | Filter::Or(one, other) => names_a_column(one) || names_a_column(other),
+        Filter::Not(inner) | Filter::Is(inner, _) => names_a_column(inner),
+        Filter::Case(when, then, otherwise) => [when, then, otherwise].into_iter().any(|part| names_a_column(part)),
+        _ => true,
     }
 }
 
