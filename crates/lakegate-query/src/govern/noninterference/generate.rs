@@ -201,7 +201,7 @@ fn filter(choices: &mut Choices, parents: &[String]) -> Filter {
             let (one, other) = both(Filter::Open, leaf);
             Filter::Or(one, other)
         }
-        3 => Filter::Not(Box::new(leaf)),
+        3 => Filter::Not(Box::new(of_rows(leaf))),
         _ => {
             let (one, other) = both(leaf, condition(choices));
             Filter::Not(Box::new(Filter::Or(one, other)))
@@ -223,17 +223,20 @@ pub(super) fn with_nested_subqueries(world: &mut World, choices: &mut Choices) {
             }
         }
         if at > 0 {
-            let filter = nested(choices, &names[..at.min(1 + usize::from(at % 3 == 2))], 2);
-            // `check` refuses a filter that names no column, such as `NOT (NOT (false))`, but for `false` itself.
-            table.filter = Some(match names_a_column(&filter) {
-                true => filter,
-                false => Filter::Or(Box::new(filter), Box::new(Filter::TenantIs)),
-            });
+            table.filter = Some(of_rows(nested(choices, &names[..at.min(1 + usize::from(at % 3 == 2))], 2)));
         }
     }
 }
 
-/// Whether a filter has a leaf beside `false`.
+/// A filter that names a column. `check` refuses every other, such as `NOT (false)`, except `false` itself.
+fn of_rows(filter: Filter) -> Filter {
+    match names_a_column(&filter) {
+        true => filter,
+        false => Filter::Or(Box::new(filter), Box::new(Filter::TenantIs)),
+    }
+}
+
+/// Whether a filter has a leaf other than `false`.
 fn names_a_column(filter: &Filter) -> bool {
     match filter {
         Filter::Nobody => false,
