@@ -7,14 +7,14 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::tidy;
+use crate::{bench, tidy};
 
 /// Runs all steps in the checkout at `root`.
 pub(crate) fn run(root: &Path) -> Result<()> {
-    let steps: [(&str, &str, Step); 5] = [
+    let steps: [(&str, &str, Step); 6] = [
         (
             "format",
-            "run `cargo fmt --all` (in `fuzz/` and `bench/servers/` as well), look at the difference, commit it",
+            "run `cargo fmt --all` (in `fuzz/`, `bench/runner/` and `bench/servers/` as well), look at the difference, commit it",
             format,
         ),
         (
@@ -24,6 +24,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         ),
         ("lints", "fix the warnings; a lint that is wrong here gets `#[expect(…, reason = \"…\")]`", lints),
         ("fuzz targets", "what `fuzz/src` calls was changed; mend it there too", fuzz_targets),
+        ("load generator", "run `cargo test --manifest-path bench/runner/Cargo.toml`", load_generator),
         ("tests and doc tests", "run the failing test alone: `cargo test --workspace NAME`", tests),
     ];
     let count = steps.len();
@@ -47,6 +48,7 @@ fn format(root: &Path) -> Result<()> {
     cargo(root, &["fmt", "--all", "--check"])?;
     // Workspaces of their own.
     cargo(root, &["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])?;
+    cargo(root, &["fmt", "--manifest-path", bench::MANIFEST, "--check"])?;
     cargo(root, &["fmt", "--manifest-path", "bench/servers/Cargo.toml", "--check"])
 }
 
@@ -60,6 +62,12 @@ fn lints(root: &Path) -> Result<()> {
 /// They are built with flags and a compiler of their own; that they still fit what they call is seen without.
 fn fuzz_targets(root: &Path) -> Result<()> {
     cargo(root, &["check", "--manifest-path", "fuzz/Cargo.toml", "--lib", "--no-default-features", "--locked"])
+}
+
+/// Outside of the workspace, so that no other build waits for it.
+fn load_generator(root: &Path) -> Result<()> {
+    cargo(root, &["clippy", "--manifest-path", bench::MANIFEST, "--all-targets", "--locked", "--", "-D", "warnings"])?;
+    cargo(root, &["test", "--manifest-path", bench::MANIFEST, "--locked"])
 }
 
 /// `--no-fail-fast`, so that one round shows everything that is broken. Doc tests are part of it.

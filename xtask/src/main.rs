@@ -13,7 +13,6 @@ mod cargo;
 mod ci;
 mod fuzz;
 mod guards;
-mod overload;
 mod tidy;
 
 #[derive(Parser)]
@@ -32,7 +31,7 @@ enum Task {
     /// lakegate beside FastAPI + DuckDB and an indexed PostgreSQL: latency, throughput, start and memory, over HTTP
     Bench(bench::Options),
     /// 500 callers of a heavy endpoint beside one of a light one: nobody starves, and all is free again afterwards
-    Overload(overload::Options),
+    Overload(bench::Options),
     /// Runs the fuzz targets for a short time
     Fuzz(fuzz::Options),
     /// Removes each guard in turn and shows that a test fails without it
@@ -44,8 +43,8 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Ci => ci::run(&root),
         Task::Tidy => tidy::run(&root),
-        Task::Bench(options) => bench::run(&root, &options),
-        Task::Overload(options) => overload::run(&root, &options),
+        Task::Bench(options) => bench::run(&root, "bench", &options),
+        Task::Overload(options) => bench::run(&root, "overload", &options),
         Task::Fuzz(options) => fuzz::run(&root, &options),
         Task::Guards(options) => guards::run(&root, &options),
     };
