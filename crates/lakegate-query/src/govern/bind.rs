@@ -69,8 +69,7 @@ impl<'a> Bindings<'a> {
                 (None, None) => continue,
             };
             fingerprint.part(id.as_bytes());
-            // A value and a list of one have different shapes, and two lists of one shape have different lengths or
-            // items.
+            // Lists of one shape may differ in length. A value and a list of one have different shapes.
             fingerprint.part(&items.len().to_le_bytes());
             for scalar in items {
                 fingerprint.part(scalar.scalar_type().name().as_bytes());
