@@ -150,7 +150,7 @@ async fn every_row_of_an_answer_is_on_one_page() {
                 Some("all") => &[None, Some("f64"), Some("map.desc")],
                 Some("with") => &[None, Some("c"), Some("c.desc")],
                 Some("by") => &[None],
-                // From files, the other orders run the same way.
+                // From files, the other endpoints take the same path.
                 _ if !is_warm => &[],
                 _ => &[None],
             };
