@@ -94,8 +94,8 @@ async fn a_join_of_the_query_does_not_prune_the_tables_of_a_row_filter() {
     }
 }
 
-/// DataFusion may choose join sides, and so the order of rows, by table size. Foreign rows must not
-/// influence this choice, except through the order of magnitude of the row count.
+/// DataFusion may choose join sides, and so the order of rows, by table size. Foreign rows must not influence this
+/// choice, except through the order of magnitude of the row count.
 #[tokio::test]
 async fn hidden_rows_do_not_choose_how_a_join_is_made() {
     let config = "[lake]\nlocation = \".\"\n[tables.one]\nlocation = \"one\"\nrow_filter = \"tenant = principal('t')\"\n\

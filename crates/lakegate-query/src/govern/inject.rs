@@ -19,7 +19,7 @@ use crate::lake::lake_table;
 #[derive(Clone, Copy)]
 pub(crate) struct Injection<'a> {
     pub(crate) policies: &'a Policies,
-    /// Tables of which this caller sees every row.
+    /// Tables whose every row this caller sees.
     pub(crate) unfiltered: &'a BTreeSet<String>,
     /// The masks in force for this caller.
     pub(crate) masks: &'a InForce,

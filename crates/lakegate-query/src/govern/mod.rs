@@ -106,7 +106,7 @@ impl GovernedPlan {
         &self.template.schema
     }
 
-    /// Governed tables of which this caller sees every row because of a role.
+    /// Governed tables whose every row this caller sees because of a role.
     pub fn unfiltered(&self) -> &[String] {
         &self.unfiltered
     }

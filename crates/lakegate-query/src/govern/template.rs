@@ -1,8 +1,8 @@
 //! Makes and caches an endpoint's optimised plan for one shape of caller and arguments.
 //!
 //! A template holds no value of any caller: attributes and arguments are typed placeholders that [`super::bind`] fills.
-//! Whatever the optimiser must know in advance (which tables are unfiltered, how long lists are, which arguments are
-//! NULL) is in the template's [`Shape`], which is the cache key.
+//! The facts that the optimiser must know in advance (which tables are unfiltered, how long lists are, which arguments
+//! are NULL) are in the template's [`Shape`], which is the cache key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ use crate::shortcut::{Shortcut, Slots};
 /// The properties of a request that select its template.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Shape {
-    /// Tables of which the caller sees every row.
+    /// Tables whose every row the caller sees.
     pub(crate) unfiltered: BTreeSet<String>,
     /// Items of each list, by the placeholder's id, rounded up by [`padded`]; [`LONG`] for every long list.
     pub(crate) lists: BTreeMap<String, usize>,
@@ -120,7 +120,7 @@ pub(crate) fn make(plan: &LogicalPlan, shape: &Shape, maker: Maker<'_>, digest: 
         None => governed,
     };
     verify::injected(&answered, &injection)?;
-    // The text of the policies before the optimiser adds names with numbers of its own.
+    // The text of the policies before the optimiser adds its own numbered names.
     let answered_text = answered.display_indent().to_string();
     let shaped = fit(answered, shape)?;
     let optimised = filters::guarded(session.optimize(&shaped)?)?;

@@ -156,7 +156,7 @@ pub(super) fn check_tables(query: &Query, place: &Place<'_>) -> Result<(), Findi
 #[derive(Clone, Copy, Debug, Default)]
 struct Size {
     tables: usize,
-    /// How many `WITH` queries nest in each other.
+    /// Number of `WITH` queries that nest in each other.
     depth: usize,
 }
 

@@ -45,8 +45,8 @@ fn gives_a_row_of_nothing(aggregate: &Aggregate) -> bool {
     aggregate.group_expr.is_empty() || aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_)))
 }
 
-/// Evaluates a condition that can fail only on rows that satisfy the other conditions of its filter: `y > 0 AND 10 / y
-/// < 5` never divides by zero. DataFusion evaluates conditions in any order.
+/// Evaluates a condition that can fail only on rows that satisfy the other conditions of its filter:
+/// `y > 0 AND 10 / y < 5` never divides by zero. DataFusion evaluates conditions in any order.
 pub(crate) fn guarded(plan: LogicalPlan) -> Result<LogicalPlan> {
     let guarded = plan.transform_up_with_subqueries(|node| match node {
         LogicalPlan::Filter(filter) => {

@@ -402,7 +402,7 @@ impl Maker<'_> {
             };
             match way {
                 5 => {
-                    // If no two columns share a type, join only one row, so that the result stays small.
+                    // No two columns share a type; a cross join of one row keeps the result small.
                     write!(sql, "\nCROSS JOIN {}", next.sql).unwrap();
                 }
                 4 => {
