@@ -68,7 +68,7 @@ impl Choices {
     }
 }
 
-/// The next number of a pseudorandom sequence (SplitMix64).
+/// The next number of a pseudorandom sequence (`SplitMix64`).
 pub(super) fn splitmix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut mixed = *state;

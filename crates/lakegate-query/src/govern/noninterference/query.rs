@@ -402,7 +402,7 @@ impl Maker<'_> {
             };
             match way {
                 5 => {
-                    // No two columns share a type; a cross join of one row keeps the result small.
+                    // No two columns share a type to join by.
                     write!(sql, "\nCROSS JOIN {}", next.sql).unwrap();
                 }
                 4 => {
