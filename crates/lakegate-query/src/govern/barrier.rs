@@ -37,7 +37,7 @@ pub(crate) struct Barrier {
 }
 
 impl Barrier {
-    /// A barrier over a governed table, with its masked columns. `input` is the table's scan under its filter.
+    /// A barrier over a table's scan under its filter, with the columns masked above.
     pub(crate) fn over(table: &str, masked: BTreeSet<String>, input: LogicalPlan) -> LogicalPlan {
         let node = Self { table: table.to_owned(), masked, input };
         LogicalPlan::Extension(Extension { node: Arc::new(node) })
@@ -100,7 +100,7 @@ impl UserDefinedLogicalNodeCore for Barrier {
         }
     }
 
-    /// Maps each output column to the same input column, so that a scan reads only the columns that the query needs.
+    /// Maps output columns to the same input columns, so that a scan reads only what the query needs.
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
         Some(vec![output_columns.to_vec()])
     }

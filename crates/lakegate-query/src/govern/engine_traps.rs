@@ -1,5 +1,5 @@
-//! Regression tests for DataFusion bugs that would show hidden rows or lose visible ones. The expected results were
-//! worked out by hand, because a query over a copy of the lake would be wrong, too.
+//! Regression tests for DataFusion bugs that would show hidden rows or lose visible ones. Expected results are worked
+//! out by hand, because a copy of the lake would be answered wrongly, too.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use super::inject::{Injection, table_of, tables_of};
 use super::policy::{self, attribute_of};
 use super::template::{self, Shape};
 
-/// The columns, attributes and tables that a policy's predicate depends on.
+/// Everything that a policy's predicate tests.
 #[derive(Debug, Default)]
 struct Evidence {
     columns: BTreeSet<Column>,
@@ -26,19 +26,18 @@ struct Evidence {
     tables: BTreeSet<String>,
 }
 
-/// The columns, attributes and tables that the plan below a barrier tests.
+/// Everything that the plan below a barrier tests.
 #[derive(Debug, Default)]
 struct Asked {
     columns: BTreeSet<Column>,
     attributes: BTreeSet<String>,
     tables: BTreeSet<String>,
     own_scan: Option<TableScan>,
-    /// Whether the optimiser found that a part of the plan has no rows. The policy's tests in that part may be gone.
+    /// Whether a part of the plan was found to have no rows, so that its tests may be gone.
     empty_part: bool,
 }
 
-/// The first thing that the policy depends on but the plan below its barrier does not test, as a message; `None` if
-/// there is none.
+/// The first thing that the policy tests but the plan below its barrier does not; `None` if nothing is lost.
 pub(super) fn lost(barrier: &Barrier, injection: &Injection<'_>, shape: &Shape) -> Result<Option<String>> {
     let table = barrier.table();
     let Some(predicate) = injection.predicate(table)? else { return Ok(None) };

@@ -24,7 +24,7 @@ pub struct TableView {
     pub catalog: Option<CatalogView>,
 }
 
-/// The restrictions that the catalog of a table puts on every reader of this server.
+/// The restrictions that a table's catalog puts on every reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogView {
     /// The predicate that a row must satisfy; `None` if there is none.
@@ -46,7 +46,7 @@ pub enum Rows {
         filter: String,
         /// The attributes that it names.
         attributes: BTreeSet<String>,
-        /// Those of them that the caller does not have. If there are any, the caller cannot call the endpoint.
+        /// Those that the caller lacks. With any, the caller cannot call the endpoint.
         missing: BTreeSet<String>,
     },
 }

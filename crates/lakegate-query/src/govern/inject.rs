@@ -81,8 +81,8 @@ impl Injection<'_> {
         Ok(Rule::Rows(Box::new(predicate)))
     }
 
-    /// The predicate that a row of a table must satisfy: the one that its catalog demands for every caller, and the
-    /// policy's filter unless this caller sees every row. Its subqueries are not governed yet.
+    /// The predicate for rows of a table: the one that its catalog demands for every caller, and the policy's filter
+    /// unless this caller sees every row. Its subqueries are not governed yet.
     pub(crate) fn predicate(&self, table: &str) -> Result<Option<Expr>> {
         let own = match self.policies.get(table) {
             None => return plan_err!("table `{table}` has no policy"),

@@ -1,5 +1,4 @@
-//! Tests lists of any length: they select the same rows as comparisons item by item, all long lists share one plan, and
-//! none overflows the stack.
+//! Tests lists of any length: same rows as item by item, one plan for all long lists, no stack overflow.
 
 use std::sync::Arc;
 

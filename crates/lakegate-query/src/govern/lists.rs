@@ -1,9 +1,8 @@
-//! Refuses row filters in which an empty list attribute of the caller would show rows in place of hiding them.
+//! Refuses row filters in which an empty list of the caller's would show rows and not hide them.
 //!
-//! A caller with an empty list sees no row by `k IN (principal('x'))`, nor by `k NOT IN (principal('x'))`, because both
-//! are NULL. Under `AND`, `OR` and `NOT`, NULL hides the row. Under anything else, such as `IS NOT FALSE`, `CASE` and
-//! `coalesce`, NULL may become true, and a condition that hides rows in a subquery may show rows outside of it. So
-//! these are refused.
+//! A caller with an empty list sees no row by `k IN (principal('x'))`, nor by `k NOT IN (principal('x'))`: both are
+//! NULL. Under `AND`, `OR` and `NOT`, NULL hides the row. Under anything else, such as `IS NOT FALSE`, `CASE` and
+//! `coalesce`, NULL may become true, and what hides rows in a subquery may show rows outside of it.
 
 use std::ops::ControlFlow;
 

@@ -243,10 +243,10 @@ pub(crate) fn stand_in_key() -> Arc<MaskKey> {
 }
 
 impl InForce {
-    /// The masks in force on these tables (given with their schemas) for a caller whose grants lift some.
+    /// The masks of these tables (with their schemas) for a caller whose grants lift some.
     ///
     /// # Errors
-    /// The errors that `check` reports, because a plan must never be made without one of its masks.
+    /// The errors that `check` reports: a plan is never made without one of its masks.
     pub(crate) fn new(
         masking: &Masking,
         tables: &BTreeMap<String, Arc<Schema>>,

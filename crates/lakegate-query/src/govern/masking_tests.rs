@@ -234,7 +234,7 @@ async fn the_key_of_hashes_is_in_no_text() {
     assert!(shown.contains("mask_hash") && !shown.contains(secret));
 }
 
-/// Tests only the second check, with plans from which a mask was removed by hand.
+/// Tests the second check alone, on plans whose mask was removed by hand.
 #[tokio::test]
 async fn a_plan_that_lost_a_mask_is_refused() {
     let (_folder, project) = project().await;

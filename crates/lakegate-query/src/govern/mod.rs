@@ -151,7 +151,7 @@ impl GovernedPlan {
         self.template.plan.display_indent().to_string()
     }
 
-    /// The plan without values, which formats its text only when it is displayed.
+    /// The plan without values, formatted only when displayed.
     pub fn outline(&self) -> PlanOutline {
         PlanOutline(Arc::clone(&self.template))
     }
@@ -203,8 +203,8 @@ impl fmt::Display for PlanOutline {
     }
 }
 
-/// Governs a call: applies the caller's policies to the endpoint's plan and binds the arguments and the time of
-/// `now()`. Reads earlier versions of the tables if `past` is given.
+/// Applies the caller's policies to the endpoint's plan and binds the arguments and the time of `now()`. Reads earlier
+/// versions of the tables if `past` is given.
 ///
 /// # Errors
 /// [`Code::AccessAttributeMissing`] and [`Code::AccessAttributeMismatch`] if a policy cannot be evaluated for this

@@ -35,7 +35,7 @@ pub(crate) fn list_type(item: &DataType) -> DataType {
     DataType::List(item_field(item))
 }
 
-/// The type of the list's items; `None` if the type is not a list.
+/// The type of the list's items; `None` for other types.
 pub(crate) fn item_type(list: &DataType) -> Option<&DataType> {
     match list {
         DataType::List(item) => Some(item.data_type()),

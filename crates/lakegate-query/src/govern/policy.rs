@@ -148,8 +148,7 @@ impl Policies {
         reached
     }
 
-    /// Findings for filters that read their own table, directly or through others, because governing them would never
-    /// end.
+    /// Findings for filters that read their own table, directly or through others: governing would never end.
     fn cycles(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         for (table, filter) in self.filters() {
@@ -282,7 +281,7 @@ fn tables_read(predicate: &Expr) -> datafusion::common::Result<BTreeSet<String>>
     Ok(tables)
 }
 
-/// Checks that each attribute is compared with a column, from which it takes its type.
+/// Checks that each attribute takes a type from a column it is compared with.
 fn check_types(predicate: &Expr, position: &Position) -> Result<(), Vec<Finding>> {
     let mut findings = Vec::new();
     let mut check = |expr: &Expr| {

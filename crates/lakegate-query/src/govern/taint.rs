@@ -123,7 +123,7 @@ fn below(barrier: &Barrier, masked: &BTreeSet<String>) -> Result<()> {
     Ok(())
 }
 
-/// The column that an expression passes through unchanged, possibly under an alias.
+/// The column that an expression passes through unchanged.
 fn plain(expr: &Expr) -> Option<&Column> {
     match expr {
         Expr::Column(column) => Some(column),

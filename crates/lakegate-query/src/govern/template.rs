@@ -31,7 +31,7 @@ use crate::functions::grows;
 use crate::plan::filters;
 use crate::shortcut::{Shortcut, Slots};
 
-/// The properties of a request that select its template.
+/// The properties of a request that select a template.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Shape {
     /// Tables whose every row the caller sees.
@@ -40,8 +40,7 @@ pub(crate) struct Shape {
     pub(crate) lists: BTreeMap<String, usize>,
     /// The ids of placeholders that are NULL.
     pub(crate) nulls: BTreeSet<String>,
-    /// The columns, the order and the part of the rows that the caller gets; `None` returns everything in the
-    /// endpoint's own order.
+    /// The columns, order and rows of the response; `None` for the endpoint's own.
     pub(crate) output: Option<Output>,
     /// The masks of the project that the caller's grants lift.
     pub(crate) lifted: BTreeSet<MaskId>,
@@ -89,8 +88,7 @@ const MOST_COMPARISONS: usize = 4;
 /// The length in a shape of every list that is looked up in a set.
 pub(crate) const LONG: usize = usize::MAX;
 
-/// Maximum number of items in an `IN` of the SQL text that are neither literals nor list parameters, because each
-/// becomes a comparison.
+/// Maximum items of an `IN` in SQL text, besides literals and list parameters. Each becomes a comparison.
 const MOST_ITEMS_OF_TEXT: usize = 100;
 
 /// The length of a list in a shape: the next power of two, up to which the first item is repeated, or [`LONG`].
@@ -185,7 +183,7 @@ fn limits_of(plan: &LogicalPlan) -> Result<BTreeSet<String>> {
     Ok(ids)
 }
 
-/// Expands lists to the form of the shape, and replaces placeholders that are NULL.
+/// Expands lists, and replaces placeholders that are NULL.
 fn fit(plan: LogicalPlan, shape: &Shape) -> Result<LogicalPlan> {
     let fitted = plan.transform_up_with_subqueries(|node| {
         // Columns keep their names, because nodes above refer to them.
@@ -349,7 +347,7 @@ fn is_of_set(placeholder: &Placeholder) -> bool {
     placeholder.field.as_ref().is_some_and(|field| item_type(field.data_type()).is_some())
 }
 
-/// The prefix of [`fit`]'s error for a list attribute that is compared with `=` and not with `IN`.
+/// The prefix of [`fit`]'s error for a list attribute under `=` in place of `IN`.
 pub(crate) const LIST_OUTSIDE_IN: &str = "a list outside IN: ";
 
 /// The cache of an endpoint's templates. Each is made once for its shape and then shared.
@@ -403,7 +401,7 @@ impl Templates {
         (self.cache.weighted_size(), self.cache.entry_count())
     }
 
-    /// Returns the template for a shape. Concurrent calls for one shape make it only once.
+    /// The template for a shape. Concurrent calls make it only once.
     pub(crate) fn get(
         &self,
         shape: Shape,

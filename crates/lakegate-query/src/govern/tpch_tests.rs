@@ -118,7 +118,7 @@ fn sql(number: usize, scale: f64) -> String {
     format!("{}{limit}", sql.trim().trim_end_matches(';'))
 }
 
-/// Whether the order of a query decides the position of every row. The others have an order with ties or none.
+/// Whether the order of a query decides the position of every row.
 fn is_ordered(number: usize) -> bool {
     ![5, 6, 11, 14, 17, 19].contains(&number)
 }

@@ -1,8 +1,8 @@
-//! Describes the columns of an endpoint's response for API documents: names, type names as parameters use them, and the
-//! JSON that each type becomes.
+//! Describes the columns of an endpoint's response for API documents: names, types as parameters name them, and JSON
+//! kinds.
 //!
-//! The types are those of the optimised plan with every mask applied, because the optimiser widens some types and a
-//! mask may return NULL.
+//! The types are those of the optimised plan with all masks on, because the optimiser widens some and a mask may return
+//! NULL.
 
 use std::sync::Arc;
 

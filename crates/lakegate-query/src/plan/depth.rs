@@ -29,8 +29,8 @@ const MOST_STANDING: usize = 40;
 /// The chains between two parentheses, or within one `CASE`.
 #[derive(Debug, Default)]
 struct Level {
-    /// Length of the chain of `AND`, `OR` and `XOR`. Each step restarts `operators`, since the operands of the chain
-    /// are not nested in each other.
+    /// Steps of the chain of `AND`, `OR` and `XOR`. Each restarts `operators`, because the operands of a chain do not
+    /// nest.
     conditions: usize,
     operators: usize,
     joins: usize,

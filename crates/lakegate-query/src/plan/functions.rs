@@ -62,7 +62,7 @@ pub(crate) fn refused(plan: &LogicalPlan) -> Vec<String> {
     names
 }
 
-/// The names of functions in an expression that a query may not call.
+/// The refused functions of one expression.
 pub(crate) fn refused_in(expr: &Expr) -> Vec<String> {
     let mut names = Vec::new();
     let _ = expr.apply(|inner| {
@@ -79,6 +79,6 @@ fn refused_name(expr: &Expr) -> Option<String> {
         Expr::WindowFunction(call) => (call.fun.name(), call.fun.signature().volatility),
         _ => return None,
     };
-    // A stable function would be evaluated once and its result cached with the plan.
+    // A stable function would be evaluated once and cached.
     (volatility != Volatility::Immutable || !is_allowed(name)).then_some(name.to_owned())
 }

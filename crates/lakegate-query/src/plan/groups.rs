@@ -99,8 +99,7 @@ fn relations(schema: &DFSchema) -> Vec<Relation> {
 /// Functions that return values of single rows, whatever the size of the group.
 const LISTING: &[&str] = &["array_agg", "first_value", "last_value", "nth_value", "string_agg"];
 
-/// The first part of an aggregation that would reveal few subjects in spite of the group size, as a message and a
-/// suggested fix.
+/// The first part of an aggregation that would reveal small groups, as a message and a suggested fix.
 fn unheld(aggregate: &Aggregate) -> Option<(&'static str, &'static str)> {
     let has = |exprs: &[Expr], is: &dyn Fn(&Expr) -> bool| {
         exprs.iter().any(|expr| expr.exists(|inner| Ok(is(inner))).unwrap_or(true))

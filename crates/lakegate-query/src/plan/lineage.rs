@@ -70,7 +70,7 @@ pub(crate) fn sources(plan: &LogicalPlan) -> Result<Sources> {
     })
 }
 
-/// Adds empty sources for the mark column of a join, which is computed from no value.
+/// Adds the mark column of a join, which is computed from no value.
 fn padded(mut sources: Sources, schema: &DFSchema) -> Sources {
     sources.resize(schema.fields().len(), BTreeSet::new());
     sources

@@ -1,5 +1,4 @@
-//! Plans a checked project over an open lake: opens the tables, compiles the policies and makes the typed logical plan
-//! of each endpoint.
+//! Plans a checked project over an open lake: opens tables, compiles policies and makes each endpoint's typed plan.
 //!
 //! Everything that does not depend on a request is done here, once.
 
@@ -77,8 +76,7 @@ pub struct PlannedProject {
     /// The key of `hash` masks. It can be replaced while requests run.
     mask_key: RwLock<Option<Arc<MaskKey>>>,
     endpoints: BTreeMap<String, Arc<PlannedEndpoint>>,
-    /// Names of the endpoints that were planned for this project. The others were taken over from the project before
-    /// it.
+    /// The endpoints that were planned for this project. The others are from the project before it.
     fresh: BTreeSet<String>,
     tables: Vec<Arc<LakeTable>>,
     past: Box<past::Past>,
@@ -98,7 +96,7 @@ pub struct PlannedEndpoint {
     /// The columns of the response, for API documents.
     columns: Vec<OutputColumn>,
     tables: BTreeSet<String>,
-    /// For each column of the response, the columns of the lake that its values are computed from.
+    /// The source columns in the lake of each column of the response.
     sources: Vec<BTreeSet<lineage::Source>>,
     /// Whether a column of its tables may have a `hash` mask.
     hashes: bool,
@@ -225,7 +223,7 @@ impl PlannedProject {
         self.withdrawn.is_any()
     }
 
-    /// Names of the tables behind an endpoint that their catalogs restrict, including those that row filters read.
+    /// The tables an endpoint reads, row filters included, that their catalogs restrict.
     pub(crate) fn restricted(&self, endpoint: &PlannedEndpoint) -> Vec<String> {
         let mut restricted = self.tables.iter().filter(|table| table.restrictions().is_some()).peekable();
         if restricted.peek().is_none() {
@@ -282,8 +280,7 @@ impl PlannedProject {
         planned.ok_or_else(|| Error::new(Code::GovernRefused, "the endpoint is not of this project"))
     }
 
-    /// The plan of an endpoint if it can be reused over `tables`: the project is the same, and so is every table that
-    /// the endpoint or a row filter reads.
+    /// The plan of an endpoint, if the project and every table that it reads (row filters included) are unchanged.
     fn still_good(&self, name: &str, policies: &Policies, tables: &[Arc<LakeTable>]) -> Option<Arc<PlannedEndpoint>> {
         let is_same = |table: &String| {
             let of = |tables: &[Arc<LakeTable>]| tables.iter().find(|known| known.name() == table).map(Arc::as_ptr);
@@ -475,8 +472,7 @@ pub(crate) fn bare_session(
     session::session(lake, Vec::new(), runtime)
 }
 
-/// Optimises a bare scan of every governed table, which finds row filters that can fail or that the barrier cannot
-/// hold.
+/// Optimises a bare scan of every governed table, to find row filters that can fail or that the barrier cannot hold.
 async fn probe_policies(maker: Maker<'_>) -> Vec<Finding> {
     let Maker { policies, session, .. } = maker;
     let mut faults = BTreeMap::new();
@@ -528,7 +524,7 @@ async fn plan_endpoint(
     }
     let plan = session.statement_to_plan(statement).await.and_then(functions::with_clock);
     let plan = match plan {
-        // An error of a parameter is reported at its declaration, so skip errors about placeholders; report all others.
+        // Errors of a parameter are reported at its declaration; only unrelated ones are reported here.
         Err(error) if lacks_params && error.to_string().contains("Placeholder") => return Err(findings),
         Err(error) => return Err(vec![place.error(&error)]),
         Ok(_) if lacks_params => return Err(findings),

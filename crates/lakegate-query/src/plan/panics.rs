@@ -5,8 +5,8 @@ use std::panic::AssertUnwindSafe;
 use futures::FutureExt;
 use lakegate_core::project::{CONFIG_FILE, Finding, Position};
 
-/// The result of `planning`, or a finding if DataFusion panics over one of the queries. The loop that watches the
-/// project for changes must continue after such a panic.
+/// The result of `planning`, or a finding if DataFusion panics over a query, because the watch for project changes must
+/// go on.
 ///
 /// # Errors
 /// The findings of `planning`, or the panic.
@@ -27,7 +27,7 @@ pub async fn without_panic<T>(planning: impl Future<Output = Result<T, Vec<Findi
 mod tests {
     use super::*;
 
-    /// An escaped panic would stop the watch for changes, so no new row filter would take effect.
+    /// Otherwise the watch for changes would stop, and no new row filter would take effect.
     #[tokio::test]
     async fn a_panic_while_a_project_is_planned_is_a_fault_of_the_project() {
         let planning = async { panic!("no such column in the optimiser") };

@@ -96,7 +96,7 @@ fn param_of<'a>(placeholder: &Placeholder, endpoint: &'a Endpoint) -> Option<&'a
 }
 
 fn typed_placeholder(placeholder: Placeholder, endpoint: &Endpoint, faults: &mut BTreeMap<String, Finding>) -> Expr {
-    // The check of the syntax has already reported a placeholder without a declaration.
+    // The syntax check has already reported it.
     let Some(param) = param_of(&placeholder, endpoint) else { return Expr::Placeholder(placeholder) };
     let scalar = param.value_type.scalar;
     let natural = literal::natural_type(scalar);

@@ -1,9 +1,9 @@
-//! Plans endpoints over earlier versions of their tables, for requests with `as_of` and for pages that continue on the
-//! version of the first page.
+//! Plans endpoints over earlier versions of their tables, for `as_of` and for pages that continue on the first page's
+//! version.
 //!
-//! Only the rows are from the past. The caller, grants, policies and masks are the current ones, and so are the tables
-//! that row filters read: a caller who lost a right does not regain it by asking for yesterday. The columns must also
-//! be the current ones, so that a column that a policy names is the same in every version.
+//! Only the rows are from the past. Caller, grants, policies and masks are current, and so are the tables that row
+//! filters read: a caller who lost a right does not regain it by asking for yesterday. The columns must be the current
+//! ones, too, so that a column that a policy names is the same in every version.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::lake::{LakeTable, PastFault};
 const MOST_ENDPOINTS: u64 = 64;
 /// Maximum number of cached tables with their file metadata.
 const MOST_TABLES: u64 = 64;
-/// Maximum number of tables that are opened at the same time, because opening reads more than a request does.
+/// Maximum number of tables opened at once, because opening reads more than a request does.
 const MOST_OPENING: usize = 2;
 
 /// An endpoint over earlier versions of its tables. It belongs to the project that made it.
@@ -132,7 +132,7 @@ impl PlannedProject {
         opened.await.map_err(Error::shared)
     }
 
-    /// The `as_of` argument that reads the endpoint's tables in their current version, if one of them keeps its past.
+    /// The `as_of` argument that reads the endpoint's current tables, if one of them keeps its past.
     pub fn state(&self, endpoint: &Arc<Endpoint>) -> Option<AsOf> {
         state_of(self.tables_with_a_past(self.find(&endpoint.name)?))
     }
@@ -145,8 +145,8 @@ impl PlannedProject {
     }
 }
 
-/// The `as_of` argument that reads these tables in their version. For one table it is the snapshot id, because two
-/// commits may have the same time but not the same id.
+/// The `as_of` argument that reads these versions of the tables. Two commits may have the same time, but not the same
+/// id.
 fn state_of<'a>(tables: impl Iterator<Item = &'a Arc<LakeTable>>) -> Option<AsOf> {
     let snapshots = tables.filter_map(|table| table.snapshot()).collect::<Vec<_>>();
     match snapshots.as_slice() {

@@ -86,7 +86,7 @@ impl CompiledRules {
                     ));
                 }
                 Some(_) => {}
-                // A parameter that is declared with an error has already been reported, and the rule cannot be checked.
+                // Its declaration has an error that is already reported, so the rule cannot be checked.
                 None => return Err(params::undeclared(endpoint, name, *span, place)),
             }
         }

@@ -87,8 +87,7 @@ fn config() -> SessionConfig {
     config
 }
 
-/// Rules that move expressions of a query below every node, even below barriers. Without them, no field of a struct is
-/// read before its mask is applied.
+/// Rules that move expressions of a query below every node, even barriers, so a field would be read before its mask.
 const LEFT_OUT: [&str; 2] = ["extract_leaf_expressions", "push_down_leaf_projections"];
 
 /// The default rules, with ours in place of `push_down_filter`. Passes repeat until nothing changes.

@@ -42,7 +42,7 @@ pub(crate) fn counted(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(counted.data)
 }
 
-/// Whether a join stands for an operation with `ALL`. Without `ALL`, the planner makes the left side distinct first.
+/// Whether a join is an operation with `ALL`. Without it, the left side is made distinct first.
 fn counts_copies(join: &Join) -> bool {
     matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti)
         && join.null_equality == NullEquality::NullEqualsNull

@@ -88,8 +88,7 @@ pub(crate) fn parse_predicate(sql: &str, place: &Place<'_>) -> Result<(Expr, Syn
     Ok((expr, syntax))
 }
 
-/// The position of the first word of a statement, counted from 0. Taken from the tokens, because the parser does not
-/// record a position for every statement.
+/// The position of the first word of a statement, counted from 0. The parser does not record it for every statement.
 fn start_of_statement(sql: &str, number: usize) -> Span {
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap_or_default();
     let mut ended = 0;
@@ -129,7 +128,7 @@ struct Walk<'a> {
     common_tables: Vec<BTreeSet<String>>,
     /// Names of tables, of table aliases and of common table expressions.
     relations: BTreeSet<String>,
-    /// Column names of at least three parts: two names before the column, or one before it and a field after it.
+    /// Column names with two names before the column, or one before it and a field after it.
     long_names: Vec<(Vec<String>, Span)>,
 }
 
@@ -145,8 +144,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Refuses names of three parts whose second part is a table. DataFusion takes the first part of such a name for a
-    /// schema, so it would read another table's column in place of a struct field.
+    /// Refuses `a.b.c` if `b` is a table: DataFusion takes `a` for a schema, and a struct field for another table's
+    /// column.
     fn refuse_names_of_two_meanings(&mut self) {
         for (parts, span) in std::mem::take(&mut self.long_names) {
             let [first, second, third, ..] = parts.as_slice() else { continue };
@@ -176,8 +175,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Refuses `USING` and `NATURAL` in right and full joins. DataFusion takes the shared column from the left side
-    /// alone, but SQL takes it from the side that has the row.
+    /// Refuses `USING` and `NATURAL` in right and full joins: DataFusion takes their shared column from the left side
+    /// only.
     fn joins(&mut self, from: &TableWithJoins) {
         use JoinOperator::{FullOuter, Right, RightOuter};
         for join in &from.joins {

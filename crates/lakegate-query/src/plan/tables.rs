@@ -1,5 +1,4 @@
-//! Opens and refreshes the tables of a project and fills the block cache of its resident tables. Row-level access is
-//! decided in `govern`.
+//! Opens and refreshes a project's tables and fills the block cache. Row-level access is decided in `govern`.
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
@@ -46,8 +45,7 @@ pub(super) async fn open(
         async move {
             let mut opened = LakeTable::open(lake, table, bare, known).boxed().await;
             for _ in 1..MOST_TRIES {
-                // The files are being replaced, so the next attempt may find the new ones. If the store is unreachable,
-                // another attempt is useless.
+                // The new files may be there on the next attempt. If the store is unreachable, retrying is useless.
                 if !opened.as_ref().is_err_and(|fault| fault.is_passing && !lake.is_lost()) {
                     break;
                 }
@@ -80,8 +78,7 @@ pub(super) async fn open(
                 let reason = reason.lines().next().map(|line| format!(": {line}")).unwrap_or_default();
                 let message = format!("table `{}`: {}{reason}", table.name, fault.message);
                 let finding = Finding { position: table.location_position.clone(), message, help: fault.help };
-                // A table that its catalog withdrew while it was served must not keep its earlier version. Other tables
-                // may.
+                // A table that its catalog withdrew must not keep its earlier version; others may.
                 match before.filter(|_| !(fault.is_withdrawn && is_served)) {
                     // A broken table must not stop the others from being served.
                     Some(before) => {
@@ -169,8 +166,7 @@ impl PlannedProject {
             }
         };
         let (mut names, mut heated) = (Vec::new(), BTreeSet::new());
-        // A session without tables: a cached table must not keep all the other tables alive, because those will be
-        // replaced.
+        // Without tables, because a cached table must not keep the others alive, which will be replaced.
         let bare = Arc::new(bare_session(&self.lake, self.runtime()).map_err(failure)?);
         let context = bare.task_ctx();
         for table in &self.tables {
@@ -208,7 +204,7 @@ impl PlannedProject {
         for table in &self.tables {
             let Some(hot) = table.hot() else { continue };
             if let Err(error) = hot.index_as_before().await {
-                // A request that needs the index meets the same error and reports it.
+                // A request that needs the index reports the error.
                 tracing::debug!(%error, table = table.name(), "not indexed");
             }
         }
@@ -223,7 +219,7 @@ impl PlannedProject {
             let Ok(template) = template::make(&endpoint.plan, &endpoint.usual_shape(), maker, &[]) else { continue };
             let Some(shortcut) = Shortcut::of(&template.plan, &template.slots, &self.session).await else { continue };
             if let Err(error) = shortcut.warm().await {
-                // A request to this endpoint meets the same error and reports it.
+                // A request to this endpoint reports the error.
                 tracing::debug!(%error, endpoint = endpoint.endpoint.name, "not warm");
             }
         }

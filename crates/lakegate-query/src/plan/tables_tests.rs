@@ -144,7 +144,7 @@ async fn a_new_version_has_the_indexes_of_the_one_before() {
     assert_eq!(indexed(&second), indexed(&first));
 }
 
-/// A version that is no longer served is dropped, though other tables of its project are still served.
+/// A version that is no longer served is dropped, though other tables of it are still served.
 #[tokio::test]
 async fn tables_that_were_replaced_are_let_go() {
     let lake = tempfile::tempdir().unwrap();
@@ -172,8 +172,7 @@ async fn load(lake: &Path, config: &str, endpoints: &[(&str, &str)]) -> Result<P
     loaded.map_err(|findings| findings.iter().map(ToString::to_string).collect())
 }
 
-/// An endpoint that needs a broken table waits for it, even if only a row filter reads the table. All other endpoints
-/// are served.
+/// An endpoint that reads a broken table, even only in a row filter, waits for it. Others are served.
 #[tokio::test]
 async fn a_broken_table_is_away_with_what_reads_it() {
     let lake = tempfile::tempdir().unwrap();

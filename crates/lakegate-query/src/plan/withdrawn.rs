@@ -8,7 +8,7 @@ use std::sync::{PoisonError, RwLock};
 /// The names of withdrawn tables.
 #[derive(Debug, Default)]
 pub(super) struct Withdrawn {
-    /// Whether there are any. Every request reads it.
+    /// Read by every request.
     is_any: AtomicBool,
     names: RwLock<BTreeSet<String>>,
 }

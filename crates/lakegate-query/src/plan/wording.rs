@@ -34,7 +34,7 @@ pub(super) fn describe(error: &DataFusionError) -> (String, Option<String>) {
             fault
         }
         DataFusionError::Internal(text) => engine_fault(text),
-        // The final check of the physical plan puts the plan before its error.
+        // The check of the physical plan puts the plan first.
         DataFusionError::Plan(text) if text.starts_with("Plan: [") => {
             engine_fault(text.rsplit_once("] ").map_or(text, |(_, fault)| fault))
         }

@@ -20,7 +20,7 @@ pub struct MaskKey {
     id: String,
 }
 
-/// The error for a text that cannot be a key. Reveals nothing of the text.
+/// The error for a text that is no key. Reveals nothing of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the key of masks must have at least 32 characters; make one with `openssl rand -base64 32`")]
 pub struct WeakMaskKey;

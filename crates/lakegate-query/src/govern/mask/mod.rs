@@ -80,11 +80,11 @@ enum Leaf {
 }
 
 impl Mask {
-    /// Compiles the mask of a column of this type from the rules for it and its fields. If two rules are for one place,
-    /// the stricter one applies.
+    /// Compiles the mask of a column of this type from the rules for it and its fields. Of two rules for one place, the
+    /// stricter one applies.
     ///
     /// # Errors
-    /// A message that names the mask and the type that does not support it, or the field that does not exist.
+    /// A message about a type that does not support its mask, or an unknown field.
     pub(crate) fn compile(
         rules: &[MaskRule<'_>],
         data_type: &DataType,
@@ -327,7 +327,7 @@ impl Leaf {
     }
 }
 
-/// The reason why values of this type do not support the mask. A list supports the masks that its items support.
+/// Why values of this type do not support the mask. Lists support what their items support.
 fn fault(spec: &MaskSpec, data_type: &DataType) -> Option<String> {
     if *spec == MaskSpec::Null || *data_type == DataType::Null {
         return None;

@@ -1,5 +1,4 @@
-//! Tests properties of every mask over every array: length, type, independence of rows, and no byte of a masked value
-//! left behind.
+//! Tests every mask over every array: length, type, independence of rows, and no raw byte left behind.
 
 use std::sync::Arc;
 
@@ -174,7 +173,7 @@ fn text(row: u64) -> String {
     }
 }
 
-/// The mask of the masked field, or of the whole value if the type has no such field.
+/// The mask of the field `masked`, or of the value if there is none.
 fn mask_of(spec: &MaskSpec, data_type: &DataType) -> Option<Mask> {
     let path = if format!("{data_type:?}").contains("masked") { "masked" } else { "" };
     compile(path, spec, data_type).ok()

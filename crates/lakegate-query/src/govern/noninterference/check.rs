@@ -62,7 +62,7 @@ pub(super) enum Outcome {
     Panicked(String),
 }
 
-/// A difference between two outcomes that must be equal.
+/// A difference between two outcomes.
 #[derive(Clone, Debug)]
 pub(super) struct Difference {
     pub(super) view: usize,
@@ -93,7 +93,7 @@ pub(super) struct Report {
     pub(super) refused: BTreeMap<usize, String>,
     /// Questions that are not valid endpoints because of policies or masks.
     pub(super) refused_when_governed: BTreeMap<usize, String>,
-    /// The error that prevents the project itself from loading.
+    /// Why the project did not load.
     pub(super) no_project: Option<String>,
 }
 

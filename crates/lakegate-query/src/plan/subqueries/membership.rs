@@ -93,8 +93,7 @@ impl Rewriter {
         }
     }
 
-    /// Rewrites an expression over `scope` so that every subquery has SQL's outcome, as far as `need` distinguishes
-    /// outcomes.
+    /// Rewrites an expression over `scope` so that every subquery has SQL's outcome, as far as `need` asks.
     pub(super) fn exact(&mut self, expr: Expr, need: Need, scope: &DFSchema) -> Result<Expr> {
         if !has_subquery(&expr) {
             return Ok(expr);
