@@ -168,7 +168,7 @@ impl Scalar {
         }
     }
 
-    /// The JSON form; [`ScalarType::from_json`] reads it back.
+    /// The JSON form; [`ScalarType::from_json`] parses it.
     pub fn to_json(&self) -> serde_json::Value {
         match self {
             Scalar::String(text) => text.clone().into(),
@@ -183,7 +183,7 @@ impl Scalar {
 }
 
 impl std::fmt::Display for Scalar {
-    /// The text form; [`ScalarType::parse`] reads it back.
+    /// The text form; [`ScalarType::parse`] parses it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.to_json() {
             serde_json::Value::String(text) => f.write_str(&text),

@@ -8,7 +8,7 @@ use super::terms::Unmask;
 use crate::column_name::covers;
 use crate::limits::Limits;
 
-/// What a caller may see of an endpoint, for arguments that the grants admit.
+/// The access of a caller to an endpoint, for arguments that the grants admit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allowance {
     /// The ids of the grants, closest first.

@@ -9,9 +9,9 @@ use serde_json::Value as Json;
 use super::name::{NameError, NameKind};
 use crate::value::{Scalar, ScalarType, Value, ValueType};
 
-/// The maximum length of an attribute's text, in bytes.
+/// Maximum length of an attribute's text, in bytes.
 const LONGEST_VALUE: usize = 65_536;
-/// The maximum number of items of a list attribute.
+/// Maximum number of items of a list attribute.
 const MOST_ITEMS: usize = 10_000;
 
 /// An attribute that cannot be parsed.

@@ -84,7 +84,7 @@ pub enum Reason {
 /// `grants` may include grants to others; they are ignored. A denial of the endpoint overrides every grant. The grants
 /// that allow the call are ordered by closeness, and the closest is the reason: a grant to the principal precedes one
 /// to a role, a grant for the endpoint precedes one for all endpoints, and then the grant that lasts longest precedes.
-/// What they allow together depends on the arguments, see [`crate::catalog::call`].
+/// Their combined effect depends on the arguments, see [`crate::catalog::call`].
 pub fn authorize(who: &Principal, endpoint: &str, grants: &[Grant], now: DateTime<Utc>) -> Result<Authorized, Refusal> {
     let refuse = |reason| Err(Refusal { reason });
     let name = || endpoint.to_owned();

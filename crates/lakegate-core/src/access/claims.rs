@@ -17,7 +17,7 @@ use super::scope::Scope;
 use crate::project::{ClaimPath, Issuer, ScopeClaim};
 use crate::value::Value;
 
-/// The maximum length of a `jti` that identifies a token in logs.
+/// Maximum length of a `jti` that identifies a token in logs.
 const MAX_ID_BYTES: usize = 128;
 
 /// The last second that can be represented: the end of the year 9999.

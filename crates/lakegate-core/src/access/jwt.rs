@@ -14,13 +14,13 @@ use super::strict_json::StrictJson;
 use super::token::{PresentedToken, TokenError, TokenHash};
 use crate::project::SigningAlgorithm;
 
-/// The maximum length of a JWT, in bytes.
+/// Maximum length of a JWT, in bytes.
 pub const MAX_JWT_BYTES: usize = 8192;
 
-/// The minimum length of a JWT: no header, claims and signature are shorter.
+/// Minimum length of a JWT: no header, claims and signature are shorter.
 const MIN_JWT_BYTES: usize = 32;
 
-/// The maximum length of a `kid`, in bytes.
+/// Maximum length of a `kid`, in bytes.
 const MAX_KEY_ID_BYTES: usize = 256;
 
 /// The prefix that is hashed before a JWT, so that its hash never equals that of an API token.

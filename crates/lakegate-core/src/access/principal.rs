@@ -44,7 +44,7 @@ pub struct Credential {
     pub grants: Arc<[Grant]>,
 }
 
-/// What authenticates a caller.
+/// The proof of a caller's identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
     /// A token of this server's store.

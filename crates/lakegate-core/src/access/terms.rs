@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use super::name::{NameError, NameKind};
 use crate::limits::Limits;
 
-/// The maximum length of one value, in bytes.
+/// Maximum length of one value, in bytes.
 const LONGEST: usize = 10_000;
-/// The maximum number of entries of one kind.
+/// Maximum number of entries of one kind.
 const MOST: usize = 1_000;
 
-/// What a grant allows, or with [`super::Effect::Deny`] denies. Empty terms allow all columns, with their masks, and
-/// any arguments.
+/// The parts of an endpoint that a grant allows, or denies with [`super::Effect::Deny`]. Empty terms allow all columns,
+/// with their masks, and any arguments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Terms {
@@ -31,7 +31,7 @@ pub struct Terms {
     /// The rules for arguments, by parameter name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, ParameterTerm>,
-    /// The maximum distances between two arguments.
+    /// Maximum distances between two arguments.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub spans: Vec<SpanTerm>,
     /// The limits of calls. Serialised as members beside the others; an unknown one is refused like any unknown member.
@@ -61,7 +61,7 @@ pub struct ParameterTerm {
     pub max: Option<String>,
 }
 
-/// The maximum distance from the argument `from` to the argument `to`: `31d`, or a number.
+/// Maximum distance from the argument `from` to the argument `to`: `31d`, or a number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SpanTerm {
@@ -69,7 +69,7 @@ pub struct SpanTerm {
     pub from: String,
     /// The parameter with the higher value.
     pub to: String,
-    /// The maximum distance.
+    /// Maximum distance.
     pub at_most: Distance,
 }
 
@@ -83,7 +83,7 @@ pub enum Distance {
     Number(i64),
 }
 
-/// What a grant shows unmasked: the column `table.column`, or with `tag:pii` every column with a tag.
+/// A column or tag that a grant unmasks: the column `table.column`, or with `tag:pii` every column with a tag.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Unmask {

@@ -16,7 +16,7 @@ use crate::limits::{InForce, Limits};
 use crate::project::{Config, Endpoint, EndpointLimits, Param, suggest_or_list};
 use crate::value::{Scalar, Value};
 
-/// The maximum number of unknown names to report one by one. Further ones are only counted, because otherwise a small
+/// Maximum number of unknown names to report one by one. Further ones are only counted, because otherwise a small
 /// request could cause a huge response.
 const MOST_UNKNOWN: usize = 50;
 

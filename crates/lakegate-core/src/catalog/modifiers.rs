@@ -9,13 +9,13 @@ use crate::error::{Code, Error};
 use crate::project::Endpoint;
 use crate::value::{Scalar, ScalarType};
 
-/// The maximum number of names in `select` or `order`.
+/// Maximum number of names in `select` or `order`.
 const MOST_NAMES: usize = 1_000;
 
-/// The maximum number of rows of a page, because a page is held in memory until it is complete.
+/// Maximum number of rows of a page, because a page is held in memory until it is complete.
 pub const MOST_ROWS_OF_A_PAGE: u64 = 10_000;
 
-/// The maximum length of a cursor, in bytes. The server issues shorter ones.
+/// Maximum length of a cursor, in bytes. The server issues shorter ones.
 const LONGEST_CURSOR: usize = 512;
 
 /// The modifiers of a request.
@@ -53,9 +53,9 @@ pub struct Order {
 /// The requested range of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// The number of rows to skip.
+    /// Number of rows to skip.
     pub offset: u64,
-    /// The maximum number of rows; `None` is no limit.
+    /// Maximum number of rows; `None` is no limit.
     pub limit: Option<u64>,
     /// Whether the last row is only fetched to know if another page follows, and is not returned.
     pub looks_ahead: bool,
@@ -66,7 +66,7 @@ pub struct Window {
 pub struct PageRequest<'a> {
     /// The cursor that the previous page returned; `None` for the first page.
     pub cursor: Option<&'a str>,
-    /// The maximum number of rows; `None` uses the size of the previous page.
+    /// Maximum number of rows; `None` uses the size of the previous page.
     pub size: Option<u64>,
 }
 

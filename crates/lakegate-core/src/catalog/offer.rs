@@ -23,11 +23,11 @@ pub struct Offer<'a> {
 /// The requirements of one grant.
 #[derive(Clone, Debug)]
 pub struct GrantOffer<'a> {
-    /// What the grant allows of each parameter, in order; `None` is whatever the parameter accepts.
+    /// The allowed values of each parameter, in order; `None` is whatever the parameter accepts.
     narrowed: Vec<Option<Narrowing>>,
     /// Whether a call without the parameter is admitted, for each parameter in order.
     omittable: Vec<bool>,
-    /// The maximum distances between two arguments.
+    /// Maximum distances between two arguments.
     pub spans: Vec<&'a SpanTerm>,
 }
 
@@ -81,8 +81,7 @@ impl<'a> Offer<'a> {
         &self.grants
     }
 
-    /// What the grants allow of the parameter at index `at`, without duplicates. Empty if one of them allows whatever
-    /// the parameter accepts.
+    /// The distinct narrowings of the parameter at index `at`. Empty if a grant allows whatever the parameter accepts.
     pub fn narrowings(&self, at: usize) -> Vec<&Narrowing> {
         let mut distinct = Vec::new();
         for grant in &self.grants {
@@ -111,7 +110,7 @@ impl<'a> Offer<'a> {
 }
 
 impl GrantOffer<'_> {
-    /// What the grant allows of the parameter at index `at`; `None` is whatever the parameter accepts.
+    /// The grant's narrowing of the parameter at index `at`; `None` is whatever the parameter accepts.
     pub fn narrowing(&self, at: usize) -> Option<&Narrowing> {
         self.narrowed.get(at)?.as_ref()
     }
@@ -216,7 +215,7 @@ fn of_grant<'a>(grant: &'a Grant, who: &Principal, endpoint: &Endpoint) -> Optio
     Some(offered)
 }
 
-/// What a term allows: `Some(None)` is whatever the parameter accepts, `None` is nothing.
+/// The values that a term allows: `Some(None)` is whatever the parameter accepts, `None` is nothing.
 fn narrowing(term: &ParameterTerm, param: &Param, who: &Principal) -> Option<Option<Narrowing>> {
     let bounds = Bounds::of(term, param)?;
     if term.fixed.is_some() {

@@ -114,7 +114,6 @@ fn code(text: &str) -> String {
     if longest > 0 { format!("{fence} {text} {fence}") } else { format!("`{text}`") }
 }
 
-/// Joins sentences, each with a full stop.
 fn joined(sentences: &[String]) -> String {
     let ended = sentences.iter().map(|sentence| {
         if sentence.ends_with(['.', '!', '?', ':']) { sentence.clone() } else { format!("{sentence}.") }

@@ -14,7 +14,7 @@ pub struct Declared {
     pub location: String,
 }
 
-/// The maximum number of columns that a comment lists before it only counts the rest.
+/// Maximum number of columns that a comment lists before it only counts the rest.
 const MOST_COLUMNS: usize = 12;
 
 /// The lake and the tables that a project's text declares. Accepts a text that has other faults.
@@ -109,13 +109,11 @@ fn comment(text: &str) -> String {
     text.chars().map(|each| if each.is_control() { ' ' } else { each }).collect()
 }
 
-/// Formats a TOML key.
 fn key(name: &str) -> String {
     let bare = !name.is_empty() && name.chars().all(|each| each.is_ascii_alphanumeric() || "_-".contains(each));
     if bare { name.to_owned() } else { quoted(name) }
 }
 
-/// Formats a TOML string.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for each in text.chars() {

@@ -34,11 +34,11 @@ pub struct FoundTable {
     pub says_format: bool,
     /// The delimiter of a text file, if it is not a comma.
     pub delimiter: Option<char>,
-    /// The number of files; 0 if they were not counted.
+    /// Number of files; 0 if they were not counted.
     pub files: usize,
     /// Their size in bytes.
     pub bytes: u64,
-    /// The number of rows, if it is known without reading them.
+    /// Number of rows, if it is known without reading them.
     pub rows: Option<u64>,
     /// The columns of the files.
     pub columns: Vec<FoundColumn>,
@@ -79,11 +79,11 @@ pub enum ColumnKind {
 /// Statistics of a column in a sample of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ColumnSample {
-    /// The number of rows in the sample.
+    /// Number of rows in the sample.
     pub rows: usize,
-    /// The number of NULLs.
+    /// Number of NULLs.
     pub nulls: usize,
-    /// The number of distinct values.
+    /// Number of distinct values.
     pub distinct: usize,
 }
 

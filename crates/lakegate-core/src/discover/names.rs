@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::words;
 use crate::project::name::sql_name_fault;
 
-/// The maximum length of a table's name, in characters.
+/// Maximum length of a table's name, in characters.
 const MOST: usize = 63;
 
 /// The SQL name of a table, from the last part of its path that yields a name, without extension, glob and part number.

@@ -46,7 +46,7 @@ fn liking(format: Format, ranges: &[Weighted]) -> Option<Liking> {
     (range.weight > 0).then_some((range.weight, exactness, Reverse(at)))
 }
 
-/// How specifically a range names a format; `None` if it does not.
+/// The specificity with which a range names a format; `None` if it does not.
 fn exactness(format: Format, range: &Weighted) -> Option<Exactness> {
     if matches!(range.value.as_str(), "*/*" | "*") {
         return Some(Exactness::Anything);

@@ -167,7 +167,7 @@ pub struct Representation {
 }
 
 impl Representation {
-    /// The default representation in this format.
+    /// Default representation in this format.
     pub fn plain(format: Format) -> Self {
         Self { format, compression: None, csv_guard: true }
     }

@@ -16,9 +16,9 @@ pub struct Ask {
     pub lane: Arc<str>,
     /// The group within the lane: the endpoint.
     pub group: Arc<str>,
-    /// The maximum number of running queries of the lane.
+    /// Maximum number of running queries of the lane.
     pub most_of_lane: usize,
-    /// The maximum number of running queries of this group in the lane.
+    /// Maximum number of running queries of this group in the lane.
     pub most_of_group: usize,
 }
 
@@ -34,13 +34,13 @@ pub enum Full {
 /// The current load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// The maximum number of running queries.
+    /// Maximum number of running queries.
     pub slots: usize,
-    /// The number of running queries.
+    /// Number of running queries.
     pub running: usize,
-    /// The number of waiting queries.
+    /// Number of waiting queries.
     pub waiting: usize,
-    /// The number of lanes with waiting queries.
+    /// Number of lanes with waiting queries.
     pub lanes_waiting: usize,
 }
 
@@ -168,7 +168,7 @@ impl FairQueue {
         Load { slots, running, waiting, lanes_waiting: self.turns.len() }
     }
 
-    /// The maximum number of runs that end before a new query of the lane gets its turn. Used to estimate when to
+    /// Maximum number of runs that end before a new query of the lane gets its turn. Used to estimate when to
     /// retry, so it assumes that no cap of the lane delays it.
     pub fn turns_before(&self, lane: &str) -> usize {
         let own = self.lanes.get(lane).map_or(0, |lane| lane.waiting.len());

@@ -60,25 +60,25 @@ macro_rules! limits {
 }
 
 limits! {
-    /// The maximum time from the arrival of a request until the last row is read, including queueing.
+    /// Maximum time from the arrival of a request until the last row is read, including queueing.
     TimeoutSeconds, timeout_seconds, 86_400;
     /// The memory of one query.
     MemoryMb, memory_mb, 1 << 24;
-    /// The maximum number of rows of a result.
+    /// Maximum number of rows of a result.
     MaxRows, max_rows, MANY;
-    /// The maximum size of a result, before compression.
+    /// Maximum size of a result, before compression.
     MaxResultMb, max_result_mb, 1 << 24;
-    /// The maximum size that a query may read, estimated from the files' metadata before it runs.
+    /// Maximum size that a query may read, estimated from the files' metadata before it runs.
     MaxScanMb, max_scan_mb, 1 << 40;
-    /// The maximum number of rows that a query may read, estimated in the same way.
+    /// Maximum number of rows that a query may read, estimated in the same way.
     MaxScanRows, max_scan_rows, MANY;
-    /// The maximum number of running queries of one principal.
+    /// Maximum number of running queries of one principal.
     MaxConcurrent, max_concurrent, 10_000;
     /// The sustained number of requests a second that a principal may make.
     RequestsPerSecond, requests_per_second, 1_000_000;
-    /// The number of requests that a principal may make at once after a pause; by default one second's worth.
+    /// Number of requests that a principal may make at once after a pause; by default one second's worth.
     RequestBurst, request_burst, 1_000_000;
-    /// The number of requests that a principal may make in a UTC day.
+    /// Number of requests that a principal may make in a UTC day.
     RequestsPerDay, requests_per_day, 1_000_000_000;
 }
 
@@ -100,7 +100,7 @@ impl Limits {
         for limit in Limit::ALL {
             wider.set(*limit, self.get(*limit).zip(other.get(*limit)).map(|(one, other)| one.max(other)));
         }
-        // A burst only belongs to its own rate: without a burst of its own, a rate allows one second's worth.
+        // A burst belongs to its rate: if a source has a rate and no burst, the burst is one second's worth.
         if wider.requests_per_second.is_some() {
             wider.request_burst =
                 self.burst().max(other.burst()).filter(|burst| wider.requests_per_second != Some(*burst));

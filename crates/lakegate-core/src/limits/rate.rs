@@ -17,7 +17,7 @@ pub struct Rate {
 /// The quota that is left after a request was admitted or refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Left {
-    /// The number of requests that still fit now.
+    /// Number of requests that still fit now.
     pub remaining: u64,
     /// Seconds, rounded up, until the whole quota is available again.
     pub reset_seconds: u64,
@@ -39,7 +39,7 @@ pub struct Bucket {
     full_at: u64,
 }
 
-/// The number of requests of a UTC day.
+/// Number of requests of a UTC day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Today {
     day: u64,

@@ -3,7 +3,7 @@
 use super::http::{Tls, read_tls};
 use super::reader::Section;
 
-/// The default listen address of the admin API: loopback only.
+/// Default listen address of the admin API: loopback only.
 pub const ADMIN_LISTEN: &str = "127.0.0.1:8081";
 
 /// `[admin]`. The presence of the section enables the admin API.

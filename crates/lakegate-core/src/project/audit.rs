@@ -16,7 +16,7 @@ pub struct Audit {
     pub folder: String,
     /// The size in bytes at which a file is rotated.
     pub max_bytes: u64,
-    /// The number of rotated files to keep; 0 keeps all.
+    /// Number of rotated files to keep; 0 keeps all.
     pub keep: usize,
 }
 
@@ -86,7 +86,6 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Audit {
     }
 }
 
-/// Reads `secret_attributes` of `[access]`.
 pub(super) fn read_secret_attributes(section: &mut Section<'_, '_>) -> BTreeSet<String> {
     let source = section.source();
     let names = section.fixed_strings("secret_attributes").map(|names| names.value).unwrap_or_default();

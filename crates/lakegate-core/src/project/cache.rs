@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::reader::Section;
 
-/// The default time for which a result is reused.
+/// Default time for which a result is reused.
 pub(super) const CACHE_FOR: Duration = Duration::from_secs(300);
 
 /// `[cache]`.

@@ -92,7 +92,6 @@ pub enum SqlDatabase {
     Secret(SecretLocation),
 }
 
-/// Reads all catalogs.
 pub(super) fn read_all(section: Section<'_, '_>) -> BTreeMap<String, Catalog> {
     section
         .named_sections()

@@ -22,7 +22,7 @@ pub struct ColumnRule {
     pub tags: BTreeSet<String>,
     /// The column's own mask; its tags may have masks too.
     pub mask: Option<MaskSpec>,
-    /// Where it is declared.
+    /// Position of the declaration.
     pub position: Position,
 }
 
@@ -31,7 +31,7 @@ pub struct ColumnRule {
 pub struct TagRule {
     /// The mask of such columns. A column whose type does not support it gets `null` instead.
     pub mask: Option<MaskSpec>,
-    /// Where it is declared.
+    /// Position of the declaration.
     pub position: Position,
 }
 
@@ -40,7 +40,7 @@ pub struct TagRule {
 pub struct Masking {
     /// The location of the key for `hash` masks. Its value is never part of a project.
     pub key: Option<SecretLocation>,
-    /// The position of `key`; `None` without a key.
+    /// Position of `key`; `None` without a key.
     pub position: Option<Position>,
 }
 
@@ -62,7 +62,7 @@ impl Config {
     }
 }
 
-/// What columns and tags require from the rest of the file.
+/// The tags and keys that columns require from the rest of the file.
 #[derive(Default)]
 pub(super) struct Needs {
     /// The tags of columns.
@@ -71,7 +71,6 @@ pub(super) struct Needs {
     hashes: Vec<Range<usize>>,
 }
 
-/// Reads `columns` of a table's section.
 pub(super) fn read_columns(table: &mut Section<'_, '_>, needs: &mut Needs) -> Vec<ColumnRule> {
     let Some(columns) = table.section("columns") else { return Vec::new() };
     let mut rules = Vec::new();
@@ -106,7 +105,6 @@ pub(super) fn read_columns(table: &mut Section<'_, '_>, needs: &mut Needs) -> Ve
     rules
 }
 
-/// Reads `[tags]`.
 pub(super) fn read_tags(root: &mut Section<'_, '_>, needs: &mut Needs) -> BTreeMap<String, TagRule> {
     let Some(section) = root.fixed_section("tags") else { return BTreeMap::new() };
     let mut tags = BTreeMap::new();
@@ -122,7 +120,6 @@ pub(super) fn read_tags(root: &mut Section<'_, '_>, needs: &mut Needs) -> BTreeM
     tags
 }
 
-/// Reads `[masking]`.
 pub(super) fn read_masking(root: &mut Section<'_, '_>) -> Masking {
     let Some(mut section) = root.fixed_section("masking") else { return Masking::default() };
     let source = section.source();

@@ -88,11 +88,11 @@ pub struct Server {
     pub listen: String,
     /// A path that serves the endpoints in addition to `/api`, for clients that migrate to lakegate; starts with `/`.
     pub base_path: Option<String>,
-    /// The maximum time of a query.
+    /// Maximum time of a query.
     pub timeout: Duration,
-    /// The maximum size of a request body, in bytes.
+    /// Maximum size of a request body, in bytes.
     pub max_body_bytes: usize,
-    /// The maximum number of running queries; further ones wait.
+    /// Maximum number of running queries; further ones wait.
     pub max_concurrent_queries: usize,
     /// The memory of all running queries together, in bytes.
     pub memory_limit_bytes: usize,
@@ -123,9 +123,9 @@ pub struct Table {
     pub policy: RowPolicy,
     /// Columns with tags or a mask, in the order of the file.
     pub columns: Vec<ColumnRule>,
-    /// The position of the declaration.
+    /// Position of the declaration.
     pub position: Position,
-    /// The position of the location.
+    /// Position of the location.
     pub location_position: Position,
 }
 
@@ -138,7 +138,7 @@ pub enum RowPolicy {
     Filtered {
         /// A SQL predicate; `principal('x')` stands for an attribute of the caller.
         filter: String,
-        /// The position of the predicate.
+        /// Position of the predicate.
         position: Position,
         /// Roles that see every row.
         unfiltered_for: Vec<String>,

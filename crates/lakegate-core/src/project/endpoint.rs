@@ -48,11 +48,11 @@ pub struct Endpoint {
 /// `min_group_size` and `subject`: suppresses small groups.
 #[derive(Clone, Debug)]
 pub struct SmallGroups {
-    /// The minimum number of distinct subjects; smaller groups are left out of the result.
+    /// Minimum number of distinct subjects; smaller groups are left out of the result.
     pub least: u64,
     /// The column of the grouped rows that identifies the subject of a row, as the query names it.
     pub subject: String,
-    /// The position of `subject`.
+    /// Position of `subject`.
     pub subject_position: Position,
 }
 
@@ -63,7 +63,7 @@ pub struct Rule {
     pub check: String,
     /// The message for the caller if the predicate is false.
     pub message: String,
-    /// The position of the predicate.
+    /// Position of the predicate.
     pub position: Position,
 }
 

@@ -37,7 +37,7 @@ impl Position {
         Self { path: name.to_owned(), line: 0, column: 0 }
     }
 
-    /// The position of a byte in a file's text.
+    /// Position of a byte in a file's text.
     pub fn of_byte(path: &str, text: &str, byte: usize) -> Self {
         let mut end = byte.min(text.len());
         while !text.is_char_boundary(end) {

@@ -2,13 +2,13 @@
 
 use super::reader::Section;
 
-/// The maximum number of rows of an Excel sheet below its header.
+/// Maximum number of rows of an Excel sheet below its header.
 const ROWS_OF_A_SHEET: u64 = 1_048_575;
 
 /// `[formats]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Formats {
-    /// The maximum number of rows of an XLSX response, the only format that is not streamed.
+    /// Maximum number of rows of an XLSX response, the only format that is not streamed.
     pub xlsx_max_rows: u32,
 }
 

@@ -14,7 +14,6 @@ pub enum Hot {
     Pinned,
 }
 
-/// Reads `hot` of a table.
 pub(super) fn read(section: &mut Section<'_, '_>) -> Hot {
     let source = section.source();
     let Some(said) = section.string("hot") else { return Hot::default() };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::reader::{Placed, Section};
 
-/// The default interval of checks for changed certificate files.
+/// Default interval of checks for changed certificate files.
 const TLS_REFRESH: Duration = Duration::from_secs(30);
 
 /// The longest URL that the HTTP/1.1 parser accepts. Text of usual length fits in any encoding.
@@ -21,13 +21,13 @@ pub struct Http {
     pub keep_alive: Duration,
     /// The time limit for a client that reads nothing of an available response.
     pub write_timeout: Duration,
-    /// The maximum number of connections of one listener; further ones wait.
+    /// Maximum number of connections of one listener; further ones wait.
     pub max_connections: usize,
-    /// The maximum length of a URL, in bytes.
+    /// Maximum length of a URL, in bytes.
     pub max_url_bytes: usize,
-    /// The maximum size of all headers of a request together, names and values, in bytes.
+    /// Maximum size of all headers of a request together, names and values, in bytes.
     pub max_header_bytes: usize,
-    /// The maximum number of concurrent requests on one HTTP/2 connection.
+    /// Maximum number of concurrent requests on one HTTP/2 connection.
     pub max_streams: u32,
     /// The time for which the server still accepts connections after it is asked to stop.
     pub drain_delay: Duration,

@@ -33,7 +33,7 @@ pub struct Issuer {
     pub max_stale: Duration,
     /// The allowed difference between its clock and this one.
     pub leeway: Duration,
-    /// The maximum time from `iat` to `exp`. If set, a token needs `iat`.
+    /// Maximum time from `iat` to `exp`. If set, a token needs `iat`.
     pub max_lifetime: Option<Duration>,
     /// The claim that names the principal.
     pub subject: ClaimPath,
@@ -45,7 +45,7 @@ pub struct Issuer {
     pub attributes: BTreeMap<String, AttributeClaim>,
     /// The project's roles, by their name at the issuer. Other roles are ignored.
     pub roles: BTreeMap<String, String>,
-    /// The position of the declaration.
+    /// Position of the declaration.
     pub position: Position,
 }
 
@@ -145,7 +145,6 @@ pub fn is_loopback_url(url: &str) -> bool {
     port_fits && (host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()))
 }
 
-/// Reads `[issuers]`.
 pub(super) fn read_all(section: Section<'_, '_>) -> BTreeMap<String, Issuer> {
     let source = section.source();
     let mut issuers = BTreeMap::<String, Issuer>::new();
@@ -421,7 +420,6 @@ regions = { claim = "a.b", type = "string[]" }
         (project.config.issuers, findings.iter().map(ToString::to_string).collect())
     }
 
-    /// The only finding.
     fn fault(issuers: &str) -> String {
         let (_, findings) = read(issuers);
         assert_eq!(findings.len(), 1, "{findings:#?}");

@@ -157,7 +157,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> (Option<String>, LakeStore) 
 
 const LOCATION_HELP: &str = "write a folder, or `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`";
 
-/// Returns why a text is not a valid object store location, as the end of a sentence; `None` if it is valid. A local
+/// Returns why a text is not a valid object store location, as the end of a sentence; `None` if valid. A local
 /// folder is checked when it is opened.
 pub fn location_fault(location: &str) -> Option<&'static str> {
     let (scheme, rest) = location.split_once("://")?;
@@ -190,7 +190,7 @@ pub fn location_fault(location: &str) -> Option<&'static str> {
     None
 }
 
-/// Returns why a URL is not a valid endpoint, and what to do; `None` if it is valid.
+/// Returns why a URL is not a valid endpoint, and what to do; `None` if valid.
 fn endpoint_fault(endpoint: &str, allow_http: bool) -> Option<(&'static str, &'static str)> {
     const HELP: &str = "write it like `https://s3.example.org`";
     let Some((scheme, rest)) = endpoint.split_once("://") else { return Some(("is not a URL", HELP)) };

@@ -12,11 +12,11 @@ use crate::limits::{Limit, Limits};
 pub struct ServerLimits {
     /// The limits of every call.
     pub limits: Limits,
-    /// The maximum number of waiting queries; by default 16 for each running query that is allowed.
+    /// Maximum number of waiting queries; by default 16 for each running query that is allowed.
     pub max_waiting: Option<usize>,
-    /// The maximum number of waiting queries of one principal; by default a quarter of all.
+    /// Maximum number of waiting queries of one principal; by default a quarter of all.
     pub max_waiting_each: Option<usize>,
-    /// The maximum size of all spill files together, in megabytes.
+    /// Maximum size of all spill files together, in megabytes.
     pub spill_mb: Option<u64>,
     /// The folder for spill files; a relative path starts at the project folder. By default the system's temporary
     /// folder.
@@ -42,11 +42,11 @@ pub enum OnMaxRows {
     Truncate,
 }
 
-/// The default number of waiting queries for each running query that is allowed.
+/// Default number of waiting queries for each running query that is allowed.
 const WAITING_FOR_EACH: usize = 16;
-/// The default size of all spill files, in megabytes.
+/// Default size of all spill files, in megabytes.
 const SPILL_MB: u64 = 10 << 10;
-/// The minimum of a query's default share of memory, in megabytes.
+/// Minimum of a query's default share of memory, in megabytes.
 const LEAST_SHARE_MB: u64 = 16;
 
 impl ServerLimits {
@@ -64,13 +64,13 @@ impl ServerLimits {
         limits
     }
 
-    /// The maximum number of waiting queries, in total and of one principal.
+    /// Maximum number of waiting queries, in total and of one principal.
     pub fn waiting(&self, server: &Server) -> (usize, usize) {
         let all = self.max_waiting.unwrap_or_else(|| server.max_concurrent_queries.saturating_mul(WAITING_FOR_EACH));
         (all, self.max_waiting_each.unwrap_or_else(|| all.div_ceil(4)).min(all))
     }
 
-    /// The maximum size of all spill files together, in bytes.
+    /// Maximum size of all spill files together, in bytes.
     pub fn spill_bytes(&self) -> u64 {
         self.spill_mb.unwrap_or(SPILL_MB).saturating_mul(1 << 20)
     }
@@ -86,7 +86,6 @@ impl OnMaxRows {
     }
 }
 
-/// Reads `[limits]` of `lakegate.toml`.
 pub(super) fn read_server(mut section: Section<'_, '_>) -> ServerLimits {
     let limits = read_limits(&mut section);
     let max_waiting = section.integer("max_waiting", 1..=1_000_000).map(|count| count.value as usize);
@@ -104,7 +103,6 @@ pub(super) fn read_server(mut section: Section<'_, '_>) -> ServerLimits {
     ServerLimits { limits, max_waiting, max_waiting_each, spill_mb, spill_folder }
 }
 
-/// Reads `[limits]` of an endpoint.
 pub(super) fn read_endpoint(mut section: Section<'_, '_>) -> EndpointLimits {
     let limits = read_limits(&mut section);
     let source = section.source();

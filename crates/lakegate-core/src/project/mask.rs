@@ -26,9 +26,9 @@ pub enum MaskSpec {
     Email,
     /// Keeps the first and last characters.
     Partial {
-        /// The number of characters kept at the start.
+        /// Number of characters kept at the start.
         prefix: u8,
-        /// The number of characters kept at the end.
+        /// Number of characters kept at the end.
         suffix: u8,
     },
     /// Truncates to the hour, day, month or year, in UTC.
@@ -65,7 +65,7 @@ pub struct Step {
     scale: u8,
 }
 
-/// The maximum number of digits of a [`Step`], before the point and after it.
+/// Maximum number of digits of a [`Step`], before the point and after it.
 const STEP_DIGITS: usize = 18;
 
 impl Step {
@@ -107,7 +107,7 @@ impl Step {
         self.digits
     }
 
-    /// The number of digits after the point; 0 for a whole number, at most 18.
+    /// Number of digits after the point; 0 for a whole number, at most 18.
     pub fn scale(self) -> u8 {
         self.scale
     }

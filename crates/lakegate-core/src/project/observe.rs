@@ -124,7 +124,7 @@ fn read_traces(mut section: Section<'_, '_>) -> Option<Traces> {
     })
 }
 
-/// Returns why the URL of a collector is invalid; `None` if it is valid. It must not contain a secret, because the file
+/// Returns why the URL of a collector is invalid; `None` if valid. It must not contain a secret, because the file
 /// is in version control.
 fn endpoint_fault(endpoint: &str) -> Option<&'static str> {
     let Some(rest) = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("https://")) else {

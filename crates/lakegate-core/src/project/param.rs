@@ -11,10 +11,10 @@ use super::name;
 use super::reader::{Placed, Section, Source};
 use crate::value::{Scalar, ScalarType, Value, ValueType};
 
-/// The default maximum number of items of a list argument.
+/// Default maximum number of items of a list argument.
 pub const MAX_ITEMS: usize = 1_000;
 
-/// The default maximum length of a string argument, in characters.
+/// Default maximum length of a string argument, in characters.
 pub const MAX_LENGTH: usize = 10_000;
 
 /// `[params.NAME]` of an endpoint file.
@@ -36,9 +36,9 @@ pub struct Param {
     pub max: Option<Scalar>,
     /// A pattern that must match the whole string.
     pub pattern: Option<Pattern>,
-    /// The maximum length of a string, in characters.
+    /// Maximum length of a string, in characters.
     pub max_length: usize,
-    /// The maximum number of items of a list.
+    /// Maximum number of items of a list.
     pub max_items: usize,
     /// Whether its value is secret; logs and records have `***` instead.
     pub secret: bool,
@@ -46,7 +46,7 @@ pub struct Param {
     pub description: Option<String>,
     /// For the docs.
     pub example: Option<Value>,
-    /// The position of the declaration.
+    /// Position of the declaration.
     pub position: Position,
 }
 

@@ -27,7 +27,6 @@ pub struct Setting {
     pub origin: Origin,
 }
 
-/// The replacement for a secret.
 const SECRET: &str = "***";
 
 impl Config {
@@ -187,7 +186,7 @@ fn is_location(text: &str) -> bool {
     text.starts_with("env:") || text.starts_with("file:")
 }
 
-/// A URL without its credentials and without its query.
+/// A URL with its credentials and its query hidden.
 fn without_credentials(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));

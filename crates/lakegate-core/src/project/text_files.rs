@@ -77,7 +77,6 @@ impl Default for TextFiles {
     }
 }
 
-/// Reads the text file options of a table's section.
 pub(super) fn read(section: &mut Section<'_, '_>, format: Option<FileFormat>) -> TextFiles {
     let source = section.source();
     let mut files = TextFiles::default();

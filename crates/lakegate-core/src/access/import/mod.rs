@@ -1,7 +1,7 @@
 //! Plans the import of the previous system's access-control table: one row a client, with its key and its endpoints.
 //!
-//! Pure: [`table`] parses cells into rows, and [`plan`] turns rows into principals, grants, tokens and conflicts. What
-//! the access store already holds is compared elsewhere. No message contains a key.
+//! Pure: [`table`] parses cells into rows, and [`plan`] turns rows into principals, grants, tokens and conflicts.
+//! Comparing them with the access store is done elsewhere. No message contains a key.
 
 mod table;
 
@@ -25,7 +25,7 @@ pub struct ImportRow {
     pub endpoints: BTreeSet<String>,
 }
 
-/// What to create, and the conflicts.
+/// The principals to create, and the conflicts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportPlan {
     /// The clients, ordered by id.
@@ -34,7 +34,7 @@ pub struct ImportPlan {
     pub conflicts: Vec<Conflict>,
     /// Clients without a key in the table. They are imported, but cannot call anything until they get a token.
     pub without_key: Vec<i64>,
-    /// What every grant shows unmasked, because the previous system had no masks.
+    /// The columns and tags that every grant unmasks, because the previous system had no masks.
     pub unmask: BTreeSet<Unmask>,
 }
 

@@ -18,13 +18,13 @@ pub const RECIPE_ENDING: &str = ".ingest.toml";
 /// A checked recipe.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    /// The position of the recipe: its file, or a name for the command line.
+    /// Position of the recipe: its file, or a name for the command line.
     pub position: Position,
     /// The table of the project.
     pub table: String,
     /// Paths or globs; relative to the project folder, or absolute.
     pub from: Vec<String>,
-    /// How the rows change the table.
+    /// The effect of the rows on the table.
     pub mode: IngestMode,
     /// The columns that identify a row, for `upsert`.
     pub key: Vec<String>,
@@ -40,11 +40,11 @@ pub struct Recipe {
     pub columns: Vec<RecipeColumn>,
     /// Whether to add columns that the table does not have.
     pub new_columns: bool,
-    /// The number of rows that may be rejected.
+    /// Number of rows that may be rejected.
     pub max_rejects: Allowance,
 }
 
-/// How new rows change a table.
+/// The effect of new rows on a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IngestMode {
     /// Adds the rows.
@@ -91,7 +91,7 @@ pub struct TextOptions {
     pub offset_minutes: i32,
 }
 
-/// The number of rows that may be rejected. Above it, nothing is ingested.
+/// Number of rows that may be rejected. Above it, nothing is ingested.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Allowance {
     /// An absolute number.

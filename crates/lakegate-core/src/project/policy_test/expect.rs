@@ -13,7 +13,7 @@ const MOST: u64 = i64::MAX as u64;
 /// The expected outcome of a call; every expectation must hold.
 #[derive(Clone, Debug)]
 pub struct Expectation {
-    /// The position of the section.
+    /// Position of the section.
     pub position: Position,
     /// The HTTP status.
     pub status: Option<u16>,
@@ -21,11 +21,11 @@ pub struct Expectation {
     pub code: Option<Code>,
     /// A text that the detail of the refusal, or of one of its errors, contains.
     pub detail_contains: Option<String>,
-    /// The number of rows.
+    /// Number of rows.
     pub rows: Option<u64>,
-    /// The minimum number of rows.
+    /// Minimum number of rows.
     pub min_rows: Option<u64>,
-    /// The maximum number of rows.
+    /// Maximum number of rows.
     pub max_rows: Option<u64>,
     /// The columns of the result, in this order.
     pub columns: Option<Vec<String>>,
