@@ -17,9 +17,9 @@ pub struct Allowance {
     only: Option<BTreeSet<String>>,
     /// The denied columns.
     pub(super) without: BTreeSet<String>,
-    /// The columns and tags to show unmasked.
+    /// The unmasked columns and tags.
     pub(super) unmask: BTreeSet<Unmask>,
-    /// The columns and tags that stay masked even if they are in `unmask`.
+    /// Columns and tags that stay masked even if `unmask` has them.
     pub(super) never_unmasked: BTreeSet<Unmask>,
     /// The combined limits; `None` before the first grant.
     limits: Option<Limits>,
@@ -64,7 +64,7 @@ impl Allowance {
         self.only.as_ref().is_none_or(|only| only.contains(column)) && !is_denied()
     }
 
-    /// Whether every column of the endpoint is allowed, including columns that are added later.
+    /// Whether every column of the endpoint is allowed, including later ones.
     pub fn shows_all(&self) -> bool {
         self.only.is_none() && self.without.is_empty()
     }
@@ -100,7 +100,7 @@ impl Allowance {
         lifted && !denied
     }
 
-    /// The columns and tags to show unmasked.
+    /// The unmasked columns and tags.
     pub fn unmask(&self) -> &BTreeSet<Unmask> {
         &self.unmask
     }

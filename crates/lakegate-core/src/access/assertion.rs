@@ -57,7 +57,7 @@ impl Asserted {
         &self.assertion
     }
 
-    /// The principal that the statement is about.
+    /// The principal of the statement.
     pub fn principal(&self) -> &PrincipalRecord {
         &self.principal
     }

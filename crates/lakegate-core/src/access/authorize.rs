@@ -16,7 +16,7 @@ use super::terms::Unmask;
 use crate::error::{Code, Error};
 use crate::limits::Limits;
 
-/// A principal that may call an endpoint, with the grants that allow it. Only [`authorize`] makes one.
+/// A principal that may call an endpoint, and the grants that allow it. Only [`authorize`] makes one.
 #[derive(Clone, Debug)]
 pub struct Authorized {
     principal: Principal,
@@ -46,7 +46,7 @@ pub enum Reason {
         to: Grantee,
         /// The endpoints that the grant covers.
         endpoint: EndpointPattern,
-        /// The expiry of the grant; `None` if it never expires.
+        /// The expiry; `None` never expires.
         expires_at: Option<DateTime<Utc>>,
     },
     /// No grant covers this principal and this endpoint.
@@ -54,7 +54,7 @@ pub enum Reason {
         /// The endpoint.
         endpoint: String,
     },
-    /// Every grant that covers the call has expired.
+    /// Every applicable grant has expired.
     Expired {
         /// The endpoint.
         endpoint: String,
@@ -63,7 +63,7 @@ pub enum Reason {
         /// Its expiry.
         expired_at: DateTime<Utc>,
     },
-    /// A denial covers the endpoint, and overrides every grant.
+    /// A denial covers the endpoint and overrides grants.
     Denied {
         /// The endpoint.
         endpoint: String,
@@ -200,7 +200,7 @@ impl From<Refusal> for Error {
                 format!("the grant for endpoint `{endpoint}` expired at {}", shown(*expired_at))
             }
             Reason::OutOfScope { endpoint } => format!("endpoint `{endpoint}` is outside the scope of this token"),
-            // Report a denial like a missing grant: only the operator may know that access was denied.
+            // Report a denial like a missing grant: only the operator may know of it.
             Reason::Granted { .. } | Reason::NotGranted { .. } | Reason::Denied { .. } => {
                 format!("endpoint `{}` is not granted to this caller", refusal.reason.endpoint())
             }
@@ -344,7 +344,7 @@ mod tests {
         assert_eq!(refusal.to_string(), "the last grant for endpoint `orders`, `old`, expired at 1970-01-01T00:00:05Z");
         let error = Error::from(refusal);
         assert_eq!(error.detail, "the grant for endpoint `orders` expired at 1970-01-01T00:00:05Z");
-        // Another principal's expired grant must not change the code: it stays "not granted".
+        // Another principal's expired grant does not change the code.
         assert_eq!(decide(&principal("b", &[]), "orders", &grants, 9), Err(Code::AccessNotGranted));
     }
 

@@ -20,10 +20,10 @@ use crate::value::Value;
 /// Maximum length of a `jti` that identifies a token in logs.
 const MAX_ID_BYTES: usize = 128;
 
-/// The last second that can be represented: the end of the year 9999.
+/// The last supported second: the end of the year 9999.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// The reason why verified claims are refused. Leaves out values, because they may be personal.
+/// The reason to refuse verified claims. Leaves out values, because they may be personal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimsError {
     /// A required claim is missing.
@@ -37,7 +37,7 @@ pub enum ClaimsError {
         /// The expected type.
         expected: String,
     },
-    /// The token names another issuer than the one whose key verified it.
+    /// The token names another issuer than its key's.
     #[error("`iss` is not that of the issuer whose key has signed")]
     Issuer,
     /// The token is for another audience.
@@ -140,7 +140,7 @@ fn times(members: &Map<String, Json>, issuer: &Issuer) -> Result<Times, ClaimsEr
         }
     }
     let leeway = TimeDelta::from_std(issuer.leeway.min(Duration::from_secs(300))).unwrap_or_default();
-    // A token issued in the future is as invalid as one that is not valid yet.
+    // A token issued in the future is not valid yet.
     let begin = not_before.max(issued_at).map(|time| time - leeway);
     Ok((expiry + leeway, begin, issued_at))
 }
@@ -245,7 +245,7 @@ admins = "auditor"
         assert_eq!(principal.attributes["client_id"], Value::Scalar(Scalar::Integer(7)));
         let tags = ["a", "b"].map(|tag| Scalar::String(tag.to_owned())).to_vec();
         assert_eq!(principal.attributes["tags"], Value::List(ScalarType::String, tags));
-        // Only mapped roles are assigned, by exact name; the issuer cannot assign `operator`.
+        // Only mapped roles count, by exact name; `operator` is not mapped.
         assert_eq!(principal.roles.iter().collect::<Vec<_>>(), ["partner"]);
         let scope = &asserted.assertion().scope;
         assert_eq!(scope.endpoints.as_ref().unwrap().iter().collect::<Vec<_>>(), ["orders"]);
@@ -331,7 +331,7 @@ admins = "auditor"
             roles(json!("admins partner-users")).unwrap().into_iter().collect::<Vec<_>>(),
             ["auditor", "partner"]
         );
-        // The project's own role names have no meaning in the issuer's claim.
+        // The claim cannot use the project's role names.
         for none in [
             json!(["partner", "auditor", "operator"]),
             json!([]),

@@ -14,7 +14,7 @@ use super::terms::Terms;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Grant {
-    /// Identifies the grant in listings, decisions and the audit log.
+    /// The id in listings, decisions and the audit log.
     pub id: String,
     /// The principal or role.
     pub to: Grantee,
@@ -26,21 +26,21 @@ pub struct Grant {
     pub terms: Terms,
     /// The creation time.
     pub created_at: DateTime<Utc>,
-    /// The grant has no effect from this time on; `None` never expires.
+    /// The expiry; `None` never expires.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
 /// Whether a grant allows or denies. A denial overrides every grant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Effect {
-    /// Allows what the terms describe.
+    /// Allows the terms.
     #[default]
     Allow,
-    /// Denies the columns and the unmasking that the terms name, or the whole endpoint if they name none.
+    /// Denies the columns and the unmasking that the terms name, or else the whole endpoint.
     Deny,
 }
 
-/// The principal or role that gets a grant, by exact name.
+/// The principal or role of a grant, by exact name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Grantee {
     /// One principal.
@@ -49,10 +49,10 @@ pub enum Grantee {
     Role(String),
 }
 
-/// The endpoints that a grant covers.
+/// The endpoints of a grant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EndpointPattern {
-    /// Every endpoint of the project, including those that are added later.
+    /// Every endpoint of the project, including later ones.
     All,
     /// One endpoint, by exact name.
     Named(String),
@@ -79,7 +79,7 @@ impl Grant {
         self
     }
 
-    /// Whether the grant has expired. It is expired at the exact moment of its expiry.
+    /// Whether the grant has expired. The moment of expiry itself counts as expired.
     pub fn has_expired(&self, now: DateTime<Utc>) -> bool {
         self.expires_at.is_some_and(|expiry| expiry <= now)
     }

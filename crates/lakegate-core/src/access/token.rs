@@ -222,7 +222,7 @@ impl TokenRecord {
         }
     }
 
-    /// The state now. A token is expired at the exact moment of its expiry.
+    /// The state now. The moment of expiry itself counts as expired.
     pub fn state(&self, now: DateTime<Utc>) -> TokenState {
         if self.revoked_at.is_some() {
             return TokenState::Revoked;

@@ -158,7 +158,7 @@ pub(super) fn fixed(
         let value =
             if param.value_type.list { Value::List(param.value_type.scalar, vec![item]) } else { Value::Scalar(item) };
         return match came {
-            // Do not reveal a fixed secret value to the caller that it binds.
+            // Do not reveal a secret value.
             Some(came) if *came != value && param.secret => Err(format!("parameter `{name}` must be left out")),
             Some(came) if *came != value => Err(format!("parameter `{name}` must be `{text}`, or left out")),
             _ if param.fault(&value).is_some() => Err(unusable(param)),
@@ -178,7 +178,7 @@ pub(super) fn fixed(
     }
     let own_items = own.scalars();
     match came {
-        // An empty list is refused: it holds no value of the attribute, and `NOT IN` with it would match everything.
+        // Refuse an empty list: it holds none of the values, and `NOT IN` with it would match everything.
         Some(came) if is_nonempty(came) && came.scalars().iter().all(|item| own_items.contains(item)) => {
             Ok(Some(came.clone()))
         }
@@ -205,7 +205,7 @@ fn unusable(param: &Param) -> String {
     format!("the grant's rule for parameter `{}` does not fit it; it takes {}", param.name, expectation(param))
 }
 
-/// Returns why a term does not allow a value; `None` if it does.
+/// Returns why a term refuses a value, if it does.
 pub(super) fn outside(term: &ParameterTerm, param: &Param, value: Option<&Value>) -> Option<String> {
     let name = &param.name;
     let narrows = !term.one_of.is_empty() || term.min.is_some() || term.max.is_some();
@@ -247,7 +247,7 @@ fn allowed(term: &ParameterTerm) -> String {
     [one_of, min, max].into_iter().flatten().collect::<Vec<_>>().join(" and ")
 }
 
-/// Returns why two values are too far apart; `None` if they are not.
+/// Returns why two values are too far apart, if they are.
 fn too_far(span: &SpanTerm, from: Option<&Value>, to: Option<&Value>) -> Option<String> {
     let (Some(Value::Scalar(from)), Some(Value::Scalar(to))) = (from, to) else {
         return Some(format!("`{}` and `{}` must be given, at most {} apart", span.from, span.to, span.at_most));
@@ -270,7 +270,7 @@ fn too_far(span: &SpanTerm, from: Option<&Value>, to: Option<&Value>) -> Option<
     (!within).then(|| format!("`{}` must be at most {} after `{}`", span.to, span.at_most, span.from))
 }
 
-/// Whether a distance is defined between values of these types.
+/// Whether these types have such a distance.
 pub(super) fn fits_span(at_most: Distance, from: ValueType, to: ValueType) -> bool {
     use ScalarType::{Date, Integer, Number, Timestamp};
     let scalars = match at_most {

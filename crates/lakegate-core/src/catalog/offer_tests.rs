@@ -174,7 +174,7 @@ fn grants_narrow_the_schema_to_what_they_admit() {
         ),
         (
             "size",
-            // A default that the grant does not allow is no default, and a required parameter cannot be NULL.
+            // A default that the grant excludes does not apply, and a required parameter cannot be NULL.
             vec![parameters(json!({ "size": { "min": "5", "max": "100" } }))],
             json!({ "type": "integer", "format": "int64", "minimum": 5, "maximum": 9 }),
         ),
@@ -231,7 +231,7 @@ fn what_is_secret_or_the_callers_own_is_not_told() {
         let words = (0..ENDPOINT.params.len()).filter_map(|at| parameter_words(&offer, at)).collect::<String>();
         assert!(words.contains("Your grant"), "{terms}");
     }
-    // A caller with one value of its own may omit the parameter; with several it must choose.
+    // A caller with one attribute value may omit the parameter; with several it must choose.
     let omittable = |terms: Json| !body_schema(&offer(&authorized(&[terms]), &ENDPOINT))["required"].is_array();
     assert!(omittable(parameters(json!({ "must": { "attribute": "one" } }))));
     assert!(!omittable(parameters(json!({ "must": { "attribute": "two" } }))));
@@ -364,7 +364,7 @@ fn any_body() -> impl Strategy<Value = Json> {
         ENDPOINT.params.iter().map(|param| param.name.clone()).chain(["other".to_owned()]).collect::<Vec<_>>(),
     );
     proptest::collection::btree_map(name, any_value(), 0..5).prop_flat_map(|body| {
-        // Include the required member most of the time; otherwise every body would be refused.
+        // Mostly include the required member, so that some bodies are accepted.
         proptest::option::weighted(0.9, 0_i64..9).prop_map(move |must| {
             let mut body = serde_json::Map::from_iter(body.clone());
             if let Some(must) = must {
@@ -428,7 +428,7 @@ proptest! {
         let offer = offer(&authorized, &ENDPOINT);
         match called(&authorized, &ENDPOINT, &body) {
             Ok(_) => prop_assert!(fits(&body_schema(&offer), &body), "{:?} {}", terms, body),
-            // A body that fits the schema of several grants may be refused as not granted, but never as malformed.
+            // With several grants, a body that fits may be refused as not granted, but never as malformed.
             Err(error) if !offer.grants().is_empty() && fits(&body_schema(&offer), &body) => {
                 let missing = error.errors.iter().all(|fault| fault.code == Code::ArgumentMissing);
                 prop_assert!(error.code == Code::ArgumentNotGranted || missing, "{:?} {} {}", terms, body, error);

@@ -88,7 +88,7 @@ pub struct ColumnSample {
 }
 
 impl ColumnSample {
-    /// Whether the sample has several rows, each with a distinct value and none NULL.
+    /// Whether the sample has several rows, all with distinct non-NULL values.
     pub fn is_unique(self) -> bool {
         self.rows > 1 && self.nulls == 0 && self.distinct == self.rows
     }

@@ -12,7 +12,7 @@ pub type Ticket = u64;
 /// A query that is ready to run.
 #[derive(Clone, Debug)]
 pub struct Ask {
-    /// The lane whose turn it uses: the principal.
+    /// The lane: the principal.
     pub lane: Arc<str>,
     /// The group within the lane: the endpoint.
     pub group: Arc<str>,
@@ -137,7 +137,7 @@ impl FairQueue {
         Ok((ticket, runs))
     }
 
-    /// Removes a query that has ended or gives up waiting. Returns the tickets of the queries that start in its place.
+    /// Removes a query that ended or gave up waiting. Returns the queries that start in its place.
     pub fn leave(&mut self, ticket: Ticket) -> Vec<Ticket> {
         let Some(place) = self.tickets.remove(&ticket) else { return Vec::new() };
         if let Some(lane) = self.lanes.get_mut(&place.lane) {

@@ -39,7 +39,7 @@ impl InForce {
         Self { sources, on_max_rows }
     }
 
-    /// The tightest bound and, if several are equal, that of the first source. `None` if no source sets the limit.
+    /// The tightest bound; the first source wins ties. `None` if no source sets the limit.
     pub fn bound(&self, limit: Limit) -> Option<Bound> {
         self.all(limit).min_by_key(|bound| bound.value)
     }
@@ -70,7 +70,7 @@ impl InForce {
         self.value(limit).map(|megabytes| megabytes.saturating_mul(1 << 20))
     }
 
-    /// The tightest bound for this endpoint alone: of the endpoint and the grants, without the server.
+    /// The tighter bound of the endpoint and the grants, without the server.
     pub fn of_endpoint(&self, limit: Limit) -> Option<u64> {
         self.all(limit).filter(|bound| bound.from != Origin::Server).map(|bound| bound.value).min()
     }

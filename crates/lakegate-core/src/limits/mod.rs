@@ -36,7 +36,7 @@ macro_rules! limits {
             }
         }
 
-        /// The limits of one source: the server's defaults, an endpoint or a grant. An unset limit is unlimited.
+        /// The limits of one source: server, endpoint or grant. An unset limit is unlimited.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(default)]
         pub struct Limits {
@@ -70,7 +70,7 @@ limits! {
     MaxResultMb, max_result_mb, 1 << 24;
     /// Maximum size that a query may read, estimated from the files' metadata before it runs.
     MaxScanMb, max_scan_mb, 1 << 40;
-    /// Maximum number of rows that a query may read, estimated in the same way.
+    /// Maximum number of rows that a query may read, estimated too.
     MaxScanRows, max_scan_rows, MANY;
     /// Maximum number of running queries of one principal.
     MaxConcurrent, max_concurrent, 10_000;

@@ -426,7 +426,7 @@ fn read_partitions(section: Section<'_, '_>) -> BTreeMap<String, ScalarType> {
     partitions
 }
 
-/// Reads the row policy. It is required: a project with a table without a policy is not served.
+/// Reads the row policy, which is required: otherwise the project is not served.
 fn read_policy(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<RowPolicy> {
     let source = section.source();
     let is_given = section.has("row_filter") || section.has("shared");

@@ -190,7 +190,7 @@ pub fn location_fault(location: &str) -> Option<&'static str> {
     None
 }
 
-/// Returns why a URL is not a valid endpoint, and what to do; `None` if valid.
+/// The fault of an endpoint URL, if any, and what to do.
 fn endpoint_fault(endpoint: &str, allow_http: bool) -> Option<(&'static str, &'static str)> {
     const HELP: &str = "write it like `https://s3.example.org`";
     let Some((scheme, rest)) = endpoint.split_once("://") else { return Some(("is not a URL", HELP)) };

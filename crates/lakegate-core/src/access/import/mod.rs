@@ -155,13 +155,13 @@ impl PlannedClient {
     }
 }
 
-/// The name of the principal that a client of the previous system becomes.
+/// The name of a client's principal.
 pub fn principal_name(client_id: i64) -> String {
     format!("client-{client_id}")
 }
 
 impl Conflict {
-    /// A machine-readable name of the conflict.
+    /// A machine-readable name.
     pub fn kind(&self) -> &'static str {
         match self {
             Conflict::SharedKey { .. } => "shared_key",
@@ -173,7 +173,7 @@ impl Conflict {
         }
     }
 
-    /// The clients that the conflict concerns.
+    /// Its clients.
     pub fn clients(&self) -> Vec<i64> {
         match self {
             Conflict::SharedKey { clients, .. } => clients.clone(),
@@ -185,7 +185,7 @@ impl Conflict {
         }
     }
 
-    /// The fingerprint of the key that the conflict concerns.
+    /// The fingerprint of its key.
     pub fn fingerprint(&self) -> Option<String> {
         match self {
             Conflict::SharedKey { key, .. } | Conflict::KeyOfAnother { key, .. } => Some(key.fingerprint()),
