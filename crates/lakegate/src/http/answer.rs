@@ -31,7 +31,7 @@ const HELD_BYTES: usize = 256 * 1024;
 /// memory; when the share is used up, less is held.
 const HELD_BYTES_WHEN_CAPPED: usize = 16 * 1024 * 1024;
 
-/// How long the rows buffered in an encoder wait for more rows before they are flushed.
+/// The time that rows buffered in an encoder wait for more rows before they are flushed.
 const PATIENCE_FOR_ROWS: Duration = Duration::from_secs(1);
 
 /// Pulls the first rows and builds the response, without the headers that describe it. Also returns the compression of

@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 use crate::pipeline::Prepared;
 use crate::seal::Seal;
 
-/// The total number of rows, of which the response may hold one page.
+/// The total number of rows; the response may hold only a page of them.
 const TOTAL: HeaderName = HeaderName::from_static("lakegate-total");
 /// The cursor of the next page, which is also in `Link`.
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("lakegate-next-cursor");

@@ -30,12 +30,12 @@ use crate::status::ServerStatus;
 const MORE_HEAD: usize = 8 << 10;
 /// Bytes of a response that are buffered for each HTTP/2 request.
 const SEND_BUFFER: usize = 128 << 10;
-/// How many HTTP/2 requests a client may reset before they are processed, and how many it may get wrong. A client
-/// beyond that only wants to cause work.
+/// The number of HTTP/2 requests that a client may reset before they are processed, and of those that it may get wrong.
+/// A client beyond that only wants to cause work.
 const RESETS: usize = 32;
 const WRONG_STREAMS: usize = 256;
 
-/// How often a connection is checked during shutdown.
+/// The interval between checks of a connection during shutdown.
 const WHILE_STOPPING: Duration = Duration::from_millis(50);
 
 /// The settings that all connections of a listener share.

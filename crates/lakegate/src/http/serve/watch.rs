@@ -20,11 +20,11 @@ pub(super) struct Timeouts {
     pub(super) header: Duration,
     /// For an idle connection.
     pub(super) keep_alive: Duration,
-    /// For a response of which the client reads nothing.
+    /// For a response that the client does not read.
     pub(super) write: Duration,
 }
 
-/// What to do with a connection.
+/// The decision on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Keep it open.
