@@ -28,7 +28,7 @@ const OPTIONS: [(&str, &str, &str); 4] = [
     ("LAKEGATE_ADMIN_LISTEN", "admin", "listen"),
 ];
 
-/// Sections that are set only in the file and hold policy, as `secret_attributes` in `[access]` does.
+/// Top-level keys of policy, which only the file can set. `[access] secret_attributes` is policy too.
 const POLICY: [&str; 4] = ["issuers", "tables", "tags", "masking"];
 
 /// The arguments of `lakegate config`.
