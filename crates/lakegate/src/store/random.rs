@@ -1,4 +1,4 @@
-//! Secrets and ids from the system's random source: the only place that draws them.
+//! Generates secrets and ids. It is the only user of the system's random source for them.
 
 use lakegate_core::access::NewToken;
 
