@@ -24,7 +24,7 @@ use super::last_use::LastUse;
 use super::open::Store;
 use crate::seal::Seal;
 
-/// How long a cache entry is valid after the store last confirmed it.
+/// The time that a cache entry stays valid after the store last confirmed it.
 const MAX_AGE: Duration = Duration::from_secs(4);
 /// The timeout of a lookup. Together with [`MAX_AGE`] it is below the 5 s within which a revocation must take effect.
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(2);

@@ -104,7 +104,7 @@ async fn look(access: &Inner) -> Result<(i64, bool), StoreError> {
 }
 
 /// Exports changes: earlier ones at the start, later ones when the watch task notices them, and once more at the end.
-/// It is a task of its own, because the watch task must not wait for a sink.
+/// It is a separate task, because the watch task must not wait for a sink.
 async fn export(access: Arc<Inner>, sink: Arc<dyn ChangeSink>, changed: Arc<Notify>, cancel: CancellationToken) {
     let mut fails = false;
     loop {

@@ -1,4 +1,4 @@
-//! Generates secrets and ids. It is the only user of the system's random source for them.
+//! Generates the store's secrets and ids. No other file of the store reads the system's random source.
 
 use lakegate_core::access::NewToken;
 

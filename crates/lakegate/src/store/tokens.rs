@@ -40,7 +40,7 @@ pub struct TokenListing {
 /// The options of a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotation {
-    /// How long the old token stays valid. Zero revokes it immediately.
+    /// The time that the old token stays valid. Zero revokes it immediately.
     pub grace: Duration,
     /// When the new token expires.
     pub expiry: Expiry,
@@ -148,7 +148,7 @@ impl Changes<'_> {
 }
 
 impl Store {
-    /// All tokens, or those of one principal; newest last.
+    /// All tokens, or those of one principal; sorted by principal, newest last.
     pub async fn tokens(&self, principal: Option<&str>) -> Result<Vec<TokenListing>, StoreError> {
         let mut read = self.pool().begin().await?;
         if let Some(name) = principal {
