@@ -18,7 +18,7 @@ use crate::clock;
 pub const CURRENT: &str = "audit.ndjson";
 /// The time to wait for the lock. A process holds it only for a write.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often another process may rotate the file during one append.
+/// The maximum number of times that another process may rotate the file during one append.
 const TRIES: usize = 100;
 
 /// The log of a folder, open for appending.

@@ -37,7 +37,7 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// The tables of which the caller sees every row, because of a role.
+    /// The tables whose every row the caller sees, because of a role.
     pub fn unfiltered(&self) -> &[String] {
         &self.unfiltered
     }

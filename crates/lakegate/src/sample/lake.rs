@@ -172,8 +172,8 @@ impl<'a> Table<'a> {
     }
 }
 
-/// The hidden folder beside the lake in which it is written. Only one process at a time holds it. What a killed process
-/// left behind, the next one deletes.
+/// The hidden folder beside the lake in which it is written. Only one process at a time holds it. The next process
+/// deletes the remains of a killed one.
 struct Staging {
     path: PathBuf,
     lock: Option<File>,
