@@ -28,8 +28,8 @@ use crate::store::Access;
 /// The maximum number of attempts to load a project whose table files are replaced while they are read.
 const MOST_TRIES: usize = 5;
 
-/// How long a reload waits for the indexes of new tables while the previous tables are served, so that no request waits
-/// for them.
+/// The time that a reload waits for the indexes of new tables. The previous tables are served meanwhile, so that no
+/// request waits for the indexes.
 const INDEX_FOR: Duration = Duration::from_secs(2);
 
 /// The state of a server.

@@ -87,7 +87,7 @@ pub struct GrantPart {
     pub endpoint: String,
     /// `allow` or `deny`.
     pub effect: &'static str,
-    /// What it allows or denies.
+    /// The columns, unmasking and rules that it allows or denies.
     pub terms: Terms,
     /// Its effect on this call.
     pub part: &'static str,
@@ -111,7 +111,7 @@ pub struct TablePart {
     pub table: String,
     /// `shared`, `unfiltered` or `filtered`.
     pub rows: &'static str,
-    /// The roles because of which every row is visible.
+    /// The roles that make every row visible, if that is the reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub because_of_roles: Vec<String>,
     /// The row filter, as the project defines it.
@@ -185,7 +185,7 @@ pub struct Counted {
     pub bound: u64,
     /// Its source.
     pub from: &'static str,
-    /// What it counts.
+    /// The requests that it counts.
     pub of: &'static str,
 }
 

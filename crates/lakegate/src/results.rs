@@ -44,7 +44,7 @@ pub struct Answered {
     pub next: Option<String>,
 }
 
-/// How to answer a request.
+/// The way to answer a request.
 pub enum Claim {
     /// Return this cached response.
     Kept(Kept),
@@ -81,7 +81,7 @@ enum Progress {
     Landed(Box<Kept>),
 }
 
-/// How long others wait for a request that is queued itself.
+/// The time that others wait for a request that is queued itself.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The expiry policy: each response has its own lifetime.

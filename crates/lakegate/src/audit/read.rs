@@ -12,7 +12,7 @@ use super::file::{CURRENT, put_aside};
 
 /// The maximum length of a line in bytes. A longer line is not a record, because the longest records are far shorter.
 const LONGEST: u64 = 8 << 20;
-/// How often files may be rotated while they are listed.
+/// The maximum number of times that files may be rotated while they are listed.
 const TRIES: usize = 100;
 /// The maximum number of files that count as new between two reads.
 const MOST_NEW: usize = 200;
