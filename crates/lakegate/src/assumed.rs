@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use lakegate_core::access::{Credential, Grant, Principal, PrincipalRecord, TokenRecord, authenticate};
 use lakegate_core::error::Error;
 
-/// The principal of a record, as if it had just presented one of its own tokens.
+/// The principal of a record, as if it had just presented one of its tokens.
 ///
 /// # Errors
 /// If the principal is disabled.

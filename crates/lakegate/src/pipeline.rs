@@ -47,7 +47,7 @@ pub struct Asked<'a> {
     pub raw: RawArguments,
     /// The time of the request.
     pub now: DateTime<Utc>,
-    /// The same moment on the monotonic clock, where the query's time limit starts.
+    /// The request's arrival on the monotonic clock, where the query's time limit starts.
     pub came: Instant,
 }
 
@@ -132,7 +132,7 @@ pub async fn run(engine: &dyn Engine, seal: &Seal, prepared: Prepared) -> Result
     }
 }
 
-/// The number of all rows that the caller could get, of which the response may hold one page.
+/// The number of all rows that the caller could get; the response may hold only a page of them.
 ///
 /// # Errors
 /// As for the response itself.

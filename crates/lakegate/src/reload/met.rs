@@ -13,7 +13,7 @@ use crate::app::{App, Served};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Refreshes the tables. Returns the served state if it differs from the one that the request `had`. Requests that find
-/// the same stale file share one refresh, and refreshes are at least one [`TICK`] apart.
+/// the same stale file share one refresh, and refreshes are at least one tick apart.
 ///
 /// `None` if nothing new is available by `deadline`, if the store is unreachable, or if tables have a passing fault.
 /// Tables with such a fault are served as they were or not at all, and are retried on their own schedule.

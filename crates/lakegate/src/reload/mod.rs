@@ -50,9 +50,9 @@ pub struct ReloadState {
     pub tables: u64,
     /// The number of failures.
     pub failures: u64,
-    /// The fault because of which the current project files are not served.
+    /// The fault that keeps the current project files from being served.
     pub project_fault: Option<Fault>,
-    /// The fault because of which the current table files are not served.
+    /// The fault that keeps the current table files from being served.
     pub tables_fault: Option<Fault>,
     /// Changed settings that take effect at the next start.
     pub after_restart: Vec<&'static str>,
