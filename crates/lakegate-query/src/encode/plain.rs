@@ -1,5 +1,5 @@
-//! Types without the ways in which the engine packs values: views, dictionaries and runs become what they stand for. And
-//! which types have no form in an answer at all.
+//! Converts the engine's packed types (views, dictionaries, runs) into plain types, and finds types that no response
+//! format can represent.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use datafusion::arrow::record_batch::RecordBatch;
 
 use super::seal;
 
-/// The type in its plain form, and without what the lake's files say beside it. Whatever can be NULL by its form may be.
+/// The plain form of a type, without field metadata from the lake's files. All fields that may be nullable become
+/// nullable.
 pub(super) fn data_type(packed: &DataType) -> DataType {
     match packed {
         DataType::Utf8View => DataType::Utf8,
@@ -40,7 +41,7 @@ fn part(name: &str, field: &FieldRef, nullable: bool) -> FieldRef {
     Arc::new(Field::new(name, data_type(field.data_type()), nullable))
 }
 
-/// The batch with its dictionaries and runs made plain, for the formats that are text. Views can stay.
+/// Unpacks dictionaries and runs, for text formats. Views stay.
 pub(super) fn batch(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let schema = batch.schema();
     if !schema.fields().iter().any(|field| is_packed(field.data_type())) {
@@ -67,7 +68,7 @@ fn is_packed(data_type: &DataType) -> bool {
     }
 }
 
-/// The fields of which a type is made.
+/// The child fields of a type.
 fn parts(data_type: &DataType) -> Vec<&FieldRef> {
     match data_type {
         DataType::List(item)
@@ -82,7 +83,7 @@ fn parts(data_type: &DataType) -> Vec<&FieldRef> {
     }
 }
 
-/// Why values of this type have no form in an answer.
+/// Why no response format can represent values of this type; `None` if the formats can.
 pub(crate) fn fault(packed: &DataType) -> Option<String> {
     match packed {
         DataType::Union(..) => Some("values of several types have no form in an answer".to_owned()),
