@@ -332,7 +332,7 @@ fn without_principals_of_its_own_a_file_uses_the_store() {
     project.ok(&["principal", "add", "acme", "--attribute", "client_id=1", "--role", "client"]);
     project.ok(&["grant", "add", "--role", "client", "--endpoint", "sales"]);
     project.ok(&["test"]);
-    // A file with its own principals does not use the shared ones.
+    // A file with its own principals does not use the access store.
     project.write("tests/a.toml", format!("[principals.acme]\n{}", call("t", "acme", "status = 403")));
     project.ok(&["test"]);
 }
