@@ -1,7 +1,7 @@
 //! Calls cargo as from a terminal: without the environment variables that `cargo run` sets for this program's package.
 //!
-//! Some build scripts rerun when such a variable changes, so DataFusion would be rebuilt at each change between `cargo
-//! test` and `cargo xtask`.
+//! Some build scripts rerun when such a variable changes, so each switch between `cargo test` and `cargo xtask` would
+//! rebuild DataFusion.
 
 use std::ffi::OsStr;
 use std::process::Command;

@@ -28,8 +28,7 @@ enum Task {
     Ci,
     /// Check only the house rules: file sizes, layers, documented error codes and keys, links
     Tidy,
-    /// Compare lakegate with FastAPI + DuckDB and an indexed PostgreSQL over HTTP: latency, throughput, start and
-    /// memory
+    /// Compare lakegate with FastAPI + DuckDB and with PostgreSQL: latency, throughput, start and memory, over HTTP
     Bench(bench::Options),
     /// Run 500 callers of a heavy endpoint next to one of a light one: nobody starves, and all resources are free again
     Overload(overload::Options),

@@ -1,8 +1,7 @@
 //! `cargo xtask overload`: 500 callers of a heavy endpoint and one caller of a light one, at one server.
 //!
 //! It fails on any status other than 200, 429 and 503, when the server exceeds its memory limit, or when a resource is
-//! not free again afterwards. It prints the latency of the light caller without a limit, because that depends on the
-//! machine.
+//! not free again afterwards. The latency of the light caller has no limit, because it depends on the machine.
 
 use std::collections::BTreeMap;
 use std::fs;

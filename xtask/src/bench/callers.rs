@@ -1,8 +1,7 @@
 //! The callers of the benchmark: clients of the sample, each a principal with its own token.
 //!
 //! The client ids come from the lake, through an endpoint that only the bench's copy of the project has. The principals
-//! are created with `lakegate access import`, as for clients of the legacy system. The other contenders get the same
-//! tokens.
+//! are created with `lakegate access import`, as for clients of the legacy system. All contenders get these tokens.
 
 use std::collections::BTreeMap;
 use std::fs;

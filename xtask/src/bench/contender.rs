@@ -90,8 +90,7 @@ pub(crate) fn duckdb_command(root: &Path, lake: &Lake, callers: &Callers, port: 
     Ok(command)
 }
 
-/// A Python with the packages of `bench/duckdb/requirements.txt`. Installs them when they are missing or the file has
-/// changed.
+/// A Python with the packages of `bench/duckdb/requirements.txt`. Installs them if needed.
 pub(crate) fn python(root: &Path) -> Result<PathBuf> {
     let requirements = root.join("bench/duckdb/requirements.txt");
     let wanted = fs::read_to_string(&requirements).context("can not read the requirements")?;

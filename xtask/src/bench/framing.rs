@@ -1,8 +1,7 @@
 //! Finds the end and the body of an HTTP/1.1 response: only what the load generator needs, so that it costs little
 //! time.
 //!
-//! It supports `Content-Length`, chunked bodies and responses without a body. It does no I/O, and rejects malformed
-//! responses.
+//! It supports `Content-Length`, chunked bodies and responses without a body. It does no I/O, and is strict.
 
 use std::borrow::Cow;
 

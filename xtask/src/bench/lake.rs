@@ -13,8 +13,7 @@ pub(crate) struct Lake {
     pub(crate) folder: PathBuf,
     pub(crate) project: PathBuf,
     pub(crate) operator_token: String,
-    /// The demo's marker file, which identifies the sample. Contenders compare it to decide whether their copies are
-    /// current.
+    /// The demo's marker, which identifies the sample. A contender compares it with the marker of its copy.
     pub(crate) marker: String,
 }
 

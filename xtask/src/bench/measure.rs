@@ -1,5 +1,4 @@
-//! All measurements of one lake. The contenders run side by side and take turns, so that disturbances of the machine
-//! affect all of them.
+//! All measurements of one lake. The contenders take turns, so that disturbances affect all of them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -178,8 +177,7 @@ impl Plan<'_> {
         measured
     }
 
-    /// Ordinary callers in a larger lake, with ranges so much shorter that responses have as many rows as in the first
-    /// lake.
+    /// Ordinary callers in a larger lake, with ranges so short that row counts match the first lake.
     async fn short(
         &self,
         contenders: &[Contender],

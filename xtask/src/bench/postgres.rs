@@ -32,8 +32,8 @@ const TO_LOAD: &[&str] = &[
     "maintenance_work_mem=1GB",
 ];
 
-/// Settings for measuring, as on a machine with some memory and a fast disk. JIT compilation costs short queries more
-/// than it saves.
+/// Settings for measuring, as on a machine with some memory and a fast disk. JIT costs short queries more than it
+/// saves.
 const TO_SERVE: &[&str] =
     &["shared_buffers=2GB", "effective_cache_size=8GB", "work_mem=64MB", "random_page_cost=1.1", "jit=off"];
 
@@ -160,8 +160,7 @@ fn is_root() -> bool {
     output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
-/// A command that runs as a user that PostgreSQL accepts. `setpriv` execs the program, so signals reach the program
-/// itself.
+/// A command that runs as a user that PostgreSQL accepts. `setpriv` execs it, so signals reach it.
 fn as_user(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);

@@ -1,5 +1,4 @@
-//! Measures identical requests: cached responses and `If-None-Match`, compared with a server that returns a fixed
-//! response.
+//! Measures identical requests: cached responses and `If-None-Match`, compared with a fixed server.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,6 @@
 //! `cargo xtask tidy`: the house rules that rustc and clippy do not check, each in its own file.
 //!
-//! A rule is a pure function from the checkout's text files to findings. The test below runs all rules, so `cargo test`
-//! shows them too.
+//! A rule is a pure function from the checkout's text files to findings. The test below runs all rules too.
 
 use std::path::Path;
 

@@ -79,8 +79,7 @@ impl File {
         .fuse()
     }
 
-    /// The lines of [`File::product_lines`] without comments. A `//` in a string ends the line too, which is good
-    /// enough here.
+    /// The lines of [`File::product_lines`] without comments. A `//` in a string ends the line too.
     pub(crate) fn code_lines(&self) -> impl Iterator<Item = (usize, &str)> {
         self.product_lines().map(|(number, line)| (number, line.split("//").next().unwrap_or_default()))
     }

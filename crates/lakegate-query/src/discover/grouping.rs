@@ -131,8 +131,7 @@ pub(super) fn tables(folder: &Folder, seen: Vec<Seen>, candidates: &mut Vec<Cand
     }
 }
 
-/// Why a group of files cannot be served as a table, and what to do about it. `check` would refuse a project that
-/// declares such a table.
+/// Why a group of files cannot be served as a table, and what to do. `check` would refuse a project with such a table.
 fn refused(table: &FoundTable) -> Option<(String, &'static str)> {
     let names = table.partitions.iter().map(|(name, _)| name).collect::<Vec<_>>();
     if let Some((_, name)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {

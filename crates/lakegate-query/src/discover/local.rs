@@ -28,8 +28,7 @@ pub(super) struct Listing {
     pub(super) closed: Vec<String>,
 }
 
-/// A local lake, with the link that first led to each linked folder. Each linked folder is walked through one link
-/// only.
+/// A local lake, and the first link to each linked folder. Each folder is walked through one link only.
 #[derive(Clone, Debug)]
 pub(super) struct LocalLake {
     root: PathBuf,

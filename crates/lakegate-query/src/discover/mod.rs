@@ -82,8 +82,7 @@ pub enum DiscoverError {
 /// Searches the lake for tables.
 ///
 /// # Errors
-/// When `search.folder` cannot be listed, or nothing is in it. Folders below it and files that cannot be read are left
-/// out, with the reason.
+/// When `search.folder` cannot be listed, or nothing is in it. Unreadable folders below it and files are left out.
 pub async fn discover(lake: &Lake, search: &Search, progress: Progress<'_>) -> Result<Discovery, DiscoverError> {
     let walked = walk::walk(lake, &search.folder, search.most_files, progress).await?;
     if walked.places.is_empty() && walked.files == 0 {

@@ -1,5 +1,4 @@
-//! Inspects the head of a CSV or NDJSON file: encoding, delimiter, columns, and what prevents serving the file
-//! unchanged.
+//! Inspects the head of a CSV or NDJSON file: encoding, delimiter, columns, and obstacles to serving it unchanged.
 
 use std::collections::BTreeSet;
 use std::io::{Cursor, Read};

@@ -1,5 +1,4 @@
-//! Walks the folders of a lake, level by level. It does not descend into hidden folders, or into folders that form one
-//! table.
+//! Walks the folders of a lake, level by level. It skips hidden folders, and does not descend into tables.
 
 use std::collections::BTreeSet;
 

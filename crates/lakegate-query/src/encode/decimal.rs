@@ -1,5 +1,4 @@
-//! Writes decimals of up to 38 digits as JSON numbers, with all digits. Equals arrow's output, without an intermediate
-//! string.
+//! Writes decimals of up to 38 digits as JSON numbers, unrounded. Equals arrow's output, without a temporary string.
 
 use std::io::Write;
 
@@ -109,8 +108,7 @@ mod tests {
         fn decimals_are_what_arrow_writes(value: i128, shift in 0_u32..127, precision in 1_u8..=38, scale in 0_i8..=38) {
             let value = value >> shift;
             prop_assume!(u8::try_from(scale).unwrap() <= precision);
-            // If a value has more digits than its type, which nothing prevents, arrow may write something that is not a
-            // number.
+            // Nothing prevents a value with more digits than its type. Arrow may then write an invalid number.
             prop_assume!(value.unsigned_abs().to_string().len() <= usize::from(precision));
             let long = Decimal128Array::from(vec![value]).with_precision_and_scale(precision, scale).unwrap();
             prop_assert_eq!(written(&long), Decimal128Type::format_decimal(value, precision, scale));

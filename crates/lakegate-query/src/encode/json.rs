@@ -23,8 +23,7 @@ pub struct JsonArray {
     is_begun: bool,
 }
 
-/// One record per line. The end of the last line is held back until the next write, so that a truncated response ends
-/// inside a record.
+/// One record per line. Each line's end is held back until the next write, so truncation cuts a record.
 pub(super) struct JsonLines {
     records: Records,
     tail: Tail,

@@ -63,8 +63,7 @@ pub trait Encoder: Send {
     /// When the response cannot be completed.
     fn finish(&mut self) -> Result<Bytes, Error>;
 
-    /// The content coding of the bytes; `None` if they are not compressed. Final after the first bytes, or after
-    /// `finish`.
+    /// The content coding of the bytes; `None` if uncompressed. Final after the first bytes, or after `finish`.
     fn coding(&self) -> Option<Coding> {
         None
     }

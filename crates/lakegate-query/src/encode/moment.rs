@@ -50,8 +50,7 @@ impl<'a> Moments<'a> {
         Some(Self::Parts { values, per_second, is_utc })
     }
 
-    /// Writes the value of a row, in quotes. Writes nothing and returns `false` when its year does not have four
-    /// digits.
+    /// Writes the value of a row, in quotes. Writes nothing and returns `false` if its year has not four digits.
     pub(super) fn write(&self, row: usize, out: &mut Vec<u8>) -> bool {
         let mut text = Text::new();
         let is_written = match self {

@@ -1,5 +1,4 @@
-//! Converts the engine's packed types (views, dictionaries, runs) into plain types, and finds types that no response
-//! format can represent.
+//! Unpacks the engine's types (views, dictionaries, runs), and finds types that no format can represent.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,8 +10,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 
 use super::seal;
 
-/// The plain form of a type, without field metadata from the lake's files. All fields that may be nullable become
-/// nullable.
+/// The plain form of a type, without the lake's field metadata. All fields that can be nullable become so.
 pub(super) fn data_type(packed: &DataType) -> DataType {
     match packed {
         DataType::Utf8View => DataType::Utf8,

@@ -2,8 +2,7 @@
 //! is built at the end.
 //!
 //! Rows are kept in an unnamed temporary file until the workbook is assembled. Excel limits the rows of a sheet and the
-//! characters of a cell. Numbers with more than fifteen significant digits are written as text, because Excel would
-//! round them.
+//! characters of a cell. Numbers of more than fifteen digits are written as text, because Excel would round them.
 
 use bytes::Bytes;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
@@ -28,8 +27,7 @@ const DIGITS: usize = 15;
 /// Days from Excel's epoch to 1970-01-01.
 const DAYS_BEFORE_1970: f64 = 25_569.0;
 
-/// Day numbers for which Excel agrees with the calendar: from March 1900, because Excel treats 1900 as a leap year, to
-/// the end of 9999.
+/// Days where Excel agrees with the calendar: from March 1900, because Excel has a leap day in 1900, to 9999.
 const DAYS_OF_EXCEL: std::ops::Range<f64> = 61.0..2_958_466.0;
 
 /// The workbook under construction.
@@ -143,8 +141,7 @@ fn digits(number: &str) -> usize {
     digits.iter().skip_while(|digit| **digit == b'0').count()
 }
 
-/// A date or a timestamp as Excel's day number. `None` for a timestamp in a zone other than UTC: it stays text, with
-/// its offset.
+/// A date or a timestamp as Excel's day number. `None` for other zones than UTC: they stay text, with offsets.
 fn day(array: &ArrayRef, row: usize) -> Option<f64> {
     const SECONDS: f64 = 86_400.0;
     let since_1970 = match array.data_type() {

@@ -1,5 +1,4 @@
-//! Converts all rows of all source files into one new file next to the table; rejected rows go to the report, with the
-//! reason.
+//! Converts the rows of all source files into one new file next to the table, and reports rejected rows.
 
 use std::fs::File;
 

@@ -1,8 +1,8 @@
 //! Ingests CSV, NDJSON and Parquet files into Parquet, Delta or Iceberg tables. A run adds all rows except those that
 //! its report lists, or no rows.
 //!
-//! `publish` writes the table, and lakegate-core defines recipes. Ingestion streams the rows; it holds only the keys of
-//! an upsert in memory.
+//! `publish` writes the table, and lakegate-core defines recipes. Only the keys of an upsert are held in memory as a
+//! whole.
 
 mod build;
 mod convert;
@@ -140,8 +140,8 @@ pub struct Target {
     pub reader: Option<(Arc<Lake>, Box<Table>)>,
 }
 
-/// Ingests files by a recipe. Paths in it are relative to `base`. Returns the report also after a failure, because it
-/// has the reasons.
+/// Ingests files by a recipe. Its paths are relative to `base`. Also returns the report of a failed run, with the
+/// reasons.
 pub async fn ingest(
     recipe: &Recipe,
     base: &Path,
@@ -247,8 +247,7 @@ async fn added(publication: &Publication, plan: &Plan, file: &StagedFile) -> Res
     Ok(writer.finish()?)
 }
 
-/// Combines the table's rows whose keys no new row has with the last new row of each key. Also returns the number of
-/// replaced rows.
+/// Combines table rows without new keys and the last new row of each key. Also returns how many rows it replaced.
 async fn merge(
     target: &Target,
     publication: &Publication,

@@ -1,7 +1,6 @@
 //! Detects numbers that a double would change, and reads them from JSON unchanged.
 //!
-//! Whole numbers are never rounded silently, because two keys that round to one number would become one row. Fractions
-//! are rounded, as usual.
+//! Whole numbers are never rounded silently, because two keys could become one. Fractions are rounded, as usual.
 
 use serde_json::Value as Json;
 

@@ -103,8 +103,7 @@ pub(super) fn make(
 
 type Sources = Vec<(String, Option<DataType>)>;
 
-/// Columns of text files: for CSV those of the header, which must be equal in all files; for NDJSON all keys in the
-/// files.
+/// Columns of text files: for CSV the header's, which all files must share; for NDJSON all keys.
 fn text_columns(recipe: &Recipe, files: &[SourceFile], progress: &dyn Progress) -> Result<Sources, IngestError> {
     let mut columns = Vec::<String>::new();
     let mut first = None::<&SourceFile>;
@@ -224,8 +223,7 @@ fn drafts(recipe: &Recipe, sources: &Sources) -> Result<Vec<Draft>, IngestError>
     Ok(drafts)
 }
 
-/// Takes column types from the existing table. The recipe must declare columns that only the files have, and columns
-/// that only the table has.
+/// Takes column types from the existing table. The recipe must declare columns that only one of both has.
 fn fit_table(
     recipe: &Recipe,
     drafts: &mut [Draft],

@@ -53,8 +53,7 @@ impl<R> Quotes<R> {
         }
     }
 
-    /// Whether text follows a closing quote before byte `end`. Consumes the entries, so the next call does not report
-    /// them again.
+    /// Whether text follows a closing quote before byte `end`. Consumes the entries: each is reported once.
     pub(super) fn has_text_behind(&mut self, end: u64) -> bool {
         let before = self.behind.len();
         while self.behind.pop_front_if(|byte| *byte < end).is_some() {}

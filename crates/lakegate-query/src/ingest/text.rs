@@ -158,8 +158,7 @@ impl<'a> Row<'a> {
     }
 }
 
-/// The line at which a record begins. The reader's own position is too early when empty lines or a CR LF precede the
-/// record.
+/// The line at which a record begins. The reader's position is too early after empty lines or a CR LF.
 fn line(record: &StringRecord, after: u64, is_crlf: bool) -> u64 {
     let Some(position) = record.position() else { return 0 };
     let lag = u64::from(is_crlf);

@@ -258,8 +258,7 @@ pub(super) fn days(date: NaiveDate) -> Option<i32> {
     i32::try_from(date.signed_duration_since(NaiveDate::from_ymd_opt(1970, 1, 1)?).num_days()).ok()
 }
 
-/// Parses `2022-12-02 15:54:51.686 -0500` and variants: a `T` or a space, optional seconds, and an offset, `Z` or
-/// nothing.
+/// Parses `2022-12-02 15:54:51.686 -0500` and variants: `T` or a space, optional seconds, an offset, `Z` or neither.
 fn timestamp(text: &str, offset_minutes: i32) -> Option<i64> {
     let bytes = text.as_bytes();
     if !text.is_ascii() || bytes.len() < 10 {

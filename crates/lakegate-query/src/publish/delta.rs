@@ -119,8 +119,7 @@ impl DeltaDestination {
         }
         let mode = if change == Change::Append { SaveMode::Append } else { SaveMode::Overwrite };
         let operation = DeltaOperation::Write { mode, partition_by: None, predicate: None };
-        // An append can follow any commit of another writer. A replacement is based on one version only, so it is not
-        // retried.
+        // An append can follow any commit of another writer. A replacement is based on one version, so it is not.
         let retries = if change == Change::Append { RETRIES } else { 0 };
         let committed = CommitBuilder::default()
             .with_actions(actions)

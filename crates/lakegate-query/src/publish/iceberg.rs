@@ -131,8 +131,7 @@ impl IcebergTable {
             return Ok(snapshot);
         }
         for _ in 0..RETRIES {
-            // An append can follow any commit of another writer. A replacement is based on one version only, so it is
-            // not retried.
+            // An append can follow any commit of another writer. A replacement is based on one version, so it is not.
             if change != Change::Append {
                 break;
             }
@@ -316,8 +315,7 @@ async fn read(place: &Place, location: &str) -> Result<Option<Current>, PublishE
     let mut current = Current { number, metadata, manifests: Vec::new(), entries: Vec::new(), files: Vec::new() };
     let Some(snapshot) = current.metadata.current_snapshot().cloned() else { return Ok(Some(current)) };
     let base = current.metadata.location().trim_end_matches('/').to_owned();
-    // Accept paths below the base URL, because the table may have been moved as a whole. Files elsewhere must not be
-    // read.
+    // Accept paths below the base URL, because the table may have moved. Files elsewhere must not be read.
     let local = |url: &str| -> Result<Path, PublishError> {
         let below = url.strip_prefix(&base).or_else(|| url.strip_prefix(base.strip_prefix("file://")?));
         let below = below.filter(|below| below.starts_with('/')).ok_or_else(|| {

@@ -2,8 +2,8 @@
 //! the table unchanged.
 //!
 //! `begin` locks the table and reads its state; files are then written next to the table under hidden names; `commit`
-//! puts them in place. Callers choose the rows: `ingest`, and `optimize`, which rewrites the layout of a table. `lake`
-//! reads tables.
+//! puts them in place. Callers choose the rows: `ingest`, and `optimize`, which rewrites a table's layout. `lake`
+//! reads.
 
 mod adapt;
 mod bounds;
@@ -93,8 +93,7 @@ pub struct Published {
     pub version: Option<String>,
 }
 
-/// An open write to a table: holds its lock and its state at the time of locking. Dropping it leaves the table
-/// unchanged.
+/// An open write to a table: its lock, and its state at that time. Dropping it leaves the table unchanged.
 #[derive(Debug)]
 pub struct Publication {
     place: Place,
@@ -115,8 +114,7 @@ impl Publication {
     /// the location; it defaults to Parquet when the location is empty.
     ///
     /// # Errors
-    /// When another process writes the table, it has another format, or it has features that this writer does not
-    /// support.
+    /// When another process writes the table, or it has another format or unsupported features.
     pub async fn begin(place: &Place, location: &str, format: Option<TableFormat>) -> Result<Self, PublishError> {
         let location = location.trim_end_matches('/').trim_start_matches("./").to_owned();
         if location.split('/').any(|part| part == "..") {
@@ -146,8 +144,7 @@ impl Publication {
         Ok(publication)
     }
 
-    /// Refuses a folder of plain Parquet files when the format is Delta or Iceberg, because a new log would ignore
-    /// these files.
+    /// Refuses plain Parquet files when the format is Delta or Iceberg, because a new log would ignore them.
     async fn refuse_stray_files(&self, found: Option<TableFormat>) -> Result<(), PublishError> {
         if found.is_some() {
             return Ok(());
@@ -211,8 +208,7 @@ impl Publication {
         }
     }
 
-    /// Rows of the table, with these columns. Fails if files have deleted rows; a caller that can read those must
-    /// provide the rows itself.
+    /// Rows of the table, with these columns. Fails if files have deleted rows; `ingest::live` reads those.
     pub(crate) fn rows(&self, schema: &SchemaRef) -> Result<RowStream, PublishError> {
         if self.has_deletes() {
             return Err(PublishError::refused(

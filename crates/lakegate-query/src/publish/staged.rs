@@ -1,5 +1,4 @@
-//! Parquet files that are not part of a table yet. They have hidden names, and dropping them removes them unless they
-//! were published.
+//! Parquet files that are not part of a table yet. They have hidden names; drop removes an unpublished one.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};

@@ -289,8 +289,7 @@ fn help_teaches() {
     assert!(!project.path().join("access.db").exists());
 }
 
-/// A process that issues a token is killed at various moments: a printed token must be stored, and the store must stay
-/// consistent.
+/// A process that issues a token is killed at various moments: a printed token must exist in a consistent store.
 #[tokio::test]
 async fn a_token_that_was_printed_survives_a_kill() {
     let project = Project::new();

@@ -91,8 +91,7 @@ async fn what_the_log_does_not_take_stays_to_be_exported() {
     log.broken.store(false, Ordering::SeqCst);
     assert_eq!(export_changes(&store, &log).await.unwrap(), 1);
 
-    // If a process ends after the log write but before it records the export, the log has the change twice, with one
-    // id.
+    // A process ends between the log write and the export's record: the log has the change twice, with one id.
     add(&store, "p1").await;
     let changes = store.unexported_changes(10).await.unwrap();
     log.append(&changes).await.unwrap();

@@ -1,5 +1,4 @@
-//! Requests that the admin API refuses: wrong tokens, web pages, and invalid input. Also admin tokens on the endpoints'
-//! API.
+//! Requests that the admin API refuses: wrong tokens, web pages, and invalid input. Also admin tokens on endpoints.
 
 use axum::body::Body;
 use axum::http::Request;

@@ -1,5 +1,4 @@
-//! An in-process server for tests: a project folder, its access store and the router, without a socket. It contains no
-//! tests.
+//! An in-process server for tests: a project folder, its access store and the router, without a socket. No tests.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 

@@ -1,5 +1,5 @@
-//! Time travel: `as_of`, names of data versions, and pages that stay on one version, on a Delta table whose log the
-//! tests write.
+//! Time travel: `as_of`, names of data versions, and pages that stay on one version, on a Delta table with a
+//! handwritten log.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 

@@ -22,8 +22,7 @@ fn project(server: &str) -> (Project, String) {
     (project, token)
 }
 
-/// The complete request records of the log. Change records, which come from adding the principal and its grant, are
-/// left out.
+/// The complete request records of the log. Change records are left out.
 fn records(project: &Project) -> Vec<Json> {
     let text = std::fs::read_to_string(project.path().join("shop/audit/audit.ndjson")).unwrap_or_default();
     let records = text.split_inclusive('\n').filter_map(|line| serde_json::from_str(line.strip_suffix('\n')?).ok());

@@ -1,5 +1,4 @@
-//! `lakegate discover`: what it finds in various lakes, what it writes, and that no table is served before a policy
-//! decision.
+//! `lakegate discover`: what it finds in various lakes, what it writes, and that undecided tables are not served.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 

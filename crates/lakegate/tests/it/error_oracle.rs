@@ -190,8 +190,7 @@ async fn a_failing_query_tells_nothing_of_what_it_read() {
     }
 }
 
-/// A condition without columns is pushed below any barrier. If it can fail, it would reveal whether other tenants have
-/// rows.
+/// A condition without columns is pushed below any barrier. A failure would reveal whether others have rows.
 #[tokio::test]
 async fn a_condition_without_columns_that_can_fail_is_not_served() {
     let folder = tempfile::tempdir().unwrap();

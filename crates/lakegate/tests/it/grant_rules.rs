@@ -1,5 +1,4 @@
-//! Grant rules for arguments and responses: fixed values, narrower ranges, spans, row caps. A violation is a 422 that
-//! states the allowed values.
+//! Rules of grants: fixed values, narrower ranges, spans, row caps. A violation is a 422 with the allowed values.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -162,8 +161,7 @@ async fn a_span_bounds_the_distance_of_two_arguments() {
     assert_eq!(ids(&app, &token, &json!({ "to": "2022-02-02" })).await, wanted, "the default counts");
     let open = refused("to: `from` and `to` must be given, at most 31d apart");
     assert_eq!(ids(&app, &token, &json!({ "from": "2022-01-01" })).await, open);
-    // Nobody can satisfy a rule about an unknown parameter. In a grant for all endpoints, such a rule concerns other
-    // endpoints.
+    // Nobody can satisfy a rule about an unknown parameter. In a grant for all endpoints, it concerns other endpoints.
     let typo = json!({ "spans": [{ "from": "start", "to": "to", "at_most": "31d" }] });
     let token = app.admit_with("b", "sales", std::slice::from_ref(&typo)).await;
     assert!(ids(&app, &token, &json!({})).await.unwrap_err().contains("`start`, which is no parameter"));

@@ -1,5 +1,4 @@
-//! Each sample endpoint returns what an independent computation over the same rows returns, for several callers and
-//! ranges.
+//! Each sample endpoint equals an independent computation over its rows, for several callers and ranges.
 
 use chrono::{DateTime, Utc};
 use lakegate::sample::Sample;

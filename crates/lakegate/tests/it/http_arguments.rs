@@ -1,5 +1,4 @@
-//! Hostile arguments for each endpoint of the sample: correct status and code, each invalid argument named, no value
-//! repeated.
+//! Hostile arguments for each endpoint of the sample: status, code, each invalid argument named, no value repeated.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 

@@ -93,8 +93,7 @@ async fn the_status_is_for_admins_and_tells_what_is_served() {
     assert_eq!((&project["tables"][0]["files"], &project["tables"][0]["rows"]), (&json!(1), &json!(null)));
 }
 
-/// A reload that fails is a warning without names, because the previous project is still served; admins see the
-/// details.
+/// A reload that fails is a warning without names, because the previous project is still served; admins see more.
 #[tokio::test]
 async fn a_fault_after_the_start_is_a_warning() {
     let (app, client) = served().await;

@@ -1,5 +1,4 @@
-//! Formats and compression of responses over HTTP: the negotiated form, matching headers, and no response that looks
-//! complete after a failure.
+//! Formats and compression of responses over HTTP: the negotiated form, its headers, and truncation on failure.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 

@@ -246,8 +246,7 @@ async fn other_values_are_refused_by_name() {
     }
 }
 
-/// An argument may exceed the range of the column's type. The caller gets an error; no value is clamped, and no query
-/// fails.
+/// An argument may exceed the range of the column's type. The caller gets an error; nothing is clamped.
 #[tokio::test]
 async fn arguments_beyond_the_columns_type_are_told() {
     let (app, token) = app().await;

@@ -34,8 +34,7 @@ const HEADERS: &[&str] = &[
 /// Members that a problem may have.
 const MEMBERS: &[&str] = &["type", "title", "status", "code", "detail", "parameter", "hint", "errors", "request_id"];
 
-/// Text that no refusal may contain: the lake's location, the query, the engine, the source code, and secrets of
-/// [`admit_all`].
+/// Text that no refusal may contain: the lake's location, query, engine, sources, secrets of [`admit_all`].
 const LEAKS: &[&str] = &[
     ".parquet",
     "/tmp",

@@ -1,5 +1,5 @@
 //! A caller repeats a request: each response and audit record equals the first one, and no memoised decision outlives
-//! the facts it is based on.
+//! its basis.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 

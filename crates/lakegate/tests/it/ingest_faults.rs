@@ -1,5 +1,4 @@
-//! An ingestion that is killed, runs out of disk space, or conflicts with another one: the table is unchanged, and the
-//! next run works.
+//! Ingestion that is killed, lacks disk space, or meets another one: the table is unchanged, and the next run works.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]

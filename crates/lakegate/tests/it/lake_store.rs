@@ -202,8 +202,7 @@ async fn a_store_that_goes_and_comes_back_is_served_again_without_a_restart() {
     assert!(app.app.reloads.state().tables_fault.is_none());
 }
 
-/// The server starts, reports an unavailable table to the callers that it concerns, and serves it as soon as it is
-/// readable.
+/// The server starts, reports an unavailable table to callers with access, and serves it once it is readable.
 #[tokio::test]
 async fn a_server_starts_while_a_table_can_not_be_read() {
     let (store, folder) = shop().await;

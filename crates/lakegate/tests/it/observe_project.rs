@@ -1,5 +1,4 @@
-//! A small project whose rows, callers and arguments contain canary words that operators must not see. It contains no
-//! tests.
+//! A small project with canary words in rows, callers and arguments, which operators must not see. No tests.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 

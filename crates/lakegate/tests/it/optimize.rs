@@ -1,5 +1,4 @@
-//! `lakegate optimize`: responses stay equal while fewer bytes are read, also on a running server; after any failure
-//! the table is unchanged.
+//! `lakegate optimize`: equal responses from fewer reads, also on a running server; unchanged tables after a failure.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 

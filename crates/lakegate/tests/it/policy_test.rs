@@ -1,5 +1,4 @@
-//! `lakegate test`: each expectation, when it holds and when it fails, with the expectation and the reason in the
-//! output.
+//! `lakegate test`: each expectation, both when it holds and when it fails, with the reported reason.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 

@@ -197,8 +197,7 @@ fn a_rule_that_guards_a_column_is_not_hidden_by_a_grant_without_rules() {
     assert_eq!(changes(&project).0, Vec::<String>::new());
 }
 
-/// A role with denials only has no access, with or without them; but a principal may have it together with another
-/// role.
+/// A role with denials only has no access anyway, but a principal may have it together with another role.
 #[test]
 fn a_denial_that_is_gone_or_weaker_is_wider() {
     let whole = "[[grants]]\nrole = \"contractor\"\nendpoint = \"sales\"\neffect = \"deny\"\n";

@@ -1,5 +1,4 @@
-//! Checks the README and the pages in `docs/` against the binary: commands run, flags exist, and configuration keys are
-//! accepted.
+//! Checks the README and the pages in `docs/` against the binary: commands run, flags exist, keys are accepted.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -58,8 +57,7 @@ fn shell(folder: &Path, script: &str, token: &str) -> Ran {
     Ran::of(command.output().unwrap())
 }
 
-/// Runs the README's section on your own project literally, except that lakegate is already installed, and that the
-/// server uses a free port.
+/// Runs the README's section on your own project, with lakegate already installed and the server on a free port.
 #[test]
 fn the_commands_of_the_readme_run_from_nothing_to_an_answer() {
     let readme = page("README.md");
@@ -197,8 +195,7 @@ fn the_commands_of_the_page_on_access_run() {
     }
 }
 
-/// Each `lakegate …` in the pages, in the sample's files and in the commands' help is a valid command with valid
-/// options.
+/// Each `lakegate …` in the pages, the sample's files and the help is a valid command with valid options.
 #[test]
 fn every_command_that_is_shown_exists() {
     let mut shown = pages();

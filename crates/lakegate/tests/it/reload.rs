@@ -157,8 +157,7 @@ async fn other_files_of_a_table_are_served_without_a_restart() {
     }
 }
 
-/// The row filter of orders uses their trackcodes. The owners are precomputed, and computed again when a trackcode's
-/// client changes.
+/// The row filter of orders uses their trackcodes. Owners are precomputed, and updated when a trackcode changes.
 #[tokio::test]
 async fn rows_follow_their_parent_to_another_caller() {
     let sample = Sample::new(3, 0.02).unwrap();
@@ -424,8 +423,7 @@ async fn a_file_that_was_replaced_is_read_as_it_was_listed_or_not_at_all() {
     assert_eq!(get().await.rows().len(), 2);
 }
 
-/// A request that meets a replaced file triggers a refresh; it does not wait for the next regular one, and is not
-/// refused.
+/// A request that meets a replaced file triggers a refresh; it neither waits for the next one nor fails.
 #[test]
 fn a_server_that_meets_a_replaced_file_looks_at_once() {
     let (project, token) = shop();

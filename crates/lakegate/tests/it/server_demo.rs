@@ -85,8 +85,7 @@ fn a_demo_prints_lines_to_paste() {
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let mut printed = Vec::new();
         for line in lines {
-            // The admin address is the last line. Read no further and keep the pipe, because a demo without a reader
-            // would end.
+            // The admin address is the last line. Keep the pipe open, because a demo without a reader ends.
             let last = line.ends_with("/admin");
             printed.push(line);
             if last {

@@ -1,5 +1,4 @@
-//! Large responses of the real binary: clients that read slowly, disconnect or do not read, and a signal during a
-//! response.
+//! Large responses of the real binary: clients that read slowly, leave or do not read, and signals.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 

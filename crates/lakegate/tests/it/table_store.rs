@@ -76,8 +76,7 @@ async fn they_are_served_with_their_past_and_their_faults() {
         assert_eq!(ids(&get(&format!("?as_of={then}")).await), [1, 3], "{format}");
         assert_eq!(ids(&get(&format!("?page_size=1&cursor={next}")).await), [3], "{format}");
 
-        // While the log is unavailable, the table is still served. While the data is unavailable, requests get a 503,
-        // and recover later.
+        // Without the log, the table is still served. Without the data, requests get a 503, and recover later.
         for (fault, path) in [(Fault::Busy, "_delta_log"), (Fault::Cut, "metadata"), (Fault::Denied, "list-type")] {
             store.fail(fault, path, usize::MAX);
             let _ = lakegate::reload::refresh(&app.app).await;
