@@ -2,8 +2,8 @@
 //! the table unchanged.
 //!
 //! `begin` locks the table and reads its state; files are then written next to the table under hidden names; `commit`
-//! puts them in place. Callers choose the rows: `ingest`, and `optimize`, which rewrites a table's layout. `lake`
-//! reads.
+//! puts them in place. Callers choose the rows: `ingest`, and `layout`, which rewrites a table's files. `lake`
+//! reads tables.
 
 mod adapt;
 mod bounds;
