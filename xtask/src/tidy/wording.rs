@@ -1,10 +1,10 @@
-//! What must not be left in a file: work without an owner, paths of one machine, snapshots nobody looked at.
+//! Finds text that must not remain in a file: reminders without an issue, paths of one machine, unreviewed snapshots.
 
 use regex::Regex;
 
 use super::tree::{Finding, Tree};
 
-/// A reminder names the issue that will settle it, or it is not written.
+/// A reminder must name the issue that will settle it.
 pub(crate) fn todos(tree: &Tree) -> Vec<Finding> {
     let word = ["TO", "DO"].concat();
     let bare = Regex::new(&format!(r"\b({word}|FIX{})\b(\(#\d+\))?", "ME")).expect("the pattern is a constant");
@@ -23,7 +23,11 @@ pub(crate) fn todos(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
+<<<<<<< HEAD
 /// Reports paths of one machine and folders beside the checkout: they work for nobody else.
+=======
+/// A path of one machine works nowhere else. The folder next to the checkout is only for CI.
+>>>>>>> lang-d
 pub(crate) fn machine_paths(tree: &Tree) -> Vec<Finding> {
     let home = Regex::new(r"(^|[^\w.])/(work|root|home|Users)/\w").expect("the pattern is a constant");
     let beside = ["..", "/shared"].concat();
@@ -45,7 +49,7 @@ pub(crate) fn machine_paths(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// insta leaves these when a snapshot differs; they are accepted or deleted, never kept.
+/// insta creates these files when a snapshot differs. They must be accepted or deleted.
 pub(crate) fn pending_snapshots(tree: &Tree) -> Vec<Finding> {
     let pending = tree.files.iter().filter(|file| file.path.ends_with(".snap.new"));
     pending
