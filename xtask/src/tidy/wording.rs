@@ -23,11 +23,7 @@ pub(crate) fn todos(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-<<<<<<< HEAD
 /// Reports paths of one machine and folders beside the checkout: they work for nobody else.
-=======
-/// A path of one machine works nowhere else. The folder next to the checkout is only for CI.
->>>>>>> lang-d
 pub(crate) fn machine_paths(tree: &Tree) -> Vec<Finding> {
     let home = Regex::new(r"(^|[^\w.])/(work|root|home|Users)/\w").expect("the pattern is a constant");
     let beside = ["..", "/shared"].concat();
