@@ -1,5 +1,5 @@
-//! Which plans get a prepared plan and of which operators it consists; that it returns the same rows as the ordinary
-//! plan; and which joins do not make a row filter redundant.
+//! Tests of prepared plans: for which plans they exist, their operators, that they return the same rows as the ordinary
+//! plan, and the joins that do not make a row filter redundant.
 
 use lakegate_core::access::Principal;
 use tempfile::TempDir;
