@@ -15,8 +15,7 @@ const BROKEN: &str = "its footer is broken";
 pub struct Footer(Vec<u8>);
 
 impl Footer {
-    /// Checks the bytes of a footer: those between the last row group or index and the footer length at the end of the
-    /// file.
+    /// Checks the bytes of a footer: those between the last row group or index and the footer length.
     ///
     /// # Errors
     /// Describes the fault, as the end of a sentence that begins with the name of the file.

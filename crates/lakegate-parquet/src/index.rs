@@ -22,8 +22,7 @@ const MOST_SPREAD: u64 = 4;
 /// The size in bytes above which the ratio is checked.
 const LARGE: u64 = 16 << 20;
 
-/// The byte range that spans the page index. `None` if a column has no index, or an index lies outside the data of the
-/// file.
+/// The byte range that spans the page index. `None` if a column has no index, or one is out of bounds.
 pub fn span(metadata: &ParquetMetaData, footer_begins: u64) -> Option<Range<u64>> {
     let (mut span, mut sum) = (None::<Range<u64>>, 0_u64);
     for column in metadata.row_groups().iter().flat_map(RowGroupMetaData::columns) {
@@ -48,8 +47,7 @@ fn range(offset: Option<i64>, length: Option<i32>) -> Option<Range<u64>> {
     (length > 0).then_some(start..start.checked_add(length)?)
 }
 
-/// Adds the page index in `bytes`, which start at offset `first` of the file, to the metadata. `None` if the index is
-/// invalid.
+/// Adds the page index in `bytes`, which start at file offset `first`, to the metadata. `None` if it is invalid.
 pub async fn attached(metadata: ParquetMetaData, bytes: &Bytes, first: u64) -> Option<ParquetMetaData> {
     let span = Span { bytes: bytes.clone(), first };
     let all = metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);

@@ -1,5 +1,4 @@
-//! Validates what Parquet files claim about themselves in footers, page indexes and page headers, before the parquet
-//! crate allocates memory for it.
+//! Validates footers, page indexes and page headers of Parquet files, before the parquet crate allocates by them.
 //!
 //! The parquet crate does the decoding, and callers must handle its panics. This crate knows nothing about tables, the
 //! location of files, or the use of statistics.

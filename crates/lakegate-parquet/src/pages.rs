@@ -73,8 +73,7 @@ impl Places {
     }
 }
 
-/// Checks byte ranges of a file that are read at once. Ranges outside of columns, such as Bloom filters, are not
-/// checked.
+/// Checks byte ranges that are read at once. Ranges outside of columns, such as Bloom filters, are not checked.
 ///
 /// # Errors
 /// Describes the fault, as the end of a sentence that begins with the name of the file.
@@ -152,8 +151,7 @@ impl Pages<'_> {
         Ok(())
     }
 
-    /// The maximum number of values in all pages. For lists it is larger, because some writers count their values
-    /// differently.
+    /// The maximum number of values in all pages; higher for lists, because some writers count them differently.
     fn most_values(&self) -> i64 {
         match self.column.column_descr().max_rep_level() {
             0 => self.column.num_values(),
@@ -197,8 +195,8 @@ impl Pages<'_> {
         if fits { Ok(()) } else { Err("it says that it has more values than fit into it") }
     }
 
-    /// Checks that a page has the number of rows in the index; otherwise a reader would combine its rows with other
-    /// rows of another column.
+    /// Checks that a page has as many rows as its index entry; else a reader would combine it with wrong rows of other
+    /// columns.
     fn place(&self, offset: u64, data: &DataPage) -> Result<(), &'static str> {
         let Some(index) = self.index.filter(|_| self.column.column_descr().max_rep_level() == 0) else { return Ok(()) };
         let at = index.binary_search_by_key(&offset.cast_signed(), |page| page.offset);
@@ -210,8 +208,7 @@ impl Pages<'_> {
         }
     }
 
-    /// Checks that a page does not decompress to more than its declared size, for codecs that read to the end of their
-    /// input.
+    /// Checks that a page decompresses to at most its declared size, for codecs that read to the end of input.
     fn unpacks(&self, header: &PageHeader, bytes: &Bytes) -> Result<(), &'static str> {
         let levels = header.data.as_ref().and_then(|data| data.levels);
         let is_packed = header.data.as_ref().is_none_or(|data| data.is_compressed);

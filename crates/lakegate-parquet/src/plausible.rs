@@ -1,5 +1,4 @@
-//! Checks that the sizes in a Parquet footer are possible for a file of its size, because readers allocate memory by
-//! them.
+//! Checks that the sizes in a Parquet footer are possible for its file, because readers allocate by them.
 //!
 //! `counts` checks that the numbers agree with each other.
 
@@ -14,8 +13,7 @@ const MOST_UNPACKED: i64 = 1_000;
 /// The number of values, rows times columns, that any file may have, and the number for each byte of a larger file.
 const MOST_VALUES: i64 = 1 << 30;
 const VALUES_OF_A_BYTE: i64 = 2_000;
-/// The number of values that the lists of any row group may have, and the number for each uncompressed byte of a larger
-/// one.
+/// The number of list values that any row group may have, and the number for each uncompressed byte.
 pub(super) const MOST_ITEMS: i64 = 8 << 20;
 const ITEMS_OF_A_BYTE: i64 = 4_096;
 /// The size in bytes that any fixed-size value may have. A larger value may be at most one 64th of the file.
@@ -61,8 +59,7 @@ fn is_too_wide(bytes: u64, file_bytes: u64) -> bool {
     bytes > MOST_FIXED && bytes.saturating_mul(FIXED_OF_A_FILE) > file_bytes
 }
 
-/// The name of a column of fixed-size lists that are too long. A reader allocates each list in full, even if it is
-/// NULL.
+/// The name of a column with too long fixed-size lists. A reader allocates each list in full, even for NULL.
 fn fixed_list(footer: &ParquetMetaData, file_bytes: u64) -> Option<String> {
     let file = footer.file_metadata();
     let notes = file.key_value_metadata()?;

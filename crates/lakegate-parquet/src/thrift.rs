@@ -1,5 +1,4 @@
-//! Walks Thrift's compact protocol and checks each length and count in a footer, an index or a page header, before a
-//! reader allocates memory for it.
+//! Walks Thrift's compact protocol and checks each length and count, before a reader allocates memory by it.
 //!
 //! It decodes only page headers, which are small. The parquet crate decodes the rest.
 
@@ -61,8 +60,7 @@ pub(super) const DATA_PAGE: i64 = 0;
 pub(super) const DICTIONARY_PAGE: i64 = 2;
 pub(super) const DATA_PAGE_V2: i64 = 3;
 
-/// Checks the metadata of a footer. Restores the type of an empty list of row groups, because some writers omit it and
-/// the reader requires it.
+/// Checks a footer. Restores the type of an empty list of row groups, which some writers omit and the reader requires.
 ///
 /// # Errors
 /// Describes the fault.

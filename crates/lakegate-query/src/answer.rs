@@ -1,5 +1,4 @@
-//! Holds a whole result in memory for policy tests: its columns, its rows as JSON, and the first row that violates a
-//! predicate.
+//! Holds a whole result for policy tests: its columns, its rows as JSON, and the first row that violates a predicate.
 //!
 //! Not for serving: responses to callers are streamed.
 

@@ -1,5 +1,4 @@
-//! Rebuilds arrays so that their buffers hold only the values of visible rows. Masks and [`encode`](crate::encode)
-//! build on it.
+//! Rebuilds arrays so that their buffers hold only values of visible rows. Masks and the encoders use it.
 //!
 //! The callers decide which rows are hidden, and how nested values are treated.
 

@@ -1,8 +1,7 @@
 //! Canonical form of floats: `-0.0` becomes `0.0`, and every NaN gets the same bits.
 //!
 //! SQL has one zero and one NaN, but DataFusion groups, joins, sorts and looks values up by their bits, also inside
-//! lists and structs. So floats are converted wherever they originate: in the scan of a file, in a parameter, and in a
-//! computation.
+//! lists and structs. So floats are converted at their origin: in file scans, parameters and computations.
 
 use std::sync::Arc;
 

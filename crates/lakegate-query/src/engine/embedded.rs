@@ -18,7 +18,7 @@ use super::stop::{compares_pairs, stopping};
 use super::{BatchStream, Engine, Limits, scan};
 use crate::govern::GovernedPlan;
 
-/// The most memory, in bytes, that a spilling sort keeps free to merge its runs.
+/// The memory, in bytes, that suffices for a spilling sort to merge its runs.
 const LEAST_FOR_MERGING: usize = 512 * 1024;
 
 /// Runs plans in this process.
@@ -57,8 +57,7 @@ impl Engine for Embedded {
     }
 }
 
-/// The task context of a query. It lists no functions, because plans hold those that they call; only deserialising a
-/// plan needs the list.
+/// The task context of a query. It lists no functions, because only deserialising a plan needs the list.
 fn bare_context(session: &SessionState, batch_rows: Option<usize>) -> TaskContext {
     let (id, mut config, runtime) = (String::new(), session.config().clone(), Arc::clone(session.runtime_env()));
     if let Some(rows) = batch_rows {

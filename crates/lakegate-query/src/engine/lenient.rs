@@ -58,8 +58,7 @@ impl MemoryPool for Lenient {
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
         let wanted = self.pool.reserved().saturating_add(additional);
         if wanted <= self.free {
-            // Two concurrent requests may both see the last free bytes. The excess then comes out of the quarter that
-            // is divided fairly.
+            // Two concurrent requests may both see the last free bytes. The excess comes out of the fair quarter.
             self.pool.grow(reservation, additional);
             return Ok(());
         }

@@ -1,5 +1,4 @@
-//! An engine that limits concurrent queries: it queues a limited number of others, fairly by principal, and refuses the
-//! rest.
+//! An engine that limits concurrent queries: it queues some others, fairly by principal, and refuses the rest.
 //!
 //! [`FairQueue`] decides which query runs next; this file adds the lock, the waiting and the clock. Nothing is awaited
 //! while the lock is held. Queries that look cheap get no priority: the cost of a query is estimated from sizes that

@@ -19,8 +19,7 @@ use crate::plan::PlannedProject;
 /// Longer than any machine needs for a response here.
 const LONG: Duration = Duration::from_secs(300);
 
-/// `n` holds the numbers below 600. `row` has ten row groups of a thousand ids each, which belong to two owners in
-/// turn.
+/// `n` holds the numbers below 600. `row` has ten row groups of a thousand ids each, of two owners in turn.
 fn lake() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let numbers = (0..600).map(|n| format!("{n}\n")).collect::<String>();
@@ -78,8 +77,7 @@ async fn free(project: &PlannedProject) {
     }
 }
 
-/// Each query does far more work than a test can wait for, in a different operator; a test that does not end has
-/// failed.
+/// Each query does far more work than a test can wait for, in one operator; a test that does not end has failed.
 const ENDLESS: [&str; 7] = [
     // Compares rows without end and finds none, so there is no batch to yield after.
     "SELECT count(*) AS c FROM (SELECT a.n * 600 + b.n AS x FROM n AS a CROSS JOIN n AS b) AS l \

@@ -1,8 +1,7 @@
 //! Cooperative yielding: operators that produce many rows from few yield to other tasks every few batches.
 //!
-//! DataFusion yields where it reads rows. But a join of small tables reads little and computes for long, so without
-//! yielding, neither a time limit nor a caller's disconnect would stop it, and cheap queries would wait for expensive
-//! ones.
+//! DataFusion yields where it reads rows. But a join of small tables reads little and computes for long. Without
+//! yields, no time limit or disconnect would stop it, and cheap queries would wait for expensive ones.
 
 use std::fmt;
 use std::sync::Arc;
@@ -96,8 +95,7 @@ fn size_in_each_row(expr: &Arc<dyn PhysicalExpr>) -> usize {
     }
 }
 
-/// The maximum batch size of an operator with large constant values, because DataFusion copies such a value into each
-/// row.
+/// The maximum batch size for large constant values, because DataFusion copies such a value into each row.
 fn rows_with_large_values(node: &Arc<dyn ExecutionPlan>) -> Result<Option<usize>> {
     let mut largest = 0;
     node.apply_expressions(&mut |expr| {

@@ -1,10 +1,8 @@
-//! Estimates what a query would scan before it runs: the rows and bytes that remain after pruning, in the columns that
-//! it needs.
+//! Estimates what a query would scan: the rows and bytes that remain after pruning, in the columns it needs.
 //!
-//! The estimate comes from the physical plan and from what is in memory already: decoded columns and cached footers. It
-//! opens no file. For a governed table, it includes rows that the caller cannot see, because the engine would read
-//! them. So a refusal reports no number if a governed table is involved, and the documentation states what the limit
-//! itself reveals.
+//! The estimate comes from the physical plan, decoded columns and cached footers; it opens no file. For a governed
+//! table, it includes rows that the caller cannot see, because the engine would read them. So a refusal reports no
+//! number if a governed table is involved, and the documentation states what the limit itself reveals.
 
 use std::sync::Arc;
 

@@ -1,5 +1,4 @@
-//! The spill folder. Each process uses a folder of its own and removes it on exit; the next process removes the folder
-//! of one that was killed.
+//! The spill folder. Each process has its own and removes it on exit; the next process removes that of a killed one.
 //!
 //! A folder belongs to a process while its lock file is locked. The operating system releases the lock when the process
 //! ends, so the folder of a live process is never removed.

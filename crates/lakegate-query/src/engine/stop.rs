@@ -1,5 +1,4 @@
-//! Makes joins cancellable that compare many rows and return none: their condition checks whether anybody still waits
-//! for the query.
+//! Makes long joins without results cancellable: their condition checks whether anybody still waits for the query.
 //!
 //! A join with a condition compares all pairs of two batches before it yields, which takes minutes if one side is
 //! large. Sorts and aggregations are cancelled when they request memory; see [`super::pool::Stop`].

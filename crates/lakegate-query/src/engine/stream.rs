@@ -186,8 +186,7 @@ impl BatchStream {
         self.source = Source::Ended;
     }
 
-    /// Reserves `bytes` of the query's share for the part of the response that is held in memory. Returns false if
-    /// there is not enough.
+    /// Reserves `bytes` of the query's share for the part of the response that is held. Returns false on failure.
     #[must_use]
     pub fn holds(&self, bytes: usize) -> bool {
         self.memory.as_ref().is_none_or(|(_, memory)| memory.try_resize(bytes).is_ok())

@@ -4,8 +4,7 @@
 //! Each function returns the same result for the same rows and reads nothing but its arguments. The test of extreme
 //! arguments in [`super::extreme_tests`] calls each of them. `docs/sql.md` lists them for authors.
 
-/// Leakproof functions: they return a value for every argument. They are called without a wrapper, because DataFusion
-/// recognises some by their type.
+/// Leakproof functions, which never fail. They are called unwrapped, because DataFusion recognises some by their type.
 const NEVER_FAIL: &[&str] = &[
     "array_has",
     "array_has_all",

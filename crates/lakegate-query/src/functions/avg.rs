@@ -1,5 +1,4 @@
-//! `avg` that is exact for durations. For numbers it is DataFusion's, which adds decimals in a wider type and other
-//! numbers as floats.
+//! `avg` that is exact for durations. For numbers it is DataFusion's, which adds wider decimals or floats.
 
 use std::mem::size_of;
 use std::sync::Arc;

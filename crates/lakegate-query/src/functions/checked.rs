@@ -1,5 +1,4 @@
-//! Checked arithmetic: `+`, `-`, `*`, `/`, `%` and `||` as functions that fail where DataFusion's operators wrap. Types
-//! and names stay the same.
+//! Checked arithmetic: `+`, `-`, `*`, `/`, `%` and `||` as functions of the same types that fail instead of wrapping.
 //!
 //! Each function evaluates DataFusion's own operator with `fail_on_overflow`. Afterwards it checks the precision of
 //! decimals, because no kernel does.

@@ -7,7 +7,7 @@ use datafusion::logical_expr::{ColumnarValue, Expr};
 
 use super::fault::ValueFault;
 
-/// The milliseconds and the nanoseconds of a day. Multiples of them are allowed, because `day + 1` is planned like that.
+/// The milliseconds and the nanoseconds of a day. Multiples are allowed, because `day + 1` is planned like that.
 const MILLISECONDS: i32 = 86_400_000;
 pub(super) const NANOSECONDS: i64 = 86_400_000_000_000;
 

@@ -285,8 +285,7 @@ async fn a_limit_that_a_caller_gives_keeps_the_order_below_it() {
     }
 }
 
-/// DataFusion treats a constant of one side of an outer join, or of one part of a union, as constant for all rows
-/// above.
+/// DataFusion treats a constant of one side of an outer join, or of one part of a union, as constant above it.
 #[tokio::test]
 async fn what_some_rows_have_in_common_is_not_taken_for_all() {
     let of = "(SELECT i, z FROM t WHERE i < 4) AS b LEFT JOIN t AS a ON a.i = b.i AND a.z = 1";

@@ -1,5 +1,4 @@
-//! Calls with extreme sizes or values for the test of every function, and the arguments from which it generates more
-//! calls.
+//! Calls with extreme sizes or values for the test of every function, and arguments to generate more calls.
 
 /// Arguments of every type: columns and extreme literals.
 pub(super) const ARGUMENTS: &[&str] = &[

@@ -1,5 +1,4 @@
-//! Calls every allowed function with extreme arguments, over files and over resident tables: both return the same
-//! result or refuse.
+//! Calls every allowed function with extreme arguments, over files and resident tables; both must agree.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

@@ -1,8 +1,6 @@
-//! Errors for values that a query cannot produce: a number out of range, a text that is too long, an argument that a
-//! function does not accept.
+//! Errors for values that cannot be computed: a number out of range, a text too long, an argument not accepted.
 //!
-//! A fault travels as an external error inside DataFusion's, so it is found in the error chain whatever operators wrap
-//! it.
+//! A fault is an external error inside DataFusion's, so the error chain shows it whatever operators wrap it.
 
 use std::error::Error as StdError;
 

@@ -1,5 +1,4 @@
-//! Computed floats: converts them to canonical form ([`crate::floats`]), and makes casts fail that would overflow to
-//! infinity.
+//! Computed floats: converts them to canonical form ([`crate::floats`]), and makes casts fail on overflow.
 
 use std::sync::Arc;
 

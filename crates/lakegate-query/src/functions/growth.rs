@@ -1,8 +1,8 @@
 //! Bounds the size of a function's result from its arguments, before anything is allocated.
 //!
-//! A result is refused if one value, or all values of a batch together, would exceed a limit. A result that is large
-//! but allowed reserves memory of the query while it is computed. Functions whose results are about as large as their
-//! arguments are not listed here.
+//! A result is refused if one value, or all values of a batch together, would exceed a limit. A large result within the
+//! limits reserves memory of the query while it is computed. Functions with results about as large as their arguments
+//! are not listed.
 
 use std::sync::Arc;
 
@@ -117,8 +117,7 @@ impl Growth {
         }
         let largest = bounds.iter().copied().max().unwrap_or_default();
         let most = MOST_OF_BATCH.saturating_add(input.saturating_mul(2));
-        // The bound for a regular expression is far too high, so compute the batch in pieces and add up their actual
-        // sizes.
+        // The bound for a regular expression is far too high, so compute in pieces and add up their actual sizes.
         if self == Self::Pattern {
             if largest > MOST_OF_BATCH {
                 return too_large(largest, MOST_OF_BATCH);
@@ -229,8 +228,7 @@ fn in_pieces(
     Some(concat(&arrays).map(ColumnarValue::Array).map_err(Into::into))
 }
 
-/// Replaces negative numbers by 0, which they mean in padding functions. DataFusion would allocate for them as for very
-/// large numbers.
+/// Replaces negative lengths by 0, which they mean, because DataFusion would allocate as for very large ones.
 fn at_least_zero(numbers: &ColumnarValue) -> ColumnarValue {
     match numbers {
         ColumnarValue::Array(array) => match array.as_primitive_opt::<Int64Type>() {

@@ -1,5 +1,4 @@
-//! Wraps a DataFusion function: it reports failures as value faults, catches panics, and bounds the size of results
-//! before they are allocated.
+//! Wraps a DataFusion function: failures become value faults, panics are caught, and result sizes are bounded.
 //!
 //! Only the call is different. The name, the types and the optimiser's hints are those of the function.
 

@@ -1,7 +1,6 @@
 //! The memory pool of the query that the current thread computes for.
 //!
-//! DataFusion passes no memory pool to functions. So operators that call functions with large results set it while they
-//! compute.
+//! DataFusion passes functions no memory pool, so operators that call functions with large results set it here.
 
 use std::cell::RefCell;
 use std::sync::Arc;

@@ -1,5 +1,4 @@
-//! `percentile_cont` that interpolates with the precision of a float. DataFusion's truncates the fraction to six
-//! digits.
+//! `percentile_cont` with the precision of a float. DataFusion's truncates the fraction to six digits.
 //!
 //! DataFusion's function collects the numbers of a group; this one computes the percentile from them.
 
@@ -96,8 +95,7 @@ impl AggregateUDFImpl for ExactPercentile {
     }
 }
 
-/// The percentile at this fraction, interpolated between two neighbours; `None` without numbers. NaN is the greatest
-/// number.
+/// The percentile at this fraction, interpolated; `None` without numbers. NaN is the greatest number.
 fn percentile(mut numbers: Vec<f64>, share: f64) -> Option<f64> {
     numbers.sort_unstable_by(f64::total_cmp);
     let last = numbers.len().checked_sub(1)?;
@@ -137,8 +135,7 @@ impl Accumulator for Percentile {
         let [ScalarValue::List(lists)] = state.as_slice() else {
             return internal_err!("the numbers of a percentile are a list");
         };
-        // Reading the state removes the numbers, unless they are distinct; a moving frame needs them again, so put them
-        // back.
+        // Reading the state removes numbers that are not distinct; a moving frame needs them again, so put them back.
         if !self.is_distinct {
             self.gathered.merge_batch(&[Arc::clone(lists) as ArrayRef])?;
         }

@@ -1,5 +1,4 @@
-//! Analyzer rule that makes arithmetic and comparisons exact. It runs after type coercion and before the optimiser
-//! evaluates anything.
+//! Analyzer rule that makes arithmetic and comparisons exact; runs after type coercion and before the optimiser.
 
 use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType};
 use datafusion::common::config::ConfigOptions;

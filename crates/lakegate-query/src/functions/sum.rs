@@ -1,5 +1,4 @@
-//! `sum` that is exact or fails: integers are added in 128 bits, decimals in a type of twice their width, and floats as
-//! in DataFusion.
+//! `sum` that is exact or fails: adds integers in 128 bits, decimals in twice their width, floats as DataFusion does.
 //!
 //! The return types are those of DataFusion's `sum`. Only a final sum that does not fit is a fault, not an intermediate
 //! one, so the order of rows does not matter.

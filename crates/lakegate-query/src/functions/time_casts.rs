@@ -2,9 +2,8 @@
 //! unit, the result is a fault or NULL.
 //!
 //! DataFusion reads `CAST(1 AS TIMESTAMP)` as a second and `CAST(1.5 AS TIMESTAMP)` as a nanosecond, and casts a
-//! timestamp to a number of nanoseconds or microseconds, depending on its column. The text `'12'` becomes 12
-//! nanoseconds as a time of day, and 12 months as an interval. [`super::date_steps`] refuses intervals that do not fit
-//! a date.
+//! timestamp to a number in the unit of its column. The text `'12'` becomes 12 nanoseconds as a time of day, and 12
+//! months as an interval. [`super::date_steps`] refuses intervals that do not fit a date.
 
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{DFSchema, Result, plan_err};

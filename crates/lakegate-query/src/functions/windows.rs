@@ -10,8 +10,7 @@ use datafusion::logical_expr::{
 
 use super::intervals;
 
-/// Aggregates that are exact over moving frames. DataFusion's others remove rows by inexact arithmetic, or cannot
-/// remove them.
+/// Aggregates that are exact over moving frames. DataFusion's others remove rows inexactly or not at all.
 const MOVING: &[&str] = &[
     "array_agg",
     "avg",

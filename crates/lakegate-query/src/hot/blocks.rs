@@ -145,8 +145,7 @@ impl HotColumn {
     }
 }
 
-/// The footer's min/max statistics of a table column, one for each row group. `None` if they cannot be trusted for this
-/// column.
+/// The footer's min/max statistics of a table column, by row group. `None` if they cannot be trusted for it.
 fn zones(
     scan: &FileScanConfig,
     file: &PartitionedFile,

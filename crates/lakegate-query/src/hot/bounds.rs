@@ -60,8 +60,7 @@ impl Bounds {
         self.conditions.iter().all(|bound| bound.condition.may_hold(zone(bound.column)))
     }
 
-    /// Whether all rows with these statistics match. Takes observed statistics only, because a wrong footer must not
-    /// expose a row.
+    /// Whether all rows match, by observed statistics only, because a wrong footer must not expose a row.
     pub(super) fn all_hold<'z>(&self, learnt: impl Fn(usize) -> Option<&'z Learnt>) -> bool {
         let holds = |bound: &Bound| learnt(bound.column).is_some_and(|learnt| bound.condition.all_hold(learnt));
         self.is_whole && self.conditions.iter().all(holds)
@@ -131,8 +130,7 @@ fn bound(conjunct: &Arc<dyn PhysicalExpr>, schema: &Schema, columns: &[usize]) -
     Some(Bound { column, condition })
 }
 
-/// The key of a value for a column of its type. The outer `None` means that the value is NULL, the inner one that it
-/// has no key.
+/// The key of a value in a column. The outer `None` means that the value is NULL, the inner one that it has no key.
 #[allow(clippy::option_option)]
 fn key(value: &ScalarValue, place: usize, schema: &Schema) -> Option<Option<Key>> {
     if value.is_null() {
@@ -253,8 +251,7 @@ mod tests {
         assert!(!Bounds::of(&equal, &schema(), &[1, 0]).may_hold(|column| &nulls[column]));
     }
 
-    /// If statistics show that no row or every row of a block matches, this is true of each row, whatever the
-    /// predicate.
+    /// If statistics show that no row or every row of a block matches, this is true of each row.
     #[test]
     fn what_is_said_of_all_rows_holds_for_each() {
         let leaf = (any::<bool>(), 0..7_usize, prop::option::of(-4..4_i64)).prop_map(|(of_text, operator, value)| {

@@ -8,8 +8,8 @@ use super::ranks::Ranks;
 /// The rows of each key.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// The rows of each key are consecutive. Each element of `runs`, by the key's rank, holds the first row and, in its
-    /// low bits, the number of rows.
+    /// The rows of each key are consecutive. An element of `runs`, by the key's rank, is the first row and, in its low
+    /// bits, the count.
     Runs { ranks: Ranks, count_bits: u32, runs: Vec<u32> },
     /// The offset in `rows` at which the rows of a key begin, by the key's rank.
     Dense { ranks: Ranks, offsets: Vec<u32>, rows: Vec<u32> },

@@ -1,5 +1,4 @@
-//! Index over one column of a table version: maps a key to its rows. It is built once, so joins do not build a hash
-//! table.
+//! Index over one column of a table version: maps a key to its rows, so joins do not build a hash table.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -61,8 +60,8 @@ pub(crate) struct KeyIndex {
 }
 
 impl KeyIndex {
-    /// The most bytes that an index over a column takes, approximately; `None` if the column cannot be indexed. Rounded
-    /// like [`HotTable::bytes_of`].
+    /// The approximate maximum size of an index in bytes, rounded like [`HotTable::bytes_of`]; `None` if it cannot
+    /// exist.
     pub(crate) fn bytes_for(table: &HotTable, column: usize) -> Option<usize> {
         let rows = table.rows().filter(|rows| *rows < u32::MAX as usize)?;
         let bytes = match span(table, column) {
@@ -207,8 +206,7 @@ impl KeyIndex {
     }
 }
 
-/// The smallest key and the number of possible keys, from the footers. `None` if the keys are not dense or the footers
-/// have no statistics.
+/// The smallest key and the size of the key range, from the footers; `None` if keys are not dense or unknown.
 fn span(table: &HotTable, column: usize) -> Option<(i64, usize)> {
     let zones = table.files.iter().map(|file| file.columns[column].zone.clone());
     let zone = zones.reduce(|all, zone| all.and(&zone))?;

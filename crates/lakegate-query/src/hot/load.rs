@@ -136,8 +136,7 @@ async fn read(
     columns: &[usize],
 ) -> Result<Vec<(usize, Vec<ArrayRef>)>> {
     let _turn = table.memory.turn().await?;
-    // A file source keeps its metrics for as long as it lives, so each read uses a new one; otherwise they would pile
-    // up.
+    // A file source keeps metrics for as long as it lives. A new one for each read stops them from piling up.
     let source = table.format.file_source(table.scan.file_source().table_schema().clone());
     let config = FileScanConfigBuilder::from(table.scan.clone())
         .with_source(source)

@@ -1,5 +1,5 @@
-//! Rank bitmap: stores which numbers of a range are keys and returns the rank of a key. Sparse keys take little more
-//! than one bit for each number.
+//! Rank bitmap: which numbers of a range are keys, and the rank of each. It takes little more than a bit for each
+//! number.
 
 /// The keys among `span` numbers from `least` on.
 #[derive(Debug)]

@@ -7,8 +7,7 @@ use super::found::count_mask;
 use super::ranks::place;
 use super::zeroed::Zeroed;
 
-/// While fewer rows than this were added, checks that no key gets a second run. Most tables with scattered keys fail
-/// within these rows.
+/// Up to this many rows, checks that no key gets a second run. Most tables with scattered keys fail here.
 const LOOKED_AT: u64 = 1 << 16;
 
 /// Collects runs of consecutive rows with the same key.
@@ -41,8 +40,7 @@ impl Runs {
         Self { least, count_bits, runs: Zeroed::new(span), rows: 0, open: None }
     }
 
-    /// Adds rows with their keys. Returns false if the rows of a key are known not to be consecutive, or a run is too
-    /// long.
+    /// Adds rows with their keys. Returns false if a key is found to have scattered rows, or a run is too long.
     pub(super) fn add(&mut self, rows: impl Iterator<Item = (u32, i64)>) -> Result<bool> {
         let looks = self.rows < LOOKED_AT;
         let (mut open, mut added) = (self.open.take(), 0);
@@ -77,8 +75,7 @@ impl Runs {
         Ok((there == self.rows).then_some(self.runs))
     }
 
-    /// Writes a run. Returns false if it does not fit the count bits or, when `looks` is set, if its key already has a
-    /// run.
+    /// Writes a run. Returns false if it is too long for the count bits or, if `looks`, its key already has a run.
     fn note(&mut self, Run { key, first, count }: Run, looks: bool) -> Result<bool> {
         let (least, count_bits) = (self.least, self.count_bits);
         let runs: &mut [u32] = &mut self.runs;

@@ -38,8 +38,7 @@ impl Learnt {
     }
 }
 
-/// Whether columns of this type have min/max statistics. Floats have none, because systems order NaN and signed zeros
-/// differently.
+/// Whether a type has min/max statistics. Floats have none, because systems order NaN and signed zeros differently.
 pub(crate) fn has_zones(data_type: &DataType) -> bool {
     is_number(data_type) || is_text(data_type)
 }

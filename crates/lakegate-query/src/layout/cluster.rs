@@ -43,8 +43,7 @@ pub(super) struct Cluster {
     pub(super) reasons: Vec<String>,
 }
 
-/// Chooses the columns of a table. `is_one(table, column)` returns whether each value of a column occurs in one row
-/// only.
+/// Chooses the columns of a table. `is_one(table, column)` is whether each value occurs in one row only.
 pub(super) fn choose(table: &str, wants: &BTreeMap<String, Wants>, is_one: &dyn Fn(&str, &str) -> bool) -> Cluster {
     let mut cluster = Cluster::default();
     let Some(own) = wants.get(table) else { return cluster };

@@ -1,5 +1,4 @@
-//! Analyses the current files of a table: sizes, row groups, page indexes, and how many row groups min/max statistics
-//! can skip.
+//! Analyses a table's current files: sizes, row groups, page indexes, and how much min/max statistics can skip.
 
 use std::sync::Arc;
 
@@ -194,8 +193,7 @@ impl Bounds {
         touched.sum::<usize>() as f64 / values.len() as f64
     }
 
-    /// The mean share of row groups that overlap a part of the whole numeric range, over different positions of that
-    /// part.
+    /// The mean share of row groups that overlap a part of the numeric range, over positions of that part.
     pub(super) fn share_of_a_range(&self, part: f64) -> f64 {
         let mut numbers = Vec::with_capacity(self.groups.len());
         for group in &self.groups {

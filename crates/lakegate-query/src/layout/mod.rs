@@ -71,7 +71,7 @@ pub struct TableAdvice {
     pub bloom_filters: Vec<String>,
     /// The row groups that a typical request reads.
     pub reads: Option<Reads>,
-    /// The recommended actions; empty if the layout is good.
+    /// The recommended actions, most useful first; empty if the layout is good.
     pub to_do: Vec<String>,
 }
 

@@ -1,5 +1,4 @@
-//! Builds the query that returns a table's rows in another order. It joins the tables that the policy refers to, only
-//! for their sort columns.
+//! Builds the query that sorts a table's rows. It joins tables that the policy refers to, only for their sort columns.
 
 use std::collections::BTreeMap;
 

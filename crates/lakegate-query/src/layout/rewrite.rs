@@ -144,8 +144,8 @@ pub async fn rewrite(
     let session = sorting_session(project.session());
     let place = project.lake().place()?;
     let publication = Publication::begin(&place, &declared.location, None).await?;
-    // From here on this program lets no other writer change the table. The opened version must still be current;
-    // `commit` detects later changes.
+    // This program lets no other writer in from here on. The opened version must be current; `commit` detects later
+    // changes.
     still_current(project, table, declared).await?;
     let format = publication.format();
     let schema = writable(&table.schema(), format)
@@ -205,8 +205,7 @@ async fn still_current(project: &PlannedProject, table: &LakeTable, declared: &T
     }
 }
 
-/// A session that can sort and join more than fits into memory. It uses sort-merge joins, because hash joins cannot
-/// spill.
+/// A session that sorts and joins more than fits into memory, by sort-merge joins, because hash joins cannot spill.
 fn sorting_session(session: &SessionState) -> SessionState {
     let mut config = session.config().clone().with_target_partitions(2);
     let options = config.options_mut();
@@ -257,8 +256,7 @@ fn read_back(file: &StagedFile, schema: &SchemaRef, sum: &mut Checksum) -> Resul
 }
 
 fn options(asked: &Rewrite, schema: &Schema) -> WriteOptions {
-    // Records the sort order up to the first column of another table or of floats, because readers disagree about the
-    // position of NaN.
+    // Records the sort order up to the first column of another table or of floats. Readers disagree about NaN.
     let is_noted = |column: &&ClusterColumn| {
         let field = schema.field_with_name(&column.column);
         column.through.is_empty() && field.is_ok_and(|field| !field.data_type().is_floating())
@@ -300,8 +298,7 @@ impl Files<'_> {
         Ok(open.write(&batch)?)
     }
 
-    /// Begins a file with a note of its clustering columns, because its statistics say nothing about columns of other
-    /// tables.
+    /// Begins a file and notes its clustering columns, because statistics do not show an order by another table.
     fn create(&self) -> Result<StagedWriter, RewriteError> {
         let mut new = self.publication.create(self.schema, self.options)?;
         new.note(NOTE, self.note.clone());

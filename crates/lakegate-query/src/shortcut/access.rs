@@ -1,5 +1,4 @@
-//! Recognises subplans of a governed plan that scan one table, and describes each as a table scan spec: its columns,
-//! its predicate and its parent.
+//! Recognises subplans that scan one table, and describes each as a table scan spec: columns, predicate and parent.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -19,8 +18,8 @@ use crate::lake::lake_table;
 #[derive(Clone, Debug)]
 pub(super) struct Access {
     pub(super) table: Arc<HotTable>,
-    /// The indices of its output columns in the table; or, if [`Self::made`] is set, of the columns that those
-    /// expressions read.
+    /// The table indices of its output columns or, if [`Self::made`] is set, of the columns that those expressions
+    /// read.
     pub(super) columns: Vec<usize>,
     /// The output schema, under the names that the plan above uses.
     pub(super) schema: DFSchemaRef,
@@ -105,8 +104,7 @@ impl Access {
         self.place(self.schema.maybe_index_of_column(column)?)
     }
 
-    /// Rewrites an expression over the output into one over the table's columns; `None` if it reads anything but
-    /// columns.
+    /// Rewrites an expression over the output into one over the table; `None` if it reads computed columns.
     fn in_table(&self, expr: &Expr) -> Option<Expr> {
         let mut is_plain = true;
         let inner = expr.clone().transform_up(|inner| match &inner {
@@ -139,8 +137,7 @@ impl Access {
     pub(super) fn filter(mut self, filter: &Filter) -> Option<(Self, Vec<Expr>)> {
         let mut rest = Vec::new();
         for conjunct in split_conjunction(&filter.predicate) {
-            // Any conjunct may stand below the barrier. From above, only leakproof conjuncts that name no masked column
-            // may move there.
+            // From above the barrier, only leakproof conjuncts that name no masked column may move below it.
             let may_go = !self.is_behind_barrier || is_leak_proof(conjunct, filter.input.schema());
             let may_be_said = |conjunct: &Expr| !self.is_behind_barrier || !names_masked(conjunct, &self.masked);
             match self.in_table(conjunct).filter(|conjunct| may_go && may_be_said(conjunct)) {
@@ -189,8 +186,7 @@ impl Access {
         let (column, key) = (access.place_of(child)?, of.place_of(parent)?);
         let is_of_one_type =
             access.table.schema().field(column).data_type() == of.table.schema().field(key).data_type();
-        // A parent behind its own barrier is itself governed, so the spec stays governed: the join sees only visible
-        // rows.
+        // A parent behind its own barrier is itself governed, so the join sees only its visible rows.
         let parent = Parent { column, of: Box::new(of), key };
         is_of_one_type.then_some(Self { parent: Some(parent), schema: Arc::clone(&join.schema), ..access })
     }

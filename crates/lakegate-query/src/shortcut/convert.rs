@@ -91,8 +91,7 @@ fn is_selective_access(access: &Access) -> bool {
     access.parent.is_some() || !access.filters.is_empty()
 }
 
-/// Whether to use an index over a column: the index must fit the memory and, if most rows may be looked up, so must the
-/// columns.
+/// Whether to use an index: it must fit the memory and, if most rows may be looked up, so must the columns.
 fn may_ask(access: &Access, column: usize, is_selective: bool) -> bool {
     let budget = access.table.memory_budget();
     let has_room = KeyIndex::bytes_for(&access.table, column).is_some_and(|bytes| bytes <= budget / 2);

@@ -1,7 +1,7 @@
 //! `LIMIT` and `OFFSET` whose numbers are parameters of each request.
 //!
-//! DataFusion's own limit operator takes constant numbers. This node and operator hold parameters instead; binding them
-//! creates DataFusion's operator.
+//! DataFusion's own limit operator takes constants. This one holds parameters; binding it creates DataFusion's
+//! operator.
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -213,16 +213,15 @@ impl Kept {
         true
     }
 
-    /// Bytes that a hash table for `places` entries takes: its capacity is a power of two, an eighth stays free, and
-    /// each bucket has a control byte.
+    /// Bytes of a hash table for `places` entries: a power of two, of which an eighth stays free, with a control byte
+    /// each.
     fn size_of_places(places: usize) -> usize {
         (places * 8).div_ceil(7).next_power_of_two() * (size_of::<Place>() + 1)
     }
 }
 
 impl Seen {
-    /// Reserves memory for all `rows`, as if each were new. While the hash table grows, both the old and the new one
-    /// count.
+    /// Reserves memory for `rows` as if each were new. While the hash table grows, the old and the new one count.
     ///
     /// # Errors
     /// If there is not enough memory.

@@ -32,8 +32,7 @@ pub(super) fn is_implied(parent: &Parent, column: usize, driver: &LogicalPlan, k
     place == parent.key && is_part(&access, &parent.of)
 }
 
-/// The scan spec that a column of a plan comes from, and the column's index in the table. Each value that is not NULL
-/// comes from a row of that scan.
+/// The scan spec and table column that a plan's column comes from. Each value but NULL comes from a row of that scan.
 fn origin(plan: &LogicalPlan, at: usize) -> Option<(Access, usize)> {
     if let Some(access) = Access::of(plan) {
         let place = access.place(at)?;

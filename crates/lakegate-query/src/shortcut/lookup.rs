@@ -1,7 +1,6 @@
 //! Index nested-loop join: probes the index over a column of a resident table with the keys of the input.
 //!
-//! Reads only rows of the table that match a key of the input. Evaluates the table's policy on them before anything
-//! else of the query.
+//! Reads only table rows that match a key, and evaluates the table's policy on them before the rest of the query.
 
 use std::fmt;
 use std::ops::Range;
@@ -165,8 +164,7 @@ impl ExecutionPlan for LookupExec {
 
     fn required_input_distribution(&self) -> Vec<Distribution> {
         match (self.kind, self.input.schema().fields().get(self.key)) {
-            // Each partition remembers the keys that it has probed, so all rows with a key must go to the same
-            // partition.
+            // A partition remembers the keys that it has probed, so all rows with a key must go to one partition.
             (Kind::Of, Some(field)) => {
                 vec![Distribution::KeyPartitioned(vec![Arc::new(Column::new(field.name(), self.key))])]
             }

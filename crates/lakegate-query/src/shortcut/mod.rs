@@ -1,5 +1,4 @@
-//! Prepared plans: a governed plan is planned once, down to its operators, over resident tables and their indexes. A
-//! request only binds its values.
+//! Prepared plans: a governed plan is planned once, over resident tables and indexes. A request only binds its values.
 //!
 //! A prepared plan is built from a plan that is governed, optimised and verified, and returns the same rows. A query
 //! that does not fit runs that plan instead: for example `LIMIT` of an expression, subqueries that stay in expressions,

@@ -75,8 +75,7 @@ pub(super) fn has_places(expr: &Arc<dyn PhysicalExpr>) -> bool {
     found || walked.is_err()
 }
 
-/// Binds the parameters of an expression over the columns of `schema`. A list becomes a hash set, built once for each
-/// request.
+/// Binds the parameters of an expression over `schema`. A list becomes a hash set, built once for each request.
 ///
 /// # Errors
 /// If a value is missing.

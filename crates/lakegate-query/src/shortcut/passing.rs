@@ -1,8 +1,7 @@
 //! Filters the table rows of a frequent key once, instead of for each probe row of an index join.
 //!
-//! Without this, a join by a key that half the table has would evaluate the filter for every pair. The results take at
-//! most one entry for each row of the table, because each row is evaluated at most once, and they count towards the
-//! query's memory.
+//! Without this, a join by a key that half the table has would evaluate the filter for every pair. Each table row is
+//! evaluated and kept at most once, and the results count towards the query's memory.
 
 use std::collections::HashMap;
 use std::sync::Arc;

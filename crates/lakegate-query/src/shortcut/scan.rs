@@ -1,5 +1,4 @@
-//! Scan of a resident table: skips blocks by their statistics, decodes the missing ones and returns the rows that
-//! satisfy the filter.
+//! Scan of a resident table: skips blocks by their statistics, decodes missing ones and filters the rows.
 //!
 //! The filter includes the table's policy. Nothing else of the query is evaluated on a row before it.
 
@@ -196,7 +195,7 @@ struct Running {
 struct Found {
     at: BlockAt,
     wanted: Wanted,
-    /// The number of rows of the block; set only if the scan reads no columns.
+    /// The number of rows of the block; needed only if the scan reads no columns.
     rows: usize,
 }
 

@@ -25,8 +25,7 @@ impl Two {
         Self { _lake: lake, files, hot }
     }
 
-    /// Runs a query on both and asserts that they return the same rows. Also returns the operators of the prepared
-    /// plan.
+    /// Runs a query on both and asserts equal rows. Also returns the operators of the prepared plan.
     async fn ask(&self, who: &Principal, at: usize) -> (Vec<String>, Option<String>) {
         let governed = |project| testing::governed(project, who, &format!("q{at}"), "{}").unwrap();
         let rows = async |project| {

@@ -2,8 +2,7 @@
 //! down to the last bit and the order of rows.
 //!
 //! Repeating a request must not change its response by chance. So a plan must sort its result or return one row. Sums
-//! of floats depend on the order of addition; limits, windows and lists depend on the order of rows. Such plans run in
-//! one thread.
+//! of floats, limits, windows and lists depend on the order of rows, so they run in one thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -76,8 +75,7 @@ fn in_order(plan: &LogicalPlan) -> Option<LogicalPlan> {
             let mut keys = sort.expr.clone();
             for (qualifier, field) in sort.input.schema().iter() {
                 let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
-                // Floats and nested values must already be sort keys of the query, and then they are compared to the
-                // last bit.
+                // Floats and nested values must already be sort keys of the query, which compares them to the last bit.
                 let (schema, data_type) = (sort.input.schema(), field.data_type());
                 let asked = order_key::number(column.clone(), schema).ok()?;
                 let is_asked = sort.expr.iter().any(|key| key.expr == asked);

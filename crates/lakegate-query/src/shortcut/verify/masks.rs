@@ -1,5 +1,4 @@
-//! Traces each masked column from the operator that reads it to the result, and refuses any expression but its own mask
-//! that reads it.
+//! Traces each masked column from its reader to the result, and refuses any expression but its mask that reads it.
 
 use std::sync::Arc;
 
@@ -47,8 +46,7 @@ fn columns(node: &Arc<dyn ExecutionPlan>, guards: &[Guard]) -> Result<Columns> {
     // A projection passes columns on and may contain masks. No other operator may name an unmasked column.
     let is_projection = node.is::<ProjectionExec>();
     let [input] = inputs.as_slice() else {
-        // A join refers to columns of its inputs by indices that depend on the kind of join, so no input may be
-        // unmasked.
+        // Joins refer to columns of their inputs by differing indices, so no input may hold an unmasked column.
         let (table, column) = inputs.iter().flatten().flatten().next().cloned().unwrap_or_default();
         return plan_err!("`{column}` of `{table}` comes to `{}` without its mask", node.name());
     };

@@ -1,5 +1,4 @@
-//! Final check of a prepared plan: compares the operators that will run with the governed plan that they were planned
-//! from.
+//! Final check of a prepared plan: compares the operators that will run with the governed plan behind them.
 //!
 //! It requires that each operator that reads a governed table carries the table's whole policy in its own filter, below
 //! everything else of the query. Rows that are visible through a parent must be looked up by keys of visible parents,
@@ -104,8 +103,7 @@ impl<'a> Reader<'a> {
         Ok(Arc::ptr_eq(self.table, &guard.table) && has_all && self.comes_from_parents(guard)?)
     }
 
-    /// Whether it returns only rows with a visible parent: its keys must come from a scan that fulfils the parent's
-    /// guard.
+    /// Whether its rows have visible parents: its keys must come from a scan that fulfils the parent's guard.
     fn comes_from_parents(&self, guard: &Guard) -> Result<bool> {
         let Some(lookup) = self.lookup else { return Ok(guard.parents.is_empty()) };
         let (input, key, by) = lookup.asks_by();
