@@ -208,7 +208,7 @@ fn columns_of(exprs: &[Expr], table: &HotTable) -> Option<Vec<usize>> {
     Some(columns.into_iter().collect())
 }
 
-/// Whether a plan contains a table scan that is restricted by a parameter or by a parent.
+/// Whether a plan contains a table scan that is restricted by equality with a parameter, or by a parent.
 pub(super) fn is_selective(plan: &LogicalPlan) -> bool {
     let mut found = false;
     let walked = plan.apply(|node| {

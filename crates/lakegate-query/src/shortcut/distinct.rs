@@ -213,8 +213,7 @@ impl Kept {
         true
     }
 
-    /// Bytes of a hash table for `places` entries: a power of two, of which an eighth stays free, with a control byte
-    /// each.
+    /// Bytes of a hash table for `places` entries: a power of two, with an eighth free and a control byte for each.
     fn size_of_places(places: usize) -> usize {
         (places * 8).div_ceil(7).next_power_of_two() * (size_of::<Place>() + 1)
     }

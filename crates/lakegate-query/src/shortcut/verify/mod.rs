@@ -55,6 +55,8 @@ pub(super) fn holds(
     }
 }
 
+/// Compares the operators with the policies of the governed plan.
+///
 /// # Errors
 /// If an operator lacks a part of its policy; the message names the table.
 fn check(
