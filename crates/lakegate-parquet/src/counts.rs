@@ -1,14 +1,14 @@
-//! Whether the numbers of a footer fit together: those of a broken or forged file do not, and a reader that trusts them counts
-//! rows that are not there.
+//! Checks that the numbers of a Parquet footer agree. In a broken or forged file they do not, and a reader that trusts
+//! them would count rows that do not exist.
 
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
-/// How many times larger than in the file a part may be when it is unpacked, once it is large.
+/// The maximum ratio of a column chunk's uncompressed to its compressed size, once it is large.
 const MOST_UNPACKED: i64 = 1_000;
-/// From which size on that counts, in bytes.
+/// The uncompressed size in bytes above which the ratio is checked.
 const LARGE: i64 = 64 << 20;
 
-/// The first number that does not fit the others; `None` where all do.
+/// Describes the first number that disagrees with the others; `None` if all agree.
 pub(super) fn fault(footer: &ParquetMetaData, file_bytes: u64, most_columns: usize) -> Option<String> {
     let columns = footer.file_metadata().schema_descr().num_columns();
     if columns > most_columns {
@@ -17,7 +17,7 @@ pub(super) fn fault(footer: &ParquetMetaData, file_bytes: u64, most_columns: usi
     let rows = footer.file_metadata().num_rows();
     let of_groups = footer.row_groups().iter().map(RowGroupMetaData::num_rows);
     let sum = of_groups.clone().try_fold(0_i64, i64::checked_add);
-    // Some writers leave 0 there; what is read are the parts.
+    // Some writers leave 0 here; readers use the counts of the row groups.
     let are_counted = sum.is_some_and(|sum| sum == rows || rows == 0);
     if of_groups.clone().any(|rows| rows < 0) || !are_counted {
         return Some(format!("it says that it has {rows} rows, and its parts say otherwise"));

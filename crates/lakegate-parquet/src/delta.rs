@@ -1,14 +1,14 @@
-//! Follows the encodings that store the lengths of values as differences, so that no reader makes more of a page than it holds.
+//! Decodes the lengths in delta encodings, so that no reader expands a page to much more than it holds.
 
 use super::varint;
 
-/// Lengths of values, and where they end in the bytes.
+/// Lengths of values, and the offset at which their encoding ends.
 pub(super) struct Lengths {
     pub(super) values: Vec<i32>,
     pub(super) end: usize,
 }
 
-/// The lengths that these bytes begin with; `None` where there are more than `most`, or they are not whole.
+/// Decodes the lengths at the start of `bytes`; `None` if there are more than `most`, or if they are truncated.
 pub(super) fn lengths(bytes: &[u8], most: usize) -> Option<Lengths> {
     let mut bits = Bytes { bytes, at: 0 };
     let block = usize::try_from(bits.varint()?).ok()?;
@@ -43,11 +43,11 @@ pub(super) fn lengths(bytes: &[u8], most: usize) -> Option<Lengths> {
     Some(Lengths { values, end: bits.at })
 }
 
-/// How many bytes the values come to that share their beginnings with the ones before them, as a reader makes them.
+/// The total size in bytes of decoded values that share prefixes with the values before them.
 pub(super) fn expanded(prefixes: &[i32], suffixes: &[i32]) -> u64 {
     let (mut last, mut sum) = (0_u64, 0_u64);
     for (prefix, suffix) in prefixes.iter().zip(suffixes) {
-        // A negative one is taken for a very large one.
+        // A negative length counts as a very large one.
         let prefix = u64::try_from(*prefix).unwrap_or(u64::MAX);
         last = last.min(prefix).saturating_add(u64::try_from(*suffix).unwrap_or(0));
         sum = sum.saturating_add(last);
@@ -55,7 +55,7 @@ pub(super) fn expanded(prefixes: &[i32], suffixes: &[i32]) -> u64 {
     sum
 }
 
-/// The number at a place, of so many bits; 0 beyond the end.
+/// The bit-packed number at index `at`, of `width` bits; bits past the end are 0.
 fn unpacked(bytes: &[u8], at: usize, width: u32) -> u64 {
     let first = at * width as usize;
     let bit = |bit: usize| bytes.get(bit / 8).is_some_and(|byte| byte >> (bit % 8) & 1 == 1);
@@ -87,7 +87,7 @@ impl<'a> Bytes<'a> {
 mod tests {
     use super::*;
 
-    /// The example of the format's documentation: 1 to 5, and 7, 5, 3, 1, 2, 3, 4, 5.
+    /// The examples in the documentation of the format: 1 to 5, and 7, 5, 3, 1, 2, 3, 4, 5.
     #[test]
     fn lengths_are_followed() {
         let even = [128, 1, 4, 5, 2, 2, 0, 0, 0, 0];
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(expanded(&[0, -1, i32::MAX], &[1000, 0, 0]), 3000);
     }
 
-    /// Each value is the one before and a byte more: of a page of a megabyte they come to half a terabyte.
+    /// Each value is the previous one plus a byte, so a page of a megabyte expands to half a terabyte.
     #[test]
     fn values_that_repeat_the_one_before_are_bounded() {
         let count = 1_000_000;
@@ -118,7 +118,7 @@ mod tests {
             left >>= 7;
         }
         header.push(left as u8);
-        // Prefixes 0, 1, 2, …, and suffixes of 1, without a bit for any of them.
+        // Prefixes 0, 1, 2, … and suffixes of 1, each packed in zero bits.
         let blocks = |first: u8, least: u8| {
             let mut bytes = [vec![128, 1, 4], header.clone(), vec![first]].concat();
             (0..(count - 1_usize).div_ceil(128)).for_each(|_| bytes.extend([least, 0, 0, 0, 0]));

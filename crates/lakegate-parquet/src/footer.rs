@@ -1,4 +1,4 @@
-//! Decodes a footer whose lengths and counts were looked at.
+//! Validates and decodes the footer of a Parquet file.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,26 +10,26 @@ use super::{counts, plausible, thrift};
 
 const BROKEN: &str = "its footer is broken";
 
-/// The bytes of a footer in which every length fits.
+/// The bytes of a footer whose lengths and counts have been checked.
 #[derive(Clone, Debug)]
 pub struct Footer(Vec<u8>);
 
 impl Footer {
-    /// Looks at the bytes between the last row group or index and the length at the end of a file.
+    /// Checks the bytes of a footer: those between the last row group or index and the footer length.
     ///
     /// # Errors
-    /// What is wrong with them, as the end of a sentence that names the file.
+    /// Describes the fault, as the end of a sentence that begins with the name of the file.
     pub fn of(mut bytes: Vec<u8>) -> Result<Self, String> {
         thrift::check_footer(&mut bytes)?;
         Ok(Self(bytes))
     }
 
-    /// What the footer says, when it can be true of a file of so many bytes.
+    /// Decodes the footer and checks that it is possible for a file of `file_bytes` bytes.
     ///
     /// # Errors
     /// As for [`of`](Self::of).
     pub fn decode(&self, file_bytes: u64, most_columns: usize) -> Result<ParquetMetaData, String> {
-        // The decoder may panic on what is broken.
+        // The decoder may panic on a broken footer.
         let decoded = catch_unwind(AssertUnwindSafe(|| {
             let metadata = ParquetMetaDataReader::decode_metadata(&self.0).map_err(|error| error.to_string())?;
             let fault = counts::fault(&metadata, file_bytes, most_columns);
@@ -42,7 +42,7 @@ impl Footer {
     }
 }
 
-/// The footer with the rows of its parts, where its writer has left 0 for all of them: readers skip such a file.
+/// Fills in the number of rows if the writer left it at 0, because readers would skip the file.
 fn counted(metadata: ParquetMetaData) -> ParquetMetaData {
     let rows = metadata.row_groups().iter().map(RowGroupMetaData::num_rows).sum();
     let file = metadata.file_metadata();

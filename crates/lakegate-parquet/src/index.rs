@@ -1,5 +1,5 @@
-//! The index of a file's pages, which says where they are and what is in them. It is optional: one that is broken, or does not
-//! fit the file, is left out, and the file is read without.
+//! Reads the page index of a Parquet file, which locates the pages and describes their contents. It is optional: an
+//! index that is broken, or that does not match the file, is ignored.
 
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
@@ -17,12 +17,12 @@ use parquet::file::page_index::offset_index::OffsetIndexMetaData;
 
 use super::thrift;
 
-/// How much larger the part of a file with the index may be than the index, once it is large.
+/// The maximum ratio of the byte range that spans all index parts to the sum of those parts, once the range is large.
 const MOST_SPREAD: u64 = 4;
-/// From which size on that counts, in bytes.
+/// The size in bytes above which the ratio is checked.
 const LARGE: u64 = 16 << 20;
 
-/// The part of a file with the index of its pages; `None` where it has none for all of them, or not where it can be.
+/// The byte range that spans the page index. `None` if a column has no index, or one is out of bounds.
 pub fn span(metadata: &ParquetMetaData, footer_begins: u64) -> Option<Range<u64>> {
     let (mut span, mut sum) = (None::<Range<u64>>, 0_u64);
     for column in metadata.row_groups().iter().flat_map(RowGroupMetaData::columns) {
@@ -47,7 +47,7 @@ fn range(offset: Option<i64>, length: Option<i32>) -> Option<Range<u64>> {
     (length > 0).then_some(start..start.checked_add(length)?)
 }
 
-/// The metadata with the index that is in these bytes, which begin at this place of the file; `None` where it is not sound.
+/// Adds the page index in `bytes`, which start at file offset `first`, to the metadata. `None` if it is invalid.
 pub async fn attached(metadata: ParquetMetaData, bytes: &Bytes, first: u64) -> Option<ParquetMetaData> {
     let span = Span { bytes: bytes.clone(), first };
     let all = metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
@@ -66,12 +66,12 @@ pub async fn attached(metadata: ParquetMetaData, bytes: &Bytes, first: u64) -> O
         reader.load_page_index(span).await?;
         reader.finish()
     };
-    // A reader may panic on what is broken.
+    // The reader may panic on a broken index.
     let read = AssertUnwindSafe(reading).catch_unwind().await.ok()?.ok()?;
     fits(&read).then_some(read)
 }
 
-/// The metadata that says nothing of an index, so that nobody looks for it.
+/// Removes all references to a page index from the metadata, so that no reader looks for one.
 pub fn without(metadata: ParquetMetaData) -> ParquetMetaData {
     let mut all = metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
     let has_none =
@@ -92,12 +92,12 @@ pub fn without(metadata: ParquetMetaData) -> ParquetMetaData {
             let builder = metadata.into_builder().set_row_groups(groups);
             builder.set_offset_index(None).set_column_index(None).build()
         }
-        // Built of what was built before, it is the same but for the places.
+        // Only the offsets change, so rebuilding valid metadata does not fail.
         Err(_) => metadata,
     }
 }
 
-/// Whether the pages are in their columns, one after another, and have all rows.
+/// Whether the pages are inside their columns, in order, and cover all rows.
 fn fits(metadata: &ParquetMetaData) -> bool {
     let (Some(offsets), values) = (metadata.offset_index(), metadata.column_index()) else { return false };
     offsets.len() == metadata.num_row_groups()
@@ -135,7 +135,7 @@ fn is_of(
     next <= (start + length).cast_signed() && has_all && values.is_none_or(has_values)
 }
 
-/// A part of a file that was read.
+/// A part of a file in memory.
 struct Span {
     bytes: Bytes,
     first: u64,

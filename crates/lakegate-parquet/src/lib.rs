@@ -1,7 +1,7 @@
-//! Bounds what Parquet files say of themselves, before the parquet crate allocates by it: footers, indexes of pages, and pages.
+//! Validates footers, page indexes and page headers of Parquet files, before the parquet crate allocates by them.
 //!
-//! Decoding is the parquet crate's business, and so are its panics the caller's. Knows nothing of tables, of where files are, and
-//! of what statistics may be used for.
+//! The parquet crate does the decoding, and callers must handle its panics. This crate knows nothing about tables, the
+//! location of files, or the use of statistics.
 
 mod counts;
 mod delta;

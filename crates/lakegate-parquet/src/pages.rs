@@ -1,7 +1,7 @@
-//! Looks at the pages of a column as they were read, before a reader decompresses and decodes them: what they say of their
-//! sizes and counts must fit the bytes that are there, the footer and the index of pages.
+//! Checks the pages of a column before a reader decompresses and decodes them: the sizes and counts in their headers
+//! must fit the bytes, the footer and the page index.
 //!
-//! What a page holds is not decoded here, but for lengths by which a reader would make room.
+//! It does not decode values, except for lengths by which a reader would allocate.
 
 use std::io::Read;
 use std::ops::Range;
@@ -19,31 +19,31 @@ use super::delta;
 use super::plausible::MOST_ITEMS;
 use super::thrift::{DATA_PAGE, DATA_PAGE_V2, DICTIONARY_PAGE, DataPage, PageHeader, page_header};
 
-/// Encodings of values by the differences of their lengths.
+/// Encodings that store the lengths of values as deltas.
 const DELTA_LENGTH_BYTE_ARRAY: i64 = 6;
 const DELTA_BYTE_ARRAY: i64 = 7;
-/// The encoding of levels of which the length is not said.
+/// Bytes of the length before RLE-encoded levels.
 const LEVEL_LENGTH: usize = 4;
 
-/// How large a page may be whatever it is in the file, in bytes.
+/// Uncompressed page sizes in bytes: any page may have the first; above the second, the ratio is checked.
 const SMALL: i64 = 64 << 10;
 const LARGE: i64 = 64 << 20;
-/// How many times larger than in the file pages may be, once they are large.
+/// The maximum ratio of uncompressed to compressed size of large pages.
 const MOST_UNPACKED: i64 = 1_000;
-/// The most that pages which are read at once come to where they are that much larger, in bytes.
+/// The maximum uncompressed size of all pages of one read that exceed that ratio together, in bytes.
 const LARGE_READ: i64 = 256 << 20;
-/// How many values a page may have whatever its size is, and for each byte of it.
+/// The number of value lengths that any page may have, and the number for each byte of a larger page.
 const MOST_LENGTHS: usize = 4 << 20;
 const LENGTHS_OF_A_BYTE: usize = 64;
 
-/// Where columns are in a file.
+/// The byte ranges of the column chunks of a file.
 #[derive(Debug)]
 pub struct Places {
-    /// The first byte and the one after the last, with the row group and the column.
+    /// The byte range of each chunk, its row group and its column, in order of the ranges.
     chunks: Vec<(Range<u64>, usize, usize)>,
 }
 
-/// What pages that are read at once come to.
+/// The sizes of all pages of one read, in bytes.
 #[derive(Debug, Default)]
 struct Sum {
     packed: i64,
@@ -51,7 +51,7 @@ struct Sum {
 }
 
 impl Places {
-    /// Where they are, as a footer says.
+    /// Collects the byte ranges from a footer.
     pub fn of(metadata: &ParquetMetaData) -> Self {
         let groups = metadata.row_groups().iter().enumerate();
         let chunks = groups.flat_map(|(group, of_group)| {
@@ -65,7 +65,7 @@ impl Places {
         Self { chunks }
     }
 
-    /// The row group and the column whose pages a part of a file is; `None` for a part that is something else.
+    /// The row group and the column that contain a byte range; `None` if it is no part of a column.
     fn of_range(&self, range: &Range<u64>) -> Option<(usize, usize)> {
         let after = self.chunks.partition_point(|(chunk, ..)| chunk.start <= range.start);
         let (chunk, group, column) = self.chunks.get(after.checked_sub(1)?)?;
@@ -73,10 +73,10 @@ impl Places {
     }
 }
 
-/// Looks at parts of a file that are read at once. What is no column, such as a Bloom filter, is not looked at.
+/// Checks byte ranges that are read at once. Ranges outside of columns, such as Bloom filters, are not checked.
 ///
 /// # Errors
-/// What is wrong with them, as the end of a sentence that names the file.
+/// Describes the fault, as the end of a sentence that begins with the name of the file.
 pub fn check_pages(
     metadata: &ParquetMetaData,
     places: &Places,
@@ -115,7 +115,7 @@ impl Pages<'_> {
         let all = self.column.num_values();
         let (mut at, mut values) = (0, 0_i64);
         while at < bytes.len() {
-            // What some writers leave behind the last page is not read.
+            // Some writers leave bytes after the last page; readers ignore them.
             if is_whole && is_flat && values >= all && all > 0 {
                 break;
             }
@@ -129,7 +129,7 @@ impl Pages<'_> {
             match (header.kind, &header.data, header.dictionary) {
                 (DICTIONARY_PAGE, _, Some(count)) => self.dictionary(count, header.unpacked)?,
                 (DATA_PAGE | DATA_PAGE_V2, Some(data), _) => {
-                    // Whole columns are read page by page, whatever the index says.
+                    // A reader of a whole column goes from page to page and ignores the index.
                     if !is_whole {
                         self.place(range.start + at as u64, data)?;
                     }
@@ -142,7 +142,7 @@ impl Pages<'_> {
                     }
                 }
                 (DATA_PAGE | DATA_PAGE_V2 | DICTIONARY_PAGE, ..) => return Err("its header lacks what it is of"),
-                // A page of another kind is passed over.
+                // Readers skip pages of other kinds.
                 _ => {}
             }
             self.unpacks(&header, &page.slice(header.length..))?;
@@ -151,7 +151,7 @@ impl Pages<'_> {
         Ok(())
     }
 
-    /// How many values the pages may have together. Of lists some writers count in another way.
+    /// The maximum number of values in all pages; higher for lists, because some writers count them differently.
     fn most_values(&self) -> i64 {
         match self.column.column_descr().max_rep_level() {
             0 => self.column.num_values(),
@@ -159,7 +159,7 @@ impl Pages<'_> {
         }
     }
 
-    /// Whether a page can be so large once it is decompressed.
+    /// Checks that a page can have its uncompressed size with this codec.
     fn sizes(&self, header: &PageHeader) -> Result<(), &'static str> {
         let (packed, unpacked) = (header.packed, header.unpacked);
         let times = match self.column.compression() {
@@ -182,7 +182,7 @@ impl Pages<'_> {
         }
     }
 
-    /// Whether a dictionary of so many values fits into so many bytes.
+    /// Checks that a dictionary of `count` values fits into `bytes` bytes.
     fn dictionary(&self, count: i64, bytes: i64) -> Result<(), &'static str> {
         let width = match self.column.column_type() {
             PhysicalType::BOOLEAN => return Err("truth values have no dictionary"),
@@ -195,8 +195,8 @@ impl Pages<'_> {
         if fits { Ok(()) } else { Err("it says that it has more values than fit into it") }
     }
 
-    /// Whether a page that the index knows has the rows that the index says. By others it would be read beside those of
-    /// another column.
+    /// Checks that a page has as many rows as its index entry; else a reader would combine it with wrong rows of other
+    /// columns.
     fn place(&self, offset: u64, data: &DataPage) -> Result<(), &'static str> {
         let Some(index) = self.index.filter(|_| self.column.column_descr().max_rep_level() == 0) else { return Ok(()) };
         let at = index.binary_search_by_key(&offset.cast_signed(), |page| page.offset);
@@ -208,14 +208,14 @@ impl Pages<'_> {
         }
     }
 
-    /// Whether a page gives no more than it says, where its codec goes on to the end of what is there.
+    /// Checks that a page decompresses to at most its declared size, for codecs that read to the end of input.
     fn unpacks(&self, header: &PageHeader, bytes: &Bytes) -> Result<(), &'static str> {
         let levels = header.data.as_ref().and_then(|data| data.levels);
         let is_packed = header.data.as_ref().is_none_or(|data| data.is_compressed);
         let skip = levels.map_or(0, |(repetition, definition)| repetition + definition);
         let most = u64::try_from(header.unpacked - skip).unwrap_or(0);
         let bytes = bytes.get(usize::try_from(skip).unwrap_or(usize::MAX)..).unwrap_or_default();
-        // Deflate makes a thousand bytes of one, at most.
+        // Deflate expands a byte to at most some thousand bytes.
         let is_small = |bytes: &[u8]| (bytes.len() as u64) < SMALL.unsigned_abs() / 1_024;
         let read = match self.column.compression() {
             Compression::GZIP(_) if is_packed && most > 0 && !is_small(bytes) => {
@@ -226,11 +226,11 @@ impl Pages<'_> {
             }
             _ => return Ok(()),
         };
-        // What cannot be read at all is the reader's fault to tell.
+        // If the data does not decompress, the reader reports that error.
         if read.is_ok_and(|read| read > most) { Err("it is larger when it is unpacked than it says") } else { Ok(()) }
     }
 
-    /// Whether the lengths of values are as many as the values, and the values not much larger than the page.
+    /// Checks that the page has as many lengths as values, and that its values are not much larger than the page.
     fn lengths(&self, page: &Bytes, data: &DataPage) -> Result<(), &'static str> {
         const BROKEN: &str = "the lengths of its values cannot be read";
         let values = self.values(page, data).ok_or(BROKEN)?;
@@ -246,7 +246,7 @@ impl Pages<'_> {
         if expanded > bound { Err("its values are much larger than it") } else { Ok(()) }
     }
 
-    /// The values of a page of data, decompressed, without the levels before them.
+    /// The decompressed values of a data page, without the levels before them.
     fn values(&self, page: &Bytes, data: &DataPage) -> Option<Bytes> {
         let column = self.column.clone().into_builder().set_dictionary_page_offset(None).set_data_page_offset(0);
         let column = column.set_total_compressed_size(page.len() as i64).build().ok()?;
@@ -273,7 +273,7 @@ impl Pages<'_> {
     }
 }
 
-/// How many bytes the levels take that some bytes begin with, in a page of the first version.
+/// The size in bytes of the levels at the start of a version 1 data page.
 fn level_bytes(bytes: &[u8], most: i16, encoding: parquet::basic::Encoding, values: i64) -> Option<usize> {
     if encoding == parquet::basic::Encoding::RLE {
         let length = u32::from_le_bytes(bytes.get(..LEVEL_LENGTH)?.try_into().ok()?);

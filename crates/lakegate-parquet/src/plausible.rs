@@ -1,26 +1,26 @@
-//! Whether what a footer says of its sizes can be true of a file so large. A reader makes room for rows and values by it.
+//! Checks that the sizes in a Parquet footer are possible for its file, because readers allocate by them.
 //!
-//! Whether its parts fit together is said in `counts`.
+//! `counts` checks that the numbers agree with each other.
 
 use arrow_schema::DataType;
 use parquet::arrow::{ARROW_SCHEMA_META_KEY, parquet_to_arrow_schema};
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
-/// From which size of one row group on it counts how much smaller it is in the file, in bytes.
+/// The uncompressed size of a row group in bytes above which its compression ratio is checked.
 const LARGE_GROUP: i64 = 256 << 20;
-/// How many times larger a row group may be once it is unpacked.
+/// The maximum ratio of uncompressed to compressed size of a row group.
 const MOST_UNPACKED: i64 = 1_000;
-/// So many values, rows by columns, may be in any file; and so many more for each byte of it.
+/// The number of values, rows times columns, that any file may have, and the number for each byte of a larger file.
 const MOST_VALUES: i64 = 1 << 30;
 const VALUES_OF_A_BYTE: i64 = 2_000;
-/// So many values may be in the lists of a row group; and so many more for each byte of them.
+/// The number of list values that any row group may have, and the number for each uncompressed byte.
 pub(super) const MOST_ITEMS: i64 = 8 << 20;
 const ITEMS_OF_A_BYTE: i64 = 4_096;
-/// So many bytes may any value of a fixed size have; a larger one a part of the file.
+/// The size in bytes that any fixed-size value may have. A larger value may be at most one 64th of the file.
 const MOST_FIXED: u64 = 1 << 10;
 const FIXED_OF_A_FILE: u64 = 64;
 
-/// What cannot be true; `None` for a footer that can.
+/// Describes the first impossible size; `None` if the footer is plausible.
 pub(super) fn fault(footer: &ParquetMetaData, file_bytes: u64) -> Option<String> {
     let descriptor = footer.file_metadata().schema_descr();
     let size = i64::try_from(file_bytes).unwrap_or(i64::MAX);
@@ -59,7 +59,7 @@ fn is_too_wide(bytes: u64, file_bytes: u64) -> bool {
     bytes > MOST_FIXED && bytes.saturating_mul(FIXED_OF_A_FILE) > file_bytes
 }
 
-/// The name of a column whose lists are all of one length that is too large: for each that is NULL room is made, too.
+/// The name of a column with too long fixed-size lists. A reader allocates each list in full, even for NULL.
 fn fixed_list(footer: &ParquetMetaData, file_bytes: u64) -> Option<String> {
     let file = footer.file_metadata();
     let notes = file.key_value_metadata()?;
@@ -71,7 +71,7 @@ fn fixed_list(footer: &ParquetMetaData, file_bytes: u64) -> Option<String> {
     found.map(|field| field.name().clone())
 }
 
-/// The most items of fixed lists within each other in one value.
+/// The number of items of nested fixed-size lists in one value.
 fn items(data_type: &DataType) -> u64 {
     match data_type {
         DataType::FixedSizeList(item, length) => {

@@ -1,14 +1,13 @@
-//! Walks Thrift's compact protocol: bounds every length and count in a footer, an index or a page header, before a reader
-//! allocates by it.
+//! Walks Thrift's compact protocol and checks each length and count, before a reader allocates memory by it.
 //!
-//! Decodes page headers, which are small; the rest is decoded by the parquet crate.
+//! It decodes only page headers, which are small. The parquet crate decodes the rest.
 
 use super::varint;
 
-/// How deep columns, and structs of the metadata, may be nested. A reader recurses by it.
+/// The maximum nesting of columns and of structs in the metadata. Readers recurse as deep.
 const MOST_DEPTH: usize = 64;
 
-/// The kinds of values in the protocol.
+/// Type ids of the protocol.
 const TRUE: u8 = 1;
 const FALSE: u8 = 2;
 const LIST: u8 = 9;
@@ -19,10 +18,10 @@ const STRUCT: u8 = 12;
 /// The header of an empty list of structs.
 const NO_STRUCTS: u8 = STRUCT;
 
-/// The fewest bytes of a struct in any list of the metadata.
+/// The minimum size in bytes of a struct in any list of the metadata.
 const LEAST_STRUCT: usize = 3;
 
-/// Where a walk is in some bytes.
+/// The position of a walk through some bytes.
 struct Walk<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -31,41 +30,40 @@ struct Walk<'a> {
 /// The header of a page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct PageHeader {
-    /// The kind of page, as the format numbers it.
+    /// The page type, as numbered in the format.
     pub(super) kind: i64,
-    /// Bytes of the page once it is decompressed.
+    /// Uncompressed size of the page, in bytes.
     pub(super) unpacked: i64,
-    /// Bytes of the page in the file.
+    /// Compressed size of the page, in bytes.
     pub(super) packed: i64,
     pub(super) data: Option<DataPage>,
-    /// How many values a dictionary has.
+    /// The number of values of a dictionary page.
     pub(super) dictionary: Option<i64>,
-    /// Bytes of the header itself.
+    /// Size of the header itself, in bytes.
     pub(super) length: usize,
 }
 
-/// What the header of a page of data says of it, in either version of such pages.
+/// The header of a data page, version 1 or 2.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct DataPage {
-    /// How many values there are, NULLs included.
+    /// The number of values, NULLs included.
     pub(super) values: i64,
     pub(super) encoding: i64,
-    /// Bytes of the repetition and of the definition levels, where the header says them.
+    /// Bytes of the repetition levels and of the definition levels; `None` in version 1.
     pub(super) levels: Option<(i64, i64)>,
-    /// Whether the values are compressed, where the column is.
+    /// Whether the values are compressed, if the column has a codec.
     pub(super) is_compressed: bool,
 }
 
-/// The kind of a page of data, of its second version, and of a dictionary.
+/// Page types: data, dictionary, and version 2 of data.
 pub(super) const DATA_PAGE: i64 = 0;
 pub(super) const DICTIONARY_PAGE: i64 = 2;
 pub(super) const DATA_PAGE_V2: i64 = 3;
 
-/// Checks the metadata of a footer. An empty list of row groups that has lost its type gets it back: some writers leave it
-/// away, and the reader wants it.
+/// Checks a footer. Restores the type of an empty list of row groups, which some writers omit and the reader requires.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Describes the fault.
 pub(super) fn check_footer(bytes: &mut [u8]) -> Result<(), &'static str> {
     const BROKEN: &str = "its footer is broken";
     let mut untyped = None;
@@ -87,12 +85,12 @@ pub(super) fn check_footer(bytes: &mut [u8]) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether every length and count in a struct, such as the index of a column's pages, fits its bytes.
+/// Whether every length and count in a struct, such as a page index, fits its bytes.
 pub(super) fn is_sound_struct(bytes: &[u8]) -> bool {
     Walk { bytes, at: 0 }.skip(STRUCT, 0).is_some()
 }
 
-/// The header of the page that begins with these bytes; `None` where there is none that is whole.
+/// Decodes the page header at the start of `bytes`; `None` if it is truncated or invalid.
 pub(super) fn page_header(bytes: &[u8]) -> Option<PageHeader> {
     let mut walk = Walk { bytes, at: 0 };
     let mut header = PageHeader { kind: -1, unpacked: -1, packed: -1, ..PageHeader::default() };
@@ -152,7 +150,7 @@ impl Walk<'_> {
         Some(())
     }
 
-    /// The next field of a struct, its id and kind; `Some(None)` at the struct's end.
+    /// The id and type of the next field of a struct; `Some(None)` at the end of the struct.
     fn field(&mut self, last: &mut i64) -> Option<Option<(i64, u8)>> {
         let header = self.byte()?;
         let (delta, kind) = (i64::from(header >> 4), header & 0x0f);
@@ -166,7 +164,7 @@ impl Walk<'_> {
         Some(Some((*last, kind)))
     }
 
-    /// The kind of a list's items, and how many there are: as many as the bytes that are left can be.
+    /// The type and number of a list's items; `None` if the remaining bytes cannot hold that many.
     fn list(&mut self) -> Option<(u8, usize)> {
         let header = self.byte()?;
         let kind = header & 0x0f;
@@ -178,13 +176,13 @@ impl Walk<'_> {
         (count <= most).then_some((kind, count))
     }
 
-    /// The list of a file's columns, in which each says how many are in it.
+    /// Walks the schema of a file: a flat list of columns, in which each states its number of children.
     fn schema(&mut self) -> Option<()> {
         let (kind, count) = self.list()?;
         if kind != STRUCT && count > 0 {
             return None;
         }
-        // How many columns are still to come, of each level.
+        // The number of children still to come, for each level.
         let mut open = Vec::<u64>::new();
         for at in 0..count {
             let [children] = self.numbers([5])?;
@@ -207,7 +205,7 @@ impl Walk<'_> {
         Some(())
     }
 
-    /// The numbers, and truth values as numbers, that a struct has under these ids.
+    /// The numbers under these ids in a struct; booleans count as numbers.
     fn numbers<const N: usize>(&mut self, ids: [i64; N]) -> Option<[Option<i64>; N]> {
         let mut found = [None; N];
         let mut last = 0;
@@ -228,7 +226,7 @@ impl Walk<'_> {
         Some(found)
     }
 
-    /// Passes over the value of a field.
+    /// Skips the value of a field.
     fn skip(&mut self, kind: u8, depth: usize) -> Option<()> {
         if depth > MOST_DEPTH {
             return None;
@@ -269,7 +267,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Passes over an item of a collection, in which truth values take a byte.
+    /// Skips an item of a collection, in which booleans take a byte.
     fn item(&mut self, kind: u8, depth: usize) -> Option<()> {
         match kind {
             TRUE | FALSE => self.pass(1),
@@ -282,7 +280,7 @@ impl Walk<'_> {
 mod tests {
     use super::*;
 
-    /// A struct with one field, the list of columns, whose items have so many columns in them.
+    /// A struct with one field, the list of columns, each with this number of children.
     fn schema(children: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0x29, 0xfc, children.len() as u8];
         for children in children {
@@ -295,7 +293,7 @@ mod tests {
     #[test]
     fn counts_are_as_many_as_the_bytes_can_be() {
         assert_eq!(check_footer(&mut schema(&[1, 0])), Ok(()));
-        // Row groups that are not there.
+        // A count of row groups that are not there.
         assert!(check_footer(&mut [0x49, 0xfc, 0xff, 0xff, 0xff, 0xff, 0x07, 0]).is_err());
         assert!(check_footer(&mut [0x58, 0xff, 0xff, 0xff, 0x7f, b'x', 0]).is_err());
         assert!(check_footer(&mut [0x15, 0xff]).is_err());
@@ -325,7 +323,7 @@ mod tests {
 
     #[test]
     fn headers_of_pages_are_read() {
-        // Kind 0, 20 and 10 bytes, 7 values of encoding 6 with levels by encoding 3.
+        // Type 0, 20 and 10 bytes, 7 values of encoding 6, levels of encoding 3.
         let bytes = [0x15, 0, 0x15, 40, 0x15, 20, 0x2c, 0x15, 14, 0x15, 12, 0x15, 6, 0x15, 6, 0, 0, 0xaa];
         let data = DataPage { values: 7, encoding: 6, levels: None, is_compressed: true };
         let header = page_header(&bytes).unwrap();

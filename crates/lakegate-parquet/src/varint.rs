@@ -1,6 +1,6 @@
-//! Numbers of as many bytes as they need, as Thrift and Parquet's differences write them.
+//! Variable-length integers, as in Thrift and in Parquet's delta encodings.
 
-/// The number that some bytes give, seven bits of each; `None` where they end before it does, or it has more than 64 bits.
+/// Decodes an unsigned integer of seven bits in each byte; `None` if the bytes end too early, or it exceeds 64 bits.
 pub(super) fn unsigned(mut next: impl FnMut() -> Option<u8>) -> Option<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
@@ -13,7 +13,7 @@ pub(super) fn unsigned(mut next: impl FnMut() -> Option<u8>) -> Option<u64> {
     None
 }
 
-/// The number of either sign that stands for: 0, -1, 1, -2, and so on.
+/// Decodes zigzag encoding, in which 0, 1, 2, 3 stand for 0, -1, 1, -2.
 pub(super) fn signed(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }

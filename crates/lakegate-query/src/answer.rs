@@ -1,7 +1,6 @@
-//! A whole answer in memory, for those who test policies: its columns, its rows as JSON, and the first row for which a
-//! predicate is not true.
+//! Holds a whole result for policy tests: its columns, its rows as JSON, and the first row that violates a predicate.
 //!
-//! Not for serving: an answer to a caller is streamed.
+//! Not for serving: responses to callers are streamed.
 
 use std::sync::Arc;
 
@@ -22,7 +21,7 @@ use crate::plan::PlannedProject;
 use crate::plan::place::Place;
 use crate::plan::{functions, sql};
 
-/// All rows of an answer.
+/// All rows of a result.
 #[derive(Debug)]
 pub struct Answer {
     schema: SchemaRef,
@@ -33,7 +32,7 @@ impl Answer {
     /// Reads a stream to its end.
     ///
     /// # Errors
-    /// When the query fails, its time is over, or there are more rows than may be.
+    /// If the query fails, its time is over, or there are too many rows.
     pub async fn collect(mut stream: BatchStream) -> Result<Self, Error> {
         let schema = Arc::clone(stream.schema());
         let mut batches = Vec::new();
@@ -53,10 +52,10 @@ impl Answer {
         self.batches.iter().map(RecordBatch::num_rows).sum()
     }
 
-    /// The first so many rows from `from` on, as a JSON array of records.
+    /// At most `most` rows from index `from` on, as a JSON array of records.
     ///
     /// # Errors
-    /// When a value has no form in JSON.
+    /// If JSON cannot represent a value.
     pub fn json(&self, from: usize, most: usize) -> Result<Bytes, Error> {
         let mut encoder = JsonArray::new();
         let mut bytes = Vec::new();
@@ -74,10 +73,10 @@ impl Answer {
         Ok(bytes.into())
     }
 
-    /// The place of the first row for which the predicate is not true; NULL is not true.
+    /// The index of the first row for which the predicate is false or NULL; `None` if there is none.
     ///
     /// # Errors
-    /// When the predicate is none over the columns of the answer, or fails for a row.
+    /// If the predicate is invalid over the columns of the result, or fails for a row.
     pub fn first_row_outside(
         &self,
         project: &PlannedProject,

@@ -1,7 +1,6 @@
-//! Parts of arrays built anew, with nothing in their buffers but what their rows have. Masks and sealed answers are made of
-//! them.
+//! Rebuilds arrays so that their buffers hold only values of visible rows. Masks and the encoders use it.
 //!
-//! Which rows are hidden, and what becomes of nested values, is said by who calls.
+//! The callers decide which rows are hidden, and how nested values are treated.
 
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::Fields;
 
-/// A struct of these children; `None` when they do not fit.
+/// Builds a struct array; `None` if the children do not match the fields.
 pub(crate) fn struct_of(
     fields: &Fields,
     children: Vec<ArrayRef>,
@@ -22,7 +21,7 @@ pub(crate) fn struct_of(
     Some(Arc::new(StructArray::try_new_with_length(fields.clone(), children, nulls, len).ok()?))
 }
 
-/// The items of rows that are there, one after the other, and where each row's begin.
+/// The concatenated items of the rows that are not NULL, and the new offsets.
 pub(crate) fn gather<O: OffsetSizeTrait>(
     items: &ArrayRef,
     offsets: &[O],
@@ -32,7 +31,7 @@ pub(crate) fn gather<O: OffsetSizeTrait>(
     let (first, last) = (offsets.first()?.as_usize(), offsets.last()?.as_usize());
     let ranges = || offsets.windows(2).map(|pair| (pair[0].as_usize(), pair[1].as_usize())).enumerate();
     let lengths = ranges().map(|(row, (start, end))| if is_there(row) { end - start } else { 0 });
-    // Not more than before, so they fit.
+    // The sum does not exceed that of the old lengths, so the offsets fit.
     let gathered = OffsetBuffer::from_lengths(lengths);
     if ranges().all(|(row, (start, end))| is_there(row) || start == end) {
         return Some((items.slice(first, last - first), gathered));
@@ -41,7 +40,7 @@ pub(crate) fn gather<O: OffsetSizeTrait>(
     Some((take(items, &UInt64Array::from_iter_values(indices), None).ok()?, gathered))
 }
 
-/// The same for a list of views, whose rows may share items: each row's are repeated. The lengths come with the items.
+/// The concatenated items of a list view array and the length of each row. Items that rows share are duplicated.
 pub(crate) fn gather_views<O: OffsetSizeTrait>(
     views: &GenericListViewArray<O>,
     nulls: Option<&NullBuffer>,
@@ -57,7 +56,7 @@ pub(crate) fn gather_views<O: OffsetSizeTrait>(
     Some((take(views.values(), &UInt64Array::from(indices), None).ok()?, lengths))
 }
 
-/// A copy of an array that is not nested and has no views, with nothing under its NULLs.
+/// Copies an array that is neither nested nor a view, without the values under its NULLs.
 pub(crate) fn copied(array: &ArrayRef, nulls: Option<&NullBuffer>) -> Option<ArrayRef> {
     let data = array.to_data();
     let hides = nulls.is_some_and(|nulls| nulls.null_count() > 0);

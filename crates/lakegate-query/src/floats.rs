@@ -1,7 +1,7 @@
-//! One form for each float: `-0.0` is stored as `0.0`, and every NaN has the same bits.
+//! Canonical form of floats: `-0.0` becomes `0.0`, and every NaN gets the same bits.
 //!
-//! SQL has one zero and one NaN, but the engine groups, joins, sorts and looks values up by their bits, also within lists and
-//! structs. Floats take this form where they come into being: in the scan of a file, in a parameter, and in a computation.
+//! SQL has one zero and one NaN, but DataFusion groups, joins, sorts and looks values up by their bits, also inside
+//! lists and structs. So floats are converted at their origin: in file scans, parameters and computations.
 
 use std::sync::Arc;
 
@@ -13,24 +13,24 @@ use datafusion::common::{Result, ScalarValue};
 
 type Half = <Float16Type as ArrowPrimitiveType>::Native;
 
-/// The float in its one form.
+/// Converts a float to canonical form.
 pub(crate) fn canonical(number: f64) -> f64 {
     // -0.0 + 0.0 is 0.0.
     if number.is_nan() { f64::NAN } else { number + 0.0 }
 }
 
-/// A whole number in the order of floats: those with a sign are below the others.
+/// Maps a float to an integer of the same order. Floats with a sign bit come first.
 pub(crate) fn ordered(number: f64) -> i64 {
     let bits = number.to_bits().cast_signed();
     if bits < 0 { bits ^ i64::MAX } else { bits }
 }
 
-/// Whether floats are part of a type.
+/// Whether a type is or contains a float type.
 pub(crate) fn has_floats(data_type: &DataType) -> bool {
     has_part(data_type, &DataType::is_floating)
 }
 
-/// Whether a type, or one within it, is such.
+/// Whether `is_such` is true of a type or of a type inside it.
 pub(crate) fn has_part(data_type: &DataType, is_such: &dyn Fn(&DataType) -> bool) -> bool {
     match data_type {
         kind if is_such(kind) => true,
@@ -44,10 +44,10 @@ pub(crate) fn has_part(data_type: &DataType, is_such: &dyn Fn(&DataType) -> bool
     }
 }
 
-/// The array with every float in its one form, at every depth; the same array when it is so already.
+/// Converts all floats of an array to canonical form, at every depth. Returns the same array if nothing changes.
 ///
 /// # Errors
-/// When an array does not hold what its type says.
+/// If an array does not match its type.
 pub(crate) fn canonical_array(array: &ArrayRef) -> Result<ArrayRef> {
     if !has_floats(array.data_type()) {
         return Ok(Arc::clone(array));
@@ -111,10 +111,10 @@ pub(crate) fn canonical_array(array: &ArrayRef) -> Result<ArrayRef> {
     })
 }
 
-/// The value with every float in its one form.
+/// Converts all floats of a value to canonical form.
 ///
 /// # Errors
-/// When the value does not hold what its type says.
+/// If the value does not match its type.
 pub(crate) fn canonical_scalar(value: ScalarValue) -> Result<ScalarValue> {
     match value {
         ScalarValue::Float64(Some(number)) => Ok(ScalarValue::Float64(Some(canonical(number)))),

@@ -1,6 +1,6 @@
-//! How it runs: tables of the lake, plans, governance in the plan, the engine and the encoders.
+//! Query execution for lakegate: tables of the lake, plans, governance of plans, engines and encoders.
 //!
-//! The only crate that names DataFusion and Arrow. Who calls and over what protocol is `lakegate`'s business.
+//! Only this crate uses DataFusion and Arrow. The crate `lakegate` handles callers and protocols.
 
 pub mod answer;
 mod arrays;

@@ -1,7 +1,7 @@
-//! Columns of UUIDs: sixteen bytes that are marked as such, as Arrow's canonical extension type `arrow.uuid` is.
+//! UUID columns: 16 bytes with Arrow's canonical extension type `arrow.uuid`.
 //!
-//! Parquet marks them by a logical type, Iceberg by its type `uuid`. The mark is on the field: in plans it goes where the
-//! column goes, and is gone where an expression makes another value. Without it sixteen bytes are bytes.
+//! Parquet marks them by a logical type, Iceberg by its type `uuid`. The extension type is metadata of the field: plans
+//! keep it for a column and lose it if an expression computes another value. Without it, the values are plain bytes.
 
 use datafusion::arrow::array::FixedSizeBinaryArray;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
@@ -10,31 +10,31 @@ use datafusion::parquet::basic::LogicalType;
 use datafusion::parquet::file::metadata::ParquetMetaData;
 use uuid::Uuid;
 
-/// The key of a field's metadata under which the name of its extension type stands.
+/// The metadata key that holds the name of an extension type.
 const EXTENSION: &str = "ARROW:extension:name";
 const NAME: &str = "arrow.uuid";
 
-/// The bytes of a UUID.
+/// Bytes per UUID.
 pub(crate) const BYTES: i32 = 16;
 
-/// Whether the values of a column are UUIDs.
+/// Whether a column holds UUIDs.
 pub(crate) fn is_uuid(field: &Field) -> bool {
     *field.data_type() == DataType::FixedSizeBinary(BYTES)
         && field.metadata().get(EXTENSION).is_some_and(|name| name == NAME)
 }
 
-/// The field with the mark of UUIDs, and nothing else beside its type.
+/// Marks a field as UUID and removes all other metadata.
 pub(crate) fn marked(field: Field) -> Field {
     field.with_metadata([(EXTENSION.to_owned(), NAME.to_owned())].into())
 }
 
-/// The field with the mark of UUIDs where another has it, and nothing else beside its type.
+/// Marks a field as UUID if `other` is marked, and removes all other metadata.
 pub(crate) fn marked_as(other: &Field, field: Field) -> Field {
     let is_marked = is_uuid(other) && *field.data_type() == DataType::FixedSizeBinary(BYTES);
     if is_marked { marked(field) } else { field.with_metadata(Default::default()) }
 }
 
-/// The columns of a Parquet file, with those marked that its footer calls UUIDs.
+/// Marks the columns of a Parquet file that are UUIDs according to its footer.
 pub(crate) fn marked_by(footer: &ParquetMetaData, schema: &Schema) -> Schema {
     let root = footer.file_metadata().schema_descr().root_schema();
     let says_uuid = |name: &str| {
@@ -48,7 +48,7 @@ pub(crate) fn marked_by(footer: &ParquetMetaData, schema: &Schema) -> Schema {
     Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone())
 }
 
-/// UUIDs in JSON: with hyphens, in quotes.
+/// Encodes UUIDs in JSON: hyphenated, in quotes.
 pub(crate) struct Hyphenated<'a>(pub(crate) &'a FixedSizeBinaryArray);
 
 impl Encoder for Hyphenated<'_> {

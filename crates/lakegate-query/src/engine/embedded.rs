@@ -1,4 +1,4 @@
-//! The embedded engine: DataFusion in this process.
+//! The embedded engine: runs plans with DataFusion in this process.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +18,7 @@ use super::stop::{compares_pairs, stopping};
 use super::{BatchStream, Engine, Limits, scan};
 use crate::govern::GovernedPlan;
 
-/// What a sort that goes to disk needs to merge what it has put there.
+/// The memory, in bytes, that suffices for a spilling sort to merge its runs.
 const LEAST_FOR_MERGING: usize = 512 * 1024;
 
 /// Runs plans in this process.
@@ -30,14 +30,14 @@ impl Engine for Embedded {
     async fn run(&self, plan: GovernedPlan, limits: Limits) -> Result<BatchStream, Error> {
         let begun = Instant::now();
         let session = plan.session();
-        // What a query would read is told by its ordinary plan.
+        // The size of a scan is estimated from the ordinary plan.
         let is_judged = limits.max_scan_bytes.is_some() || limits.max_scan_rows.is_some();
         let shortcut = if is_judged { None } else { plan.shortcut_plan().await.map_err(failure)? };
         let is_prepared = shortcut.is_some();
         let physical = match shortcut {
             Some(physical) => physical,
             None => {
-                // The plan is optimised already; only the physical one is made for each request.
+                // The logical plan is already optimised, so each request creates only the physical plan.
                 let plan = plan.plan().map_err(failure)?;
                 session.query_planner().create_physical_plan(&plan, session.as_ref()).await.map_err(failure)?
             }
@@ -57,7 +57,7 @@ impl Engine for Embedded {
     }
 }
 
-/// The context of a query. Plans hold the functions that they call; a list of all there are is only for who reads plans.
+/// The task context of a query. It lists no functions, because only deserialising a plan needs the list.
 fn bare_context(session: &SessionState, batch_rows: Option<usize>) -> TaskContext {
     let (id, mut config, runtime) = (String::new(), session.config().clone(), Arc::clone(session.runtime_env()));
     if let Some(rows) = batch_rows {
@@ -67,7 +67,7 @@ fn bare_context(session: &SessionState, batch_rows: Option<usize>) -> TaskContex
     TaskContext::new(None, id, config, scalar, higher, aggregates, windows, runtime)
 }
 
-/// The context of a query that has so many bytes of the memory that all have, and that ends when nobody waits for it.
+/// Limits a task context to `bytes` of the shared memory, and stops its query when nobody waits for it.
 fn within(context: TaskContext, bytes: Option<usize>, stop: &Stop) -> TaskContext {
     let all = context.runtime_env();
     let most = bytes.unwrap_or(usize::MAX);
@@ -75,7 +75,8 @@ fn within(context: TaskContext, bytes: Option<usize>, stop: &Stop) -> TaskContex
     let runtime = RuntimeEnv { memory_pool: share, ..all.as_ref().clone() };
     let context = context.with_runtime(Arc::new(runtime));
     let Some(bytes) = bytes else { return context };
-    // What a sort keeps free for merging comes out of the share, and out of the memory of all, while it is not needed.
+    // A sort reserves memory for merging even while it does not need it. This counts towards the query's share and the
+    // memory of all queries, so keep it small.
     let least = (bytes / 8).min(LEAST_FOR_MERGING);
     let for_merging = (bytes / 32).max(least);
     let config = context.session_config();

@@ -1,6 +1,6 @@
-//! Bounds what `UNNEST` makes of a batch: a row comes again for each item of its lists, with all that is in it.
+//! Bounds the memory of `UNNEST`, which repeats a whole row for each item of its lists.
 //!
-//! Batches are cut into pieces whose rows stay within a bound once they are multiplied. One row that goes beyond it is refused.
+//! Splits a batch into pieces whose output stays within a limit. Refuses a single row that exceeds it.
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::DataType;
@@ -9,13 +9,13 @@ use datafusion::physical_plan::unnest::ListUnnest;
 
 use crate::functions::ValueFault;
 
-/// The most bytes of the rows that are made of a piece.
+/// The maximum size of the output of one piece, in bytes.
 const MOST: usize = 64 << 20;
 
-/// The batch in pieces.
+/// Splits a batch into pieces.
 ///
 /// # Errors
-/// When one row alone becomes too many bytes.
+/// If the output of a single row is too large.
 pub(super) fn pieces(batch: &RecordBatch, lists: &[ListUnnest]) -> Result<Vec<RecordBatch>> {
     let depths =
         |column: usize| lists.iter().filter(|list| list.index_in_input_schema == column).map(|list| list.depth).max();
@@ -46,7 +46,7 @@ pub(super) fn pieces(batch: &RecordBatch, lists: &[ListUnnest]) -> Result<Vec<Re
     Ok(pieces)
 }
 
-/// How many rows the list of a row becomes.
+/// The number of rows that the list in a row becomes.
 fn leaves(array: &ArrayRef, row: usize, depth: usize) -> usize {
     if array.is_null(row) {
         return 1;
@@ -63,14 +63,14 @@ fn leaves(array: &ArrayRef, row: usize, depth: usize) -> usize {
     }
 }
 
-/// What a value takes where it is copied.
+/// The size in bytes of a copy of a value.
 fn bytes_of(array: &ArrayRef, row: usize) -> usize {
     match array.data_type() {
         DataType::Utf8 => array.as_string::<i32>().value_length(row) as usize,
         DataType::LargeUtf8 => array.as_string::<i64>().value_length(row) as usize,
         DataType::Binary => array.as_binary::<i32>().value_length(row) as usize,
         DataType::LargeBinary => array.as_binary::<i64>().value_length(row) as usize,
-        // Views are copied, and what they look at is not.
+        // A copy of a view does not copy the text it refers to.
         DataType::Utf8View | DataType::BinaryView => 16,
         data_type => match data_type.primitive_width() {
             Some(width) => width,

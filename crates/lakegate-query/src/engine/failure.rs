@@ -1,4 +1,4 @@
-//! What a caller is told when a query fails: a code and a sentence, never what the engine said.
+//! Maps errors of DataFusion to errors for callers: a code and a sentence, but never DataFusion's text.
 
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
@@ -9,7 +9,7 @@ use super::pool::{is_of_all, is_over};
 use crate::functions::{ValueFault, fault_of, number_fault};
 use crate::lake::{is_text_fault, of_the_store, unread};
 
-/// The error for a caller; the engine's own goes to the log as its source.
+/// The error for a caller. DataFusion's error becomes its source, which only goes to the log.
 pub(crate) fn failure(error: DataFusionError) -> Error {
     let told = match error.find_root() {
         DataFusionError::ResourcesExhausted(text) if is_of_all(text) => {
@@ -18,25 +18,25 @@ pub(crate) fn failure(error: DataFusionError) -> Error {
         }
         DataFusionError::ResourcesExhausted(_) => out_of_memory(),
         DataFusionError::ArrowError(error, _) if is_out_of_disk(error) => out_of_memory(),
-        // The texts of one batch are more than two gigabytes.
+        // The texts of one batch exceed two gigabytes.
         DataFusionError::ArrowError(error, _) if matches!(error.as_ref(), ArrowError::OffsetOverflowError(_)) => {
             out_of_memory()
         }
         DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) | DataFusionError::ParquetError(_) => {
             unreadable()
         }
-        // What functions and operators of ours say of a value.
+        // Reported by our own functions and operators.
         _ if fault_of(&error).is_some() => refused_value(fault_of(&error)),
-        // Such as for a file that is no longer the one that was listed, or is broken where nobody has looked yet.
+        // For example, a file was replaced after it was listed, or is broken in a part that was not read before.
         _ if of_the_store(&error).is_some() || unread(&error).is_some() || is_text_fault(&error) => unreadable(),
         _ if number_fault(&error) => number_out_of_range("a number of the query is out of the range of its type"),
         DataFusionError::ArrowError(arrow, _) => match arrow.as_ref() {
             ArrowError::DivideByZero => {
                 Error::new(Code::EngineValueRefused, "the query divides by zero").hint("ask for rows without a zero")
             }
-            // What casts and kernels say of a value.
+            // Reported by casts and kernels about a value.
             ArrowError::CastError(_) | ArrowError::ParseError(_) | ArrowError::ComputeError(_) => refused_value(None),
-            // Bytes that are no text, and keys of another type than those of a map.
+            // Bytes that are not valid text, or a key of another type than the keys of a map.
             ArrowError::InvalidArgumentError(text)
                 if text.contains("UTF-8") || text.starts_with("Invalid comparison operation") =>
             {
@@ -45,7 +45,7 @@ pub(crate) fn failure(error: DataFusionError) -> Error {
             _ => failed(),
         },
         DataFusionError::Execution(text) if is_over(text) => return timed_out().source(error),
-        // What the engine finds out about a value only when it runs, such as a percentile above 1 or a pattern that is none.
+        // Values that DataFusion rejects only at run time, such as a percentile above 1 or an invalid pattern.
         DataFusionError::Plan(_) | DataFusionError::NotImplemented(_) | DataFusionError::Execution(_) => {
             refused_value(None)
         }
@@ -62,7 +62,7 @@ fn number_out_of_range(detail: &str) -> Error {
     Error::new(Code::NumberOutOfRange, detail).hint("ask for less, or for smaller numbers")
 }
 
-/// The error for a value that cannot be computed. Functions stay unnamed: they are of the query's text.
+/// The error for a value that cannot be computed. It does not name functions, because they belong to the query's text.
 fn refused_value(fault: Option<&ValueFault>) -> Error {
     match fault {
         Some(ValueFault::OutOfRange(detail)) => number_out_of_range(detail),
@@ -77,7 +77,7 @@ fn refused_value(fault: Option<&ValueFault>) -> Error {
     }
 }
 
-/// Whether a query failed because a file is not the one that was listed, or is gone: the lake has gone on.
+/// Whether a query failed because a file was replaced or deleted after it was listed, so a stale-file retry can help.
 pub fn met_another_file(error: &Error) -> bool {
     let source = error.source.as_ref().and_then(|source| source.downcast_ref::<DataFusionError>());
     let said = source.and_then(of_the_store);
@@ -93,30 +93,30 @@ fn out_of_memory() -> Error {
         .hint("ask for less, for example for a shorter range")
 }
 
-/// Whether queries have put aside on disk as much as they may. The engine says it as a fault of the disk.
+/// Whether queries have used all the disk space that they may use. DataFusion reports this as an I/O error.
 fn is_out_of_disk(error: &ArrowError) -> bool {
     matches!(error, ArrowError::IoError(text, _) if text.starts_with("The used disk space during the spilling process"))
 }
 
-/// The error for a query that ran out of time.
+/// The error for a query that exceeded its time limit.
 pub(crate) fn timed_out() -> Error {
     Error::new(Code::EngineTimedOut, "the query did not end within its time limit")
         .hint("ask for less, for example for a shorter range")
 }
 
-/// The error for a query that was ended by a fault of its own.
+/// The error for a query whose task panicked.
 pub(super) fn panicked() -> Error {
     failed().source("the query's task ended before its rows did; what it panicked with was said before")
 }
 
-/// The error for an answer that has more bytes than may be.
+/// The error for a response with too many bytes.
 pub(crate) fn too_many_bytes(most: u64) -> Error {
     let most = most >> 20;
     Error::new(Code::ResultTooLarge, format!("the answer is larger than {most} MB, which is the most that is allowed"))
         .hint("ask for less, for example for a shorter range")
 }
 
-/// The error for an answer that has more rows than may be.
+/// The error for a response with too many rows.
 pub(crate) fn too_many_rows(most: u64) -> Error {
     let row = if most == 1 { "row" } else { "rows" };
     Error::new(

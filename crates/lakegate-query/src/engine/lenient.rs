@@ -1,8 +1,7 @@
-//! A pool of memory that is shared out fairly where it is short, and not before.
+//! A memory pool that divides memory fairly, but only once it becomes scarce.
 //!
-//! The engine's own fair pool gives each operator that could go to disk an equal part from the beginning. A query by several
-//! threads has a dozen of them, most of which need next to nothing, and the one that needs some goes to disk beside memory
-//! that nobody uses.
+//! DataFusion's fair pool gives each spillable operator an equal part from the start. A parallel query has a dozen of
+//! them, most of which need almost nothing; the one that needs memory would spill although memory is free.
 
 use std::fmt;
 
@@ -15,21 +14,21 @@ use super::spill::SpillLock;
 #[derive(Debug)]
 pub(super) struct Lenient {
     pool: FairSpillPool,
-    /// Up to so many bytes, whoever comes first is served.
+    /// Up to this many reserved bytes, requests are served first come, first served.
     free: usize,
-    /// More than so many are not given.
+    /// The size of the pool, in bytes.
     most: usize,
-    /// The folder on disk of those who share it, kept as long.
+    /// The lock of the spill folder, held for as long as the pool exists.
     _spill: Option<SpillLock>,
 }
 
 impl Lenient {
-    /// A pool of so many bytes, of which a quarter is kept for those that come late.
+    /// A pool of `bytes` bytes. The last quarter is divided fairly, for operators that come late.
     pub(super) fn new(bytes: usize) -> Self {
         Self { pool: FairSpillPool::new(bytes), free: bytes - bytes / 4, most: bytes, _spill: None }
     }
 
-    /// The same, which keeps a folder on disk as long as it is there.
+    /// Keeps the lock of a spill folder for as long as the pool exists.
     pub(super) fn with_folder(self, spill: Option<SpillLock>) -> Self {
         Self { _spill: spill, ..self }
     }
@@ -59,11 +58,11 @@ impl MemoryPool for Lenient {
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
         let wanted = self.pool.reserved().saturating_add(additional);
         if wanted <= self.free {
-            // Two at once may both find the last of it free: what is over is taken from what is shared out fairly.
+            // Two concurrent requests may both see the last free bytes. The excess comes out of the fair quarter.
             self.pool.grow(reservation, additional);
             return Ok(());
         }
-        // The fair pool trusts that nobody has more than a fair part.
+        // The fair pool assumes that no consumer holds more than its fair part, so check the total here.
         if wanted > self.most {
             return resources_err!(
                 "{} would need {additional} bytes more, of which {} are left",
@@ -101,7 +100,7 @@ mod tests {
         let consumer = || MemoryConsumer::new("sort").with_can_spill(true).register(&pool);
         let (one, other) = (consumer(), consumer());
         one.try_grow(75).unwrap();
-        // It has more than its half, and gets no more; the other gets its own.
+        // The first consumer holds more than half and gets no more; the other gets the remaining quarter.
         assert!(one.try_grow(1).is_err());
         other.try_grow(25).unwrap();
         assert!(other.try_grow(1).is_err());

@@ -1,8 +1,8 @@
-//! An engine that runs so many queries at once, lets so many wait, takes turns among principals, and refuses the rest.
+//! An engine that limits concurrent queries: it queues some others, fairly by principal, and refuses the rest.
 //!
-//! Who runs next is decided by [`FairQueue`]; here are the lock, the waiting and the clock. Nothing is awaited under the lock.
-//! There are no short cuts for queries that look light: what a query will cost is known from sizes that rows of others are
-//! part of, and a principal's own queries are not worth telling apart by them.
+//! [`FairQueue`] decides which query runs next; this file adds the lock, the waiting and the clock. Nothing is awaited
+//! while the lock is held. Queries that look cheap get no priority: the cost of a query is estimated from sizes that
+//! include other callers' rows, and within one principal the distinction is not worth it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,24 +17,24 @@ use super::failure::timed_out;
 use super::{BatchStream, Engine, Limits, Turn};
 use crate::govern::GovernedPlan;
 
-/// Wraps an engine with a bound on queries.
+/// Wraps an engine with a limit on concurrent queries.
 #[derive(Debug)]
 pub struct Limited<E> {
     engine: E,
     queue: Arc<Queue>,
 }
 
-/// How many may wait.
+/// The limits on waiting queries.
 #[derive(Clone, Copy, Debug)]
 pub struct Waiting {
-    /// Of all principals.
+    /// The maximum of all principals together.
     pub all: usize,
-    /// Of one.
+    /// The maximum of each principal.
     pub each: usize,
 }
 
 impl<E> Limited<E> {
-    /// At most `queries` at once.
+    /// Runs at most `queries` queries at a time.
     pub fn new(engine: E, queries: usize, waiting: Waiting) -> Self {
         let queue = FairQueue::new(queries, waiting.all, waiting.each);
         let state = State { queue, wakers: HashMap::new(), mean: None };
@@ -48,7 +48,7 @@ impl<E: Engine> Engine for Limited<E> {
         let (mut slot, wait) = self.queue.enter(&limits.turn)?;
         if let Some(wait) = wait {
             let turn = tokio::time::timeout_at(limits.deadline.into(), wait).await.map_err(|_| timed_out())?;
-            // Whoever wakes is never dropped without waking.
+            // The sender is dropped unsent only together with this ticket, so this does not fail.
             turn.map_err(|_| timed_out())?;
         }
         slot.began = Some(Instant::now());
@@ -69,11 +69,11 @@ struct Queue {
 struct State {
     queue: FairQueue,
     wakers: HashMap<Ticket, oneshot::Sender<()>>,
-    /// How long recent queries took, in seconds.
+    /// The moving average of query times, in seconds.
     mean: Option<f64>,
 }
 
-/// A place among those who run, or wait. Given back when it is dropped, whichever it is by then.
+/// A place among the running or waiting queries; returned on drop.
 #[derive(Debug)]
 struct Slot {
     queue: Arc<Queue>,
@@ -83,11 +83,11 @@ struct Slot {
 
 impl Queue {
     fn state(&self) -> MutexGuard<'_, State> {
-        // The state is whole after each step, also if one panics.
+        // The state is consistent after each step, so a poisoned lock is safe to use.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place, and what to wait for where it is none among those who run.
+    /// Enters the queue. Returns a place and, if the query cannot run yet, the signal to wait for.
     fn enter(self: &Arc<Self>, turn: &Turn) -> Result<(Slot, Option<oneshot::Receiver<()>>), Error> {
         let ask = Ask {
             lane: Arc::clone(&turn.principal),
@@ -125,7 +125,7 @@ impl Queue {
         }
         for started in state.queue.leave(ticket) {
             if let Some(waker) = state.wakers.remove(&started) {
-                // Who has left meanwhile gives its place back by itself.
+                // If the receiver is gone, dropping its slot returns the place.
                 let _ = waker.send(());
             }
         }
@@ -138,12 +138,12 @@ impl Drop for Slot {
     }
 }
 
-/// How much the latest query counts among the recent ones.
+/// The weight of the latest query in the moving average.
 const WEIGHT: f64 = 0.1;
-/// The longest that anybody is told to stay away, in seconds.
+/// The longest `Retry-After`, in seconds.
 const LONGEST: f64 = 60.0;
 
-/// In how many seconds so many turns are over, if queries take as long as the recent ones.
+/// Estimates the seconds until `turns` queries have run, if they take as long as recent ones.
 fn retry_after(turns: usize, slots: usize, mean: Option<f64>) -> u64 {
     let seconds = mean.unwrap_or(1.0) * turns as f64 / slots.max(1) as f64;
     seconds.ceil().clamp(1.0, LONGEST) as u64
@@ -194,7 +194,7 @@ mod tests {
         drop(gone);
         assert_eq!(queue.state().queue.load().waiting, 2);
         drop(first);
-        // Its turn has come, and it is dropped before it knows.
+        // Its turn has come, but it is dropped before it is polled.
         drop(chosen);
         wait.unwrap().await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! What bounds a query holds: time while it computes, its share of memory, rows, what it may read, and its turn.
+//! The limits of a query hold: its time, its share of memory, its rows, the size of its scans, and its turn.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -16,10 +16,10 @@ use super::{BatchStream, Embedded, Engine, Limited, Limits, Resources, Waiting, 
 use crate::govern::testing::{self, governed, principal, project_with};
 use crate::plan::PlannedProject;
 
-/// Longer than any machine needs for an answer here.
+/// Longer than any machine needs for a response here.
 const LONG: Duration = Duration::from_secs(300);
 
-/// `n` has the numbers below 600. `row` has ten row groups of a thousand ids each, of two owners in turn.
+/// `n` holds the numbers below 600. `row` has ten row groups of a thousand ids each, of two owners in turn.
 fn lake() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let numbers = (0..600).map(|n| format!("{n}\n")).collect::<String>();
@@ -70,21 +70,21 @@ async fn refusal(project: &PlannedProject, limits: Limits) -> Error {
     }
 }
 
-/// A query that was ended frees what it has when it next pauses.
+/// Waits until a cancelled query has freed its memory, which it does at its next yield.
 async fn free(project: &PlannedProject) {
     while project.memory_reserved() > 0 || project.spilled() > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
-/// Far more work than anybody waits for, in one place of the plan: a test that does not end has failed.
+/// Each query does far more work than a test can wait for, in one operator; a test that does not end has failed.
 const ENDLESS: [&str; 7] = [
-    // Compares for ever, and finds nothing: there is no batch to pause after.
+    // Compares rows without end and finds none, so there is no batch to yield after.
     "SELECT count(*) AS c FROM (SELECT a.n * 600 + b.n AS x FROM n AS a CROSS JOIN n AS b) AS l \
      JOIN (SELECT a.n * 600 + b.n AS y FROM n AS a CROSS JOIN n AS b) AS r ON l.x + r.y < 0",
     "SELECT count(*) AS c FROM (SELECT a.n % 2 AS k, a.n * 600 + b.n AS x FROM n AS a CROSS JOIN n AS b) AS l \
      JOIN (SELECT a.n % 2 AS k, a.n * 600 + b.n AS y FROM n AS a CROSS JOIN n AS b) AS r ON l.k = r.k AND l.x + r.y < 0",
-    // Sorts, on disk as well.
+    // Sorts, also on disk.
     "SELECT a.n FROM n AS a CROSS JOIN n AS b CROSS JOIN n AS c CROSS JOIN n AS d ORDER BY a.n + b.n * c.n DESC",
     "SELECT max(a.n + b.n + c.n + d.n) AS m FROM n AS a CROSS JOIN n AS b CROSS JOIN n AS c CROSS JOIN n AS d",
     "SELECT a.n FROM n AS a CROSS JOIN n AS b CROSS JOIN n AS c CROSS JOIN n AS d WHERE a.n + b.n + c.n + d.n < 0",
@@ -106,7 +106,7 @@ async fn a_query_that_computes_ends_at_its_time_limit_and_when_its_caller_leaves
             let soon = Limits::until(Instant::now() + Duration::from_millis(100));
             let rows = engine.run(plan(), soon).await.unwrap();
             assert_eq!(count(rows).await.unwrap_err().code, Code::EngineTimedOut, "{sql}");
-            // Its place is free: the next one would wait for it.
+            // Its place is free; otherwise the next query would wait for it.
             let mut rows = engine.run(plan(), limits()).await.unwrap();
             assert!(tokio::time::timeout(Duration::from_millis(50), rows.next()).await.is_err(), "{sql}");
             drop(rows);
@@ -129,7 +129,7 @@ async fn time_in_the_queue_counts() {
     let soon = Limits::until(Instant::now() + Duration::from_millis(20));
     assert_eq!(engine.run(plan(), soon).await.unwrap_err().code, Code::EngineTimedOut);
     assert_eq!((engine.load().running, engine.load().waiting), (1, 0));
-    // Who has read all rows is over, and does not need to say so.
+    // A query whose rows are all read is over without being dropped.
     let mut running = running;
     while running.next().await.unwrap().is_some() {}
     while engine.load().running > 0 {
@@ -149,7 +149,7 @@ async fn a_sort_over_its_share_goes_to_disk_and_a_join_is_refused() {
     let sorting = project(lake.path(), BIG_SORT).await;
     let rows = run(&sorting, share.clone()).await.unwrap();
     assert_eq!(count(rows).await.unwrap(), 360_000);
-    // Without the disk the share is too small for it.
+    // Without disk, the share is too small for the sort.
     let no_disk = Resources { memory_bytes: 1 << 28, spill_bytes: 0, spill_folder: None };
     let without = project_with(lake.path(), CONFIG, &[("e", BIG_SORT)], runtime(&no_disk).unwrap()).await.unwrap();
     assert_eq!(refusal(&without, share.clone()).await.code, Code::EngineMemoryExceeded);
@@ -157,7 +157,7 @@ async fn a_sort_over_its_share_goes_to_disk_and_a_join_is_refused() {
     let joining = project(lake.path(), BIG_JOIN).await;
     let error = refusal(&joining, share.clone()).await;
     assert_eq!(error.code, Code::EngineMemoryExceeded, "{error:?}");
-    // The others, and the same with a larger share, go on.
+    // The same query succeeds with a larger share.
     let rows = run(&joining, Limits { memory_bytes: Some(1 << 27), ..limits() }).await.unwrap();
     assert_eq!(count(rows).await.unwrap(), 1);
     for project in [sorting, without, joining] {
@@ -175,7 +175,7 @@ async fn what_is_put_aside_on_disk_is_bounded() {
     assert_eq!(error.code, Code::EngineMemoryExceeded, "{error:?}");
     free(&project).await;
     drop(project);
-    // The folder goes with the last who knows it, which may be a task that is being dropped.
+    // The folder is removed by its last user, which may be a task that is still being dropped.
     while fs::read_dir(spill.path()).unwrap().count() > 0 {
         tokio::task::yield_now().await;
     }
@@ -208,11 +208,11 @@ async fn an_answer_is_cut_after_exactly_so_many_rows_and_only_where_there_are_mo
             false => assert_eq!(count(stream).await.unwrap(), rows),
         }
     }
-    // What is held until it is known comes out of the query's share.
+    // Rows that are held until the number of rows is known come out of the query's share.
     let (max_rows, on_max_rows, memory_bytes) = (Some(9_999), OnMaxRows::Truncate, Some(10_000));
     let small = Limits { max_rows, on_max_rows, memory_bytes, ..limits() };
     assert_eq!(refusal(&project, small).await.code, Code::EngineMemoryExceeded);
-    // One that nobody has settled is not cut in silence.
+    // A stream that was not settled is not truncated silently.
     let cut = Limits { max_rows: Some(5), on_max_rows: OnMaxRows::Truncate, ..limits() };
     let plan = governed(&project, &principal("owner:string=a"), "e", "{}").unwrap();
     let stream = Embedded.run(plan, cut).await.unwrap();
@@ -229,7 +229,7 @@ async fn what_a_query_would_read_is_judged_by_what_is_left_after_pruning() {
         ("SELECT id FROM row WHERE id < 1900", Err("the query would read about 2000 rows, and 1000 rows are the most")),
         ("SELECT id FROM row", Err("the query would read about 10000 rows, and 1000 rows are the most")),
         ("SELECT a.id FROM row AS a JOIN row AS b ON a.id = b.id WHERE a.id < 900 AND b.id < 900", Err("2000 rows")),
-        // Of rows that are not the caller's, the number is not told.
+        // A refusal does not report the number of rows of a governed table.
         ("SELECT id FROM own WHERE id < 900", Ok(450)),
         ("SELECT id FROM own", Err("the query would read more than 1000 rows, which is the most that is allowed")),
         ("SELECT own.id FROM own JOIN row ON own.id = row.id", Err("would read more than 1000 rows, which")),
@@ -250,7 +250,7 @@ async fn what_a_query_would_read_is_judged_by_what_is_left_after_pruning() {
 async fn only_the_columns_that_are_read_count() {
     let lake = lake();
     let project = project(lake.path(), "SELECT id FROM row").await;
-    // Of a decoded copy: eight bytes for an id.
+    // A decoded copy takes eight bytes for an id.
     project.keep_hot(1 << 30).await.unwrap();
     let within = Limits { max_scan_bytes: Some(1 << 20), ..limits() };
     assert_eq!(count(run(&project, within).await.unwrap()).await.unwrap(), 10_000);

@@ -1,4 +1,4 @@
-//! Engines: what executes a governed plan. An engine takes a [`GovernedPlan`] and nothing else.
+//! Query engines, which execute governed plans. An engine accepts nothing but a [`GovernedPlan`].
 
 mod embedded;
 mod expand;
@@ -37,45 +37,45 @@ pub use stream::BatchStream;
 
 use crate::govern::GovernedPlan;
 
-/// The stack, in bytes, of the threads that plan and run queries. How deep SQL may nest goes by it.
+/// The stack size, in bytes, of threads that plan and run queries. It limits the nesting depth of SQL.
 pub const WORKER_STACK_BYTES: usize = 8 << 20;
 
-/// What one query may take. `None` is no bound.
+/// The limits of one query. `None` is no limit.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// When the answer must be complete; the time in which it waits counts.
+    /// The time by which the response must be complete; waiting in the queue counts.
     pub deadline: Instant,
-    /// The most rows of the answer.
+    /// The maximum number of rows in the response.
     pub max_rows: Option<u64>,
-    /// What happens to an answer with more.
+    /// Whether a response with more rows is refused or truncated.
     pub on_max_rows: OnMaxRows,
-    /// The most bytes of the answer, as it is before compression. Who encodes it keeps to it.
+    /// The maximum size of the response before compression, in bytes. The encoder enforces it.
     pub max_result_bytes: Option<u64>,
-    /// Its share of the memory.
+    /// The query's share of the memory, in bytes.
     pub memory_bytes: Option<usize>,
-    /// The most bytes to be read.
+    /// The maximum number of bytes to scan.
     pub max_scan_bytes: Option<u64>,
-    /// The most rows to be read.
+    /// The maximum number of rows to scan.
     pub max_scan_rows: Option<u64>,
-    /// Whose turn it takes.
+    /// The query's position in the fair queue.
     pub turn: Turn,
 }
 
-/// Whose turn a query takes when more want to run than may.
+/// The principal and the endpoint that a query counts for in the fair queue, with their limits.
 #[derive(Clone, Debug)]
 pub struct Turn {
     /// The principal.
     pub principal: Arc<str>,
     /// The endpoint.
     pub endpoint: Arc<str>,
-    /// How many queries of the principal may run at once.
+    /// The maximum number of concurrent queries of the principal.
     pub most_of_principal: usize,
-    /// How many of them may be of this endpoint.
+    /// The maximum number of these on this endpoint.
     pub most_of_endpoint: usize,
 }
 
 impl Limits {
-    /// A time limit alone.
+    /// No limit but a deadline.
     pub fn until(deadline: Instant) -> Self {
         let nobody: Arc<str> = Arc::from("");
         Self {
@@ -95,7 +95,7 @@ impl Limits {
         }
     }
 
-    /// What is in force for a call that came in at a moment.
+    /// The limits in force for a call that arrived at `came`.
     pub fn of_call(limits: &InForce, came: Instant, principal: &str, endpoint: &str) -> Self {
         let count = |bound: Option<u64>| bound.map_or(usize::MAX, |bound| usize::try_from(bound).unwrap_or(usize::MAX));
         let timeout =
@@ -121,13 +121,13 @@ impl Limits {
 /// Executes governed plans.
 #[async_trait]
 pub trait Engine: Send + Sync {
-    /// Starts the query; rows come from the stream, and dropping it ends the query.
+    /// Starts a query. The stream returns its rows; dropping the stream cancels the query.
     ///
     /// # Errors
-    /// With the code that says why it could not start.
+    /// If the query could not start; the code states the reason.
     async fn run(&self, plan: GovernedPlan, limits: Limits) -> Result<BatchStream, Error>;
 
-    /// How many queries run and wait; nothing for an engine that does not count them.
+    /// The numbers of running and waiting queries; 0 for an engine that does not count them.
     fn load(&self) -> Load {
         Load::default()
     }

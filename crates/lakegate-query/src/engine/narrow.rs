@@ -1,8 +1,7 @@
-//! Plans whose batches have few rows, because rows of a table are long or values of the query are large: all operators make
-//! such batches.
+//! Limits the batch size of a whole plan if the rows of a table, or values in the query, are large.
 //!
-//! Filters, joins, sorts and exchanges put rows together until there are as many as the session says; of long rows those would
-//! be gigabytes that no pool knows of.
+//! Filters, joins, sorts and exchanges combine rows up to the session's batch size. With large rows, such a batch would
+//! take gigabytes that no memory pool accounts for.
 
 use std::sync::Arc;
 
@@ -13,13 +12,13 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExec;
 
-/// How many rows a batch of a scan has; `None` where it is the usual number, and for other operators.
+/// The batch size of a file scan; `None` if it is the default, and for other operators.
 pub(super) fn rows_of_scan(node: &Arc<dyn ExecutionPlan>) -> Option<usize> {
     let source = node.downcast_ref::<DataSourceExec>()?;
     source.data_source().downcast_ref::<FileScanConfig>()?.batch_size
 }
 
-/// The plan with filters that make batches of no more rows than that; `None` leaves it as it is.
+/// Limits the batch size of the filters in a plan to `rows`; `None` leaves the plan unchanged.
 pub(super) fn narrowed(plan: Arc<dyn ExecutionPlan>, rows: Option<usize>) -> Result<Arc<dyn ExecutionPlan>> {
     let Some(rows) = rows else { return Ok(plan) };
     let plan = plan.transform_up(|node| match node.downcast_ref::<FilterExec>() {
@@ -43,7 +42,7 @@ mod tests {
     use super::super::pool::Stop;
     use super::*;
 
-    /// A filter puts pieces together again: a megabyte in each of 8192 rows would be eight gigabytes.
+    /// A filter combines pieces of batches: 8192 rows of a megabyte each would be eight gigabytes.
     #[tokio::test]
     async fn a_filter_over_large_values_makes_batches_of_few_rows() {
         let rows = RecordBatch::try_from_iter([("i", Arc::new(Int64Array::from_iter_values(0..100)) as _)]).unwrap();

@@ -1,7 +1,7 @@
-//! Pauses in plans: everything that makes many rows of few lets others have a turn after a few batches.
+//! Cooperative yielding: operators that produce many rows from few yield to other tasks every few batches.
 //!
-//! The engine sees to it where rows are read; but a join of small tables reads little and computes for ever, and then neither
-//! a time limit nor a caller that leaves would end it, and who asks for little would wait for who asks for much.
+//! DataFusion yields where it reads rows. But a join of small tables reads little and computes for long. Without
+//! yields, no time limit or disconnect would stop it, and cheap queries would wait for expensive ones.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,12 +28,12 @@ use super::pool::Stop;
 use crate::functions::grows;
 use crate::functions::memory::with_pool;
 
-/// After how many batches others have a turn: a few milliseconds of work.
+/// The number of batches between yields: a few milliseconds of work.
 const BATCHES_AT_ONCE: usize = 4;
 
-/// The plan with pauses above joins, and above what takes lists apart. Where functions of the plan make large values, operators
-/// that call them also say of which query they are, so that the values come out of its memory. With the plan comes the most
-/// rows of a batch, where values of the query or rows of a table are so large that there is less than the usual number.
+/// Adds yields to a plan above joins and `UNNEST`. If functions of the plan produce large values, operators that call
+/// them also set the current query's memory pool, so that the values count towards its memory. Also returns the maximum
+/// batch size, if large values in the query or large rows of a table require a smaller one than the default.
 pub(super) fn pausing(
     plan: Arc<dyn ExecutionPlan>,
     has_large_values: bool,
@@ -56,14 +56,14 @@ pub(super) fn pausing(
                         as Arc<dyn ExecutionPlan>,
                 ))
             }
-            // What is said not to have changed is not kept.
+            // `transform_up` discards a node that is reported as unchanged.
             false => Ok(if rows.is_some() { Transformed::yes(node) } else { Transformed::no(node) }),
         }
     });
     pausing.map(|pausing| (pausing.data, fewest))
 }
 
-/// The operator, over pieces of batches that it does not multiply to too many bytes.
+/// Puts an `UNNEST` above pieces of batches that it cannot expand to too many bytes.
 fn expanding(node: Arc<dyn ExecutionPlan>, stop: &Stop) -> Result<Arc<dyn ExecutionPlan>> {
     let Some(unnest) = node.downcast_ref::<UnnestExec>() else { return Ok(node) };
     let pieces = Some(Pieces::Lists(unnest.list_column_indices().into()));
@@ -71,12 +71,12 @@ fn expanding(node: Arc<dyn ExecutionPlan>, stop: &Stop) -> Result<Arc<dyn Execut
     node.replace_children(vec![Arc::new(input)], ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))
 }
 
-/// The most bytes of a value that is written in a query, or given with it, of which a batch may have one in each row.
+/// The size in bytes up to which a literal or parameter may be repeated in each row of a full batch.
 const MOST_OF_LITERAL: usize = 4 << 10;
-/// The bytes that a batch may have of larger ones.
+/// The maximum total size in bytes of a larger one in a batch.
 const MOST_OF_LITERALS: usize = 8 << 20;
 
-/// The bytes of a value that is the same in each row: of a literal, and of what a function makes of literals alone.
+/// The size in bytes of a value that is the same in each row: a literal, or a function of literals only.
 fn size_in_each_row(expr: &Arc<dyn PhysicalExpr>) -> usize {
     if let Some(literal) = expr.downcast_ref::<Literal>() {
         return literal.value().size();
@@ -90,12 +90,12 @@ fn size_in_each_row(expr: &Arc<dyn PhysicalExpr>) -> usize {
     match row.map_err(Into::into).and_then(|row| expr.evaluate(&row)) {
         Ok(ColumnarValue::Scalar(value)) => value.size(),
         Ok(ColumnarValue::Array(array)) => array.get_array_memory_size(),
-        // It is said when the query runs.
+        // The error is reported when the query runs.
         Err(_) => 0,
     }
 }
 
-/// How many rows an operator may take at once that has large values of its own: the engine puts such a value into every row.
+/// The maximum batch size for large constant values, because DataFusion copies such a value into each row.
 fn rows_with_large_values(node: &Arc<dyn ExecutionPlan>) -> Result<Option<usize>> {
     let mut largest = 0;
     node.apply_expressions(&mut |expr| {
@@ -108,7 +108,7 @@ fn rows_with_large_values(node: &Arc<dyn ExecutionPlan>) -> Result<Option<usize>
     Ok(is_large.then(|| (MOST_OF_LITERALS / largest).max(1)))
 }
 
-/// The operator, over batches of so many rows.
+/// Puts an operator above batches of at most `rows` rows.
 fn in_small_batches(node: Arc<dyn ExecutionPlan>, rows: usize, stop: &Stop) -> Result<Arc<dyn ExecutionPlan>> {
     let children = node.children().into_iter().map(|input| {
         let (input, pieces) = (Arc::clone(input), Some(Pieces::Rows(rows)));
@@ -129,7 +129,7 @@ fn calls_what_grows(node: &Arc<dyn ExecutionPlan>) -> Result<bool> {
     Ok(calls)
 }
 
-/// The items, with a pause after every few of them.
+/// Yields to other tasks after every few items of a stream.
 pub(crate) fn paused<T: Send + 'static>(items: impl Stream<Item = T> + Send + 'static) -> impl Stream<Item = T> + Send {
     items.enumerate().then(|(at, item)| async move {
         if at % BATCHES_AT_ONCE == BATCHES_AT_ONCE - 1 {
@@ -139,22 +139,22 @@ pub(crate) fn paused<T: Send + 'static>(items: impl Stream<Item = T> + Send + 's
     })
 }
 
-/// Passes batches through, with pauses.
+/// Passes batches through and yields regularly.
 #[derive(Debug)]
 struct PauseExec {
     input: Arc<dyn ExecutionPlan>,
     takes_memory: bool,
-    /// How batches are cut for the operator above.
+    /// How to split batches for the operator above.
     pieces: Option<Pieces>,
     stop: Stop,
 }
 
-/// Parts of batches.
+/// How to split a batch.
 #[derive(Clone, Debug)]
 enum Pieces {
-    /// For an operator that takes these lists apart.
+    /// For an operator that unnests these lists.
     Lists(Arc<[ListUnnest]>),
-    /// Of so many rows.
+    /// Into pieces of this many rows.
     Rows(usize),
 }
 
@@ -265,7 +265,7 @@ mod tests {
         sizes
     }
 
-    /// A megabyte in each of 8192 rows would be eight gigabytes.
+    /// 8192 rows of a megabyte each would be eight gigabytes.
     #[tokio::test]
     async fn a_large_value_of_the_query_is_in_few_rows_at_once() {
         assert_eq!(sizes_of_batches(10).await, [8_192]);

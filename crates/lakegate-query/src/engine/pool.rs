@@ -1,5 +1,5 @@
-//! Memory: a pool for all queries, and a share of it for each. A query over its share spills what it can spill, and fails
-//! otherwise; the others go on.
+//! Memory accounting: a pool for all queries, and a share of it for each. A query that exceeds its share spills if it
+//! can, and fails otherwise; other queries are not affected.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,35 +11,37 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool
 
 use super::lenient::Lenient;
 
-/// Says that nobody waits for a query any more. Operators that compute for long without a pause ask for memory meanwhile, or
-/// evaluate the condition of a join, and are told so then.
+/// Cancels a query when nobody waits for it. Operators that compute for long without yielding request memory or
+/// evaluate a join condition meanwhile; both check this and fail.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stop {
     nobody_waits: Arc<AtomicBool>,
     deadline: Option<Instant>,
 }
 
-/// How a failure begins of a query whose time is over.
+/// The prefix of errors of a query that exceeded its time limit.
 const OVER: &str = "the time of this query is over";
 
-/// Whether a failure is one of time.
+/// Whether an error message reports an exceeded time limit.
 pub(crate) fn is_over(message: &str) -> bool {
     message.starts_with(OVER)
 }
 
 impl Stop {
-    /// One that ends the query at this time by itself.
+    /// Also cancels the query at this deadline.
     pub(crate) fn at(deadline: Instant) -> Self {
         Self { deadline: Some(deadline), ..Self::default() }
     }
 
-    /// Ends the query at its next step.
+    /// Cancels the query at its next check.
     pub(crate) fn set(&self) {
         self.nobody_waits.store(true, Ordering::Relaxed);
     }
 
+    /// Checks that the query should go on.
+    ///
     /// # Errors
-    /// When nobody waits, or the time is over.
+    /// If nobody waits for it, or its deadline has passed.
     pub(crate) fn check(&self) -> Result<()> {
         if self.nobody_waits.load(Ordering::Relaxed) {
             return exec_err!("nobody waits for the rows of this query any more");
@@ -51,13 +53,13 @@ impl Stop {
     }
 }
 
-/// The consumer of memory for what is held of an answer.
+/// The memory consumer for the part of a response that is held in memory.
 pub(super) const HELD_ANSWER: &str = "held answer";
 
-/// How a failure for want of memory begins when it was not the query's own share that was too small.
+/// The prefix of out-of-memory errors that are due to all queries together, not to the query's own share.
 const ALL_TOGETHER: &str = "all queries together have no more memory";
 
-/// The memory of one query: its own share, and what all queries have together. Both must have what it asks for.
+/// The memory of one query. A request must fit both its own share and the memory of all queries.
 #[derive(Debug)]
 pub(crate) struct Share {
     own: Lenient,
@@ -66,13 +68,13 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// A share of so many bytes.
+    /// A share of `bytes` bytes.
     pub(crate) fn new(bytes: usize, all: Arc<dyn MemoryPool>, stop: Stop) -> Self {
         Self { own: Lenient::new(bytes), all, stop }
     }
 }
 
-/// Whether a failure for want of memory is one of all queries together, and may be over when others have ended.
+/// Whether an out-of-memory error is due to all queries together, so that a retry may succeed.
 pub(crate) fn is_of_all(message: &str) -> bool {
     message.contains(ALL_TOGETHER)
 }
@@ -103,14 +105,14 @@ impl MemoryPool for Share {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        // What is held of the answer was made already.
+        // A response that is held in memory is already computed, so it is not cancelled.
         if reservation.consumer().name() != HELD_ANSWER {
             self.stop.check()?;
         }
         self.own.try_grow(reservation, additional)?;
         self.all.try_grow(reservation, additional).map_err(|error| {
             self.own.shrink(reservation, additional);
-            // The kind stays what it is: operators that see it spill.
+            // The error stays `ResourcesExhausted`, because operators spill on it.
             DataFusionError::ResourcesExhausted(format!("{ALL_TOGETHER}: {}", error.strip_backtrace()))
         })
     }

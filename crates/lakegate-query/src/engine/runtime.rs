@@ -1,4 +1,4 @@
-//! What all queries of a process share: memory, room on disk, footers of the lake's files.
+//! The resources that all queries of the process share: memory, disk space, and the cache of Parquet footers.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,25 +10,26 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use super::lenient::Lenient;
 use super::spill;
 
-/// Memory for footers of files, in bytes: those of tens of thousands. One that is not kept is read again for each request
-/// that comes to its file.
+/// Size of the footer cache, in bytes; it holds the footers of tens of thousands of files. A footer that is not cached
+/// is read again by each request that needs the file.
 const FOOTERS_BYTES: usize = 256 << 20;
 
-/// What there is for all queries together.
+/// The limits of all queries together.
 #[derive(Clone, Debug)]
 pub struct Resources {
     /// Memory, in bytes.
     pub memory_bytes: usize,
-    /// What may be put aside on disk, in bytes; 0 is nothing.
+    /// Disk space for spilling, in bytes; 0 disables it.
     pub spill_bytes: u64,
-    /// The folder for that; `None` is the system's for temporary files.
+    /// The folder to spill to; `None` is the system's folder for temporary files.
     pub spill_folder: Option<PathBuf>,
 }
 
-/// Makes them available.
+/// Creates the runtime environment with these limits.
 ///
 /// # Errors
-/// When the folder that is named can not be written. Where the system's can not, queries do not spill: see [`spills`].
+/// If `spill_folder` is set and not writable. If the system's folder is not writable, queries do not spill; see
+/// [`spills`].
 pub fn runtime(resources: &Resources) -> Result<Arc<RuntimeEnv>, DataFusionError> {
     let Resources { memory_bytes, spill_bytes, spill_folder } = resources;
     let folder = spill_folder.clone().unwrap_or_else(std::env::temp_dir);
@@ -52,7 +53,7 @@ pub fn runtime(resources: &Resources) -> Result<Arc<RuntimeEnv>, DataFusionError
     Ok(Arc::new(runtime))
 }
 
-/// Whether queries can put something aside on disk.
+/// Whether queries can spill to disk.
 pub fn spills(runtime: &RuntimeEnv) -> bool {
     runtime.disk_manager.tmp_files_enabled()
 }

@@ -1,9 +1,8 @@
-//! What a query would read, judged before it runs: rows and bytes of what is left after pruning, of the columns that it needs.
+//! Estimates what a query would scan: the rows and bytes that remain after pruning, in the columns it needs.
 //!
-//! It is judged by the physical plan and by what is known already: decoded copies, and footers that are in memory. No file is
-//! opened for it. Of a table that is governed it counts rows that the caller does not see, because the engine would read
-//! them. So the caller is never told the number where a governed table is part of it, and the docs say what the budget tells
-//! by being there.
+//! The estimate comes from the physical plan, decoded columns and cached footers; it opens no file. For a governed
+//! table, it includes rows that the caller cannot see, because the engine would read them. So a refusal reports no
+//! number if a governed table is involved, and the documentation states what the limit itself reveals.
 
 use std::sync::Arc;
 
@@ -27,7 +26,7 @@ use super::failure::failure;
 use crate::govern::is_barrier;
 use crate::lake::file_view;
 
-/// What a query would read.
+/// The rows and bytes that a query would scan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Size {
     pub(crate) rows: u64,
@@ -41,10 +40,10 @@ impl Size {
     }
 }
 
-/// Refuses a query that would read more than it may.
+/// Refuses a query that would scan more than its limits.
 ///
 /// # Errors
-/// [`Code::ScanTooLarge`], with the estimate where it is made of rows that the caller may see.
+/// [`Code::ScanTooLarge`], with the estimate if the caller may see all rows in it.
 pub(crate) fn check(plan: &Arc<dyn ExecutionPlan>, runtime: &RuntimeEnv, limits: &Limits) -> Result<(), Error> {
     if limits.max_scan_bytes.is_none() && limits.max_scan_rows.is_none() {
         return Ok(());
@@ -70,7 +69,7 @@ pub(crate) fn check(plan: &Arc<dyn ExecutionPlan>, runtime: &RuntimeEnv, limits:
         .source(format!("an estimate of {} rows and {} bytes", size.rows, size.bytes)))
 }
 
-/// What a plan would read, and whether a governed table is part of it.
+/// Estimates what a plan would scan. Also returns whether it reads a governed table.
 pub(crate) fn estimate(
     plan: &Arc<dyn ExecutionPlan>,
     runtime: &RuntimeEnv,
@@ -98,7 +97,7 @@ fn of_files(scan: &FileScanConfig, runtime: &RuntimeEnv) -> Size {
     size
 }
 
-/// Row groups that remain, where the footer is known; or else the whole file.
+/// The row groups that remain after pruning if the footer is cached, else the whole file.
 fn of_file(
     scan: &FileScanConfig,
     file: &PartitionedFile,
@@ -152,7 +151,7 @@ fn kept_row_groups(
     footer: &ParquetMetaData,
 ) -> Vec<usize> {
     let mut kept = RowGroupAccessPlanFilter::new(ParquetAccessPlan::new_all(footer.num_row_groups()));
-    // Nobody reads these; the function has no form without.
+    // The function requires metrics, but nothing reads these.
     let metrics = ParquetFileMetrics::new(0, "", &ExecutionPlanMetricsSet::new());
     let parquet_schema = footer.file_metadata().schema_descr();
     kept.prune_by_statistics(schema, parquet_schema, footer.row_groups(), pruning, &metrics);

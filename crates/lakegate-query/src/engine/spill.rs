@@ -1,8 +1,7 @@
-//! The folder for what queries put aside on disk. Each process has one of its own, which is removed when it ends; what a
-//! process left behind that was killed is removed by the next.
+//! The spill folder. Each process has its own and removes it on exit; the next process removes that of a killed one.
 //!
-//! A folder is somebody's while its lock file is locked, and the system unlocks it when the process is gone. So nothing of
-//! a living process is touched, whoever runs beside us.
+//! A folder belongs to a process while its lock file is locked. The operating system releases the lock when the process
+//! ends, so the folder of a live process is never removed.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,25 +10,25 @@ use std::path::Path;
 use datafusion::execution::disk_manager::DiskManager;
 
 const LOCK: &str = "lakegate.lock";
-/// How the engine's folders begin.
+/// The prefix of DataFusion's folder names.
 const PREFIX: &str = "datafusion-";
 
-/// Held as long as the folder is ours.
+/// The lock of the spill folder, held until drop.
 #[derive(Debug)]
 pub(crate) struct SpillLock(#[expect(dead_code, reason = "being open is its use")] File);
 
-/// Says that the manager's folder is ours.
+/// Locks the folder of a disk manager for this process; `None` if it has no folder.
 pub(crate) fn lock(manager: &DiskManager) -> io::Result<Option<SpillLock>> {
     let Some(folder) = manager.temp_dir_paths().into_iter().next() else { return Ok(None) };
     let (unlocked, locked) = (folder.join("lakegate.unlocked"), folder.join(LOCK));
     let file = File::create_new(&unlocked)?;
     file.lock()?;
-    // It has its name once it is locked, so that nobody sees it without.
+    // The file gets its final name after it is locked, so no process ever sees it unlocked.
     fs::rename(unlocked, locked)?;
     Ok(Some(SpillLock(file)))
 }
 
-/// Removes what ended processes have left in a folder. Gives how many folders that were.
+/// Removes the folders of ended processes inside `folder`. Returns the number of removed folders.
 pub(crate) fn clean(folder: &Path) -> usize {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     let ours = entries.filter_map(Result::ok).filter(|entry| {
@@ -40,7 +39,7 @@ pub(crate) fn clean(folder: &Path) -> usize {
 }
 
 fn remove_if_left(folder: &Path) -> bool {
-    // What has no such file was not made here.
+    // A folder without a lock file was not created by lakegate.
     let Ok(file) = File::open(folder.join(LOCK)) else { return false };
     file.try_lock().is_ok() && fs::remove_dir_all(folder).is_ok()
 }

@@ -1,7 +1,7 @@
-//! What a query has read and how long its rows took, for those who operate the server. Counts over rows of all callers, so
-//! nothing of it is for a caller.
+//! Statistics of each query for operators of the server: what it scanned, and how long its rows took. They count the
+//! rows of all callers, so callers must not see them.
 //!
-//! The numbers are the operators' own, summed over the scans when the query has ended; nothing is counted twice.
+//! The numbers are DataFusion's operator metrics, summed over the scans when the query ends, so each is counted once.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,21 +13,21 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 
 use datafusion::execution::TaskContext;
 
-/// What one query came to.
+/// The statistics of one query.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueryStatistics {
-    /// Rows that scans gave, before any row filter. What was skipped by statistics is not among them.
+    /// Rows that scans returned, before any row filter. Rows that were skipped by statistics do not count.
     pub scanned_rows: u64,
-    /// Bytes that scans read: of Parquet files as they are stored, of decoded copies as they are in memory.
+    /// Bytes that scans read: for Parquet files the size in the file, for decoded columns the size in memory.
     pub scanned_bytes: u64,
-    /// Bytes that did not fit into memory and went to disk.
+    /// Bytes that were spilled to disk.
     pub spilled_bytes: u64,
-    /// How long rows were waited for after the first.
+    /// The time spent waiting for rows after the first batch.
     pub streamed: Duration,
 }
 
 impl QueryStatistics {
-    /// Both together.
+    /// The sum of both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -39,15 +39,15 @@ impl QueryStatistics {
     }
 }
 
-/// Who wants to know how a query goes.
+/// Receives the progress of a query.
 pub trait Meter: Send + Sync {
-    /// The first rows are there, or it is known that there are none or that it fails, after so long.
+    /// The first batch has arrived after `waited`, or the query has ended or failed without one.
     fn first_rows(&self, waited: Duration);
-    /// The query has ended: with its last row, with an error, or because nobody wants its rows any more.
+    /// The query has ended: after its last row, with an error, or because its stream was dropped.
     fn ended(&self, statistics: QueryStatistics);
 }
 
-/// What goes with a running query: its plan, and who wants to know. Tells them when it is dropped.
+/// The plan and the meter of a running query. Reports the statistics on drop.
 #[derive(Default)]
 pub(super) struct Measured {
     plan: Option<Arc<dyn ExecutionPlan>>,
@@ -57,7 +57,7 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    /// Starts a plan and keeps it for its numbers.
+    /// Starts a plan and keeps it for its metrics.
     pub(super) fn start(
         plan: Arc<dyn ExecutionPlan>,
         context: Arc<TaskContext>,
@@ -70,7 +70,7 @@ impl Measured {
         self.meter = Some(meter);
     }
 
-    /// Rows were waited for since then.
+    /// Records the time spent waiting for a batch.
     pub(super) fn waited(&mut self, since: Instant) {
         let waited = since.elapsed();
         if self.has_begun {
@@ -95,7 +95,7 @@ impl Drop for Measured {
     }
 }
 
-/// Adds what the nodes of a plan have counted so far.
+/// Adds the current metrics of all operators of a plan.
 fn add(plan: &dyn ExecutionPlan, statistics: &mut QueryStatistics) {
     let children = plan.children();
     if let Some(metrics) = plan.metrics() {

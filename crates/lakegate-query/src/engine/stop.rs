@@ -1,8 +1,7 @@
-//! Ends joins that compare rows and give none: their condition looks whether anybody still waits for the query.
+//! Makes long joins without results cancellable: their condition checks whether anybody still waits for the query.
 //!
-//! A join by a condition compares all pairs of two batches before it gives its turn away, however long that takes, and with a
-//! large table on one side it takes minutes. Sorts and aggregations ask for memory on the way, which is refused then; see
-//! [`super::pool::Stop`].
+//! A join with a condition compares all pairs of two batches before it yields, which takes minutes if one side is
+//! large. Sorts and aggregations are cancelled when they request memory; see [`super::pool::Stop`].
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -22,7 +21,7 @@ use datafusion::physical_plan::joins::{
 
 use super::pool::Stop;
 
-/// The plan with conditions of joins that look at `stop`.
+/// Adds checks of `stop` to the join conditions of a plan.
 pub(super) fn stopping(plan: Arc<dyn ExecutionPlan>, stop: &Stop) -> Result<Arc<dyn ExecutionPlan>> {
     let stopping = plan.transform_up(|node| {
         let looking = |filter: &JoinFilter| {
@@ -46,7 +45,7 @@ pub(super) fn stopping(plan: Arc<dyn ExecutionPlan>, stop: &Stop) -> Result<Arc<
     Ok(stopping.data)
 }
 
-/// Whether a plan has joins that compare all pairs of rows of two batches, which may take long without a pause.
+/// Whether a plan has joins that compare all pairs of rows of two batches, which may take long without a yield.
 pub(super) fn compares_pairs(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let compares = plan.exists(|node| {
         let by_condition = node.downcast_ref::<HashJoinExec>().is_some_and(|join| join.filter().is_some());
@@ -55,7 +54,7 @@ pub(super) fn compares_pairs(plan: &Arc<dyn ExecutionPlan>) -> bool {
     compares.unwrap_or(true)
 }
 
-/// A condition, evaluated as long as anybody waits.
+/// A condition that fails once the query is cancelled.
 #[derive(Clone, Debug)]
 struct Looking {
     condition: Arc<dyn PhysicalExpr>,

@@ -1,8 +1,8 @@
-//! The rows of a running query. Dropping the stream ends the query and frees what it holds.
+//! The stream of rows of a running query. Dropping it cancels the query and frees its resources.
 //!
-//! The query runs in a task of its own, a batch or two ahead of who reads. So its time limit holds and its caller is
-//! answered even while it computes; it ends at the next moment at which it yields, and keeps its place until then. When it
-//! has no more rows its place is free, however slowly they are read.
+//! The query runs in its own task, a batch or two ahead of the reader. So its time limit holds and its caller gets a
+//! response even while it computes. A cancelled query ends when it next yields, and occupies its place until then.
+//! After its last batch, the place is free, however slowly the reader is.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -30,23 +30,23 @@ pub struct BatchStream {
     source: Source,
     schema: SchemaRef,
     limits: Limits,
-    /// How many came so far.
+    /// The number of rows so far.
     rows: u64,
-    /// How long its plan took to make.
+    /// The time it took to plan the query.
     planned: Duration,
-    /// After the source, so that the query has ended when its numbers are told.
+    /// Declared after `source`, so that it is dropped later and reports its statistics after the query has ended.
     measured: Measured,
-    /// Batches that came before it was known whether there are too many rows.
+    /// Batches that were read to find out whether there are too many rows.
     ahead: VecDeque<RecordBatch>,
     is_truncated: bool,
-    /// Memory for these batches, and for what is held of the answer.
+    /// Memory for these batches, and for the part of the response that is held in memory.
     memory: Option<(MemoryReservation, MemoryReservation)>,
-    /// Set when no more rows are wanted.
+    /// Set when no more rows are needed.
     stop: Stop,
     is_light: bool,
 }
 
-/// Stops a query when it is dropped.
+/// Cancels a query on drop.
 struct StopOnDrop(Stop);
 
 impl Drop for StopOnDrop {
@@ -55,14 +55,14 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// What must live as long as the query runs.
+/// Values that must live for as long as the query runs.
 type Held = Vec<Box<dyn Any + Send>>;
 
 enum Source {
-    /// Nobody has read yet.
+    /// Not started, because nothing was read yet.
     Waiting(SendableRecordBatchStream, Held),
-    /// The last that comes is `None`: a channel that ends without it is one whose task did not come to its end.
-    /// The task is among what is held: it ends when it is dropped.
+    /// The last message is `None`; if the channel closes without it, the task did not finish. The held values include
+    /// the task, so dropping them cancels it.
     Running(mpsc::Receiver<Option<Result<RecordBatch, DataFusionError>>>, Held),
     Ended,
 }
@@ -76,12 +76,12 @@ impl BatchStream {
         Self { source, schema, limits, rows: 0, planned, measured, ahead, is_truncated, memory, stop, is_light }
     }
 
-    /// Whether the query gives its turn away every few milliseconds, so that it may run where connections are served.
+    /// Whether the query yields every few milliseconds, so that it may run on the threads that serve connections.
     pub(super) fn light(self, is_light: bool) -> Self {
         Self { is_light, ..self }
     }
 
-    /// What ends the query when nobody wants its rows any more.
+    /// Sets the signal that cancels the query when its rows are no longer needed.
     pub(super) fn stopped_by(self, stop: Stop) -> Self {
         Self { stop, ..self }
     }
@@ -96,24 +96,24 @@ impl BatchStream {
         self
     }
 
-    /// How long its plan took to make.
+    /// The time it took to plan the query.
     pub fn planned(&self) -> Duration {
         self.planned
     }
 
-    /// Tells a meter how the query goes from now on.
+    /// Reports the progress of the query to a meter from now on.
     #[must_use]
     pub fn metered(mut self, meter: Arc<dyn Meter>) -> Self {
         self.measured.set_meter(meter);
         self
     }
 
-    /// What is held of the answer takes its memory from here.
+    /// Sets the memory reservation for the part of the response that is held in memory.
     pub(crate) fn with_memory(self, memory: MemoryReservation) -> Self {
         Self { memory: Some((memory.new_empty(), memory)), ..self }
     }
 
-    /// Keeps something until the query has ended.
+    /// Keeps a value until the query has ended.
     #[must_use]
     pub fn holding(mut self, held: impl Any + Send) -> Self {
         if let Source::Waiting(_, all) | Source::Running(_, all) = &mut self.source {
@@ -127,32 +127,32 @@ impl BatchStream {
         &self.schema
     }
 
-    /// When the answer must be complete.
+    /// The time by which the response must be complete.
     pub fn deadline(&self) -> Instant {
         self.limits.deadline
     }
 
-    /// The most rows of the answer.
+    /// The maximum number of rows in the response.
     pub fn max_rows(&self) -> Option<u64> {
         self.limits.max_rows
     }
 
-    /// The most bytes of the answer, as it is before compression.
+    /// The maximum size of the response before compression, in bytes.
     pub fn max_result_bytes(&self) -> Option<u64> {
         self.limits.max_result_bytes
     }
 
-    /// Whether rows were left out because there are more than may be. Known of a stream that is [settled](Self::settled).
+    /// Whether rows were cut off because there are too many. Valid after [`settled`](Self::settled).
     pub fn is_truncated(&self) -> bool {
         self.is_truncated
     }
 
-    /// The same stream, where it is to end after so many rows: read until it is known whether there are more, so that the
-    /// head of the answer can say it. The rows are held in the query's share of memory. Other streams stay as they are;
-    /// one that was to be settled and is not, fails on the first row too many.
+    /// If the stream is to be truncated at a number of rows, reads ahead until it is known whether there are more, so
+    /// that the response headers can report it. The rows are held in the query's share of memory. Other streams are
+    /// returned unchanged. A stream to be truncated that was not settled fails at the first excess row.
     ///
     /// # Errors
-    /// When the query fails, its time is over, or its share is too small for the rows.
+    /// If the query fails, its time is over, or its share is too small for the rows.
     pub async fn settled(mut self) -> Result<Self, Error> {
         let (Some(most), OnMaxRows::Truncate) = (self.limits.max_rows, self.limits.on_max_rows) else {
             return Ok(self);
@@ -181,21 +181,21 @@ impl BatchStream {
         Ok(())
     }
 
-    /// Ends the query: no more rows are wanted, and what it holds is free. Rows that are kept stay.
+    /// Ends the query and frees its resources, because no more rows are needed. Batches read ahead stay.
     pub(super) fn end(&mut self) {
         self.source = Source::Ended;
     }
 
-    /// Takes memory of the query's share for so many bytes that are held of the answer, or says that there is none.
+    /// Reserves `bytes` of the query's share for the part of the response that is held. Returns false on failure.
     #[must_use]
     pub fn holds(&self, bytes: usize) -> bool {
         self.memory.as_ref().is_none_or(|(_, memory)| memory.try_resize(bytes).is_ok())
     }
 
-    /// The next batch with rows; `None` at the end. Who gives up waiting for it can ask again and loses no row.
+    /// The next batch with rows; `None` at the end. Cancel safe: a caller that stops waiting loses no row.
     ///
     /// # Errors
-    /// When the query fails, its time is over, or there are more rows than may be.
+    /// If the query fails, its time is over, or there are too many rows.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, Error> {
         if let Some(batch) = self.ahead.pop_front() {
             if Instant::now() >= self.limits.deadline {
@@ -217,11 +217,11 @@ impl BatchStream {
         }
     }
 
-    /// The next batch with rows that the query makes.
+    /// The next batch with rows from the query itself.
     pub(super) async fn pull(&mut self) -> Result<Option<RecordBatch>, Error> {
         let pulled = self.pull_from_source().await;
         if !matches!(pulled, Ok(Some(_))) {
-            // What it holds is free now, and not when somebody drops the stream.
+            // Frees the query's resources now, not when the stream is dropped.
             self.source = Source::Ended;
         }
         pulled
@@ -231,7 +231,7 @@ impl BatchStream {
         self.begin();
         loop {
             let Source::Running(batches, ..) = &mut self.source else { return Ok(None) };
-            // A query that always has a batch ready would never let a timer have its say.
+            // If a batch is always ready, the timer below never fires.
             if Instant::now() >= self.limits.deadline {
                 return Err(timed_out());
             }
@@ -255,7 +255,7 @@ impl BatchStream {
         if let Source::Waiting(batches, held) = std::mem::replace(&mut self.source, Source::Ended) {
             let (sender, receiver) = mpsc::channel(1);
             let task = threads::spawn(self.is_light, async move {
-                // Given back after the query, whichever way it ends.
+                // Dropped after the query, however the query ends.
                 let held = held;
                 let mut batches = batches;
                 while let Some(batch) = batches.next().await {
@@ -266,7 +266,7 @@ impl BatchStream {
                 }
                 drop(batches);
                 drop(held);
-                // Nobody has to wait for who reads slowly.
+                // The place is free, even if the reader is slow to take the end.
                 let _ = sender.send(None).await;
             });
             self.source = Source::Running(receiver, vec![Box::new(StopOnDrop(self.stop.clone())), Box::new(task)]);

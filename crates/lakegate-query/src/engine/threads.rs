@@ -1,5 +1,6 @@
-//! The threads on which queries compute. They are not those that serve connections: a batch can take long, and meanwhile time limits,
-//! health checks and other callers are to be heard. What is light runs where it was asked: to wake another thread costs a tenth of it.
+//! The threads that run queries. They are separate from those that serve connections, because a batch can take long,
+//! and meanwhile time limits, health checks and other callers need service. Light queries run on the calling thread,
+//! because waking another thread costs a tenth of their time.
 
 use std::future::Future;
 use std::sync::OnceLock;
@@ -11,7 +12,7 @@ use super::WORKER_STACK_BYTES;
 
 static THREADS: OnceLock<Option<Runtime>> = OnceLock::new();
 
-/// Runs a task on them until it ends or what is given is dropped.
+/// Runs a task until it ends or the returned set is dropped.
 pub(super) fn spawn(is_light: bool, task: impl Future<Output = ()> + Send + 'static) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     if is_light {
@@ -22,7 +23,7 @@ pub(super) fn spawn(is_light: bool, task: impl Future<Output = ()> + Send + 'sta
         let mut threads = Builder::new_multi_thread();
         threads.enable_all().thread_name("query").thread_stack_size(WORKER_STACK_BYTES).build().ok()
     });
-    // Where there are no threads to be had, those of connections do it.
+    // If the threads could not be created, the task runs on the threads that serve connections.
     let handle = threads.as_ref().map_or_else(Handle::current, |threads| threads.handle().clone());
     tasks.spawn_on(task, &handle);
     tasks

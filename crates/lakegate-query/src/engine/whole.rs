@@ -1,4 +1,4 @@
-//! What is read of a query as a whole before anything of it is given on: a page, a number of rows.
+//! Reads the parts of a query that are needed before a response starts: a page, or a single number.
 
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::Int64Type;
@@ -8,11 +8,11 @@ use super::BatchStream;
 use super::failure::too_many_rows;
 
 impl BatchStream {
-    /// The first rows, at most so many, and whether there are more. The query has ended then; the rows are in memory, and in
-    /// the query's share of it, until they are read.
+    /// Reads the first `most` rows and returns whether there are more. The query has then ended. The rows stay in
+    /// memory, and in the query's share of it, until they are read.
     ///
     /// # Errors
-    /// When the query fails, or there is no room for the rows.
+    /// If the query fails, or its memory is too small for the rows.
     pub async fn first(mut self, most: u64) -> Result<(Self, bool), Error> {
         let (mut left, mut came, mut has_more) = (usize::try_from(most).unwrap_or(usize::MAX), 0, false);
         while let Some(batch) = self.pull().await? {
@@ -34,10 +34,10 @@ impl BatchStream {
         Ok((self, has_more))
     }
 
-    /// The one number that the query gives.
+    /// The single number that the query returns.
     ///
     /// # Errors
-    /// When the query fails, or gives something else.
+    /// If the query fails or returns something else.
     pub async fn number(mut self) -> Result<u64, Error> {
         let batch = self.next().await?;
         let number = batch.as_ref().and_then(|batch| batch.column(0).as_primitive_opt::<Int64Type>()?.values().first());

@@ -1,9 +1,10 @@
-//! Which functions a query may call: a list, so that a new version of the engine brings none that nobody has looked at.
+//! Allow list of the functions that a query may call. It is a list, so that a new version of DataFusion adds no
+//! function that nobody has reviewed.
 //!
-//! Each gives one answer for the same rows, reads nothing but its arguments, and is called by the test of extreme arguments in
-//! [`super::extreme_tests`]. `docs/sql.md` lists them for authors.
+//! Each function returns the same result for the same rows and reads nothing but its arguments. The test of extreme
+//! arguments in [`super::extreme_tests`] calls each of them. `docs/sql.md` lists them for authors.
 
-/// Functions that give a value for every argument, and are called as they are: the engine knows some of them by their type.
+/// Leakproof functions, which never fail. They are called unwrapped, because DataFusion recognises some by their type.
 const NEVER_FAIL: &[&str] = &[
     "array_has",
     "array_has_all",
@@ -29,7 +30,7 @@ const NEVER_FAIL: &[&str] = &[
     "upper",
 ];
 
-/// The other functions of values.
+/// The other scalar functions.
 const SCALAR: &[&str] = &[
     // Numbers.
     "abs",
@@ -168,7 +169,7 @@ const SCALAR: &[&str] = &[
     "string_to_array",
 ];
 
-/// Functions of many rows. `grouping` is one for the planner.
+/// Aggregate functions. For the planner, `grouping` is one too.
 const AGGREGATE: &[&str] = &[
     "approx_distinct",
     "array_agg",
@@ -207,25 +208,25 @@ const AGGREGATE: &[&str] = &[
     "var_pop",
 ];
 
-/// Functions of windows alone.
+/// Functions that are window functions only.
 const WINDOW: &[&str] = &["cume_dist", "dense_rank", "lag", "lead", "ntile", "percent_rank", "rank", "row_number"];
 
-/// Whether a query may call a function of this name.
+/// Whether a query may call the function with this name.
 pub(crate) fn is_allowed(function: &str) -> bool {
     [NEVER_FAIL, SCALAR, AGGREGATE, WINDOW].iter().any(|functions| functions.contains(&function))
 }
 
-/// Whether a function gives a value for every argument, so that it may stand in a row filter and below a barrier.
+/// Whether a function returns a value for every argument, so that it may stand in a row filter and below a barrier.
 pub(crate) fn never_fails(function: &str) -> bool {
     NEVER_FAIL.contains(&function)
 }
 
-/// Whether a function is called as it is.
+/// Whether a function is called without a wrapper.
 pub(super) fn cannot_fail(function: &str) -> bool {
     never_fails(function) || !SCALAR.contains(&function)
 }
 
-/// What to write instead of a function that is not allowed.
+/// The replacement to suggest for a function that is not allowed.
 pub(crate) fn suggestion(function: &str) -> Option<&'static str> {
     Some(match function {
         "approx_median" => "write `median(…)`: the approximate one depends on the order of rows",

@@ -1,4 +1,4 @@
-//! `avg` of durations that is exact; of numbers as the engine has it, which adds decimals in a wider type and the others as floats.
+//! `avg` that is exact for durations. For numbers it is DataFusion's, which adds wider decimals or floats.
 
 use std::mem::size_of;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
 use super::sliding::{Sliding, Wanted};
 use super::sum::{WIDE, whole_value, wholes};
 
-/// The function, to be registered instead of the engine's.
+/// The function to register in place of DataFusion's.
 pub(crate) fn exact_avg() -> AggregateUDF {
     AggregateUDF::from(ExactAvg { engine: Avg::new() })
 }
@@ -107,7 +107,7 @@ impl Accumulator for MeanDuration {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        // A mean lies between its numbers, and fits as they do.
+        // A mean lies between its numbers, so it fits their type.
         let mean = (self.count > 0).then(|| self.sum / i128::from(self.count));
         whole_value(mean, &self.output, &super::fault::out_of_range(None))
     }

@@ -1,6 +1,7 @@
-//! Arithmetic that fails where DataFusion's wraps: `+`, `-`, `*`, `/`, `%` and `||` as functions with the same types and names.
+//! Checked arithmetic: `+`, `-`, `*`, `/`, `%` and `||` as functions of the same types that fail instead of wrapping.
 //!
-//! The operator is DataFusion's own, told to fail on overflow. Decimals are held to their precision afterwards, which no kernel does.
+//! Each function evaluates DataFusion's own operator with `fail_on_overflow`. Afterwards it checks the precision of
+//! decimals, because no kernel does.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -25,12 +26,12 @@ use super::growth::Growth;
 struct Checked {
     op: Operator,
     name: String,
-    /// A column that the number is computed from.
+    /// A column that the result depends on, for error messages.
     column: Option<String>,
     signature: Signature,
 }
 
-/// `left op right`, which fails when the result is out of range.
+/// `left op right`, which fails if the result is out of range.
 pub(super) fn checked(left: Expr, op: Operator, right: Expr) -> Expr {
     let column = [&left, &right].into_iter().find_map(|side| {
         let columns = side.column_refs();
@@ -41,7 +42,7 @@ pub(super) fn checked(left: Expr, op: Operator, right: Expr) -> Expr {
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![left, right]))
 }
 
-/// The operator of such a function; `None` for any other function.
+/// The operator of a checked function; `None` for any other function.
 pub(crate) fn operator_of(function: &ScalarUDF) -> Option<Operator> {
     function.inner().downcast_ref::<Checked>().map(|checked| checked.op)
 }
@@ -98,7 +99,7 @@ impl Checked {
         let options = RecordBatchOptions::new().with_row_count(Some(args.number_rows));
         let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?;
         let operation = BinaryExpr::new(left, self.op, right).with_fail_on_overflow(true);
-        // Kernels of dates panic where a calendar ends.
+        // Kernels for dates panic at the limits of the calendar.
         let computed = catch_unwind(AssertUnwindSafe(|| operation.evaluate(&batch)));
         let value = match computed {
             Ok(Ok(value)) => value,
@@ -123,12 +124,12 @@ impl Checked {
     }
 }
 
-/// Whether decimals have no more digits than their type says.
+/// Whether decimals have at most the digits that their type allows.
 pub(super) fn holds_precision(value: &ColumnarValue, data_type: &DataType) -> Result<bool> {
     let (DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale)) = data_type else {
         return Ok(true);
     };
-    // The kernel that looks takes no decimals of whole tens.
+    // The validating kernel does not accept decimals with a negative scale.
     if *scale < 0 {
         return Ok(true);
     }

@@ -1,7 +1,7 @@
-//! Whole numbers of 64 bits compared with numbers that have a fraction, digit by digit.
+//! Exact comparison of 64-bit integers with floats.
 //!
-//! The engine casts the whole number to a float first, and two neighbours become one from 2^53 on. With a literal the comparison
-//! becomes one of whole numbers, which prunes; with anything else it is a function.
+//! DataFusion casts the integer to a float first, which makes neighbours equal from 2^53 on. A comparison with a
+//! literal becomes one between integers, which can prune files; any other becomes a function.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ struct Compare {
     signature: Signature,
 }
 
-/// `whole op number`, exactly; `whole` has an integer type and `number` a float type.
+/// `whole op number`, compared exactly; `whole` has an integer type and `number` a float type.
 pub(super) fn exact_comparison(whole: Expr, of_whole: &DataType, op: Operator, number: Expr) -> Expr {
     if let Some(number) = literal(&number)
         && let Some(expr) = with_literal(&whole, of_whole, op, number)
@@ -39,13 +39,13 @@ pub(crate) fn is_exact_comparison(function: &ScalarUDF) -> bool {
     function.inner().downcast_ref::<Compare>().is_some()
 }
 
-/// The number of a literal, or of the cast of one.
+/// The value of a literal or of a cast literal.
 pub(super) fn literal(expr: &Expr) -> Option<f64> {
     match expr {
         Expr::Literal(ScalarValue::Float64(number), _) => *number,
         Expr::Literal(ScalarValue::Float32(number), _) => number.map(f64::from),
         Expr::Cast(Cast { expr, field }) if field.data_type().is_floating() => {
-            // Whole numbers up to 2^53 are floats.
+            // Floats represent integers up to 2^53 exactly.
             let whole = match expr.as_ref() {
                 Expr::Literal(whole, _) if whole.data_type().is_integer() => whole.cast_to(&DataType::Float64).ok(),
                 _ => None,
@@ -59,9 +59,9 @@ pub(super) fn literal(expr: &Expr) -> Option<f64> {
     }
 }
 
-/// A float that is a whole number, as a literal of an integer type that has it.
+/// Converts a float without a fraction to a literal of an integer type; `None` if the type cannot hold it.
 pub(super) fn whole_literal(number: f64, of: &DataType) -> Option<ScalarValue> {
-    // Every float below 2^127 is an `i128` when it has no fraction.
+    // Each float below 2^127 without a fraction fits `i128`.
     if number.fract() != 0.0 || number.abs() >= 1e38 {
         return None;
     }
@@ -80,7 +80,7 @@ pub(super) fn whole_literal(number: f64, of: &DataType) -> Option<ScalarValue> {
 }
 
 fn with_literal(whole: &Expr, of: &DataType, op: Operator, number: f64) -> Option<Expr> {
-    // True or false for every value, and NULL for NULL.
+    // True or false for each value, and NULL for NULL.
     let always = |truth: bool| {
         let whole = whole.clone();
         if truth {
@@ -95,7 +95,7 @@ fn with_literal(whole: &Expr, of: &DataType, op: Operator, number: f64) -> Optio
     if let Some(literal) = whole_literal(number, of) {
         return Some(datafusion::logical_expr::binary_expr(whole.clone(), op, lit(literal)));
     }
-    // No whole number of the type is equal; the nearest that is less or equal decides, where the type has it.
+    // No integer of the type equals the number, so compare with the next lower integer, if the type holds it.
     let below = whole_literal(number.floor(), of);
     match op {
         Operator::Eq => Some(always(false)),
@@ -158,7 +158,7 @@ impl Compare {
     }
 }
 
-/// A whole number beside a float. NaN is greater than all numbers, as the engine has it.
+/// Compares an integer with a float. NaN is greater than all numbers, as in DataFusion.
 fn order(whole: i128, number: f64) -> Ordering {
     if number.is_nan() || number >= 1e38 {
         return Ordering::Less;

@@ -1,4 +1,4 @@
-//! Steps of dates. A date has no hours, and the engine leaves out those of an interval that is added to one: they are refused.
+//! Refuses to add intervals with hours to dates. A date has no hours, and DataFusion ignores those of the interval.
 
 use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::datatypes::{DataType, IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit};
@@ -7,17 +7,17 @@ use datafusion::logical_expr::{ColumnarValue, Expr};
 
 use super::fault::ValueFault;
 
-/// Those of a day: `day + 1` is planned as a step of so many seconds.
+/// The milliseconds and the nanoseconds of a day. Multiples are allowed, because `day + 1` is planned like that.
 const MILLISECONDS: i32 = 86_400_000;
 pub(super) const NANOSECONDS: i64 = 86_400_000_000_000;
 
-/// Whether a date is moved by an interval that may have hours.
+/// Whether a date is moved by an interval of a type that can hold hours.
 fn is_step(of: &DataType, step: &DataType) -> bool {
     let is_date = matches!(of, DataType::Date32 | DataType::Date64);
     is_date && matches!(step, DataType::Interval(IntervalUnit::MonthDayNano | IntervalUnit::DayTime))
 }
 
-/// Refuses a query in which a date is moved by an interval that is written there and has hours.
+/// Refuses a query that moves a date by an interval literal with hours.
 pub(super) fn refuse(of: &DataType, step: &DataType, written: &Expr) -> Result<()> {
     let Expr::Literal(value, _) = written else { return Ok(()) };
     if is_step(of, step) && has_hours(value) {
@@ -26,7 +26,7 @@ pub(super) fn refuse(of: &DataType, step: &DataType, written: &Expr) -> Result<(
     Ok(())
 }
 
-/// Refuses values in which a date is moved by an interval that has hours.
+/// Refuses to move a date by an interval value with hours.
 pub(super) fn check(of: &ColumnarValue, step: &ColumnarValue) -> Result<()> {
     if !is_step(&of.data_type(), &step.data_type()) {
         return Ok(());

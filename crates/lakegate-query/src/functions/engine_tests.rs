@@ -1,5 +1,5 @@
-//! What the engine answers wrongly is mended or refused: limits that leave rows out, windows that move, intervals, joins by names. Values
-//! worked out by hand.
+//! Queries for which DataFusion returns wrong results are corrected or refused: limits with offsets, moving window
+//! frames, intervals, joins with `USING`. The expected values are worked out by hand.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::govern::testing::{self, governed, principal};
 
 const CONFIG: &str = "[lake]\nlocation = \".\"\n[tables.t]\nlocation = \"t.parquet\"\nshared = true\n";
 const DAY: i64 = 86_400_000_000;
-/// 9999-12-31 in microseconds: nanoseconds end in 2262.
+/// 9999-12-31 in microseconds; timestamps in nanoseconds end in 2262.
 const LAST: i64 = 253_402_214_400_000_000;
 
-/// 20 rows; `z` is both zeros and 1, `at` lies twelve hours, two days and 91 days after 1970.
+/// 20 rows. `z` is 0.0, -0.0 or 1; `at` is twelve hours, two days or 91 days after 1970, or [`LAST`].
 fn lake() -> TempDir {
     let zeros = [0.0, -0.0, 1.0, 0.0];
     let moments = [DAY / 2, 2 * DAY, 91 * DAY, LAST];
@@ -71,14 +71,14 @@ async fn a_limit_that_leaves_rows_out_gives_its_rows_below_a_sort() {
         )
         .await;
     }
-    // Of an order, the limit takes its first rows, whatever the order above.
+    // A limit takes the first rows of its own order, whatever the order above it.
     holds("SELECT i FROM (SELECT i FROM t ORDER BY i DESC LIMIT 3 OFFSET 1) AS q ORDER BY i", &["16", "17", "18"])
         .await;
     holds("SELECT i FROM (SELECT i, f FROM t ORDER BY i LIMIT 3 OFFSET 1) AS q ORDER BY f DESC", &["3", "2", "1"])
         .await;
     holds("SELECT i FROM (SELECT i, f FROM t ORDER BY i LIMIT 3) AS q ORDER BY f DESC", &["0", "2", "1"]).await;
     holds("SELECT i FROM t ORDER BY i LIMIT 10 OFFSET 4", &ten).await;
-    // By a column that is not given.
+    // Sorted by a column that the query does not return.
     holds("SELECT z FROM t WHERE i < 4 ORDER BY i DESC LIMIT 3 OFFSET 1", &["1.0", "0.0", "0.0"]).await;
     holds("SELECT max(z) AS v FROM (SELECT z FROM t ORDER BY i LIMIT 1 OFFSET 2) AS q", &["1.0"]).await;
     holds("SELECT z FROM (SELECT z FROM t ORDER BY i LIMIT 2 OFFSET 2) AS q ORDER BY z DESC", &["1.0", "0.0"]).await;
@@ -197,7 +197,7 @@ async fn the_time_of_a_request_may_have_nanoseconds() {
     }
 }
 
-/// The engine casts the greatest value of a column while it plans.
+/// DataFusion casts the maximum of a column during planning.
 #[tokio::test]
 async fn no_value_of_the_lake_ends_the_planning() {
     for condition in [
@@ -240,7 +240,7 @@ async fn a_time_that_cannot_be_shown_is_a_number_out_of_range() {
     }
 }
 
-/// Nanoseconds, which the engine takes a `TIMESTAMP` for, end in 2262.
+/// DataFusion parses a `TIMESTAMP` literal as nanoseconds, which end in 2262.
 #[tokio::test]
 async fn a_timestamp_that_is_written_may_be_of_any_year() {
     let last = "TIMESTAMP '9999-12-31 23:59:59.999999'";
@@ -256,7 +256,7 @@ async fn a_timestamp_that_is_written_may_be_of_any_year() {
     .await;
 }
 
-/// The engine drops the sort below a limit whose number it does not know when it plans.
+/// DataFusion removes the sort below a limit whose number it does not know during planning.
 #[tokio::test]
 async fn a_limit_that_a_caller_gives_keeps_the_order_below_it() {
     let lake = lake();
@@ -285,7 +285,7 @@ async fn a_limit_that_a_caller_gives_keeps_the_order_below_it() {
     }
 }
 
-/// The engine takes what one side of an outer join, or one part of a union, has in common for all rows above it.
+/// DataFusion treats a constant of one side of an outer join, or of one part of a union, as constant above it.
 #[tokio::test]
 async fn what_some_rows_have_in_common_is_not_taken_for_all() {
     let of = "(SELECT i, z FROM t WHERE i < 4) AS b LEFT JOIN t AS a ON a.i = b.i AND a.z = 1";
@@ -325,7 +325,7 @@ async fn rows_of_values_are_compared_part_by_part() {
     }
 }
 
-/// The engine answers these wrongly.
+/// DataFusion returns wrong results for these.
 #[tokio::test]
 async fn what_no_rewriting_makes_right_is_refused() {
     for (sql, said) in [

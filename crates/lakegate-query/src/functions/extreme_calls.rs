@@ -1,6 +1,6 @@
-//! Calls that are extreme in size or in value, for the test of every function; and the arguments from which it makes more.
+//! Calls with extreme sizes or values for the test of every function, and arguments to generate more calls.
 
-/// Arguments of every type: columns, and what is extreme at a glance.
+/// Arguments of every type: columns and extreme literals.
 pub(super) const ARGUMENTS: &[&str] = &[
     "i",
     "n",
@@ -39,7 +39,7 @@ pub(super) const ARGUMENTS: &[&str] = &[
     "repeat('x', 1000)",
 ];
 
-/// Calls that are right in type and extreme in size: each came from a server that ended, or took gigabytes.
+/// Calls with valid types and extreme sizes. Each once crashed a server or took gigabytes.
 pub(super) const LARGE: &[&str] = &[
     "repeat(coalesce(s, 'x'), 1000000000)",
     "repeat('x', i)",

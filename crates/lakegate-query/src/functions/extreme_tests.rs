@@ -1,4 +1,4 @@
-//! Every function that a query may call, with extreme arguments, from files and from memory: it answers alike or is refused.
+//! Calls every allowed function with extreme arguments, over files and resident tables; both must agree.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ use crate::plan::PlannedProject;
 
 const CONFIG: &str = "[lake]\nlocation = \".\"\n[tables.t]\nlocation = \"t.parquet\"\nshared = true\n";
 
-/// One row for each kind of extreme; every column has NULL.
+/// One row for each kind of extreme value; every column contains NULL.
 fn lake() -> TempDir {
     let nines = "9".repeat(38).parse::<i128>().unwrap();
     let texts =
@@ -160,7 +160,7 @@ fn lake() -> TempDir {
     folder
 }
 
-/// Calls of a function with up to four arguments, a different selection for each: walks the list with strides.
+/// Calls of a function with up to four pseudo-random arguments, seeded by the function's name.
 fn calls(function: &str, count: usize) -> Vec<String> {
     let mut seed = function.bytes().fold(17_u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
     let mut next = |below: usize| {
@@ -177,7 +177,7 @@ fn calls(function: &str, count: usize) -> Vec<String> {
     calls
 }
 
-/// Queries of all that is called here.
+/// The queries of all calls.
 fn queries(count: usize) -> Vec<String> {
     let mut queries = Vec::new();
     let scalar = |call: &str| format!("SELECT row, {call} AS v FROM t ORDER BY row");
@@ -210,7 +210,7 @@ fn queries(count: usize) -> Vec<String> {
     queries
 }
 
-/// Outcomes of queries: how many answered and were refused, and what must not be.
+/// The outcomes of queries: the numbers of results and refusals, and the faults.
 #[derive(Default, Debug)]
 struct Outcome {
     answered: usize,
@@ -219,7 +219,7 @@ struct Outcome {
     faults: Vec<String>,
 }
 
-/// A project of those of these queries that are taken, and how many are not.
+/// Loads a project of those queries that are accepted, and returns it with them.
 async fn project_of(folder: &TempDir, queries: &[String]) -> (PlannedProject, Vec<(String, String)>) {
     let mut taken = queries.iter().enumerate().map(|(at, sql)| (format!("q{at}"), sql.clone())).collect::<Vec<_>>();
     loop {
@@ -263,18 +263,18 @@ async fn ask(folder: &TempDir, queries: &[String]) -> Outcome {
     outcome
 }
 
-/// Whether a refusal is no fault of ours.
+/// Whether a refusal is no bug of lakegate.
 fn is_sound(error: &Error) -> bool {
     error.code.kind() != Kind::Internal && !format!("{:?}", error.source).contains("it panicked")
 }
 
-/// Whether memory ended a query. It says nothing of its values: what an operator needs depends on how its input is cut into
-/// batches, and what there is depends on the tests that run beside this one.
+/// Whether a query ran out of memory. This says nothing about its values, because an operator's need depends on the
+/// batches of its input, and the available memory on the tests that run at the same time.
 fn is_of_memory(error: &Error) -> bool {
     matches!(error.code, Code::EngineOverloaded | Code::EngineMemoryExceeded) && is_sound(error)
 }
 
-/// Whether two refusals are one, and none is a fault of ours.
+/// Whether two refusals agree and neither is a bug of lakegate.
 fn is_like(cold: &Error, warm: &Error) -> bool {
     is_sound(cold) && is_sound(warm) && (cold.code == warm.code || is_of_memory(cold) || is_of_memory(warm))
 }

@@ -1,7 +1,7 @@
-//! `min` and `max` of floats in which NaN is the greatest whatever the order of rows. The engine compares them as numbers where rows are
-//! grouped, and then NaN is neither greater nor less than any.
+//! `min` and `max` of floats that treat NaN as the greatest value, independent of the order of rows. In grouped
+//! aggregates, DataFusion compares floats as numbers, so NaN is neither less nor greater than any value.
 //!
-//! Floats are put into whole numbers of the same order; all other types are the engine's business.
+//! Floats are mapped to integers of the same order; for other types, these functions are DataFusion's.
 
 use std::mem::size_of_val;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
 
 use crate::floats::{canonical, ordered};
 
-/// The functions, to be registered instead of the engine's.
+/// The functions to register in place of DataFusion's.
 pub(crate) fn exact_extremes() -> [AggregateUDF; 2] {
     let of = |engine: AggregateUDF| AggregateUDF::from(Extreme { engine });
     [of(AggregateUDF::from(Min::new())), of(AggregateUDF::from(Max::new()))]
@@ -32,7 +32,7 @@ struct Extreme {
 }
 
 impl Extreme {
-    /// What a function of the engine makes of the whole numbers.
+    /// Builds DataFusion's accumulator over the integers.
     fn of_keys<T>(args: &AccumulatorArgs, make: impl FnOnce(AccumulatorArgs) -> Result<T>) -> Result<T> {
         let key: FieldRef = Arc::new(Field::new("key", DataType::Int64, true));
         let (schema, fields) = (Schema::new(vec![Arc::clone(&key)]), [Arc::clone(&key)]);
@@ -54,14 +54,14 @@ fn is_of_floats(args: &AccumulatorArgs) -> bool {
     args.return_field.data_type().is_floating()
 }
 
-/// Whole numbers in the order of floats.
+/// Maps floats to integers of the same order.
 fn keys(floats: &ArrayRef) -> Result<ArrayRef> {
     let floats = cast(floats, &DataType::Float64)?;
     let key = |float| ordered(canonical(float));
     Ok(Arc::new(floats.as_primitive::<Float64Type>().unary::<_, Int64Type>(key)))
 }
 
-/// The floats of such whole numbers.
+/// Maps the integers back to floats.
 fn floats(keys: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
     let float = |key: i64| f64::from_bits((if key < 0 { key ^ i64::MAX } else { key }).cast_unsigned());
     let floats: PrimitiveArray<Float64Type> = keys.as_primitive::<Int64Type>().unary(float);
@@ -178,7 +178,7 @@ impl Accumulator for OfKeys {
     }
 }
 
-/// The same for groups.
+/// The grouped accumulator over the integers.
 struct GroupsOfKeys {
     inner: Box<dyn GroupsAccumulator>,
     data_type: DataType,

@@ -1,22 +1,22 @@
-//! Values that a query cannot have: too large a number, too long a text, an argument that a function does not take.
+//! Errors for values that cannot be computed: a number out of range, a text too long, an argument not accepted.
 //!
-//! A fault is an external error within the engine's, so that it is found again whatever operators wrapped around it.
+//! A fault is an external error inside DataFusion's, so the error chain shows it whatever operators wrap it.
 
 use std::error::Error as StdError;
 
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
 
-/// Why there is no such value. The text is for callers: it may name a column, and nothing else of the query.
+/// The reason why a value does not exist. Callers see the text, which may name a column but nothing else of the query.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum ValueFault {
-    /// A number, a date or a time beyond what its type holds.
+    /// A number, a date or a time outside the range of its type.
     #[error("{0}")]
     OutOfRange(String),
-    /// A value or a batch of values that would take too much memory; in bytes.
+    /// A value, or a batch of values, that would take too much memory; in bytes.
     #[error("function `{function}` would make {bytes} bytes, and at most {most} are allowed")]
     TooLarge { function: String, bytes: usize, most: usize },
-    /// A date was moved by hours.
+    /// An interval with hours was added to a date.
     #[error(
         "a date cannot be moved by hours, minutes or seconds; cast it first: `CAST(day AS TIMESTAMP) + INTERVAL '9 hours'`"
     )]
@@ -32,7 +32,7 @@ impl From<ValueFault> for DataFusionError {
     }
 }
 
-/// The fault within an error; `None` where it is another error.
+/// The fault in an error chain; `None` if there is none.
 pub(crate) fn fault_of(error: &DataFusionError) -> Option<&ValueFault> {
     let mut next = Some(error as &(dyn StdError + 'static));
     while let Some(cause) = next {
@@ -44,7 +44,7 @@ pub(crate) fn fault_of(error: &DataFusionError) -> Option<&ValueFault> {
     None
 }
 
-/// Whether an error of the engine is a number that does not fit, as far as its kind or text says.
+/// Whether an error of DataFusion reports a number out of range, by its kind or its text.
 pub(crate) fn number_fault(error: &DataFusionError) -> bool {
     let is_of_range = |text: &str| {
         let text = text.to_lowercase();
@@ -74,7 +74,7 @@ pub(crate) fn number_fault(error: &DataFusionError) -> bool {
     }
 }
 
-/// The caller's words for a number out of range, with the column that it is computed from where one is known.
+/// The fault for a number out of range, with the column that it is computed from, if that is known.
 pub(super) fn out_of_range(column: Option<&str>) -> ValueFault {
     ValueFault::OutOfRange(match column {
         Some(column) => format!("a number that is computed from column `{column}` is out of the range of its type"),

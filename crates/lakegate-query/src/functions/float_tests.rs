@@ -1,5 +1,5 @@
-//! SQL has one zero and one NaN, whatever their bits are and wherever they stand: in columns, lists and structs, from files of every
-//! format and from memory, and in what a query computes.
+//! SQL has one zero and one NaN. This holds whatever their bits: in columns, lists and structs, from files of every
+//! format and from memory, and in computed values.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::govern::testing;
 
 const CONFIG: &str = "[lake]\nlocation = \".\"\n[tables.t]\nlocation = \"t.parquet\"\nshared = true\n";
 
-/// Both zeros, three kinds of NaN, and 1; as columns, in lists and in structs.
+/// Both zeros, three bit patterns of NaN, and 1; as columns, in lists and in structs.
 fn lake() -> TempDir {
     let other_nan = f64::from_bits(f64::NAN.to_bits() | 1);
     let floats = [0.0, -0.0, f64::NAN, -f64::NAN, other_nan, 1.0];
@@ -50,7 +50,7 @@ async fn each_zero_and_each_nan_is_one_value_in_every_clause() {
     let lake = lake();
     for of in ["d", "r", "l", "s", "d * -1.0", "CAST(r AS DOUBLE)", "0.0 - d"] {
         let ones = ["d", "r", "l", "s"].contains(&of);
-        // 2 zeros, 3 NaN, a one.
+        // 2 zeros, 3 NaNs, a one.
         for (query, wanted) in [
             (format!("SELECT count(*) AS n FROM (SELECT DISTINCT {of} AS v FROM t) AS q"), "3"),
             (
@@ -134,7 +134,7 @@ async fn a_zero_is_found_by_the_other_in_lists_structs_and_rows() {
     }
 }
 
-/// What a processor makes of 0/0 is below every number by its bits.
+/// The NaN that a processor computes for 0/0 sorts below every number by its bits.
 #[tokio::test]
 async fn nan_is_greater_than_every_number_whatever_its_sign() {
     let lake = lake();
@@ -155,7 +155,7 @@ async fn nan_is_greater_than_every_number_whatever_its_sign() {
     holds(&lake, "SELECT id FROM t ORDER BY d, id", &["0", "1", "5", "2", "3", "4"]).await;
 }
 
-/// Texts have them, too.
+/// Text files contain both zeros too.
 #[tokio::test]
 async fn floats_of_text_files_and_folders_have_one_form() {
     let folder = tempfile::tempdir().unwrap();
@@ -176,7 +176,7 @@ async fn floats_of_text_files_and_folders_have_one_form() {
     }
 }
 
-/// The engine compares them as numbers where rows are grouped: what it gave depended on the order of rows.
+/// In grouped aggregates, DataFusion compares floats as numbers, so its result depended on the order of rows.
 #[tokio::test]
 async fn the_greatest_of_a_group_is_nan_in_any_order() {
     let lake = lake();

@@ -1,4 +1,4 @@
-//! Floats that a query computes: in their one form ([`crate::floats`]), and no infinity where a cast does not fit.
+//! Computed floats: converts them to canonical form ([`crate::floats`]), and makes casts fail on overflow.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use datafusion::logical_expr::{
 use super::fault::out_of_range;
 use crate::floats::{canonical_array, canonical_scalar, has_floats, has_part};
 
-/// What is done with a value.
+/// The operation on a value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Step {
-    /// It takes its one form.
+    /// Convert to canonical form.
     Form,
-    /// It is cast to a type of floats. What is too large for it is a fault, or NULL where the cast only tries.
+    /// Cast to a float type. A value that is too large is a fault or, in `TRY_CAST`, NULL.
     Cast { to: DataType, tries: bool },
 }
 
@@ -38,12 +38,12 @@ fn step(function: &ScalarUDF) -> Option<&Step> {
     function.inner().downcast_ref::<OfFloats>().map(|of| &of.step)
 }
 
-/// A computed float in its one form.
+/// Converts a computed float to canonical form.
 pub(super) fn in_one_form(value: Expr) -> Expr {
     call(Step::Form, value)
 }
 
-/// What was put into its one form, to be computed with; any other expression itself.
+/// Removes a conversion to canonical form, because the value goes into another computation.
 pub(super) fn as_computed(value: Expr) -> Expr {
     match value {
         Expr::ScalarFunction(mut call) if is_one_form(&call.func) && call.args.len() == 1 => call.args.remove(0),
@@ -51,12 +51,12 @@ pub(super) fn as_computed(value: Expr) -> Expr {
     }
 }
 
-/// Whether a function puts floats into their one form and does nothing else.
+/// Whether a function only converts floats to canonical form.
 pub(crate) fn is_one_form(function: &ScalarUDF) -> bool {
     step(function) == Some(&Step::Form)
 }
 
-/// The type that a function casts to; `None` when it is no such cast, or one that only tries.
+/// The target type of a cast that may fail; `None` for other functions and for `TRY_CAST`.
 pub(crate) fn failing_cast(function: &ScalarUDF) -> Option<&DataType> {
     match step(function)? {
         Step::Cast { to, tries: false } => Some(to),
@@ -64,7 +64,7 @@ pub(crate) fn failing_cast(function: &ScalarUDF) -> Option<&DataType> {
     }
 }
 
-/// A cast to floats in which infinity means infinity; `None` where the engine's cast is right.
+/// A cast to floats that does not overflow to infinity; `None` if DataFusion's cast is right.
 pub(super) fn exact_cast(value: &Expr, of: &DataType, to: &DataType, tries: bool) -> Option<Expr> {
     let is_narrower = *of == DataType::Float64 || matches!(of, DataType::Decimal256(..));
     let is_wanted = match to {
@@ -125,7 +125,7 @@ impl OfFloats {
     }
 }
 
-/// For each value whether it became infinite and was not; `None` where none did.
+/// The mask of finite values that became infinite; `None` if there are none.
 fn does_not_fit(values: &ArrayRef, made: &ArrayRef) -> Result<Option<BooleanArray>> {
     if !made.data_type().is_floating() {
         return Ok(None);
@@ -141,7 +141,7 @@ fn does_not_fit(values: &ArrayRef, made: &ArrayRef) -> Result<Option<BooleanArra
         _ => None,
     };
     let is_infinite = |row: usize| match (&texts, &numbers) {
-        // `inf`, `+Infinity` and so on.
+        // Matches `inf`, `+Infinity` and so on.
         (Some(texts), _) => texts.as_string::<i32>().value(row).bytes().any(|byte| byte.eq_ignore_ascii_case(&b'f')),
         (None, Some(numbers)) => numbers.as_primitive::<Float64Type>().value(row).is_infinite(),
         (None, None) => false,

@@ -1,8 +1,8 @@
-//! How large the result of a function can be, told from its arguments before anything is allocated.
+//! Bounds the size of a function's result from its arguments, before anything is allocated.
 //!
-//! A result is refused when one value, or the values of a batch together, would be larger than is allowed; what is large and
-//! allowed is reserved in the memory of the query while it is made. Functions whose results are about as large as their arguments
-//! are not here.
+//! A result is refused if one value, or all values of a batch together, would exceed a limit. A large result within the
+//! limits reserves memory of the query while it is computed. Functions with results about as large as their arguments
+//! are not listed.
 
 use std::sync::Arc;
 
@@ -16,51 +16,51 @@ use super::date_steps;
 use super::fault::ValueFault;
 use super::memory::reserve;
 
-/// The most bytes of one value.
+/// The maximum size of one value, in bytes.
 pub(super) const MOST_OF_VALUE: usize = 16 << 20;
-/// The most bytes of the values of a batch, beside twice what the arguments have.
+/// The maximum size of a batch of values, in bytes, in addition to twice the size of the arguments.
 pub(super) const MOST_OF_BATCH: usize = 64 << 20;
-/// What is made without asking for memory.
+/// The maximum size of a result that is computed without a reservation, in bytes.
 const SMALL: usize = 1 << 20;
-/// The most steps of a function whose work is the product of its arguments, for a batch.
+/// The maximum steps for a batch, for functions whose work is the product of the sizes of their arguments.
 const MOST_STEPS: usize = 1 << 29;
-/// A year of intervals in nanoseconds, and shorter ones: how little a month may be.
+/// Nanoseconds of a day, and of the shortest month.
 const NANOS_OF_DAY: f64 = 86_400e9;
 const NANOS_OF_MONTH: f64 = 28.0 * NANOS_OF_DAY;
 
-/// A way to grow, each of the functions that grow so.
+/// How the result of a function grows with its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Growth {
-    /// The first argument as often as the second says.
+    /// The first argument, repeated as often as the second specifies.
     Repeat,
-    /// As many characters as the second argument says.
+    /// As many characters as the second argument specifies.
     Pad,
     /// All arguments together.
     Concat,
-    /// The first argument, with the third wherever the second is found.
+    /// The first argument, with each occurrence of the second replaced by the third.
     Replace,
-    /// The same by a pattern: how often it is found is not known before.
+    /// A replacement by a regular expression; the number of matches is not known in advance.
     Pattern,
-    /// Up to four bytes for each.
+    /// Up to four bytes for each byte of the first argument.
     Translate,
-    /// The first argument in the form of the second.
+    /// The first argument in the format of the second.
     Format,
-    /// The pieces of the first argument between the second.
+    /// The first argument, split at the second.
     Split,
-    /// The items of the first argument with the second between them.
+    /// The items of the first argument, joined by the second.
     Join,
-    /// A list of the first argument as often as the second says.
+    /// A list that repeats the first argument as often as the second specifies.
     RepeatItem,
-    /// The first argument with as many items as the second says.
+    /// The first argument, resized to as many items as the second specifies.
     Resize,
-    /// From the first argument to the second, by the third.
+    /// A series from the first argument to the second in steps of the third.
     Series,
-    /// Nothing large; but as many steps as both arguments have bytes, multiplied.
+    /// A small result, but as many steps as the product of the sizes of both arguments in bytes.
     Distance,
 }
 
 impl Growth {
-    /// The way of a function; `None` where its result is about as large as its arguments.
+    /// The growth of a function; `None` if its result is about as large as its arguments.
     pub(super) fn of(function: &str) -> Option<Self> {
         Some(match function {
             "repeat" => Self::Repeat,
@@ -80,7 +80,7 @@ impl Growth {
         })
     }
 
-    /// Calls a function once it is known that its result is not too large.
+    /// Calls a function after it has checked that the result is not too large.
     pub(super) fn run(
         self,
         function: &str,
@@ -96,7 +96,7 @@ impl Growth {
         let are_scalars = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let rows = if are_scalars { 1 } else { args.number_rows };
         let input = args.args.iter().map(bytes_of).fold(0, usize::saturating_add);
-        // All rows together are as large as the arguments are, scalars in each row.
+        // A concatenation is as large as its arguments, with scalars repeated for each row.
         let in_rows = args.args.iter().map(|arg| match arg {
             ColumnarValue::Array(array) => array.get_array_memory_size(),
             ColumnarValue::Scalar(scalar) => scalar.size().saturating_mul(rows),
@@ -117,7 +117,7 @@ impl Growth {
         }
         let largest = bounds.iter().copied().max().unwrap_or_default();
         let most = MOST_OF_BATCH.saturating_add(input.saturating_mul(2));
-        // What a pattern makes is guessed far too high, so the batch is made in pieces, and counted.
+        // The bound for a regular expression is far too high, so compute in pieces and add up their actual sizes.
         if self == Self::Pattern {
             if largest > MOST_OF_BATCH {
                 return too_large(largest, MOST_OF_BATCH);
@@ -134,17 +134,17 @@ impl Growth {
         call(args)
     }
 
-    /// The most bytes that the value of a row has, or the steps to it.
+    /// An upper bound of the bytes of a row's value or, for [`Self::Distance`], of the steps.
     fn bound(self, args: &[ColumnarValue], row: usize) -> usize {
         let arg = |at: usize| args.get(at).map(|value| Arg { value, row });
         let length = |at: usize| arg(at).map_or(0, |arg| arg.length());
         let count = |at: usize| arg(at).map_or(0, |arg| arg.count());
         match self {
             Self::Repeat => length(0).saturating_mul(count(1)),
-            // The engine sets four bytes aside for each character.
+            // DataFusion reserves four bytes for each character.
             Self::Pad => count(1).saturating_mul(4),
             Self::Concat => (0..args.len()).map(length).fold(0, usize::saturating_add).saturating_add(
-                // The first argument of `concat_ws` stands between all others.
+                // The first argument of `concat_ws` is inserted between all others.
                 length(0).saturating_mul(args.len().saturating_sub(2)),
             ),
             Self::Replace => {
@@ -152,7 +152,7 @@ impl Growth {
                 length(0).saturating_add(found.saturating_mul(length(2)))
             }
             Self::Pattern => {
-                // Each place that is found may give all that was found once for each group that is named.
+                // Each match may insert the whole text once for each group that the replacement names.
                 let groups = arg(2).map_or(0, |arg| arg.found_text("\\").saturating_add(arg.found_text("$")));
                 let places = length(0).saturating_add(1);
                 length(0).saturating_mul(groups.saturating_add(1)).saturating_add(places.saturating_mul(length(2)))
@@ -180,7 +180,7 @@ impl Growth {
     }
 }
 
-/// The values in pieces of rows, as long as what was made is allowed; `None` when it is not.
+/// Computes the values in pieces of rows; `None` if their size exceeds what `is_allowed` accepts.
 fn in_pieces(
     bounds: &[usize],
     args: ScalarFunctionArgs,
@@ -228,7 +228,7 @@ fn in_pieces(
     Some(concat(&arrays).map(ColumnarValue::Array).map_err(Into::into))
 }
 
-/// Numbers without those below zero, which mean zero to padding; the engine takes room for them as for very large ones.
+/// Replaces negative lengths by 0, which they mean, because DataFusion would allocate as for very large ones.
 fn at_least_zero(numbers: &ColumnarValue) -> ColumnarValue {
     match numbers {
         ColumnarValue::Array(array) => match array.as_primitive_opt::<Int64Type>() {
@@ -248,14 +248,14 @@ fn bytes_of(value: &ColumnarValue) -> usize {
     }
 }
 
-/// An argument in a row.
+/// An argument in one row.
 struct Arg<'a> {
     value: &'a ColumnarValue,
     row: usize,
 }
 
 impl Arg<'_> {
-    /// Calls with the text, where it is one.
+    /// Calls `read` with the text; `None` if the argument is not a text or is NULL.
     fn with_text<T>(&self, read: impl FnOnce(&str) -> T) -> Option<T> {
         match self.value {
             ColumnarValue::Scalar(scalar) => scalar.try_as_str().flatten().map(read),
@@ -269,7 +269,7 @@ impl Arg<'_> {
         }
     }
 
-    /// The bytes of a text; of others a bound of what they are as text.
+    /// The bytes of a text; for other types an upper bound of their size as text.
     fn length(&self) -> usize {
         self.with_text(str::len).unwrap_or_else(|| match self.value.data_type() {
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => 0,
@@ -282,13 +282,13 @@ impl Arg<'_> {
         part.with_text(|part| self.found_text(part)).unwrap_or_default()
     }
 
-    /// How often a part is found; nothing is found around each character.
+    /// The number of occurrences of a part; the empty text occurs around each character.
     fn found_text(&self, part: &str) -> usize {
         self.with_text(|text| if part.is_empty() { text.chars().count() + 1 } else { text.matches(part).count() })
             .unwrap_or_default()
     }
 
-    /// The number, at least 0.
+    /// The argument as a number, at least 0.
     fn count(&self) -> usize {
         self.number().map_or(0, |number| usize::try_from(number.max(0)).unwrap_or(usize::MAX))
     }
@@ -304,7 +304,7 @@ impl Arg<'_> {
         };
         match value {
             ScalarValue::Date32(days) => days.map(i64::from),
-            // What does not fit is more than is allowed.
+            // A number that does not fit exceeds every limit.
             ScalarValue::UInt64(Some(number)) => Some(i64::try_from(number).unwrap_or(i64::MAX)),
             value => match value.cast_to(&DataType::Int64).ok()? {
                 ScalarValue::Int64(number) => number,
@@ -313,7 +313,7 @@ impl Arg<'_> {
         }
     }
 
-    /// About what the value takes.
+    /// The approximate size of the value, in bytes.
     fn bytes(&self) -> usize {
         match self.value {
             ColumnarValue::Scalar(scalar) => scalar.size(),
@@ -329,7 +329,7 @@ impl Arg<'_> {
         }
     }
 
-    /// How many items a list has, and about what they take.
+    /// The number of items of a list, and their approximate size in bytes.
     fn items(&self) -> (usize, usize) {
         let array = match self.value {
             ColumnarValue::Scalar(scalar) => match scalar.to_array() {
@@ -352,7 +352,7 @@ impl Arg<'_> {
     }
 }
 
-/// The bytes of a series.
+/// The size of a series, in bytes.
 fn series(args: &[ColumnarValue], row: usize) -> usize {
     let arg = |at: usize| args.get(at).map(|value| Arg { value, row });
     let step = arg(2);
@@ -361,7 +361,7 @@ fn series(args: &[ColumnarValue], row: usize) -> usize {
         1 => (Some(0), arg(0).and_then(|arg| arg.number())),
         _ => (arg(0).and_then(|arg| arg.number()), arg(1).and_then(|arg| arg.number())),
     };
-    // One of them is NULL, or is no number: there is no series.
+    // If a bound is NULL or not a number, there is no series.
     let (Some(from), Some(to)) = (from, to) else { return 0 };
     let span = (to as f64 - from as f64).abs();
     let (span, step) = if is_of_time {
@@ -380,12 +380,12 @@ fn series(args: &[ColumnarValue], row: usize) -> usize {
     } else {
         (span, step.and_then(|step| step.number()).unwrap_or(1).unsigned_abs() as f64)
     };
-    // A step of nothing is the function's own fault to tell.
+    // The function itself reports a step of zero.
     let items = span / step.max(1.0) + 2.0;
     (items * 16.0) as usize
 }
 
-/// An interval in nanoseconds, rather too short.
+/// An interval in nanoseconds, estimated low.
 fn nanos(step: &Arg<'_>) -> f64 {
     let value = match step.value {
         ColumnarValue::Scalar(scalar) => Ok(scalar.clone()),

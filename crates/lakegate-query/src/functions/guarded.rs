@@ -1,6 +1,6 @@
-//! A function of the engine that fails as a value fault and never panics, and whose results are bounded before they are made.
+//! Wraps a DataFusion function: failures become value faults, panics are caught, and result sizes are bounded.
 //!
-//! Everything but the call is the function's own: its name, types, and what the optimiser may conclude of it.
+//! Only the call is different. The name, the types and the optimiser's hints are those of the function.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -33,10 +33,10 @@ struct Guarded {
     growth: Option<Growth>,
 }
 
-/// The call, of a guarded function; as it is where the function cannot fail, or is guarded already.
+/// Wraps the function of a call, unless it cannot fail or is wrapped already.
 pub(super) fn guarded(call: ScalarFunction) -> Transformed<ScalarFunction> {
     let ScalarFunction { func, args } = call;
-    // Functions of ours have their own names and rules.
+    // Lakegate's own functions have names that are not in the list, so `cannot_fail` exempts them.
     if cannot_fail(func.name()) || func.inner().downcast_ref::<Guarded>().is_some() {
         return Transformed::no(ScalarFunction { func, args });
     }
@@ -75,10 +75,10 @@ impl Guarded {
     }
 }
 
-/// The value in the type that the function says of itself: some give the same with other names of parts, or without a zone.
+/// Converts a value to the declared return type, because some functions return other field names or drop the time zone.
 ///
 /// # Errors
-/// Where there are not as many values as rows, as some functions give of arguments that are NULL in every row.
+/// If there are not as many values as rows. Some functions return fewer if their arguments are NULL in every row.
 fn as_said(value: ColumnarValue, of_type: &DataType, rows: usize) -> Result<ColumnarValue> {
     Ok(match value {
         ColumnarValue::Array(array) => {
@@ -93,7 +93,7 @@ fn as_said(value: ColumnarValue, of_type: &DataType, rows: usize) -> Result<Colu
     })
 }
 
-/// The value with each float in its one form.
+/// Converts all floats of a value to canonical form.
 fn in_one_form(value: ColumnarValue) -> Result<ColumnarValue> {
     Ok(match value {
         ColumnarValue::Array(array) => ColumnarValue::Array(canonical_array(&array)?),
@@ -101,7 +101,8 @@ fn in_one_form(value: ColumnarValue) -> Result<ColumnarValue> {
     })
 }
 
-/// Whether times, where values are some, are in years that can be shown. The engine makes the last nanosecond of what is too large.
+/// Whether all timestamps have years that can be formatted; true for other types. DataFusion returns the last
+/// nanosecond for a time that is too large.
 fn are_times(value: &ColumnarValue) -> bool {
     const MOST_SECONDS: i64 = 8_210_000_000_000;
     let DataType::Timestamp(unit, _) = value.data_type() else { return true };

@@ -1,5 +1,6 @@
-//! Comparisons of intervals. A month has no number of days, and the engine compares months, days and hours one after the other: 25 hours
-//! would be less than a day. What is measured (`b - a`) is compared with a number of days and hours; all else is refused.
+//! Comparisons of intervals. A month has no fixed number of days, and DataFusion compares months, days and hours one
+//! after the other, so 25 hours would be less than a day. A difference of times (`b - a`) is compared with days and
+//! hours as a duration; all other comparisons are refused.
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
@@ -11,12 +12,12 @@ const REFUSED: &str = "intervals have no order, as a month has no number of days
                        or what lies between two with days and hours, such as `b - a > INTERVAL '36 hours'`";
 const DAY: i128 = NANOSECONDS as i128;
 
-/// Whether values are intervals.
+/// Whether an expression has an interval type.
 pub(super) fn is_interval(expr: &Expr, schema: &DFSchema) -> Result<bool> {
     Ok(matches!(expr.get_type(schema)?, DataType::Interval(_)))
 }
 
-/// Refuses intervals where they would be put into an order, or be told apart.
+/// Refuses intervals in places that would sort them or test them for equality.
 pub(super) fn refuse<'e>(exprs: impl IntoIterator<Item = &'e Expr>, schema: &DFSchema) -> Result<()> {
     for expr in exprs {
         if is_interval(expr, schema)? {
@@ -26,10 +27,10 @@ pub(super) fn refuse<'e>(exprs: impl IntoIterator<Item = &'e Expr>, schema: &DFS
     Ok(())
 }
 
-/// Sides of one comparison as durations; `None` where they are no intervals.
+/// Converts the sides of a comparison to durations; `None` if none of them is an interval.
 ///
 /// # Errors
-/// For intervals that are not what lies between two times and days and hours that are written there.
+/// For intervals other than a difference of two times, or a literal of days and hours.
 pub(super) fn as_durations<const N: usize>(sides: [&Expr; N], schema: &DFSchema) -> Result<Option<[Expr; N]>> {
     let mut is_one = false;
     for side in sides {
@@ -50,7 +51,7 @@ pub(super) fn as_durations<const N: usize>(sides: [&Expr; N], schema: &DFSchema)
     Ok(Some(durations.map(Option::unwrap_or_default)))
 }
 
-/// What lies between two times, which was cast to an interval for a comparison.
+/// The difference of two times, which DataFusion cast to an interval for the comparison, and its unit.
 fn measured<'e>(expr: &'e Expr, schema: &DFSchema) -> Option<(&'e Expr, TimeUnit)> {
     let Expr::Cast(Cast { expr, field }) = expr else { return None };
     match (field.data_type(), expr.get_type(schema).ok()?) {
@@ -59,7 +60,7 @@ fn measured<'e>(expr: &'e Expr, schema: &DFSchema) -> Option<(&'e Expr, TimeUnit
     }
 }
 
-/// Days and hours as a duration; `None` for months, and for what the unit does not hold.
+/// Converts a literal of days and hours to a duration; `None` if it has months or does not fit the unit.
 fn written(expr: &Expr, unit: TimeUnit) -> Option<ScalarValue> {
     let Expr::Literal(value, _) = expr else { return None };
     let nanoseconds = match value {

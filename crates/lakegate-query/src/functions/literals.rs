@@ -1,12 +1,12 @@
-//! Numbers in SQL text that a float would hold as another number.
+//! Finds numbers in SQL text that change when they are read as floats.
 //!
-//! The parser reads a number with a fraction or an exponent as a float of 64 bits. Where whole numbers are no longer all floats
-//! (from 2^53 on), the number that is compared is not the one that was written.
+//! The parser reads a number with a fraction or an exponent as a 64-bit float. From 2^53 on, floats do not represent
+//! every integer, so a query would compare with another number than the one in its text.
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, Tokenizer};
 
-/// The numbers of a text that would be another one, with their places.
+/// The numbers of a text that a float would change, with their positions.
 pub(crate) fn check_numbers(sql: &str) -> Vec<(String, Span)> {
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location() else { return Vec::new() };
     let inexact = tokens.into_iter().filter_map(|token| match token.token {
@@ -18,7 +18,7 @@ pub(crate) fn check_numbers(sql: &str) -> Vec<(String, Span)> {
 
 fn is_inexact(text: &str) -> bool {
     const MOST: f64 = 9_007_199_254_740_992.0;
-    // A whole number is read as one, up to 64 bits; what is larger than they hold is read as a float.
+    // The parser reads integers of up to 64 bits exactly, and larger ones as floats.
     if text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok() {
         return false;
     }
@@ -29,7 +29,7 @@ fn is_inexact(text: &str) -> bool {
     number.abs() >= MOST && digits(&format!("{number:e}")) != digits(text)
 }
 
-/// The significant digits and the exponent of a number, in one form.
+/// The significant digits and the exponent of a number, normalised.
 fn digits(text: &str) -> Option<(String, i64)> {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let exponent = exponent.parse::<i64>().ok()?;

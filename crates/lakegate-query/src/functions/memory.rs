@@ -1,7 +1,6 @@
-//! The memory pool of the query that a thread computes for right now.
+//! The memory pool of the query that the current thread computes for.
 //!
-//! A function has no way to its query's pool. So operators that call functions whose results can be large say which pool it is,
-//! for as long as they compute.
+//! DataFusion passes functions no memory pool, so operators that call functions with large results set it here.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -13,9 +12,9 @@ thread_local! {
     static CURRENT: RefCell<Option<Arc<dyn MemoryPool>>> = const { RefCell::new(None) };
 }
 
-/// Runs `compute` with a pool as that of the current query.
+/// Runs `compute` with `pool` as the pool of the current query.
 pub(crate) fn with_pool<T>(pool: &Arc<dyn MemoryPool>, compute: impl FnOnce() -> T) -> T {
-    /// Puts the pool before back, also when the computation panics.
+    /// Restores the previous pool, even after a panic.
     struct Before(Option<Arc<dyn MemoryPool>>);
     impl Drop for Before {
         fn drop(&mut self) {
@@ -26,10 +25,10 @@ pub(crate) fn with_pool<T>(pool: &Arc<dyn MemoryPool>, compute: impl FnOnce() ->
     compute()
 }
 
-/// Reserves bytes of the current query's memory until the reservation is dropped; `None` where no query runs.
+/// Reserves memory of the current query until the reservation is dropped; `None` if no query runs.
 ///
 /// # Errors
-/// When the query has no more memory.
+/// If the query has no more memory.
 pub(super) fn reserve(bytes: usize) -> Result<Option<MemoryReservation>> {
     let Some(pool) = CURRENT.with(|current| current.borrow().clone()) else { return Ok(None) };
     let reservation = MemoryConsumer::new("values").register(&pool);

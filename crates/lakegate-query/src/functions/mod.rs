@@ -1,8 +1,8 @@
-//! What a query may compute with: the functions that it may call, and values that are right or refused.
+//! The functions and arithmetic of queries: which functions are allowed, and values that are exact or refused.
 //!
-//! DataFusion wraps integers and decimals that overflow, compares whole numbers as floats, and allocates what an argument of a
-//! function asks for. Here is one analyzer rule ([`rewrite`]) that puts functions of ours in the place of all of that, so that every
-//! path computes alike. Which parts of a plan may fail below a barrier is decided in `govern::total`.
+//! DataFusion wraps integers and decimals on overflow, compares integers as floats, and allocates whatever size a
+//! function's argument asks for. One analyzer rule ([`rewrite`]) replaces all of this with our own functions, so every
+//! path computes alike. `govern::total` decides which expressions are leakproof and may stand below a barrier.
 
 mod allowed;
 mod avg;

@@ -1,11 +1,11 @@
-//! Comparisons of times in microseconds with other times. The engine makes nanoseconds of both sides, which end in 2262; where both are
-//! whole microseconds they are compared as that.
+//! Comparisons of timestamps in microseconds. DataFusion casts both sides to nanoseconds, which end in 2262. If both
+//! sides are whole microseconds, they are compared in microseconds.
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable, cast, lit};
 
-/// The sides of one comparison in microseconds; `None` where they are compared as they are.
+/// The sides of a comparison in microseconds; `None` to keep the comparison as it is.
 pub(super) fn in_microseconds<const N: usize>(sides: [&Expr; N], schema: &DFSchema) -> Result<Option<[Expr; N]>> {
     let is_coarser = |side: &&Expr| match side {
         Expr::Cast(Cast { expr, .. }) => {
@@ -26,7 +26,7 @@ pub(super) fn in_microseconds<const N: usize>(sides: [&Expr; N], schema: &DFSche
     Ok(Some(sides.map(Option::unwrap_or_default)))
 }
 
-/// A side that was made nanoseconds of, in microseconds; `None` where it may have digits beyond them.
+/// Converts a side from nanoseconds to microseconds; `None` if it may be more precise than that.
 fn in_micros(side: &Expr, schema: &DFSchema) -> Option<Expr> {
     match side {
         Expr::Cast(Cast { expr, field }) => {
@@ -51,7 +51,7 @@ fn in_micros(side: &Expr, schema: &DFSchema) -> Option<Expr> {
                 _ => None,
             }
         }
-        // The time of the request is given in microseconds.
+        // The time of the request has microseconds.
         Expr::ScalarFunction(call) if call.name() == "now" => {
             let DataType::Timestamp(_, zone) = side.get_type(schema).ok()? else { return None };
             Some(cast(side.clone(), DataType::Timestamp(TimeUnit::Microsecond, zone)))

@@ -1,4 +1,4 @@
-//! Numbers are right or refused, on every path; values worked out by hand.
+//! Numbers are exact or refused on every path. The expected values are worked out by hand.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ async fn refuses(sql: &str, column: &str) {
 
 #[tokio::test]
 async fn sums_are_exact_or_refused() {
-    // 2^63 - 1 + 1, and what goes beyond on the way and comes back.
+    // 2^63 - 1 + 1, and a sum that leaves the range on the way and comes back.
     refuses("SELECT sum(i) AS s FROM t WHERE g = 1", "i").await;
     holds("SELECT sum(i) AS s FROM t WHERE g = 2", &["9223372036854775806"]).await;
     holds("SELECT sum(i) AS s FROM t WHERE g < 3 AND i <> -1 OR g = 3", &["9223372036854775807"]).await;
@@ -87,7 +87,7 @@ async fn sums_of_decimals_beyond_38_digits_do_not_wrap() {
     refuses("SELECT sum(d) AS s FROM t WHERE g = 1", "d").await;
     refuses("SELECT g, sum(d) AS s FROM t GROUP BY g", "d").await;
     holds("SELECT sum(d) AS s FROM t WHERE g = 2", &["0"]).await;
-    // Three of them, one away: more than 128 bits hold on the way.
+    // Two of these three values cancel out.
     holds("SELECT sum(d) AS s FROM t WHERE g = 2 OR d = 1", &["1"]).await;
     holds("SELECT sum(DISTINCT d) AS s FROM t WHERE g = 1", &[&nines]).await;
 }
@@ -115,7 +115,7 @@ async fn arithmetic_is_exact_or_refused() {
     holds("SELECT 2 * g + 1 AS v FROM t ORDER BY v LIMIT 2", &["3", "3"]).await;
 }
 
-/// What is computed before a request wraps as little as what is computed for one.
+/// Constant folding at load time does not wrap either.
 #[tokio::test]
 async fn constants_do_not_wrap_either() {
     let lake = lake();
@@ -150,7 +150,7 @@ async fn casts_out_of_range_are_refused_on_every_path() {
     }
 }
 
-/// 2^53 and 2^53 + 1 are one float.
+/// 2^53 and 2^53 + 1 are the same float.
 #[tokio::test]
 async fn whole_numbers_are_compared_digit_by_digit() {
     for (condition, wanted) in [
@@ -184,7 +184,7 @@ async fn whole_numbers_are_compared_digit_by_digit() {
     }
 }
 
-/// A century in microseconds, thousands of times, is more than 64 bits hold.
+/// A century in microseconds, thousands of times, exceeds 64 bits.
 #[tokio::test]
 async fn sums_and_means_of_durations_do_not_wrap() {
     let day = |text: &str| format!("arrow_cast('{text}', 'Timestamp(Microsecond, None)')");
@@ -202,7 +202,7 @@ async fn sums_and_means_of_durations_do_not_wrap() {
     }
 }
 
-/// The engine leaves out the hours: a date and 36 hours would be the day after.
+/// DataFusion ignores the hours, so a date plus 36 hours would be the next day.
 #[tokio::test]
 async fn dates_are_not_moved_by_hours() {
     let folder = lake();
@@ -216,7 +216,7 @@ async fn dates_are_not_moved_by_hours() {
         let refused = testing::try_project(folder.path(), CONFIG, &[("e", &sql)]).await.expect_err(&sql).join("\n");
         assert!(refused.contains("CAST(day AS TIMESTAMP)"), "{sql}: {refused}");
     }
-    // Not known before there are rows.
+    // The hours are known only when rows are read.
     for value in ["day + CAST(g || ' hours' AS INTERVAL)", "generate_series(day, day, CAST(g || ' hours' AS INTERVAL))"]
     {
         let sql = format!("SELECT {value} AS v FROM t WHERE g = 2");
@@ -240,7 +240,8 @@ async fn dates_are_not_moved_by_hours() {
     .await;
 }
 
-/// The engine takes a whole number for seconds and another for nanoseconds, and gives a timestamp in the unit of its column.
+/// DataFusion reads an integer as seconds and a decimal as nanoseconds, and casts a timestamp to a number in the unit
+/// of its column.
 #[tokio::test]
 async fn a_number_is_no_date_and_no_timestamp() {
     let folder = lake();
@@ -275,7 +276,7 @@ async fn a_number_is_no_date_and_no_timestamp() {
     .await;
 }
 
-/// The engine multiplies the part between two numbers by a million, and cuts the rest.
+/// DataFusion multiplies the fraction between two numbers by a million and truncates the rest.
 #[tokio::test]
 async fn a_percentile_has_all_digits() {
     let of = "(VALUES (0.0), (1000000000000.0)) AS v(x)";
@@ -299,7 +300,7 @@ async fn a_percentile_has_all_digits() {
     .await;
 }
 
-/// The engine casts it to infinity.
+/// DataFusion casts such a number to infinity.
 #[tokio::test]
 async fn a_number_that_is_no_float_of_its_type_is_refused() {
     for sql in [
@@ -317,7 +318,7 @@ async fn a_number_that_is_no_float_of_its_type_is_refused() {
     holds("SELECT CAST(1.5 * g AS REAL) AS v FROM t WHERE g = 3", &["4.5"]).await;
 }
 
-/// The engine takes it for months, and a literal for seconds.
+/// DataFusion reads such a text as months, and a literal as seconds.
 #[tokio::test]
 async fn a_text_without_a_unit_is_no_interval() {
     let folder = lake();
@@ -339,7 +340,7 @@ async fn a_text_without_a_unit_is_no_interval() {
     .await;
 }
 
-/// The engine takes a number for so many nanoseconds after midnight.
+/// DataFusion reads a number as nanoseconds after midnight.
 #[tokio::test]
 async fn a_number_is_no_time_of_day() {
     let folder = lake();
@@ -367,7 +368,7 @@ async fn both_zeros_are_zero() {
     holds("SELECT g FROM t WHERE f NOT IN (-0.0, 1.0, 2.0, 3.0, 4.0, 5.0)", &["2", "3"]).await;
 }
 
-/// A rule computes as a query does.
+/// A rule uses the same arithmetic as a query.
 #[tokio::test]
 async fn rules_do_not_wrap() {
     let lake = lake();

@@ -1,6 +1,6 @@
-//! `percentile_cont` whose value between two numbers is as exact as a float is. The engine's cuts the fraction to six digits.
+//! `percentile_cont` with the precision of a float. DataFusion's truncates the fraction to six digits.
 //!
-//! The engine's function gathers the numbers of a group; here is what is made of them.
+//! DataFusion's function collects the numbers of a group; this one computes the percentile from them.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use datafusion::physical_expr::expressions::Literal;
 
 use crate::floats::canonical;
 
-/// The function, to be registered instead of the engine's.
+/// The function to register in place of DataFusion's.
 pub(crate) fn exact_percentile() -> AggregateUDF {
     AggregateUDF::from(ExactPercentile { engine: PercentileCont::new() })
 }
@@ -27,7 +27,7 @@ struct ExactPercentile {
     engine: PercentileCont,
 }
 
-/// The part of the numbers that lies below the wanted one.
+/// The requested fraction in ascending order, from 0 to 1.
 fn share(args: &AccumulatorArgs) -> Result<f64> {
     let written = args.exprs[1].downcast_ref::<Literal>().map(Literal::value);
     let share = match written {
@@ -95,7 +95,7 @@ impl AggregateUDFImpl for ExactPercentile {
     }
 }
 
-/// The number below which this share of the numbers lies, between two of them where it is none of them. NaN is the greatest.
+/// The percentile at this fraction, interpolated; `None` without numbers. NaN is the greatest number.
 fn percentile(mut numbers: Vec<f64>, share: f64) -> Option<f64> {
     numbers.sort_unstable_by(f64::total_cmp);
     let last = numbers.len().checked_sub(1)?;
@@ -104,7 +104,7 @@ fn percentile(mut numbers: Vec<f64>, share: f64) -> Option<f64> {
     let part = place.fract();
     let between = match upper - lower {
         _ if part == 0.0 || lower == upper => lower,
-        // Two numbers so far from each other that no float is their distance.
+        // The distance of the two numbers overflows a float.
         distance if distance.is_infinite() && lower.is_finite() && upper.is_finite() => {
             lower * (1.0 - part) + upper * part
         }
@@ -113,7 +113,7 @@ fn percentile(mut numbers: Vec<f64>, share: f64) -> Option<f64> {
     Some(canonical(between))
 }
 
-/// The numbers of a state.
+/// The numbers in an accumulator's state.
 fn numbers(state: &ArrayRef) -> Result<Vec<f64>> {
     Ok(cast(state, &DataType::Float64)?.as_primitive::<Float64Type>().iter().flatten().map(canonical).collect())
 }
@@ -135,7 +135,7 @@ impl Accumulator for Percentile {
         let [ScalarValue::List(lists)] = state.as_slice() else {
             return internal_err!("the numbers of a percentile are a list");
         };
-        // Distinct numbers are still there; the others were taken, and a frame that moves needs them again.
+        // Reading the state removes numbers that are not distinct; a moving frame needs them again, so put them back.
         if !self.is_distinct {
             self.gathered.merge_batch(&[Arc::clone(lists) as ArrayRef])?;
         }
@@ -165,7 +165,7 @@ impl Accumulator for Percentile {
     }
 }
 
-/// The same for groups.
+/// The grouped accumulator.
 struct Percentiles {
     gathered: Box<dyn GroupsAccumulator>,
     share: f64,

@@ -1,4 +1,4 @@
-//! The analyzer rule that makes plans exact: after types are known, and before the optimiser computes anything.
+//! Analyzer rule that makes arithmetic and comparisons exact; runs after type coercion and before the optimiser.
 
 use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType};
 use datafusion::common::config::ConfigOptions;
@@ -53,12 +53,12 @@ impl AnalyzerRule for ExactRule {
     }
 }
 
-/// Whether a number is compared as another one.
+/// Whether type coercion has changed the value of a number for a comparison.
 fn changes(expr: &Expr, schema: &DFSchema) -> bool {
     lossy(expr, schema).is_some() || cut_float(expr, schema).is_some() || is_lossy_list(expr, schema)
 }
 
-/// Whether whole numbers within lists and structs were cast to floats that do not hold them.
+/// Whether integers inside lists or structs were cast to floats that cannot represent them all.
 fn is_lossy_list(expr: &Expr, schema: &DFSchema) -> bool {
     fn loses(of: &DataType, to: &DataType) -> bool {
         match (of, to) {
@@ -101,7 +101,7 @@ const COMPARING: [&str; 13] = [
 const MIXED_NUMBERS: &str = "whole numbers of 64 bits or decimals would be compared as numbers with a fraction, where two of \
                              them may be one; cast the other side to `BIGINT` or both to `DECIMAL`";
 
-/// An expression with known types, made exact.
+/// Makes an expression exact; its types must be coerced already.
 pub(crate) fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     expr.transform_up(|inner| {
         Ok(match inner {
@@ -116,13 +116,13 @@ pub(crate) fn exact(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> 
             {
                 return plan_err!("{MIXED_NUMBERS}");
             }
-            // The engine tells values apart by their bits, and `0.0 = -0.0`.
+            // DataFusion compares values by their bits, but `0.0 = -0.0`.
             Expr::ScalarFunction(mut call) if call.name() == "nullif" && is_of_floats(&call.args, schema)? => {
                 let args = std::mem::take(&mut call.args);
                 call.args = args.into_iter().map(|arg| windows::one_zero(arg, schema)).collect::<Result<_>>()?;
                 Transformed::yes(Expr::ScalarFunction(call))
             }
-            // Once is enough where the rule comes by again.
+            // If the rule runs again, it must not convert twice.
             Expr::ScalarFunction(mut call) if floats::is_one_form(&call.func) => {
                 call.args = call.args.into_iter().map(floats::as_computed).collect();
                 Transformed::yes(Expr::ScalarFunction(call))
@@ -195,7 +195,7 @@ fn binary_expr(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr
             let types = (left.get_type(schema)?, right.get_type(schema)?);
             date_steps::refuse(&types.0, &types.1, &right)?;
             date_steps::refuse(&types.1, &types.0, &left)?;
-            // They have values for what is too large.
+            // Floats have infinity for values that are too large.
             if types.0.is_floating() && types.1.is_floating() {
                 let (left, right) = (floats::as_computed(*left), floats::as_computed(*right));
                 let computed = datafusion::logical_expr::binary_expr(left, op, right);
@@ -228,7 +228,7 @@ fn binary_expr(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr
     }
 }
 
-/// Whether a result of decimals has room for all of their digits, so that nothing is to be checked.
+/// Whether the result type holds all digits of a decimal operation, so that no check is needed.
 fn always_fits(left: &DataType, op: Operator, right: &DataType) -> bool {
     let (DataType::Decimal128(p1, s1), DataType::Decimal128(p2, s2)) = (left, right) else { return false };
     let (p1, s1, p2, s2) = (i32::from(*p1), i32::from(*s1), i32::from(*p2), i32::from(*s2));
@@ -240,11 +240,12 @@ fn always_fits(left: &DataType, op: Operator, right: &DataType) -> bool {
     digits <= i32::from(DECIMAL128_MAX_PRECISION)
 }
 
-/// The float that the engine has made a decimal of, to compare it with one: that cuts it. A cast that is written has fewer digits.
+/// The float that DataFusion casts to a decimal for a comparison, which truncates it. A cast in the query itself has a
+/// smaller scale.
 fn cut_float<'e>(expr: &'e Expr, schema: &DFSchema) -> Option<&'e Expr> {
     let Expr::Cast(Cast { expr, field }) = expr else { return None };
     let (DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale)) = field.data_type() else { return None };
-    // A number that is written, or computed of such, has its digits.
+    // A literal, or a value computed from literals, keeps its digits.
     if !expr.any_column_refs() {
         return None;
     }
@@ -255,7 +256,7 @@ fn cut_float<'e>(expr: &'e Expr, schema: &DFSchema) -> Option<&'e Expr> {
     }
 }
 
-/// A decimal and a float, compared as numbers of 64 bits, as PostgreSQL and DuckDB do.
+/// Compares a decimal and a float as 64-bit floats, as PostgreSQL and DuckDB do.
 fn as_doubles(left: &Expr, op: Operator, right: &Expr, schema: &DFSchema) -> Option<Expr> {
     let double = |expr: &Expr| datafusion::logical_expr::cast(expr.clone(), DataType::Float64);
     let (left, right) = match (cut_float(left, schema), cut_float(right, schema)) {
@@ -266,7 +267,7 @@ fn as_doubles(left: &Expr, op: Operator, right: &Expr, schema: &DFSchema) -> Opt
     Some(datafusion::logical_expr::binary_expr(left, op, right))
 }
 
-/// A comparison in which one side is a whole number that was cast to a float; `None` for others.
+/// An exact comparison, if one side is an integer or float that coercion would change; else `None`.
 fn compared(left: &Expr, op: Operator, right: &Expr, schema: &DFSchema) -> Option<Expr> {
     if let Some(doubles) = as_doubles(left, op, right, schema) {
         return Some(doubles);
@@ -278,7 +279,7 @@ fn compared(left: &Expr, op: Operator, right: &Expr, schema: &DFSchema) -> Optio
     }
 }
 
-/// The whole number, and its type, of a cast to a float that does not hold all of its values.
+/// The integer and its type in a cast to a float type that cannot represent all integers of the type.
 fn lossy<'e>(expr: &'e Expr, schema: &DFSchema) -> Option<(&'e Expr, DataType)> {
     let Expr::Cast(Cast { expr, field }) = expr else { return None };
     let bytes = match field.data_type() {
@@ -291,18 +292,18 @@ fn lossy<'e>(expr: &'e Expr, schema: &DFSchema) -> Option<(&'e Expr, DataType)> 
     (of.primitive_width()? > bytes && !is_literal).then_some((expr, of))
 }
 
-/// Whether a subquery gives numbers that were made others for a comparison.
+/// Whether coercion has changed the numbers that a subquery returns.
 fn gives_changed(plan: &LogicalPlan) -> bool {
     let LogicalPlan::Projection(projection) = plan else { return false };
     let given = projection.expr.first().map(|expr| expr.clone().unalias());
     given.is_some_and(|expr| changes(&expr, projection.input.schema()))
 }
 
-/// `-x` as `0 - x`, which fails for the least number. Of intervals it is as it was.
+/// `-x` as `0 - x`, which fails for the minimum of the type. Intervals do not change.
 fn negative(value: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let data_type = value.get_type(schema)?;
     let zero = match &data_type {
-        // The sign of a NaN and of zero would make another value of each.
+        // A plain negation would change the sign bit of NaN and of zero.
         kind if kind.is_floating() => {
             let zero = lit(ScalarValue::new_zero(kind)?);
             return Ok(Transformed::yes(datafusion::logical_expr::binary_expr(zero, Operator::Minus, value)));
@@ -316,7 +317,7 @@ fn negative(value: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     Ok(Transformed::yes(checked(lit(zero), Operator::Minus, value)))
 }
 
-/// `CASE x WHEN v` of floats as `CASE WHEN x = v`: the engine looks values up by their bits, and `0.0 = -0.0`.
+/// `CASE x WHEN v` of floats as `CASE WHEN x = v`, because DataFusion looks values up by their bits, but `0.0 = -0.0`.
 fn searched(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Case { expr, when_then_expr, else_expr } = case;
     let Some(value) = expr else { return Ok(Transformed::no(Expr::Case(Case { expr, when_then_expr, else_expr }))) };
@@ -333,7 +334,7 @@ fn searched(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
     Ok(Transformed::yes(Expr::Case(Case { expr: None, when_then_expr, else_expr })))
 }
 
-/// `IN` of floats: with both zeros where there is one, and of whole numbers where the value is one.
+/// `IN` of floats: adds the other zero if the list has one, and compares integers as integers.
 fn in_list(list: InList, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let InList { mut expr, mut list, negated } = list;
     if std::iter::once(expr.as_ref())
@@ -363,7 +364,7 @@ fn in_list(list: InList, schema: &DFSchema) -> Result<Transformed<Expr>> {
         let Some(numbers) = numbers.filter(|numbers| !numbers.iter().any(|number| number.is_nan())) else {
             return plan_err!("{MIXED_NUMBERS}");
         };
-        // A number with a fraction is equal to no whole one.
+        // A number with a fraction equals no integer.
         let items = numbers.into_iter().filter_map(|number| whole_literal(number, &of));
         let list = items.map(lit).collect::<Vec<_>>();
         let whole = whole.clone();
@@ -389,7 +390,7 @@ fn with_zeros(list: Vec<Expr>, zeros: [Expr; 2]) -> Vec<Expr> {
     list.into_iter().filter(|item| literal(item) != Some(0.0)).chain(zeros).collect()
 }
 
-/// `BETWEEN` as two comparisons, where they are of whole numbers with floats.
+/// `BETWEEN` of intervals as durations, of times in microseconds, and of integers and floats as two exact comparisons.
 fn between(between: Between, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Between { expr, negated, low, high } = &between;
     let sides = match intervals::as_durations([expr, low, high], schema)? {

@@ -1,5 +1,6 @@
-//! Sums and means of floats over a frame whose first row moves. The engine takes rows out by subtraction, which loses what a large number
-//! has covered, and never gets rid of a NaN; here each frame is added up anew, at the cost of a few additions a row.
+//! Sums and means of floats over a moving window frame. DataFusion subtracts the rows that leave a frame; this loses
+//! digits that a large number has absorbed, and a NaN never goes away. Here each frame is summed from its own rows, at
+//! the cost of a few additions for each row.
 
 use std::mem::size_of;
 
@@ -10,22 +11,23 @@ use datafusion::logical_expr::Accumulator;
 
 use crate::floats::canonical;
 
-/// What is wanted of the numbers.
+/// The function to compute.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Wanted {
     Sum,
     Mean,
 }
 
-/// Numbers that come at one end and leave at the other.
+/// A queue of numbers with a running sum, made of two stacks.
 #[derive(Debug)]
 pub(super) struct Sliding {
     wanted: Wanted,
-    /// Those that leave next, each with the sum of itself and what comes before it here, which are those that leave later.
+    /// Suffix sums of the older numbers: the last element is the sum of all of them, and the element before is that sum
+    /// without the number that leaves next.
     leaving: Vec<f64>,
-    /// Those that came since, in their order.
+    /// The newer numbers, in their order.
     come: Vec<f64>,
-    /// Their sum.
+    /// The sum of the newer numbers.
     sum: f64,
 }
 

@@ -1,7 +1,7 @@
-//! `sum` that is exact or fails: of whole numbers in 128 bits, of decimals in twice their width, of floats as the engine has it.
+//! `sum` that is exact or fails: adds integers in 128 bits, decimals in twice their width, floats as DataFusion does.
 //!
-//! Types are those of the engine's `sum`. What does not fit them in the end is a fault; what does not fit on the way is not, so the
-//! order of rows decides nothing.
+//! The return types are those of DataFusion's `sum`. Only a final sum that does not fit is a fault, not an intermediate
+//! one, so the order of rows does not matter.
 
 use std::mem::size_of;
 use std::sync::Arc;
@@ -28,10 +28,10 @@ use super::checked::holds_precision;
 use super::fault::{ValueFault, out_of_range};
 use super::sliding::{Sliding, Wanted};
 
-/// Decimals up to so many digits are added in 128 bits: more rows than a table has do not fill them.
+/// Decimals of up to this many digits are added in 128 bits, because no table has enough rows to overflow them.
 const MOST_DIGITS: u8 = 28;
 
-/// The function, to be registered instead of the engine's.
+/// The function to register in place of DataFusion's.
 pub(crate) fn exact_sum() -> AggregateUDF {
     AggregateUDF::from(ExactSum { engine: Sum::new() })
 }
@@ -41,13 +41,13 @@ struct ExactSum {
     engine: Sum,
 }
 
-/// How a type is added.
+/// How values of a type are added.
 enum Way {
-    /// In 128 bits.
+    /// As 128-bit integers.
     Whole,
-    /// By the engine, in a wider decimal; or in the same one.
+    /// By DataFusion, as this decimal type, which may be wider.
     Decimal(DataType),
-    /// By the engine.
+    /// By DataFusion.
     Engine,
 }
 
@@ -67,15 +67,15 @@ impl Way {
     }
 }
 
-/// The fault of a sum, with the column that is added, where it is one.
+/// The fault of a sum; names the column if the argument is one.
 fn fault(args: &AccumulatorArgs) -> ValueFault {
     let column = args.exprs.first().and_then(|expr| expr.downcast_ref::<Column>());
-    // The optimiser has names of its own.
+    // The optimiser generates such names.
     out_of_range(column.map(Column::name).filter(|name| !name.starts_with("__") && !name.starts_with("alias")))
 }
 
 impl ExactSum {
-    /// The arguments of the engine's `sum` over a wider type.
+    /// The arguments for DataFusion's `sum` over a wider type.
     fn widened<'a>(args: &AccumulatorArgs<'a>, sum: &DataType) -> AccumulatorArgs<'a> {
         let return_field = Arc::new(Field::new(args.return_field.name(), sum.clone(), true));
         AccumulatorArgs {
@@ -91,7 +91,7 @@ impl ExactSum {
         }
     }
 
-    /// The engine's accumulator over the wider type, and back.
+    /// DataFusion's accumulator over the wider type, with the result cast back.
     fn decimals(
         &self,
         args: &AccumulatorArgs,
@@ -201,10 +201,10 @@ impl AggregateUDFImpl for ExactSum {
     }
 }
 
-/// The state of a sum of whole numbers: all 128 bits of a decimal are used.
+/// The state of a sum of integers. It uses all 128 bits of the decimal.
 pub(super) const WIDE: DataType = DataType::Decimal128(38, 0);
 
-/// A sum in a narrower type, or the fault.
+/// Casts a sum to a narrower type; returns the fault if it does not fit.
 fn narrowed(sum: &ArrayRef, output: &DataType, fault: &ValueFault) -> Result<ArrayRef> {
     let narrowed = match (sum.data_type(), output) {
         (DataType::Decimal256(..), DataType::Decimal128(..))
@@ -224,7 +224,7 @@ fn cast_strictly(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     Ok(datafusion::arrow::compute::cast_with_options(array, to, &options)?)
 }
 
-/// The same decimals under a type of the same width.
+/// Relabels decimals with a type of the same width.
 fn with_type(array: ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
     if array.data_type() == data_type {
         return Ok(array);
@@ -233,7 +233,7 @@ fn with_type(array: ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
     Ok(datafusion::arrow::array::make_array(data))
 }
 
-/// The engine's sum over a wider type.
+/// DataFusion's sum over a wider type.
 #[derive(Debug)]
 struct Widened {
     inner: Box<dyn Accumulator>,
@@ -280,7 +280,7 @@ fn widened(values: &[ArrayRef], wide: &DataType) -> Result<Vec<ArrayRef>> {
         .collect()
 }
 
-/// The same for groups.
+/// DataFusion's grouped sum over a wider type.
 struct WidenedGroups {
     inner: Box<dyn GroupsAccumulator>,
     wide: DataType,
@@ -320,7 +320,7 @@ impl GroupsAccumulator for WidenedGroups {
     }
 }
 
-/// The whole numbers of an array, with NULL where there is none.
+/// The integers of an array; NULLs stay `None`.
 pub(super) fn wholes(array: &ArrayRef) -> Result<Box<dyn Iterator<Item = Option<i128>> + '_>> {
     match array.data_type() {
         DataType::Int64 => Ok(Box::new(array.as_primitive::<Int64Type>().iter().map(|it| it.map(i128::from)))),
@@ -335,7 +335,7 @@ pub(super) fn wholes(array: &ArrayRef) -> Result<Box<dyn Iterator<Item = Option<
     }
 }
 
-/// A sum in the type of its values.
+/// Converts a sum to its return type; returns the fault if it does not fit.
 pub(super) fn whole_value(sum: Option<i128>, output: &DataType, fault: &ValueFault) -> Result<ScalarValue> {
     let out = || fault.clone();
     Ok(match output {
@@ -344,7 +344,7 @@ pub(super) fn whole_value(sum: Option<i128>, output: &DataType, fault: &ValueFau
     })
 }
 
-/// The sum of all rows, or of those in a window.
+/// The sum of all rows, or of those in a window frame.
 #[derive(Debug)]
 struct WholeSum {
     sum: i128,
@@ -395,7 +395,7 @@ impl Accumulator for WholeSum {
     }
 }
 
-/// The sum of different numbers: how often each is there.
+/// The sum of distinct numbers, with the number of occurrences of each.
 #[derive(Debug)]
 struct DistinctWhole {
     counts: std::collections::HashMap<i128, u64>,
@@ -460,7 +460,7 @@ impl Accumulator for DistinctWhole {
 /// The sums of groups.
 struct WholeGroups<T> {
     sums: Vec<i128>,
-    /// Which groups have a number.
+    /// Whether each group has a value that is not NULL.
     has: Vec<bool>,
     fault: ValueFault,
     of: std::marker::PhantomData<fn() -> T>,

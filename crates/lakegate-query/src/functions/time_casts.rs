@@ -1,18 +1,19 @@
-//! Casts to and from dates, times and intervals in which the engine guesses a unit: they are refused, or give no value.
+//! Refuses casts to and from dates, times and intervals for which DataFusion would guess a unit; for text without a
+//! unit, the result is a fault or NULL.
 //!
-//! A number is no moment: the engine takes `CAST(1 AS TIMESTAMP)` for a second, `CAST(1.5 AS TIMESTAMP)` for a nanosecond, and gives
-//! a timestamp as so many nanoseconds or microseconds, as the column has them. Of texts, `'12'` is 12 nanoseconds as a time of day,
-//! and 12 months as an interval. What [`super::date_steps`] refuses are intervals that do not fit a date.
+//! DataFusion reads `CAST(1 AS TIMESTAMP)` as a second and `CAST(1.5 AS TIMESTAMP)` as a nanosecond, and casts a
+//! timestamp to a number in the unit of its column. The text `'12'` becomes 12 nanoseconds as a time of day, and 12
+//! months as an interval. [`super::date_steps`] refuses intervals that do not fit a date.
 
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{DFSchema, Result, plan_err};
 use datafusion::functions::expr_fn::{lower, right, upper};
 use datafusion::logical_expr::{Expr, ExprSchemable, cast, lit, when};
 
-/// What is cast to a type, so that a cast guesses nothing.
+/// Rewrites the argument of a cast so that the cast guesses no unit.
 ///
 /// # Errors
-/// For a cast that says no unit.
+/// For a cast without a unit.
 pub(super) fn without_guess(value: Expr, to: &FieldRef, schema: &DFSchema) -> Result<Expr> {
     let of = value.get_type(schema)?;
     let has_unit: fn(Expr) -> Expr = match to.data_type() {

@@ -1,4 +1,4 @@
-//! Windows: which functions go over a frame whose start moves, and how rows are told apart by floats.
+//! Window functions and aggregates: restricts aggregates over moving frames, and makes both zeros equal in keys.
 
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::expr::{
@@ -10,8 +10,7 @@ use datafusion::logical_expr::{
 
 use super::intervals;
 
-/// Aggregates that give what they would give over the rows of the frame alone, also when rows have left it. The engine's others take
-/// rows out again by arithmetic that is not exact, or cannot.
+/// Aggregates that are exact over moving frames. DataFusion's others remove rows inexactly or not at all.
 const MOVING: &[&str] = &[
     "array_agg",
     "avg",
@@ -27,15 +26,15 @@ const MOVING: &[&str] = &[
     "sum",
 ];
 
-/// The call with keys in which both zeros are one.
+/// Rewrites a window call so that both zeros are equal in its keys.
 ///
 /// # Errors
-/// For a function that does not go over its frame.
+/// For a function that does not support its frame.
 pub(super) fn exact(mut call: WindowFunction, schema: &DFSchema) -> Result<WindowFunction> {
     let params = &mut call.params;
     if let WindowFunctionDefinition::AggregateUDF(function) = &call.fun {
         let name = function.name();
-        // A row would have the values of all rows before it, and the answer their square.
+        // Each row would hold the values of all rows before it, so the result would grow quadratically.
         let WindowFrame { units, start_bound, end_bound, .. } = &params.window_frame;
         let is_short = *units == WindowFrameUnits::Rows && [start_bound, end_bound].into_iter().all(is_near);
         if name == "string_agg" || name == "array_agg" && !is_short {
@@ -75,7 +74,7 @@ pub(super) fn exact(mut call: WindowFunction, schema: &DFSchema) -> Result<Windo
     Ok(call)
 }
 
-/// Whether a frame ends within a thousand rows.
+/// Whether a frame bound is within a thousand rows.
 fn is_near(bound: &WindowFrameBound) -> bool {
     match bound {
         WindowFrameBound::CurrentRow => true,
@@ -85,7 +84,7 @@ fn is_near(bound: &WindowFrameBound) -> bool {
     }
 }
 
-/// An aggregate in which both zeros are one value, where values are told apart.
+/// Rewrites an aggregate so that both zeros are equal wherever it distinguishes values.
 pub(super) fn aggregate(mut call: AggregateFunction, schema: &DFSchema) -> Result<AggregateFunction> {
     let params = &mut call.params;
     if ["min", "max"].contains(&call.func.name()) {
@@ -99,7 +98,7 @@ pub(super) fn aggregate(mut call: AggregateFunction, schema: &DFSchema) -> Resul
     Ok(call)
 }
 
-/// Refuses values with parts: which is greater depends on the order of rows where a part is NULL.
+/// Refuses nested values, because their order depends on the order of rows if a part is NULL.
 fn refuse_parts(name: &str, args: &[Expr], schema: &DFSchema) -> Result<()> {
     for arg in args {
         if arg.get_type(schema)?.is_nested() {
@@ -111,7 +110,7 @@ fn refuse_parts(name: &str, args: &[Expr], schema: &DFSchema) -> Result<()> {
     Ok(())
 }
 
-/// A float with one zero: -0.0 + 0.0 is 0.0.
+/// Adds 0.0 to a float expression, so that -0.0 becomes 0.0.
 pub(super) fn one_zero(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     let data_type = expr.get_type(schema)?;
     if !data_type.is_floating() {

@@ -1,4 +1,4 @@
-//! How a file is cut into blocks, and what its footer says of them.
+//! Splits a data file into blocks of rows and reads min/max statistics from its Parquet footer.
 
 use std::sync::{Arc, OnceLock};
 
@@ -20,36 +20,36 @@ use super::memory::Slots;
 use super::zone::{Key, Learnt, Zone, has_zones};
 use crate::lake::file_view;
 
-/// Rows of a block: two pages of a file that lakegate writes.
+/// Rows per block: two pages of a file that lakegate writes.
 pub(super) const BLOCK_ROWS: usize = 4_000;
 
-/// Where a block is: the file's place in its table, and the block's in the file.
+/// The address of a block: the index of its file in the table, and its index in that file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct BlockAt {
     pub(crate) file: u32,
     pub(crate) block: u32,
 }
 
-/// Some rows of a file that lie together.
+/// Consecutive rows of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Block {
-    /// The row group, and the first row in it; `None` is the whole file, of a length that is not known.
+    /// The row group, and the block's first row in it. `None` if the block is the whole file, of unknown length.
     pub(super) part: Option<(usize, usize)>,
-    /// How many rows there are; 0 where it is not known.
+    /// The number of rows; 0 if it is unknown.
     pub(super) rows: usize,
 }
 
-/// A file at one version: its blocks and what is kept of them.
+/// A file at one version: its blocks and their cached columns.
 #[derive(Debug)]
 pub(crate) struct HotFile {
     pub(super) part: PartitionedFile,
     pub(super) blocks: Vec<Block>,
-    /// The rows of each row group, for access plans; empty for a file that is read as a whole.
+    /// The number of rows of each row group, for access plans; empty for a file that is read as a whole.
     pub(super) groups: Vec<usize>,
-    /// Whether parts of a row group can be decoded by themselves.
+    /// Whether a part of a row group can be decoded without the rest.
     pub(super) has_pages: bool,
     pub(super) columns: Vec<HotColumn>,
-    /// The decoded size of the largest part that is decoded together, about, in bytes.
+    /// The approximate decoded size of the largest unit that must be decoded at once, in bytes.
     pub(super) largest: usize,
 }
 
@@ -57,25 +57,25 @@ pub(crate) struct HotFile {
 #[derive(Debug)]
 pub(super) struct HotColumn {
     pub(super) slots: Arc<Slots>,
-    /// Of the whole file, as its footer says.
+    /// The statistics of the whole file, from its footer.
     pub(super) zone: Zone,
-    /// By the row group, as the footer says; empty where nothing is known.
+    /// The statistics of each row group, from the footer; empty if they are unknown.
     groups: Vec<Zone>,
-    /// By the block, once it was decoded.
+    /// The observed statistics of each block, set when the block is first decoded.
     learnt: Box<[OnceLock<Learnt>]>,
 }
 
 impl HotFile {
-    /// A file as the scan of its table reads it.
+    /// Describes a file as the scan of its table reads it. Without a footer, the file is one block.
     pub(super) fn of(scan: &FileScanConfig, file: &PartitionedFile, footer: Option<&ParquetMetaData>) -> Result<Self> {
         let schema = scan.file_source().table_schema().table_schema();
-        // A file with deleted rows has an access plan of its own.
+        // A file with deleted rows already carries an access plan, so it is read as a whole.
         let footer = footer.filter(|_| file.extensions.get::<ParquetAccessPlan>().is_none());
         let Some(footer) = footer else {
             let columns = schema.fields().iter().map(|_| HotColumn::new(1, Zone::Unknown, Vec::new())).collect();
             let block = Block { part: None, rows: 0 };
             let stored = usize::try_from(file.object_meta.size).unwrap_or(usize::MAX).saturating_mul(4);
-            // Of a text file, which may be packed, the text was counted.
+            // A text file may be compressed; its statistics hold the size of the uncompressed text.
             let text = file.statistics.as_ref().and_then(|known| known.total_byte_size.get_value().copied());
             let largest = stored.max(text.unwrap_or(0));
             let (part, groups) = (file.clone(), Vec::new());
@@ -106,11 +106,11 @@ impl HotFile {
         Ok(Self { part: file.clone(), blocks, groups, has_pages, columns, largest })
     }
 
-    /// Whether it is this file at this version, read in the same way.
+    /// Whether `file` is this file at this version, read in the same way.
     pub(super) fn is_of(&self, file: &PartitionedFile) -> bool {
         let has_own_plan = |file: &PartitionedFile| file.extensions.get::<ParquetAccessPlan>().is_some();
         let is_same = |one: &ObjectMeta, other: &ObjectMeta| one == other;
-        // Which rows are deleted is not compared: it is read anew.
+        // A file with deleted rows never matches: nothing here compares the sets of deleted rows, so it is read again.
         is_same(&self.part.object_meta, &file.object_meta)
             && self.part.arrow_schema == file.arrow_schema
             && self.part.partition_values == file.partition_values
@@ -118,7 +118,7 @@ impl HotFile {
             && !has_own_plan(file)
     }
 
-    /// What is known of a column of a block.
+    /// The min/max statistics of a column in a block: observed if the block was decoded, else those of its row group.
     pub(super) fn zone(&self, block: usize, column: usize) -> &Zone {
         let of = &self.columns[column];
         let known = of.learnt[block].get().map(|learnt| &learnt.zone);
@@ -132,20 +132,20 @@ impl HotColumn {
         Self { slots: Slots::new(blocks), zone, groups, learnt: (0..blocks).map(|_| OnceLock::new()).collect() }
     }
 
-    /// Notes what was found when a block was decoded.
+    /// Records the observed statistics of a decoded block.
     pub(super) fn learn(&self, block: usize, array: &ArrayRef) {
         if has_zones(array.data_type()) {
             self.learnt[block].get_or_init(|| Learnt::of(array));
         }
     }
 
-    /// What was found in a block, if it was ever decoded.
+    /// The observed statistics of a block; `None` if it was never decoded.
     pub(super) fn learnt(&self, block: usize) -> Option<&Learnt> {
         self.learnt[block].get()
     }
 }
 
-/// What the footer says of a column of the table, by the row group; nothing where it can not be told for sure.
+/// The footer's min/max statistics of a table column, by row group. `None` if they cannot be trusted for it.
 fn zones(
     scan: &FileScanConfig,
     file: &PartitionedFile,

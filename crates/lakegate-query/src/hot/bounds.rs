@@ -1,7 +1,7 @@
-//! What a predicate says about single columns, in a form that is quick to compare with zones.
+//! Translates a predicate into conditions on single columns that are cheap to compare with min/max statistics.
 //!
-//! It tells which rows need no look, because none of them fulfils the predicate or because all do. What is not understood is
-//! left out, and then nothing is said of all. Whoever scans applies the predicate to every other row.
+//! The conditions find blocks without any matching row, and blocks whose rows all match. A conjunct that cannot be
+//! translated is left out; then no block counts as fully matching. The scan evaluates the predicate on all other rows.
 
 use std::sync::Arc;
 
@@ -14,17 +14,17 @@ use datafusion::physical_expr::utils::split_conjunction;
 
 use super::zone::{Key, Learnt, Zone};
 
-/// Conditions that all hold for a row that is wanted.
+/// Conditions that every matching row satisfies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bounds {
     conditions: Vec<Bound>,
-    /// Whether a row for which they hold is wanted: nothing of the predicate was left out.
+    /// Whether the conditions are the whole predicate, so that each row that satisfies them matches.
     is_whole: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Bound {
-    /// By the place in the table.
+    /// The index of the column in the table.
     column: usize,
     condition: Condition,
 }
@@ -35,14 +35,14 @@ enum Condition {
     Above(Key),
     AtMost(Key),
     Below(Key),
-    /// One of these, ascending.
+    /// Equal to one of these values, in ascending order.
     OneOf(Vec<Key>),
-    /// No row.
+    /// No row matches.
     Never,
 }
 
 impl Bounds {
-    /// What a predicate over these columns of a table says.
+    /// Translates a predicate over these columns of a table.
     pub(crate) fn of(predicate: &Arc<dyn PhysicalExpr>, schema: &Schema, columns: &[usize]) -> Self {
         let (mut conditions, mut is_whole) = (Vec::new(), true);
         for conjunct in split_conjunction(predicate) {
@@ -55,13 +55,12 @@ impl Bounds {
         Self { conditions, is_whole }
     }
 
-    /// Whether rows with these zones may be wanted.
+    /// Whether rows with these statistics may match.
     pub(super) fn may_hold<'z>(&self, zone: impl Fn(usize) -> &'z Zone) -> bool {
         self.conditions.iter().all(|bound| bound.condition.may_hold(zone(bound.column)))
     }
 
-    /// Whether all rows with these values are wanted. What is learnt is of the rows themselves: a footer that is wrong must not
-    /// show a row.
+    /// Whether all rows match, by observed statistics only, because a wrong footer must not expose a row.
     pub(super) fn all_hold<'z>(&self, learnt: impl Fn(usize) -> Option<&'z Learnt>) -> bool {
         let holds = |bound: &Bound| learnt(bound.column).is_some_and(|learnt| bound.condition.all_hold(learnt));
         self.is_whole && self.conditions.iter().all(holds)
@@ -78,7 +77,7 @@ impl Condition {
         match (self, zone) {
             (Self::Never, _) => false,
             (_, Zone::Unknown) => true,
-            // NULL fulfils no comparison.
+            // NULL satisfies no comparison.
             (_, Zone::Null) => false,
             (Self::AtLeast(key), Zone::Between(_, greatest)) => greatest >= key,
             (Self::Above(key), Zone::Between(_, greatest)) => greatest > key,
@@ -93,7 +92,7 @@ impl Condition {
 
     fn all_hold(&self, learnt: &Learnt) -> bool {
         let Zone::Between(least, greatest) = &learnt.zone else { return false };
-        // NULL fulfils no comparison.
+        // NULL satisfies no comparison.
         !learnt.has_nulls
             && match self {
                 Self::AtLeast(key) => least >= key,
@@ -108,7 +107,7 @@ impl Condition {
 
 fn bound(conjunct: &Arc<dyn PhysicalExpr>, schema: &Schema, columns: &[usize]) -> Option<Bound> {
     if conjunct.is::<Literal>() {
-        // NULL and false are no reason to look at any row.
+        // A predicate that is NULL or false matches no row.
         return (!is_true(conjunct)).then_some(Bound { column: 0, condition: Condition::Never });
     }
     if let Some((place, values)) = one_of(conjunct) {
@@ -131,7 +130,7 @@ fn bound(conjunct: &Arc<dyn PhysicalExpr>, schema: &Schema, columns: &[usize]) -
     Some(Bound { column, condition })
 }
 
-/// The key of a value for a column of its type. The outer `None` is NULL, the inner one says that there is no key.
+/// The key of a value in a column. The outer `None` means that the value is NULL, the inner one that it has no key.
 #[allow(clippy::option_option)]
 fn key(value: &ScalarValue, place: usize, schema: &Schema) -> Option<Option<Key>> {
     if value.is_null() {
@@ -141,7 +140,7 @@ fn key(value: &ScalarValue, place: usize, schema: &Schema) -> Option<Option<Key>
     Some(Key::of(value).filter(|_| is_of_column))
 }
 
-/// A comparison of a column with a value, the column first.
+/// Returns a comparison of a column with a value, with the column on the left.
 fn comparison(expr: &Arc<dyn PhysicalExpr>) -> Option<(usize, Operator, &ScalarValue)> {
     let binary = expr.downcast_ref::<BinaryExpr>()?;
     let column = |expr: &Arc<dyn PhysicalExpr>| expr.downcast_ref::<Column>().map(Column::index);
@@ -153,7 +152,7 @@ fn comparison(expr: &Arc<dyn PhysicalExpr>) -> Option<(usize, Operator, &ScalarV
     }
 }
 
-/// The column and the values of `x = a`, `x = a OR x = b …` and `x IN (a, b …)`.
+/// Returns the column and the values of `x = a`, `x = a OR x = b …` and `x IN (a, b …)`.
 fn one_of(expr: &Arc<dyn PhysicalExpr>) -> Option<(usize, Vec<&ScalarValue>)> {
     if let Some(list) = expr.downcast_ref::<InListExpr>() {
         let place = list.expr().downcast_ref::<Column>()?.index();
@@ -200,10 +199,10 @@ mod tests {
         binary(left, operator, right, &schema()).unwrap()
     }
 
-    /// Whether rows whose `a` is within these bounds may be wanted.
+    /// Whether rows with `a` between `least` and `greatest` may match.
     fn wanted(predicate: &Arc<dyn PhysicalExpr>, least: i64, greatest: i64) -> bool {
         let zones = [Zone::Unknown, Zone::Between(Key::Number(least), Key::Number(greatest))];
-        // The predicate's first column is the table's second.
+        // The predicate's first column is the second column of the table.
         Bounds::of(predicate, &schema(), &[1, 0]).may_hold(|column| &zones[column])
     }
 
@@ -252,7 +251,7 @@ mod tests {
         assert!(!Bounds::of(&equal, &schema(), &[1, 0]).may_hold(|column| &nulls[column]));
     }
 
-    /// Rows that need no look: none of them is wanted, or all are. What is said of them must be true of each, whatever is asked.
+    /// If statistics show that no row or every row of a block matches, this is true of each row.
     #[test]
     fn what_is_said_of_all_rows_holds_for_each() {
         let leaf = (any::<bool>(), 0..7_usize, prop::option::of(-4..4_i64)).prop_map(|(of_text, operator, value)| {
@@ -307,7 +306,7 @@ mod tests {
         assert!(bounds.all_hold(|_| Some(&all)));
         assert!(!bounds.all_hold(|_| Some(&with_null)));
         assert!(!bounds.all_hold(|_| None));
-        // Who scans without a predicate does not ask.
+        // A scan without a predicate does not call this.
         assert!(!Bounds::default().all_hold(|_| None));
     }
 }

@@ -1,22 +1,23 @@
-//! Where the rows with a key are, in the form that the keys of a table allow.
+//! Maps each key to its row numbers, in one of three index layouts. The keys of the column decide which layout fits.
 
 use datafusion::arrow::array::Array;
 
 use super::index::Keys;
 use super::ranks::Ranks;
 
-/// Of each key, the rows.
+/// The rows of each key.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// The rows of a key follow each other. By the key's place, the first of them and, in the last bits, how many there are.
+    /// The rows of each key are consecutive. An element of `runs`, by the key's rank, is the first row and, in its low
+    /// bits, the count.
     Runs { ranks: Ranks, count_bits: u32, runs: Vec<u32> },
-    /// By the key's place, where its rows begin in the list.
+    /// The offset in `rows` at which the rows of a key begin, by the key's rank.
     Dense { ranks: Ranks, offsets: Vec<u32>, rows: Vec<u32> },
-    /// Ascending keys, and the row of each.
+    /// Keys in ascending order, and the row of each.
     Sorted { keys: Vec<i64>, rows: Vec<u32> },
 }
 
-/// The rows with one key: so many from this place on, which [`Found`] understands. No two keys have one place.
+/// The rows of one key: `count` rows from `first` on. [`Found`] interprets `first`; no two keys share it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) first: u32,
@@ -24,10 +25,10 @@ pub(crate) struct Entry {
 }
 
 impl Found {
-    /// The entries of keys, in their order.
+    /// The entries of `keys`, in their order.
     pub(super) fn entries(&self, keys: &Keys) -> Vec<Entry> {
         match self {
-            // Nothing of one key is needed for the next: their ways to the memory overlap.
+            // No lookup depends on the one before it, so the CPU overlaps their cache misses.
             Self::Runs { ranks, count_bits, runs } => {
                 let mask = count_mask(*count_bits);
                 keys.map(|key| match ranks.get(key) {
@@ -41,15 +42,15 @@ impl Found {
             }),
             Self::Sorted { keys: known, .. } => keys.map(|key| {
                 let first = known.partition_point(|other| *other < key);
-                // A key may have half of the rows, and be asked for as often.
+                // A binary search, because half of all rows may have one key, and as many lookups may ask for it.
                 let count = known[first..].partition_point(|other| *other == key);
-                // There are fewer rows than 2^32.
+                // There are fewer than 2^32 rows.
                 Entry { first: first as u32, count: count as u32 }
             }),
         }
     }
 
-    /// Adds so many rows of an entry, from this one of them on.
+    /// Appends `count` rows of an entry to `to`, skipping the first `skip`.
     pub(super) fn add_rows(&self, entry: Entry, skip: u32, count: u32, to: &mut Vec<u32>) {
         let first = entry.first + skip;
         match self {
@@ -60,7 +61,7 @@ impl Found {
         }
     }
 
-    /// What it takes, in bytes.
+    /// Bytes held by the layout.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Runs { ranks, runs, .. } => ranks.bytes() + runs.capacity() * 4,
@@ -80,12 +81,12 @@ impl Keys {
     }
 }
 
-/// How many bits are left for a count beside the number of one of so many rows.
+/// The number of bits of a `u32` that a row number below `rows` leaves free for a count.
 pub(super) fn count_bits(rows: usize) -> u32 {
     u32::try_from(rows).map_or(0, u32::leading_zeros)
 }
 
-/// The last bits of a run, in which that count is.
+/// The mask of the low bits that hold the count of a run.
 pub(super) fn count_mask(count_bits: u32) -> u32 {
     1_u32.unbounded_shl(count_bits).wrapping_sub(1)
 }
@@ -107,7 +108,7 @@ mod tests {
 
     #[test]
     fn all_forms_give_the_rows_of_a_key_and_none_of_no_key() {
-        // Keys from -1 on: -1 in rows 0 and 1, 0 in none, 1 in row 2.
+        // The keys start at -1: key -1 has rows 0 and 1, key 0 has none, key 1 has row 2.
         let count_bits = count_bits(3);
         let ranks = || Ranks::of(-1, &[2, 0, 1]);
         let forms = [

@@ -1,4 +1,4 @@
-//! Where the rows with a key are: built once for a column of a table version, so that a join asks and does not hash a table.
+//! Index over one column of a table version: maps a key to its rows, so joins do not build a hash table.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -19,24 +19,24 @@ use super::table::HotTable;
 use super::zeroed::Zeroed;
 use super::zone::{Key, Zone, is_number, numbers};
 
-/// How many blocks are read at once, and how often that at one time.
+/// Blocks decoded in one task, and the number of such tasks in flight.
 const BLOCKS_AT_ONCE: usize = 128;
 const AHEAD: usize = 3;
-/// What an index takes for a row at most, in bytes, beside what it takes for gaps between keys.
+/// Most bytes that an index takes for a row, without the space for gaps between keys.
 const BYTES_OF_ROW: usize = 12;
-/// Keys are dense where there are no more than so many times as many possible ones as rows.
+/// Keys are dense if their range is at most this many times the number of rows.
 const MOST_GAPS: usize = 4;
 
-/// Whether a column of this type can have an index: where equality is that of a number.
+/// Whether a column of this type can be indexed: its equality must be that of a 64-bit integer.
 pub(crate) fn is_indexable(data_type: &DataType) -> bool {
     is_number(data_type)
 }
 
-/// The keys of a column as numbers, with NULL where there is none.
+/// The keys of a column as numbers. A row without a key is NULL.
 pub(crate) struct Keys(ArrayRef);
 
 impl Keys {
-    /// Of an array of a type that [`is_indexable`].
+    /// Converts an array of a type that [`is_indexable`].
     pub(crate) fn of(array: &ArrayRef) -> Result<Self> {
         match numbers(array) {
             Some(numbers) => Ok(Self(numbers)),
@@ -52,7 +52,7 @@ impl Keys {
 /// An index over one column.
 #[derive(Debug)]
 pub(crate) struct KeyIndex {
-    /// The number of the first row of each block, and at the end that of all rows.
+    /// The number of the first row of each block; the last element is the number of all rows.
     starts: Vec<u32>,
     blocks: Vec<BlockAt>,
     found: Found,
@@ -60,8 +60,8 @@ pub(crate) struct KeyIndex {
 }
 
 impl KeyIndex {
-    /// What an index over a column takes at most, about, in bytes; `None` where it can not have one. Rounded as
-    /// [`HotTable::bytes_of`].
+    /// The approximate maximum size of an index in bytes, rounded like [`HotTable::bytes_of`]; `None` if it cannot
+    /// exist.
     pub(crate) fn bytes_for(table: &HotTable, column: usize) -> Option<usize> {
         let rows = table.rows().filter(|rows| *rows < u32::MAX as usize)?;
         let bytes = match span(table, column) {
@@ -97,7 +97,7 @@ impl KeyIndex {
         Ok(Self { starts, blocks, found, _taken: table.memory.take(bytes) })
     }
 
-    /// The rows of each key follow each other in most tables that are laid out by something that the key goes with.
+    /// Tries the layout of runs. It fits most tables that are sorted by a column that correlates with the key.
     async fn runs(
         table: &Arc<HotTable>,
         column: usize,
@@ -180,33 +180,33 @@ impl KeyIndex {
         Ok(Found::Sorted { keys, rows })
     }
 
-    /// Where the rows of keys are, in the order of the keys.
+    /// The entries of `keys`, in their order.
     pub(crate) fn entries(&self, keys: &Keys) -> Vec<Entry> {
         self.found.entries(keys)
     }
 
-    /// Adds so many rows of an entry, from this one of them on.
+    /// Appends `count` rows of an entry to `to`, skipping the first `skip`.
     pub(crate) fn add_rows(&self, entry: Entry, skip: u32, count: u32, to: &mut Vec<u32>) {
         self.found.add_rows(entry, skip, count, to);
     }
 
-    /// The block of a row, by its place among the blocks, and the first row of it.
+    /// The index of the block that holds a row.
     pub(crate) fn block_of(&self, row: u32) -> usize {
         self.starts.partition_point(|start| *start <= row) - 1
     }
 
-    /// The rows of a block.
+    /// The row numbers of a block.
     pub(crate) fn rows_in(&self, block: usize) -> Range<u32> {
         self.starts[block]..self.starts[block + 1]
     }
 
-    /// Where a block is.
+    /// The address of the block with this index.
     pub(crate) fn block(&self, at: usize) -> BlockAt {
         self.blocks[at]
     }
 }
 
-/// The least key and how many there may be from there on, as the footers say; `None` where they are not dense, or unknown.
+/// The smallest key and the size of the key range, from the footers; `None` if keys are not dense or unknown.
 fn span(table: &HotTable, column: usize) -> Option<(i64, usize)> {
     let zones = table.files.iter().map(|file| file.columns[column].zone.clone());
     let zone = zones.reduce(|all, zone| all.and(&zone))?;
@@ -215,12 +215,12 @@ fn span(table: &HotTable, column: usize) -> Option<(i64, usize)> {
     (span < table.rows()?.saturating_mul(MOST_GAPS).saturating_add(1024)).then_some((least, span + 1))
 }
 
-/// The keys with the numbers of their rows, where there is a key.
+/// The keys with the numbers of their rows, without the rows that have no key.
 fn numbered(first: u32, keys: &Int64Array) -> impl Iterator<Item = (u32, i64)> {
     (first..).zip(keys).filter_map(|(row, key)| Some((row, key?)))
 }
 
-/// Calls `note` with the number of the first row and the keys of each block, until it says that it has seen enough.
+/// Calls `note` with the number of the first row and the keys of each block, until `note` returns false.
 async fn each(
     table: &Arc<HotTable>,
     column: usize,
@@ -233,7 +233,7 @@ async fn each(
     let mut first = 0_u32;
     let (mut waiting, mut decoding) = (blocks.chunks(BLOCKS_AT_ONCE), VecDeque::new());
     loop {
-        // What comes next is decoded by other threads meanwhile.
+        // Other threads decode the next blocks meanwhile.
         while decoding.len() < AHEAD
             && let Some(some) = waiting.next()
         {
@@ -254,12 +254,12 @@ async fn each(
             starts.push(end);
             first = end;
         }
-        // Others have a turn: a large table takes a while.
+        // Yields to other tasks, because a large table takes long.
         tokio::task::yield_now().await;
     }
 }
 
-/// For tests and for who looks at it.
+/// The name of the layout, for tests and diagnostics.
 impl std::fmt::Display for KeyIndex {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self.found {

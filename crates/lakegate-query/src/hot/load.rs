@@ -1,5 +1,5 @@
-//! Decodes parts of files that are not kept: through the scan by which the table is read, so that versions, deleted rows,
-//! partition folders and widened types are its business here as everywhere.
+//! Decodes blocks that are not in the cache. It reads them through the table's own scan, so versions, deleted rows,
+//! partition folders and widened types are handled as in any other read.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use super::pack::compact;
 use super::table::HotTable;
 use crate::lake::FileOf;
 
-/// What was decoded, by block and column.
+/// Decoded arrays by block and column.
 pub(super) type Loaded = HashMap<(BlockAt, usize), ArrayRef>;
 
-/// These columns of these blocks, decoded as far as they are not kept.
+/// Returns these columns of these blocks. Decodes and caches those that are missing from the cache.
 pub(super) async fn load(table: &HotTable, blocks: &[BlockAt], columns: &[usize]) -> Result<Loaded> {
     let mut loaded = Loaded::new();
     for of_file in blocks.chunk_by(|one, other| one.file == other.file) {
@@ -65,7 +65,7 @@ pub(super) async fn load(table: &HotTable, blocks: &[BlockAt], columns: &[usize]
     Ok(loaded)
 }
 
-/// One column of some blocks, in their order. It is not kept.
+/// Returns one column of some blocks, in their order, without caching it.
 pub(super) async fn column(table: &HotTable, blocks: &[BlockAt], column: usize) -> Result<Vec<ArrayRef>> {
     let mut arrays = Vec::with_capacity(blocks.len());
     for of_file in blocks.chunk_by(|one, other| one.file == other.file) {
@@ -84,7 +84,7 @@ pub(super) async fn column(table: &HotTable, blocks: &[BlockAt], column: usize) 
 }
 
 impl HotFile {
-    /// These blocks, with those that must be decoded together with them; ascending.
+    /// These blocks and those that must be decoded with them, in ascending order.
     fn together(&self, blocks: BTreeSet<usize>) -> Vec<usize> {
         if self.has_pages {
             return blocks.into_iter().collect();
@@ -95,7 +95,7 @@ impl HotFile {
         (0..self.blocks.len()).filter(|block| groups.binary_search(&group(*block)).is_ok()).collect()
     }
 
-    /// The file, of which only these blocks are read.
+    /// The file with an access plan that selects only these blocks.
     fn part_of(&self, blocks: &[usize]) -> PartitionedFile {
         let part = self.part.clone();
         if self.groups.is_empty() {
@@ -136,7 +136,7 @@ async fn read(
     columns: &[usize],
 ) -> Result<Vec<(usize, Vec<ArrayRef>)>> {
     let _turn = table.memory.turn().await?;
-    // What reads files keeps its counts for as long as it lives. Each reading has one of its own, or they would pile up.
+    // A file source keeps metrics for as long as it lives. A new one for each read stops them from piling up.
     let source = table.format.file_source(table.scan.file_source().table_schema().clone());
     let config = FileScanConfigBuilder::from(table.scan.clone())
         .with_source(source)
@@ -186,18 +186,18 @@ async fn read(
     Ok(done)
 }
 
-/// One column of some batches as an array that holds nothing else.
+/// Concatenates one column of some batches into an array that shares no memory with other rows.
 fn exact(parts: &[RecordBatch], column: usize, data_type: &DataType) -> Result<ArrayRef> {
     let arrays = parts.iter().map(|part| part.column(column).as_ref()).collect::<Vec<_>>();
     if arrays.is_empty() {
         return Ok(new_empty_array(data_type));
     }
     let array = concat(&arrays)?;
-    // Views share buffers with rows that are not of this part.
+    // Views share buffers with rows outside these batches.
     Ok(match array.data_type() {
         DataType::Utf8View => Arc::new(array.as_string_view().gc()),
         DataType::BinaryView => Arc::new(array.as_binary_view().gc()),
-        // What is `concat` of one array is that array, with all that it is a slice of.
+        // `concat` of a single array returns that array, with the whole buffer that it is a slice of.
         _ if arrays.len() == 1 => compact(&array)?,
         _ => array,
     })

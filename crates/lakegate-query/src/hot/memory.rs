@@ -1,6 +1,6 @@
-//! The memory that decoded columns share: a budget, and who leaves when it is full.
+//! Block cache: decoded columns of all resident tables under one memory budget.
 //!
-//! Reading takes no lock. Who was not read since it was last looked at leaves first ("second chance").
+//! Reads take no lock. Evicts with CLOCK (second chance): a block that was not read since the last sweep goes first.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,24 +13,24 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::pack::{least_mapping, packed};
 
-/// What an array takes beside its values, about, in bytes.
+/// The approximate overhead of a cached array beside its values, in bytes.
 const BESIDE: usize = 512;
 
-/// A budget for decoded columns of all tables.
+/// The memory budget for decoded columns of all tables.
 #[derive(Debug)]
 pub(crate) struct HotMemory {
     budget: usize,
     used: AtomicUsize,
     queue: Mutex<VecDeque<Weak<Pack>>>,
-    /// Who decodes holds one: what is being decoded is not counted yet.
+    /// Limits concurrent decoding, because arrays that are being decoded do not count towards the budget yet.
     decoding: Semaphore,
 }
 
-/// One column of a file: a slot for each of its blocks.
+/// The cached column chunk of a file: one slot for each block.
 #[derive(Debug)]
 pub(crate) struct Slots(Box<[ArcSwapOption<Held>]>);
 
-/// Arrays that were decoded together: they are kept together, and let go together.
+/// Arrays that were decoded together; they are cached and evicted together.
 #[derive(Debug)]
 struct Pack {
     places: Vec<Place>,
@@ -38,7 +38,7 @@ struct Pack {
     _taken: Taken,
 }
 
-/// Where an array is kept.
+/// The slot of a cached array.
 #[derive(Debug)]
 struct Place {
     slots: Weak<Slots>,
@@ -52,14 +52,14 @@ struct Held {
     pack: Arc<Pack>,
 }
 
-/// A decoded block that is to be kept.
+/// A decoded block to put into the cache.
 pub(crate) struct Decoded<'a> {
     pub(crate) slots: &'a Arc<Slots>,
     pub(crate) at: usize,
     pub(crate) array: &'a mut ArrayRef,
 }
 
-/// Memory that is taken from the budget until this is dropped.
+/// A reservation of memory, returned to the budget on drop.
 #[derive(Debug)]
 pub(crate) struct Taken {
     bytes: usize,
@@ -73,17 +73,17 @@ impl Drop for Taken {
 }
 
 impl HotMemory {
-    /// A budget in bytes.
+    /// A cache with a budget in bytes.
     pub(crate) fn new(budget: usize) -> Arc<Self> {
         let at_once = std::thread::available_parallelism().map_or(1, usize::from) * 2;
         let decoding = Semaphore::new(at_once);
         Arc::new(Self { budget, used: AtomicUsize::new(0), queue: Mutex::default(), decoding })
     }
 
-    /// Waits for a turn to decode. Nobody who has one waits for another.
+    /// Waits for a permit to decode. This cannot deadlock, because no holder of a permit waits for another one.
     pub(super) async fn turn(&self) -> Result<SemaphorePermit<'_>> {
         let turn = self.decoding.acquire().await;
-        // Nobody closes it.
+        // The semaphore is never closed.
         turn.map_err(|_| internal_datafusion_err!("nothing is decoded any more"))
     }
 
@@ -92,23 +92,23 @@ impl HotMemory {
         self.budget
     }
 
-    /// What is taken of it, in bytes.
+    /// The reserved bytes.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Takes memory for something that is not evicted; others make room for it.
+    /// Reserves memory for something that is never evicted. Evicts other blocks to make room.
     pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> Taken {
         self.used.fetch_add(bytes, Ordering::Relaxed);
         self.make_room();
         Taken { bytes, memory: Arc::clone(self) }
     }
 
-    /// Keeps what was decoded together, but for what is kept already: the arrays become those that are kept. Pinned ones stay
-    /// as long as their files are served.
+    /// Caches arrays that were decoded together, except for slots that are already filled. Replaces each newly cached
+    /// array in `decoded` with its cached copy. Pinned arrays stay for as long as their files are served.
     ///
     /// # Errors
-    /// None that is known of: arrays that can not be copied are none.
+    /// If arrow cannot copy an array; no such array is known.
     pub(crate) fn keep(self: &Arc<Self>, decoded: &mut [Decoded<'_>], is_pinned: bool) -> Result<()> {
         let mut new = decoded.iter_mut().filter(|of| of.slots.0[of.at].load().is_none()).collect::<Vec<_>>();
         let bytes = new.iter().map(|of| of.array.get_array_memory_size()).sum::<usize>();
@@ -123,7 +123,7 @@ impl HotMemory {
         self.used.fetch_add(bytes, Ordering::Relaxed);
         let taken = Taken { bytes, memory: Arc::clone(self) };
         let places = new.iter().map(|of| Place { slots: Arc::downgrade(of.slots), at: of.at }).collect();
-        // It has just been wanted.
+        // Marked as used, because a caller has just asked for it.
         let pack = Arc::new(Pack { places, is_used: AtomicBool::new(true), _taken: taken });
         for (of, array) in new.iter_mut().zip(packed) {
             of.array.clone_from(&array);
@@ -138,7 +138,7 @@ impl HotMemory {
     }
 
     fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<Weak<Pack>>> {
-        // A queue is whole after each step.
+        // The queue is consistent after each step, so a poisoned lock is safe to use.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -147,7 +147,7 @@ impl HotMemory {
             return;
         }
         let mut queue = self.queue();
-        // Twice round: once to find everybody unused, once to free them.
+        // Two sweeps: the first marks each pack as unused, the second evicts.
         let mut left = queue.len() * 2;
         while self.used() > self.budget && left > 0 {
             left -= 1;
@@ -174,16 +174,16 @@ impl Pack {
 }
 
 impl Slots {
-    /// So many empty slots.
+    /// Creates `count` empty slots.
     pub(crate) fn new(count: usize) -> Arc<Self> {
         Arc::new(Self((0..count).map(|_| ArcSwapOption::empty()).collect()))
     }
 
-    /// What is in a slot.
+    /// The array in a slot; `None` if the slot is empty.
     pub(crate) fn get(&self, at: usize) -> Option<ArrayRef> {
         let held = self.0[at].load();
         let held = held.as_ref()?;
-        // Written only where it changes: a cache line that all threads write is slow.
+        // Stores only a changed value, because a cache line that all threads write is slow.
         if !held.pack.is_used.load(Ordering::Relaxed) {
             held.pack.is_used.store(true, Ordering::Relaxed);
         }
@@ -205,7 +205,7 @@ mod tests {
         memory.keep(&mut [Decoded { slots, at, array: &mut array }], is_pinned).unwrap();
     }
 
-    /// What is taken for so many rows.
+    /// Bytes reserved for an array of `rows` rows.
     fn taken(rows: usize) -> usize {
         let (memory, slots) = (HotMemory::new(1 << 30), Slots::new(1));
         keep(&memory, &slots, 0, rows, false);
@@ -219,7 +219,7 @@ mod tests {
         for at in 0..3 {
             keep(&memory, &slots, at, 1000, false);
         }
-        // The fourth makes everybody unused once; then the first, which is read again, stays and the second goes.
+        // The fourth array marks all as unused. Then the first is read again and stays, and the second is evicted.
         keep(&memory, &slots, 3, 1000, false);
         assert!(memory.used() <= memory.budget());
         let kept = (0..4).filter(|at| slots.get(*at).is_some()).count();
@@ -237,7 +237,7 @@ mod tests {
             [Decoded { slots: &slots, at: 0, array: &mut first }, Decoded { slots: &slots, at: 1, array: &mut second }];
         memory.keep(&mut together, false).unwrap();
         assert!(slots.get(0).is_some() && slots.get(1).is_some());
-        // One of them is kept already; it stays where it is.
+        // A slot that is already filled keeps its array.
         let before = memory.used();
         keep(&memory, &slots, 1, 10, false);
         assert_eq!(memory.used(), before);

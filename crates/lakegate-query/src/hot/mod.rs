@@ -1,8 +1,9 @@
-//! Hot tables: decoded columns of the lake's files in memory, kept by use under a budget, with what is known of each part.
+//! Resident tables: a block cache of decoded columns under a memory budget, with min/max statistics of each block.
 //!
-//! A file is cut into blocks of some thousand rows. A scan that knows what it looks for touches only the blocks that may hold
-//! it, and decodes only what is not there yet. All rows are given, as files give them: who sees which is `govern`'s business.
-//! Nothing here becomes stale: what is kept is of one file at one version, and a table version names its files.
+//! A file is split into blocks of some thousand rows. A scan with a predicate touches only the blocks that may hold
+//! matching rows, and decodes only those that are not cached. These tables return all rows of their files; `govern`
+//! decides which rows a caller sees. Nothing here becomes stale, because a cached block belongs to one version of one
+//! file and a table version lists its files.
 
 mod blocks;
 mod bounds;

@@ -1,8 +1,8 @@
-//! Arrays that were decoded together, put together in one piece of memory, so that nothing but them is in it.
+//! Arena: copies arrays that were decoded together into one allocation that holds nothing else.
 //!
-//! Decoded arrays by themselves lie among all that a query takes and gives back. Those that are let go leave holes beside those
-//! that stay, and the process keeps the memory of both. A piece that is large is a mapping of its own, which the system has
-//! back the moment that it is let go.
+//! Decoded arrays are otherwise allocated among the short-lived memory of queries. Evicted arrays then leave holes
+//! beside those that stay, and the process keeps the memory of both. A large arena is a memory mapping of its own, so
+//! the system gets it back when the arena is dropped.
 
 use bytes::Bytes;
 use datafusion::arrow::array::{Array, ArrayData, ArrayRef, make_array, new_empty_array};
@@ -11,19 +11,19 @@ use datafusion::arrow::compute::concat;
 use datafusion::common::{Result, internal_datafusion_err};
 use memmap2::MmapMut;
 
-/// Each buffer begins at a multiple of this, as arrow has it.
+/// The alignment of each buffer, as in arrow.
 const ALIGNMENT: usize = 64;
-/// The most mappings, about: the system gives a process some ten thousand, and others need some, too.
+/// The approximate limit of mappings: the system allows a process some ten thousand, and other code needs some too.
 const MOST_MAPPINGS: usize = 1 << 14;
-/// A smaller piece is never a mapping of its own.
+/// A smaller arena never becomes a mapping.
 const LEAST_MAPPING: usize = 16 << 10;
 
-/// From how many bytes on a piece is a mapping of its own, where so many bytes are kept in all.
+/// The size in bytes from which an arena becomes a mapping, if the cache holds `budget` bytes in all.
 pub(super) fn least_mapping(budget: usize) -> usize {
     (budget / MOST_MAPPINGS).max(LEAST_MAPPING)
 }
 
-/// The same arrays in a piece of memory, and its size in bytes.
+/// Copies the arrays into one arena. Returns the copies and the size of the arena in bytes.
 pub(super) fn packed(arrays: &[ArrayRef], least_mapping: usize) -> Result<(Vec<ArrayRef>, usize)> {
     let datas = arrays.iter().map(|array| {
         let data = array.to_data();
@@ -38,7 +38,7 @@ pub(super) fn packed(arrays: &[ArrayRef], least_mapping: usize) -> Result<(Vec<A
     let slices = buffers.iter().map(|buffer| {
         let slice = piece.slice(at..at + buffer.len());
         at += buffer.len().next_multiple_of(ALIGNMENT);
-        // Each has a length of its own: what an array takes is not counted as the whole piece.
+        // Each buffer has its own length, so that arrow does not count the whole arena as the size of an array.
         if slice.is_empty() { Buffer::default() } else { Buffer::from(slice) }
     });
     let mut slices = slices.collect::<Vec<_>>().into_iter();
@@ -46,18 +46,18 @@ pub(super) fn packed(arrays: &[ArrayRef], least_mapping: usize) -> Result<(Vec<A
     Ok((arrays.collect::<Result<_>>()?, size))
 }
 
-/// Whether an array is all that is in its buffers.
+/// Whether the array is no slice of a larger one.
 fn is_whole(data: &ArrayData) -> bool {
     data.offset() == 0 && data.child_data().iter().all(is_whole)
 }
 
-/// The same array by itself, where it was a part of another.
+/// Copies a slice of an array into an array of its own.
 pub(super) fn compact(array: &ArrayRef) -> Result<ArrayRef> {
     let empty = new_empty_array(array.data_type());
     Ok(concat(&[array.as_ref(), empty.as_ref()])?)
 }
 
-/// The buffers of an array in the order in which [`rebuilt`] takes them.
+/// Appends the buffers of an array, in the order that [`rebuilt`] expects.
 fn gather(data: &ArrayData, to: &mut Vec<Buffer>) {
     if let Some(nulls) = data.nulls() {
         to.push(nulls.inner().sliced());
@@ -78,7 +78,7 @@ fn rebuilt(data: &ArrayData, from: &mut impl Iterator<Item = Buffer>) -> Result<
     Ok(builder.nulls(nulls).buffers(buffers).child_data(children).build()?)
 }
 
-/// The buffers one after the other, each at its place.
+/// Copies the buffers one after the other, each at an aligned offset.
 fn copied(buffers: &[Buffer], size: usize, least_mapping: usize) -> Bytes {
     let fill = |memory: &mut [u8]| {
         let mut at = 0;
@@ -87,7 +87,7 @@ fn copied(buffers: &[Buffer], size: usize, least_mapping: usize) -> Bytes {
             at += buffer.len().next_multiple_of(ALIGNMENT);
         }
     };
-    // Where the system gives no more mappings, there is other memory.
+    // If the system refuses a mapping, falls back to ordinary memory.
     if size >= least_mapping
         && let Ok(mut mapping) = MmapMut::map_anon(size)
     {
@@ -99,7 +99,7 @@ fn copied(buffers: &[Buffer], size: usize, least_mapping: usize) -> Bytes {
     Bytes::from_owner(Owned(memory))
 }
 
-/// Memory that begins at a multiple of [`ALIGNMENT`].
+/// Memory aligned to [`ALIGNMENT`].
 struct Owned(MutableBuffer);
 
 impl AsRef<[u8]> for Owned {

@@ -1,6 +1,7 @@
-//! Which numbers are keys, and the place of each among them. Keys that are far apart take little more than their own bits.
+//! Rank bitmap: which numbers of a range are keys, and the rank of each. It takes little more than a bit for each
+//! number.
 
-/// The keys among so many numbers from the least one on.
+/// The keys among `span` numbers from `least` on.
 #[derive(Debug)]
 pub(super) struct Ranks {
     least: i64,
@@ -8,7 +9,7 @@ pub(super) struct Ranks {
     words: Vec<Word>,
 }
 
-/// 64 numbers: which of them are keys, and how many keys are before them.
+/// 64 numbers: a bit for each that is a key, and the number of keys before this word.
 #[derive(Clone, Copy, Debug, Default)]
 struct Word {
     keys: u64,
@@ -16,12 +17,12 @@ struct Word {
 }
 
 impl Ranks {
-    /// What it takes for a span of so many numbers, in bytes.
+    /// Bytes that a bitmap over `span` numbers takes.
     pub(super) fn bytes_for(span: usize) -> usize {
         span.div_ceil(64).saturating_mul(size_of::<Word>())
     }
 
-    /// The keys of a span: those numbers of which there are rows.
+    /// Builds the bitmap from the counts of all numbers from `least` on. A number with a non-zero count is a key.
     pub(super) fn of(least: i64, counts: &[u32]) -> Self {
         let mut before = 0;
         let words = counts.chunks(64).map(|counts| {
@@ -34,7 +35,7 @@ impl Ranks {
         Self { least, span: counts.len(), words }
     }
 
-    /// What there is of each key, by its place, of what there is of all numbers of the span.
+    /// Picks the elements that belong to keys from an array over the whole span, ordered by rank.
     pub(super) fn of_keys(&self, counts: &[u32]) -> Vec<u32> {
         let keys = self.words.last().map_or(0, |word| word.before + word.keys.count_ones());
         let mut picked = Vec::with_capacity(keys as usize);
@@ -48,20 +49,20 @@ impl Ranks {
         picked
     }
 
-    /// The place of a key among the keys; `None` where it is none.
+    /// The rank of a key; `None` if the number is no key.
     pub(super) fn get(&self, key: i64) -> Option<usize> {
         let at = place(key, self.least, self.span)?;
         let (word, bit) = (self.words[at / 64], 1_u64 << (at % 64));
         (word.keys & bit != 0).then(|| word.before as usize + (word.keys & (bit - 1)).count_ones() as usize)
     }
 
-    /// What it takes, in bytes.
+    /// Bytes held by the bitmap.
     pub(super) fn bytes(&self) -> usize {
         self.words.capacity() * size_of::<Word>()
     }
 }
 
-/// The place of a number among so many from the least one on.
+/// The offset of a number from `least`; `None` if it is outside the span.
 pub(super) fn place(number: i64, least: i64, span: usize) -> Option<usize> {
     usize::try_from(number.wrapping_sub(least)).ok().filter(|at| number >= least && *at < span)
 }

@@ -1,5 +1,5 @@
-//! Whether the rows of each key follow each other, as they do in most tables that are laid out by something that the key goes
-//! with; and where they are.
+//! Finds out whether the rows of each key are consecutive, and collects their runs. They are consecutive in most tables
+//! that are sorted by a column that correlates with the key.
 
 use datafusion::common::{Result, exec_err};
 
@@ -7,27 +7,26 @@ use super::found::count_mask;
 use super::ranks::place;
 use super::zeroed::Zeroed;
 
-/// Among so many rows at first it is looked whether runs are the only ones of their keys. Most tables in which they are not
-/// show it there.
+/// Up to this many rows, checks that no key gets a second run. Most tables with scattered keys fail here.
 const LOOKED_AT: u64 = 1 << 16;
 
-/// Rows of keys that follow each other, as they are found.
+/// Collects runs of consecutive rows with the same key.
 ///
-/// Keys come from all over the span, so what takes the time is the way to their places. Each is gone to once for all rows that
-/// follow each other, and only to write there, for which nobody waits. Whether a key was written twice shows in the end: then
-/// rows are missing.
+/// Keys are scattered over the span, so cache misses dominate the time. There is one memory access for each run, and it
+/// only writes, so the CPU does not wait for it. If a key was written twice, the sum of the counts is too small in the
+/// end.
 pub(super) struct Runs {
     least: i64,
     count_bits: u32,
-    /// As in [`super::found::Found::Runs`], by the keys' distance from the least.
+    /// Encoded as in [`super::found::Found::Runs`], indexed by the key's distance from `least`.
     runs: Zeroed,
-    /// How many rows were added.
+    /// The number of rows added.
     rows: u64,
-    /// The last of them, whose run may go on.
+    /// The last run, which the next rows may extend.
     open: Option<Run>,
 }
 
-/// Rows of one key that follow each other: the first of them and how many there are.
+/// Consecutive rows of one key.
 #[derive(Clone, Copy)]
 struct Run {
     key: i64,
@@ -36,12 +35,12 @@ struct Run {
 }
 
 impl Runs {
-    /// Of so many numbers from the least one on, with so many bits for a count.
+    /// Prepares for keys among `span` numbers from `least` on, with `count_bits` bits for the length of a run.
     pub(super) fn new(least: i64, span: usize, count_bits: u32) -> Self {
         Self { least, count_bits, runs: Zeroed::new(span), rows: 0, open: None }
     }
 
-    /// Adds rows with their keys; says whether all rows of a key follow each other, as far as it is looked at.
+    /// Adds rows with their keys. Returns false if a key is found to have scattered rows, or a run is too long.
     pub(super) fn add(&mut self, rows: impl Iterator<Item = (u32, i64)>) -> Result<bool> {
         let looks = self.rows < LOOKED_AT;
         let (mut open, mut added) = (self.open.take(), 0);
@@ -64,7 +63,7 @@ impl Runs {
         Ok(true)
     }
 
-    /// All runs, by the keys' distance from the least; `None` where the rows of a key do not follow each other.
+    /// All runs, by the key's distance from `least`; `None` if the rows of a key are not consecutive.
     pub(super) fn all(mut self) -> Result<Option<Zeroed>> {
         if let Some(run) = self.open.take()
             && !self.note(run, false)?
@@ -76,7 +75,7 @@ impl Runs {
         Ok((there == self.rows).then_some(self.runs))
     }
 
-    /// Says whether it is the first run of its key, if that is looked at, and no longer than can be told.
+    /// Writes a run. Returns false if it is too long for the count bits or, if `looks`, its key already has a run.
     fn note(&mut self, Run { key, first, count }: Run, looks: bool) -> Result<bool> {
         let (least, count_bits) = (self.least, self.count_bits);
         let runs: &mut [u32] = &mut self.runs;

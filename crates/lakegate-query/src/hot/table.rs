@@ -1,4 +1,4 @@
-//! One version of a table, hot: its files' blocks, which of them a scan needs, and their columns.
+//! One version of a resident table: selects the blocks that a scan needs, and fetches their columns.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,13 +17,13 @@ use super::index::KeyIndex;
 use super::load;
 use super::memory::HotMemory;
 
-/// A table version whose columns are kept by use.
+/// A table version whose columns are cached by use.
 #[derive(Debug)]
 pub(crate) struct HotTable {
     pub(super) name: String,
     pub(super) schema: SchemaRef,
     pub(super) files: Vec<Arc<HotFile>>,
-    /// How its files are read.
+    /// The scan that reads the table's files.
     pub(super) scan: FileScanConfig,
     pub(super) format: Arc<dyn FileFormat>,
     pub(super) session: Arc<SessionState>,
@@ -31,25 +31,25 @@ pub(crate) struct HotTable {
     pub(super) memory: Arc<HotMemory>,
     pub(super) is_pinned: bool,
     indexes: Arc<Indexes>,
-    /// The columns over which the version before had indexes.
+    /// The indexed columns of the previous version.
     indexed_before: Vec<usize>,
 }
 
-/// The indexes that were asked for, by their columns.
+/// The indexes that queries asked for, by column.
 type Indexes = Mutex<HashMap<usize, Arc<OnceCell<Arc<KeyIndex>>>>>;
 
-/// What a table is made hot with.
+/// The shared parts that a resident table is built with.
 pub(crate) struct Heat {
     pub(crate) memory: Arc<HotMemory>,
-    /// Knows no tables.
+    /// A session without tables.
     pub(crate) session: Arc<SessionState>,
     pub(crate) context: Arc<TaskContext>,
     pub(crate) is_pinned: bool,
 }
 
 impl HotTable {
-    /// A table whose files are read by this scan of all its columns, in this format, with their footers where they have such. What is kept
-    /// of the same files in `before` is kept on.
+    /// Builds a table from a scan of all its columns, the format of its files and their footers, if they have any.
+    /// Keeps the cached blocks of files that `before` has in common.
     pub(crate) fn new(
         name: &str,
         scan: FileScanConfig,
@@ -81,7 +81,7 @@ impl HotTable {
         Ok(Self { name, schema, files, scan, format, session, context, memory, is_pinned, indexes, indexed_before })
     }
 
-    /// How many counts of readings it holds, which is none.
+    /// The number of metrics that the scan holds. It must stay 0.
     #[cfg(test)]
     pub(crate) fn counts(&self) -> usize {
         self.scan.file_source().metrics().clone_inner().iter().count()
@@ -91,7 +91,7 @@ impl HotTable {
         &self.name
     }
 
-    /// All columns of the table.
+    /// The schema of all columns of the table.
     pub(crate) fn schema(&self) -> &SchemaRef {
         &self.schema
     }
@@ -100,31 +100,31 @@ impl HotTable {
         &self.memory
     }
 
-    /// The memory that hot tables share, in bytes.
+    /// The memory budget that all resident tables share, in bytes.
     pub(crate) fn memory_budget(&self) -> usize {
         self.memory.budget()
     }
 
-    /// Whether every part that must be decoded together is small beside the memory there is.
+    /// Whether each unit that must be decoded at once takes at most a quarter of the budget.
     pub(crate) fn fits(&self) -> bool {
         let most = self.memory.budget() / 4;
         self.files.iter().all(|file| file.largest <= most)
     }
 
-    /// What so many columns of all rows take, about, in bytes; `None` where the number of rows is not known. It is rounded, so
-    /// that what is chosen by it is not chosen by single rows that a caller does not see.
+    /// The approximate size of these columns over all rows, in bytes; `None` if the number of rows is unknown. Rounded,
+    /// so that a choice made by this size does not depend on single rows that the caller cannot see.
     pub(crate) fn bytes_of(&self, columns: &[usize]) -> Option<usize> {
         let widths = columns.iter().map(|at| self.schema.field(*at).data_type().primitive_width().unwrap_or(48));
         self.rows()?.next_power_of_two().checked_mul(widths.sum())
     }
 
-    /// The number of rows; `None` where the files do not say.
+    /// The number of rows; `None` if the files do not record it.
     pub(crate) fn rows(&self) -> Option<usize> {
         let blocks = self.files.iter().flat_map(|file| &file.blocks);
         blocks.map(|block| block.part.map(|_| block.rows)).sum()
     }
 
-    /// The blocks that may have rows that are wanted, in the order of the files.
+    /// The blocks that may hold matching rows, in the order of the files.
     pub(crate) fn blocks(&self, bounds: &Bounds) -> Vec<BlockAt> {
         let mut found = Vec::new();
         for (at, file) in self.files.iter().enumerate() {
@@ -140,30 +140,30 @@ impl HotTable {
         found
     }
 
-    /// Whether a block may have rows that are wanted, by what is known by now.
+    /// Whether a block may hold matching rows, by the statistics known so far.
     pub(crate) fn may_hold(&self, at: BlockAt, bounds: &Bounds) -> bool {
         let file = &self.files[at.file as usize];
         bounds.may_hold(|column| file.zone(at.block as usize, column))
     }
 
-    /// Whether all rows of a block are wanted, by what was found in it.
+    /// Whether all rows of a block match, by its observed statistics.
     pub(crate) fn all_hold(&self, at: BlockAt, bounds: &Bounds) -> bool {
         let file = &self.files[at.file as usize];
         bounds.all_hold(|column| file.columns[column].learnt(at.block as usize))
     }
 
-    /// How many rows these blocks have, as far as it is known.
+    /// The number of rows of these blocks; a block of unknown length counts as 0.
     pub(crate) fn rows_in(&self, blocks: &[BlockAt]) -> usize {
         blocks.iter().map(|at| self.files[at.file as usize].blocks[at.block as usize].rows).sum()
     }
 
-    /// Columns of a block, if all are kept.
+    /// Columns of a block; `None` unless all of them are cached.
     pub(crate) fn get(&self, at: BlockAt, columns: &[usize]) -> Option<Vec<ArrayRef>> {
         let file = &self.files[at.file as usize];
         columns.iter().map(|column| file.columns[*column].slots.get(at.block as usize)).collect()
     }
 
-    /// Columns of blocks, in the order of the blocks, which is that of the files.
+    /// Columns of blocks, decoded if needed. The blocks must be in the order of the files, and so is the result.
     pub(crate) async fn fetch(&self, blocks: &[BlockAt], columns: &[usize]) -> Result<Vec<Vec<ArrayRef>>> {
         let mut fetched = Vec::with_capacity(blocks.len());
         let kept = blocks.iter().map_while(|at| self.get(*at, columns));
@@ -174,7 +174,7 @@ impl HotTable {
         let rest = &blocks[fetched.len()..];
         let loaded = load::load(self, rest, columns).await?;
         for at in rest {
-            // A column may be asked for twice: `SELECT DISTINCT a AS x, a AS y`.
+            // A query may name a column twice: `SELECT DISTINCT a AS x, a AS y`.
             let arrays = columns.iter().map(|column| loaded.get(&(*at, *column)).cloned()).collect::<Option<_>>();
             fetched.push(arrays.ok_or_else(|| internal_datafusion_err!("a block was not decoded"))?);
         }
@@ -186,21 +186,21 @@ impl HotTable {
         let block = self.files[at.file as usize].blocks[at.block as usize];
         match block.part {
             Some(_) => Ok(block.rows),
-            // Nobody knows before it was read.
+            // The length is unknown until the file is read.
             None => Ok(self.fetch(&[at], &[0]).await?[0][0].len()),
         }
     }
 
-    /// The columns over which there are indexes.
+    /// The columns that have an index.
     pub(crate) fn indexed(&self) -> Vec<usize> {
         let indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
         indexes.iter().filter(|(_, index)| index.initialized()).map(|(column, _)| *column).collect()
     }
 
-    /// Builds the indexes that the version before had.
+    /// Builds the indexes that the previous version had.
     ///
     /// # Errors
-    /// When a file can not be read.
+    /// If a file cannot be read.
     pub(crate) async fn index_as_before(self: &Arc<Self>) -> Result<()> {
         for column in &self.indexed_before {
             self.index(*column).await?;
@@ -208,7 +208,7 @@ impl HotTable {
         Ok(())
     }
 
-    /// The index over a column, built when it is first asked for.
+    /// The index over a column, built on first use.
     pub(crate) async fn index(self: &Arc<Self>, column: usize) -> Result<Arc<KeyIndex>> {
         let cell = {
             let mut indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);

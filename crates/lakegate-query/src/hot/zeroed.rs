@@ -1,24 +1,24 @@
-//! Many numbers that are gone to in no order: zeros at first, in large pages where the system has such, so that to find a page
-//! does not take longer than to read it.
+//! A zeroed buffer of numbers for random access. It uses large pages if the system has them, because otherwise TLB
+//! misses take longer than the reads.
 
 use std::ops::{Deref, DerefMut};
 
 use memmap2::MmapMut;
 
-/// From so many numbers on, the memory is a mapping of its own.
+/// Buffers of at least this many numbers are a memory mapping of their own.
 const MANY: usize = 1 << 20;
 
-/// So many numbers.
+/// A buffer of numbers.
 pub(super) enum Zeroed {
     Few(Vec<u32>),
     Many(MmapMut),
 }
 
 impl Zeroed {
-    /// So many zeros.
+    /// A buffer of `count` zeros.
     pub(super) fn new(count: usize) -> Self {
         let bytes = count.checked_mul(size_of::<u32>()).filter(|_| count >= MANY);
-        // Where the system gives no mapping, there is other memory.
+        // If the system refuses a mapping, falls back to ordinary memory.
         let Some(mapping) = bytes.and_then(|bytes| MmapMut::map_anon(bytes).ok()) else {
             return Self::Few(vec![0; count]);
         };

@@ -1,30 +1,30 @@
-//! What is known of a part of a column without reading it: its least and greatest value.
+//! Min/max statistics of a part of a column: from a footer, or observed in decoded rows.
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::compute::{cast, max, max_string_view, min, min_string_view};
 use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::ScalarValue;
 
-/// A value with an order, whatever type it has in its column.
+/// A value that can be ordered, independent of the type of its column.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Key {
-    /// Integers, dates and times as the number that stands for them.
+    /// An integer, or the number that represents a date or a timestamp.
     Number(i64),
     Text(Box<str>),
 }
 
-/// The least and greatest value of some rows of a column.
+/// The min/max statistics of some rows of a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Zone {
     /// Nothing is known.
     Unknown,
     /// All rows are NULL.
     Null,
-    /// No value is less than the first or greater than the second; there may be NULLs.
+    /// Lower and upper bound of all values, inclusive; there may be NULLs.
     Between(Key, Key),
 }
 
-/// What was found in rows that were decoded.
+/// Column statistics observed in decoded rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Learnt {
     pub(crate) zone: Zone,
@@ -32,18 +32,18 @@ pub(crate) struct Learnt {
 }
 
 impl Learnt {
-    /// Of these rows.
+    /// Computes the statistics of an array.
     pub(crate) fn of(array: &ArrayRef) -> Self {
         Self { zone: Zone::of(array), has_nulls: array.logical_null_count() > 0 }
     }
 }
 
-/// Types of which zones are kept. Floats are left out: what is least among NaN and signed zeros is not the same everywhere.
+/// Whether a type has min/max statistics. Floats have none, because systems order NaN and signed zeros differently.
 pub(crate) fn has_zones(data_type: &DataType) -> bool {
     is_number(data_type) || is_text(data_type)
 }
 
-/// Types that are a 64-bit number, with the order of that number.
+/// Whether values of this type are 64-bit integers with the order of those integers.
 pub(crate) fn is_number(data_type: &DataType) -> bool {
     use DataType::{Date32, Int8, Int16, Int32, Int64, Timestamp, UInt8, UInt16, UInt32};
     matches!(data_type, Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | Date32 | Timestamp(..))
@@ -53,11 +53,11 @@ fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8)
 }
 
-/// An array of a number type as those numbers, without a copy where it is one already.
+/// Converts an array of a number type to `Int64`, without a copy if it already is. `None` for other types.
 pub(crate) fn numbers(array: &ArrayRef) -> Option<ArrayRef> {
     match array.data_type() {
         DataType::Int64 => Some(ArrayRef::clone(array)),
-        // A date is its days; the cast by way of 32 bits keeps them.
+        // A date is a number of days; the cast through 32 bits keeps it.
         DataType::Date32 => cast(&cast(array, &DataType::Int32).ok()?, &DataType::Int64).ok(),
         data_type if is_number(data_type) => cast(array, &DataType::Int64).ok(),
         _ => None,
@@ -65,7 +65,7 @@ pub(crate) fn numbers(array: &ArrayRef) -> Option<ArrayRef> {
 }
 
 impl Key {
-    /// A value as a key; `None` for NULL and for types without zones.
+    /// Converts a value to a key; `None` for NULL and for types without statistics.
     pub(crate) fn of(value: &ScalarValue) -> Option<Self> {
         match value {
             ScalarValue::Utf8(text) | ScalarValue::Utf8View(text) | ScalarValue::LargeUtf8(text) => {
@@ -82,7 +82,7 @@ impl Key {
 }
 
 impl Zone {
-    /// The zone of these rows.
+    /// Computes the statistics of an array; `Unknown` if it is empty.
     pub(crate) fn of(array: &ArrayRef) -> Self {
         if array.is_empty() {
             return Self::Unknown;
@@ -104,7 +104,7 @@ impl Zone {
         bounds.map_or(Self::Unknown, |(least, greatest)| Self::Between(least, greatest))
     }
 
-    /// The zone of the rows of both.
+    /// The statistics of the rows of both.
     pub(crate) fn and(&self, other: &Self) -> Self {
         match (self, other) {
             (Self::Null, zone) | (zone, Self::Null) => zone.clone(),

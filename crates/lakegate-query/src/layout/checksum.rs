@@ -1,4 +1,4 @@
-//! What rows are, whatever their order: equal for the same rows, and different when one is lost, doubled or changed.
+//! Checksum of a set of rows, independent of their order: it changes if a row is lost, duplicated or changed.
 
 use std::hash::{DefaultHasher, Hasher};
 
@@ -6,7 +6,7 @@ use datafusion::arrow::array::{Array, RecordBatch};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::row::{RowConverter, SortField};
 
-/// The number of rows, and sums over them that their order does not change.
+/// The number of rows, and sums of their hashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Checksum {
     pub(super) rows: u64,
@@ -14,7 +14,7 @@ pub(super) struct Checksum {
 }
 
 impl Checksum {
-    /// Adds the rows of a batch: every value of every column counts, NULL, NaN and the sign of zero among them.
+    /// Adds the rows of a batch. Every value of every column counts, including NULL, NaN and the sign of zero.
     pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
         self.rows += batch.num_rows() as u64;
         if batch.num_columns() == 0 {
@@ -72,7 +72,7 @@ mod tests {
         let mut parts = sum(&batch.slice(0, 1));
         parts.add(&batch.slice(1, 2)).unwrap();
         assert_eq!(sum(&batch), parts);
-        // A row twice in the place of another, and one value of another row.
+        // A row twice in place of another, and a value swapped with that of another row.
         let doubled =
             batch.columns().iter().map(|column| take(column, &Int64Array::from(vec![0, 0, 1]), None).unwrap());
         assert_ne!(sum(&batch), sum(&RecordBatch::try_new(batch.schema(), doubled.collect()).unwrap()));

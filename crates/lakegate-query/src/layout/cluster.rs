@@ -1,17 +1,17 @@
-//! By what columns a table is best laid out: the key by which its policy finds rows, then the range that endpoints ask for.
-//! A table that is governed through another is laid out like that one.
+//! Chooses the clustering columns of a table: first the key by which its policy finds rows, then the range that
+//! endpoints filter by. A table that is governed through a parent is clustered like the parent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::wants::{Endpoints, Key, Wants};
 
-/// A column to lay a table out by: its own, or one of a table that its policy leads to.
+/// A clustering column: a column of the table, or one of a parent that its policy refers to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClusterColumn {
-    /// The tables on the way to the column; nothing for an own column.
+    /// The parents on the path to the column; empty for a column of the table itself.
     pub through: Vec<String>,
-    /// The column.
+    /// The name of the column.
     pub column: String,
 }
 
@@ -21,7 +21,7 @@ impl ClusterColumn {
         Self { through: Vec::new(), column: column.into() }
     }
 
-    /// Reads `column` or `parent.column`.
+    /// Parses `column` or `parent.column`.
     pub fn parse(text: &str) -> Self {
         let mut parts = text.split('.').map(str::to_owned).collect::<Vec<_>>();
         let column = parts.pop().unwrap_or_default();
@@ -36,14 +36,14 @@ impl fmt::Display for ClusterColumn {
     }
 }
 
-/// The columns for a table, and why.
+/// The clustering columns of a table, and the reasons for them.
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
     pub(super) by: Vec<ClusterColumn>,
     pub(super) reasons: Vec<String>,
 }
 
-/// Chooses. `is_one` says of a table and a column whether each value is in one row alone.
+/// Chooses the columns of a table. `is_one(table, column)` is whether each value occurs in one row only.
 pub(super) fn choose(table: &str, wants: &BTreeMap<String, Wants>, is_one: &dyn Fn(&str, &str) -> bool) -> Cluster {
     let mut cluster = Cluster::default();
     let Some(own) = wants.get(table) else { return cluster };
@@ -75,7 +75,7 @@ pub(super) fn choose(table: &str, wants: &BTreeMap<String, Wants>, is_one: &dyn 
     cluster
 }
 
-/// Takes over the columns of the parent. What is said of it, if anything.
+/// Adds the clustering columns of the parent. Returns the reason to report, if any.
 fn like_parent(
     column: &str,
     parent: &str,
@@ -92,7 +92,7 @@ fn like_parent(
     let above = choose(parent, wants, is_one);
     let first = above.by.first()?;
     if first.through.is_empty() && first.column == parent_column {
-        // The column that leads to the parent is the key itself.
+        // The parent is clustered by the column that the child refers to.
         cluster.by.push(ClusterColumn::own(column));
         return Some(format!("its row filter finds rows by `{column}`, which is the key of `{parent}`"));
     }
@@ -106,7 +106,7 @@ fn like_parent(
     ))
 }
 
-/// The column that most endpoints ask for.
+/// The column that the most endpoints filter by.
 fn most_asked(columns: &BTreeMap<String, Endpoints>) -> Option<(&String, &Endpoints)> {
     columns.iter().max_by_key(|(name, endpoints)| (endpoints.len(), std::cmp::Reverse(*name)))
 }

@@ -1,4 +1,4 @@
-//! How a table's files lie now: sizes, row groups, page indexes, and what the bounds of its columns leave to be read.
+//! Analyses a table's current files: sizes, row groups, page indexes, and how much min/max statistics can skip.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use crate::lake::Lake;
 use crate::lake::object_reader::ObjectReader;
 
-/// The files of a table, as their footers tell them.
+/// The files of a table, as described by their footers.
 #[derive(Debug, Default)]
 pub(super) struct Present {
     pub(super) files: usize,
@@ -31,19 +31,19 @@ pub(super) struct Group {
     pub(super) rows: u64,
 }
 
-/// The bounds of a column in each row group, as numbers or text that order as the values do.
+/// The min/max statistics of a column in each row group, as numbers or text in the order of the values.
 pub(super) struct Bounds {
     groups: Vec<Told>,
 }
 
-/// What a row group tells of a column.
+/// The min/max statistics of a column in one row group.
 #[derive(Clone, Debug)]
 enum Told {
-    /// Nothing: it may have any value.
+    /// Unknown: the column may have any value.
     Unknown,
-    /// That it has none but NULL.
+    /// All values are NULL.
     Nothing,
-    /// Its least and greatest.
+    /// The minimum and the maximum.
     Within(Bound, Bound),
 }
 
@@ -53,11 +53,11 @@ pub(super) enum Bound {
     Text(String),
 }
 
-/// Footers that are read at once.
+/// Footers that are read concurrently.
 const AT_ONCE: usize = 16;
 
 impl Present {
-    /// Files that have no footers.
+    /// Files without footers, such as text.
     pub(super) fn of_text(files: usize, bytes: u64) -> Self {
         Self { files, bytes, ..Self::default() }
     }
@@ -86,7 +86,7 @@ impl Present {
         self.groups.iter().map(|group| group.rows).sum()
     }
 
-    /// The bounds of a column, row group by row group.
+    /// The min/max statistics of a column, for each row group.
     pub(super) fn bounds(&self, column: &str) -> Bounds {
         let mut groups = Vec::with_capacity(self.groups.len());
         for (footer, schema) in &self.footers {
@@ -99,7 +99,7 @@ impl Present {
         Bounds { groups }
     }
 
-    /// Whether every file has this note in its footer.
+    /// Whether the footer of every file has this key-value pair.
     pub(super) fn all_note(&self, key: &str, value: &str) -> bool {
         let notes = |footer: &ParquetMetaData| {
             let pairs = footer.file_metadata().key_value_metadata();
@@ -108,7 +108,7 @@ impl Present {
         !self.footers.is_empty() && self.footers.iter().all(|(footer, _)| notes(footer))
     }
 
-    /// Whether the column has a bloom filter in every row group.
+    /// Whether the column has a Bloom filter in every row group.
     pub(super) fn has_bloom_filter(&self, column: &str) -> bool {
         !self.footers.is_empty()
             && self.footers.iter().all(|(footer, _)| {
@@ -121,7 +121,7 @@ impl Present {
 }
 
 fn bounds(footer: &ParquetMetaData, schema: &Schema, column: &str) -> Option<Vec<Told>> {
-    // A float's bounds leave out NaN, which may be anywhere: nothing is told by them.
+    // The statistics of floats leave out NaN, which may occur anywhere, so they are unusable.
     if schema.field_with_name(column).is_ok_and(|field| field.data_type().is_floating()) {
         return None;
     }
@@ -141,7 +141,7 @@ fn bounds(footer: &ParquetMetaData, schema: &Schema, column: &str) -> Option<Vec
     Some(told.collect())
 }
 
-/// Values that order as those of the column do; nothing for types whose order is not that of numbers or text.
+/// Converts values to numbers or text with the same order; `None` for types with another order.
 fn orderable(values: &ArrayRef) -> Option<Vec<Option<Bound>>> {
     match values.data_type() {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
@@ -166,13 +166,13 @@ fn orderable(values: &ArrayRef) -> Option<Vec<Option<Bound>>> {
 }
 
 impl Bounds {
-    /// Whether any row group tells its bounds.
+    /// Whether any row group has statistics.
     pub(super) fn are_known(&self) -> bool {
         self.groups.iter().any(|group| matches!(group, Told::Within(..)))
     }
 
-    /// Of how many row groups a request for one value reads a part: the mean over values that are there. Without bounds,
-    /// all are read.
+    /// The mean number of row groups that may hold a value, over the values that occur as a minimum or maximum. Without
+    /// statistics, the number of all row groups.
     pub(super) fn touched_by_a_value(&self) -> f64 {
         let values = self.groups.iter().flat_map(|group| match group {
             Told::Within(least, most) => vec![least, most],
@@ -193,7 +193,7 @@ impl Bounds {
         touched.sum::<usize>() as f64 / values.len() as f64
     }
 
-    /// The share of row groups that a part of the whole range of numbers touches, on the average over where it lies.
+    /// The mean share of row groups that overlap a part of the numeric range, over positions of that part.
     pub(super) fn share_of_a_range(&self, part: f64) -> f64 {
         let mut numbers = Vec::with_capacity(self.groups.len());
         for group in &self.groups {
@@ -217,8 +217,8 @@ impl Bounds {
         touched.sum::<usize>() as f64 / f64::from(steps) / self.groups.len() as f64
     }
 
-    /// How much of the files is in the order of the column: the share of row groups whose bounds begin where those before
-    /// them end, or later.
+    /// How well the files are sorted by the column: the share of row groups whose minimum is not below the maximum of
+    /// the row group before, from 0 to 1.
     pub(super) fn order(&self) -> f64 {
         let mut known = Vec::with_capacity(self.groups.len());
         for group in &self.groups {

@@ -1,7 +1,6 @@
-//! How tables lie in their files, and how they had better lie for what the project asks of them.
+//! Analyses how tables are laid out on disk and recommends clustering for the project's queries.
 //!
-//! `advise` looks and says; it changes nothing. `rewrite` lays a table out anew. Only numbers are told of rows, never a
-//! value.
+//! `advise` only analyses; `rewrite` rewrites a table in a new layout. Both report numbers of rows, never their values.
 
 mod checksum;
 mod cluster;
@@ -30,73 +29,73 @@ use files::Present;
 use query::{numbers, quoted};
 use wants::{Key, Wants};
 
-/// Rows of a page: what a reader skips inside a row group.
+/// Rows per page, the unit that a reader can skip inside a row group.
 pub const PAGE_ROWS: usize = 2_000;
-/// The fewest and the most rows of a row group, and how many row groups a table has at most.
+/// The minimum and maximum of rows in a row group, and the maximum of row groups in a table.
 const GROUP_ROWS: (u64, u64) = (20_000, 1_000_000);
 const MOST_GROUPS: u64 = 2_000;
-/// Below so many rows, a table is read whole faster than it is looked up in.
+/// Below this many rows, a full scan is faster than a lookup.
 const SMALL_ROWS: u64 = 40_000;
-/// Files smaller than this are better put together.
+/// Smaller files should be merged; in bytes.
 const SMALL_FILE: u64 = 16 << 20;
-/// The part of a range that a typical request asks for.
+/// The share of a column's range that a typical request reads.
 const TYPICAL_RANGE: f64 = 0.1;
 
-/// What is said of one table.
+/// The advice for one table.
 #[derive(Clone, Debug, Serialize)]
 pub struct TableAdvice {
-    /// The table.
+    /// The name of the table.
     pub table: String,
-    /// How its files are written.
+    /// The format of its files: `parquet` or `text`.
     pub format: String,
-    /// How many they are.
+    /// The number of files.
     pub files: usize,
-    /// Their size.
+    /// The total size of the files, in bytes.
     pub bytes: u64,
-    /// Its rows, when the files tell.
+    /// The number of rows, if the files record it.
     pub rows: Option<u64>,
-    /// Its row groups; 0 for text.
+    /// The number of row groups; 0 for text.
     pub row_groups: usize,
-    /// Whether readers can skip pages inside of a row group.
+    /// Whether readers can skip pages inside a row group.
     pub page_index: bool,
-    /// The columns to lay it out by, in this order.
+    /// The recommended clustering columns, in this order.
     #[serde(serialize_with = "as_texts")]
     pub cluster_by: Vec<ClusterColumn>,
-    /// Why by these.
+    /// The reasons for these columns.
     pub reasons: Vec<String>,
-    /// How much of it is in the order of the first of these, from 0 to 1; `None` where its bounds are not known.
+    /// How well the table is sorted by the first of these columns, from 0 to 1; `None` if its statistics are unknown.
     pub sorted: Option<f64>,
-    /// Rows of a row group that suit it.
+    /// The recommended number of rows in a row group.
     pub row_group_rows: u64,
-    /// Columns for which a bloom filter would be looked up.
+    /// The columns for which queries would use a Bloom filter.
     pub bloom_filters: Vec<String>,
-    /// What a typical request reads.
+    /// The row groups that a typical request reads.
     pub reads: Option<Reads>,
-    /// What to do, the most useful first; nothing when it lies well.
+    /// The recommended actions, most useful first; empty if the layout is good.
     pub to_do: Vec<String>,
 }
 
 impl TableAdvice {
-    /// Whether `lakegate optimize` does something of it; the rest is for whoever writes the project.
+    /// Whether `lakegate optimize` can do any of the actions. The author of the project must do the others.
     pub fn is_for_optimize(&self) -> bool {
         self.to_do.iter().any(|to_do| to_do.contains("`lakegate optimize"))
     }
 }
 
-/// How many row groups a typical request reads.
+/// The number of row groups that a typical request reads.
 #[derive(Clone, Debug, Serialize)]
 pub struct Reads {
-    /// What the request asks for.
+    /// The typical request, in words.
     pub request: String,
-    /// Row groups that are read now, on the average.
+    /// The mean number of row groups that it reads now.
     pub now: f64,
-    /// Of how many.
+    /// The number of row groups now.
     pub now_of: u64,
-    /// Row groups in which its rows would lie.
+    /// The number of row groups that hold its rows after a rewrite.
     pub after: f64,
-    /// Of how many.
+    /// The number of row groups after a rewrite.
     pub after_of: u64,
-    /// Whether the others are skipped; rows that are found through another table are not looked up by bounds.
+    /// Whether statistics skip the other row groups. They do not, if rows are found through another table.
     pub skips: bool,
 }
 
@@ -104,20 +103,20 @@ fn as_texts<S: serde::Serializer>(columns: &[ClusterColumn], to: S) -> std::resu
     to.collect_seq(columns.iter().map(ToString::to_string))
 }
 
-/// Numbers of a table's key that are counted in its rows.
+/// The number of rows of a table, and of distinct values of a key column.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counted {
     rows: u64,
     distinct: u64,
 }
 
-/// How often each key occurs, by table and column.
+/// The counts of each key, by table and column.
 type Counts = BTreeMap<(String, String), Counted>;
 
-/// Looks at every table, or at those named, in the order of their names.
+/// Analyses all tables, or only the one named, in the order of their names.
 ///
 /// # Errors
-/// When files can not be read.
+/// If files cannot be read.
 pub async fn advise(
     project: &PlannedProject,
     only: Option<&str>,
@@ -142,7 +141,7 @@ pub async fn advise(
     Ok(advice)
 }
 
-/// Counts the values of the keys of policies, and of the columns that other tables refer to.
+/// Counts the distinct values of policy keys, and of the columns that other tables refer to.
 async fn counts(project: &PlannedProject, wants: &BTreeMap<String, Wants>) -> Result<Counts> {
     let mut counts = Counts::new();
     for (table, wants) in wants {
@@ -185,7 +184,7 @@ fn of_table(
     let own = wants.get(name);
     let Cluster { by, reasons } = cluster;
     let is_parquet = table.is_parquet();
-    // Footers count deleted rows too.
+    // The counts in footers include deleted rows, so a count of the table itself goes first.
     let told = table.rows().map(|rows| rows as u64);
     let rows = told.or_else(|| is_parquet.then(|| present.rows()));
     let counted = rows.unwrap_or(0);
@@ -218,7 +217,7 @@ fn of_table(
     advice
 }
 
-/// How many rows a caller has on the average; `None` where the policy has no key.
+/// The mean number of rows of a caller; `None` if the policy has no key.
 fn rows_of_caller(table: &str, rows: u64, wants: &BTreeMap<String, Wants>, counts: &Counts) -> Option<u64> {
     let mut at = table;
     for _ in 0..wants.len() {
@@ -233,7 +232,7 @@ fn rows_of_caller(table: &str, rows: u64, wants: &BTreeMap<String, Wants>, count
     None
 }
 
-/// Rows of a row group: about those of two callers, within bounds.
+/// The recommended rows of a row group: about those of two callers, within the limits.
 fn group_rows(rows: u64, of_caller: Option<u64>) -> u64 {
     let (least, most) = GROUP_ROWS;
     let wanted = of_caller.map_or(100_000, |rows| rows.saturating_mul(2));
@@ -259,7 +258,7 @@ fn reads(
             (format!("the rows of one `{column}`"), now, spread(of_caller as f64), true)
         }
         (Some(Key::Through { parent, .. }), Some(of_caller)) => {
-            // Without literals for its own columns nothing is skipped.
+            // If the filter has no literals for the table's own columns, the reader skips nothing.
             let skips = first.through.is_empty();
             let now = if skips { present.bounds(&first.column).touched_by_a_value() } else { now_of as f64 };
             (format!("the rows of one caller, through `{parent}`"), now, spread(of_caller as f64), skips)
@@ -282,7 +281,7 @@ fn reads(
     Some(Reads { request, now: round(now), now_of, after: round(after), after_of, skips })
 }
 
-/// Columns that are asked for by a value, and by whose order the table does not lie.
+/// Columns that endpoints compare with a value, and that the table is not clustered by.
 fn bloom_filters(own: &Wants, by: &[ClusterColumn], present: &Present) -> Vec<String> {
     let is_first = |column: &str| by.first().is_some_and(|first| first.through.is_empty() && first.column == column);
     let columns = own.equals.keys().filter(|column| !is_first(column) && !present.has_bloom_filter(column));
@@ -294,7 +293,7 @@ fn to_do(advice: &TableAdvice, own: Option<&Wants>, present: &Present, wants: &B
     let rows = advice.rows.unwrap_or(0);
     let lies_well = advice.reads.as_ref().is_none_or(|reads| match reads.skips {
         true => reads.now <= reads.after * 1.5 + 1.0,
-        // Only whoever laid it out can tell, and has noted it.
+        // Statistics cannot show this order, so rely on the note that `optimize` left in the footers.
         false => rewrite::is_noted(present, &advice.cluster_by),
     });
     let is_large = rows >= SMALL_ROWS;

@@ -1,5 +1,4 @@
-//! The query that gives a table's rows in another order. Columns of tables that its policy leads to are joined for the
-//! order alone.
+//! Builds the query that sorts a table's rows. It joins tables that the policy refers to, only for their sort columns.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +9,15 @@ use super::query::quoted;
 use super::wants::{Key, Wants};
 use crate::plan::PlannedProject;
 
-/// A table that is joined, by the tables on the way to it.
+/// A joined table; it is stored by the tables on the path to it.
 struct Joined<'a> {
     name: String,
-    /// The column of the table before it, and its own.
+    /// The join columns: that of the previous table, and its own.
     link: (&'a str, &'a str),
     columns: Vec<String>,
 }
 
-/// `SELECT` of all columns in the order of `by`, NULL last; or what is wrong with `by`.
+/// A `SELECT` of all columns ordered by `by`, NULLs last; or an error that describes what is wrong with `by`.
 pub(super) fn query(
     project: &PlannedProject,
     wants: &BTreeMap<String, Wants>,
@@ -54,7 +53,7 @@ pub(super) fn query(
     }
     let mut sql = format!("SELECT t.* FROM {} AS t", quoted(table));
     for (path, join) in &joined {
-        // One row for each key, so that no row of the table comes twice.
+        // Grouped to one row for each key, so that the join duplicates no row of the table.
         let columns = join.columns.iter().enumerate().map(|(at, column)| format!(", min({}) AS c{at}", quoted(column)));
         let next = joined.iter().filter(|(longer, _)| longer.len() == path.len() + 1 && longer.starts_with(path));
         let next = next.map(|(_, next)| format!(", min({}) AS to_{}", quoted(next.link.0), next.name));

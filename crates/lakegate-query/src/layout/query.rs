@@ -1,5 +1,5 @@
-//! Questions to the tables themselves, of which only numbers are told: not the way of requests, and not governed. They are
-//! asked by who holds the lake's files.
+//! Runs internal queries over tables without governance and returns only numbers. Requests never use this; it serves
+//! operators, who already have access to the files of the lake.
 
 use datafusion::arrow::array::{ArrayRef, AsArray};
 use datafusion::arrow::compute::cast;
@@ -8,7 +8,7 @@ use datafusion::common::{Result, exec_datafusion_err};
 use datafusion::execution::SessionState;
 use datafusion::physical_plan::collect;
 
-/// The integers of the one row that a query answers; NULL is 0.
+/// The integers in the one row of a query's result; NULL becomes 0.
 pub(super) async fn numbers(session: &SessionState, sql: &str) -> Result<Vec<i64>> {
     let plan = session.create_logical_plan(sql).await?;
     let plan = session.create_physical_plan(&plan).await?;
@@ -22,7 +22,7 @@ pub(super) async fn numbers(session: &SessionState, sql: &str) -> Result<Vec<i64
     row.columns().iter().map(number).collect()
 }
 
-/// A name in SQL.
+/// Quotes an identifier for SQL.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

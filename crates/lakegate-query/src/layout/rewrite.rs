@@ -1,5 +1,5 @@
-//! Lays a table out anew: the same rows in files that a request reads little of. They become the table in one step, after
-//! they were read back and are the same rows; else the table stays as it is.
+//! Rewrites a table in a new layout: the same rows, in files of which a request reads little. Reads the new files back
+//! and compares their rows before it replaces the old files in one step; if the rows differ, the table does not change.
 
 use std::fs::File;
 
@@ -25,60 +25,60 @@ use crate::publish::{
     Change, Publication, PublishError, Published, StagedFile, StagedWriter, TableFormat, adapted, writable,
 };
 
-/// Where a file's footer says by what columns it is laid out.
+/// The key in a footer under which a file records its clustering columns.
 const NOTE: &str = "lakegate.laid_out_by";
 
-/// What it says.
+/// The value of that key.
 fn note(by: &[ClusterColumn]) -> String {
     by.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// Whether all files say that they are laid out by these columns.
+/// Whether all files record that they are clustered by these columns.
 pub(super) fn is_noted(present: &Present, by: &[ClusterColumn]) -> bool {
     present.all_note(NOTE, &note(by))
 }
 
-/// How large a file becomes before a new one is begun, where a table may have several.
+/// The size in bytes at which a new file begins, if the table may have several.
 const FILE_BYTES: u64 = 256 << 20;
 
-/// What is asked.
+/// The new layout of a table.
 #[derive(Clone, Debug)]
 pub struct Rewrite {
-    /// The table.
+    /// The name of the table.
     pub table: String,
-    /// The columns of the order; without any, files are only put together.
+    /// The columns to sort by; if empty, files are only merged.
     pub by: Vec<ClusterColumn>,
-    /// Rows of a row group.
+    /// Rows per row group.
     pub row_group_rows: u64,
-    /// Columns with bloom filters.
+    /// Columns that get Bloom filters.
     pub bloom_filters: Vec<String>,
 }
 
-/// Why a table stays as it is.
+/// The reason why a table was not rewritten.
 #[derive(Debug, thiserror::Error)]
 pub enum RewriteError {
-    /// It can not be done.
+    /// The table cannot be rewritten.
     #[error("{what}; {help}")]
     Refused {
-        /// What is in the way.
+        /// The obstacle.
         what: String,
-        /// What to do.
+        /// The next step.
         help: String,
     },
-    /// The rows can not be read or sorted.
+    /// The rows cannot be read or sorted.
     #[error("the rows of the table can not be read and sorted; the table is as it was")]
     Read(#[source] DataFusionError),
-    /// The new files do not have the rows of the old ones.
+    /// The rows of the new files differ from those of the old files.
     #[error(
         "the new files do not have the same rows as the table ({before} before, {after} after); they are thrown away, and the table is as it was"
     )]
     Differs {
-        /// Rows of the table.
+        /// The number of rows of the table.
         before: u64,
-        /// Rows of the new files.
+        /// The number of rows of the new files.
         after: u64,
     },
-    /// They can not be put in place.
+    /// The new files cannot be published.
     #[error(transparent)]
     Publish(#[from] PublishError),
 }
@@ -89,13 +89,13 @@ impl RewriteError {
     }
 }
 
-/// How far it is: what is done, and rows of rows.
+/// Reports progress: the current step, the rows done, and the total number of rows if it is known.
 pub type RowProgress<'a> = &'a (dyn Fn(&'static str, u64, Option<u64>) + Sync);
 
-/// Whether a table can be laid out anew at all, before anything is done for it.
+/// Checks that a table can be rewritten, before any work on it.
 ///
 /// # Errors
-/// What is in the way.
+/// If it cannot be; describes the obstacle.
 pub fn can_rewrite(project: &PlannedProject, table: &str) -> Result<(), RewriteError> {
     let (found, declared) = table_of(project, table)?;
     let location = declared.location.trim_end_matches('/');
@@ -129,10 +129,10 @@ pub fn can_rewrite(project: &PlannedProject, table: &str) -> Result<(), RewriteE
     Ok(())
 }
 
-/// Writes the rows of a table in their new order and puts them in the place of the old ones.
+/// Writes the rows of a table in their new order and replaces the old files.
 ///
 /// # Errors
-/// When anything fails, or somebody else changes the table meanwhile. The table then is as it was.
+/// If any step fails, or if the table changes meanwhile. The table then stays as it was.
 pub async fn rewrite(
     project: &PlannedProject,
     asked: &Rewrite,
@@ -144,7 +144,8 @@ pub async fn rewrite(
     let session = sorting_session(project.session());
     let place = project.lake().place()?;
     let publication = Publication::begin(&place, &declared.location, None).await?;
-    // From here on nobody else writes it here. What was opened must be what there is now: what comes later, `commit` sees.
+    // This program lets no other writer in from here on. The opened version must be current; `commit` detects later
+    // changes.
     still_current(project, table, declared).await?;
     let format = publication.format();
     let schema = writable(&table.schema(), format)
@@ -155,7 +156,7 @@ pub async fn rewrite(
     let sql = order::query(project, &wants, &asked.table, &asked.by, None)
         .map_err(|what| RewriteError::refused(what, "see `lakegate advise`"))?;
     let options = options(asked, &schema);
-    // A table of one file stays one: only that can be put in place of it.
+    // A table of one file stays one file, because only a single file can replace it.
     let is_one_file = format == TableFormat::Parquet && publication.files().len() == 1;
     let mut writer = Files {
         publication: &publication,
@@ -204,7 +205,7 @@ async fn still_current(project: &PlannedProject, table: &LakeTable, declared: &T
     }
 }
 
-/// A session that sorts and joins what does not fit into memory: joins by sorting, as those by hashing can not spill.
+/// A session that sorts and joins more than fits into memory, by sort-merge joins, because hash joins cannot spill.
 fn sorting_session(session: &SessionState) -> SessionState {
     let mut config = session.config().clone().with_target_partitions(2);
     let options = config.options_mut();
@@ -222,7 +223,7 @@ async fn stream(session: &SessionState, sql: &str) -> Result<SendableRecordBatch
     planned.await.map_err(RewriteError::Read)
 }
 
-/// The checksum of the rows that a query gives.
+/// The checksum of the rows that a query returns.
 async fn summed(
     session: &SessionState,
     sql: &str,
@@ -240,7 +241,7 @@ async fn summed(
     Ok(sum)
 }
 
-/// Reads a file that was written from the disk.
+/// Reads a new file back from disk and adds its rows to a checksum.
 fn read_back(file: &StagedFile, schema: &SchemaRef, sum: &mut Checksum) -> Result<(), RewriteError> {
     let opened = File::open(file.path()).map_err(PublishError::file("read what was written"))?;
     let failed = |error| RewriteError::Read(DataFusionError::ParquetError(Box::new(error)));
@@ -255,7 +256,7 @@ fn read_back(file: &StagedFile, schema: &SchemaRef, sum: &mut Checksum) -> Resul
 }
 
 fn options(asked: &Rewrite, schema: &Schema) -> WriteOptions {
-    // The order is noted as far as it is by own columns. Readers do not agree where NaN stands.
+    // Records the sort order up to the first column of another table or of floats. Readers disagree about NaN.
     let is_noted = |column: &&ClusterColumn| {
         let field = schema.field_with_name(&column.column);
         column.through.is_empty() && field.is_ok_and(|field| !field.data_type().is_floating())
@@ -270,7 +271,7 @@ fn options(asked: &Rewrite, schema: &Schema) -> WriteOptions {
     }
 }
 
-/// Files that are written one after the other.
+/// Writes the new files one after the other.
 struct Files<'a> {
     publication: &'a Publication,
     schema: &'a SchemaRef,
@@ -291,13 +292,13 @@ impl Files<'_> {
             None => self.create()?,
         };
         let open = self.open.insert(open);
-        // The columns of an Iceberg table carry their numbers.
+        // The fields of an Iceberg table carry their field ids.
         let batch = batch.clone().with_schema(SchemaRef::clone(open.schema()));
         let batch = batch.map_err(|error| RewriteError::Read(error.into()))?;
         Ok(open.write(&batch)?)
     }
 
-    /// A file that says by what it is laid out: of columns of other tables, its own bounds tell nothing.
+    /// Begins a file and notes its clustering columns, because statistics do not show an order by another table.
     fn create(&self) -> Result<StagedWriter, RewriteError> {
         let mut new = self.publication.create(self.schema, self.options)?;
         new.note(NOTE, self.note.clone());
@@ -313,7 +314,7 @@ impl Files<'_> {
 
     fn finish(mut self) -> Result<Vec<StagedFile>, RewriteError> {
         if self.staged.is_empty() && self.open.is_none() {
-            // A table without rows stays one with its columns.
+            // A table without rows keeps one empty file, which stores its columns.
             self.open = Some(self.create()?);
         }
         self.close()?;

@@ -1,4 +1,4 @@
-//! A table that is laid out anew has the same rows, of whatever types, and stays as it is when anything is in the way.
+//! A rewritten table has the same rows, whatever their types, and does not change if the rewrite fails.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -40,7 +40,7 @@ fn write(path: &Path, columns: Vec<(&str, ArrayRef)>) {
     writer.close().unwrap();
 }
 
-/// Rows with every kind of value that is easily lost, in no order of the client.
+/// Rows with every kind of value that is easily lost, not sorted by the client.
 fn parcels(ids: std::ops::Range<i64>) -> Vec<(&'static str, ArrayRef)> {
     let ids = ids.collect::<Vec<_>>();
     let count = ids.len();
@@ -48,7 +48,7 @@ fn parcels(ids: std::ops::Range<i64>) -> Vec<(&'static str, ArrayRef)> {
     let numbers = ids.iter().map(|id| match id % 5 {
         0 => None,
         1 => Some(f64::NAN),
-        // The other zero is read, and so written, as this one.
+        // -0.0 is read, and therefore written, as 0.0.
         2 => Some(0.0),
         3 => Some(f64::NEG_INFINITY),
         _ => Some(*id as f64 / 3.0),
@@ -98,7 +98,7 @@ fn lake() -> TempDir {
     for part in 0..3 {
         write(&folder.path().join(format!("parcel/{part}.parquet")), parcels(part * 700..(part + 1) * 700));
     }
-    // Stops lead to parcels, or to none.
+    // Stops refer to a parcel, or to none.
     let ids = (0..4_000_i64).collect::<Vec<_>>();
     let parcel_ids = ids.iter().map(|id| (id % 17 != 0).then_some(id * 31 % 2_200)).collect::<Vec<_>>();
     let columns: Vec<(&str, ArrayRef)> =
@@ -111,7 +111,7 @@ async fn open(folder: &TempDir) -> PlannedProject {
     testing::project(folder.path(), PROJECT, &[("e", "SELECT id FROM parcel")]).await
 }
 
-/// All rows of a table's files as text, in the order of the files' names.
+/// All rows of a table's files as text, in the order of the file names.
 fn rows(folder: &Path, columns: &[&str]) -> Vec<String> {
     let mut paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "parquet"));
@@ -158,7 +158,7 @@ async fn the_same_rows_come_back_whatever_their_types() {
     let after = rows(&folder.path().join("parcel"), &[]);
     assert_eq!(sorted(before), sorted(after));
 
-    // In order, NULL last, with all that helps to read little.
+    // Sorted with NULLs last, with page index and Bloom filters.
     let clients = rows(&folder.path().join("parcel"), &["client"]);
     let numbers = clients.iter().map(|client| client.parse().unwrap_or(i64::MAX)).collect::<Vec<_>>();
     assert!(numbers.is_sorted(), "{numbers:?}");
@@ -172,7 +172,7 @@ async fn the_same_rows_come_back_whatever_their_types() {
     let text = groups[0].columns().iter().find(|column| column.column_path().string() == "text").unwrap();
     assert!(text.bloom_filter_offset().is_some());
 
-    // What a request reads has become little, and that it has is what advice says.
+    // A request now reads little, and the advice reports it.
     let again = open(&folder).await;
     let advice = advise(&again, Some("parcel"), &|_, _, _| {}).await.unwrap();
     assert_eq!(advice[0].sorted, Some(1.0));
@@ -217,7 +217,7 @@ async fn a_table_that_somebody_changes_meanwhile_is_left_alone() {
     assert!(matches!(refused, Err(RewriteError::Publish(PublishError::Conflict))), "{refused:?}");
     assert_eq!(rows(&folder.path().join("parcel"), &[]).len(), 2_110);
 
-    // In the middle too: after it has begun to write.
+    // A change during the rewrite is detected too.
     let project = open(&folder).await;
     let late = folder.path().join("parcel/later.parquet");
     let refused = rewrite(&project, &asked("parcel", &["client"]), &|what, _, _| {

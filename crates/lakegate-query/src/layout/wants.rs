@@ -1,5 +1,5 @@
-//! What a project asks of each table: the column by which its policy finds rows, the ranges and values that endpoints look
-//! for, and the keys that they join by. Read from plans, so that aliases, subqueries and other spellings count alike.
+//! Collects how the project queries each table: the key of its policy, the ranges and values that endpoints filter by,
+//! and the join keys. It reads plans rather than SQL, so aliases, subqueries and other spellings make no difference.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,34 +12,34 @@ use crate::govern::policy::{RowFilter, attribute_of, subquery_of};
 use crate::govern::tables_of;
 use crate::plan::{PlannedProject, lineage};
 
-/// The endpoints that look for something.
+/// The endpoints that use a column.
 pub(super) type Endpoints = BTreeSet<String>;
 
-/// What is asked of one table.
+/// The uses of one table.
 #[derive(Debug, Default)]
 pub(super) struct Wants {
-    /// How its policy finds the rows of a caller.
+    /// The key by which its policy finds the rows of a caller.
     pub(super) key: Option<Key>,
-    /// Columns that are compared with the bounds of a range.
+    /// Columns that endpoints compare with the bounds of a range.
     pub(super) ranges: BTreeMap<String, Endpoints>,
-    /// Columns that are compared with one value or a list.
+    /// Columns that endpoints compare with a value or a list.
     pub(super) equals: BTreeMap<String, Endpoints>,
-    /// Columns that are joined by.
+    /// Columns that endpoints join by.
     pub(super) joins: BTreeMap<String, Endpoints>,
-    /// What endpoints join it with when they read it first: the endpoint, and the other tables.
+    /// By endpoint, the tables that it joins to this one if it reads this one first.
     pub(super) first: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// How a policy finds the rows of a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Key {
-    /// A column is the attribute of the caller.
+    /// A column equals an attribute of the caller.
     Own { column: String, attribute: String },
     /// A column refers to another governed table.
     Through { column: String, parent: String, parent_column: String },
 }
 
-/// What the project asks of its tables, by name.
+/// The uses of all tables of a project, by name.
 pub(super) fn of(project: &PlannedProject) -> Result<BTreeMap<String, Wants>> {
     let mut wants = BTreeMap::<String, Wants>::new();
     for table in project.tables() {
@@ -56,7 +56,7 @@ pub(super) fn of(project: &PlannedProject) -> Result<BTreeMap<String, Wants>> {
     Ok(wants)
 }
 
-/// The key of a row filter. A filter with `OR` has none: its rows lie in more than one place.
+/// The key of a row filter. A filter with `OR` has none, because no order keeps its rows together.
 fn key(filter: &RowFilter) -> Result<Option<Key>> {
     let mut through = None;
     for part in split_conjunction(&filter.predicate) {
@@ -159,7 +159,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// Notes which table is read first, where that is one table.
+    /// Records the table that a join reads first, if its left side is a single table.
     fn order(&mut self, left: &LogicalPlan, right: &LogicalPlan) -> Result<()> {
         let (first, others) = (tables_of(left)?, tables_of(right)?);
         if let Some(first) = first.first().filter(|_| first.len() == 1)
@@ -221,14 +221,14 @@ impl Look<'_> {
     }
 }
 
-/// Whether an expression is known before a row is read, and comes from the caller.
+/// Whether an expression depends on parameters only, so that its value is known before a row is read.
 fn is_given(expr: &Expr) -> bool {
     let has = |wanted: fn(&Expr) -> bool| expr.exists(|inner| Ok(wanted(inner))).unwrap_or(true);
     has(|inner| matches!(inner, Expr::Placeholder(_)))
         && !has(|inner| matches!(inner, Expr::Column(_)) || subquery_of(inner).is_some())
 }
 
-/// The column that an expression is but for a change of its type.
+/// The column behind an expression, ignoring casts.
 fn column_of(expr: &Expr) -> Option<&Column> {
     match bare(expr) {
         Expr::Column(column) => Some(column),
@@ -245,7 +245,7 @@ fn bare(expr: &Expr) -> &Expr {
     }
 }
 
-/// The column of a table that a column of a plan is, if it is of one alone.
+/// The table column that a column of a plan comes from, if it comes from exactly one.
 fn resolved(column: &Column, inputs: &[&LogicalPlan]) -> Result<Option<lineage::Source>> {
     for input in inputs {
         if let Some(at) = input.schema().maybe_index_of_column(column) {

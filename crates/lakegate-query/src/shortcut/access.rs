@@ -1,5 +1,4 @@
-//! Recognises the parts of a governed plan that read one table: which columns, under which predicate, and through which
-//! parent.
+//! Recognises subplans that scan one table, and describes each as a table scan spec: columns, predicate and parent.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -15,26 +14,27 @@ use crate::govern::{barrier_of, is_leak_proof, names_masked, one_of};
 use crate::hot::HotTable;
 use crate::lake::lake_table;
 
-/// A part of a plan that reads one table.
+/// Table scan spec: a subplan that reads one table.
 #[derive(Clone, Debug)]
 pub(super) struct Access {
     pub(super) table: Arc<HotTable>,
-    /// The columns that it gives, by their places in the table; or what [`Self::made`] is made of.
+    /// The table indices of its output columns or, if [`Self::made`] is set, of the columns that those expressions
+    /// read.
     pub(super) columns: Vec<usize>,
-    /// What it gives, under the names by which the plan above knows it.
+    /// The output schema, under the names that the plan above uses.
     pub(super) schema: DFSchemaRef,
-    /// What holds for every row, in terms of the table's own columns. The policy's part is here, too.
+    /// Conditions that hold for every row, the policy's among them, over the table's own columns.
     pub(super) filters: Vec<Expr>,
-    /// The parent that a row must have.
+    /// The parent table in which each row needs a match.
     pub(super) parent: Option<Parent>,
-    /// What is made of the columns, in terms of the table's; `None` where it is the columns.
+    /// The output expressions over the table's columns; `None` if the output is plain columns.
     pub(super) made: Option<Vec<Expr>>,
-    /// Columns that are masked above the barrier: nothing is said of them below it.
+    /// Columns that are masked above the barrier. No condition may refer to them below it.
     pub(super) masked: BTreeSet<String>,
     pub(super) is_behind_barrier: bool,
 }
 
-/// Rows whose `column` is a `key` of some rows of another table.
+/// A condition on a parent table: `column` of the row equals `key` of some row of `of`.
 #[derive(Clone, Debug)]
 pub(super) struct Parent {
     pub(super) column: usize,
@@ -43,7 +43,7 @@ pub(super) struct Parent {
 }
 
 impl Access {
-    /// The access that a plan is, if it is just that.
+    /// The scan spec of a plan; `None` if the plan does more than scan one table.
     pub(super) fn of(plan: &LogicalPlan) -> Option<Self> {
         match plan {
             LogicalPlan::TableScan(scan) => Self::scan(scan),
@@ -88,7 +88,7 @@ impl Access {
         })
     }
 
-    /// The place in the table of a column that it gives.
+    /// The table column behind an output column; `None` if the output is computed.
     pub(super) fn place(&self, at: usize) -> Option<usize> {
         match &self.made {
             None => self.columns.get(at).copied(),
@@ -99,12 +99,12 @@ impl Access {
         }
     }
 
-    /// The place of a column by which the plan above names it.
+    /// The table column behind a column that the plan above names.
     pub(super) fn place_of(&self, column: &Column) -> Option<usize> {
         self.place(self.schema.maybe_index_of_column(column)?)
     }
 
-    /// An expression over what it gives, in terms of the table's columns; `None` where more than columns go into it.
+    /// Rewrites an expression over the output into one over the table; `None` if it reads computed columns.
     fn in_table(&self, expr: &Expr) -> Option<Expr> {
         let mut is_plain = true;
         let inner = expr.clone().transform_up(|inner| match &inner {
@@ -133,11 +133,11 @@ impl Access {
         inner.ok().map(|inner| inner.data).filter(|_| is_plain)
     }
 
-    /// The same under a filter, as far as the filter may be asked where the policy is; and what must be asked above.
+    /// Pushes a filter down to the policy as far as that is allowed. Also returns the conjuncts that must stay above.
     pub(super) fn filter(mut self, filter: &Filter) -> Option<(Self, Vec<Expr>)> {
         let mut rest = Vec::new();
         for conjunct in split_conjunction(&filter.predicate) {
-            // Below the barrier stands what it is; above it, only what can not fail and says nothing of masked columns.
+            // From above the barrier, only leakproof conjuncts that name no masked column may move below it.
             let may_go = !self.is_behind_barrier || is_leak_proof(conjunct, filter.input.schema());
             let may_be_said = |conjunct: &Expr| !self.is_behind_barrier || !names_masked(conjunct, &self.masked);
             match self.in_table(conjunct).filter(|conjunct| may_go && may_be_said(conjunct)) {
@@ -172,12 +172,12 @@ impl Access {
         Some(Self { columns: columns_of(&made, &self.table)?, made: Some(made), schema, ..self })
     }
 
-    /// The way in which policies through a parent stand in a plan.
+    /// Recognises the semi-join that a policy through a parent produces.
     fn under_parent(join: &Join) -> Option<Self> {
         let is_plain = join.join_type == JoinType::LeftSemi
             && join.filter.is_none()
             && join.null_equality == NullEquality::NullEqualsNothing;
-        // Above a barrier it is the query's own, and a join like others.
+        // Above a barrier, a semi-join is part of the query and is treated like any other join.
         let may_have_parent =
             |access: &Self| !access.is_behind_barrier && access.parent.is_none() && access.made.is_none();
         let access = Self::of(&join.left).filter(|access| is_plain && may_have_parent(access))?;
@@ -186,18 +186,18 @@ impl Access {
         let (column, key) = (access.place_of(child)?, of.place_of(parent)?);
         let is_of_one_type =
             access.table.schema().field(column).data_type() == of.table.schema().field(key).data_type();
-        // A parent behind a barrier of its own is governed itself, and so is this one: what is joined is rows.
+        // A parent behind its own barrier is itself governed, so the join sees only its visible rows.
         let parent = Parent { column, of: Box::new(of), key };
         is_of_one_type.then_some(Self { parent: Some(parent), schema: Arc::clone(&join.schema), ..access })
     }
 
-    /// The columns that the filters read, ascending.
+    /// The columns that the filters read, in ascending order.
     pub(super) fn filter_columns(&self) -> Option<Vec<usize>> {
         columns_of(&self.filters, &self.table)
     }
 }
 
-/// The table's columns that are in expressions, ascending.
+/// The table columns that the expressions read, in ascending order.
 fn columns_of(exprs: &[Expr], table: &HotTable) -> Option<Vec<usize>> {
     let mut columns = BTreeSet::new();
     for expr in exprs {
@@ -208,7 +208,7 @@ fn columns_of(exprs: &[Expr], table: &HotTable) -> Option<Vec<usize>> {
     Some(columns.into_iter().collect())
 }
 
-/// Whether a plan, or a part of it, is an access that the caller's own attributes go into, or a parent.
+/// Whether a plan contains a table scan that is restricted by equality with a parameter, or by a parent.
 pub(super) fn is_selective(plan: &LogicalPlan) -> bool {
     let mut found = false;
     let walked = plan.apply(|node| {
@@ -231,7 +231,7 @@ fn compares_with_value(filter: &Expr) -> bool {
         };
         Ok(match inner {
             _ if found => TreeNodeRecursion::Stop,
-            // What is excluded leaves most rows.
+            // A negated condition keeps most rows.
             Expr::Not(_) => TreeNodeRecursion::Jump,
             _ => TreeNodeRecursion::Continue,
         })
@@ -239,7 +239,7 @@ fn compares_with_value(filter: &Expr) -> bool {
     walked.is_ok() && found
 }
 
-/// A schema of some columns of a table, without qualifiers.
+/// The schema of some columns of a table, without qualifiers.
 pub(super) fn schema_of(table: &HotTable, columns: &[usize]) -> datafusion::common::Result<DFSchema> {
     DFSchema::try_from(table.schema().project(columns)?)
 }

@@ -1,6 +1,6 @@
-//! Turns a governed plan into one over hot tables: scans of them, and joins that ask an index.
+//! Converts a governed plan into one over resident tables: scans of the block cache and index joins.
 //!
-//! Nothing that reads a table is left as it was. Where something would be, there is no shortcut.
+//! Every node that reads a table must be converted. If one cannot be, there is no prepared plan.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::node;
 use crate::govern::policy::has_subquery;
 use crate::hot::{KeyIndex, is_indexable};
 
-/// The plan over hot tables; `None` where it does not fit.
+/// Converts a plan to read resident tables; `None` if a part of it cannot be converted.
 pub(super) fn converted(plan: &LogicalPlan) -> Option<LogicalPlan> {
     if let Some(access) = Access::of(plan) {
         return read(&access);
@@ -37,13 +37,13 @@ pub(super) fn converted(plan: &LogicalPlan) -> Option<LogicalPlan> {
             Cut::of(limit, input).or_else(|| rebuilt(plan))
         }
         LogicalPlan::Join(join) => lookup(join).or_else(|| rebuilt(plan)),
-        // A barrier whose input is no access stays closed.
+        // A barrier over anything but a table scan spec cannot be converted.
         LogicalPlan::Extension(_) | LogicalPlan::RecursiveQuery(_) => None,
         _ => rebuilt(plan),
     }
 }
 
-/// The same node over what its inputs become.
+/// A copy of the node over its converted inputs.
 fn rebuilt(plan: &LogicalPlan) -> Option<LogicalPlan> {
     if plan.inputs().is_empty() && !matches!(plan, LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_)) {
         return None;
@@ -56,7 +56,7 @@ fn rebuilt(plan: &LogicalPlan) -> Option<LogicalPlan> {
     plan.with_new_exprs(exprs, inputs).ok()
 }
 
-/// What reads a table by itself.
+/// The plan that reads one table without a join of the query.
 fn read(access: &Access) -> Option<LogicalPlan> {
     if let Some(made) = &access.made {
         let schema = Arc::new(schema_of(&access.table, &access.columns).ok()?);
@@ -75,7 +75,7 @@ fn read(access: &Access) -> Option<LogicalPlan> {
         .then(|| node::lookup(driver, 0, Kind::Of, access, parent.column, Arc::clone(&access.schema)))
 }
 
-/// The parent's rows, of which only the key is read.
+/// The scan spec of the parent, reduced to the key column.
 fn key_of(parent: &Parent) -> Option<Access> {
     let of = parent.of.as_ref().clone();
     let at = (0..of.columns.len()).find(|at| of.place(*at) == Some(parent.key))?;
@@ -91,7 +91,7 @@ fn is_selective_access(access: &Access) -> bool {
     access.parent.is_some() || !access.filters.is_empty()
 }
 
-/// Whether an index over a column may be asked: there is room for it; and for the columns, if most rows may be asked for.
+/// Whether to use an index: it must fit the memory and, if most rows may be looked up, so must the columns.
 fn may_ask(access: &Access, column: usize, is_selective: bool) -> bool {
     let budget = access.table.memory_budget();
     let has_room = KeyIndex::bytes_for(&access.table, column).is_some_and(|bytes| bytes <= budget / 2);
@@ -100,7 +100,7 @@ fn may_ask(access: &Access, column: usize, is_selective: bool) -> bool {
     is_indexable(access.table.schema().field(column).data_type()) && has_room && (is_selective || is_small())
 }
 
-/// A join as a lookup in one of its sides.
+/// Converts a join to an index join that looks up rows of one of its sides.
 fn lookup(join: &Join) -> Option<LogicalPlan> {
     let is_plain = join.filter.is_none() && join.null_equality == NullEquality::NullEqualsNothing && !join.null_aware;
     let [(Expr::Column(left), Expr::Column(right))] = join.on.as_slice() else { return None };
@@ -113,7 +113,7 @@ fn lookup(join: &Join) -> Option<LogicalPlan> {
         JoinType::LeftSemi => forth.taken(Kind::Semi, join),
         JoinType::Inner => {
             let back = Way { driver: &join.right, key: right, side: &join.left, by: left };
-            // A parent asks for its children; or else who has few rows asks.
+            // A parent probes its children; otherwise the more selective side probes.
             let is_forth = match (forth.makes_sure_of_parent(), back.makes_sure_of_parent()) {
                 (true, false) => true,
                 (false, true) => false,
@@ -128,7 +128,7 @@ fn lookup(join: &Join) -> Option<LogicalPlan> {
     }
 }
 
-/// Which side asks for rows of the other.
+/// A direction of an index join: `driver` is the probe side, `side` the indexed table.
 struct Way<'a> {
     driver: &'a LogicalPlan,
     key: &'a Column,
@@ -137,13 +137,13 @@ struct Way<'a> {
 }
 
 impl Way<'_> {
-    /// The lookup, which gives what the join gives.
+    /// The index join that replaces a join in this direction.
     fn taken(&self, kind: Kind, join: &Join) -> Option<LogicalPlan> {
         let schema = Arc::clone(&join.schema);
         self.over(kind, schema)
     }
 
-    /// The lookup from the right side into the left, with the columns put in the join's order.
+    /// The index join that probes from right to left, with its columns put back into the join's order.
     fn turned(&self, join: &Join) -> Option<LogicalPlan> {
         let schema = Arc::new(self.driver.schema().join(self.side.schema()).ok()?);
         let asked = self.over(Kind::Inner, schema)?;
@@ -152,7 +152,7 @@ impl Way<'_> {
         projection.ok().map(LogicalPlan::Projection)
     }
 
-    /// Whether the side is rows with a parent, and the driver is these parents.
+    /// Whether `side` has a policy through a parent and the probe side is rows of that parent.
     fn makes_sure_of_parent(&self) -> bool {
         Access::of(self.side).is_some_and(|access| {
             let parent = access.parent.as_ref().zip(access.place_of(self.by));

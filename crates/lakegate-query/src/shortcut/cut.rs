@@ -1,7 +1,7 @@
-//! A part of the rows whose numbers come with each request: how many to leave out, and how many to give at most.
+//! `LIMIT` and `OFFSET` whose numbers are parameters of each request.
 //!
-//! The engine's own limit takes its numbers when it is made. Here they have a place, and the engine's limit is made when they
-//! are known.
+//! DataFusion's own limit operator takes constants. This one holds parameters; binding it creates DataFusion's
+//! operator.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -24,7 +24,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 
 use super::template::Slots;
 
-/// The logical node: where the numbers are.
+/// The logical node with the placeholders of the numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Cut {
     input: LogicalPlan,
@@ -33,7 +33,7 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// The limit over what its input becomes; `None` where its numbers are no placeholders.
+    /// The limit over its converted input; `None` if a number is not a placeholder.
     pub(super) fn of(limit: &Limit, input: LogicalPlan) -> Option<LogicalPlan> {
         let number = |expr: &Option<Box<Expr>>| match expr.as_deref() {
             None => Some(None),
@@ -45,7 +45,7 @@ impl Cut {
         Some(LogicalPlan::Extension(Extension { node }))
     }
 
-    /// The operator.
+    /// Plans the operator.
     pub(super) fn planned(&self, input: &Arc<dyn ExecutionPlan>, slots: &Slots) -> Result<Arc<dyn ExecutionPlan>> {
         let slot = |placeholder: &Option<Placeholder>| match placeholder {
             None => Ok(None),
@@ -59,7 +59,7 @@ impl Cut {
     }
 }
 
-/// Whether a node of a plan is a limit whose numbers have places.
+/// Whether a logical node is a limit with parameters.
 pub(super) fn is_cut(node: &dyn UserDefinedLogicalNode) -> bool {
     node.as_any().is::<Cut>()
 }
@@ -99,12 +99,12 @@ impl UserDefinedLogicalNodeCore for Cut {
     }
 }
 
-/// Whether an operator is a limit before its numbers are known.
+/// Whether an operator is a limit whose parameters are not bound.
 pub(crate) fn is_unfilled(node: &dyn ExecutionPlan) -> bool {
     node.is::<CutExec>()
 }
 
-/// The operator before its numbers are known.
+/// The operator before its parameters are bound; it cannot run.
 #[derive(Debug)]
 pub(super) struct CutExec {
     input: Arc<dyn ExecutionPlan>,
@@ -113,7 +113,7 @@ pub(super) struct CutExec {
 }
 
 impl CutExec {
-    /// The limit over an input, with its numbers.
+    /// Binds the parameters: returns DataFusion's limit over `input`.
     pub(super) fn filled(
         &self,
         input: Arc<dyn ExecutionPlan>,
@@ -128,7 +128,7 @@ impl CutExec {
         let skip = self.skip.map(number).transpose()?.unwrap_or(0);
         let fetch = self.fetch.map(number).transpose()?;
         if fetch == Some(0) {
-            // A sort that keeps the first rows cannot keep none.
+            // A top-k sort cannot keep zero rows.
             return Ok(Arc::new(EmptyExec::new(input.schema())));
         }
         let most = fetch.and_then(|fetch| skip.checked_add(fetch));
@@ -140,10 +140,10 @@ impl CutExec {
     }
 }
 
-/// The same, which sorts no more than the first rows; `None` where it does not end with a sort.
+/// Makes the sort at the root of the plan a top-k sort of `most` rows; `None` if there is no such sort.
 fn sorted_up_to(plan: &Arc<dyn ExecutionPlan>, most: usize) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     if plan.is::<SortExec>() {
-        // A limit of the endpoint's own stays.
+        // Keeps a limit that the endpoint set on the sort.
         return Ok(if plan.fetch().is_none() { plan.with_fetch(Some(most)) } else { None });
     }
     let Some(projection) = plan.downcast_ref::<ProjectionExec>() else { return Ok(None) };

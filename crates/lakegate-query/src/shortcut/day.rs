@@ -1,4 +1,4 @@
-//! The day of a point in time, as `CAST(… AS DATE)` gives it, without a calendar.
+//! Fast path for `CAST(… AS DATE)` of a timestamp: a division instead of calendar arithmetic.
 
 use std::sync::Arc;
 
@@ -14,20 +14,20 @@ use datafusion::logical_expr::{
     Cast, ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-/// A day further from 1970 than this is left to the cast, which knows where calendars end.
+/// Days further from 1970 than this go to the ordinary cast, which checks the limits of the calendar.
 const MOST_DAYS: i64 = 30_000_000;
 
 const SECONDS: i64 = 86_400;
 
-/// The function.
+/// The function that replaces the cast.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct DayOf(Signature);
 
-/// The expression with its casts from times to days made quick.
+/// Replaces the casts from timestamps to dates in an expression.
 pub(super) fn quick(expr: Expr, schema: &dyn ExprSchema) -> Result<Expr> {
     let quick = expr.transform_up(|inner| match &inner {
         Expr::Cast(Cast { expr, field }) if *field.data_type() == DataType::Date32 => {
-            // A time of another zone has its day there.
+            // In a time zone other than UTC, the date depends on the zone.
             let is_plain = match expr.get_type(schema)? {
                 DataType::Timestamp(_, None) => true,
                 DataType::Timestamp(_, Some(zone)) => matches!(&*zone, "UTC" | "+00:00"),
@@ -66,7 +66,7 @@ impl ScalarUDFImpl for DayOf {
     }
 }
 
-/// The days of times.
+/// The dates of an array of timestamps.
 fn days(times: &ArrayRef) -> Result<ArrayRef> {
     let days = match times.data_type() {
         DataType::Timestamp(TimeUnit::Second, _) => divided::<TimestampSecondType>(times, SECONDS),
@@ -88,7 +88,7 @@ fn days(times: &ArrayRef) -> Result<ArrayRef> {
     }
 }
 
-/// `None` where a day is too far away, be it of a row that is NULL.
+/// Divides timestamps into days; `None` if a day is out of range, even in a row that is NULL.
 fn divided<T: ArrowPrimitiveType<Native = i64>>(times: &ArrayRef, by: i64) -> Option<ArrayRef> {
     let times = times.as_primitive::<T>();
     let mut is_far = false;

@@ -1,9 +1,9 @@
-//! Rows that come once: the first of those that are the same is passed on at once.
+//! Streaming `DISTINCT`: emits each distinct row as soon as it first appears.
 //!
-//! The engine's own operator gives rows out when the last has come: for a listing with `DISTINCT`, nothing is sent until all is
-//! read. Here the rows that were passed on are kept as bytes, and a row is new where none of them has the same bytes.
+//! DataFusion's own operator emits rows only after it has read its whole input, so a listing with `DISTINCT` would send
+//! nothing until then. This operator keeps the emitted rows as bytes; a row is new if no kept row has the same bytes.
 //!
-//! Where there is no memory for more, rows that were not passed on go to the engine's operator, which uses the disk.
+//! If memory runs out, the rows that were not emitted yet go to DataFusion's operator, which can spill to disk.
 
 use std::fmt;
 use std::hash::BuildHasher;
@@ -32,7 +32,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use super::filter::{Wanted, batch};
 use crate::engine::pause::paused;
 
-/// The plan with this operator in place of the engine's, wherever it gives the same.
+/// Replaces each aggregate of a plan that is a plain `DISTINCT` with this operator.
 pub(super) fn streaming(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let streaming = plan.transform_up(|node| match node.downcast_ref::<AggregateExec>().filter(|it| is_distinct(it)) {
         Some(aggregate) => {
@@ -44,7 +44,7 @@ pub(super) fn streaming(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Executio
     streaming.map(|streaming| streaming.data)
 }
 
-/// Whether it gives each row once and does nothing else.
+/// Whether an aggregate removes duplicate rows and does nothing else.
 fn is_distinct(aggregate: &AggregateExec) -> bool {
     let groups = aggregate.group_expr();
     matches!(aggregate.mode(), AggregateMode::Single | AggregateMode::SinglePartitioned)
@@ -56,7 +56,7 @@ fn is_distinct(aggregate: &AggregateExec) -> bool {
         && aggregate.schema().fields().iter().all(|field| is_plain(field.data_type()))
 }
 
-/// Whether equal values of a type have equal bytes, but for the two zeros of floats.
+/// Whether equal values of a type have equal bytes, apart from the two zeros of floats.
 fn is_plain(data_type: &DataType) -> bool {
     use DataType::{Boolean, Float32, Float64};
     let is_bytes = data_type.is_string() || data_type.is_binary();
@@ -67,13 +67,13 @@ fn is_plain(data_type: &DataType) -> bool {
 /// The operator.
 #[derive(Debug)]
 pub(super) struct DistinctExec {
-    /// The engine's, over the same input.
+    /// DataFusion's operator over the same input.
     aggregate: Arc<AggregateExec>,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl DistinctExec {
-    /// The expressions whose values come once.
+    /// The expressions that define a distinct row.
     pub(super) fn groups(&self) -> Vec<Arc<dyn PhysicalExpr>> {
         self.aggregate.group_expr().input_exprs()
     }
@@ -153,33 +153,33 @@ impl ExecutionPlan for DistinctExec {
     }
 }
 
-/// What has been passed on.
+/// The rows that were emitted, with the memory reserved for them.
 struct Seen {
     encoder: RowConverter,
     kept: Kept,
     memory: MemoryReservation,
 }
 
-/// Rows as bytes, each once.
+/// A set of rows, stored as bytes.
 #[derive(Default)]
 struct Kept {
-    /// Each row after its length. A chunk has room for all rows of a batch, so none is moved when there are more.
+    /// Rows, each after its length. A chunk has room for all rows of a batch, so no row ever moves.
     chunks: Vec<Vec<u8>>,
     places: HashTable<Place>,
-    /// With keys of this run alone. A row is told from another by its bytes, so rows that collide are merely slow.
+    /// Seeded for each run. Rows are compared by their bytes, so a collision only costs time.
     hashes: DefaultHashBuilder,
 }
 
-/// Where a row is, and its hash, so that places move without looking at rows.
+/// The position of a row and its hash. Because the hash is stored, the table can grow without reading rows.
 struct Place {
     hash: u64,
     chunk: u32,
     start: u32,
 }
 
-/// The bytes of a row's length.
+/// Bytes of the length before each row.
 const LENGTH: usize = size_of::<u64>();
-/// The least room of a chunk once there are many.
+/// The minimum size of a chunk, once there are many.
 const CHUNK: usize = 1 << 20;
 
 impl Place {
@@ -198,7 +198,7 @@ impl Kept {
         self.places.find(hash, |place| place.is_of(hash, row, &self.chunks)).is_some()
     }
 
-    /// Keeps a row, for which there is room; whether it is new.
+    /// Adds a row, for which there must be room. Returns whether it is new.
     fn keep(&mut self, row: &[u8]) -> bool {
         let hash = self.hashes.hash_one(row);
         let Self { chunks, places, .. } = self;
@@ -206,25 +206,24 @@ impl Kept {
         let Entry::Vacant(entry) = entry else { return false };
         let last = chunks.len().saturating_sub(1);
         let Some(chunk) = chunks.last_mut() else { return false };
-        // Room is made for less than four gigabytes, see `make_room`.
+        // Fits, because `make_room` refuses chunks of 4 GiB and more.
         entry.insert(Place { hash, chunk: last as u32, start: chunk.len() as u32 });
         chunk.extend_from_slice(&(row.len() as u64).to_le_bytes());
         chunk.extend_from_slice(row);
         true
     }
 
-    /// Bytes that so many places take: one of eight stays free, and there is a byte for each to find it by. Their number is a
-    /// power of two.
+    /// Bytes of a hash table for `places` entries: a power of two, with an eighth free and a control byte for each.
     fn size_of_places(places: usize) -> usize {
         (places * 8).div_ceil(7).next_power_of_two() * (size_of::<Place>() + 1)
     }
 }
 
 impl Seen {
-    /// Makes room for rows, should all of them be new. While places move they are there twice.
+    /// Reserves memory for `rows` as if each were new. While the hash table grows, the old and the new one count.
     ///
     /// # Errors
-    /// When there is no memory for them.
+    /// If there is not enough memory.
     fn make_room(&mut self, rows: &Rows) -> Result<()> {
         let Kept { chunks, places, .. } = &mut self.kept;
         let more = rows.iter().map(|row| row.data().len() + LENGTH).sum::<usize>();
@@ -251,20 +250,20 @@ impl Seen {
         Ok(self.encoder.convert_columns(columns)?)
     }
 
-    /// Which of the rows are new. They are known from now on.
+    /// Adds the rows and returns the mask of those that are new.
     fn first(&mut self, rows: &Rows) -> BooleanArray {
         let is_new = rows.iter().map(|row| self.kept.keep(row.data()));
         BooleanArray::new(is_new.collect::<BooleanBuffer>(), None)
     }
 
-    /// Which of the rows have not been passed on.
+    /// The mask of rows that were not emitted, without adding them.
     fn others(&self, rows: &Rows) -> BooleanArray {
         let is_other = rows.iter().map(|row| !self.kept.has(row.data()));
         BooleanArray::new(is_other.collect::<BooleanBuffer>(), None)
     }
 }
 
-/// A run of the operator.
+/// One execution of the operator.
 struct Running {
     input: SendableRecordBatchStream,
     aggregate: Arc<AggregateExec>,
@@ -275,11 +274,11 @@ struct Running {
     counted: BaselineMetrics,
 }
 
-/// How far it is.
+/// The phase of an execution.
 enum State {
-    /// New rows are passed on as they come.
+    /// Emits new rows as they arrive.
     Passing(Box<Running>),
-    /// There was no memory for more: the engine's operator gives what is left.
+    /// Memory ran out: DataFusion's operator emits the remaining rows.
     Rest(SendableRecordBatchStream, BaselineMetrics),
 }
 
@@ -309,13 +308,13 @@ impl State {
 }
 
 impl Running {
-    /// The columns that tell rows apart, which are those that are given.
+    /// The columns of the output, which are also those that are compared.
     fn columns(&self, read: &RecordBatch) -> Result<Vec<ArrayRef>> {
         let column = |expr: &Arc<dyn PhysicalExpr>| Ok(one_zero(expr.evaluate(read)?.into_array(read.num_rows())?));
         self.groups.iter().map(column).collect()
     }
 
-    /// What is left, from a batch on that was read: the engine's operator over what has not been passed on.
+    /// Runs DataFusion's operator over `read` and the rest of the input, without the rows that were already emitted.
     fn rest(self, read: RecordBatch) -> Result<(SendableRecordBatchStream, BaselineMetrics)> {
         let (aggregate, context) = (Arc::clone(&self.aggregate), Arc::clone(&self.context));
         let counted = self.counted.clone();
@@ -338,7 +337,7 @@ impl Running {
     }
 }
 
-/// A stream that is read once, as the input of an operator.
+/// A stream as the input of an operator; it can be executed once.
 struct Once {
     schema: SchemaRef,
     stream: Mutex<Option<SendableRecordBatchStream>>,
@@ -364,7 +363,7 @@ impl PartitionStream for Once {
     }
 }
 
-/// The column with one zero: where rows are told apart, -0.0 is 0.0.
+/// Replaces -0.0 with 0.0, because `DISTINCT` treats them as equal.
 fn one_zero(array: ArrayRef) -> ArrayRef {
     match array.data_type() {
         DataType::Float32 => Arc::new(array.as_primitive::<Float32Type>().unary::<_, Float32Type>(|value| value + 0.0)),
@@ -387,7 +386,7 @@ mod tests {
 
     use super::*;
 
-    /// The engine's operator over numbers, texts and floats, in batches.
+    /// DataFusion's operator over batches of numbers, texts and floats.
     fn distinct_of(rows: &[(i64, Option<String>, f64)]) -> Arc<dyn ExecutionPlan> {
         let schema = Arc::new(Schema::new(vec![
             Field::new("id", DataType::Int64, false),
@@ -433,7 +432,8 @@ mod tests {
         const ROWS: i64 = 200_000;
         let pool = 4 << 20;
         assert!(Kept::size_of_places(ROWS as usize) > pool);
-        // Each row twice, the second far behind the first: of the first half, some are known and some are not.
+        // Each row comes twice, the second time far behind the first. Memory runs out within the first half, so some of
+        // its rows are known and some are not.
         let rows = (0..ROWS).chain(0..ROWS).map(|at| (at, Some(format!("a name of some length {at}")), 0.5));
         let plan = distinct_of(&rows.collect::<Vec<_>>());
         let mut got = texts(streaming(Arc::clone(&plan)).unwrap(), pool).await;
@@ -443,7 +443,7 @@ mod tests {
         assert!(got == wanted, "{} rows of {}", got.len(), wanted.len());
     }
 
-    /// Rows that share a hash, and some that are the beginning of others.
+    /// Rows that share a hash, and rows that are prefixes of others.
     #[test]
     fn rows_are_told_apart_by_their_bytes() {
         let mut kept = Kept::default();

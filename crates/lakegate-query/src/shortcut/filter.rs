@@ -1,4 +1,4 @@
-//! The predicate of a table in a shortcut: its policy and what else is asked of its own columns.
+//! The pushed-down predicate of a table in a prepared plan: its policy, and the query's own conditions on its columns.
 
 use std::sync::Arc;
 
@@ -14,23 +14,23 @@ use crate::hot::Bounds;
 /// A predicate over some columns of a table.
 #[derive(Clone, Debug)]
 pub(super) struct Filter {
-    /// By their places in the table.
+    /// The indices of the columns in the table.
     pub(super) columns: Arc<[usize]>,
     pub(super) schema: SchemaRef,
     pub(super) predicate: Arc<dyn PhysicalExpr>,
 }
 
-/// Which rows of a batch are wanted.
+/// A selection of rows of a batch.
 pub(super) enum Wanted {
     All,
-    /// So many from this one on.
+    /// The first row and the number of consecutive rows.
     Run(usize, usize),
     Some(FilterPredicate),
     None,
 }
 
 impl Filter {
-    /// The same with the values in their places.
+    /// A copy with the parameters bound.
     pub(super) fn filled(&self, values: &[ScalarValue]) -> Result<Self> {
         Ok(Self { predicate: param::filled(&self.predicate, &self.schema, values)?, ..self.clone() })
     }
@@ -39,7 +39,7 @@ impl Filter {
         Bounds::of(&self.predicate, &self.schema, &self.columns)
     }
 
-    /// For which rows it is true.
+    /// The mask of rows that satisfy the predicate.
     pub(super) fn mask(&self, arrays: Vec<ArrayRef>, rows: usize) -> Result<BooleanArray> {
         let batch = batch(&self.schema, arrays, rows)?;
         let value = self.predicate.evaluate(&batch)?.into_array(rows)?;
@@ -53,14 +53,14 @@ impl Filter {
     }
 }
 
-/// A batch of so many rows, also of no columns.
+/// Builds a batch of `rows` rows, which may have no columns.
 pub(super) fn batch(schema: &SchemaRef, arrays: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     Ok(RecordBatch::try_new_with_options(Arc::clone(schema), arrays, &options)?)
 }
 
 impl Wanted {
-    /// The rows for which a mask without NULLs is true.
+    /// Selects the rows for which a mask without NULLs is true.
     pub(super) fn of(mask: &BooleanArray) -> Self {
         let (count, rows) = (mask.true_count(), mask.len());
         if count == 0 {
@@ -71,14 +71,14 @@ impl Wanted {
         }
         let bits = mask.values();
         let first = bits.set_indices().next().unwrap_or(0);
-        // What lies together is taken as it lies.
+        // Consecutive rows are sliced instead of copied.
         match bits.slice(first, count).count_set_bits() == count {
             true => Self::Run(first, count),
             false => Self::Some(FilterBuilder::new(mask).optimize().build()),
         }
     }
 
-    /// How many rows of so many.
+    /// The number of selected rows of a batch of `rows` rows.
     pub(super) fn count(&self, rows: usize) -> usize {
         match self {
             Self::All => rows,
@@ -88,7 +88,7 @@ impl Wanted {
         }
     }
 
-    /// These rows of an array.
+    /// The selected rows of an array.
     pub(super) fn take(&self, array: &ArrayRef) -> Result<ArrayRef> {
         Ok(match self {
             Self::All => Arc::clone(array),

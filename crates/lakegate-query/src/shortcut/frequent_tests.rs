@@ -1,4 +1,4 @@
-//! Joins by keys that many rows have: the same rows as from files, and no work for every pair.
+//! Joins by frequent keys: they return the same rows as over files, and do not evaluate the filter for every pair.
 
 use crate::govern::testing::{self, governed, principal};
 
@@ -17,16 +17,16 @@ const QUERIES: [&str; 7] = [
     "SELECT count(*) AS n, max(b.id) AS s FROM one AS a JOIN two AS b ON a.k = b.k AND b.id > 5",
 ];
 
-/// For every pair of these rows there is one in a few hundred millions: a test that does not end has failed.
+/// Evaluating every pair of these rows means some hundred million evaluations, so a test that does not end has failed.
 #[tokio::test]
 async fn a_key_that_most_rows_have_is_looked_at_once() {
     const ROWS: i64 = 30_000;
     let folder = tempfile::tempdir().unwrap();
-    // One key has nearly all rows, and the others a few; of every tenant there are few rows.
+    // One key has nearly all rows and the other keys a few. Each tenant has few rows.
     let k = (0..ROWS).map(|row| if row % 100 == 7 { row % 5 + 2 } else { 1 }).collect::<Vec<_>>();
     let ids = (0..ROWS).collect::<Vec<_>>();
     let tenants = ids.iter().map(|id| id % 6_000).collect::<Vec<_>>();
-    // In the order of the key, and in none: the index has other forms.
+    // Rows sorted by the key and unsorted rows give different index layouts.
     for sorted in [false, true] {
         let mut rows = k.iter().copied().zip(ids.iter().copied()).zip(tenants.iter().copied()).collect::<Vec<_>>();
         if sorted {
@@ -42,7 +42,7 @@ async fn a_key_that_most_rows_have_is_looked_at_once() {
         let files = testing::project(folder.path(), CONFIG, &queries).await;
         let warm = testing::project(folder.path(), CONFIG, &queries).await;
         warm.keep_hot(1 << 28).await.unwrap();
-        // A tenant with rows of the frequent key alone, one that has others, and one without rows.
+        // A tenant with rows of the frequent key only, two with rows of other keys, and one without rows.
         for who in ["t:integer=11", "t:integer=7", "t:integer=107", "t:integer=-1"] {
             for (name, sql) in &queries {
                 let plan = |project| governed(project, &principal(who), name, "{}").unwrap();
@@ -53,7 +53,7 @@ async fn a_key_that_most_rows_have_is_looked_at_once() {
         let joined = governed(&warm, &principal("t:integer=11"), "q3", "{}").unwrap();
         let shortcut = joined.display_shortcut().await.unwrap();
         assert!(shortcut.contains("LookupExec"), "{shortcut}");
-        // 300 rows have other keys than 1, and none is of this tenant, which has five rows.
+        // 300 rows have keys other than 1. This tenant has five rows and none of those.
         assert_eq!(
             testing::rows(joined).await.unwrap(),
             [format!("{}|{}", (ROWS - 300) * 5, (ROWS - 300) * (5 * 11 + 6_000 * 10))]

@@ -1,4 +1,4 @@
-//! Columns of rows of a hot table, given by their numbers.
+//! Reads columns of a resident table at given row numbers.
 
 use std::ops::Range;
 
@@ -8,19 +8,19 @@ use datafusion::common::Result;
 
 use crate::hot::{HotTable, KeyIndex};
 
-/// Rows that follow each other are copied together where there are at least so many of them, in the mean.
+/// Consecutive rows are copied as slices if the mean run has at least this many rows.
 const WORTH_COPYING: usize = 16;
 
-/// Rows of a block that follow each other.
+/// Consecutive rows of a block.
 struct Run {
-    /// The block's place among those of the table.
+    /// The index of the block in the table.
     block: usize,
-    /// The first row, by its place in the block.
+    /// The offset of the first row in the block.
     first: u32,
     count: u32,
 }
 
-/// Columns of these rows of the table.
+/// Returns these columns at these rows of the table, in the order of `rows`.
 pub(super) async fn gather(
     table: &HotTable,
     index: &KeyIndex,
@@ -66,10 +66,10 @@ pub(super) async fn gather(
     columns.collect()
 }
 
-/// The rows, in their order, as runs within blocks.
+/// Splits the rows into runs within blocks, in their order.
 fn runs(index: &KeyIndex, rows: &[u32]) -> Vec<Run> {
     let mut runs = Vec::<Run>::new();
-    // The block of the row before, and the row that follows it.
+    // The row range of the previous row's block, and the row after the previous one.
     let (mut within, mut next) = (Range::default(), 0);
     for row in rows.iter().copied() {
         match runs.last_mut() {

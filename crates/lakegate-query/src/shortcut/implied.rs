@@ -1,7 +1,8 @@
-//! When a join makes sure of what a row filter asks for.
+//! Redundant semi-join elimination: recognises joins that already guarantee a row filter.
 //!
-//! `order` shows rows whose trackcode the caller sees. A query that joins `order` to `trackcode` by that key, where
-//! `trackcode` is under its own row filter, has no other rows of `order`: asking again costs and changes nothing.
+//! Suppose that `order` shows the rows whose trackcode the caller sees. A query that joins `order` to `trackcode` by
+//! that key reads `trackcode` under its own row filter, so it returns no other rows of `order`. Evaluating the
+//! semi-join of the policy as well would cost time and change nothing.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use super::access::{Access, Parent};
 
-/// Whether every row of `some` is one of `all`. "No" where it is not plain to see.
+/// Whether every row of `some` is a row of `all`. Returns false if that is not evident.
 fn is_part(some: &Access, all: &Access) -> bool {
     let has_all = all.filters.iter().all(|filter| some.filters.contains(filter));
     let has_parent = match (&all.parent, &some.parent) {
@@ -21,7 +22,7 @@ fn is_part(some: &Access, all: &Access) -> bool {
     Arc::ptr_eq(&some.table, &all.table) && has_all && has_parent
 }
 
-/// Whether rows that are joined by `column` to this column of a plan have a parent for sure.
+/// Whether rows that are joined by `column` to column `key` of `driver` are certain to have a parent.
 pub(super) fn is_implied(parent: &Parent, column: usize, driver: &LogicalPlan, key: &Column) -> bool {
     if column != parent.column {
         return false;
@@ -31,8 +32,7 @@ pub(super) fn is_implied(parent: &Parent, column: usize, driver: &LogicalPlan, k
     place == parent.key && is_part(&access, &parent.of)
 }
 
-/// The access that a column of a plan comes from, and its place in the table. Every value of it that is not NULL is one of a
-/// row of that access.
+/// The scan spec and table column that a plan's column comes from. Each value but NULL comes from a row of that scan.
 fn origin(plan: &LogicalPlan, at: usize) -> Option<(Access, usize)> {
     if let Some(access) = Access::of(plan) {
         let place = access.place(at)?;
@@ -54,7 +54,7 @@ fn origin(plan: &LogicalPlan, at: usize) -> Option<(Access, usize)> {
         LogicalPlan::Join(join) => {
             let left = join.left.schema().fields().len();
             match join.join_type {
-                // What an outer join adds is NULL.
+                // An outer join adds only NULLs.
                 JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => match at.checked_sub(left) {
                     None => origin(&join.left, at),
                     Some(at) => origin(&join.right, at),

@@ -1,7 +1,6 @@
-//! A join to a table by one of its columns, by the index over that column: what comes from the other side asks for its rows.
+//! Index nested-loop join: probes the index over a column of a resident table with the keys of the input.
 //!
-//! Rows of the table are touched only where a key of the other side leads to them; what the table's policy says of its own
-//! columns is asked of them before anything else of the query is.
+//! Reads only table rows that match a key, and evaluates the table's policy on them before the rest of the query.
 
 use std::fmt;
 use std::ops::Range;
@@ -32,33 +31,33 @@ use super::verify::Reader;
 use crate::engine::pause::paused;
 use crate::hot::{Entry, HotTable, KeyIndex, Keys};
 
-/// How many rows of the table are looked at together.
+/// The number of table rows that are read at a time.
 const TOGETHER: usize = 8_192;
 
-/// Which rows it gives.
+/// The join type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Kind {
-    /// A row for each pair.
+    /// A row for each matching pair.
     Inner,
-    /// The same, and the rows of the other side that have no partner.
+    /// A row for each matching pair, and the input rows without a match.
     Left,
-    /// The rows of the other side that have a partner, and nothing of the table.
+    /// Left semi-join: the input rows with a match, without columns of the table.
     Semi,
-    /// The rows of the table that have a partner, each once, and nothing of the other side.
+    /// Right semi-join: the table rows with a match, each once, without columns of the input.
     Of,
 }
 
-/// What is looked up, and where.
+/// The indexed table and what the join reads from it.
 #[derive(Clone, Debug)]
 pub(super) struct Side {
     pub(super) table: Arc<HotTable>,
     /// The column that is compared with the key.
     pub(super) by: usize,
     pub(super) filter: Option<Filter>,
-    /// The columns that are read.
+    /// The columns to read.
     pub(super) columns: Arc<[usize]>,
     pub(super) schema: SchemaRef,
-    /// What is made of these columns; `None` where it is these columns.
+    /// The output expressions over `columns`; `None` if the output is `columns`.
     pub(super) made: Option<Arc<[Arc<dyn PhysicalExpr>]>>,
 }
 
@@ -67,7 +66,7 @@ pub(super) struct Side {
 pub(super) struct LookupExec {
     input: Arc<dyn ExecutionPlan>,
     kind: Kind,
-    /// The key's place in the input.
+    /// The index of the key column in the input.
     key: usize,
     side: Side,
     schema: SchemaRef,
@@ -81,7 +80,7 @@ impl LookupExec {
         Self { input, kind, key, side, schema, properties, metrics }
     }
 
-    /// The same over an input, with the values in their places, to be run once.
+    /// A copy over `input` with the parameters bound, to be executed once.
     pub(super) fn filled(&self, input: Arc<dyn ExecutionPlan>, values: &[ScalarValue]) -> Result<Self> {
         let filter = self.side.filter.as_ref().map(|filter| filter.filled(values)).transpose()?;
         let fill = |expr| param::filled(expr, &self.side.schema, values);
@@ -90,7 +89,7 @@ impl LookupExec {
         Ok(Self { input, side, metrics: ExecutionPlanMetricsSet::new(), ..self.clone() })
     }
 
-    /// A copy over another side or by another key, as a fault would leave it.
+    /// A copy over another side or key, to simulate a planner bug.
     #[cfg(test)]
     pub(super) fn with_side(&self, side: Side, key: usize) -> Self {
         Self { side, key, ..self.clone() }
@@ -101,13 +100,13 @@ impl LookupExec {
         (&self.side, self.key)
     }
 
-    /// What it reads, for the check of operators.
+    /// The parts that the check of prepared plans inspects.
     pub(super) fn reader(&self) -> Reader<'_> {
         let Side { table, filter, columns, .. } = &self.side;
         Reader { table, filter: filter.as_ref().map(|filter| &filter.predicate), columns, lookup: Some(self) }
     }
 
-    /// The input, the place of the key in it, and the column of the table that is compared with the key.
+    /// The input, the index of its key column, and the table column that is compared with the key.
     pub(super) fn asks_by(&self) -> (&Arc<dyn ExecutionPlan>, usize, usize) {
         (&self.input, self.key, self.side.by)
     }
@@ -116,18 +115,18 @@ impl LookupExec {
         self.kind
     }
 
-    /// What is made of the columns that it reads; `None` where it gives these columns.
+    /// The output expressions over the columns read; `None` if the output is those columns.
     pub(super) fn makes(&self) -> Option<&[Arc<dyn PhysicalExpr>]> {
         self.side.made.as_deref()
     }
 
-    /// The table and the column whose index is asked.
+    /// The table and its indexed column.
     pub(super) fn asks(&self) -> (&Arc<HotTable>, usize) {
         (&self.side.table, self.side.by)
     }
 }
 
-/// It has the partitions of its input.
+/// The properties of an operator with as many partitions as its input.
 fn properties_over(input: &Arc<dyn ExecutionPlan>, schema: &SchemaRef) -> Arc<PlanProperties> {
     properties(schema, input.properties().output_partitioning().partition_count())
 }
@@ -165,7 +164,7 @@ impl ExecutionPlan for LookupExec {
 
     fn required_input_distribution(&self) -> Vec<Distribution> {
         match (self.kind, self.input.schema().fields().get(self.key)) {
-            // That a key was asked for is known where it was: all rows with it come to one place.
+            // A partition remembers the keys that it has probed, so all rows with a key must go to one partition.
             (Kind::Of, Some(field)) => {
                 vec![Distribution::KeyPartitioned(vec![Arc::new(Column::new(field.name(), self.key))])]
             }
@@ -244,7 +243,7 @@ impl ExecutionPlan for LookupExec {
     }
 }
 
-/// A lookup that runs.
+/// One execution of the join.
 struct Running {
     input: SendableRecordBatchStream,
     kind: Kind,
@@ -252,32 +251,32 @@ struct Running {
     side: Side,
     schema: SchemaRef,
     index: Option<Arc<KeyIndex>>,
-    /// Entries of keys that have been asked for, where each row of the table comes once.
+    /// The entries of keys already probed; used only if each table row is returned once.
     seen: HashSet<u32>,
-    /// Rows of keys that many rows of the table have.
+    /// The matching rows of frequent keys.
     passing: Passing,
     batch: Option<Asking>,
     rows: Count,
     bytes: Count,
 }
 
-/// A batch of the input, and how far it is.
+/// A batch of the input and the progress in it.
 struct Asking {
     batch: RecordBatch,
-    /// Of each row, where its partners are.
+    /// The index entry of each row's key.
     entries: Vec<Entry>,
-    /// The next row of the batch, and how many of its partners are done.
+    /// The next row of the batch, and how many of its matches are done.
     row: usize,
     done: u32,
-    /// Which rows have a partner.
+    /// Whether each row has a match.
     has: Vec<bool>,
 }
 
-/// Pairs of a row of the batch and a row of the table.
+/// Pairs of a batch row and a table row.
 struct Pairs {
     of_batch: Vec<u32>,
     of_table: Vec<u32>,
-    /// The pairs, by their places, whose rows of the table are known to fulfil the filter.
+    /// Ranges of pairs whose table rows are known to satisfy the filter.
     passed: Vec<Range<usize>>,
 }
 
@@ -297,7 +296,7 @@ impl Running {
             self.find_passing(&asking, &index).await?;
             let pairs = self.ask(&mut asking, &index);
             if pairs.of_table.is_empty() {
-                // All of its keys were asked for.
+                // All keys of the batch are done.
                 if let Some(last) = self.last(&asking)? {
                     return Ok(Some(last));
                 }
@@ -320,11 +319,11 @@ impl Running {
         Ok(index)
     }
 
-    /// Finds out which rows of the next keys fulfil the filter, for keys that many rows have.
+    /// Filters the rows of the next keys ahead of time, if the keys are frequent.
     async fn find_passing(&mut self, asking: &Asking, index: &KeyIndex) -> Result<()> {
-        // Where each row of the table comes once, each is looked at once as it is.
+        // If each table row is returned once, each is filtered only once anyway.
         let Some(filter) = self.side.filter.clone().filter(|_| self.kind != Kind::Of) else { return Ok(()) };
-        // A row that is half done goes on as it began.
+        // A batch row whose matches are partly done must continue in the mode in which it began.
         if asking.done > 0 {
             return Ok(());
         }
@@ -339,7 +338,7 @@ impl Running {
         Ok(())
     }
 
-    /// The next pairs of a batch.
+    /// The next pairs of a batch; none if the batch is done.
     fn ask(&mut self, asking: &mut Asking, index: &KeyIndex) -> Pairs {
         let most = asking.entries.len().min(TOGETHER);
         let (of_batch, of_table) = (Vec::with_capacity(most), Vec::with_capacity(most));
@@ -355,7 +354,7 @@ impl Running {
                 continue;
             }
             let passing = self.passing.of(entry);
-            // That there is a partner is all that is asked.
+            // A semi-join only needs to know that a match exists.
             if self.kind == Kind::Semi && asking.done == 0 && (passing.is_some() || self.side.filter.is_none()) {
                 asking.has[asking.row] = passing.is_none_or(|rows| !rows.is_empty());
                 asking.row += 1;
@@ -381,7 +380,7 @@ impl Running {
         pairs
     }
 
-    /// What these pairs give.
+    /// Filters the pairs and returns their output; `None` if there is none.
     async fn answer(&mut self, asking: &mut Asking, index: &KeyIndex, pairs: Pairs) -> Result<Option<RecordBatch>> {
         let Pairs { mut of_batch, mut of_table, passed } = pairs;
         self.rows.add(of_table.len());
@@ -415,7 +414,7 @@ impl Running {
         batch(&self.schema, arrays, rows).map(Some)
     }
 
-    /// What a batch gives once all its keys were asked for.
+    /// The output that is known only after all keys of the batch are done; `None` if there is none.
     fn last(&self, asking: &Asking) -> Result<Option<RecordBatch>> {
         let wanted = match self.kind {
             Kind::Inner | Kind::Of => return Ok(None),
@@ -438,12 +437,12 @@ impl Running {
     }
 }
 
-/// The table's part of the answer for these of its rows.
+/// The output columns of the table for these of its rows.
 async fn made(side: &Side, index: &KeyIndex, rows: &[u32]) -> Result<Vec<ArrayRef>> {
     let Some(made) = &side.made else {
         return gather(&side.table, index, rows, &side.columns).await;
     };
-    // What is made of a row is made once, however often the row is asked for.
+    // Evaluates the expressions once for each distinct row, however often the row matches.
     let mut distinct = rows.to_vec();
     distinct.sort_unstable();
     distinct.dedup();
@@ -458,7 +457,7 @@ async fn made(side: &Side, index: &KeyIndex, rows: &[u32]) -> Result<Vec<ArrayRe
     made.iter().map(array).collect()
 }
 
-/// Which of these rows of the table fulfil the filter. Those in the ranges are known to.
+/// The mask of these table rows that satisfy the filter. Rows in the `passed` ranges are known to.
 async fn mask(
     table: &HotTable,
     filter: &Filter,
@@ -484,7 +483,7 @@ async fn mask(
     Ok(BooleanArray::from(mask.collect::<Vec<_>>()))
 }
 
-/// These rows of a batch.
+/// The given rows of a batch.
 fn taken(batch: &RecordBatch, rows: Vec<u32>) -> Result<Vec<ArrayRef>> {
     let is_all = rows.len() == batch.num_rows() && rows.iter().enumerate().all(|(at, row)| at as u32 == *row);
     if is_all {

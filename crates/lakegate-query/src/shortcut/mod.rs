@@ -1,8 +1,8 @@
-//! Shortcuts: a governed plan made once, down to its operators, over hot tables and their indexes. A request only puts its
-//! values in.
+//! Prepared plans: a governed plan is planned once, over resident tables and indexes. A request only binds its values.
 //!
-//! A shortcut is made of a plan that is governed, optimised and verified. It gives the same rows as that plan, which remains
-//! what runs where a query does not fit: `LIMIT` of a value, subqueries that stay in expressions, tables that are not hot.
+//! A prepared plan is built from a plan that is governed, optimised and verified, and returns the same rows. A query
+//! that does not fit runs that plan instead: for example `LIMIT` of an expression, subqueries that stay in expressions,
+//! and tables that are not resident.
 
 mod access;
 mod convert;

@@ -1,4 +1,4 @@
-//! The nodes of a converted plan, and how they become operators.
+//! Logical nodes of a converted plan, and the planner that turns them into operators.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -24,7 +24,7 @@ use super::lookup::{Kind, LookupExec, Side};
 use super::scan::HotScanExec;
 use super::template::Slots;
 
-/// Reads a table, by itself or by the keys of an input.
+/// Reads a resident table, in full or by the keys of an input.
 #[derive(Clone, Debug)]
 struct Node {
     access: Access,
@@ -40,13 +40,13 @@ struct Lookup {
     by: usize,
 }
 
-/// A scan of a hot table.
+/// A scan of a resident table.
 pub(super) fn scan(access: &Access) -> LogicalPlan {
     let node = Node { access: access.clone(), lookup: None, schema: Arc::clone(&access.schema) };
     LogicalPlan::Extension(Extension { node: Arc::new(node) })
 }
 
-/// A lookup of the input's `key` in the column `by` of a table.
+/// An index join of column `key` of the input with column `by` of a table.
 pub(super) fn lookup(
     input: LogicalPlan,
     key: usize,
@@ -61,7 +61,7 @@ pub(super) fn lookup(
 }
 
 impl Node {
-    /// What tells it from others of the same plan.
+    /// A text that differs between different nodes of one plan.
     fn text(&self) -> String {
         let Access { table, columns, filters, .. } = &self.access;
         let by = self.lookup.as_ref().map(|lookup| (lookup.key, lookup.kind, lookup.by));
@@ -106,7 +106,7 @@ impl UserDefinedLogicalNodeCore for Node {
         &self.schema
     }
 
-    // What is asked of the table is this node's own business: the plan's expressions are replaced only above it.
+    // None, because the optimiser must not rewrite the conditions on the table; they belong to this node.
     fn expressions(&self) -> Vec<Expr> {
         Vec::new()
     }
@@ -125,7 +125,7 @@ impl UserDefinedLogicalNodeCore for Node {
     }
 }
 
-/// Makes operators of the nodes.
+/// Plans the operators of these nodes.
 pub(super) struct Planner {
     pub(super) slots: Slots,
 }

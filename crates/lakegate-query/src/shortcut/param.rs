@@ -1,6 +1,6 @@
-//! Places for values in a physical plan that is made before the values are known.
+//! Parameters in a physical plan that is built before their values are known.
 //!
-//! A place is a function that fails: a plan that runs with one left in it gives no row.
+//! A parameter is a function that always fails, so a plan with an unbound parameter returns no row.
 
 use std::sync::Arc;
 
@@ -15,18 +15,18 @@ use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 use crate::govern::one_of;
 
-/// The place of one value.
+/// A parameter.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Place {
-    /// Which of the values.
+    /// The index of its value.
     slot: usize,
     data_type: DataType,
     signature: Signature,
 }
 
-/// An expression that stands for the value of a slot.
+/// An expression that stands for the value with index `slot`.
 pub(super) fn place(slot: usize, data_type: DataType) -> Expr {
-    // Volatile, so that nobody evaluates it beforehand or takes it for a constant.
+    // Volatile, so that the optimiser does not evaluate it or treat it as a constant.
     let place = Place { slot, data_type, signature: Signature::exact(Vec::new(), Volatility::Volatile) };
     ScalarUDF::new_from_impl(place).call(Vec::new())
 }
@@ -49,7 +49,7 @@ impl ScalarUDFImpl for Place {
     }
 }
 
-/// A call of `one_of` whose list has its value, as a look-up in a set.
+/// Turns a call of `one_of` with a bound list into a lookup in a hash set.
 fn set_of(expr: Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<Transformed<Arc<dyn PhysicalExpr>>> {
     let call = expr.downcast_ref::<ScalarFunctionExpr>().filter(|call| one_of::is_one_of(call.fun()));
     let Some([value, list]) = call.map(ScalarFunctionExpr::args) else { return Ok(Transformed::no(expr)) };
@@ -59,13 +59,13 @@ fn set_of(expr: Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<Transformed<Ar
     Ok(Transformed::yes(Arc::new(set)))
 }
 
-/// Which of the values an expression stands for; `None` where it stands for none.
+/// The index of the value that an expression stands for; `None` if it is not a parameter.
 pub(super) fn slot_of(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
     let function = expr.downcast_ref::<ScalarFunctionExpr>()?;
     function.fun().inner().downcast_ref::<Place>().map(|place| place.slot)
 }
 
-/// Whether an expression has places.
+/// Whether an expression contains parameters.
 pub(super) fn has_places(expr: &Arc<dyn PhysicalExpr>) -> bool {
     let mut found = false;
     let walked = expr.apply(|inner| {
@@ -75,11 +75,10 @@ pub(super) fn has_places(expr: &Arc<dyn PhysicalExpr>) -> bool {
     found || walked.is_err()
 }
 
-/// The expression over columns of a schema with the values in their places. A list becomes a set that is made here, once for
-/// each request.
+/// Binds the parameters of an expression over `schema`. A list becomes a hash set, built once for each request.
 ///
 /// # Errors
-/// When there is no such value.
+/// If a value is missing.
 pub(super) fn filled(
     expr: &Arc<dyn PhysicalExpr>,
     schema: &Schema,

@@ -1,7 +1,7 @@
-//! Which rows of a frequent key fulfil the filter of a looked-up table, found out once and not for each row that asks.
+//! Filters the table rows of a frequent key once, instead of for each probe row of an index join.
 //!
-//! Without it a join by a key that half the table has would evaluate the filter for every pair. What is kept is bounded by the
-//! rows of the table, each of which is evaluated once at most, and comes out of the query's memory.
+//! Without this, a join by a key that half the table has would evaluate the filter for every pair. Each table row is
+//! evaluated and kept at most once, and the results count towards the query's memory.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use super::filter::Filter;
 use super::gather::gather;
 use crate::hot::{Entry, HotTable, KeyIndex};
 
-/// From so many rows on a key is frequent.
+/// A key is frequent if it has at least this many rows.
 const FREQUENT: u32 = 256;
-/// How many rows are evaluated together, and after how many of these others have a turn.
+/// Rows that are evaluated at a time, and the number of such batches between yields to other tasks.
 const TOGETHER: u32 = 8_192;
 const BATCHES_AT_ONCE: u32 = 4;
 
-/// The rows of frequent keys, by the entries of their keys.
+/// The rows of frequent keys that satisfy the filter, by the first row of the key's entry.
 #[derive(Debug)]
 pub(super) struct Passing {
     rows: HashMap<u32, Arc<[u32]>>,
@@ -31,12 +31,12 @@ impl Passing {
         Self { rows: HashMap::new(), memory }
     }
 
-    /// The rows of an entry that were found out to fulfil the filter; `None` where nobody looked.
+    /// The rows of an entry that satisfy the filter; `None` if they were not evaluated.
     pub(super) fn of(&self, entry: Entry) -> Option<&Arc<[u32]>> {
         if entry.count < FREQUENT { None } else { self.rows.get(&entry.first) }
     }
 
-    /// Finds out about an entry, if its key is frequent and there is memory to keep what comes of it.
+    /// Evaluates the filter on an entry's rows, if its key is frequent and there is memory for the result.
     pub(super) async fn find(
         &mut self,
         table: &HotTable,

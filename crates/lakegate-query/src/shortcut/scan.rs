@@ -1,7 +1,6 @@
-//! A scan of a hot table: skips blocks by what is known of them, decodes what is missing, gives the rows that fulfil the
-//! filter.
+//! Scan of a resident table: skips blocks by their statistics, decodes missing ones and filters the rows.
 //!
-//! The filter has the table's policy in it. Nothing else of the query is evaluated on a row before it.
+//! The filter includes the table's policy. Nothing else of the query is evaluated on a row before it.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -27,10 +26,10 @@ use super::verify::Reader;
 use crate::engine::pause::paused;
 use crate::hot::{BlockAt, Bounds, HotTable};
 
-/// How many blocks are looked at together, so that what is missing is decoded together.
+/// Blocks that are processed at a time, so that missing ones are decoded together.
 const TOGETHER: usize = 8;
 
-/// The most rows of a batch.
+/// The maximum number of rows in a batch.
 const MOST_ROWS: usize = 8_192;
 
 /// The operator.
@@ -45,7 +44,7 @@ pub(super) struct HotScanExec {
     metrics: ExecutionPlanMetricsSet,
 }
 
-/// The blocks that may have rows that are wanted. The partitions share them out among themselves.
+/// The blocks that may hold matching rows. The partitions divide them among themselves.
 #[derive(Debug)]
 struct Chosen {
     bounds: Bounds,
@@ -53,7 +52,7 @@ struct Chosen {
 }
 
 impl HotScanExec {
-    /// A scan that gives these columns under the names of `schema`, in so many partitions.
+    /// A scan of these columns under the names of `schema`.
     pub(super) fn new(
         table: Arc<HotTable>,
         columns: Arc<[usize]>,
@@ -65,7 +64,7 @@ impl HotScanExec {
         Self { table, columns, filter, schema, chosen: None, properties, metrics }
     }
 
-    /// The same with the values in their places, to be run once.
+    /// A copy with the parameters bound, to be executed once.
     pub(super) fn filled(&self, values: &[ScalarValue]) -> Result<Self> {
         let filter = self.filter.as_ref().map(|filter| filter.filled(values)).transpose()?;
         let bounds = filter.as_ref().map(Filter::bounds).unwrap_or_default();
@@ -73,7 +72,7 @@ impl HotScanExec {
         Ok(Self { filter, chosen, metrics: ExecutionPlanMetricsSet::new(), ..self.clone() })
     }
 
-    /// A copy with another filter, as a fault would leave it.
+    /// A copy with another filter, to simulate a planner bug.
     #[cfg(test)]
     pub(super) fn with_filter(&self, filter: Option<Filter>) -> Self {
         Self { filter, ..self.clone() }
@@ -84,19 +83,19 @@ impl HotScanExec {
         self.filter.as_ref()
     }
 
-    /// What it reads, for the check of operators.
+    /// The parts that the check of prepared plans inspects.
     pub(super) fn reader(&self) -> Reader<'_> {
         let filter = self.filter.as_ref().map(|filter| &filter.predicate);
         Reader { table: &self.table, filter, columns: &self.columns, lookup: None }
     }
 
-    /// How many rows it looks at, as far as it is known; 0 before it has its values.
+    /// The number of rows to scan, as far as it is known; 0 before the parameters are bound.
     pub(super) fn rows(&self) -> usize {
         self.chosen.as_ref().map_or(0, |chosen| self.table.rows_in(&chosen.blocks))
     }
 }
 
-/// Of an operator that gives its rows in so many partitions, in no order that is promised.
+/// The properties of an operator with this many partitions and no guaranteed order.
 pub(super) fn properties(schema: &SchemaRef, partitions: usize) -> Arc<PlanProperties> {
     let equivalences = EquivalenceProperties::new(Arc::clone(schema));
     let partitioning = Partitioning::UnknownPartitioning(partitions);
@@ -172,18 +171,18 @@ impl ExecutionPlan for HotScanExec {
     }
 
     fn statistics_from_inputs(&self, _inputs: &[Arc<Statistics>], _args: &StatisticsArgs) -> Result<Arc<Statistics>> {
-        // Nobody chooses anything by the size of a table here.
+        // No decision in these plans depends on table sizes.
         Ok(Arc::new(Statistics::new_unknown(&self.schema)))
     }
 }
 
-/// A scan that runs.
+/// One partition of a running scan.
 struct Running {
     table: Arc<HotTable>,
     columns: Arc<[usize]>,
     filter: Option<Filter>,
     chosen: Arc<Chosen>,
-    /// Which of the chosen blocks are still to be read here.
+    /// The chosen blocks that this partition has yet to read.
     left: Range<usize>,
     schema: SchemaRef,
     ready: VecDeque<RecordBatch>,
@@ -192,11 +191,11 @@ struct Running {
     bytes: Count,
 }
 
-/// Rows of a block that are wanted.
+/// The matching rows of a block.
 struct Found {
     at: BlockAt,
     wanted: Wanted,
-    /// How many rows the block has; only where no column tells.
+    /// The number of rows of the block; needed only if the scan reads no columns.
     rows: usize,
 }
 
@@ -241,7 +240,7 @@ impl Running {
             self.given.add(count);
             self.bytes.add(taken.iter().map(|array| array.get_array_memory_size()).sum());
             let whole = batch(&self.schema, taken, count)?;
-            // A text file is one block, however long it is.
+            // A text file is one block of any length.
             for first in (0..count).step_by(MOST_ROWS) {
                 self.ready.push_back(whole.slice(first, MOST_ROWS.min(count - first)));
             }
@@ -249,7 +248,7 @@ impl Running {
         Ok(())
     }
 
-    /// The rows of these blocks that are wanted; blocks that have none are left out.
+    /// The matching rows of these blocks, without blocks that have none.
     async fn find(&self, blocks: &[BlockAt]) -> Result<Vec<Found>> {
         let Chosen { bounds, .. } = self.chosen.as_ref();
         let are_all = |at: &BlockAt| self.filter.is_none() || self.table.all_hold(*at, bounds);
@@ -271,7 +270,7 @@ impl Running {
             let (Some(arrays), Some(filter)) = (judged.next(), &self.filter) else {
                 return internal_err!("a block was not decoded");
             };
-            // What was decoded just now may tell that the block has nothing.
+            // The statistics that were observed just now may exclude the block.
             if !self.table.may_hold(at, bounds) {
                 continue;
             }

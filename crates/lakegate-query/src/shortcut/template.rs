@@ -1,4 +1,4 @@
-//! A plan of operators that is made once, and into which each request puts its values.
+//! Prepared plan: operators that are planned once, and to which each request binds its values.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,12 +31,12 @@ use super::verify;
 use super::wide::{self, widened};
 use crate::hot::HotTable;
 
-/// Which value each placeholder of a plan takes: by its id and its type.
+/// The parameters of a plan: the id and type of each placeholder. A parameter's index is that of its value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Slots(Vec<(String, DataType)>);
 
 impl Slots {
-    /// The placeholders of a plan, its subqueries' too.
+    /// Collects the placeholders of a plan and its subqueries.
     pub(crate) fn of(plan: &LogicalPlan) -> Result<Self> {
         let mut slots = Vec::new();
         plan.apply_with_subqueries(|node| {
@@ -55,12 +55,12 @@ impl Slots {
         Ok(Self(slots))
     }
 
-    /// The ids and types, in the order of the slots.
+    /// The ids and types, in the order of the values.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &DataType)> {
         self.0.iter().map(|(id, data_type)| (id.as_str(), data_type))
     }
 
-    /// The slot of a placeholder.
+    /// The index of a placeholder's value.
     pub(crate) fn find(&self, placeholder: &Placeholder) -> Option<usize> {
         let data_type = placeholder.field.as_ref()?.data_type();
         self.0.iter().position(|(id, of)| *id == placeholder.id && of == data_type)
@@ -78,10 +78,10 @@ impl Slots {
     }
 }
 
-/// A plan over hot tables with places for values.
+/// A prepared plan over resident tables.
 pub(crate) struct Shortcut {
     plan: Arc<dyn ExecutionPlan>,
-    /// The same for several threads, for many rows.
+    /// A parallel version of the plan, for many rows.
     wide: Option<Arc<dyn ExecutionPlan>>,
     indexes: Vec<(Arc<HotTable>, usize)>,
 }
@@ -93,10 +93,10 @@ impl fmt::Debug for Shortcut {
 }
 
 impl Shortcut {
-    /// The shortcut of a governed, optimised and verified plan; `None` where there is none.
+    /// Prepares a governed, optimised and verified plan; `None` if that is not possible.
     pub(crate) async fn of(plan: &LogicalPlan, slots: &Slots, session: &SessionState) -> Option<Self> {
         let converted = converted(plan)?;
-        // A plan that can not be made with places in it is made the ordinary way.
+        // If planning with parameters fails, each request is planned in the ordinary way.
         match Self::planned(plan, &converted, slots, session).await {
             Ok(shortcut) => shortcut,
             Err(error) => {
@@ -121,7 +121,7 @@ impl Shortcut {
             }
             None => None,
         };
-        // Nothing is rewritten after this.
+        // Checks the final operators; nothing rewrites them afterwards.
         if !std::iter::once(&plan).chain(&wide).all(|plan| verify::holds(plan, governed, slots, session)) {
             return Ok(None);
         }
@@ -136,10 +136,10 @@ impl Shortcut {
         Ok(Some(Self { plan, wide, indexes }))
     }
 
-    /// The plan with the values in their places, to be run once.
+    /// Binds the values. Returns a plan to be executed once.
     ///
     /// # Errors
-    /// When a value is missing.
+    /// If a value is missing.
     pub(crate) fn filled(&self, values: &[ScalarValue]) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = filled(&self.plan, values)?;
         match &self.wide {
@@ -148,7 +148,7 @@ impl Shortcut {
         }
     }
 
-    /// Builds the indexes that it asks.
+    /// Builds the indexes that the plan uses.
     pub(crate) async fn warm(&self) -> Result<()> {
         for (table, column) in &self.indexes {
             table.index(*column).await?;
@@ -156,13 +156,13 @@ impl Shortcut {
         Ok(())
     }
 
-    /// Its operators, before they have their values.
+    /// The operators, before the parameters are bound.
     #[cfg(test)]
     pub(super) fn operators(&self) -> &Arc<dyn ExecutionPlan> {
         &self.plan
     }
 
-    /// How many counts its operators hold, which is none: each run has its own.
+    /// The number of metrics that the operators hold. It must be 0, because each execution has its own.
     #[cfg(test)]
     pub(crate) fn counts(&self) -> usize {
         let mut counts = 0;
@@ -176,7 +176,7 @@ impl Shortcut {
         counts
     }
 
-    /// The operators, for people.
+    /// The operators as text.
     pub(crate) fn display(&self) -> String {
         let operators = displayable(self.plan.as_ref()).indent(false);
         let threads = if self.wide.is_some() { "Many rows: by several threads\n" } else { "" };
@@ -184,7 +184,7 @@ impl Shortcut {
     }
 }
 
-/// The operators of a plan, with places for values; `None` where values could not be put in.
+/// Plans operators with parameters; `None` if the parameters could not be bound.
 async fn physical(
     converted: &LogicalPlan,
     slots: &Slots,
@@ -202,7 +202,7 @@ async fn physical(
     Ok(if can_be_filled(&plan)? { Some(plan) } else { None })
 }
 
-/// How many rows the scans of a plan look at, once it has its values.
+/// The number of rows that the scans of a plan read, after binding.
 fn rows(plan: &Arc<dyn ExecutionPlan>) -> Result<usize> {
     let mut rows = 0;
     plan.apply(|node| {
@@ -212,7 +212,7 @@ fn rows(plan: &Arc<dyn ExecutionPlan>) -> Result<usize> {
     Ok(rows)
 }
 
-/// Whether places are only where values are put in, and nothing is shared between two runs of the plan.
+/// Whether all parameters are in operators that bind them, and executions of the plan share no state.
 fn can_be_filled(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
     let mut can = true;
     plan.apply(|node| {
@@ -226,9 +226,9 @@ fn can_be_filled(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
             Ok(TreeNodeRecursion::Continue)
         })?;
         can &= takes_values || !has_places;
-        // It keeps the results of subqueries for all who run it.
+        // These operators keep results of subqueries across executions.
         can &= node.name() != "ScalarSubqueryExec" && node.name() != "RecursiveQueryExec";
-        // What reads is hot, or gives rows that are in the plan itself.
+        // A leaf scans a resident table or holds its rows in the plan.
         can &= !node.children().is_empty()
             || node.is::<HotScanExec>()
             || ["PlaceholderRowExec", "EmptyExec"].contains(&node.name());
@@ -271,6 +271,6 @@ fn filled(node: &Arc<dyn ExecutionPlan>, values: &[ScalarValue]) -> Result<Arc<d
         true => ChildrenPropertiesMode::Keep,
         false => ChildrenPropertiesMode::Recompute,
     };
-    // A plan keeps what it counts, and what a join has read; each run has its own.
+    // Operators hold metrics, and joins hold the rows of their build side; each execution needs its own.
     Arc::clone(node).replace_children(children, ReplaceChildrenOptions::new(mode))?.reset_state()
 }

@@ -1,5 +1,5 @@
-//! Which plans get a shortcut, and what it does; that it gives the same rows as the ordinary plan; and which joins do not
-//! stand for a row filter.
+//! Tests of prepared plans: for which plans they exist, their operators, that they return the same rows as the ordinary
+//! plan, and the joins that do not make a row filter redundant.
 
 use lakegate_core::access::Principal;
 use tempfile::TempDir;
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use crate::govern::testing;
 use crate::plan::PlannedProject;
 
-/// One project over files, and one that is hot.
+/// A project over files, and a copy of it with resident tables.
 struct Two {
     _lake: TempDir,
     files: PlannedProject,
@@ -25,7 +25,7 @@ impl Two {
         Self { _lake: lake, files, hot }
     }
 
-    /// The rows of both, which are the same, and the operators of the shortcut.
+    /// Runs a query on both and asserts equal rows. Also returns the operators of the prepared plan.
     async fn ask(&self, who: &Principal, at: usize) -> (Vec<String>, Option<String>) {
         let governed = |project| testing::governed(project, who, &format!("q{at}"), "{}").unwrap();
         let rows = async |project| {
@@ -45,7 +45,7 @@ const CALLERS: [&str; 5] =
 
 #[tokio::test]
 async fn joins_by_a_key_ask_its_index_and_what_they_make_sure_of_is_not_asked_again() {
-    // The query, how often an index is asked, and which policies must still be asked by themselves.
+    // The query, the number of index joins, and the number of policies that must still be evaluated.
     let queries = [
         ("SELECT id, note FROM trackcode", 0, 1),
         ("SELECT t.id, o.id AS o FROM trackcode t JOIN \"order\" o ON o.trackcode_id = t.id", 1, 1),
@@ -60,9 +60,9 @@ async fn joins_by_a_key_ask_its_index_and_what_they_make_sure_of_is_not_asked_ag
         ("SELECT t.id, c.name FROM trackcode t LEFT JOIN city c ON c.id = t.city_id", 1, 1),
         ("SELECT c.name, count(*) AS n FROM city c JOIN trackcode t ON c.id = t.city_id GROUP BY c.name", 1, 1),
         ("SELECT t.id, c.name FROM trackcode t JOIN client c ON c.id = t.client_id", 1, 2),
-        // Keys of a table that everybody sees lead to rows of others: the lookup asks their policy.
+        // Keys of a shared table lead to rows of a governed one, so the index join evaluates its policy.
         ("SELECT v.name, c.name AS client FROM city v LEFT JOIN client c ON c.id = v.id", 1, 1),
-        // Without the parent in the query, its rows are what asks.
+        // The query does not read the parent, so the policy's own scan of it is the probe side.
         ("SELECT id, route FROM \"order\"", 1, 1),
         ("SELECT id, kind FROM event", 2, 1),
     ];
@@ -81,7 +81,7 @@ async fn joins_by_a_key_ask_its_index_and_what_they_make_sure_of_is_not_asked_ag
     }
 }
 
-/// Each of these looks like a join to the parent and is none. Caller 1 has trackcodes 101 to 104 and orders of them only.
+/// Each query looks like a join to the parent but is none. Caller 1 has trackcodes 101 to 104 and only their orders.
 #[tokio::test]
 async fn a_join_that_does_not_make_sure_of_the_parent_leaves_the_row_filter_in_place() {
     let queries = [
@@ -90,18 +90,18 @@ async fn a_join_that_does_not_make_sure_of_the_parent_leaves_the_row_filter_in_p
         "SELECT o.id FROM trackcode t JOIN \"order\" o ON o.id = t.id",
         // By another column of the parent.
         "SELECT o.id FROM trackcode t JOIN \"order\" o ON o.trackcode_id = t.client_id",
-        // By a table that everybody sees, and by values of the query's own.
+        // By a shared table, and by values in the query itself.
         "SELECT o.id FROM city c JOIN \"order\" o ON o.trackcode_id = c.id",
         "SELECT o.id FROM city c JOIN \"order\" o ON o.trackcode_id = c.id + 100",
         "SELECT o.id FROM (VALUES (101), (105), (106)) AS v(id) JOIN \"order\" o ON o.trackcode_id = v.id",
         "SELECT o.id FROM (SELECT max(id) + 1 AS id FROM trackcode) m JOIN \"order\" o ON o.trackcode_id = m.id",
-        // The parent is there, and not what the child is joined to.
+        // The query reads the parent, but does not join the child to it.
         "SELECT o.id FROM trackcode t CROSS JOIN \"order\" o",
         "SELECT o.id FROM trackcode t JOIN \"order\" o ON o.trackcode_id > t.id",
         "SELECT o.id FROM \"order\" o LEFT JOIN trackcode t ON o.trackcode_id = t.id",
         "SELECT o.id, t.id AS t FROM \"order\" o FULL JOIN trackcode t ON o.trackcode_id = t.id",
         "SELECT o.id FROM \"order\" o WHERE o.trackcode_id NOT IN (SELECT id FROM trackcode WHERE id = 101)",
-        // The child's child by way of a child of somebody.
+        // A grandchild, through a child that belongs to another caller.
         "SELECT e.id FROM city c JOIN event e ON e.order_id = c.id + 200",
     ];
     let two = Two::of(&queries).await;
@@ -116,7 +116,7 @@ async fn a_join_that_does_not_make_sure_of_the_parent_leaves_the_row_filter_in_p
 
 #[tokio::test]
 async fn what_can_fail_is_asked_of_nobody_elses_rows() {
-    // Notes and prices of others do not cast, or divide by zero.
+    // Other callers' notes do not cast, and their prices divide by zero.
     let queries = [
         "SELECT CAST(note AS BIGINT) AS n FROM trackcode",
         "SELECT id FROM trackcode WHERE CAST(note AS BIGINT) > 0",
@@ -162,7 +162,7 @@ async fn what_does_not_fit_runs_as_before() {
     }
 }
 
-/// Which queries may be run by several threads. Each is asked several times: tests run every second one so.
+/// Whether each query may run in parallel. Each runs several times, because tests run every second plan in parallel.
 #[tokio::test]
 async fn several_threads_run_only_what_does_not_show_it() {
     let queries = [
@@ -176,10 +176,10 @@ async fn several_threads_run_only_what_does_not_show_it() {
             true,
         ),
         ("SELECT count(*) AS n FROM \"order\" WHERE id > 0", true),
-        // In the order of the files.
+        // The order of the files decides the result.
         ("SELECT id FROM trackcode", false),
         ("SELECT city_id, count(*) AS n FROM trackcode GROUP BY city_id", false),
-        // Whoever comes first is in it, or makes the last digit of it.
+        // The order of the rows decides the result or its last digit.
         ("SELECT sum(price) AS s FROM trackcode", false),
         ("SELECT avg(id) AS a FROM trackcode", false),
         ("SELECT price, count(*) AS n FROM trackcode GROUP BY price ORDER BY price", false),
@@ -198,7 +198,7 @@ async fn several_threads_run_only_what_does_not_show_it() {
                 assert_eq!(two.ask(&testing::principal(caller), at).await.0, first, "{sql}");
             }
             let said = shortcut.is_some_and(|shortcut| shortcut.starts_with("Many rows: by several threads\n"));
-            // Of the plan of a caller without rows nothing is left.
+            // The plan of a caller without rows is empty.
             assert_eq!(said, *is_wide && caller != "client_id:integer[]=", "{sql}, {caller}");
         }
     }
@@ -223,7 +223,7 @@ async fn rows_that_come_once_are_passed_on_as_they_come() {
     for (at, (sql, is_streaming)) in queries.iter().enumerate() {
         for caller in CALLERS {
             let (_, shortcut) = two.ask(&testing::principal(caller), at).await;
-            // Of the plan of a caller without rows nothing is left.
+            // The plan of a caller without rows is empty.
             let has_rows = caller != "client_id:integer[]=";
             let said = shortcut.as_ref().is_some_and(|shortcut| shortcut.contains("DistinctExec"));
             assert_eq!(said, *is_streaming && has_rows, "{sql}, {caller}: {shortcut:?}");
@@ -231,7 +231,7 @@ async fn rows_that_come_once_are_passed_on_as_they_come() {
     }
 }
 
-/// What an operator counts stays in memory as long as the operator. Those that are kept must not count.
+/// An operator keeps its metrics for as long as it lives, so the operators of a prepared plan must not collect any.
 #[tokio::test]
 async fn no_run_leaves_its_counts_behind() {
     let queries = [
@@ -255,7 +255,7 @@ async fn no_run_leaves_its_counts_behind() {
     }
 }
 
-/// Keys that lead astray: other columns of a parent and of a child hold the keys of somebody else's rows.
+/// Misleading keys: other columns of a parent and of a child hold keys of another caller's rows.
 #[tokio::test]
 async fn only_the_policys_own_key_of_the_policys_own_parent_stands_for_a_row_filter() {
     let filtered =

@@ -1,8 +1,8 @@
-//! Which plans may be run by several threads: those whose answer is the same, to the last bit and in the same order, however
-//! their rows are shared out.
+//! Decides which prepared plans may run in parallel: those whose result does not depend on how rows are partitioned,
+//! down to the last bit and the order of rows.
 //!
-//! Two answers to one question must not differ by chance. So a plan must sort what it gives, or give one row; sums of floats,
-//! which depend on their order, and limits, windows and lists, which depend on that of the rows, are left to one thread.
+//! Repeating a request must not change its response by chance. So a plan must sort its result or return one row. Sums
+//! of floats, limits, windows and lists depend on the order of rows, so they run in one thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,24 +16,24 @@ use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, Proj
 use super::cut::is_cut;
 use crate::govern::order_key;
 
-/// From how many rows on a scan is worth several threads: what sharing out costs is a tenth of a millisecond.
+/// The minimum number of scanned rows for a parallel plan; parallelism costs a tenth of a millisecond.
 const LEAST_ROWS: usize = 64 * 1024;
 
-/// No query has more threads than this.
+/// The maximum number of threads of a query.
 const MOST_THREADS: usize = 16;
 
-/// Functions of which it does not matter who comes first.
+/// Aggregate functions whose result does not depend on the order of rows.
 const ORDER_FREE: [&str; 11] =
     ["count", "sum", "min", "max", "avg", "bool_and", "bool_or", "bit_and", "bit_or", "bit_xor", "approx_distinct"];
 
-/// How many threads a large query may have; `None` where there is one.
+/// The number of threads of a large query; `None` if the machine has only one.
 pub(super) fn threads() -> Option<usize> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     let threads = if cfg!(test) { threads.max(3) } else { threads };
     (threads > 1).then_some(threads)
 }
 
-/// Whether so many rows are worth several threads. Tests, which have few rows, run every second plan so.
+/// Whether this many rows are worth a parallel plan. Tests have few rows, so they run every second plan in parallel.
 pub(super) fn is_worth(rows: usize) -> bool {
     if cfg!(test) {
         static TURNS: AtomicUsize = AtomicUsize::new(0);
@@ -42,7 +42,7 @@ pub(super) fn is_worth(rows: usize) -> bool {
     rows >= LEAST_ROWS
 }
 
-/// The plan as it may be run by several threads; `None` where it may not.
+/// The plan to run in parallel; `None` if it must not.
 pub(super) fn widened(plan: &LogicalPlan) -> Option<LogicalPlan> {
     let mut is_free = true;
     let walked = plan.apply(|node| {
@@ -58,7 +58,7 @@ pub(super) fn widened(plan: &LogicalPlan) -> Option<LogicalPlan> {
     if walked.is_ok() && is_free { in_order(plan) } else { None }
 }
 
-/// The plan with an order that leaves nothing open.
+/// Extends the sort keys of a plan to a total order; `None` if that is not possible.
 fn in_order(plan: &LogicalPlan) -> Option<LogicalPlan> {
     match plan {
         LogicalPlan::Projection(projection) => {
@@ -75,7 +75,7 @@ fn in_order(plan: &LogicalPlan) -> Option<LogicalPlan> {
             let mut keys = sort.expr.clone();
             for (qualifier, field) in sort.input.schema().iter() {
                 let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
-                // Floats and nested values are in the order only where the query asks for it, and then to the last bit.
+                // Floats and nested values must already be sort keys of the query, which compares them to the last bit.
                 let (schema, data_type) = (sort.input.schema(), field.data_type());
                 let asked = order_key::number(column.clone(), schema).ok()?;
                 let is_asked = sort.expr.iter().any(|key| key.expr == asked);
@@ -106,7 +106,7 @@ fn is_order_free(aggregate: &Aggregate) -> bool {
     aggregate.group_expr.iter().all(is_exact) && aggregate.aggr_expr.iter().all(is_free)
 }
 
-/// Whether equal values are one value, and their sum does not depend on an order.
+/// Whether equal values are identical and their sum does not depend on the order of addition.
 fn is_exact(expr: &Expr, schema: &dyn ExprSchema) -> Result<bool> {
     let data_type = match expr {
         Expr::GroupingSet(_) => return Ok(false),

@@ -1,4 +1,4 @@
-//! What a governed plan asks of every row of a governed table, read from what stands below the table's barrier.
+//! Extracts the policy of each governed table from a governed plan: the conditions below the table's barrier.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ use crate::lake::lake_table;
 use crate::shortcut::template::Slots;
 use crate::shortcut::{day, param};
 
-/// What holds for the rows of one scan below a barrier.
+/// Conditions that hold for the rows of one scan below a barrier.
 #[derive(Debug)]
 pub(super) struct Guard {
     pub(super) table: Arc<HotTable>,
@@ -31,12 +31,12 @@ pub(super) struct Guard {
     pub(super) masked: BTreeSet<String>,
 }
 
-/// A table whose visible rows decide on those of its child.
+/// A parent table: its visible rows determine the visible rows of the child.
 #[derive(Debug)]
 pub(super) struct Parent {
-    /// The child's column, by its place in the child.
+    /// The index of the foreign key column in the child.
     pub(super) column: usize,
-    /// The parent's column that it equals, by its place in the parent.
+    /// The index in the parent of the column that it equals.
     pub(super) key: usize,
     pub(super) guard: Guard,
 }
@@ -103,7 +103,7 @@ impl Guard {
     }
 
     fn ask(&mut self, condition: &Expr, slots: &Slots, session: &SessionState) -> Result<()> {
-        // Below a barrier stand the columns of one table.
+        // Drops the qualifiers: below a barrier, all columns belong to one table.
         let own = condition
             .clone()
             .transform_up(|inner| match inner {
@@ -120,7 +120,7 @@ impl Guard {
     }
 }
 
-/// The conjuncts of a predicate as text in which columns go by their names and values by their parameters.
+/// The conjuncts of a predicate as text, with the names of columns and the numbers of parameters.
 pub(super) fn conditions_of(predicate: &Arc<dyn PhysicalExpr>) -> Result<Vec<String>> {
     split_physical(predicate).into_iter().map(text).collect()
 }

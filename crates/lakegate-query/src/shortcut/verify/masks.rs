@@ -1,4 +1,4 @@
-//! Follows every masked column from the operator that reads it up to the answer: only its own mask may look at it.
+//! Traces each masked column from its reader to the result, and refuses any expression but its mask that reads it.
 
 use std::sync::Arc;
 
@@ -15,14 +15,16 @@ use super::origin::{From, from};
 use crate::govern::MaskFunction;
 use crate::shortcut::lookup::Kind;
 
-/// A masked column in its raw form: its table and its name.
+/// An unmasked column that has a mask: its table and its name.
 type Raw = (String, String);
 
-/// For each column of an operator, the raw column that it is.
+/// For each column of an operator, the unmasked column that it passes on, if any.
 type Columns = Vec<Option<Raw>>;
 
+/// Checks that no unmasked column leaves the operators.
+///
 /// # Errors
-/// A raw column that something but its mask looks at, or that reaches the answer.
+/// If an unmasked column is read by anything but its mask, or reaches the result.
 pub(super) fn check(operators: &Arc<dyn ExecutionPlan>, guards: &[Guard]) -> Result<()> {
     if guards.iter().all(|guard| guard.masked.is_empty()) {
         return Ok(());
@@ -41,10 +43,10 @@ fn columns(node: &Arc<dyn ExecutionPlan>, guards: &[Guard]) -> Result<Columns> {
     if inputs.iter().flatten().all(Option::is_none) {
         return Ok(vec![None; node.schema().fields().len()]);
     }
-    // A projection hands columns through, and is where masks stand. All else may not name a raw column at all.
+    // A projection passes columns on and may contain masks. No other operator may name an unmasked column.
     let is_projection = node.is::<ProjectionExec>();
     let [input] = inputs.as_slice() else {
-        // What a join compares is over its sides, in places that differ from join to join; so no side may be raw.
+        // Joins refer to columns of their inputs by differing indices, so no input may hold an unmasked column.
         let (table, column) = inputs.iter().flatten().flatten().next().cloned().unwrap_or_default();
         return plan_err!("`{column}` of `{table}` comes to `{}` without its mask", node.name());
     };
@@ -72,7 +74,7 @@ fn read(reader: &Reader<'_>, guards: &[Guard]) -> Result<Columns> {
         let name = schema.field(*at).name();
         is_masked(name).then(|| (table.to_owned(), name.clone()))
     };
-    // Beside the policy, nothing below the mask speaks of a masked column.
+    // Below the mask, only the policy may refer to a masked column.
     for condition in reader.filter.into_iter().flat_map(datafusion::physical_expr::split_conjunction) {
         let text = super::conditions_of(condition)?;
         let is_policy = own.iter().any(|guard| text.iter().all(|text| guard.conditions.contains(text)));
@@ -86,7 +88,7 @@ fn read(reader: &Reader<'_>, guards: &[Guard]) -> Result<Columns> {
     let Some(lookup) = reader.lookup else { return Ok(read) };
     let (input, key, _) = lookup.asks_by();
     let driver = columns(input, guards)?;
-    // A policy goes by raw keys; a query does not.
+    // A policy may compare unmasked keys, but a query may not.
     if lookup.kind() != Kind::Of
         && let Some(Some((table, column))) = driver.get(key)
     {
@@ -109,7 +111,7 @@ fn read(reader: &Reader<'_>, guards: &[Guard]) -> Result<Columns> {
     })
 }
 
-/// Refuses an expression that looks at a raw column, unless it is that column's mask.
+/// Refuses an expression that reads an unmasked column, unless it is that column's mask.
 fn looked_at(expr: &Arc<dyn PhysicalExpr>, columns: &Columns) -> Result<()> {
     let raw = |expr: &Arc<dyn PhysicalExpr>| {
         let column = expr.downcast_ref::<Column>()?;

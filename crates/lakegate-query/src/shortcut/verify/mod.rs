@@ -1,9 +1,10 @@
-//! The last check of a prepared plan: walks the operators that will run and holds them to the governed plan that they were made of.
+//! Final check of a prepared plan: compares the operators that will run with the governed plan behind them.
 //!
-//! Every operator that reads a governed table has the table's policy in its own filter, complete, and below everything else of the
-//! query; rows that are visible through a parent are looked up by keys of visible parents; and a masked column leaves the operators
-//! that read it through its mask alone. The check shares nothing with the rewriting that it checks: it reads the policies from the
-//! governed plan ([`guards`]) and the operators as they are ([`origin`], [`masks`]). A plan that fails runs the ordinary way.
+//! It requires that each operator that reads a governed table carries the table's whole policy in its own filter, below
+//! everything else of the query. Rows that are visible through a parent must be looked up by keys of visible parents,
+//! and a masked column must leave the operators that read it only through its mask. The check shares no code with the
+//! rewriting that it checks: it reads the policies from the governed plan ([`guards`]) and inspects the operators as
+//! they are ([`origin`], [`masks`]). If a plan fails, its query runs in the ordinary way.
 
 mod guards;
 mod masks;
@@ -28,16 +29,16 @@ use crate::hot::HotTable;
 use guards::{Guard, conditions_of};
 use origin::origin;
 
-/// How many prepared plans failed the check since the process started.
+/// The number of prepared plans that failed the check since the process started.
 static REFUSED: AtomicU64 = AtomicU64::new(0);
 
-/// The number of prepared plans that were not used because an operator did not carry its table's policy, since the process
-/// started. Anything but 0 is a fault of lakegate.
+/// The number of prepared plans that were rejected since the process started because an operator lacked its table's
+/// policy. Any value but 0 is a bug in lakegate.
 pub fn refused_prepared_plans() -> u64 {
     REFUSED.load(Ordering::Relaxed)
 }
 
-/// Whether the operators hold what the governed plan says; a plan that does not is counted and logged.
+/// Whether the operators enforce the governed plan. Counts and logs a failure.
 pub(super) fn holds(
     operators: &Arc<dyn ExecutionPlan>,
     governed: &LogicalPlan,
@@ -54,8 +55,10 @@ pub(super) fn holds(
     }
 }
 
+/// Compares the operators with the policies of the governed plan.
+///
 /// # Errors
-/// What an operator lacks.
+/// If an operator lacks a part of its policy; the message names the table.
 fn check(
     operators: &Arc<dyn ExecutionPlan>,
     governed: &LogicalPlan,
@@ -75,9 +78,9 @@ fn check(
 /// An operator that reads a table.
 pub(super) struct Reader<'a> {
     pub(super) table: &'a Arc<HotTable>,
-    /// What rows must fulfil, over columns of the table.
+    /// The predicate that rows must satisfy, over columns of the table.
     pub(super) filter: Option<&'a Arc<dyn PhysicalExpr>>,
-    /// The columns that are read for the answer, by their places in the table.
+    /// The indices in the table of the columns that it reads for its output.
     pub(super) columns: &'a [usize],
     pub(super) lookup: Option<&'a LookupExec>,
 }
@@ -91,7 +94,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The conditions of its filter, as text.
+    /// The conjuncts of its filter, as text.
     fn conditions(&self) -> Result<Vec<String>> {
         self.filter.map_or_else(|| Ok(Vec::new()), conditions_of)
     }
@@ -102,7 +105,7 @@ impl<'a> Reader<'a> {
         Ok(Arc::ptr_eq(self.table, &guard.table) && has_all && self.comes_from_parents(guard)?)
     }
 
-    /// Whether it gives only rows whose parents are visible: those whose key was read from a parent that is.
+    /// Whether its rows have visible parents: its keys must come from a scan that fulfils the parent's guard.
     fn comes_from_parents(&self, guard: &Guard) -> Result<bool> {
         let Some(lookup) = self.lookup else { return Ok(guard.parents.is_empty()) };
         let (input, key, by) = lookup.asks_by();
@@ -119,7 +122,7 @@ impl<'a> Reader<'a> {
 fn guarded(reader: &Reader<'_>, guards: &[Guard]) -> Result<()> {
     let mut own = guards.iter().filter(|guard| Arc::ptr_eq(&guard.table, reader.table)).peekable();
     if own.peek().is_none() {
-        // The governed plan, which was verified, reads the table without a barrier: every caller may see all of it.
+        // The governed plan was verified and reads the table without a barrier, so every caller may see all rows.
         return Ok(());
     }
     for guard in own {

@@ -1,4 +1,4 @@
-//! Where a column of an operator comes from: followed down to the operator that reads it from a table.
+//! Traces a column of an operator down to the operator that reads it from a table.
 
 use std::sync::Arc;
 
@@ -16,15 +16,15 @@ use crate::shortcut::distinct::DistinctExec;
 use crate::shortcut::lookup::Kind;
 use crate::shortcut::scan::HotScanExec;
 
-/// Where an output column of an operator comes from.
+/// The origin of an output column of an operator.
 pub(super) enum From {
-    /// From one of its inputs: which one, and the place there.
+    /// A column of an input: the index of the input, and that of the column in it.
     Input(usize, usize),
-    /// It is computed, or nothing is known of it.
+    /// A computed or unknown value.
     Elsewhere,
 }
 
-/// The reader that a column of an operator comes from unchanged, and the column's place in the table. NULLs may have been added.
+/// The reader that a column comes from unchanged, apart from added NULLs, and the column's index in the table.
 pub(super) fn origin(node: &Arc<dyn ExecutionPlan>, at: usize) -> Option<(Reader<'_>, usize)> {
     if node.is::<HotScanExec>() {
         let reader = Reader::of(node)?;
@@ -54,7 +54,7 @@ pub(super) fn origin(node: &Arc<dyn ExecutionPlan>, at: usize) -> Option<(Reader
     }
 }
 
-/// Where a column of an operator that reads no table comes from.
+/// The origin of a column of an operator that reads no table.
 pub(super) fn from(node: &Arc<dyn ExecutionPlan>, at: usize) -> From {
     let plain = |expr: Option<&Arc<dyn PhysicalExpr>>| match expr.and_then(|expr| expr.downcast_ref::<Column>()) {
         Some(column) => From::Input(0, column.index()),
@@ -98,7 +98,7 @@ pub(super) fn from(node: &Arc<dyn ExecutionPlan>, at: usize) -> From {
             JoinType::LeftMark | JoinType::RightMark => From::Elsewhere,
         };
     }
-    // Operators that hand rows through as they are.
+    // Operators that pass rows on unchanged.
     const PASS: [&str; 9] = [
         "CoalesceBatchesExec",
         "CoalescePartitionsExec",

@@ -1,4 +1,4 @@
-//! A prepared plan in which an operator lacks its policy, or hands out a masked column, is found whatever operator it is.
+//! The check finds each operator of a prepared plan that lacks its policy or exposes a masked column.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ fn options() -> ReplaceChildrenOptions {
     ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute)
 }
 
-/// The operators of a plan with one of them changed, for every operator and every way in which `change` can change it.
+/// Copies of a plan with one operator changed: one copy for each operator and each change that `change` makes to it.
 fn changed(plan: &Operators, change: &dyn Fn(&Operators) -> Vec<Operators>) -> Vec<Operators> {
     let mut all = change(plan);
     let children = plan.children().into_iter().cloned().collect::<Vec<_>>();
@@ -49,7 +49,7 @@ fn changed(plan: &Operators, change: &dyn Fn(&Operators) -> Vec<Operators>) -> V
     all
 }
 
-/// A filter without one of its conjuncts, for each of them.
+/// Copies of a filter, each without one of its conjuncts.
 fn without_one(filter: &Filter) -> Vec<Option<Filter>> {
     let conjuncts = split_conjunction(&filter.predicate);
     let without = |at: usize| {
@@ -60,7 +60,7 @@ fn without_one(filter: &Filter) -> Vec<Option<Filter>> {
     (0..conjuncts.len()).map(without).collect()
 }
 
-/// An operator that reads a table without a part of what it asks, or by another key.
+/// Copies of an operator that reads a table, each without a condition or with another key.
 fn careless(node: &Operators) -> Vec<Operators> {
     let mut all = Vec::<Operators>::new();
     if let Some(scan) = node.downcast_ref::<HotScanExec>() {
@@ -132,7 +132,7 @@ async fn operators(plan: &GovernedPlan) -> Operators {
     Arc::clone(plan.shortcut().await.expect("the plan is prepared").operators())
 }
 
-/// Counts the changed plans, each of which must be refused; the plan itself is not.
+/// Counts the changed plans. Asserts that the check refuses each of them, but not the plan itself.
 async fn each_is_refused(config: &str, change: &dyn Fn(&Operators) -> Vec<Operators>) -> usize {
     let (_lake, project) = project(config).await;
     let mut count = 0;
@@ -150,7 +150,7 @@ async fn each_is_refused(config: &str, change: &dyn Fn(&Operators) -> Vec<Operat
     count
 }
 
-/// A condition with the caller's attribute is the policy's: these queries have no parameters.
+/// A condition with a value belongs to a policy, because these queries have no parameters.
 #[tokio::test]
 async fn an_operator_that_lost_the_policys_condition_is_refused() {
     let conditions_with_values = |plan: &Operators| {
@@ -164,11 +164,11 @@ async fn an_operator_that_lost_the_policys_condition_is_refused() {
     assert!(each_is_refused(&testing::config(), &lost).await >= QUERIES.len());
 }
 
-/// Rows that are visible through a parent come by the policy's key alone.
+/// Rows that are visible through a parent may be looked up only by the policy's key.
 #[tokio::test]
 async fn a_lookup_by_another_column_is_refused() {
     let config = testing::config();
-    // A lookup of a table with a filter of its own may go by any column: only children of a parent are looked at here.
+    // An index join to a table with its own filter may use any column, so this changes only children of a parent.
     let of_children = |node: &Operators| {
         let is_child = node.downcast_ref::<LookupExec>().is_some_and(|lookup| {
             let (side, _) = lookup.side();
