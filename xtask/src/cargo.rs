@@ -1,12 +1,12 @@
-//! Calls cargo as a person at a terminal does: without what `cargo run` told this program of its own package.
+//! Calls cargo as from a terminal: without the environment variables that `cargo run` sets for this program's package.
 //!
-//! Some build scripts ask to run again when such a variable changes, and with them DataFusion would be built anew whenever
-//! somebody goes from `cargo test` to `cargo xtask` and back.
+//! Some build scripts rerun when such a variable changes, so each switch between `cargo test` and `cargo xtask` would
+//! rebuild DataFusion.
 
 use std::ffi::OsStr;
 use std::process::Command;
 
-/// The cargo that called us, or the one in the path.
+/// The cargo that called this program, or the one on the path.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os() {

@@ -1,8 +1,8 @@
 //! `cargo xtask fuzz`: builds the fuzz targets of `fuzz/` and runs each for a short time.
 //!
-//! Stable Rust and a C++ compiler are enough: the instrumentation that libFuzzer needs is asked of LLVM in words that
-//! stable rustc passes on, the same that cargo-fuzz uses. Without a sanitizer: `unsafe_code` is forbidden in what is
-//! fuzzed, so what can be found are panics, overflows, hangs, and the faults that the targets look for.
+//! Stable Rust and a C++ compiler are enough: stable rustc passes the flags for libFuzzer's instrumentation on to LLVM,
+//! and they are those of cargo-fuzz. There is no sanitizer, because the fuzzed code forbids `unsafe_code`; fuzzing
+//! finds panics, overflows, hangs, and the faults that the targets assert.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
-/// What libFuzzer needs to see of a run: which edges were taken, and what was compared with what.
+/// The instrumentation for libFuzzer: edge coverage, and the operands of comparisons.
 const INSTRUMENTATION: &[&str] = &[
     "--cfg",
     "fuzzing",
@@ -23,19 +23,19 @@ const INSTRUMENTATION: &[&str] = &[
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
 ];
 
-/// A single input may take so long, in seconds. They are small, and a server has other callers.
+/// Time limit for one input, in seconds. Inputs are small, and a server has other callers.
 const SLOWEST_INPUT: u32 = 5;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// How long each target runs
+    /// Run each target for this many seconds
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
-    /// The targets; all of them if none is named
+    /// Targets to run; all if none is named
     targets: Vec<String>,
 }
 
-/// Builds and runs the targets; fails when one of them found something.
+/// Builds and runs the targets. Fails when one of them found something.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     let known = targets(root)?;
     if let Some(unknown) = options.targets.iter().find(|target| !known.contains(target)) {
@@ -54,7 +54,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The names of the targets, in order.
+/// The names of the targets, sorted.
 fn targets(root: &Path) -> Result<Vec<String>> {
     let folder = root.join("fuzz/fuzz_targets");
     let entries = fs::read_dir(&folder).with_context(|| format!("can not list `{}`", folder.display()))?;
@@ -69,7 +69,7 @@ fn targets(root: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Where things are: sources in `fuzz/`, all that is made below `target/fuzz`.
+/// Folders of the fuzzer: sources in `fuzz/`, and everything generated below `target/fuzz`.
 struct Place {
     sources: PathBuf,
     made: PathBuf,
@@ -84,7 +84,7 @@ impl Place {
         Ok(Self { sources: root.join("fuzz"), made: root.join("target/fuzz"), host: host.to_owned() })
     }
 
-    /// With a target named, so that the flags are not those of build scripts and macros.
+    /// Passes `--target`, so that the flags do not apply to build scripts and macros.
     fn build(&self, targets: &[String]) -> Result<()> {
         let mut cargo = crate::cargo::command();
         cargo
@@ -95,7 +95,7 @@ impl Place {
         });
         let status = cargo
             .env("CARGO_ENCODED_RUSTFLAGS", INSTRUMENTATION.join("\u{1f}"))
-            // The shared directory is for what is built with the usual flags.
+            // The shared build directory is for builds with the usual flags.
             .env("CARGO_TARGET_DIR", &self.made)
             .env("CARGO_BUILD_BUILD_DIR", &self.made)
             .status()
@@ -104,7 +104,7 @@ impl Place {
         Ok(())
     }
 
-    /// Runs one target. `false`: it found something, and has said what.
+    /// Runs one target. Returns `false` when it found something, which it has printed.
     fn fuzz(&self, target: &str, seconds: u32) -> Result<bool> {
         let program = self.made.join(&self.host).join("debug").join(target);
         let corpus = self.made.join("corpus").join(target);
@@ -112,7 +112,7 @@ impl Place {
         fs::create_dir_all(&corpus)?;
         fs::create_dir_all(&artefacts)?;
         let mut fuzzer = Command::new(&program);
-        // What is found goes to the first folder; the seeds in the second stay as they are.
+        // New inputs go to the first folder; the seeds in the second one stay unchanged.
         fuzzer.arg(&corpus).arg(self.sources.join("corpus").join(target)).args([
             format!("-max_total_time={seconds}"),
             format!("-timeout={SLOWEST_INPUT}"),
@@ -148,7 +148,7 @@ impl Place {
     }
 }
 
-/// What libFuzzer says of a run.
+/// The facts of a run from libFuzzer's output.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Summary {
     executions: String,

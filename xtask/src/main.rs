@@ -1,7 +1,6 @@
-//! The project's own automation: `cargo xtask ci`, `tidy`, `bench`, `overload`, `fuzz` and
-//! `guards`.
+//! The project's automation: `cargo xtask ci`, `tidy`, `bench`, `overload`, `fuzz` and `guards`.
 //!
-//! Nothing here is part of the product; it runs on developers' machines and in CI.
+//! It is not part of the product; it runs on developers' machines and in CI.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +12,6 @@ mod cargo;
 mod ci;
 mod fuzz;
 mod guards;
-mod overload;
 mod tidy;
 
 #[derive(Parser)]
@@ -25,17 +23,17 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Everything that must pass before a change goes in: format, house rules, lints, tests, doc tests
+    /// Run all checks that a change must pass: format, house rules, lints, tests, doc tests
     Ci,
-    /// The house rules alone: file sizes, layers, documented error codes and keys, links
+    /// Check only the house rules: file sizes, layers, documented error codes and keys, links
     Tidy,
-    /// lakegate beside FastAPI + DuckDB and an indexed PostgreSQL: latency, throughput, start and memory, over HTTP
+    /// Compare lakegate with FastAPI + DuckDB and with PostgreSQL: latency, throughput, start and memory, over HTTP
     Bench(bench::Options),
-    /// 500 callers of a heavy endpoint beside one of a light one: nobody starves, and all is free again afterwards
-    Overload(overload::Options),
-    /// Runs the fuzz targets for a short time
+    /// Run 500 callers of a heavy endpoint next to one of a light one: nobody starves, and all resources are free again
+    Overload(bench::Options),
+    /// Run the fuzz targets for a short time
     Fuzz(fuzz::Options),
-    /// Removes each guard in turn and shows that a test fails without it
+    /// Remove each guard in turn, and show that a test fails without it
     Guards(guards::Options),
 }
 
@@ -44,8 +42,8 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Ci => ci::run(&root),
         Task::Tidy => tidy::run(&root),
-        Task::Bench(options) => bench::run(&root, &options),
-        Task::Overload(options) => overload::run(&root, &options),
+        Task::Bench(options) => bench::run(&root, "bench", &options),
+        Task::Overload(options) => bench::run(&root, "overload", &options),
         Task::Fuzz(options) => fuzz::run(&root, &options),
         Task::Guards(options) => guards::run(&root, &options),
     };
@@ -58,7 +56,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The root of the checkout that cargo was called in; asked at run time, so that a copied binary is never wrong.
+/// The root of the checkout that cargo was called in. Read at run time, so that a copied binary uses the correct one.
 fn root() -> PathBuf {
     let manifest =
         std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);

@@ -1,14 +1,16 @@
-//! Names of columns as policies write them: in `columns` of a table, in the masks that a grant lifts, and in denials.
+//! Parses column names as policies write them: in `columns` of a table, in the masks that a grant lifts, and in
+//! denials.
 //!
-//! A text without quotes may name a column (`buyer.email`) or lead to a field (`email` of the struct `buyer`). Quotes say
-//! which: `"buyer.email"` is one column, and `buyer["email"]` is a field. Which of the two a table has is found where its
-//! columns are known; here are the syntax, and the comparison of denials, which holds without a table.
+//! Text without quotes is ambiguous: `buyer.email` may be a column of that name, or the field `email` of the struct
+//! `buyer`. Quotes decide: `"buyer.email"` is one column, and `buyer["email"]` is a field. The ambiguity is resolved
+//! where the table's columns are known. This module has the syntax, and the comparison of denials, which needs no
+//! table.
 
-/// The path that a text with quotes names: the column, and below it the names of fields.
+/// The path that a text with quotes names: the column, then the names of nested fields.
 ///
-/// A part is bare, or stands in double quotes, in which a double quote is doubled. A field follows a dot, or stands in
-/// brackets and quotes of either kind: `buyer["email"]`, `buyer['email']`, `"a.b".c`. `None` for a text without quotes,
-/// whose dots may belong to names, and for one that does not follow this syntax.
+/// A part is bare or in double quotes, with a double quote doubled. A field follows a dot, or is in brackets with
+/// quotes of either kind: `buyer["email"]`, `buyer['email']`, `"a.b".c`. Returns `None` if the text has no quotes,
+/// because its dots may belong to names, or if it does not follow this syntax.
 pub fn quoted_path(text: &str) -> Option<Vec<String>> {
     let mut path = Vec::new();
     let mut has_quotes = false;
@@ -43,7 +45,7 @@ pub fn quoted_path(text: &str) -> Option<Vec<String>> {
     (has_quotes && path.iter().all(|name| !name.is_empty())).then_some(path)
 }
 
-/// The name before the closing quote, and what follows it. A quote within the name is doubled.
+/// Returns the name before the closing quote, and the rest of the text. A quote within the name is doubled.
 fn until_quote(text: &str, quote: char) -> Option<(String, &str)> {
     let mut name = String::new();
     let mut rest = text;
@@ -61,7 +63,7 @@ fn until_quote(text: &str, quote: char) -> Option<(String, &str)> {
     }
 }
 
-/// A path as a text that means nothing else, whatever columns the table has: `email`, `"buyer.email"`, `buyer["email"]`.
+/// Writes a path as text that is unambiguous for every table: `email`, `"buyer.email"`, `buyer["email"]`.
 pub fn written(path: &[String]) -> String {
     let Some((column, fields)) = path.split_first() else { return String::new() };
     let is_plain = !column.is_empty() && column.chars().all(|each| each.is_alphanumeric() || "_- ".contains(each));
@@ -74,9 +76,9 @@ pub fn in_quotes(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Whether a denial that names a column by this text covers a column or field: itself, a part of it, or the whole that it
-/// is a part of. Letters are compared in any case, and dots in a text without quotes in every way that they can be read,
-/// because a denial that misses what it meant would show it.
+/// Whether a denial that names a column by this text covers the column or field at `path`: the column itself, a part of
+/// it, or the whole that contains it. Ignores case, and tries every reading of dots in a text without quotes, because a
+/// denial that fails to match would show the column.
 pub fn covers(denied: &str, path: &[String]) -> bool {
     let fold = |name: &String| name.to_lowercase();
     let path = path.iter().map(fold).collect::<Vec<_>>();
@@ -86,7 +88,7 @@ pub fn covers(denied: &str, path: &[String]) -> bool {
             return true;
         }
     }
-    // A name may have quotes and dots in it, so the text itself is compared as well.
+    // Compare the text itself too, because a name may contain quotes and dots.
     let (denied, path) = (denied.to_lowercase(), path.join("."));
     let is_part = |whole: &str, part: &str| part.strip_prefix(whole).is_some_and(|rest| rest.starts_with('.'));
     denied == path || is_part(&denied, &path) || is_part(&path, &denied)

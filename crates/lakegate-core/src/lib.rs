@@ -1,6 +1,6 @@
-//! What is allowed: projects, endpoints, parameters, principals, tokens, grants, policies and error codes.
+//! The rules of lakegate: projects, endpoints, parameters, principals, tokens, grants, policies and error codes.
 //!
-//! No DataFusion, no HTTP, no I/O and no clock: files come in as text, time comes in as an argument.
+//! No DataFusion, no HTTP, no I/O and no clock: files come in as text, and time as an argument.
 
 pub mod access;
 pub mod catalog;

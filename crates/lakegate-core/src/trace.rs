@@ -1,26 +1,26 @@
-//! The header `traceparent` of W3C Trace Context, read and written.
+//! Parses and writes the `traceparent` header of W3C Trace Context.
 //!
-//! It comes from whoever calls, so it is for finding spans that belong together and for nothing else. `tracestate` is not
-//! read: it may hold anything.
+//! The caller controls the header, so it is only used to correlate spans. `tracestate` is not read, because it may hold
+//! anything.
 
 use std::fmt;
 
-/// The span in which a call was made.
+/// The caller's span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceParent {
-    /// The trace, never all zero.
+    /// The trace id, never all zero.
     pub trace_id: [u8; 16],
-    /// The span, never all zero.
+    /// The span id, never all zero.
     pub span_id: [u8; 8],
-    /// Whether the caller records it.
+    /// Whether the caller records the trace.
     pub sampled: bool,
 }
 
 impl TraceParent {
-    /// Reads the header. What is not exactly of the form is as if it had not come.
+    /// Parses the header; `None` if it is malformed, as if the header were absent.
     pub fn parse(header: &[u8]) -> Option<Self> {
         let version = bytes::<1>(header.get(..2)?)?[0];
-        // Later versions may add fields at the end, and change none of these.
+        // Later versions may append fields, but do not change these.
         let ends = if version == 0 { header.len() == 55 } else { matches!(header.get(55), None | Some(b'-')) };
         let dashes = [2, 35, 52].iter().all(|at| header.get(*at) == Some(&b'-'));
         if version == 0xff || !ends || !dashes {
@@ -43,7 +43,7 @@ impl fmt::Display for TraceParent {
     }
 }
 
-/// Lowercase hexadecimal digits, two a byte.
+/// Decodes lowercase hexadecimal, two digits a byte.
 fn bytes<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),

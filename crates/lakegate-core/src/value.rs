@@ -1,6 +1,6 @@
-//! Typed values: what arguments and attributes are once they are no longer text.
+//! Typed values: arguments and attributes after parsing.
 //!
-//! Parsing is exact: no trimming, no case folding, no guess. How a value meets a column is `lakegate_query`'s business.
+//! Parsing is exact: no trimming, no case folding, no guessing. `lakegate_query` compares values with columns.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, Utc};
 use uuid::Uuid;
@@ -18,7 +18,7 @@ pub enum ScalarType {
     Boolean,
     /// A calendar date.
     Date,
-    /// A point in time, to the microsecond, kept in UTC.
+    /// A point in time in UTC, with microsecond precision.
     Timestamp,
     /// A UUID.
     Uuid,
@@ -37,7 +37,7 @@ pub enum Scalar {
     Boolean(bool),
     /// A calendar date.
     Date(NaiveDate),
-    /// A point in time, to the microsecond.
+    /// A point in time, with microsecond precision.
     Timestamp(DateTime<Utc>),
     /// A UUID.
     Uuid(Uuid),
@@ -57,7 +57,7 @@ pub struct ValueType {
 pub enum Value {
     /// One value.
     Scalar(Scalar),
-    /// A list; the type is kept, because it may be empty.
+    /// A list. The type is stored because the list may be empty.
     List(ScalarType, Vec<Scalar>),
 }
 
@@ -86,12 +86,12 @@ impl ScalarType {
         }
     }
 
-    /// The type of this name.
+    /// The type with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scalar| scalar.name() == name)
     }
 
-    /// What a value of this type looks like, for error messages.
+    /// Describes a value of this type, for error messages.
     pub fn expectation(self) -> &'static str {
         match self {
             ScalarType::String => "a string",
@@ -104,7 +104,7 @@ impl ScalarType {
         }
     }
 
-    /// Reads the text form. `None` when it is not one.
+    /// Parses the text form; `None` if the text is not a value of this type.
     pub fn parse(self, text: &str) -> Option<Scalar> {
         match self {
             ScalarType::String => Some(Scalar::String(text.to_owned())),
@@ -121,7 +121,8 @@ impl ScalarType {
         }
     }
 
-    /// Reads the JSON form: numbers and booleans as such, the rest as strings. `None` when it is not one.
+    /// Parses the JSON form: a JSON number or boolean for those types, a JSON string for the rest. `None` if it does
+    /// not match.
     pub fn from_json(self, json: &serde_json::Value) -> Option<Scalar> {
         use serde_json::Value as Json;
         match (self, json) {
@@ -143,7 +144,7 @@ impl ValueType {
         format!("{}{}", self.scalar.name(), if self.list { "[]" } else { "" })
     }
 
-    /// The type of this name.
+    /// The type with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         let (scalar, list) = match name.strip_suffix("[]") {
             Some(item) => (item, true),
@@ -167,7 +168,7 @@ impl Scalar {
         }
     }
 
-    /// The JSON form; [`ScalarType::from_json`] reads it back.
+    /// The JSON form; [`ScalarType::from_json`] parses it.
     pub fn to_json(&self) -> serde_json::Value {
         match self {
             Scalar::String(text) => text.clone().into(),
@@ -182,7 +183,7 @@ impl Scalar {
 }
 
 impl std::fmt::Display for Scalar {
-    /// The text form; [`ScalarType::parse`] reads it back.
+    /// The text form; [`ScalarType::parse`] parses it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.to_json() {
             serde_json::Value::String(text) => f.write_str(&text),
@@ -200,7 +201,7 @@ impl Value {
         }
     }
 
-    /// The values: one, or those of the list.
+    /// The value, or the items of the list.
     pub fn scalars(&self) -> &[Scalar] {
         match self {
             Value::Scalar(scalar) => std::slice::from_ref(scalar),
@@ -216,7 +217,7 @@ impl Value {
         }
     }
 
-    /// Reads the JSON form of a value of this type. `None` when it is not one.
+    /// Parses the JSON form; `None` if it is not a value of this type.
     pub fn from_json(value_type: ValueType, json: &serde_json::Value) -> Option<Self> {
         if !value_type.list {
             return value_type.scalar.from_json(json).map(Value::Scalar);
@@ -227,22 +228,22 @@ impl Value {
     }
 }
 
-/// An optional `-` and ASCII digits; nothing else that `str::parse` would let pass (`+1`, other digits).
+/// Parses an optional `-` and ASCII digits. Rejects what `str::parse` would also accept, such as `+1`.
 fn parse_integer(text: &str) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| text.parse().ok()).flatten()
 }
 
-/// A JSON number and nothing around it: no `inf`, `nan`, hex, `+` or spaces.
+/// Parses a JSON number with nothing around it: no `inf`, `nan`, hex, `+` or spaces.
 fn parse_number(text: &str) -> Option<f64> {
     let json =
         serde_json::from_str::<serde_json::Number>(text).is_ok() && text.bytes().all(|byte| byte.is_ascii_graphic());
-    // The grammar is JSON's; the value is read by std, which is exact to the last bit.
+    // Checks the grammar with JSON's parser, and parses the value with std, which is exact to the last bit.
     json.then(|| text.parse::<f64>().ok()).flatten().filter(|number| number.is_finite())
 }
 
-/// Exactly `YYYY-MM-DD` in ASCII digits.
+/// Parses exactly `YYYY-MM-DD` in ASCII digits.
 fn parse_date(text: &str) -> Option<NaiveDate> {
     let bytes = text.as_bytes();
     let shaped = bytes.len() == 10
@@ -253,9 +254,9 @@ fn parse_date(text: &str) -> Option<NaiveDate> {
     shaped.then(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()).flatten()
 }
 
-/// `YYYY-MM-DD` (midnight UTC), RFC 3339, or RFC 3339 without an offset (UTC), to the microsecond.
+/// Parses `YYYY-MM-DD` (midnight UTC), RFC 3339, or RFC 3339 without an offset (UTC), to the microsecond.
 ///
-/// The form without an offset is what clients that were written against database drivers send.
+/// Clients that were written against database drivers send the form without an offset.
 fn parse_timestamp(text: &str) -> Option<DateTime<Utc>> {
     if let Some(date) = parse_date(text) {
         return Some(date.and_time(NaiveTime::MIN).and_utc());
@@ -268,12 +269,12 @@ fn parse_timestamp(text: &str) -> Option<DateTime<Utc>> {
         .map(|time| time.with_timezone(&Utc))
         .ok()
         .or_else(|| NaiveDateTime::parse_from_str(&normal, "%Y-%m-%dT%H:%M:%S%.f").ok().map(|time| time.and_utc()))?;
-    // Finer than a microsecond would be cut silently, and a cut bound is another range than the caller asked for.
+    // Rejects finer fractions: truncating a bound silently would change the range that the caller asked for.
     (time.timestamp_subsec_nanos() % 1_000 == 0).then_some(time)
 }
 
-/// Whether this is shaped like RFC 3339, the offset left out or not. chrono alone takes more: `8:5:0`, spaces in the time,
-/// a typographic minus, digits that it then cuts, and leap seconds, of which a timestamp has none.
+/// Whether the text has the shape of RFC 3339, with or without an offset. chrono alone accepts more: `8:5:0`, spaces in
+/// the time, a typographic minus, digits that it then truncates, and leap seconds, which a timestamp does not have.
 fn is_date_and_time(text: &[u8]) -> bool {
     let Some((head, tail)) = text.split_at_checked(19) else { return false };
     let shaped = head.iter().zip(b"dddd-dd-dd dd:dd:dd").all(|(byte, shape)| match shape {
@@ -292,7 +293,7 @@ fn is_date_and_time(text: &[u8]) -> bool {
     shaped && digits <= 9 && offset_shaped && &head[17..] != b"60"
 }
 
-/// The hyphenated form in either case.
+/// Parses the hyphenated form, in either case.
 fn parse_uuid(text: &str) -> Option<Uuid> {
     (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten()
 }

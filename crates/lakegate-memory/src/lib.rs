@@ -1,24 +1,24 @@
-//! The allocator of the binary: mimalloc, told to give memory back soon after it is free.
+//! The allocator of the binary: mimalloc, configured to return freed memory to the system soon.
 //!
-//! Requests and queries take and give back memory on several threads all the time, which the system's allocator is slow at. By
-//! default mimalloc keeps what is free for a second, and looks at it only when somebody needs something: after a large answer a
-//! server would keep hundreds of megabytes that nobody uses. This crate is its own because no other may make a call that the
-//! compiler can not check; there is one.
+//! Requests and queries allocate and free memory on several threads all the time, which is slow in the system's
+//! allocator. By default, mimalloc keeps freed memory for a second and purges it only during a later allocation, so a
+//! server that has just sent a large response would keep hundreds of megabytes unused. This crate is separate because
+//! no other crate may contain unsafe code; this one has a single unsafe call.
 
 pub use mimalloc::MiMalloc;
 
-/// The place of `mi_option_purge_delay` among the options of mimalloc 3 (`mi_option_e` in its `mimalloc.h`).
+/// The index of `mi_option_purge_delay` among the options of mimalloc 3 (`mi_option_e` in its `mimalloc.h`).
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
-/// After how many milliseconds. At once would leave less, and be a tenth slower where answers are small.
+/// The purge delay in milliseconds. No delay would keep less memory, but makes small responses a tenth slower.
 const MILLISECONDS: core::ffi::c_long = 20;
 
-/// From now on, memory that is free goes back to the system soon. `MIMALLOC_PURGE_DELAY` in the environment counts more.
+/// Makes mimalloc return freed memory to the system soon. `MIMALLOC_PURGE_DELAY` in the environment takes precedence.
 ///
-/// Call it before there are other threads.
+/// Call this before other threads start.
 pub fn give_back_soon() {
-    // SAFETY: it sets a number in a table of the allocator. It is not to be called from two threads at a time, and no other code
-    // here calls it.
+    // SAFETY: the function sets a number in a table of the allocator. It must not run on two threads at once, and no
+    // other code here calls it.
     #[expect(unsafe_code, reason = "options are set by a function of C")]
     unsafe {
         libmimalloc_sys::mi_option_set_default(PURGE_DELAY, MILLISECONDS);
@@ -27,7 +27,7 @@ pub fn give_back_soon() {
 
 #[cfg(test)]
 mod tests {
-    /// The number is another one in other versions of the allocator.
+    /// The index differs in other versions of the allocator.
     #[test]
     fn the_option_is_the_one_that_is_meant() {
         #[expect(unsafe_code, reason = "options are read by a function of C")]

@@ -1,5 +1,5 @@
-//! What a running server holds: what is served now, the access, the engine and the audit log. Made once, shared by all
-//! requests.
+//! The state of a running server: the served project, the access store, the engine, the caches and the audit log.
+//! Created once, and shared by all requests.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,78 +25,80 @@ use crate::results::Results;
 use crate::status::ServerStatus;
 use crate::store::Access;
 
-/// How often a project is loaded whose files are replaced while they are read.
+/// The maximum number of attempts to load a project whose table files are replaced while they are read.
 const MOST_TRIES: usize = 5;
 
-/// How long it may take to build the indexes of new tables while the ones before are served, so that no request waits for them.
+/// The time that a reload waits for the indexes of new tables. The previous tables are served meanwhile, so that no
+/// request waits for the indexes.
 const INDEX_FOR: Duration = Duration::from_secs(2);
 
 /// The state of a server.
 pub struct App {
-    /// What is served now. A request takes it once, when it comes in; and again if it begins anew.
+    /// The project that is served. A request loads it once when it arrives, and again for a stale-file retry.
     served: ArcSwap<Served>,
-    /// Who may call.
+    /// Authentication and grants.
     pub access: Access,
-    /// What runs the queries.
+    /// Runs the queries.
     pub engine: Box<dyn Engine>,
-    /// How many requests who made.
+    /// The request counts of all principals.
     pub rates: Arc<Rates>,
-    /// Where requests are recorded.
+    /// Records requests.
     pub audit: AuditLog,
-    /// What operators get to see.
+    /// The log, metrics and traces.
     pub observer: Arc<Observer>,
-    /// Answers that are kept.
+    /// The result cache.
     pub results: Results,
-    /// What came of looking for changes.
+    /// The results of reloading.
     pub reloads: Reloads,
-    /// What the process knows of itself.
+    /// The state of the process.
     pub status: Arc<ServerStatus>,
     source: Source,
 }
 
-/// Where what is served comes from.
+/// The location of the project and its lake.
 #[derive(Clone, Debug)]
 struct Source {
     folder: PathBuf,
     lake: Option<String>,
-    /// The project's files before they were first read.
+    /// The state of the project's files before they were first read.
     seen: Seen,
 }
 
-/// A project and what goes with it, as one request sees it from its beginning to its end, whatever is served afterwards.
+/// A project and the state that belongs to it. A request keeps the same one until it ends, whatever is served
+/// afterwards.
 pub struct Served {
     /// The project.
     pub project: Arc<PlannedProject>,
-    /// Who calls.
+    /// Authenticates callers.
     pub identity: Arc<Identity>,
-    /// Requests that were answered before.
+    /// The response memo.
     pub repeated: Repeated,
-    /// Looks whether the key of masks was replaced.
+    /// Watches for a new mask key.
     _mask_key: Option<AbortOnDropHandle<()>>,
 }
 
-/// How busy the engine is.
+/// The load of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct EngineLoad {
-    /// How many queries may run at once.
+    /// The maximum number of concurrent queries.
     pub slots: usize,
-    /// How many run.
+    /// Running queries.
     pub running: usize,
-    /// How many wait.
+    /// Queued queries.
     pub waiting: usize,
-    /// Of how many principals.
+    /// Principals with queued queries.
     pub principals_waiting: usize,
-    /// Memory that queries have reserved.
+    /// Bytes that queries have reserved.
     pub memory_bytes: usize,
-    /// What they have put aside on disk.
+    /// Bytes that queries have spilled to disk.
     pub spilled_bytes: u64,
 }
 
 impl App {
-    /// Loads a project and puts it together with an access and the embedded engine.
+    /// Loads a project, and combines it with the access store and the embedded engine.
     ///
     /// # Errors
-    /// When the project has faults or its lake is not there.
+    /// If the project has faults, or its lake is missing.
     pub async fn load(folder: &Path, lake: Option<&str>, access: Access) -> Result<Self, ProjectError> {
         let seen = Files::look(folder);
         let served = Self::first(folder, lake, &access).await?;
@@ -131,7 +133,7 @@ impl App {
         })
     }
 
-    /// Loads the project and makes it ready; anew, where files of tables are replaced meanwhile.
+    /// Loads the project and makes it ready. Retries if table files are replaced meanwhile.
     async fn first(folder: &Path, lake: Option<&str>, access: &Access) -> Result<Served, ProjectError> {
         let mut tries = 1;
         loop {
@@ -146,7 +148,7 @@ impl App {
         }
     }
 
-    /// How busy the engine is: for the admin API and for metrics.
+    /// The load of the engine, for the admin API and metrics.
     pub fn engine_load(&self) -> EngineLoad {
         let (load, served) = (self.engine.load(), self.served());
         EngineLoad {
@@ -159,25 +161,25 @@ impl App {
         }
     }
 
-    /// What is served now. Who asks twice may get two answers: take it once for each request.
+    /// The project that is served now. Two calls may return different projects; call this once per request.
     pub fn served(&self) -> Arc<Served> {
         self.served.load_full()
     }
 
-    /// The project's files as they were before they were first read.
+    /// The state of the project's files before they were first read.
     pub(crate) fn seen_at_start(&self) -> &Seen {
         &self.source.seen
     }
 
-    /// The project's folder.
+    /// The project folder.
     pub fn folder(&self) -> &Path {
         &self.source.folder
     }
 
-    /// Reads the project's files again and serves what they say from now on; requests that run end as they began.
+    /// Reloads the project's files and serves them from now on. Running requests keep the previous project.
     ///
     /// # Errors
-    /// When the project has faults. Then what was served is served on.
+    /// If the project has faults. Then the previous project stays in service.
     pub(crate) async fn load_again(&self) -> Result<Arc<Served>, ProjectError> {
         let before = self.served();
         let Source { folder, lake, .. } = &self.source;
@@ -185,10 +187,10 @@ impl App {
         self.serve(project, &before).await
     }
 
-    /// Serves the same project over the tables as they are in the lake now.
+    /// Serves the same project over the current tables of the lake.
     ///
     /// # Errors
-    /// When a table can not be read. Then what was served is served on.
+    /// If a table is unreadable. Then the previous tables stay in service.
     pub(crate) async fn refresh_tables(&self) -> Result<Arc<Served>, ProjectError> {
         let before = self.served();
         let project = project::refreshed(&before.project, &self.source.folder).await?;
@@ -203,7 +205,7 @@ impl App {
 }
 
 impl Served {
-    /// Makes a project ready: tables that are kept hot, keys of issuers loaded, the key of masks watched.
+    /// Makes a project ready to serve: loads resident tables and issuer keys, and watches the mask key.
     async fn of(
         project: PlannedProject,
         folder: &Path,
@@ -218,15 +220,15 @@ impl Served {
             None => Arc::new(Identity::start(&config.issuers, folder, access.clone()).await),
         };
         let project = Arc::new(project);
-        // From here on a key that is replaced is seen.
+        // From here on a replaced key is noticed.
         let mask_key = mask_key::watch(Arc::clone(&project), folder);
         let (indexed, warmed) = (Arc::clone(&project), Arc::clone(&project));
         let indexing = tokio::spawn(async move { indexed.index_as_before().await });
-        // Something is served meanwhile.
+        // The previous project is still served.
         if before.is_some() {
             let _ = timeout(INDEX_FOR, indexing).await;
         }
-        // Nobody waits for it, but who needs the same.
+        // Runs in the background; only requests that need the same data wait for it.
         tokio::spawn(async move { warmed.warm().await });
         Ok(Self { project, identity, repeated: Repeated::default(), _mask_key: mask_key })
     }

@@ -1,6 +1,7 @@
-//! Principals that somebody with the project and its access store at hand looks at the world as, for `explain` and `test`.
+//! Impersonation for `explain` and `test`: evaluates a principal's access for a user who has the project and its access
+//! store at hand.
 //!
-//! No token is presented and none is made: what is assumed lives only in the process that assumes it.
+//! No token is presented or created. The impersonated principal exists only in this process.
 
 use std::sync::Arc;
 
@@ -8,10 +9,10 @@ use chrono::{DateTime, Utc};
 use lakegate_core::access::{Credential, Grant, Principal, PrincipalRecord, TokenRecord, authenticate};
 use lakegate_core::error::Error;
 
-/// The principal of a record, as if one of its own tokens had been presented now.
+/// The principal of a record, as if it had just presented one of its tokens.
 ///
 /// # Errors
-/// When the principal is disabled.
+/// If the principal is disabled.
 pub fn principal(
     record: PrincipalRecord,
     grants: Vec<Grant>,

@@ -1,4 +1,4 @@
-//! What is behind an error, for logs and for those who operate a server: the errors that caused it.
+//! Formats error chains for logs and operators.
 
 use std::error::Error;
 use std::iter::successors;
@@ -8,7 +8,7 @@ pub(crate) fn causes<'a>(first: Option<&'a (dyn Error + 'static)>) -> impl Itera
     successors(first, |error| (*error).source())
 }
 
-/// Their texts, one after the other.
+/// The texts of an error and its causes, joined with `: `.
 pub(crate) fn chain(first: Option<&(dyn Error + 'static)>) -> String {
     causes(first).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -1,7 +1,7 @@
-//! What decides a call, told without running it: the grants, the row filters with the values that they go by, the masks,
-//! the columns, the rules for arguments, the limits and the governed plan.
+//! Explains what decides a call without running it: the grants, the row filters with their values, the masks, columns,
+//! argument rules, limits and the governed plan.
 //!
-//! `lakegate explain` and the admin API print it. Values of attributes that the project calls secret are not in it.
+//! `lakegate explain` and the admin API print the result. It omits the values of secret attributes.
 
 use std::collections::BTreeMap;
 
@@ -22,56 +22,56 @@ use std::sync::Arc;
 
 use crate::assumed;
 
-/// How a call is decided, and what it would be given.
+/// The decision on a call, and what the response would hold.
 #[derive(Debug, Serialize)]
 pub struct Explanation {
     /// The endpoint.
     pub endpoint: String,
-    /// Who calls.
+    /// The principal.
     pub principal: String,
     /// Its roles.
     pub roles: Vec<String>,
     /// Its attributes; `***` for a secret one.
     pub attributes: BTreeMap<String, Json>,
-    /// Whether it would be answered.
+    /// Whether the call is allowed.
     pub allowed: bool,
-    /// Why, in a sentence.
+    /// The reason, as a sentence.
     pub reason: String,
-    /// What the caller would be told, when it is refused.
+    /// The refusal that the caller would get.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refused>,
-    /// The grants and denials that are about this principal and this endpoint.
+    /// The grants and denials that apply to this principal and this endpoint.
     pub grants: Vec<GrantPart>,
-    /// The arguments as they would be taken, defaults and fixed values among them.
+    /// The effective arguments, including defaults and fixed values.
     pub arguments: BTreeMap<String, Json>,
-    /// Which rows of which tables.
+    /// The visible rows of each table.
     pub tables: Vec<TablePart>,
     /// The columns of the endpoint.
     pub columns: Vec<ColumnPart>,
-    /// What bounds the answer.
+    /// The limits on the response.
     pub limits: Limits,
     /// The policy fingerprint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
-    /// How the plan runs over hot tables, with `value()` in the place of values; nothing where it runs from the files.
+    /// The prepared plan over resident tables, with `value()` in place of values; `None` if the query reads files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shortcut: Option<String>,
-    /// The governed and optimised plan, with the names of attributes and arguments in the place of their values.
+    /// The governed and optimised plan, with the names of attributes and arguments in place of their values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
 }
 
-/// A refusal as the caller would get it.
+/// A refusal, as the caller would get it.
 #[derive(Debug, Serialize)]
 pub struct Refused {
     /// The stable code.
     pub code: String,
-    /// What is wrong.
+    /// The fault.
     pub detail: String,
-    /// What to do.
+    /// The next step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// The single faults.
+    /// The individual faults.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,
 }
@@ -81,46 +81,46 @@ pub struct Refused {
 pub struct GrantPart {
     /// Its id.
     pub id: String,
-    /// Whom it is for.
+    /// The principal or role.
     pub to: String,
-    /// What it is about.
+    /// The endpoint.
     pub endpoint: String,
     /// `allow` or `deny`.
     pub effect: &'static str,
-    /// What it gives or takes away.
+    /// The columns, unmasking and rules that it allows or denies.
     pub terms: Terms,
-    /// What came of it here.
+    /// Its effect on this call.
     pub part: &'static str,
 }
 
-/// What the catalog of a table demands.
+/// The restrictions that a table's catalog imposes.
 #[derive(Debug, Serialize)]
 pub struct CatalogPart {
-    /// What must be true of a row.
+    /// The row filter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
-    /// What is done to columns, by their names.
+    /// The action on each restricted column.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub columns: BTreeMap<String, &'static str>,
 }
 
-/// What is seen of a table.
+/// The visible part of a table.
 #[derive(Debug, Serialize)]
 pub struct TablePart {
     /// The table.
     pub table: String,
     /// `shared`, `unfiltered` or `filtered`.
     pub rows: &'static str,
-    /// The roles that see every row, where that is why.
+    /// The roles that make every row visible, if that is the reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub because_of_roles: Vec<String>,
-    /// The row filter, as the project has it.
+    /// The row filter, as the project defines it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
-    /// What the filter's attributes are for this principal; null for one that it lacks.
+    /// The values of the filter's attributes for this principal; null if it lacks one.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub values: BTreeMap<String, Json>,
-    /// What its catalog demands of every reader here, whoever calls.
+    /// The restrictions of its catalog, which apply to every caller.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub catalog: Option<CatalogPart>,
     /// The masks on its columns.
@@ -133,16 +133,16 @@ pub struct TablePart {
 pub struct MaskPart {
     /// The column.
     pub column: String,
-    /// What the mask does, such as `partial(prefix 2, suffix 2)`.
+    /// The mask, such as `partial(prefix 2, suffix 2)`.
     pub mask: String,
-    /// The tag that brings it.
+    /// The tag that the mask comes from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
-    /// Whether it is on for this principal.
+    /// Whether it applies to this principal.
     pub on: bool,
 }
 
-/// A column of the answer.
+/// A column of the response.
 #[derive(Debug, Serialize)]
 pub struct ColumnPart {
     /// The name.
@@ -150,28 +150,28 @@ pub struct ColumnPart {
     /// The type.
     #[serde(rename = "type")]
     pub type_name: String,
-    /// Whether it is in the answer.
+    /// Whether the response includes it.
     pub granted: bool,
-    /// The masked columns of the lake that it is made of.
+    /// The masked columns of the lake from which it is computed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub masked: Vec<String>,
 }
 
-/// What bounds a call.
+/// The limits on a call.
 #[derive(Debug, Default, Serialize)]
 pub struct Limits {
-    /// The tightest of each, by the names that project files have.
+    /// The tightest value of each limit, by its name in project files.
     #[serde(flatten)]
     pub bounds: limits::Limits,
-    /// `truncate`, where an answer with more rows is cut and says so.
+    /// `truncate`, if a response with too many rows is truncated and marked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_max_rows: Option<&'static str>,
-    /// Subjects of a group.
+    /// The minimum number of subjects in a group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_group_size: Option<u64>,
-    /// Who says each: `server`, `endpoint` or `grants`.
+    /// The source of each limit: `server`, `endpoint` or `grants`.
     pub from: BTreeMap<&'static str, &'static str>,
-    /// What counts over many calls, for each who says it by itself.
+    /// Limits that count over many calls, separately for each source.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub counted: Vec<Counted>,
 }
@@ -181,18 +181,18 @@ pub struct Limits {
 pub struct Counted {
     /// Its name.
     pub limit: &'static str,
-    /// The bound.
+    /// The maximum.
     pub bound: u64,
-    /// Who says it.
+    /// Its source.
     pub from: &'static str,
-    /// What is counted.
+    /// The requests that it counts.
     pub of: &'static str,
 }
 
-/// What stands in the place of a secret value.
+/// Replaces a secret value.
 pub const SECRET: &str = "***";
 
-/// Explains a call of an endpoint of the project by a principal with these grants. Nothing is run.
+/// Explains a call of an endpoint by a principal with these grants, without running it.
 pub async fn explain(
     project: &PlannedProject,
     planned: &PlannedEndpoint,
@@ -232,7 +232,7 @@ pub async fn explain(
         }
     };
     explanation.reason = authorized.reason().to_string();
-    // Without arguments that are admitted, what all grants give together is told.
+    // If the arguments are refused, show the union of what all grants allow.
     let possible = authorized.allowance(authorized.grants());
     let outcome = call(authorized.clone(), Arc::clone(endpoint), raw, planned.rules());
     let allowance = outcome.as_ref().map_or(&possible, Call::allowance);
@@ -246,7 +246,7 @@ pub async fn explain(
     match govern(project, None, &call, now) {
         Ok(plan) => {
             explanation.allowed = true;
-            // It is a digest of the values too: of a short secret among them it would tell when it is guessed.
+            // The fingerprint is a digest of the values too, and would confirm a guess of a short secret.
             let tells =
                 explanation.attributes.values().chain(explanation.arguments.values()).any(|value| *value == SECRET);
             explanation.fingerprint = (!tells).then(|| plan.fingerprint().to_owned());
@@ -291,7 +291,7 @@ impl Explanation {
     }
 }
 
-/// The limits of calls of an endpoint for which the grants say this.
+/// The limits on calls of an endpoint, with these limits from the grants.
 fn limits_part(project: &PlannedProject, endpoint: &Endpoint, grants: limits::Limits) -> Limits {
     let in_force = catalog::limits(&project.project().config, endpoint, grants);
     let mut part = Limits {
@@ -381,7 +381,7 @@ fn parts(
     told.collect()
 }
 
-/// The terms without values of parameters that are secret.
+/// The terms of a grant, without the values of secret parameters.
 fn told_terms(grant: &Grant, endpoint: &Endpoint) -> Terms {
     let mut terms = grant.terms.clone();
     for (name, term) in &mut terms.parameters {

@@ -1,4 +1,4 @@
-//! Who asks: the access store, the HTTP server and the command line around the engine.
+//! The server around the query engine: access store, HTTP server, audit log and command line.
 
 pub mod admin;
 pub mod app;

@@ -1,4 +1,4 @@
-//! The binary: reads the command line and leaves the rest to [`lakegate::cli`].
+//! The entry point of the binary: parses the command line and runs [`lakegate::cli`].
 
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ use lakegate_memory::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    // Before there are other threads.
+    // Must run before other threads start.
     lakegate_memory::give_back_soon();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -1,6 +1,6 @@
-//! The secret key of `hash` masks: read from the environment or a file, and read again when the file is replaced.
+//! Loads the secret key of `hash` masks from the environment or a file, and reloads the file when it is replaced.
 //!
-//! The key is in no message: what is said of it is where it is kept, and the id of one that was taken.
+//! No message contains the key. Messages name only its location, and the id of a key that is in use.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use lakegate_query::govern::MaskKey;
 use lakegate_query::plan::PlannedProject;
 use tokio_util::task::AbortOnDropHandle;
 
-/// The largest file of a key, in bytes.
+/// The maximum size of a key file, in bytes.
 const MAX_KEY_BYTES: u64 = 4_096;
-/// How often the file is looked at.
+/// The interval at which the file is checked.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Sets the key of a planned project, if a mask needs it.
 ///
 /// # Errors
-/// That there is none, or none that is good, at the place where the project names it.
+/// If the project names no key, or the named one is missing or unusable.
 pub fn set(project: &PlannedProject, folder: &Path) -> Result<(), Finding> {
     if !project.needs_mask_key() {
         return Ok(());
@@ -46,7 +46,7 @@ pub fn set(project: &PlannedProject, folder: &Path) -> Result<(), Finding> {
     }
 }
 
-/// Why a key can not be taken, as the end of a sentence.
+/// Reads the key. The error is the end of a sentence.
 fn read(location: &SecretLocation, folder: &Path) -> Result<MaskKey, String> {
     let text = match location {
         SecretLocation::Env(name) => std::env::var(name).map_err(|error| match error {
@@ -65,8 +65,8 @@ fn read(location: &SecretLocation, folder: &Path) -> Result<MaskKey, String> {
     MaskKey::new(&text).map_err(|error| format!("is not good: {error}"))
 }
 
-/// Looks at the file of the key, where it is in one, and takes a new key into service when the file is replaced. A file
-/// that is gone or no good is told in the log, and the key before it stays. Dropping the handle ends it.
+/// Watches the key file, if the key is in a file, and uses a new key when the file is replaced. A missing or unusable
+/// file is logged, and the previous key stays in use. Dropping the handle stops the watch.
 pub fn watch(project: Arc<PlannedProject>, folder: &Path) -> Option<AbortOnDropHandle<()>> {
     let location = project.project().config.masking.key.clone()?;
     let SecretLocation::File(file) = &location else { return None };
@@ -75,7 +75,7 @@ pub fn watch(project: Arc<PlannedProject>, folder: &Path) -> Option<AbortOnDropH
     }
     let (folder, path) = (folder.to_owned(), folder.join(file));
     let task = async move {
-        // The first look reads it once more: it may have been replaced since it was read, while the project was loaded.
+        // The first check reads the file again, because it may have been replaced while the project was loaded.
         let mut known = None;
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -99,7 +99,7 @@ pub fn watch(project: Arc<PlannedProject>, folder: &Path) -> Option<AbortOnDropH
     Some(AbortOnDropHandle::new(tokio::spawn(task)))
 }
 
-/// When the file was written, and how long it is: enough to see that another one is there.
+/// The modification time and size of the file, which reveal a replacement.
 fn changed_at(path: &PathBuf) -> Option<(SystemTime, u64)> {
     let file = std::fs::metadata(path).ok()?;
     Some((file.modified().ok()?, file.len()))

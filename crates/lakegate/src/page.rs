@@ -1,8 +1,8 @@
-//! Pages of an answer: `page_size` asks for the first, the cursor that comes with each page for the next.
+//! Paging: `page_size` requests the first page, and the cursor of each page requests the next one.
 //!
-//! A page is a part of the rows in an order in which every row has one place, so pages have no row twice and miss none as
-//! long as the tables are of one version. When they have gone on, the next page is of their past, where they keep one;
-//! otherwise it is gone (410), and the caller begins anew.
+//! Pages use a total order of the rows, so no row is repeated or missing while the tables keep their version. If the
+//! tables have changed, the next page reads their old version if they keep it (time travel). Otherwise the page is gone
+//! (410), and the caller starts over.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lakegate_core::catalog::{AsOf, Modifiers, Window, foreign_cursor};
@@ -12,32 +12,32 @@ use lakegate_query::govern::GovernedPlan;
 
 use crate::seal::{Place, Seal};
 
-/// How long somebody may go through the pages of one answer.
+/// The maximum age of the first page.
 const LONGEST: TimeDelta = TimeDelta::days(1);
 
-/// The page that a request asks for.
+/// The requested page.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
     offset: u64,
     size: u32,
-    /// What the page before was a page of.
+    /// The position from the cursor; `None` for the first page.
     follows: Option<Place>,
 }
 
-/// What all pages of an answer share.
+/// The times that all pages of a response share.
 #[derive(Clone, Copy, Debug)]
 pub struct Moments {
-    /// What `now()` is.
+    /// The value of `now()`.
     pub now: DateTime<Utc>,
-    /// What asks for the tables as they are read, where one of them keeps its past.
+    /// The value of `as_of` for the tables as they are read, if one of them supports time travel.
     pub state: Option<AsOf>,
 }
 
 impl Page {
-    /// The page that was asked for, if one was.
+    /// The requested page; `None` if the request asks for no paging.
     ///
     /// # Errors
-    /// A cursor that was not given out.
+    /// If the cursor was not issued by this server.
     pub fn of(modifiers: &Modifiers, seal: &Seal) -> Result<Option<Self>, Error> {
         let Some(asked) = modifiers.page() else { return Ok(None) };
         let follows = asked.cursor.map(|cursor| seal.open(cursor)).transpose()?;
@@ -46,10 +46,10 @@ impl Page {
         Ok(size.map(|size| Self { offset, size, follows }))
     }
 
-    /// The moment for which the query is asked: that of the first page.
+    /// The time for which the query runs: that of the first page.
     ///
     /// # Errors
-    /// [`Code::ResultGone`] when that is long ago: a cursor is no way to ask for the past.
+    /// [`Code::ResultGone`] if that is too long ago, so that a cursor does not give access to the past.
     pub fn moment(&self, now: DateTime<Utc>) -> Result<DateTime<Utc>, Error> {
         let moment = self.follows.map_or_else(|| now.timestamp_micros(), |place| place.moment);
         let moment = DateTime::from_timestamp_micros(moment).filter(|moment| now - moment <= LONGEST);
@@ -59,15 +59,15 @@ impl Page {
         })
     }
 
-    /// The rows to run for: one more than are given, which tells whether there is a next page.
+    /// The rows to read: one more than the page, which shows whether there is a next page.
     pub fn window(&self) -> Window {
         Window { offset: self.offset, limit: Some(u64::from(self.size) + 1), looks_ahead: true }
     }
 
-    /// Refuses a page that does not go on with the answer of the page before.
+    /// Checks that the page continues the response of the page before.
     ///
     /// # Errors
-    /// [`Code::ArgumentsInvalid`] when it is another answer, [`Code::ResultGone`] when its tables have another version.
+    /// [`Code::ArgumentsInvalid`] if it is another response, [`Code::ResultGone`] if its tables have another version.
     pub fn check(&self, plan: &GovernedPlan, seal: &Seal) -> Result<(), Error> {
         let Some(place) = self.follows else { return Ok(()) };
         if place.answer != seal.answer(plan.rows()) {
@@ -79,14 +79,14 @@ impl Page {
         Ok(())
     }
 
-    /// What asks for the tables as they were for the page before, when they are not as they were then.
+    /// The `as_of` for the version of the page before, if the tables have changed since.
     pub fn past_to_ask(&self, plan: &GovernedPlan, seal: &Seal) -> Option<AsOf> {
         let place = self.follows.filter(|place| place.answer == seal.answer(plan.rows()))?;
         let has_changed = place.versions != seal.versions(plan.versions());
         place.state.filter(|_| has_changed)
     }
 
-    /// Says that the page is gone when its state of the tables is; other errors stay.
+    /// Reports that the page is gone if its version of the tables is; returns other errors unchanged.
     ///
     /// # Errors
     /// Always.
@@ -97,10 +97,10 @@ impl Page {
         }
     }
 
-    /// Reads the rows, and gives the cursor of the next page if there are more.
+    /// Reads the rows. Also returns the cursor of the next page, if there are more rows.
     ///
     /// # Errors
-    /// When the query fails.
+    /// If the query fails.
     pub async fn read(
         &self,
         engine: &dyn Engine,
@@ -118,7 +118,7 @@ impl Page {
             answer: seal.answer(plan.rows()),
             versions: seal.versions(plan.versions()),
         };
-        // The row that only tells of a next page is not one of the answer.
+        // The extra row that reveals a next page is not part of the response.
         let limits = Limits { max_rows: limits.max_rows.filter(|most| *most < size), ..limits };
         let (rows, has_more) = engine.run(plan, limits).await?.first(size).await?;
         Ok((rows, has_more.then(|| seal.cursor(&next))))

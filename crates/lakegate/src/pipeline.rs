@@ -1,6 +1,7 @@
-//! A whole request, from a token to the rows. Each stage takes what only the stage before it can make.
+//! The request pipeline, from an authenticated caller to the rows. Each stage takes what only the previous stage can
+//! create.
 //!
-//! Knows no HTTP: headers and bodies are `http`'s business.
+//! It is independent of HTTP: [`crate::http`] handles headers and bodies.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,46 +19,46 @@ use crate::audit::Trail;
 use crate::page::{Moments, Page};
 use crate::seal::Seal;
 
-/// A call that was allowed and governed, and has not run yet.
+/// A call that is authorized and governed, but has not run yet.
 #[derive(Debug)]
 pub struct Prepared {
-    /// What runs.
+    /// The plan to run.
     pub plan: GovernedPlan,
-    /// Under which limits.
+    /// Its limits.
     pub limits: Limits,
-    /// The page that it is, if pages were asked for.
+    /// The requested page, if any.
     pub page: Option<Page>,
-    /// What asks for the tables as they are read, where one of them keeps its past.
+    /// The value of `as_of` for the tables as they are read, if one of them supports time travel.
     pub state: Option<AsOf>,
     past: Option<Arc<PastEndpoint>>,
     call: Call,
     now: DateTime<Utc>,
 }
 
-/// What a known principal asks for.
+/// The request of an authenticated principal.
 pub struct Asked<'a> {
-    /// Who asks.
+    /// The principal.
     pub principal: &'a Principal,
-    /// The grants to it and to its roles.
+    /// The grants to the principal and its roles.
     pub grants: &'a [Grant],
-    /// The endpoint's name.
+    /// The name of the endpoint.
     pub endpoint: &'a str,
-    /// The arguments as they came.
+    /// The raw arguments.
     pub raw: RawArguments,
-    /// When.
+    /// The time of the request.
     pub now: DateTime<Utc>,
-    /// The same by a clock that nobody sets: the time that a query may take begins here.
+    /// The request's arrival on the monotonic clock, where the query's time limit starts.
     pub came: Instant,
 }
 
-/// Prepares one request from the moment on at which it is known who asks: authorized, call, governed plan. What is found out
-/// goes into the trail.
+/// Prepares a request of an authenticated caller: authorizes it, builds the call, and governs the plan. Records the
+/// findings in the trail.
 ///
-/// 404 and 403 are decided here, after the 401 of whoever is not known: a known caller learns whether an endpoint exists
-/// (unless it is `hidden`), and then whether it is theirs.
+/// 404 and 403 are decided here, after the 401 of an unknown caller: a known caller learns whether an endpoint exists
+/// (unless it is `hidden`), and then whether it may call it.
 ///
 /// # Errors
-/// The first stage that refuses says why.
+/// The refusal of the first stage that refuses.
 pub async fn prepare(
     project: &PlannedProject,
     seal: &Seal,
@@ -70,7 +71,7 @@ pub async fn prepare(
     let declared = declared.ok_or_else(unknown_endpoint)?;
     let authorized = authorize(principal, endpoint, grants, now).map_err(|refusal| {
         trail.denied(refusal.reason());
-        // A hidden endpoint and one that is not there give the same answer.
+        // A hidden endpoint returns the same response as a missing one.
         if declared.hidden { unknown_endpoint().source(refusal) } else { refusal.into() }
     })?;
     trail.allowed(&authorized);
@@ -83,7 +84,7 @@ pub async fn prepare(
     if let Some(page) = &page {
         call = call.for_window(page.window());
     }
-    // Pages of one answer are asked for one moment, that of the first.
+    // All pages of a response are computed for the time of the first.
     let now = page.as_ref().map_or(Ok(now), |page| page.moment(now))?;
     let mut past = match call.modifiers().as_of() {
         Some(as_of) => Some(project.as_of(call.endpoint(), not_to_come(as_of, now)?).await?),
@@ -91,7 +92,7 @@ pub async fn prepare(
     };
     let mut plan = govern(project, past.as_deref(), &call, now)?;
     if let Some(page) = &page {
-        // The tables have gone on since the first page; where they keep their past, this page is of it.
+        // The tables have changed since the first page; if they keep their old version, read that.
         if let Some(state) = page.past_to_ask(&plan, seal).filter(|_| past.is_none()) {
             past = project.as_of(call.endpoint(), state).await.map(Some).or_else(Page::gone_for)?;
             plan = govern(project, past.as_deref(), &call, now)?;
@@ -108,7 +109,7 @@ pub async fn prepare(
     Ok(Prepared { plan, limits, page, state, past, call, now })
 }
 
-/// What is to come is not known: the same question would have another answer then.
+/// Refuses a time in the future, because the response to the same request would change.
 fn not_to_come(as_of: AsOf, now: DateTime<Utc>) -> Result<AsOf, Error> {
     match as_of {
         AsOf::Time(time) if time > now => {
@@ -119,10 +120,10 @@ fn not_to_come(as_of: AsOf, now: DateTime<Utc>) -> Result<AsOf, Error> {
     }
 }
 
-/// Runs what was prepared. With the rows of a page comes the cursor of the next one, if there is one.
+/// Runs a prepared call. For a page, also returns the cursor of the next one, if there is one.
 ///
 /// # Errors
-/// With the code that says why it could not start.
+/// If the query cannot start.
 pub async fn run(engine: &dyn Engine, seal: &Seal, prepared: Prepared) -> Result<(BatchStream, Option<String>), Error> {
     let Prepared { plan, limits, page, state, now, .. } = prepared;
     match page {
@@ -131,10 +132,10 @@ pub async fn run(engine: &dyn Engine, seal: &Seal, prepared: Prepared) -> Result
     }
 }
 
-/// The number of all rows that the caller could have, of which the answer may be a part.
+/// The number of all rows that the caller could get; the response may hold only a page of them.
 ///
 /// # Errors
-/// As for the answer itself.
+/// As for the response itself.
 pub async fn count(served: &Served, engine: &dyn Engine, prepared: &Prepared) -> Result<u64, Error> {
     let plan = govern_count(&served.project, prepared.past.as_deref(), &prepared.call, prepared.now)?;
     engine.run(plan, Limits { max_rows: None, ..prepared.limits.clone() }).await?.number().await
@@ -145,23 +146,23 @@ fn unknown_endpoint() -> Error {
         .hint("`GET /api` lists the endpoints that this token may call")
 }
 
-/// Tables that the endpoint reads could not be read since the server started.
+/// The error for an endpoint whose tables could not be read since the server started.
 fn away() -> Error {
     Error::new(Code::LakeUnavailable, "files of the lake can not be read now").hint("try again later").retry_after(5)
 }
 
 impl Prepared {
-    /// The endpoint.
+    /// The call.
     pub fn call(&self) -> &Call {
         &self.call
     }
 
-    /// Whether the same request gives the same answer whenever it comes, as long as nothing else changes.
+    /// Whether the same request always returns the same response while nothing else changes.
     pub fn is_lasting(&self) -> bool {
         !self.plan.depends_on_time()
     }
 
-    /// Whether it is of the tables as they are, and no page of an answer.
+    /// Whether the response reads the current tables and is not paged.
     pub fn is_plain(&self) -> bool {
         self.page.is_none() && self.past.is_none()
     }

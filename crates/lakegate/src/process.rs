@@ -1,10 +1,10 @@
-//! What the process may take of the system: the number of open files, which bounds its connections.
+//! Raises the process's limit on open files, which bounds its connections.
 
-/// Files that a server has open beside connections: those of the lake, the store and the log.
+/// Open files that a server needs besides connections: those of the lake, the store and the log.
 const BESIDE_CONNECTIONS: u64 = 256;
 
-/// Lets the process open so many connections, as far as the system allows. Gives how many files it may open in all, where
-/// that is not enough.
+/// Raises the file limit for this many connections, as far as the system allows. Returns the actual limit if it is too
+/// low.
 #[cfg(unix)]
 pub fn allow_connections(connections: usize) -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -14,14 +14,15 @@ pub fn allow_connections(connections: usize) -> Option<u64> {
     if is_enough(limit.current) {
         return None;
     }
-    // The soft limit is low for the sake of programs that can not count beyond 1024; this is none.
+    // The soft limit is low for the sake of programs that use `select` with at most 1024 files, which this one does
+    // not.
     let raised = limit.maximum.map_or(needed, |maximum| maximum.min(needed));
     let raised = Rlimit { current: Some(raised), maximum: limit.maximum };
     let current = if setrlimit(Resource::Nofile, raised).is_ok() { raised.current } else { limit.current };
     current.filter(|current| *current < needed)
 }
 
-/// There is no such limit.
+/// Such systems have no limit.
 #[cfg(not(unix))]
 pub fn allow_connections(_connections: usize) -> Option<u64> {
     None

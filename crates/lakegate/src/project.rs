@@ -1,4 +1,4 @@
-//! A project folder on disk: reads its files, checks them and plans them over a lake.
+//! Loads a project folder: reads its files, checks them, and plans the endpoints over a lake.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,39 +12,39 @@ use lakegate_query::plan::{PlannedProject, without_panic};
 
 use crate::mask_key;
 
-/// The largest project file, in bytes.
+/// The maximum size of a project file, in bytes.
 pub(crate) const MAX_FILE_BYTES: u64 = 1 << 20;
-/// The folder of a project's recipes, in its own folder.
+/// The project's folder for ingest recipes.
 pub(crate) const RECIPES_FOLDER: &str = "tables";
 
-/// Why a project can not be served.
+/// Why a project cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ProjectError {
-    /// There is none.
+    /// The folder has no project.
     #[error("there is no `{CONFIG_FILE}` in `{}`; make a project with `lakegate init`, or name its folder with `--project`", .0.display())]
     Missing(PathBuf),
-    /// A file or folder can not be read.
+    /// A file or folder is unreadable.
     #[error("`{}` can not be read", .0.display())]
     Unreadable(PathBuf, #[source] std::io::Error),
     /// The project has faults.
     #[error("{}", listed(.0))]
     Faulty(Vec<Finding>),
-    /// The lake can not be opened.
+    /// The lake cannot be opened.
     #[error(transparent)]
     Lake(#[from] LakeError),
-    /// The files of a table can not be listed.
+    /// The files of a table cannot be listed.
     #[error("the files of table `{0}` can not be listed")]
     Unlisted(String, #[source] Box<lakegate_core::error::Error>),
-    /// Tables are served as they were, because they can not be read as they are.
+    /// Tables are served in their previous state, because the current one is unreadable.
     #[error("{}", listed(.0))]
     Kept(Vec<Finding>),
-    /// A file of the lake can not be read.
+    /// A file of the lake is unreadable.
     #[error("the tables can not be read")]
     Unread(#[source] lakegate_core::error::Error),
-    /// The audit log can not be written.
+    /// The audit log cannot be written.
     #[error("the audit log in `{}` can not be written; mend that, name another folder with `audit_folder` in [server], or switch it off with `audit = \"off\"`", .0.display())]
     Audit(PathBuf, #[source] std::io::Error),
-    /// The engine can not be started.
+    /// The engine cannot be started.
     #[error("the engine can not be started; is the folder `spill_folder` of [limits] there, and can it be written?")]
     Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -56,7 +56,7 @@ fn listed(findings: &[Finding]) -> String {
 /// Reads the text of a project's files.
 ///
 /// # Errors
-/// When there is no project, or a file of it can not be read.
+/// If there is no project, or one of its files is unreadable.
 pub fn read_files(folder: &Path) -> Result<ProjectFiles, ProjectError> {
     let config_path = folder.join(CONFIG_FILE);
     if !config_path.is_file() {
@@ -68,7 +68,7 @@ pub fn read_files(folder: &Path) -> Result<ProjectFiles, ProjectError> {
     Ok(ProjectFiles { config, endpoints, recipes, variables: variables() })
 }
 
-/// The text of the files in a folder of the project whose names end like this, by their paths in the project.
+/// The text of the files in a project folder with this name suffix, keyed by their paths in the project.
 fn texts(project: &Path, folder: &str, ending: &str) -> Result<BTreeMap<String, String>, ProjectError> {
     let mut found = BTreeMap::new();
     let path = project.join(folder);
@@ -79,7 +79,7 @@ fn texts(project: &Path, folder: &str, ending: &str) -> Result<BTreeMap<String, 
     for entry in std::fs::read_dir(&path).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        // Editors leave hidden files beside the ones that they edit.
+        // Editors leave hidden files beside edited ones.
         if name.ends_with(ending) && !name.starts_with('.') {
             found.insert(format!("{folder}/{name}"), read_text(&path)?);
         }
@@ -87,22 +87,22 @@ fn texts(project: &Path, folder: &str, ending: &str) -> Result<BTreeMap<String, 
     Ok(found)
 }
 
-/// The environment variables that are for lakegate.
+/// The environment variables with lakegate's prefix.
 pub fn variables() -> BTreeMap<String, String> {
     let text = |part: std::ffi::OsString| part.to_string_lossy().into_owned();
     let all = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
     all.filter(|(name, _)| name.starts_with(VARIABLE_PREFIX)).collect()
 }
 
-/// The same project over its tables as they are in the lake now.
+/// Plans the same project over the current tables of the lake.
 ///
 /// # Errors
-/// When a table can no longer be read, or no longer fits the queries and policies.
+/// If a table is no longer readable, or no longer fits the queries and policies.
 pub async fn refreshed(before: &PlannedProject, folder: &Path) -> Result<PlannedProject, ProjectError> {
     let (project, lake) = (Arc::clone(before.project()), Arc::clone(before.lake()));
     let loading = PlannedProject::load(project, Vec::new(), lake, before.runtime(), Some(before));
     let planned = without_panic(loading).await.map_err(ProjectError::Faulty)?;
-    // A key that can not be read now is no reason to serve old rows: its own watch tells of it.
+    // An unreadable key is no reason to serve old rows; the key's own watch reports it.
     if mask_key::set(&planned, folder).is_err() {
         planned.keep_mask_key_of(before);
     }
@@ -117,8 +117,8 @@ pub(crate) fn read_text(path: &Path) -> Result<String, ProjectError> {
     std::fs::read_to_string(path).map_err(unreadable)
 }
 
-/// Opens the lake of a project, or the one at `lake` when it is given: a folder, relative to the current one, or a place in a
-/// store, which is read with what the project says of stores.
+/// Opens the lake of a project, or the one at `lake` if given: a folder relative to the current one, or a store URL,
+/// which is opened with the project's store settings.
 ///
 /// # Errors
 /// As for [`Lake::open`].
@@ -131,10 +131,10 @@ pub(crate) fn open_lake(folder: &Path, config: &Config, lake: Option<&str>) -> R
     }
 }
 
-/// Reads, checks and plans a project over its lake, or over `lake` when it is given (relative to the current folder).
+/// Reads, checks and plans a project over its lake, or over `lake` if given (relative to the current folder).
 ///
 /// # Errors
-/// Everything that is wrong with it, at once.
+/// All faults of the project at once.
 pub async fn load(folder: &Path, lake: Option<&str>) -> Result<PlannedProject, ProjectError> {
     let planned = load_any(folder, lake, None).await?;
     match planned.away().is_nothing() {
@@ -143,9 +143,9 @@ pub async fn load(folder: &Path, lake: Option<&str>) -> Result<PlannedProject, P
     }
 }
 
-/// The same for a server, perhaps in the place of a project that is served: what that one knows of the same lake is taken
-/// again. A table that cannot be read keeps no other from being served: only where none can be read, nothing is served; and
-/// an edited project does not take the place of one that serves a table which is broken now.
+/// Loads a project for a server, possibly to replace a served one, whose knowledge of the same lake is reused. An
+/// unreadable table does not keep the others from being served; loading fails only if no table is readable. An edited
+/// project does not replace one that serves a table which is broken now.
 ///
 /// # Errors
 /// As for [`load`].
@@ -163,7 +163,7 @@ pub async fn load_after(
     if broken.is_empty() { Ok(planned) } else { Err(ProjectError::Faulty(broken)) }
 }
 
-/// Reads, checks and plans a project, whichever of its tables can be read.
+/// Reads, checks and plans a project, even if some tables are unreadable.
 async fn load_any(
     folder: &Path,
     lake: Option<&str>,
@@ -177,7 +177,7 @@ async fn load_any(
     }
     let lake = match open_lake(folder, &project.config, lake) {
         Ok(lake) => lake,
-        // The files' own faults are worth more than a lake that their faults hide.
+        // Report the faults of the files rather than a lake error that they may have caused.
         Err(_) if !findings.is_empty() => return Err(ProjectError::Faulty(findings)),
         Err(error) => return Err(error.into()),
     };

@@ -1,11 +1,11 @@
-//! Requests that were answered before, word for word: what was found out of them, so that the same request of the same
-//! caller is answered again without its arguments being read and its plan being governed once more.
+//! The response memo: remembers requests word for word with their findings, so that a repeated request of the same
+//! caller needs no argument parsing and no governance.
 //!
-//! Nothing here answers a request by itself. The caller is authenticated anew each time, rates are counted, and the answer
-//! is taken from where answers are kept, under the policy fingerprint. What is remembered belongs to one [`Served`] and is
-//! forgotten with it, so it is about one project and one state of its tables; it counts for the very credential that it was
-//! found out for, which is another one after any change of the access store; as long as no grant of it ends; and for one key
-//! of masks. What depends on the time of the request, on a page or on the past is not remembered.
+//! The memo does not answer requests by itself. Each time the caller is authenticated again, rates are counted, and the
+//! body comes from the result cache under the policy fingerprint. A memo belongs to one [`Served`] and is dropped with
+//! it, so it covers one project and one version of its tables. An entry is valid only for the very credential that it
+//! was made for, which is replaced at any change of the access store; only until one of its grants expires; and only
+//! for one mask key. Requests that depend on the time, a page or an old table version are not remembered.
 //!
 //! [`Served`]: crate::app::Served
 
@@ -28,16 +28,16 @@ use crate::audit::Findings;
 use crate::http::Heads;
 use crate::observe::{Said, Series};
 
-/// The most memory that is taken, in bytes, about.
+/// The approximate maximum memory, in bytes.
 const MOST_BYTES: u64 = 32 << 20;
-/// What a request takes beside its own bytes, about.
+/// The approximate size of an entry beside the request's own bytes.
 const OVERHEAD: usize = 4_096;
-/// A longer request is not remembered.
+/// The maximum size of a remembered request, in bytes.
 const LONGEST: usize = 4_096;
-/// How long a request that nobody makes again stays in memory.
+/// The time after which an unused entry is dropped.
 const IDLE: Duration = Duration::from_secs(600);
 
-/// All that an answer depends on of what a caller sends.
+/// The request key: every part of a request that its response depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Asking<'a> {
     token: TokenHash,
@@ -49,7 +49,7 @@ pub struct Asking<'a> {
     accept_encoding: Option<&'a [u8]>,
 }
 
-/// The same, kept.
+/// An owned request key.
 #[derive(Debug)]
 struct Asked {
     token: TokenHash,
@@ -61,32 +61,33 @@ struct Asked {
     accept_encoding: Option<Box<[u8]>>,
 }
 
-/// What was found out of a request.
+/// A remembered request.
 pub struct Remembered {
     asked: Asked,
     made_at: DateTime<Utc>,
     until: Option<DateTime<Utc>>,
     mask_key: MaskKeyId,
-    /// What it was.
+    /// Its findings.
     pub found: Found,
 }
 
-/// The moment before a request is governed, for a [`Remembered`] that is made of it.
+/// The time and mask key before a request is governed, for its memo entry.
 #[derive(Debug)]
 pub struct Before {
     now: DateTime<Utc>,
     mask_key: MaskKeyId,
 }
 
-/// The requests of one state of a project.
+/// The response memo of one project state.
 pub struct Repeated {
     requests: Cache<u64, Arc<Remembered>>,
-    /// With a key of its own: nobody can make requests that meet in one place.
+    /// Has a random key, so that nobody can craft requests with colliding hashes.
     hasher: RandomState,
 }
 
 impl<'a> Asking<'a> {
-    /// What came. `None` where the headers ask for something else beside the answer, or it is too long to be kept.
+    /// The key of a request. `None` if the headers ask for something else than the plain response, or if the request is
+    /// too long.
     pub fn of(
         token: &Presented,
         method: &'a Method,
@@ -138,27 +139,27 @@ impl Asked {
 }
 
 impl Before {
-    /// This moment.
+    /// Captures this moment.
     pub fn govern(project: &PlannedProject, now: DateTime<Utc>) -> Self {
         Self { now, mask_key: mask_key(project) }
     }
 }
 
-/// The id of the key of masks, which may not be there; nothing where no mask of the project needs it.
+/// The id of the mask key. The outer `None` means that no mask needs a key, the inner one that the key is missing.
 type MaskKeyId = Option<Option<String>>;
 
-/// The key of masks that answers depend on.
+/// The mask key that responses depend on.
 fn mask_key(project: &PlannedProject) -> MaskKeyId {
     project.needs_mask_key().then(|| project.mask_key_id())
 }
 
 impl Remembered {
-    /// Whether it counts for somebody who asks the same now.
+    /// Whether the entry is valid for this credential now.
     pub fn counts_for(&self, credential: &Arc<Credential>, project: &PlannedProject, now: DateTime<Utc>) -> bool {
         Arc::ptr_eq(&self.found.credential, credential) && self.counts_at(project, now)
     }
 
-    /// Whether what was presented is taken now, and stands for the same as then. It looks nothing up.
+    /// Whether the presented token is valid now and still means the same, without any lookup.
     pub fn stands(&self, served: &Served, presented: &Presented, now: DateTime<Utc>) -> bool {
         served.identity.is_unchanged_since(presented, self.found.generation)
             && self.found.credential.is_taken(now)
@@ -166,7 +167,7 @@ impl Remembered {
     }
 
     fn counts_at(&self, project: &PlannedProject, now: DateTime<Utc>) -> bool {
-        // A clock that was put back brings grants back that had ended.
+        // If the clock was set back, expired grants are valid again.
         self.made_at <= now
             && !project.has_withdrawn()
             && self.until.is_none_or(|until| now < until)
@@ -185,7 +186,7 @@ impl Default for Repeated {
 }
 
 impl Repeated {
-    /// How many requests are remembered.
+    /// The number of remembered requests.
     pub fn count(&self) -> u64 {
         self.requests.run_pending_tasks();
         self.requests.entry_count()
@@ -195,13 +196,13 @@ impl Repeated {
         self.hasher.hash_one(asking)
     }
 
-    /// What was found out of the same request. Whether it counts now is another question.
+    /// The entry of the same request. The caller must check that it is still valid.
     pub fn find(&self, asking: &Asking<'_>) -> Option<Arc<Remembered>> {
         let found = self.requests.get(&self.place(asking))?;
         (found.asked.as_asking() == *asking).then_some(found)
     }
 
-    /// Remembers what was found out of a request that was answered from what is kept.
+    /// Remembers a request that was answered from the result cache.
     pub fn remember(&self, asking: &Asking<'_>, project: &PlannedProject, before: Before, found: Found) {
         let Before { now, mask_key: key } = before;
         // The key may have been replaced while the request was governed.
@@ -214,25 +215,25 @@ impl Repeated {
     }
 }
 
-/// What is remembered of a request, see [`Remembered`].
+/// The findings of a request, see [`Remembered`].
 pub struct Found {
-    /// Whom it was found out for.
+    /// The credential that they are valid for.
     pub credential: Arc<Credential>,
-    /// How often the access store had changed before that credential was read.
+    /// The generation of the access store before that credential was read.
     pub generation: u64,
     /// The call, with its limits and rates.
     pub call: Call,
-    /// Whether a rate or a number a day applies to it.
+    /// Whether a rate limit or daily quota applies.
     pub is_limited: bool,
-    /// What the record and the watch are told.
+    /// The fields for the audit record and the request timer.
     pub findings: Findings,
-    /// The validator of its answer, under which the answer is kept.
+    /// The validator of the response, which is its key in the result cache.
     pub validator: String,
-    /// The heads of the answers to it.
+    /// The stored response headers.
     pub heads: Heads,
-    /// The counters of its endpoint.
+    /// The counters of the endpoint.
     pub series: Arc<Series>,
-    /// What the log says of it, where that can be put together before.
+    /// The log fields, if they can be formatted in advance.
     pub said: Option<Said>,
 }
 

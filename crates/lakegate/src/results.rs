@@ -1,9 +1,9 @@
-//! Answers that are kept in memory, as the bytes that were sent, for whoever may have exactly the same; and identical
-//! requests that come at one time, of which one runs and the others wait for its answer.
+//! The result cache: keeps encoded responses in memory, and lets concurrent identical requests share one run (single
+//! flight).
 //!
-//! The key of an answer is its policy fingerprint with its representation: who calls, by which token or at which URL is
-//! not in it, and all that governance and the data decide is. So an answer is shared by two callers only where each would
-//! have got these bytes, and a change of policy, grant, mask key or data makes another key.
+//! The key is the policy fingerprint with the representation. It contains neither the caller, nor the token, nor the
+//! URL, but everything that governance and the data decide. So two callers share a response only if each would have got
+//! these very bytes, and a change of policy, grant, mask key or data changes the key.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,52 +18,52 @@ use tokio::sync::watch;
 
 use crate::observe::CacheAnswer;
 
-/// What an answer is kept under.
+/// The cache key of a response.
 pub type Key = String;
 
-/// A whole answer that is kept.
+/// A complete response in the cache.
 #[derive(Clone, Debug)]
 pub struct Kept {
-    /// The answer.
+    /// The response.
     pub answered: Answered,
     keep_for: Duration,
 }
 
-/// A whole answer.
+/// A complete response.
 #[derive(Clone, Debug)]
 pub struct Answered {
     /// The body.
     pub body: Bytes,
-    /// How it is compressed.
+    /// Its compression.
     pub coding: Option<Coding>,
-    /// How many rows are in it.
+    /// The number of rows.
     pub rows: u64,
-    /// Whether rows were left out, which its head says.
+    /// Whether rows were left out, which a header reports.
     pub is_truncated: bool,
     /// The cursor of the next page.
     pub next: Option<String>,
 }
 
-/// What to do with a request.
+/// The way to answer a request.
 pub enum Claim {
-    /// Give this answer.
+    /// Return this cached response.
     Kept(Kept),
-    /// Give this answer, which another request has just made.
+    /// Return this response, which a concurrent request has just computed.
     Joined(Kept),
-    /// Run it; others may be waiting for its answer.
+    /// Run the query; other requests may wait for the response.
     First(Flight),
-    /// Run it; there is no answer that could be shared.
+    /// Run the query; the response cannot be shared.
     Alone,
 }
 
-/// Answers, and requests that are being answered.
+/// The cached responses, and the requests in flight.
 pub struct Results {
     kept: Option<Cache<Key, Kept>>,
     flying: Arc<Mutex<Flying>>,
     largest: usize,
 }
 
-/// A request that is being answered for itself and for those that wait. Dropping it lets them run for themselves.
+/// A request that is being answered for itself and for waiting requests. Dropping it lets those run themselves.
 pub struct Flight {
     key: Key,
     kept: Cache<Key, Kept>,
@@ -73,18 +73,18 @@ pub struct Flight {
     largest: usize,
 }
 
-/// How far somebody has come whose answer others wait for.
+/// The progress of a request that others wait for.
 enum Progress {
-    /// It waits for a place among the running queries.
+    /// It waits in the queue.
     Waits,
     Runs,
     Landed(Box<Kept>),
 }
 
-/// How long others wait for somebody who waits itself.
+/// The time that others wait for a request that is queued itself.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Each answer has a time of its own.
+/// The expiry policy: each response has its own lifetime.
 struct KeepFor;
 
 impl Expiry<Key, Kept> for KeepFor {
@@ -93,11 +93,11 @@ impl Expiry<Key, Kept> for KeepFor {
     }
 }
 
-/// What an answer takes beside its bytes, about.
+/// The approximate size of an entry beside its body.
 const OVERHEAD: usize = 512;
 
 impl Results {
-    /// With as much memory as the project gives.
+    /// A cache with the memory that the project configures.
     pub fn new(config: &CacheConfig) -> Self {
         let kept = (config.results_bytes > 0).then(|| {
             let weigh = |_: &Key, kept: &Kept| u32::try_from(kept.answered.body.len() + OVERHEAD).unwrap_or(u32::MAX);
@@ -106,12 +106,12 @@ impl Results {
         Self { kept, flying: Arc::default(), largest: usize::try_from(config.largest_bytes).unwrap_or(usize::MAX) }
     }
 
-    /// The answer under this key, if it is kept.
+    /// The cached response with this key.
     pub fn kept(&self, key: &Key) -> Option<Kept> {
         self.kept.as_ref()?.get(key)
     }
 
-    /// The answer under this key, if it is kept or made at this moment; or the task to make it.
+    /// Returns the response with this key if it is cached or in flight; otherwise the task to compute it.
     pub async fn claim(&self, key: Key, keep_for: Duration, deadline: Instant) -> Claim {
         let Some(cache) = self.kept.as_ref().filter(|_| !keep_for.is_zero()) else { return Claim::Alone };
         if let Some(kept) = cache.get(&key) {
@@ -121,14 +121,14 @@ impl Results {
             Ok(claim) => return claim,
             Err(waiting) => waiting,
         };
-        // Who leads may have to wait for a place among its own queries: nobody else waits for that.
+        // The leading request may be queued behind other queries of its principal, which the others need not wait for.
         let begins = waiting.wait_for(|progress| !matches!(progress, Progress::Waits));
         let begun = tokio::time::timeout_at(deadline.min(Instant::now() + PATIENCE).into(), begins).await;
         if !matches!(begun, Ok(Ok(_))) {
             return Claim::Alone;
         }
         drop(begun);
-        // It may fail, leave, or find that the answer is too large; then everybody runs for themselves.
+        // The leading request may fail, disconnect, or turn out too large; then each waiting request runs itself.
         let lands = waiting.wait_for(|progress| matches!(progress, Progress::Landed(_)));
         match tokio::time::timeout_at(deadline.into(), lands).await {
             Ok(Ok(progress)) => match &*progress {
@@ -149,7 +149,7 @@ impl Results {
         if let Some(waiting) = flying.get(key) {
             return Err(waiting.clone());
         }
-        // It may have landed since it was looked for.
+        // The response may have been cached since the lookup.
         if let Some(kept) = cache.get(key) {
             return Ok(Claim::Kept(kept));
         }
@@ -165,19 +165,19 @@ impl Results {
         }))
     }
 
-    /// The memory that kept answers take, in bytes, and how many there are; about.
+    /// The approximate memory of cached responses in bytes, and their number.
     pub fn size(&self) -> (u64, u64) {
         self.kept.as_ref().map_or((0, 0), |kept| (kept.weighted_size(), kept.entry_count()))
     }
 
-    /// How many requests are being answered for others, too.
+    /// The number of requests in flight.
     pub fn flying(&self) -> usize {
         locked(&self.flying).len()
     }
 }
 
 impl Claim {
-    /// What is counted of it; nothing where no answer could have been shared.
+    /// The event to count; `None` if the response could not have been shared.
     pub fn said(&self) -> Option<CacheAnswer> {
         match self {
             Claim::Kept(_) => Some(CacheAnswer::Hit),
@@ -189,25 +189,25 @@ impl Claim {
 }
 
 impl Flight {
-    /// The query runs now: who waits does not wait for somebody else's turn.
+    /// Reports that the query runs, so that waiting requests do not wait for a queue.
     pub fn runs(&self) {
         self.waiting.send_replace(Progress::Runs);
     }
 
-    /// The largest answer that can be shared, in bytes.
+    /// The maximum size of a shared response, in bytes.
     pub fn largest(&self) -> usize {
         self.largest
     }
 
-    /// Keeps the whole answer, and gives it to those that wait.
+    /// Caches the complete response, and passes it to the waiting requests.
     pub fn land(self, mut answered: Answered) {
         if answered.body.len() > self.largest {
             return;
         }
-        // What it was gathered in may have room for twice as much.
+        // The buffer may have twice the needed capacity.
         answered.body = Bytes::copy_from_slice(&answered.body);
         let kept = Kept { answered, keep_for: self.keep_for };
-        // First kept, then given: who comes between the two finds it.
+        // Cache first, so that a request that arrives in between finds the response.
         self.kept.insert(self.key.clone(), kept.clone());
         self.waiting.send_replace(Progress::Landed(Box::new(kept)));
     }

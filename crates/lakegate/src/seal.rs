@@ -1,7 +1,7 @@
-//! What callers carry for the server: validators of answers, and cursors that say where a page begins. Both are made with
-//! a key that only servers have, so that nobody can make one up, and nobody can read out of one what it was made of.
+//! Signs what callers carry for the server: validators of responses, and paging cursors. Both use a key that only
+//! servers have (HMAC), so nobody can forge one or read what a validator was computed from.
 //!
-//! A cursor gives nobody a row: it is a place in the answer that its caller has anyway.
+//! A cursor gives access to no row: it is a position in a response that its caller can get anyway.
 
 use std::fmt;
 
@@ -12,66 +12,66 @@ use lakegate_core::catalog::{AsOf, unreadable_cursor};
 use lakegate_core::error::Error;
 use sha2::Sha256;
 
-/// The first byte of a cursor of this form.
+/// The format version of a cursor, its first byte.
 const FORM: u8 = 3;
-/// How much of a digest is kept: 128 bits can not be hit by trying.
+/// The length of a truncated digest in bytes: 128 bits cannot be guessed.
 const SHORT: usize = 16;
-/// Another version may write the same rows in other bytes.
+/// Another version may encode the same rows differently.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The bytes of a cursor before its own digest.
+/// The length of a cursor without its digest, in bytes.
 const CONTENT: usize = 1 + 8 + 4 + 8 + 9 + 2 * SHORT;
 
-/// The key, and what is done with it.
+/// The signing key and its operations.
 #[derive(Clone)]
 pub struct Seal {
     key: [u8; 32],
 }
 
-/// A place in an answer, as a cursor says it.
+/// The position that a cursor encodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The number of rows before the page.
     pub offset: u64,
-    /// The most rows of the page before, and of this one unless the caller says otherwise.
+    /// The size of the page before, and of this page unless the caller changes it.
     pub size: u32,
-    /// The moment that `now()` is for all pages of the answer, in microseconds since 1970.
+    /// The value of `now()` for all pages, in microseconds since 1970.
     pub moment: i64,
-    /// What asks for the tables as they are read, where one of them keeps its past.
+    /// The value of `as_of` for the tables as they are read, if one of them supports time travel.
     pub state: Option<AsOf>,
-    /// Of which answer, see [`Seal::answer`].
+    /// The digest of the response, see [`Seal::answer`].
     pub answer: [u8; SHORT],
-    /// Of which versions of the tables, see [`Seal::versions`].
+    /// The digest of the table versions, see [`Seal::versions`].
     pub versions: [u8; SHORT],
 }
 
 impl Seal {
-    /// With the key of the access store.
+    /// A signer with the key of the access store.
     pub fn new(key: [u8; 32]) -> Self {
         Self { key }
     }
 
-    /// The strong validator of an answer in one representation, quotes included.
+    /// The strong validator of a response in one representation, quotes included.
     pub fn validator(&self, fingerprint: &str, representation: &str) -> String {
         let digest = self.digest("validator", &[VERSION.as_bytes(), fingerprint.as_bytes(), representation.as_bytes()]);
         format!("\"{}\"", BASE64URL_NOPAD.encode(&digest))
     }
 
-    /// Stands for an answer, whatever the versions of its tables.
+    /// A digest that identifies a response independently of table versions.
     pub fn answer(&self, rows: &[u8; 32]) -> [u8; SHORT] {
         self.digest("answer", &[rows])
     }
 
-    /// Stands for versions of tables.
+    /// A digest of table versions.
     pub fn versions(&self, versions: &[u8; 32]) -> [u8; SHORT] {
         self.digest("versions", &[versions])
     }
 
-    /// Names the versions of all tables that an answer was made of, to callers.
+    /// The data version for callers, which identifies the versions of all tables of a response.
     pub fn data_version(&self, versions: &[u8; 32]) -> String {
         BASE64URL_NOPAD.encode(&self.digest("data version", &[versions]))
     }
 
-    /// The text of a cursor.
+    /// Encodes and signs a cursor.
     pub fn cursor(&self, place: &Place) -> String {
         let mut bytes = Vec::with_capacity(CONTENT + SHORT);
         bytes.push(FORM);
@@ -92,10 +92,10 @@ impl Seal {
         BASE64URL_NOPAD.encode(&bytes)
     }
 
-    /// The place that a cursor says.
+    /// Verifies and decodes a cursor.
     ///
     /// # Errors
-    /// When it was not made with this key.
+    /// If the cursor was not signed with this key.
     pub fn open(&self, cursor: &str) -> Result<Place, Error> {
         let bytes = BASE64URL_NOPAD.decode(cursor.as_bytes()).map_err(|_| unreadable_cursor())?;
         let (content, digest) = bytes.split_at_checked(CONTENT).ok_or_else(unreadable_cursor)?;

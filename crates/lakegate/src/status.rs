@@ -1,6 +1,6 @@
-//! What a server knows of itself: since when it runs, whether it ends, how many connections it has.
+//! The state of the server process: its start time, whether it is draining, and its connection count.
 //!
-//! Health and `GET /admin/status` tell it; [`crate::http`] keeps it.
+//! [`crate::http`] updates it; `/health` and `GET /admin/status` report it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 
 use crate::clock;
 
-/// The state of the process beside what it serves.
+/// The state of the process, independent of the served project.
 #[derive(Debug)]
 pub struct ServerStatus {
     started: Instant,
@@ -19,7 +19,7 @@ pub struct ServerStatus {
     connections: AtomicUsize,
 }
 
-/// A connection that counts until this is dropped.
+/// An open connection, counted until this is dropped.
 #[derive(Debug)]
 pub struct Connected(Arc<ServerStatus>);
 
@@ -35,22 +35,22 @@ impl Default for ServerStatus {
 }
 
 impl ServerStatus {
-    /// When it started.
+    /// The start time.
     pub fn started_at(&self) -> DateTime<Utc> {
         self.started_at
     }
 
-    /// How long it runs.
+    /// The time since the start.
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// The server was told to stop: it is not ready for anything new from now on.
+    /// Starts draining: the server is not ready for new requests from now on.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it was told to stop.
+    /// Whether the server is draining.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
@@ -61,7 +61,7 @@ impl ServerStatus {
         Connected(Arc::clone(self))
     }
 
-    /// How many connections there are, those of the admin API among them.
+    /// The number of open connections, including those of the admin API.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }

@@ -1,7 +1,7 @@
 //! Builds one test binary and runs some of its tests.
 //!
-//! For the whole workspace where DataFusion is in it: choosing a package chooses other features of the dependencies, and
-//! builds DataFusion once more. lakegate-core is built alone, in seconds.
+//! Binaries with DataFusion are built for the whole workspace: selecting a package selects other features of the
+//! dependencies, and so builds DataFusion once more. lakegate-core is built alone, in seconds.
 
 use std::fmt;
 use std::fs::File;
@@ -13,16 +13,16 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Tests of a guard that take longer hang: that, too, is a failure that somebody sees.
+/// Time limit for a guard's tests. If they hang, that is a failure that somebody notices, too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A test binary.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Binary {
-    /// The tests beside the code of lakegate-core.
+    /// The unit tests of lakegate-core.
     #[serde(rename = "lakegate-core")]
     Core,
-    /// Those of lakegate-query.
+    /// The unit tests of lakegate-query.
     #[serde(rename = "lakegate-query")]
     Query,
     /// The integration tests of lakegate.
@@ -30,7 +30,7 @@ pub(crate) enum Binary {
     It,
 }
 
-/// What happened without a guard.
+/// The result of a test run without a guard.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// A test failed; this is the first one.
@@ -42,7 +42,7 @@ pub(crate) enum Outcome {
 }
 
 impl Binary {
-    /// The package's folder, the name of cargo's target, and how cargo is told to build no more than it.
+    /// The package's folder, the name of cargo's target, and the arguments that select only this target.
     fn parts(self) -> (&'static str, &'static str, &'static [&'static str]) {
         match self {
             Binary::Core => ("crates/lakegate-core", "lakegate_core", &["--package", "lakegate-core", "--lib"]),
@@ -72,7 +72,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// The path of the binary, or the compiler's errors.
+/// Builds the binary and returns its path, or the compiler's errors.
 pub(crate) fn build(checkout: &Path, binary: Binary) -> Result<Result<PathBuf, String>> {
     let (_, target, selection) = binary.parts();
     let output = crate::cargo::command()
@@ -99,7 +99,7 @@ pub(crate) fn build(checkout: &Path, binary: Binary) -> Result<Result<PathBuf, S
     Ok(Ok(made.with_context(|| format!("cargo built no test binary `{target}`"))?.into()))
 }
 
-/// The names of all tests of a binary.
+/// The names of all tests in a binary.
 pub(crate) fn names(built: &Path) -> Result<Vec<String>> {
     let output = Command::new(built).arg("--list").output();
     let output = output.with_context(|| format!("can not start `{}`", built.display()))?;
@@ -107,7 +107,7 @@ pub(crate) fn names(built: &Path) -> Result<Vec<String>> {
     Ok(names.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
 }
 
-/// Runs the tests of these names until they end or take too long.
+/// Runs the named tests until they end, or exceed the time limit.
 pub(crate) fn run(
     built: &Path,
     checkout: &Path,
@@ -147,7 +147,7 @@ pub(crate) fn run(
     Ok(judge(&String::from_utf8_lossy(&said), status.map(|status| status.success())))
 }
 
-/// Reads what the test binary said; `passed` is `None` when it did not end.
+/// Interprets the output of the test binary; `passed` is `None` when it did not end.
 fn judge(said: &str, passed: Option<bool>) -> Outcome {
     let failed = said.lines().find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
     match (failed, passed) {

@@ -1,4 +1,4 @@
-//! The list of guards, `xtask/guards.toml`.
+//! Reads the list of guards, `xtask/guards.toml`.
 
 use std::fs;
 use std::path::Path;
@@ -8,26 +8,26 @@ use serde::Deserialize;
 
 use super::build::Binary;
 
-/// Where the list is.
+/// Path of the list.
 const LIST: &str = "xtask/guards.toml";
 
-/// A piece of code that keeps something out, and how to take it away.
+/// A piece of code that prevents something, and the edit that removes it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Guard {
-    /// Names it in the table and for `--only`.
+    /// Its name in the table and for `--only`.
     pub(crate) name: String,
-    /// What would be without it, as the end of a sentence.
+    /// The consequence of removing it, as the end of a sentence.
     pub(crate) holds: String,
-    /// The file, from the root of the checkout.
+    /// The file, relative to the root of the checkout.
     pub(crate) file: String,
-    /// Text that stands there exactly once.
+    /// Text that occurs exactly once in the file.
     pub(crate) find: String,
-    /// What stands there without the guard.
+    /// The replacement, without the guard.
     pub(crate) replace: String,
-    /// The test binary with the tests.
+    /// The test binary with its tests.
     pub(crate) binary: Binary,
-    /// Names of tests, or parts of names; one of them must fail.
+    /// Names of tests, or parts of names; at least one of them must fail.
     pub(crate) tests: Vec<String>,
 }
 
@@ -50,7 +50,7 @@ mod tests {
 
     use super::*;
 
-    /// Else the table would speak of code that is not there.
+    /// Otherwise the table would describe code that does not exist.
     #[test]
     fn every_guard_is_found_exactly_once() {
         let root = crate::root();

@@ -1,7 +1,7 @@
-//! `cargo xtask guards`: removes each guard of `xtask/guards.toml` in turn and shows that a test fails without it.
+//! `cargo xtask guards`: removes each guard of `xtask/guards.toml` in turn, and shows that a test fails without it.
 //!
-//! Works on a copy of the checkout below `target/guards`, so that the checkout is never left without a guard. Each guard
-//! costs a build, so this is no part of `cargo xtask ci`; the tests here only see to it that the list does not rot.
+//! It works on a copy of the checkout below `target/guards`, so that the checkout never lacks a guard. Each guard costs
+//! a build, so this is not part of `cargo xtask ci`; the tests here only check that the list is still valid.
 
 mod build;
 mod list;
@@ -21,15 +21,15 @@ use self::table::Row;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Just this guard; may be given several times
+    /// Check only this guard; may be repeated
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Only lists the guards
+    /// List the guards and exit
     #[arg(long)]
     list: bool,
 }
 
-/// Removes the guards, one at a time, and prints a Markdown table of what then failed.
+/// Removes the guards, one at a time, and prints a Markdown table of the tests that failed.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     let guards = list::read(root)?;
     let unknown = options.only.iter().find(|name| !guards.iter().any(|guard| guard.name == **name));
@@ -40,7 +40,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
         chosen.iter().for_each(|guard| println!("{:<32} {}", guard.name, guard.holds));
         return Ok(());
     }
-    // Guards of one file and one binary after each other: less is built anew in between.
+    // Group guards by binary and file, because that saves rebuilding.
     chosen.sort_by_key(|guard| (guard.binary, &guard.file));
     let scratch = Scratch::of(root)?;
     let mut sound = Vec::new();
@@ -63,7 +63,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// With all guards in place the chosen tests exist and pass; else a failure would say nothing.
+/// Checks that the chosen tests exist and pass with all guards in place. Otherwise a failure would prove nothing.
 fn check_sound(scratch: &Scratch, guards: &[&Guard], binary: Binary) -> Result<()> {
     eprintln!("\n==> the tests of {binary} with all guards");
     scratch.restore()?;
@@ -85,7 +85,7 @@ fn check_sound(scratch: &Scratch, guards: &[&Guard], binary: Binary) -> Result<(
     }
     let tests = guards.iter().flat_map(|guard| guard.tests.iter().cloned()).collect::<BTreeSet<_>>();
     let tests = tests.into_iter().collect::<Vec<_>>();
-    // All of them may take longer than those of one guard.
+    // All tests together may take longer than those of one guard.
     match build::run(&built, scratch.folder(), binary, &tests, 4 * PATIENCE)? {
         Outcome::Survived => Ok(()),
         outcome => bail!("with all guards in place: {outcome}"),

@@ -1,6 +1,6 @@
-//! The copy of the checkout that guards are removed from.
+//! The copy of the checkout, where guards are removed.
 //!
-//! Only what differs is written: cargo goes by modification times, and what was not touched is not built again.
+//! Only files that differ are written, because cargo uses modification times and does not rebuild untouched files.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// A copy of a checkout's files, as they were when it was made.
+/// A copy of a checkout's files, in their state when it was made.
 pub(crate) struct Scratch {
     folder: PathBuf,
     files: BTreeMap<String, File>,
@@ -21,9 +21,9 @@ struct File {
 }
 
 impl Scratch {
-    /// The copy of the checkout at `root`, made or brought up to date.
+    /// Creates or updates the copy of the checkout at `root`.
     pub(crate) fn of(root: &Path) -> Result<Self> {
-        // What is new and not yet committed counts; what is ignored does not.
+        // Includes new files that are not committed, but no ignored ones.
         let listed = Command::new("git")
             .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
             .current_dir(root)
@@ -32,7 +32,7 @@ impl Scratch {
         ensure!(listed.status.success(), "`git ls-files` failed; the guards are checked in a git checkout");
         let names = String::from_utf8(listed.stdout).context("a file's name is not UTF-8")?;
         let mut files = BTreeMap::new();
-        // A file that was deleted and not committed is still in the index.
+        // The index still lists files that were deleted without a commit.
         for name in names.split('\0').filter(|name| !name.is_empty() && root.join(name).is_file()) {
             let path = root.join(name);
             let content = fs::read(&path).with_context(|| format!("can not read `{name}`"))?;
@@ -47,7 +47,7 @@ impl Scratch {
         &self.folder
     }
 
-    /// Makes every file what it was in the checkout, and removes others.
+    /// Resets each file to its content in the checkout, and removes all other files.
     pub(crate) fn restore(&self) -> Result<()> {
         for (name, file) in &self.files {
             let path = self.folder.join(name);
@@ -57,7 +57,7 @@ impl Scratch {
                 }
                 fs::write(&path, &file.content).with_context(|| format!("can not write `{}`", path.display()))?;
             }
-            // One of them is a program.
+            // One of the files is executable.
             fs::set_permissions(&path, file.permissions.clone())?;
         }
         self.remove_others(&self.folder, "")
@@ -78,7 +78,7 @@ impl Scratch {
         Ok(())
     }
 
-    /// Replaces text that stands in a file exactly once.
+    /// Replaces text that must occur exactly once in a file.
     pub(crate) fn replace(&self, file: &str, find: &str, replace: &str) -> Result<()> {
         let path = self.folder.join(file);
         let text = fs::read_to_string(&path).with_context(|| format!("can not read `{file}`"))?;

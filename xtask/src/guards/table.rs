@@ -1,15 +1,15 @@
-//! The result as a Markdown table.
+//! Prints the results as a Markdown table.
 
 use super::build::Outcome;
 use super::list::Guard;
 
-/// One guard and what happened without it.
+/// A guard, and the result without it.
 pub(crate) struct Row<'a> {
     pub(crate) guard: &'a Guard,
     pub(crate) outcome: Outcome,
 }
 
-/// The table, with a line at its end.
+/// The table, with a line feed at its end.
 pub(crate) fn markdown(rows: &[Row<'_>]) -> String {
     let mut text = "| guard | without it, | what fails |\n| --- | --- | --- |\n".to_owned();
     for Row { guard, outcome } in rows {

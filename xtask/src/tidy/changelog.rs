@@ -1,4 +1,4 @@
-//! The changelog exists and has a place for the next change.
+//! Checks that the changelog exists and has a section for unreleased changes.
 
 use super::tree::{Finding, Tree};
 

@@ -1,8 +1,8 @@
-//! Every key that a project file may have is explained in `docs/project.md`, every key of a file of tests in
-//! `docs/testing.md`, every key of a recipe in `docs/ingest.md`, and no explained key is left over.
+//! Checks that each configuration key is documented: keys of a project in `docs/project.md`, keys of a policy test in
+//! `docs/testing.md`, and keys of a recipe in `docs/ingest.md`; and that each documented key exists.
 //!
-//! The keys are what the core's `project/*.rs` take from a section of TOML, as in `section.string("location")`, read as
-//! text. On the page they are the first cells of table rows, as in ``| `location` | …``, or stand in a heading, as in
+//! The keys are found in the text of the core's `project/*.rs`, in calls such as `section.string("location")`. On a
+//! page, keys are the first cells of table rows, as in ``| `location` | …``, or part of a heading, as in
 //! ``## `[tables.NAME.partitions]` ``.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use super::tree::{File, Finding, Tree};
 
 const FOLDER: &str = "crates/lakegate-core/src/project/";
 const PAGE: &str = "docs/project.md";
-/// Files of tests and recipes are read below the folder of project files, and have pages of their own.
+/// Policy tests and recipes are parsed below the folder of project files, but have their own pages.
 const OWN_PAGES: [(&str, &str); 2] = [
     ("crates/lakegate-core/src/project/policy_test/", "docs/testing.md"),
     ("crates/lakegate-core/src/project/ingest/", "docs/ingest.md"),
@@ -23,7 +23,7 @@ pub(crate) fn documented(tree: &Tree) -> Vec<Finding> {
     let is_elsewhere = |path: &str| OWN_PAGES.iter().any(|(folder, _)| path.starts_with(folder));
     let mut findings = documented_on(tree, PAGE, |path| path.starts_with(FOLDER) && !is_elsewhere(path));
     for (folder, page) in OWN_PAGES {
-        // A tree without such files is one of the tests below.
+        // The trees in the tests below lack such files.
         if tree.rust().any(|file| file.path.starts_with(folder)) {
             findings.extend(documented_on(tree, page, |path| path.starts_with(folder)));
         }
@@ -52,7 +52,7 @@ fn documented_on(tree: &Tree, page_path: &str, counts: impl Fn(&str) -> bool) ->
     findings
 }
 
-/// Each key, with the path and line where it is taken first.
+/// Each key, with the path and line of its first use.
 fn accepted(tree: &Tree, counts: impl Fn(&str) -> bool) -> BTreeMap<String, (String, usize)> {
     let taken = Regex::new(
         r#"\.(?:take|string|strings|boolean|integer|number|section|sections|fixed_strings|fixed_section)\("(\w+)""#,
@@ -69,7 +69,7 @@ fn accepted(tree: &Tree, counts: impl Fn(&str) -> bool) -> BTreeMap<String, (Str
     keys
 }
 
-/// Each key on the page, with its line. Names that the user chooses are written in capitals and are no keys.
+/// Each key on the page, with its line. Names that the user chooses are in capitals, and are not keys.
 fn explained(page: &File) -> BTreeMap<String, usize> {
     let cell = Regex::new(r"^\| `(\w+)` \|").expect("the pattern is a constant");
     let heading = Regex::new(r"^#+ .*`\[+([\w.]+)\]+`").expect("the pattern is a constant");

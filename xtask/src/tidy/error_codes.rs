@@ -1,6 +1,7 @@
-//! Every error code of the core has a section in `docs/errors.md` with its title, kind and status; no section is left over.
+//! Checks that each error code of the core has a section in `docs/errors.md` with its title, kind and status, and that
+//! each section has a code.
 //!
-//! Both files are read as text: the rule must not depend on a crate that it judges.
+//! Both files are read as text, because a rule must not depend on the crate that it checks.
 
 use std::collections::BTreeMap;
 
@@ -53,7 +54,7 @@ pub(crate) fn documented(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// The page's own table of kinds: `| Invalid | 400 | …`. That the server keeps to it is for its tests to show.
+/// The page's table of kinds: `| Invalid | 400 | …`. The server's tests check that the server follows it.
 fn statuses(page: &File) -> BTreeMap<&str, &str> {
     let rows = page.text.lines().filter_map(|line| line.strip_prefix("| "));
     let cells = rows.filter_map(|row| {
@@ -63,7 +64,7 @@ fn statuses(page: &File) -> BTreeMap<&str, &str> {
     cells.filter(|(_, status)| status.len() == 3 && status.bytes().all(|byte| byte.is_ascii_digit())).collect()
 }
 
-/// The third-level sections, by their heading.
+/// The third-level sections, by heading.
 fn sections(page: &File) -> BTreeMap<&str, Section<'_>> {
     let mut sections = BTreeMap::new();
     let mut current = None;

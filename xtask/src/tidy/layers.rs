@@ -1,6 +1,6 @@
-//! The crates depend in one direction, and what only one of them may know is named nowhere else.
+//! Checks that crates depend in one direction, and that a crate's private dependencies are named nowhere else.
 //!
-//! What the compiler can hold (who can make a `GovernedPlan`) is held by types, not here.
+//! Rules that the compiler can enforce, such as who can create a `GovernedPlan`, are enforced with types instead.
 
 use regex::Regex;
 
@@ -32,7 +32,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("xtask", &["datafusion", "arrow", "parquet", "lakegate_core", "lakegate_query", "lakegate"]),
 ];
 
-/// What makes a function depend on more than its arguments.
+/// Names that make a function depend on more than its arguments.
 const IMPURE: &[&str] = &[
     "Utc::now",
     "Local::now",
@@ -46,15 +46,15 @@ const IMPURE: &[&str] = &[
     "ToSocketAddrs",
 ];
 
-/// Who may name it all the same, in one place: catalogs of tables are kept in databases.
+/// Exceptions, each for one folder: table catalogs are stored in databases.
 const EXCEPT: &[(&str, &str)] = &[("sqlx", "crates/lakegate-query/src/lake/catalog/")];
 
-/// Here statuses of others are read, who are asked over HTTP.
+/// This folder contains an HTTP client, so it reads the statuses of other servers.
 const CLIENTS: &str = "crates/lakegate-query/src/lake/catalog/";
 
 const STATUSES: &str = "crates/lakegate/src/http/respond.rs";
 
-/// No manifest depends on what its crate must not name. Tests may: they check the crate from outside.
+/// No manifest has a forbidden dependency. Dev-dependencies are exempt, because tests check the crate from outside.
 pub(crate) fn manifests(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (folder, forbidden) in FORBIDDEN {
@@ -78,7 +78,7 @@ pub(crate) fn manifests(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// No product code names a crate that its own must not name, not even through a re-export.
+/// No product code names a forbidden crate, even through a re-export.
 pub(crate) fn paths(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (folder, forbidden) in FORBIDDEN {
@@ -103,7 +103,7 @@ pub(crate) fn paths(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// The core gets files as text and time as an argument.
+/// The core takes files as text, and time as an argument.
 pub(crate) fn purity(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in sources(tree, "crates/lakegate-core") {
@@ -117,7 +117,7 @@ pub(crate) fn purity(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// One place turns kinds of errors into HTTP statuses.
+/// Only one file maps kinds of errors to HTTP statuses.
 pub(crate) fn statuses(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in tree.rust().filter(|file| file.path.starts_with("crates/") && file.path.contains("/src/")) {

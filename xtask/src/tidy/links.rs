@@ -1,6 +1,6 @@
-//! Every relative link of the documentation leads to a file that exists, and to a heading that it has.
+//! Checks that each relative link of the documentation leads to an existing file, and to an existing heading in it.
 //!
-//! Links to the web are not followed: a test must not need the network.
+//! Web links are not followed, because a test must not need the network.
 
 use regex::Regex;
 
@@ -49,7 +49,7 @@ fn prose(file: &File) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// The anchor that code hosts make of a heading.
+/// The anchor that code hosts derive from a heading.
 fn slug(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     text.chars()

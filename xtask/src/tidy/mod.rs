@@ -1,7 +1,6 @@
-//! `cargo xtask tidy`: the house rules that neither rustc nor clippy knows, each in a file of its own.
+//! `cargo xtask tidy`: the house rules that rustc and clippy do not check, each in its own file.
 //!
-//! A rule is a function from the checkout's text files to findings; it changes nothing. The test below runs all rules, so
-//! `cargo test` is enough to see them.
+//! A rule is a pure function from the checkout's text files to findings. The test below runs all rules too.
 
 use std::path::Path;
 
@@ -39,7 +38,7 @@ const RULES: &[Rule] = &[
     links::resolve,
 ];
 
-/// Prints every finding; fails when one of them is more than a warning.
+/// Prints all findings. Fails when one of them is more than a warning.
 pub(crate) fn run(root: &Path) -> Result<()> {
     let tree = Tree::read(root)?;
     let findings = check(&tree);

@@ -1,8 +1,8 @@
-//! Every Rust file says at its top what it is, and stays small enough to be read in one go.
+//! Checks that each Rust file starts with a module comment, and is small enough to be read in one go.
 
 use super::tree::{Finding, Tree};
 
-/// Lines of product code; tests do not count, so that nobody saves on them.
+/// Maximum lines of product code. Tests do not count, so that nobody saves on them.
 const LIMIT: usize = 800;
 const AIM: usize = 500;
 

@@ -1,4 +1,4 @@
-//! Tests that never run: files of the integration tests that nobody lists, and tests within a library that has its tests elsewhere.
+//! Finds tests that never run: integration test files that are not listed, and tests in a library with `test = false`.
 
 use super::tree::{Finding, Tree};
 
@@ -31,7 +31,7 @@ pub(crate) fn listed(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Tests in a library whose manifest says `test = false`.
+/// Finds tests in a library whose manifest has `test = false`.
 pub(crate) fn runs(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for manifest in tree.files.iter().filter(|file| file.path.ends_with("/Cargo.toml")) {

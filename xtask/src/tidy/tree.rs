@@ -1,6 +1,6 @@
-//! The text files of a checkout, read once for all rules, and what a rule can find.
+//! The text files of a checkout, read once for all rules, and the findings of a rule.
 //!
-//! Not git: a checkout that came as an archive is checked the same way.
+//! It does not use git, so that it also works in an unpacked archive.
 
 use std::fmt;
 use std::fs;
@@ -8,10 +8,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Folders that hold nothing of ours.
+/// Folders without files of the project.
 const SKIPPED_FOLDERS: &[&str] = &["target", ".git", "node_modules", ".venv"];
 
-/// What is read; everything else is data.
+/// Extensions of text files; all other files are skipped.
 const EXTENSIONS: &[&str] = &["rs", "md", "toml", "sql", "sh", "py", "js", "css", "html", "yml", "yaml", "snap", "new"];
 
 /// All text files, ordered by path.
@@ -25,7 +25,7 @@ pub(crate) struct File {
     pub(crate) text: String,
 }
 
-/// One broken rule, at one place.
+/// A violation of a rule, at one place.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) path: String,
@@ -79,7 +79,7 @@ impl File {
         .fuse()
     }
 
-    /// The lines of [`File::product_lines`] without comments. Crude (a `//` in a string ends the line), and enough here.
+    /// The lines of [`File::product_lines`] without comments. A `//` in a string ends the line too.
     pub(crate) fn code_lines(&self) -> impl Iterator<Item = (usize, &str)> {
         self.product_lines().map(|(number, line)| (number, line.split("//").next().unwrap_or_default()))
     }
@@ -114,7 +114,7 @@ fn read_folder(folder: &Path, prefix: &str, files: &mut Vec<File>) -> Result<()>
                 read_folder(&entry.path(), &format!("{path}/"), files)?;
             }
         } else if file_type.is_file() && is_text(&path) {
-            // A file that is not UTF-8 is data under a text file's name; the rules have nothing to say about it.
+            // A file that is not UTF-8 is binary data under a text file's name, so no rule applies.
             if let Ok(text) = fs::read_to_string(entry.path()) {
                 files.push(File { path, text });
             }

@@ -1,7 +1,7 @@
-//! Who administers: a principal that came with an admin token.
+//! Authenticates administrators: principals that present an admin token.
 //!
-//! Holding an [`Admin`] means that such a token was looked up and found good; [`authenticate_admin`] is the only source.
-//! An admin is no [`super::Principal`] and so calls no endpoint, and the other way round.
+//! An [`Admin`] is proof that such a token was looked up and accepted; only [`authenticate_admin`] makes one. An admin
+//! is not a [`super::Principal`], so it cannot call endpoints, and a principal cannot administer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ pub struct Admin {
     token_id: Arc<str>,
 }
 
-/// Takes an admin token for its principal, or says why not.
+/// Authenticates an admin token.
 ///
 /// # Errors
-/// The token is no longer taken, its principal is disabled, or it is not for administration.
+/// The token is expired or revoked, its principal is disabled, or it is not an admin token.
 pub fn authenticate_admin(credential: &Credential, now: DateTime<Utc>) -> Result<Admin, Error> {
     check_alive(credential, now)?;
     if !credential.proof.is_admin() {
@@ -37,7 +37,7 @@ impl Admin {
         &self.record.name
     }
 
-    /// The id of the token that was presented; no secret.
+    /// The id of the token that was presented; not secret.
     pub fn token_id(&self) -> &str {
         &self.token_id
     }

@@ -1,4 +1,5 @@
-//! What several grants give together: columns, unmasking, rows. Only [`super::Authorized`] and what comes after it make one.
+//! The combined effect of several grants: columns, unmasking and limits. Only [`super::Authorized`], and code that has
+//! one, can build it.
 
 use std::collections::BTreeSet;
 
@@ -7,20 +8,20 @@ use super::terms::Unmask;
 use crate::column_name::covers;
 use crate::limits::Limits;
 
-/// What a caller gets of an endpoint, for arguments that the grants admit.
+/// The access of a caller to an endpoint, for arguments that the grants admit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allowance {
-    /// The ids of the grants, the closest first.
+    /// The ids of the grants, closest first.
     grants: Vec<String>,
-    /// The columns that are given; `None` is all.
+    /// The allowed columns; `None` allows all.
     only: Option<BTreeSet<String>>,
-    /// The columns that are taken away.
+    /// The denied columns.
     pub(super) without: BTreeSet<String>,
-    /// What is shown unmasked.
+    /// The unmasked columns and tags.
     pub(super) unmask: BTreeSet<Unmask>,
-    /// What stays masked, whatever is in `unmask`.
+    /// Columns and tags that stay masked even if `unmask` has them.
     pub(super) never_unmasked: BTreeSet<Unmask>,
-    /// What bounds the call; `None` before the first grant.
+    /// The combined limits; `None` before the first grant.
     limits: Option<Limits>,
 }
 
@@ -36,7 +37,7 @@ impl Allowance {
         }
     }
 
-    /// Adds what a grant gives: the union of columns and unmasking, of each limit the wider.
+    /// Adds a grant: the union of columns and of unmasking, and the wider of each limit.
     pub(super) fn add(&mut self, grant: &Grant) {
         self.grants.push(grant.id.clone());
         self.only = match (self.only.take(), &grant.terms.columns) {
@@ -50,28 +51,30 @@ impl Allowance {
         });
     }
 
-    /// The ids of the grants that give it, the closest first.
+    /// The ids of the grants, closest first.
     pub fn grants(&self) -> &[String] {
         &self.grants
     }
 
-    /// Whether the output column of this name is given. A grant names it exactly; a denial covers all that it may mean.
+    /// Whether the output column of this name is allowed. A grant must name it exactly; a denial covers every possible
+    /// reading of its text.
     pub fn shows(&self, column: &str) -> bool {
         let path = [column.to_owned()];
         let is_denied = || self.without.iter().any(|denied| covers(denied, &path));
         self.only.as_ref().is_none_or(|only| only.contains(column)) && !is_denied()
     }
 
-    /// Whether every column of the endpoint is given, also those that come later.
+    /// Whether every column of the endpoint is allowed, including later ones.
     pub fn shows_all(&self) -> bool {
         self.only.is_none() && self.without.is_empty()
     }
 
-    /// Whether the masks of a table's column, or of a field of one, are lifted, given its path and its tags.
+    /// Whether the grants lift a mask of a table's column, or of a nested field, given its path and its tags.
     ///
-    /// A mask that a tag brings is lifted by the tag; one of the column itself by naming the column, or by all of its
-    /// tags. `tag` is the tag that brings the mask, or `None` for the column's own. `means` says whether a text names
-    /// this column and nothing else of the table: a text that may name two columns lifts nothing.
+    /// A mask that comes from a tag is lifted by unmasking that tag. The column's own mask is lifted by naming the
+    /// column, or by unmasking all of its tags. `tag` is the tag that brings the mask, or `None` for the column's own
+    /// mask. `means` returns whether a text names this column and no other of the table, because a text that could name
+    /// two columns must lift nothing.
     pub fn lifts(
         &self,
         table: &str,
@@ -97,12 +100,12 @@ impl Allowance {
         lifted && !denied
     }
 
-    /// What is shown unmasked.
+    /// The unmasked columns and tags.
     pub fn unmask(&self) -> &BTreeSet<Unmask> {
         &self.unmask
     }
 
-    /// What the grants bound. Without a grant there is no answer to be bounded.
+    /// The combined limits of the grants; empty without a grant, because then there is no result to limit.
     pub fn limits(&self) -> Limits {
         self.limits.clone().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! What an issuer says about a caller, verified: how long it counts, and for what.
+//! A verified statement of an issuer about a caller, with its validity period and scope.
 
 use std::fmt;
 
@@ -8,24 +8,24 @@ use super::principal::PrincipalRecord;
 use super::scope::Scope;
 use super::token::{TokenHash, TokenState};
 
-/// A verified statement of an issuer. It can not be revoked here, only its principal disabled, its keys taken away, or
-/// waited for its end.
+/// A verified statement of an issuer. It cannot be revoked here: disable its principal, remove the issuer's keys, or
+/// wait until it expires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assertion {
     /// The issuer's name in the project.
     pub issuer: String,
-    /// Names the token in logs: its `jti`, or a fingerprint of it. No secret.
+    /// Identifies the token in logs: its `jti`, or a fingerprint of it. Not secret.
     pub id: String,
-    /// From this time on it is not taken; the leeway is in it.
+    /// The token is refused from this time on; includes the leeway.
     pub expires_at: DateTime<Utc>,
-    /// Before this time it is not taken; the leeway is in it.
+    /// The token is refused before this time; includes the leeway.
     pub not_before: Option<DateTime<Utc>>,
-    /// For what it is.
+    /// The endpoints that the token is for.
     pub scope: Scope,
 }
 
-/// A verified statement with the principal that it is about, whose attributes and roles come from the claims alone.
-/// [`Asserted::of`] is the only source.
+/// A verified statement and its principal, whose attributes and roles come only from the claims. Only [`Asserted::of`]
+/// makes one.
 #[derive(Clone)]
 pub struct Asserted {
     pub(super) assertion: Assertion,
@@ -34,17 +34,18 @@ pub struct Asserted {
 }
 
 impl Assertion {
-    /// How the token is called in logs.
+    /// The id of the token in logs.
     pub fn token_id(&self) -> String {
         format!("jwt:{}:{}", self.issuer, self.id)
     }
 
-    /// Whether its time has not come.
+    /// Whether the token is not valid yet.
     pub fn is_early(&self, now: DateTime<Utc>) -> bool {
         self.not_before.is_some_and(|not_before| now < not_before)
     }
 
-    /// What it is worth, once its time has come. The moment of expiry is already outside.
+    /// Whether the token is active or expired, ignoring `not_before`. It is expired at the exact moment of
+    /// `expires_at`.
     pub fn state(&self, now: DateTime<Utc>) -> TokenState {
         if self.expires_at <= now { TokenState::Expired } else { TokenState::Active }
     }
@@ -56,19 +57,19 @@ impl Asserted {
         &self.assertion
     }
 
-    /// Whom it is about.
+    /// The principal of the statement.
     pub fn principal(&self) -> &PrincipalRecord {
         &self.principal
     }
 
-    /// What the token is remembered by.
+    /// The hash of the token, used as its cache key.
     pub fn hash(&self) -> TokenHash {
         self.hash
     }
 }
 
 impl fmt::Debug for Asserted {
-    /// Without attributes, which have no business in a log line by accident.
+    /// Leaves out attributes, so that they are not logged by accident.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Asserted").field("assertion", &self.assertion).finish_non_exhaustive()
     }

@@ -1,28 +1,29 @@
-//! Attributes as text: `client_id=4562`, `client_id:integer=4562`, `client_ids:integer[]=1,2,3`; and as JSON.
+//! Parses attributes from text (`client_id=4562`, `client_id:integer=4562`, `client_ids:integer[]=1,2,3`) and from
+//! JSON.
 //!
-//! A type that is not given is guessed only where nothing can be lost: whatever would read back as other text than was
-//! given (`007`, `+1`, `1.50`, `True`) stays text.
+//! If no type is given, it is inferred only if nothing is lost: a value that would print differently from the input
+//! (`007`, `+1`, `1.50`, `True`) stays a string.
 
 use serde_json::Value as Json;
 
 use super::name::{NameError, NameKind};
 use crate::value::{Scalar, ScalarType, Value, ValueType};
 
-/// The longest text of one attribute, in bytes.
+/// Maximum length of an attribute's text, in bytes.
 const LONGEST_VALUE: usize = 65_536;
-/// The most items of a list attribute.
+/// Maximum number of items of a list attribute.
 const MOST_ITEMS: usize = 10_000;
 
-/// An attribute that can not be read.
+/// An attribute that cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttributeError {
-    /// No `=` in it.
+    /// The text has no `=`.
     #[error("attribute `{0}` has no value; write `{0}=VALUE` or `{0}:TYPE=VALUE`")]
     NoValue(String),
-    /// The name breaks a rule.
+    /// The name is invalid.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// No such type.
+    /// The type does not exist.
     #[error(
         "attribute `{name}` has the unknown type `{found}`; use one of {}, or a list of it such as `integer[]`",
         types()
@@ -30,24 +31,24 @@ pub enum AttributeError {
     UnknownType {
         /// The attribute.
         name: String,
-        /// What stands where a type should.
+        /// The text in place of the type.
         found: String,
     },
-    /// A value of another type.
+    /// The value is not of the type.
     #[error("attribute `{name}` is not {expectation}")]
     Mismatch {
         /// The attribute.
         name: String,
-        /// What the type asks for.
+        /// The expected form of the value.
         expectation: String,
     },
-    /// A list without a type and without items that would show it, or with items of several.
+    /// An untyped list that is empty or mixes types, so its type cannot be inferred.
     #[error("attribute `{name}` needs a type, such as `string` or `integer[]`, because its value does not show one")]
     NoType {
         /// The attribute.
         name: String,
     },
-    /// Too long, or too many items.
+    /// The value is too long, or the list has too many items.
     #[error(
         "attribute `{name}` is too long; a value has at most {LONGEST_VALUE} bytes and a list at most {MOST_ITEMS} items"
     )]
@@ -57,7 +58,7 @@ pub enum AttributeError {
     },
 }
 
-/// Reads `NAME=VALUE` or `NAME:TYPE=VALUE`.
+/// Parses `NAME=VALUE` or `NAME:TYPE=VALUE`.
 pub fn parse(text: &str) -> Result<(String, Value), AttributeError> {
     let Some((left, value)) = text.split_once('=') else {
         return Err(AttributeError::NoValue(text.split(':').next().unwrap_or(text).to_owned()));
@@ -93,10 +94,10 @@ pub fn parse(text: &str) -> Result<(String, Value), AttributeError> {
     Ok((name, value))
 }
 
-/// Takes a value from JSON; its own JSON type is the attribute's, where none is given. Text stays text.
+/// Converts a JSON value. Without `type_name` the JSON type decides, and a string stays a string.
 ///
 /// # Errors
-/// When name, type or value are not good.
+/// The name, type or value is invalid.
 pub fn from_json(name: &str, type_name: Option<&str>, json: &Json) -> Result<Value, AttributeError> {
     NameKind::Attribute.check(name)?;
     let name = || name.to_owned();
@@ -125,7 +126,7 @@ pub fn from_json(name: &str, type_name: Option<&str>, json: &Json) -> Result<Val
     })
 }
 
-/// The type that a JSON value shows by itself.
+/// Infers the type of a JSON value; `None` if the value does not show one.
 fn shown_type(json: &Json) -> Option<ValueType> {
     let scalar = |json: &Json| match json {
         Json::Bool(_) => Some(ScalarType::Boolean),
@@ -140,13 +141,13 @@ fn shown_type(json: &Json) -> Option<ValueType> {
     types.all(|other| other == Some(first)).then_some(ValueType { scalar: first, list: true })
 }
 
-/// A whole number or a boolean if it is written in the one normal way, else text.
+/// Infers an integer or a boolean from its canonical spelling; other text stays a string.
 fn inferred(text: &str) -> Scalar {
     let guess = [ScalarType::Boolean, ScalarType::Integer].into_iter().find_map(|scalar| scalar.parse(text));
     guess.filter(|scalar| scalar.to_string() == text).unwrap_or_else(|| Scalar::String(text.to_owned()))
 }
 
-/// Items between commas, or a JSON array (for text with commas). Nothing at all is the empty list.
+/// Parses items separated by commas, or a JSON array (for text with commas). Empty text is the empty list.
 fn list(scalar: ScalarType, text: &str) -> Option<Vec<Scalar>> {
     if text.is_empty() {
         return Some(Vec::new());

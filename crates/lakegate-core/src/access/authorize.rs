@@ -1,7 +1,7 @@
-//! Decides whether a principal may call an endpoint, and says which grant decided.
+//! Decides whether a principal may call an endpoint, and records which grant decided.
 //!
-//! Pure: principal, grants and time are arguments. No grant means no. That the endpoint exists is the caller's to check;
-//! rows and columns are not this module's business.
+//! Pure: principal, grants and time are arguments. A call without a grant is refused. The caller of this module checks
+//! that the endpoint exists; which rows and columns it may see is decided elsewhere.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -16,75 +16,75 @@ use super::terms::Unmask;
 use crate::error::{Code, Error};
 use crate::limits::Limits;
 
-/// A principal that may call an endpoint, with the grants that say so. [`authorize`] is its only source.
+/// A principal that may call an endpoint, and the grants that allow it. Only [`authorize`] makes one.
 #[derive(Clone, Debug)]
 pub struct Authorized {
     principal: Principal,
     endpoint: String,
-    /// Those that allow it, the closest first; never empty.
+    /// The grants that allow the call, closest first; never empty.
     grants: Vec<Grant>,
     denied_columns: BTreeSet<String>,
     denied_unmask: BTreeSet<Unmask>,
     reason: Reason,
 }
 
-/// A principal that may not.
+/// The refusal of a call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Refusal {
     reason: Reason,
 }
 
-/// Why it was decided so; its `Display` is a sentence.
+/// The reason for a decision; its `Display` is a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// This grant allows it.
+    /// This grant allows the call.
     Granted {
         /// The grant's id.
         grant: String,
-        /// Whom it is for.
+        /// The grantee.
         to: Grantee,
-        /// What it is about.
+        /// The endpoints that the grant covers.
         endpoint: EndpointPattern,
-        /// Until when.
+        /// The expiry; `None` never expires.
         expires_at: Option<DateTime<Utc>>,
     },
-    /// No grant is about this principal and this endpoint.
+    /// No grant covers this principal and this endpoint.
     NotGranted {
         /// The endpoint.
         endpoint: String,
     },
-    /// There were grants, and the last of them has expired.
+    /// Every applicable grant has expired.
     Expired {
         /// The endpoint.
         endpoint: String,
         /// The id of the grant that expired last.
         grant: String,
-        /// When it did.
+        /// Its expiry.
         expired_at: DateTime<Utc>,
     },
-    /// A denial takes the endpoint away, whatever other grants say.
+    /// A denial covers the endpoint and overrides grants.
     Denied {
         /// The endpoint.
         endpoint: String,
         /// The id of the denial.
         grant: String,
-        /// Whom it is for.
+        /// The grantee of the denial.
         to: Grantee,
     },
-    /// The token is for other endpoints.
+    /// The token's scope excludes the endpoint.
     OutOfScope {
         /// The endpoint.
         endpoint: String,
     },
 }
 
-/// Looks for grants that let `who` call the endpoint of this name now.
+/// Finds the grants that let `who` call the endpoint at `now`.
 ///
-/// Grants to others may be among `grants`; they do not count. A denial of the endpoint decides before everything. Of
-/// several grants that allow it the closest comes first and is the reason: to the principal before to a role, for the
-/// endpoint before for all, then the one that lasts longest. What they give together depends on the arguments, see
-/// [`crate::catalog::call`].
+/// `grants` may include grants to others; they are ignored. A denial of the endpoint overrides every grant. The grants
+/// that allow the call are ordered by closeness, and the closest is the reason: a grant to the principal precedes one
+/// to a role, a grant for the endpoint precedes one for all endpoints, and then the grant that lasts longest precedes.
+/// Their combined effect depends on the arguments, see [`crate::catalog::call`].
 pub fn authorize(who: &Principal, endpoint: &str, grants: &[Grant], now: DateTime<Utc>) -> Result<Authorized, Refusal> {
     let refuse = |reason| Err(Refusal { reason });
     let name = || endpoint.to_owned();
@@ -124,8 +124,8 @@ pub fn authorize(who: &Principal, endpoint: &str, grants: &[Grant], now: DateTim
     })
 }
 
-/// Orders grants that all apply: after what [`authorize`] says the one that was there first, and the id last, so that the
-/// same grants always give the same decision.
+/// Orders applicable grants. Ties in the order that [`authorize`] documents are broken by the earlier creation time and
+/// then by the id, so that the same grants always lead to the same decision.
 fn closeness(grant: &Grant) -> impl Ord + '_ {
     let to_principal = matches!(grant.to, Grantee::Principal(_));
     let named = matches!(grant.endpoint, EndpointPattern::Named(_));
@@ -134,7 +134,7 @@ fn closeness(grant: &Grant) -> impl Ord + '_ {
 }
 
 impl Authorized {
-    /// Who calls.
+    /// The caller.
     pub fn principal(&self) -> &Principal {
         &self.principal
     }
@@ -144,12 +144,12 @@ impl Authorized {
         &self.endpoint
     }
 
-    /// The grants that allow it, the closest first. What one of them gives counts only for arguments that meet its terms.
+    /// The grants that allow the call, closest first. A grant applies only to arguments that meet its terms.
     pub fn grants(&self) -> &[Grant] {
         &self.grants
     }
 
-    /// What these grants give together, without what denials take away and the token's scope leaves out.
+    /// Combines the given grants, minus what denials and the token's scope exclude.
     pub fn allowance<'g>(&self, grants: impl IntoIterator<Item = &'g Grant>) -> Allowance {
         let mut allowance = Allowance::nothing();
         allowance.without.clone_from(&self.denied_columns);
@@ -164,26 +164,26 @@ impl Authorized {
         allowance
     }
 
-    /// What bounds requests before their arguments are looked at: the widest that any of the grants gives.
+    /// The limits that apply before the arguments are known: the widest of any grant.
     pub fn limits(&self) -> Limits {
         let mut limits = self.grants.iter().map(|grant| &grant.terms.limits);
         let first = limits.next().cloned().unwrap_or_default();
         limits.fold(first, |all, limits| all.wider(limits))
     }
 
-    /// The decision in words.
+    /// The reason for the decision.
     pub fn reason(&self) -> &Reason {
         &self.reason
     }
 }
 
 impl Refusal {
-    /// The decision in words.
+    /// The reason for the decision.
     pub fn reason(&self) -> &Reason {
         &self.reason
     }
 
-    /// The code of the error that it becomes.
+    /// The error code for this refusal.
     pub fn code(&self) -> Code {
         match self.reason {
             Reason::Expired { .. } => Code::AccessGrantExpired,
@@ -200,7 +200,7 @@ impl From<Refusal> for Error {
                 format!("the grant for endpoint `{endpoint}` expired at {}", shown(*expired_at))
             }
             Reason::OutOfScope { endpoint } => format!("endpoint `{endpoint}` is outside the scope of this token"),
-            // That it was taken away, and not just never given, is for the operator to know.
+            // Report a denial like a missing grant: only the operator may know of it.
             Reason::Granted { .. } | Reason::NotGranted { .. } | Reason::Denied { .. } => {
                 format!("endpoint `{}` is not granted to this caller", refusal.reason.endpoint())
             }
@@ -300,7 +300,7 @@ mod tests {
         let grants = [
             grant("other", to("b"), "*", None),
             grant("other_role", role("operator"), "*", None),
-            // A role and a principal of the same name are two things.
+            // A role and a principal of the same name are different grantees.
             grant("role_named_like_a", role("a"), "*", None),
             grant("principal_named_like_role", to("client"), "*", None),
             grant("other_endpoint", to("a"), "orders2", None),
@@ -328,7 +328,7 @@ mod tests {
         assert_eq!(decide(&who, "orders", &grants, 1), Ok("own_all".to_owned()));
         grants.push(grant("own_named", to("a"), "orders", Some(5)));
         assert_eq!(decide(&who, "orders", &grants, 1), Ok("own_named".to_owned()));
-        // As they expire, the next closest takes over.
+        // As grants expire, the next closest decides.
         assert_eq!(decide(&who, "orders", &grants, 5), Ok("own_all".to_owned()));
         assert_eq!(decide(&who, "orders", &grants, 10), Ok("role_named".to_owned()));
         assert_eq!(decide(&who, "orders", &grants, 50), Ok("role_all".to_owned()));
@@ -344,7 +344,7 @@ mod tests {
         assert_eq!(refusal.to_string(), "the last grant for endpoint `orders`, `old`, expired at 1970-01-01T00:00:05Z");
         let error = Error::from(refusal);
         assert_eq!(error.detail, "the grant for endpoint `orders` expired at 1970-01-01T00:00:05Z");
-        // Somebody else's expired grant is no reason to say anything but "not granted".
+        // Another principal's expired grant does not change the code.
         assert_eq!(decide(&principal("b", &[]), "orders", &grants, 9), Err(Code::AccessNotGranted));
     }
 
@@ -372,7 +372,8 @@ mod tests {
     }
 
     proptest! {
-        /// The decision against its definition, over all mixes of grants; the order of the grants does not matter.
+        /// Compares the decision with its definition, over all mixes of grants. The order of the grants does not
+        /// matter.
         #[test]
         fn allowed_exactly_when_some_live_grant_covers(
             mut grants in proptest::collection::vec(any_grant(), 0..8),

@@ -1,7 +1,7 @@
-//! From verified claims to a principal: who it is, what it has, for how long, and for what.
+//! Turns verified JWT claims into a principal with attributes, roles, a validity period and a scope.
 //!
-//! Only what the project names is taken, exactly as it is typed; nothing is converted and nothing is guessed. Whether it
-//! is time is asked at each request, see [`super::authenticate`].
+//! Only the claims that the project names are used, with exactly the declared type; nothing is converted or guessed.
+//! The validity period is checked at each request, see [`super::authenticate`].
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,45 +17,45 @@ use super::scope::Scope;
 use crate::project::{ClaimPath, Issuer, ScopeClaim};
 use crate::value::Value;
 
-/// The longest `jti` that names a token in logs.
+/// Maximum length of a `jti` that identifies a token in logs.
 const MAX_ID_BYTES: usize = 128;
 
-/// The last second that is a time: the end of the year 9999.
+/// The last supported second: the end of the year 9999.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// Why verified claims are not taken. Values are not repeated: they may be personal.
+/// The reason to refuse verified claims. Leaves out values, because they may be personal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimsError {
-    /// A claim that must be there is not.
+    /// A required claim is missing.
     #[error("the claim `{0}` is missing")]
     Missing(String),
-    /// A claim of another type.
+    /// A claim has the wrong type.
     #[error("the claim `{claim}` is not {expected}")]
     Type {
         /// The claim.
         claim: String,
-        /// What it must be.
+        /// The expected type.
         expected: String,
     },
-    /// The token is of another issuer.
+    /// The token names another issuer than its key's.
     #[error("`iss` is not that of the issuer whose key has signed")]
     Issuer,
-    /// The token is for somebody else.
+    /// The token is for another audience.
     #[error("`aud` does not hold the audience of this server")]
     Audience,
-    /// The token was made for longer than is taken.
+    /// The token's lifetime exceeds the maximum.
     #[error("the token is made for longer than `max_lifetime_seconds`")]
     Lifetime,
-    /// The subject makes no name.
+    /// The subject is not a valid principal name.
     #[error("the subject makes no principal: {0}")]
     Subject(#[from] NameError),
 }
 
 impl Asserted {
-    /// What the claims say, by the rules of their issuer.
+    /// Applies the issuer's rules to the claims.
     ///
     /// # Errors
-    /// The first claim that is missing, of another type, or not for this server.
+    /// The first claim that is missing, has the wrong type, or is not for this server.
     pub fn of(claims: &Claims, issuer: &Issuer) -> Result<Self, ClaimsError> {
         let members = &claims.members;
         if members.get("iss").and_then(Json::as_str) != Some(issuer.issuer.as_str()) {
@@ -106,14 +106,14 @@ fn mistyped(claim: &ClaimPath, expected: &str) -> ClaimsError {
     ClaimsError::Type { claim: claim.as_str().to_owned(), expected: expected.to_owned() }
 }
 
-/// The endpoints that a token is for. One that does not say is for none.
+/// The endpoints that the token is for; empty if the claim is missing.
 fn endpoints(members: &Map<String, Json>, scope: &ScopeClaim) -> Result<BTreeSet<String>, ClaimsError> {
     let items = texts(scope.claim.find(members), scope.claim.as_str(), true)?;
     let named = items.into_iter().filter_map(|item| item.strip_prefix(scope.prefix.as_str()));
     Ok(named.filter(|name| NameKind::Endpoint.check(name).is_ok()).map(str::to_owned).collect())
 }
 
-/// A list of strings, or one string: with `split`, of several texts between spaces. Nothing there is the empty list.
+/// Reads a list of strings, or one string, which `split` splits at spaces. A missing claim is the empty list.
 fn texts<'a>(json: Option<&'a Json>, claim: &str, split: bool) -> Result<Vec<&'a str>, ClaimsError> {
     let mistyped =
         || ClaimsError::Type { claim: claim.to_owned(), expected: "a string or a list of strings".to_owned() };
@@ -128,7 +128,7 @@ fn texts<'a>(json: Option<&'a Json>, claim: &str, split: bool) -> Result<Vec<&'a
 
 type Times = (DateTime<Utc>, Option<DateTime<Utc>>, Option<DateTime<Utc>>);
 
-/// When it ends, when it begins, and when it was made. Fractions of a second count against the caller.
+/// Computes the expiry, the start and the issue time. Fractions of a second are rounded against the caller.
 fn times(members: &Map<String, Json>, issuer: &Issuer) -> Result<Times, ClaimsError> {
     let expiry = seconds(members, "exp", f64::floor)?.ok_or_else(|| ClaimsError::Missing("exp".to_owned()))?;
     let not_before = seconds(members, "nbf", f64::ceil)?;
@@ -140,12 +140,12 @@ fn times(members: &Map<String, Json>, issuer: &Issuer) -> Result<Times, ClaimsEr
         }
     }
     let leeway = TimeDelta::from_std(issuer.leeway.min(Duration::from_secs(300))).unwrap_or_default();
-    // Made in the future is as wrong as not yet good.
+    // A token issued in the future is not valid yet.
     let begin = not_before.max(issued_at).map(|time| time - leeway);
     Ok((expiry + leeway, begin, issued_at))
 }
 
-/// A number of seconds since 1970.
+/// Reads a claim that holds seconds since 1970; `None` if it is missing.
 fn seconds(
     members: &Map<String, Json>,
     claim: &str,
@@ -217,7 +217,7 @@ admins = "auditor"
         })
     }
 
-    /// The good claims with some replaced; `null` takes one away.
+    /// The valid claims with some replaced; `null` removes one.
     fn with(change: Json) -> Result<Asserted, ClaimsError> {
         let mut json = good();
         for (name, value) in change.as_object().unwrap() {
@@ -245,7 +245,7 @@ admins = "auditor"
         assert_eq!(principal.attributes["client_id"], Value::Scalar(Scalar::Integer(7)));
         let tags = ["a", "b"].map(|tag| Scalar::String(tag.to_owned())).to_vec();
         assert_eq!(principal.attributes["tags"], Value::List(ScalarType::String, tags));
-        // Only mapped roles, by the exact name: `operator` is none of the issuer's business.
+        // Only mapped roles count, by exact name; `operator` is not mapped.
         assert_eq!(principal.roles.iter().collect::<Vec<_>>(), ["partner"]);
         let scope = &asserted.assertion().scope;
         assert_eq!(scope.endpoints.as_ref().unwrap().iter().collect::<Vec<_>>(), ["orders"]);
@@ -259,7 +259,7 @@ admins = "auditor"
         assert_eq!((assertion.expires_at, assertion.not_before), (at(2009), Some(at(1191))));
         assert!(assertion.is_early(at(1190)) && !assertion.is_early(at(1191)));
         assert_eq!((assertion.state(at(2008)), assertion.state(at(2009))), (TokenState::Active, TokenState::Expired));
-        // A token from the future begins when it was made.
+        // A token from the future is valid from its issue time.
         assert_eq!(with(json!({ "iat": 1500, "nbf": 1 })).unwrap().assertion().not_before, Some(at(1490)));
         assert_eq!(message(json!({ "exp": null })), "the claim `exp` is missing");
         for time in [json!("2000"), json!(-1), json!(1e300), json!(true), json!([2000]), json!({})] {
@@ -316,7 +316,7 @@ admins = "auditor"
             let found = message(json!({ "deep": value }));
             assert_eq!(found, "the claim `deep.tags` is not of the type `string[]`", "{value}");
         }
-        // A claim whose name has the dot in it is not the path.
+        // A claim whose name contains the dot is not the nested path.
         assert!(
             !with(json!({ "deep": null, "deep.tags": ["x"] })).unwrap().principal().attributes.contains_key("tags")
         );
@@ -331,7 +331,7 @@ admins = "auditor"
             roles(json!("admins partner-users")).unwrap().into_iter().collect::<Vec<_>>(),
             ["auditor", "partner"]
         );
-        // The names of roles here are not names of roles there.
+        // The claim cannot use the project's role names.
         for none in [
             json!(["partner", "auditor", "operator"]),
             json!([]),

@@ -1,7 +1,7 @@
-//! Grants: who may call which endpoint, and until when.
+//! Grants: which principal or role may call which endpoint, and until when.
 //!
-//! Whether one applies to a call is decided in [`super::authorize`], and whether the arguments meet its terms in
-//! [`crate::catalog`].
+//! [`super::authorize`] decides whether a grant applies to a call, and [`crate::catalog`] whether the arguments meet
+//! its terms.
 
 use std::fmt;
 
@@ -10,37 +10,37 @@ use chrono::{DateTime, Utc};
 use super::principal::Principal;
 use super::terms::Terms;
 
-/// "This principal or role may call this endpoint", or may not.
+/// Allows a principal or role to call an endpoint, or denies it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Grant {
-    /// Names the grant in listings, decisions and the audit.
+    /// The id in listings, decisions and the audit log.
     pub id: String,
-    /// Who may.
+    /// The principal or role.
     pub to: Grantee,
-    /// What they may call.
+    /// The endpoints.
     pub endpoint: EndpointPattern,
-    /// Whether it gives or takes away.
+    /// Whether the grant allows or denies.
     pub effect: Effect,
-    /// What it gives of the endpoint, or takes away of it.
+    /// The parts of the endpoint that it allows or denies.
     pub terms: Terms,
-    /// When it was made.
+    /// The creation time.
     pub created_at: DateTime<Utc>,
-    /// From this time on it does not count.
+    /// The expiry; `None` never expires.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// Whether a grant gives or takes away. What one takes away no other gives.
+/// Whether a grant allows or denies. A denial overrides every grant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Effect {
-    /// It gives what its terms say.
+    /// Allows the terms.
     #[default]
     Allow,
-    /// It takes away the columns and the unmasking that its terms name; without any, the endpoint.
+    /// Denies the columns and the unmasking that the terms name, or else the whole endpoint.
     Deny,
 }
 
-/// Whom a grant is for, by exact name.
+/// The principal or role of a grant, by exact name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Grantee {
     /// One principal.
@@ -49,10 +49,10 @@ pub enum Grantee {
     Role(String),
 }
 
-/// Which endpoints a grant is about.
+/// The endpoints of a grant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EndpointPattern {
-    /// Every endpoint of the project, also those that are added later.
+    /// Every endpoint of the project, including later ones.
     All,
     /// One endpoint, by exact name.
     Named(String),
@@ -65,21 +65,21 @@ impl Grant {
         Self { id: id.into(), to, endpoint, effect, terms, created_at, expires_at: None }
     }
 
-    /// With these terms.
+    /// Sets the terms.
     #[must_use]
     pub fn with_terms(mut self, terms: Terms) -> Self {
         self.terms = terms;
         self
     }
 
-    /// As one that takes away.
+    /// Makes it a denial.
     #[must_use]
     pub fn denying(mut self) -> Self {
         self.effect = Effect::Deny;
         self
     }
 
-    /// Whether it no longer counts. The moment of expiry is already outside.
+    /// Whether the grant has expired. The moment of expiry itself counts as expired.
     pub fn has_expired(&self, now: DateTime<Utc>) -> bool {
         self.expires_at.is_some_and(|expiry| expiry <= now)
     }
@@ -94,14 +94,14 @@ impl Effect {
         }
     }
 
-    /// The effect of this name.
+    /// The effect with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         [Effect::Allow, Effect::Deny].into_iter().find(|effect| effect.name() == name)
     }
 }
 
 impl Grantee {
-    /// Whether the principal is meant.
+    /// Whether the grantee includes the principal.
     pub fn covers(&self, principal: &Principal) -> bool {
         match self {
             Grantee::Principal(name) => name == principal.name(),
@@ -111,7 +111,7 @@ impl Grantee {
 }
 
 impl EndpointPattern {
-    /// Reads `*` or a name. The name is not checked; see [`super::name::NameKind`].
+    /// Parses `*` or a name. Does not check the name; see [`super::name::NameKind`].
     pub fn from_text(text: &str) -> Self {
         match text {
             "*" => EndpointPattern::All,
@@ -119,7 +119,7 @@ impl EndpointPattern {
         }
     }
 
-    /// Whether the endpoint of this name is meant.
+    /// Whether the pattern includes the endpoint of this name.
     pub fn covers(&self, endpoint: &str) -> bool {
         match self {
             EndpointPattern::All => true,

@@ -1,5 +1,5 @@
-//! What takes away and what narrows, through the decision and the admission of arguments: denials, scopes, and terms of
-//! several grants. Each test is the one that fails when its guard is removed; see `xtask/guards.toml`.
+//! Tests denials, scopes, and the terms of several grants, through the decision and the admission of arguments. Each
+//! test is the one that fails when its guard is removed; see `xtask/guards.toml`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ fn principal(scope: Scope) -> Principal {
     authenticate(&Credential { proof: token.into(), principal: Arc::new(record), grants: Arc::new([]) }, at(0)).unwrap()
 }
 
-/// A grant of the endpoint `e` with terms as the store keeps them.
+/// A grant of the endpoint `e`, with terms as the store serialises them.
 fn grant(id: &str, terms: &str) -> Grant {
     let terms: Terms = serde_json::from_str(terms).unwrap();
     let endpoint = EndpointPattern::Named("e".to_owned());
@@ -103,7 +103,7 @@ fn denied_unmasking_holds_however_else_it_is_granted() {
     assert_eq!(lifts(Some("t.c")), [false, false]);
     assert_eq!(lifts(Some("tag:pii")), [false, false]);
     assert_eq!(lifts(Some("t.d")), [true, true]);
-    // A denial that nearly meant it means it: in other letters, and of the whole or of a part.
+    // A denial also applies in another letter case, and to the whole or to a part of what it names.
     for near in ["T.c", "t.C", "t.c.part", "tag:PII"] {
         assert_eq!(lifts(Some(near)), [false, false], "{near}");
     }
@@ -143,11 +143,12 @@ fn what_a_grant_gives_is_had_only_with_arguments_that_it_admits() {
     let two = got(&[("size", "2")]);
     assert_eq!(names(two.allowance()), ["narrow"]);
     assert!(two.allowance().unmask().is_empty());
-    // Left out, the fixed one alone can say what it is.
+    // Without the argument, only the grant that fixes it supplies a value.
     assert_eq!(names(got(&[]).allowance()), ["fixed"]);
     assert_eq!(called(Scope::default(), &both, &[("size", "4")]).unwrap_err(), Code::ArgumentNotGranted);
 
-    // Both take it when it is left out, and make different calls of it: one of them decides, and gives alone.
+    // Without the argument, both grants supply a different value and so make different calls. One of them decides, and
+    // only that one applies.
     let one = grant("one", r#"{"parameters":{"size":{"fixed":"1"}}}"#);
     let two = grant("two", r#"{"parameters":{"size":{"fixed":"2"}},"max_rows":9}"#);
     assert_eq!(names(called(Scope::default(), &[one, two], &[]).unwrap().allowance()).len(), 1);

@@ -1,8 +1,9 @@
-//! JWTs as callers present them: told from API tokens by their shape, read strictly, and not believed.
+//! Parses JWTs as callers present them, strictly and without trusting them, and tells them from API tokens by their
+//! shape.
 //!
-//! The chain is [`PresentedJwt`] → [`Jwt`] (read; says only which issuer and which key to look for) → [`Claims`] (the
-//! signature is good). Signatures are verified by the server, which has the keys. What the claims come to is decided in
-//! [`super::claims`].
+//! The chain is [`PresentedJwt`] → [`Jwt`] (parsed; names only the issuer and the key to look up) → [`Claims`]
+//! (signature verified). The server verifies signatures, because it has the keys. [`super::claims`] interprets the
+//! claims.
 
 use std::fmt;
 
@@ -13,19 +14,19 @@ use super::strict_json::StrictJson;
 use super::token::{PresentedToken, TokenError, TokenHash};
 use crate::project::SigningAlgorithm;
 
-/// The longest JWT that is read.
+/// Maximum length of a JWT, in bytes.
 pub const MAX_JWT_BYTES: usize = 8192;
 
-/// The shortest text that is taken for a JWT: no header, claims and signature are shorter.
+/// Minimum length of a JWT: no header, claims and signature are shorter.
 const MIN_JWT_BYTES: usize = 32;
 
-/// The longest `kid`, in bytes.
+/// Maximum length of a `kid`, in bytes.
 const MAX_KEY_ID_BYTES: usize = 256;
 
-/// What is hashed before a JWT, so that its hash is never that of an API token.
+/// The prefix that is hashed before a JWT, so that its hash never equals that of an API token.
 const DOMAIN: &[u8] = b"lakegate jwt v1\0";
 
-/// What a caller presents: one of two kinds, told apart by the shape alone.
+/// The two kinds of credential that a caller can present, told apart by shape alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Presented {
     /// A secret that the store may know.
@@ -34,38 +35,38 @@ pub enum Presented {
     Jwt(PresentedJwt),
 }
 
-/// A JWT as a caller presents it: three parts of base64url, and nothing known of them.
+/// A JWT as a caller presents it: three parts in base64url, not decoded yet.
 ///
-/// `Debug` does not show its text: until it expires, it is a secret.
+/// `Debug` hides its text, because it is a secret until it expires.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PresentedJwt {
     text: Box<str>,
     hash: TokenHash,
 }
 
-/// A JWT whose parts were read. Nothing of it is true yet.
+/// A JWT whose parts were parsed. Nothing in it is verified yet.
 pub struct Jwt<'a> {
     header: Map<String, Value>,
     claims: Map<String, Value>,
-    /// What was signed.
+    /// The signed text.
     message: &'a str,
     signature: &'a str,
     hash: TokenHash,
 }
 
-/// The claims of a JWT whose signature was good. [`Jwt::verified`] is the only source.
+/// The claims of a JWT with a valid signature. Only [`Jwt::verified`] makes them.
 pub struct Claims {
     pub(super) members: Map<String, Value>,
     pub(super) hash: TokenHash,
 }
 
-/// Why a JWT is not believed. For the log: callers get one answer for all of them.
+/// The reason why a JWT is refused. For the log only: callers get the same response for all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JwtError {
-    /// A part is not base64url, as strictly as it is written.
+    /// A part is not strict base64url.
     #[error("the {0} of the JWT is not base64url")]
     Encoding(&'static str),
-    /// A part is not JSON, or an object in it has a member twice.
+    /// A part is not JSON, or an object in it has a duplicate member.
     #[error("the {0} of the JWT is not a JSON object in which every member comes once")]
     Json(&'static str),
     /// `alg` is not the algorithm of the issuer.
@@ -74,22 +75,22 @@ pub enum JwtError {
     /// A header member that would change what is verified.
     #[error("the JWT's header has `{0}`, which is not taken")]
     Critical(&'static str),
-    /// `typ` says that it is something else.
+    /// `typ` names something else than a JWT.
     #[error("the JWT's `typ` is neither `JWT` nor `at+jwt`")]
     Type,
-    /// `kid` is no text, or too long.
+    /// `kid` is not a string, or is too long.
     #[error("the JWT's `kid` is not a text of at most {MAX_KEY_ID_BYTES} bytes")]
     KeyId,
-    /// The signature is not one of the key.
+    /// The key does not verify the signature.
     #[error("the signature of the JWT is not good")]
     Signature,
 }
 
 impl Presented {
-    /// Takes the bytes of a header, exactly.
+    /// Parses the bytes of a header, exactly.
     ///
     /// # Errors
-    /// When they can be neither an API token nor a JWT.
+    /// The bytes can be neither an API token nor a JWT.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, TokenError> {
         match PresentedJwt::from_bytes(bytes) {
             Some(jwt) => Ok(Self::Jwt(jwt)),
@@ -97,7 +98,7 @@ impl Presented {
         }
     }
 
-    /// What it is remembered by; no secret.
+    /// The hash, used as the cache key; not secret.
     pub fn hash(&self) -> TokenHash {
         match self {
             Self::Token(token) => token.hash(),
@@ -106,9 +107,9 @@ impl Presented {
     }
 }
 
-/// Whether it has the shape of a JWT, whatever its length.
+/// Whether the bytes have the shape of a JWT, of any length.
 pub(super) fn is_jwt(bytes: &[u8]) -> bool {
-    // What most tokens do not have.
+    // Most tokens fail this cheap test.
     if bytes.len() < MIN_JWT_BYTES || !bytes.starts_with(b"eyJ") {
         return false;
     }
@@ -118,16 +119,16 @@ pub(super) fn is_jwt(bytes: &[u8]) -> bool {
     shaped && parts.next().is_none()
 }
 
-/// Whether a JWT stands somewhere in a text; one without a signature is one here.
+/// Whether the text contains a JWT, with or without a signature.
 pub(super) fn looks_like_jwt(text: &str) -> bool {
-    // What most texts do not have.
+    // Most texts fail this cheap test.
     if !text.contains("eyJ") {
         return false;
     }
     let parts = text.split('.').collect::<Vec<_>>();
     parts.windows(3).any(|window| {
         let start = window[0].bytes().rposition(|byte| !is_base64url(byte)).map_or(0, |at| at + 1);
-        // What is before `start` may end within a character of several bytes, never after its last one.
+        // `start` is a character boundary, because every byte of a multi-byte character fails `is_base64url`.
         let header = window[0].get(start..).unwrap_or_default();
         let in_header = header.find("eyJ").is_some_and(|at| header.len() - at >= 10);
         in_header && window[1].len() >= 8 && window[1].bytes().all(is_base64url)
@@ -144,19 +145,19 @@ impl PresentedJwt {
         Some(Self { text: text.into(), hash: TokenHash::of(DOMAIN, bytes) })
     }
 
-    /// What it is remembered by; no secret.
+    /// The hash, used as the cache key; not secret.
     pub fn hash(&self) -> TokenHash {
         self.hash
     }
 
-    /// Reads its parts, believing none of them.
+    /// Parses the parts without trusting them.
     ///
     /// # Errors
-    /// A part that is not base64url, or not a JSON object.
+    /// A part is not base64url, or not a JSON object.
     pub fn read(&self) -> Result<Jwt<'_>, JwtError> {
         let (message, signature) = self.text.rsplit_once('.').ok_or(JwtError::Encoding("signature"))?;
         let (header, claims) = message.split_once('.').ok_or(JwtError::Encoding("header"))?;
-        // Verifiers differ in what they forgive, and one token must not have two texts.
+        // Verifiers differ in what they tolerate, and a token must have only one spelling.
         BASE64URL_NOPAD.decode(signature.as_bytes()).map_err(|_| JwtError::Encoding("signature"))?;
         let (header, claims) = (object(header, "header")?, object(claims, "payload")?);
         Ok(Jwt { header, claims, message, signature, hash: self.hash })
@@ -178,13 +179,13 @@ fn object(part: &str, what: &'static str) -> Result<Map<String, Value>, JwtError
 }
 
 impl Jwt<'_> {
-    /// Who it says has signed it: to look for the issuer in a map, and for nothing else.
+    /// The issuer that the token claims. Use it only to look up the issuer in a map.
     pub fn unverified_issuer(&self) -> Option<&str> {
         self.claims.get("iss")?.as_str()
     }
 
-    /// Holds the header against the one algorithm of the issuer, and gives the `kid`: to look for the key in a map, and for
-    /// nothing else. `jku`, `x5u`, `jwk` and whatever else is there is not looked at.
+    /// Checks the header against the issuer's one algorithm, and returns the `kid`. Use it only to look up the key in a
+    /// map. `jku`, `x5u`, `jwk` and any other member are ignored.
     ///
     /// # Errors
     /// Another algorithm, another type, or extensions that must be understood.
@@ -209,10 +210,11 @@ impl Jwt<'_> {
         }
     }
 
-    /// The claims, if `check` finds the signature good: it is given what was signed, and the signature in base64url.
+    /// Returns the claims if `check` accepts the signature. `check` gets the signed bytes, and the signature in
+    /// base64url.
     ///
     /// # Errors
-    /// When it does not.
+    /// `check` returned false.
     pub fn verified(self, check: impl FnOnce(&[u8], &str) -> bool) -> Result<Claims, JwtError> {
         if !check(self.message.as_bytes(), self.signature) {
             return Err(JwtError::Signature);
@@ -332,7 +334,7 @@ mod tests {
         assert_eq!(read(&jwt("{\"alg\":1}", "[\"iss\"]")), JwtError::Json("payload"));
         assert_eq!(read(&jwt("{\"alg\":1}", r#"{"exp":1,"exp":2}"#)), JwtError::Json("payload"));
         assert_eq!(read(&jwt("{\"alg\":1}", "{\"iss\":1} x")), JwtError::Json("payload"));
-        // The last character of a part has bits that stand for nothing: only one of its spellings is taken.
+        // The last character of a part has unused bits, and only one of its spellings is accepted.
         let text = jwt("{\"alg\":1}", "{\"iss\":1}");
         let bits = text.replace(&encoded("signature"), "c2lnbmF0dXJlYQ").replace("YQ", "YR");
         assert_eq!(read(&bits), JwtError::Encoding("signature"));

@@ -1,8 +1,8 @@
-//! Who calls and what they may: principals, tokens, grants and the decision.
+//! Authentication and authorisation: principals, tokens, grants, and the decision whether a call is allowed.
 //!
-//! Pure: records come from the access store, random bytes and the time come in as arguments. The chain is
-//! [`Presented`] → [`Credential`] (looked up by the store) → [`Principal`] ([`authenticate`]) → [`Authorized`]
-//! ([`authorize`]); the last two can be made nowhere else. Who administers is an [`Admin`] ([`authenticate_admin`]) instead.
+//! Pure: the access store supplies records, and random bytes and the time are arguments. The chain is [`Presented`] →
+//! [`Credential`] (looked up by the store) → [`Principal`] ([`authenticate`]) → [`Authorized`] ([`authorize`]); only
+//! these functions make the last two. An administrator is an [`Admin`] ([`authenticate_admin`]) instead.
 
 mod admin;
 mod allowance;

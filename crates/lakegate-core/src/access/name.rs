@@ -1,19 +1,19 @@
-//! The rules for names: of principals, roles, attributes and endpoints.
+//! Validates names of principals, roles, attributes, endpoints and tags.
 //!
-//! Names are compared byte by byte, so what may be in one is narrow: ASCII, no spaces, nothing that needs quoting.
+//! Names are compared byte by byte, so few characters are allowed: ASCII, no spaces, and nothing that needs quoting.
 
-/// What a name is for.
+/// The kinds of names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NameKind {
     /// `client-4562`, `billing@example.com`.
     Principal,
     /// `client`, `operator`.
     Role,
-    /// `client_id`: what stands in `principal('client_id')`.
+    /// `client_id`, as used in `principal('client_id')`.
     Attribute,
-    /// `count_orders_by_range`: the name of the file and of the path.
+    /// `count_orders_by_range`: the name in the file and in the path.
     Endpoint,
-    /// `pii`: what columns are marked with.
+    /// `pii`: a tag of columns.
     Tag,
 }
 
@@ -21,7 +21,7 @@ pub enum NameKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} name {} {problem}; {}", .kind.noun(), shown(.name), .kind.rule())]
 pub struct NameError {
-    /// What it was to name.
+    /// The kind of name.
     pub kind: NameKind,
     /// The name as given.
     pub name: String,
@@ -29,7 +29,7 @@ pub struct NameError {
 }
 
 impl NameKind {
-    /// Takes the name, or says what is wrong with it.
+    /// Checks the name against the rules of its kind.
     pub fn check(self, name: &str) -> Result<(), NameError> {
         let problem = match name.chars().next() {
             None => "is empty".to_owned(),
@@ -90,7 +90,7 @@ impl NameKind {
     }
 }
 
-/// The name for a message: escaped, and cut where it is long.
+/// The name for a message: escaped, and truncated if it is long.
 fn shown(name: &str) -> String {
     let cut: String = name.chars().take(40).collect();
     let dots = if cut.len() < name.len() { "…" } else { "" };

@@ -1,6 +1,6 @@
-//! The caller: its record in the store, and the authenticated principal that is made of it.
+//! Principals: the record in the store, and the authenticated principal that is made from it.
 //!
-//! Holding a [`Principal`] means that a token was looked up and found good; [`authenticate`] is the only source.
+//! A [`Principal`] is proof that a token was looked up and accepted; only [`authenticate`] makes one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,42 +15,41 @@ use super::token::{TokenRecord, TokenState};
 use crate::error::{Code, Error};
 use crate::value::Value;
 
-/// What is kept of a principal.
+/// The stored record of a principal.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PrincipalRecord {
-    /// Never used again for another principal.
+    /// Never reused for another principal.
     pub id: String,
-    /// How people call it; unique.
+    /// The unique name that people use.
     pub name: String,
-    /// What policies ask for with `principal('…')`.
+    /// The attributes that policies read with `principal('…')`.
     pub attributes: BTreeMap<String, Value>,
-    /// What grants and policies can name instead of the principal.
+    /// The roles that grants and policies can name instead of the principal.
     pub roles: BTreeSet<String>,
-    /// When it was made.
+    /// The creation time.
     pub created_at: DateTime<Utc>,
-    /// Once set, none of its tokens is taken.
+    /// Once set, all of its tokens are refused.
     pub disabled_at: Option<DateTime<Utc>>,
 }
 
-/// All that is known about what was presented: the proof, the principal behind it, and the grants of the principal and
-/// of its roles.
+/// Everything known about a presented token: the proof, its principal, and the grants of the principal and its roles.
 #[derive(Clone, Debug)]
 pub struct Credential {
-    /// The token, or what an issuer said.
+    /// The token, or the statement of an issuer.
     pub proof: Proof,
-    /// Whom it stands for; shared with every [`Principal`] made of it.
+    /// The principal, shared with every [`Principal`] made from it.
     pub principal: Arc<PrincipalRecord>,
-    /// Every grant to the principal or to one of its roles, expired ones as well.
+    /// Every grant to the principal or to one of its roles, including expired ones.
     pub grants: Arc<[Grant]>,
 }
 
-/// By what a caller is known.
+/// The proof of a caller's identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
     /// A token of this server's store.
     Token(TokenRecord),
-    /// A JWT whose signature was verified.
+    /// A JWT with a verified signature.
     Assertion(Assertion),
 }
 
@@ -62,7 +61,7 @@ pub struct Principal {
     scope: Arc<Scope>,
 }
 
-/// Takes the token for its principal, or says why not. An admin token is for nobody here.
+/// Authenticates the token of an endpoint call. An admin token is refused.
 pub fn authenticate(credential: &Credential, now: DateTime<Utc>) -> Result<Principal, Error> {
     check_alive(credential, now)?;
     if credential.proof.is_admin() {
@@ -80,7 +79,7 @@ pub fn authenticate(credential: &Credential, now: DateTime<Utc>) -> Result<Princ
     })
 }
 
-/// Whether the token and its principal are still taken, whatever for.
+/// Checks that the token and its principal are active, for any use.
 pub(super) fn check_alive(credential: &Credential, now: DateTime<Utc>) -> Result<(), Error> {
     match &credential.proof {
         Proof::Token(token) => taken(token.state(now), "ask the operator for a new token")?,
@@ -110,14 +109,15 @@ fn taken(state: TokenState, hint: &str) -> Result<(), Error> {
 }
 
 impl Credential {
-    /// Whether its proof is taken now, for endpoints: what [`authenticate`] says.
+    /// Whether the proof authenticates an endpoint call now, as [`authenticate`] decides.
     pub fn is_taken(&self, now: DateTime<Utc>) -> bool {
         check_alive(self, now).is_ok() && !self.proof.is_admin()
     }
 
-    /// Until when the grants decide as they do now: none of them ends before that. `None` is as long as they are these.
+    /// The earliest expiry of the grants in force: until then they decide as they do now. `None` if none of them
+    /// expires.
     ///
-    /// Whether the proof itself is still taken is another question, which [`authenticate`] answers.
+    /// Does not cover the proof itself, which [`authenticate`] checks.
     pub fn decides_until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.grants.iter().filter(|grant| !grant.has_expired(now)).filter_map(|grant| grant.expires_at).min()
     }
@@ -130,7 +130,7 @@ impl From<TokenRecord> for Proof {
 }
 
 impl Proof {
-    /// How the token is called in logs; no secret.
+    /// The id of the token in logs; not secret.
     pub fn token_id(&self) -> String {
         match self {
             Proof::Token(token) => token.id.clone(),
@@ -138,7 +138,7 @@ impl Proof {
         }
     }
 
-    /// Whether it is an API token for administration. What an issuer says never is.
+    /// Whether it is an admin API token. A JWT never is.
     pub fn is_admin(&self) -> bool {
         matches!(self, Proof::Token(token) if token.admin)
     }
@@ -157,14 +157,14 @@ impl PrincipalRecord {
         }
     }
 
-    /// With one more attribute.
+    /// Adds an attribute.
     #[must_use]
     pub fn with_attribute(mut self, name: impl Into<String>, value: Value) -> Self {
         self.attributes.insert(name.into(), value);
         self
     }
 
-    /// With one more role.
+    /// Adds a role.
     #[must_use]
     pub fn with_role(mut self, role: impl Into<String>) -> Self {
         self.roles.insert(role.into());
@@ -183,17 +183,17 @@ impl Principal {
         &self.record.name
     }
 
-    /// The id of the token that was presented; no secret.
+    /// The id of the token that was presented; not secret.
     pub fn token_id(&self) -> &str {
         &self.token_id
     }
 
-    /// What of its access the presented token carries.
+    /// The scope of the presented token.
     pub fn scope(&self) -> &Scope {
         &self.scope
     }
 
-    /// The attribute of this name.
+    /// The attribute with this name.
     pub fn attribute(&self, name: &str) -> Option<&Value> {
         self.record.attributes.get(name)
     }
@@ -203,7 +203,7 @@ impl Principal {
         &self.record.attributes
     }
 
-    /// Whether it has this role, by the exact name.
+    /// Whether the principal has this role, by exact name.
     pub fn has_role(&self, role: &str) -> bool {
         self.record.roles.contains(role)
     }
@@ -215,7 +215,7 @@ impl Principal {
 }
 
 impl fmt::Debug for Principal {
-    /// The name and the token's id: attribute values have no business in a log line by accident.
+    /// Writes the name and the token's id only, so that attribute values are not logged by accident.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Principal")
             .field("name", &self.name())
@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(with(vec![grant("a", None)]).decides_until(at(1)), None);
         let several = with(vec![grant("a", Some(30)), grant("b", Some(10)).denying(), grant("c", None)]);
         assert_eq!(several.decides_until(at(9)), Some(at(10)));
-        // The moment of expiry is already outside.
+        // A grant is expired at the exact moment of its expiry.
         assert_eq!(several.decides_until(at(10)), Some(at(30)));
         assert_eq!(several.decides_until(at(30)), None);
     }

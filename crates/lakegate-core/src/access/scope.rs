@@ -1,4 +1,4 @@
-//! The scope of a token: what of its principal's access it carries. A scope only narrows.
+//! The scope of a token: the part of its principal's access that the token carries. A scope only narrows.
 
 use std::collections::BTreeSet;
 
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::name::{NameError, NameKind};
 
-/// What a token may be used for, within what its principal may.
+/// The uses of a token, within the access of its principal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Scope {
     /// The endpoints by exact name; `None` is all that the principal may call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<BTreeSet<String>>,
-    /// Whether every mask stays on, whatever the grants lift.
+    /// Whether every mask stays on, even if the grants lift it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub masked: bool,
 }
@@ -24,15 +24,15 @@ impl Scope {
         *self == Self::default()
     }
 
-    /// Whether the endpoint of this name is within it.
+    /// Whether it includes the endpoint of this name.
     pub fn covers(&self, endpoint: &str) -> bool {
         self.endpoints.as_ref().is_none_or(|endpoints| endpoints.contains(endpoint))
     }
 
-    /// Takes it, or says what is wrong with a name.
+    /// Checks the endpoint names.
     ///
     /// # Errors
-    /// The first name that is none.
+    /// The first invalid name.
     pub fn check(&self) -> Result<(), NameError> {
         self.endpoints.iter().flatten().try_for_each(|endpoint| NameKind::Endpoint.check(endpoint))
     }

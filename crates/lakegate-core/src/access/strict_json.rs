@@ -1,11 +1,11 @@
-//! JSON in which no member of an object comes twice: what two readers would read differently is not read at all.
+//! Parses JSON strictly: an object with a duplicate member is an error, because two parsers could read it differently.
 
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// A JSON value; reading it fails when an object at any depth has a member twice.
+/// A JSON value. Deserialising it fails if an object at any depth has a duplicate member.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StrictJson(pub Value);
 
@@ -73,7 +73,7 @@ impl<'de> Visitor<'de> for Strict {
         while let Some(name) = members.next_key::<String>()? {
             let value = members.next_value_seed(Strict)?;
             if object.insert(name, value).is_some() {
-                // Without the name: it may be a secret, or very long.
+                // Leave out the name: it may be a secret, or very long.
                 return Err(A::Error::custom("an object has a member twice"));
             }
         }

@@ -1,6 +1,6 @@
-//! Terms of a grant: which columns it shows, which masks it lifts, and what it asks of arguments.
+//! Terms of a grant: the columns that it shows, the masks that it lifts, its rules for arguments, and its limits.
 //!
-//! Values are kept as text, because what type a parameter has is the endpoint's business; they are typed when a call is
+//! Values are stored as text, because the endpoint declares the type of a parameter. They are parsed when a call is
 //! admitted, see [`crate::catalog`].
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,55 +12,56 @@ use serde::{Deserialize, Serialize};
 use super::name::{NameError, NameKind};
 use crate::limits::Limits;
 
-/// The longest text of one value, in bytes.
+/// Maximum length of one value, in bytes.
 const LONGEST: usize = 10_000;
-/// The most entries of one kind.
+/// Maximum number of entries of one kind.
 const MOST: usize = 1_000;
 
-/// What a grant gives, or with [`super::Effect::Deny`] takes away. Without anything: all columns, masked as they are, and
-/// any arguments.
+/// The parts of an endpoint that a grant allows, or denies with [`super::Effect::Deny`]. Empty terms allow all columns,
+/// with their masks, and any arguments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Terms {
-    /// The output columns by exact name; `None` is all of them, also those that come later.
+    /// The output columns by exact name; `None` is all of them, including columns that are added later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub columns: Option<BTreeSet<String>>,
-    /// What is shown unmasked.
+    /// The columns and tags to show unmasked.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub unmask: BTreeSet<Unmask>,
-    /// What arguments must be, by the parameter's name.
+    /// The rules for arguments, by parameter name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, ParameterTerm>,
-    /// How far two arguments may be apart.
+    /// Maximum distances between two arguments.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub spans: Vec<SpanTerm>,
-    /// What bounds its calls. Their names stand beside the others; one that is not known is refused like any other.
+    /// The limits of calls. Serialised as members beside the others; an unknown one is refused like any unknown member.
     #[serde(flatten)]
     pub limits: Limits,
 }
 
-/// What one argument must be.
+/// The rule for one argument.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ParameterTerm {
-    /// Just this value; taken when the caller gives none.
+    /// The only allowed value, and the default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fixed: Option<String>,
-    /// The value of the caller's attribute of this name, or one of its values; taken when the caller gives none.
+    /// The attribute of the caller whose value, or one of whose values, the argument must be. Also supplies the
+    /// default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attribute: Option<String>,
-    /// One of these values; empty means any.
+    /// The allowed values; empty allows any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub one_of: Vec<String>,
-    /// At least this.
+    /// The minimum.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min: Option<String>,
-    /// At most this.
+    /// The maximum.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<String>,
 }
 
-/// How far the argument `to` may be from the argument `from`: `31d`, or a number.
+/// Maximum distance from the argument `from` to the argument `to`: `31d`, or a number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SpanTerm {
@@ -68,7 +69,7 @@ pub struct SpanTerm {
     pub from: String,
     /// The parameter with the higher value.
     pub to: String,
-    /// The most that they may be apart.
+    /// Maximum distance.
     pub at_most: Distance,
 }
 
@@ -82,11 +83,11 @@ pub enum Distance {
     Number(i64),
 }
 
-/// Something that a grant shows unmasked: the column `table.column`, or with `tag:pii` all columns of a tag.
+/// A column or tag that a grant unmasks: the column `table.column`, or with `tag:pii` every column with a tag.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Unmask {
-    /// One column of a table, or a field of it, written as in `lakegate.toml`; see [`crate::column_name`].
+    /// One column of a table, or a nested field, written as in `lakegate.toml`; see [`crate::column_name`].
     Column {
         /// The table.
         table: String,
@@ -97,13 +98,13 @@ pub enum Unmask {
     Tag(String),
 }
 
-/// Terms that make no sense.
+/// The reason why terms are invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TermsError {
-    /// A name breaks a rule.
+    /// A name is invalid.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// Something else.
+    /// Any other fault.
     #[error("{0}")]
     Other(String),
 }
@@ -113,12 +114,12 @@ fn other(message: impl Into<String>) -> TermsError {
 }
 
 impl Terms {
-    /// Whether nothing is said.
+    /// Whether the terms are empty.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Takes the terms of an allowing grant, or says what is wrong with them.
+    /// Checks the terms of an allowing grant.
     ///
     /// # Errors
     /// The first fault.
@@ -155,7 +156,7 @@ impl Terms {
         Ok(())
     }
 
-    /// Takes the terms of a denial: columns and unmasking can be taken away, the rest has no meaning there.
+    /// Checks the terms of a denial, which may only name columns and unmasking; the rest has no meaning there.
     ///
     /// # Errors
     /// The first fault.
@@ -190,7 +191,7 @@ impl ParameterTerm {
 }
 
 impl Distance {
-    /// Reads `45s`, `30m`, `24h`, `31d`, `2w` or a whole number.
+    /// Parses `45s`, `30m`, `24h`, `31d`, `2w` or a whole number.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let number: i64 = text.get(..digits)?.parse().ok()?;
@@ -209,7 +210,7 @@ impl Distance {
 }
 
 impl fmt::Display for Distance {
-    /// The text form; [`Distance::parse`] reads it back.
+    /// The text form; [`Distance::parse`] parses it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Distance::Number(number) => write!(f, "{number}"),
@@ -240,10 +241,10 @@ impl From<Distance> for String {
 }
 
 impl Unmask {
-    /// Reads `table.column`, `table.column.field`, `table."co.lumn"`, `table.column["field"]` or `tag:name`.
+    /// Parses `table.column`, `table.column.field`, `table."co.lumn"`, `table.column["field"]` or `tag:name`.
     ///
     /// # Errors
-    /// When it is neither.
+    /// The text is neither a column nor a tag.
     pub fn parse(text: &str) -> Result<Self, TermsError> {
         if let Some(tag) = text.strip_prefix("tag:") {
             NameKind::Tag.check(tag)?;
@@ -259,7 +260,7 @@ impl Unmask {
 }
 
 impl fmt::Display for Unmask {
-    /// The text form; [`Unmask::parse`] reads it back.
+    /// The text form; [`Unmask::parse`] parses it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Unmask::Column { table, column } => write!(f, "{table}.{column}"),

@@ -1,7 +1,7 @@
-//! Tokens: the secret that a caller presents, the one that is made, and the record that is kept.
+//! API tokens: the secret that a caller presents, newly issued tokens, and the stored record.
 //!
-//! Only a hash is ever kept. A token carries 256 random bits, so the hash needs no salt and no stretching; keys that
-//! were imported from another system are hashed the same way and are only as strong as they were there.
+//! Only a hash is stored. A token has 256 random bits, so the hash needs no salt and no key stretching. Keys imported
+//! from another system are hashed in the same way, and are only as strong as they were there.
 
 use std::fmt;
 
@@ -13,80 +13,80 @@ use super::jwt;
 use super::scope::Scope;
 use crate::error::{Code, Error};
 
-/// What is hashed before the token, so that the hash is of no use anywhere else.
+/// The prefix that is hashed before the token, so that the hash is useless anywhere else.
 const DOMAIN: &[u8] = b"lakegate token v1\0";
 
-/// The shortest and the longest text that is looked up at all.
+/// The allowed length of a token, in bytes. Other texts are not looked up.
 const LENGTH: std::ops::RangeInclusive<usize> = 8..=512;
 
-/// A token as a caller presents it: of sensible length, visible ASCII, and not yet known to stand for anybody.
+/// A token as a caller presents it: of allowed length and visible ASCII, but not looked up yet.
 ///
-/// Its text can not be read back; `Debug` does not show it.
+/// Its text cannot be recovered, and `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PresentedToken {
     hash: TokenHash,
 }
 
-/// The SHA-256 of a token under a domain: what the store keeps and looks up.
+/// The SHA-256 of a domain prefix and a token: the key in the store.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TokenHash([u8; 32]);
 
-/// A token that was just made; its text is shown once.
+/// A newly made token; its text is shown once.
 pub struct NewToken {
     id: String,
     text: String,
 }
 
-/// What is kept of a token, apart from its hash.
+/// The stored record of a token, without its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TokenRecord {
-    /// Names the token in listings; part of its text, no secret.
+    /// Identifies the token in listings; part of its text, not secret.
     pub id: String,
-    /// What its owner calls it.
+    /// A label that its owner chose.
     pub label: Option<String>,
-    /// When it was made.
+    /// The creation time.
     pub created_at: DateTime<Utc>,
-    /// From this time on it is not taken.
+    /// The token is refused from this time on; `None` never expires.
     pub expires_at: Option<DateTime<Utc>>,
-    /// Once set it is not taken, whatever the time: a revocation must not depend on two clocks that agree.
+    /// Once set, the token is refused at any time, because a revocation must not depend on two clocks that agree.
     pub revoked_at: Option<DateTime<Utc>>,
-    /// About when it was last taken.
+    /// The approximate time of its last use.
     pub last_used_at: Option<DateTime<Utc>>,
     /// The token that replaced it.
     pub successor: Option<String>,
-    /// What of the principal's access it carries.
+    /// The part of the principal's access that the token carries.
     pub scope: Scope,
-    /// Whether it is for administration: such a token calls no endpoint, and no other is taken there.
+    /// Whether it is an admin token. An admin token cannot call endpoints, and the admin API accepts no other.
     pub admin: bool,
 }
 
-/// What a token is worth at a time.
+/// The state of a token at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TokenState {
-    /// It is taken.
+    /// Accepted.
     Active,
-    /// It was.
+    /// Past its expiry.
     Expired,
-    /// It was, and somebody ended that.
+    /// Revoked.
     Revoked,
 }
 
-/// Text that can not be a token. Does not repeat the text.
+/// The reason why a text cannot be a token. Does not repeat the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Too short or too long.
     #[error("a token has {} to {} characters; this has {found}", LENGTH.start(), LENGTH.end(), found = .0)]
     Length(usize),
-    /// Spaces, control characters or anything beyond ASCII.
+    /// Spaces, control characters or non-ASCII characters.
     #[error("a token has visible ASCII characters only")]
     Characters,
-    /// A JWT: its issuer vouches for it, and it is never looked up.
+    /// A JWT: its issuer vouches for it, so it is never looked up in the store.
     #[error("a JWT is not a token that is kept")]
     Jwt,
 }
 
-/// Whether text holds a token that lakegate made, or a JWT, for places where none belongs: a URL, a log line.
+/// Whether a text contains a lakegate token or a JWT. For places where no token belongs: a URL, a log line.
 pub fn looks_like_token(text: &str) -> bool {
     if jwt::looks_like_jwt(text) {
         return true;
@@ -103,12 +103,12 @@ pub fn looks_like_token(text: &str) -> bool {
 }
 
 impl PresentedToken {
-    /// Takes the text of a header, exactly: nothing is trimmed or folded.
+    /// Parses the text of a header exactly: nothing is trimmed or folded.
     pub fn parse(text: &str) -> Result<Self, TokenError> {
         Self::from_bytes(text.as_bytes())
     }
 
-    /// The same for a header that may not be text.
+    /// Parses the bytes of a header, which may not be valid UTF-8.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, TokenError> {
         if !LENGTH.contains(&bytes.len()) {
             return Err(TokenError::Length(bytes.len()));
@@ -122,7 +122,7 @@ impl PresentedToken {
         Ok(Self { hash: TokenHash::of(DOMAIN, bytes) })
     }
 
-    /// What it is looked up by.
+    /// The hash to look it up by.
     pub fn hash(&self) -> TokenHash {
         self.hash
     }
@@ -135,7 +135,7 @@ impl fmt::Debug for PresentedToken {
 }
 
 impl From<TokenError> for Error {
-    /// A text that can not be a token stands for nobody: the answer is the one for an unknown token.
+    /// A text that cannot be a token gets the same response as an unknown token.
     fn from(error: TokenError) -> Self {
         Error::new(Code::AccessTokenUnknown, "the token is not known").source(error)
     }
@@ -154,7 +154,7 @@ impl TokenHash {
         &self.0
     }
 
-    /// A few characters by which a person can tell two keys apart without seeing either.
+    /// A few characters that let a person tell two keys apart without seeing either.
     pub fn fingerprint(&self) -> String {
         HEXLOWER.encode(&self.0[..4])
     }
@@ -167,10 +167,11 @@ impl fmt::Debug for TokenHash {
 }
 
 impl NewToken {
-    /// A token with this id and these random bytes: `lg_<id>_<secret>`.
+    /// Makes the token `lg_<id>_<secret>` from an id and random bytes.
     ///
     /// # Panics
-    /// When the id is empty, long, or not of lower-case letters and digits: ids are made by lakegate, see [`NewToken::id_from_random`].
+    /// If the id is not 1 to 32 lower-case letters and digits. lakegate makes the ids, see
+    /// [`NewToken::id_from_random`].
     pub fn from_random(secret: [u8; 32], id: &str) -> Self {
         let plain = id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
         assert!(plain && (1..=32).contains(&id.len()), "a token id is 1 to 32 lower-case letters and digits");
@@ -183,17 +184,17 @@ impl NewToken {
         BASE32_NOPAD.encode(&random).to_ascii_lowercase()
     }
 
-    /// Names the token; no secret.
+    /// Identifies the token; not secret.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The secret itself. Show it once, to the one it is for; never log it.
+    /// The secret itself. Show it once, to its owner; never log it.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// What the store keeps.
+    /// The hash that the store keeps.
     pub fn hash(&self) -> TokenHash {
         TokenHash::of(DOMAIN, self.text.as_bytes())
     }
@@ -221,7 +222,7 @@ impl TokenRecord {
         }
     }
 
-    /// What it is worth now. The moment of expiry is already outside.
+    /// The state now. The moment of expiry itself counts as expired.
     pub fn state(&self, now: DateTime<Utc>) -> TokenState {
         if self.revoked_at.is_some() {
             return TokenState::Revoked;
@@ -234,7 +235,7 @@ impl TokenRecord {
 }
 
 impl TokenState {
-    /// The word for listings.
+    /// The name for listings.
     pub fn name(self) -> &'static str {
         match self {
             TokenState::Active => "active",
@@ -316,7 +317,7 @@ mod tests {
         token.expires_at = Some(at(10));
         assert_eq!(token.state(at(9)), TokenState::Active);
         assert_eq!(token.state(at(10)), TokenState::Expired);
-        // A revocation "in the future" is one by a clock that runs ahead.
+        // A revocation "in the future" comes from a clock that runs ahead.
         token.revoked_at = Some(at(500));
         assert_eq!(token.state(at(1)), TokenState::Revoked);
     }

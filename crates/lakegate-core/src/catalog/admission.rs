@@ -1,9 +1,9 @@
-//! Which of the caller's grants admit the arguments, and what the arguments then are.
+//! Decides which of the caller's grants admit the arguments, and fills in what those grants fix.
 //!
-//! A grant may fix a parameter, narrow it, or bound the distance of two. The closest grant that admits what was given as it
-//! is decides the arguments, or else the closest that fills something in; every other grant that admits the same ones adds
-//! what it gives. So nothing that one grant gives
-//! is had with arguments that only another one allows.
+//! A grant may fix a parameter, narrow it, or limit the distance between two. The closest grant that admits the
+//! arguments unchanged decides them; if there is none, the closest grant that fills something in decides. Every other
+//! grant that admits the same arguments contributes its access too. So a caller never gets the access of one grant with
+//! arguments that only another grant allows.
 
 use std::collections::BTreeSet;
 
@@ -13,17 +13,17 @@ use crate::error::{Code, Error};
 use crate::project::{Endpoint, Param};
 use crate::value::{Scalar, ScalarType, Value, ValueType};
 
-/// The arguments, and the places among the authorized grants of those that admit them.
+/// Returns the arguments, and the indexes of the authorized grants that admit them.
 ///
 /// # Errors
-/// [`Code::ArgumentNotGranted`] when no grant admits them, with what the one that comes nearest allows;
-/// [`Code::ArgumentsInvalid`] when only something is missing.
+/// [`Code::ArgumentNotGranted`] if no grant admits the arguments, with what the nearest grant allows;
+/// [`Code::ArgumentsInvalid`] if arguments are only missing.
 pub(super) fn admit(
     authorized: &Authorized,
     endpoint: &Endpoint,
     given: Vec<Option<Value>>,
 ) -> Result<(Arguments, Vec<usize>), Error> {
-    // What the arguments are when no grant has a say in them; a grant that leaves them so goes before one that fills in.
+    // The arguments without any grant's changes. A grant that leaves them unchanged precedes one that fills in.
     let plain = endpoint.params.iter().zip(&given).map(|(param, came)| match came {
         Some(value) => Some(value.clone()),
         None => param.default.clone(),
@@ -47,7 +47,7 @@ pub(super) fn admit(
     admitted.ok_or_else(|| nearest.unwrap_or_default().into_error())
 }
 
-/// Why a grant does not admit arguments.
+/// The reasons why a grant does not admit arguments.
 #[derive(Debug, Default)]
 struct Refused {
     violations: Vec<Error>,
@@ -74,7 +74,7 @@ fn violation(parameter: &str, detail: String) -> Error {
     Error::new(Code::ArgumentNotGranted, detail).parameter(parameter)
 }
 
-/// The arguments under one grant.
+/// Applies one grant to the arguments.
 fn under(grant: &Grant, who: &Principal, endpoint: &Endpoint, given: &[Option<Value>]) -> Result<Arguments, Refused> {
     let mut refused = Refused::default();
     let mut values = Vec::with_capacity(given.len());
@@ -88,8 +88,8 @@ fn under(grant: &Grant, who: &Principal, endpoint: &Endpoint, given: &[Option<Va
             None
         }));
     }
-    // What a rule is about must be there: one about nothing would be one that is not kept to. A grant for every endpoint
-    // speaks of many, and not all of them have the parameter.
+    // A parameter that a rule names must exist, because otherwise the rule would silently not apply. A grant for every
+    // endpoint is exempt: it covers many, and not all of them have the parameter.
     if let EndpointPattern::Named(_) = grant.endpoint {
         let names =
             grant.terms.parameters.keys().chain(grant.terms.spans.iter().flat_map(|span| [&span.from, &span.to]));
@@ -116,12 +116,12 @@ fn under(grant: &Grant, who: &Principal, endpoint: &Endpoint, given: &[Option<Va
     if refused.violations.is_empty() && refused.missing.is_empty() { Ok(Arguments { values }) } else { Err(refused) }
 }
 
-/// Why a parameter has no value under a grant.
+/// The reason why a parameter has no value under a grant.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// The grant does not allow what it would be.
+    /// The grant does not allow the value.
     Violation(String),
-    /// Nobody gave one.
+    /// Neither the caller nor a default supplies a value.
     Missing,
 }
 
@@ -145,7 +145,7 @@ pub(super) fn value_under(
     }
 }
 
-/// The value that a term sets, if it sets one; or why what came is not allowed.
+/// The value that a term sets, or `None` if it sets none. Fails if the term does not allow the caller's value.
 pub(super) fn fixed(
     term: &ParameterTerm,
     param: &Param,
@@ -158,7 +158,7 @@ pub(super) fn fixed(
         let value =
             if param.value_type.list { Value::List(param.value_type.scalar, vec![item]) } else { Value::Scalar(item) };
         return match came {
-            // What is fixed and secret is not told to the one whom it binds.
+            // Do not reveal a secret value.
             Some(came) if *came != value && param.secret => Err(format!("parameter `{name}` must be left out")),
             Some(came) if *came != value => Err(format!("parameter `{name}` must be `{text}`, or left out")),
             _ if param.fault(&value).is_some() => Err(unusable(param)),
@@ -172,13 +172,13 @@ pub(super) fn fixed(
         ));
     };
     let scalar = param.value_type.scalar;
-    // Exactly of the parameter's type: nothing is converted on the way.
+    // The type must match exactly, because nothing is converted.
     if own.value_type().scalar != scalar {
         return Err(unusable(param));
     }
     let own_items = own.scalars();
     match came {
-        // No item is no value of the attribute's either, and under `NOT IN` it would be everything.
+        // Refuse an empty list: it holds none of the values, and `NOT IN` with it would match everything.
         Some(came) if is_nonempty(came) && came.scalars().iter().all(|item| own_items.contains(item)) => {
             Ok(Some(came.clone()))
         }
@@ -205,14 +205,14 @@ fn unusable(param: &Param) -> String {
     format!("the grant's rule for parameter `{}` does not fit it; it takes {}", param.name, expectation(param))
 }
 
-/// Why a value is outside what a term allows.
+/// Returns why a term refuses a value, if it does.
 pub(super) fn outside(term: &ParameterTerm, param: &Param, value: Option<&Value>) -> Option<String> {
     let name = &param.name;
     let narrows = !term.one_of.is_empty() || term.min.is_some() || term.max.is_some();
     if !narrows {
         return None;
     }
-    // NULL mostly means "any", which is more than what is allowed.
+    // NULL usually means "any", which is more than the term allows.
     let Some(value) = value else {
         let what = if param.secret { String::new() } else { format!(": {}", allowed(term)) };
         return Some(format!("parameter `{name}` must be given{what}"));
@@ -236,7 +236,7 @@ pub(super) fn outside(term: &ParameterTerm, param: &Param, value: Option<&Value>
     })
 }
 
-/// What a term allows, in words.
+/// Describes what a term allows.
 fn allowed(term: &ParameterTerm) -> String {
     let one_of = (!term.one_of.is_empty()).then(|| {
         let items = term.one_of.iter().map(|item| format!("`{item}`")).collect::<Vec<_>>();
@@ -247,7 +247,7 @@ fn allowed(term: &ParameterTerm) -> String {
     [one_of, min, max].into_iter().flatten().collect::<Vec<_>>().join(" and ")
 }
 
-/// Why two values are too far apart.
+/// Returns why two values are too far apart, if they are.
 fn too_far(span: &SpanTerm, from: Option<&Value>, to: Option<&Value>) -> Option<String> {
     let (Some(Value::Scalar(from)), Some(Value::Scalar(to))) = (from, to) else {
         return Some(format!("`{}` and `{}` must be given, at most {} apart", span.from, span.to, span.at_most));
@@ -270,7 +270,7 @@ fn too_far(span: &SpanTerm, from: Option<&Value>, to: Option<&Value>) -> Option<
     (!within).then(|| format!("`{}` must be at most {} after `{}`", span.to, span.at_most, span.from))
 }
 
-/// Whether a distance means something between values of these types.
+/// Whether these types have such a distance.
 pub(super) fn fits_span(at_most: Distance, from: ValueType, to: ValueType) -> bool {
     use ScalarType::{Date, Integer, Number, Timestamp};
     let scalars = match at_most {

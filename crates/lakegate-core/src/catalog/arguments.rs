@@ -1,6 +1,6 @@
-//! Matches raw arguments with an endpoint's parameters: every wrong one is named, not just the first.
+//! Matches raw arguments with an endpoint's parameters, and reports every invalid one, not just the first.
 //!
-//! What the caller's grants ask of the arguments is [`super::admission`]'s business.
+//! [`super::admission`] applies the rules of the caller's grants.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use crate::limits::{InForce, Limits};
 use crate::project::{Config, Endpoint, EndpointLimits, Param, suggest_or_list};
 use crate::value::{Scalar, Value};
 
-/// So many unknown names are told each by itself; of more only the number is, or a small request would get a huge answer.
+/// Maximum number of unknown names to report one by one. Further ones are only counted, because otherwise a small
+/// request could cause a huge response.
 const MOST_UNKNOWN: usize = 50;
 
 /// Typed arguments, in the order of the endpoint's parameters; `None` is NULL.
@@ -25,8 +26,8 @@ pub struct Arguments {
     pub(super) values: Vec<Option<Value>>,
 }
 
-/// An authorized principal, an endpoint, good arguments for it, and what the grants that admit them give. Only [`call`]
-/// makes one.
+/// An authorized principal, an endpoint, valid arguments for it, and the access that the admitting grants allow. Only
+/// [`call`] makes one.
 #[derive(Clone, Debug)]
 pub struct Call {
     authorized: Authorized,
@@ -37,12 +38,12 @@ pub struct Call {
     allowance: Allowance,
 }
 
-/// An endpoint's rules, compiled.
+/// The compiled rules of an endpoint.
 pub trait RuleCheck {
-    /// The places in [`Endpoint::rules`] of the rules that are false for these arguments.
+    /// The indexes in [`Endpoint::rules`] of the rules that are false for these arguments.
     ///
     /// # Errors
-    /// When a rule can not be evaluated; the call is then refused.
+    /// A rule cannot be evaluated; the call is then refused.
     fn violated(&self, arguments: &Arguments) -> Result<Vec<usize>, Error>;
 }
 
@@ -54,50 +55,50 @@ impl Arguments {
 }
 
 impl Call {
-    /// Who calls, and by which grant.
+    /// The caller, and the grants that allow the call.
     pub fn authorized(&self) -> &Authorized {
         &self.authorized
     }
 
-    /// What is called.
+    /// The called endpoint.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
     }
 
-    /// With what.
+    /// The arguments.
     pub fn arguments(&self) -> &Arguments {
         &self.arguments
     }
 
-    /// How the caller wants the answer.
+    /// The requested form of the response.
     pub fn modifiers(&self) -> &Modifiers {
         &self.modifiers
     }
 
-    /// Which part of the rows is wanted; `None` is all of them.
+    /// The requested range of rows; `None` is all of them.
     pub fn window(&self) -> Option<Window> {
         self.window
     }
 
-    /// The same call for another part of the rows: a page.
+    /// Replaces the requested range of rows, to read a page.
     #[must_use]
     pub fn for_window(mut self, window: Window) -> Self {
         self.window = Some(window);
         self
     }
 
-    /// What the grants that admit these arguments give.
+    /// The access that the grants admitting these arguments allow.
     pub fn allowance(&self) -> &Allowance {
         &self.allowance
     }
 
-    /// What bounds it, in a project with this `lakegate.toml`.
+    /// The limits of the call, in a project with this `lakegate.toml`.
     pub fn limits(&self, config: &Config) -> InForce {
         limits(config, &self.endpoint, self.allowance.limits())
     }
 }
 
-/// What bounds a call of an endpoint for which the grants say this.
+/// The limits of a call of an endpoint, given the limits of the grants.
 pub fn limits(config: &Config, endpoint: &Endpoint, grants: Limits) -> InForce {
     let EndpointLimits { limits, on_max_rows } = &endpoint.limits;
     InForce::new(config.limits.of_calls(&config.server), limits.clone(), grants, *on_max_rows)
@@ -106,7 +107,7 @@ pub fn limits(config: &Config, endpoint: &Endpoint, grants: Limits) -> InForce {
 /// Checks the arguments of an authorized principal for the endpoint that it was authorized for.
 ///
 /// # Errors
-/// [`Code::ArgumentsInvalid`] with every wrong argument; [`Code::ArgumentNotGranted`] with what the grants allow, when
+/// [`Code::ArgumentsInvalid`] with every invalid argument; [`Code::ArgumentNotGranted`] with what the grants allow, if
 /// none admits the arguments; [`Code::RuleViolated`] with every broken rule.
 pub fn call(
     authorized: Authorized,
@@ -133,7 +134,7 @@ pub fn call(
     Ok(Call { authorized, endpoint, arguments, modifiers, window, allowance })
 }
 
-/// What came for each parameter, in their order: a typed value that meets the parameter's constraints, or nothing.
+/// The caller's value for each parameter, in order: typed and within the parameter's constraints, or `None`.
 fn given(endpoint: &Endpoint, entries: Vec<(String, RawArgument)>) -> Result<Vec<Option<Value>>, Error> {
     let mut errors = Vec::new();
     let mut unknown = 0_usize;
@@ -173,7 +174,7 @@ fn given(endpoint: &Endpoint, entries: Vec<(String, RawArgument)>) -> Result<Vec
     if errors.is_empty() {
         return Ok(values);
     }
-    // All faults at once: what is missing is told beside what is wrong, even if a grant might have filled it in.
+    // Report every fault at once: a missing argument beside invalid ones, even if a grant might have filled it in.
     for (param, value) in endpoint.params.iter().zip(&values) {
         if value.is_none() && !errors.iter().any(|error| error.parameter.as_deref() == Some(&param.name)) {
             errors.extend(without(param).err());
@@ -182,7 +183,7 @@ fn given(endpoint: &Endpoint, entries: Vec<(String, RawArgument)>) -> Result<Vec
     Err(Error::arguments(errors))
 }
 
-/// The value of a parameter that nobody gave.
+/// The value of a parameter without an argument.
 pub(super) fn without(param: &Param) -> Result<Option<Value>, Error> {
     match (&param.default, param.required) {
         (Some(default), _) => Ok(Some(default.clone())),
@@ -195,7 +196,7 @@ pub(super) fn without(param: &Param) -> Result<Option<Value>, Error> {
     }
 }
 
-/// One parameter's value; JSON `null` is the same as not given.
+/// Parses one parameter's argument; JSON `null` counts as not given.
 fn value(param: &Param, mut came: Vec<RawArgument>) -> Result<Option<Value>, Error> {
     came.retain(|argument| *argument != RawArgument::Json(Json::Null));
     if came.is_empty() {
@@ -215,7 +216,7 @@ fn value(param: &Param, mut came: Vec<RawArgument>) -> Result<Option<Value>, Err
     }
 }
 
-/// A list comes as a JSON array, or as a query parameter that is repeated.
+/// Parses the argument. A list comes as a JSON array, or as a repeated query parameter.
 fn typed(param: &Param, came: &[RawArgument]) -> Option<Value> {
     let scalar_type = param.value_type.scalar;
     let scalar = |argument: &RawArgument| -> Option<Scalar> {

@@ -1,9 +1,9 @@
-//! The JSON Schema (2020-12, as in OpenAPI 3.1) of what a caller may give for a parameter.
+//! Builds the JSON Schema (2020-12, as in OpenAPI 3.1) of what a caller may give for a parameter.
 //!
-//! A value that fits the schema is taken, and one that does not is refused, with three exceptions that JSON Schema can
-//! not say and [`super::parameter_words`] does: bounds of dates and timestamps (`x-minimum`, `x-maximum`), a pattern in a
-//! syntax that other regular expressions lack (`x-pattern`), and the caller's own values. Texts of dates, timestamps and
-//! UUIDs that are taken in other spellings too are told in the usual one.
+//! A value is accepted if and only if it fits the schema, with three exceptions that JSON Schema cannot express and
+//! that [`super::parameter_words`] describes: bounds of dates and timestamps (`x-minimum`, `x-maximum`), a pattern in a
+//! syntax that other regular expressions lack (`x-pattern`), and the caller's own values. Dates, timestamps and UUIDs
+//! are described in their usual spelling, although others are accepted too.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -12,16 +12,16 @@ use super::offer_words::parameter_words;
 use crate::project::Param;
 use crate::value::{Scalar, ScalarType, Value};
 
-/// Where an argument stands.
+/// The location of an argument in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// In the query string: there is no NULL, and an empty list is none at all.
+    /// In the query string, which has no NULL and no empty list.
     Query,
     /// A member of a JSON object.
     Body,
 }
 
-/// The schema of the parameter at a place of an offer.
+/// The schema of the parameter at index `at` of an offer.
 pub fn schema(offer: &Offer<'_>, at: usize, place: Place) -> Json {
     let Some(param) = offer.endpoint().params.get(at) else { return Json::Bool(false) };
     let narrowings = offer.narrowings(at);
@@ -49,7 +49,7 @@ pub fn schema(offer: &Offer<'_>, at: usize, place: Place) -> Json {
     schema.into()
 }
 
-/// An example of the parameter at a place of an offer that the caller may give; `None` when there is none.
+/// An example of the parameter at index `at` that the caller may give; `None` if there is none.
 pub fn example(offer: &Offer<'_>, at: usize) -> Option<Json> {
     let param = offer.endpoint().params.get(at)?;
     let declared = || param.example.as_ref().or(param.default.as_ref()).filter(|value| offer.allows(at, value));
@@ -59,7 +59,7 @@ pub fn example(offer: &Offer<'_>, at: usize) -> Option<Json> {
     }
 }
 
-/// The schema of a JSON object with all arguments, each with what is said of it.
+/// The schema of a JSON object with all arguments, each with its description and example.
 pub fn body_schema(offer: &Offer<'_>) -> Json {
     let params = &offer.endpoint().params;
     let members = params.iter().enumerate().map(|(at, param)| {
@@ -87,7 +87,7 @@ pub fn body_schema(offer: &Offer<'_>) -> Json {
     object.into()
 }
 
-/// An object with an example of every argument that must be given; `None` when there is not one for each of them.
+/// An object with an example of every required argument; `None` if one of them has no example.
 pub fn body_example(offer: &Offer<'_>) -> Option<Json> {
     let mut object = Map::new();
     for (at, param) in offer.endpoint().params.iter().enumerate() {
@@ -192,7 +192,7 @@ fn of_scalar(param: &Param, bounds: &Bounds) -> Map<String, Json> {
         }
         ScalarType::String => {
             put("maxLength", param.max_length.into());
-            // A NUL is no character of any string here.
+            // No string may contain NUL.
             put("not", json!({ "type": "string", "pattern": "\\u0000" }));
             if let Some(pattern) = &param.pattern {
                 match is_portable(&pattern.text) {
@@ -206,7 +206,7 @@ fn of_scalar(param: &Param, bounds: &Bounds) -> Map<String, Json> {
     schema
 }
 
-/// The same, or NULL.
+/// Makes a schema also accept NULL.
 fn nullable(mut schema: Map<String, Json>) -> Map<String, Json> {
     if let Some(Json::Array(any)) = schema.get_mut("anyOf") {
         any.push(json!({ "type": "null" }));
@@ -222,8 +222,8 @@ fn nullable(mut schema: Map<String, Json>) -> Map<String, Json> {
     schema
 }
 
-/// Whether a regular expression means the same, but for letters and digits beyond ASCII, in the syntax of JSON Schema
-/// (ECMA-262 with `u`) as in ours. When in doubt it does not.
+/// Whether a regular expression has the same meaning in the syntax of JSON Schema (ECMA-262 with `u`) as in ours,
+/// except for letters and digits beyond ASCII. Returns false when in doubt.
 pub(super) fn is_portable(pattern: &str) -> bool {
     let mut in_class = false;
     let mut chars = pattern.chars().peekable();
@@ -241,7 +241,7 @@ pub(super) fn is_portable(pattern: &str) -> bool {
                 }
             }
             '[' if in_class => false,
-            // `[]a]` and `[^]a]` begin with a literal bracket in our syntax only.
+            // Only our syntax reads the first bracket of `[]a]` and `[^]a]` as a literal.
             '[' => {
                 in_class = true;
                 if next == Some('^') {
@@ -274,7 +274,7 @@ pub(super) fn is_portable(pattern: &str) -> bool {
     !in_class
 }
 
-/// Whether what follows a brace is `3}`, `3,}` or `3,5}`.
+/// Whether a brace is followed by `3}`, `3,}` or `3,5}`.
 fn is_count(mut rest: impl Iterator<Item = char>) -> bool {
     let inside = rest.by_ref().take_while(|each| *each != '}').collect::<String>();
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

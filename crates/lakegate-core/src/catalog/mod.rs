@@ -1,6 +1,6 @@
-//! From what a caller sent to typed, checked arguments: a [`Call`].
+//! Turns the arguments of a request into typed, checked arguments: a [`Call`].
 //!
-//! Plans and rows are not this module's business: see `lakegate_query`.
+//! Plans and rows are handled in `lakegate_query`.
 
 mod admission;
 mod arguments;

@@ -1,7 +1,7 @@
-//! What a caller says about the form of the answer: `format`, `csv_guard`, `select`, `order`, which part of the rows it
-//! wants, and of which time. Not arguments of the endpoint.
+//! Parses the modifiers of a request: `format`, `csv_guard`, `select`, `order`, the range of rows, and `as_of`. They
+//! are not arguments of the endpoint.
 //!
-//! Which columns there are for this caller is found out when the call is governed; here names are only names.
+//! Column names are not checked here; that happens when the call is governed, where this caller's columns are known.
 
 use chrono::{DateTime, Utc};
 
@@ -9,13 +9,13 @@ use crate::error::{Code, Error};
 use crate::project::Endpoint;
 use crate::value::{Scalar, ScalarType};
 
-/// The most names in `select` or `order`.
+/// Maximum number of names in `select` or `order`.
 const MOST_NAMES: usize = 1_000;
 
-/// The most rows of a page. A page is held in memory until it is whole.
+/// Maximum number of rows of a page, because a page is held in memory until it is complete.
 pub const MOST_ROWS_OF_A_PAGE: u64 = 10_000;
 
-/// The longest cursor, in bytes. Those that are given out are shorter.
+/// Maximum length of a cursor, in bytes. The server issues shorter ones.
 const LONGEST_CURSOR: usize = 512;
 
 /// The modifiers of a request.
@@ -32,49 +32,49 @@ pub struct Modifiers {
     as_of: Option<AsOf>,
 }
 
-/// The state of the tables that an answer is wanted of.
+/// The state of the tables to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AsOf {
-    /// As they were at a moment.
+    /// As they were at a time.
     Time(DateTime<Utc>),
     /// As they were when a table got this snapshot (Iceberg) or version (Delta).
     Snapshot(i64),
 }
 
-/// One name of `order`.
+/// One entry of `order`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Order {
     /// The column.
     pub column: String,
-    /// From the greatest to the least.
+    /// Whether to sort in descending order.
     pub descending: bool,
 }
 
-/// The part of an answer's rows that is wanted.
+/// The requested range of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// How many rows are left out before the first.
+    /// Number of rows to skip.
     pub offset: u64,
-    /// The most rows; `None` is all that follow.
+    /// Maximum number of rows; `None` is no limit.
     pub limit: Option<u64>,
-    /// Whether the last row is only asked for to know if there is one, and is not given.
+    /// Whether the last row is only fetched to know if another page follows, and is not returned.
     pub looks_ahead: bool,
 }
 
-/// A page that is wanted: the first one of a size, or the one that a cursor stands for.
+/// The requested page: the first page of a size, or the page of a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageRequest<'a> {
-    /// Where it begins, as the page before said; `None` for the first page.
+    /// The cursor that the previous page returned; `None` for the first page.
     pub cursor: Option<&'a str>,
-    /// The most rows of it; `None` is as many as the page before had.
+    /// Maximum number of rows; `None` uses the size of the previous page.
     pub size: Option<u64>,
 }
 
 impl Modifiers {
-    /// Takes a pair of the query string if it is a modifier.
+    /// Consumes a pair of the query string if it is a modifier; returns whether it is.
     ///
     /// # Errors
-    /// A modifier that came twice, or that can not be read.
+    /// A modifier that is repeated or cannot be parsed.
     pub(super) fn take(&mut self, name: &str, text: &str) -> Result<bool, Error> {
         let came_before = match name {
             "format" => self.format.replace(text.to_owned()).is_some(),
@@ -99,7 +99,7 @@ impl Modifiers {
         Ok(true)
     }
 
-    /// Refuses a modifier that the endpoint does not take.
+    /// Refuses `as_of` for an endpoint that does not support it.
     pub(super) fn check_for(&self, endpoint: &Endpoint) -> Result<(), Error> {
         if self.as_of.is_none() || endpoint.as_of {
             return Ok(());
@@ -118,51 +118,51 @@ impl Modifiers {
         Err(Error::arguments(vec![error.parameter(by_number).hint(hint)]))
     }
 
-    /// The format that was asked for by name.
+    /// The requested format name.
     pub fn format(&self) -> Option<&str> {
         self.format.as_deref()
     }
 
-    /// Whether text in CSV is guarded against being taken for a formula; it is, unless the caller says no.
+    /// Whether CSV text is escaped so that a spreadsheet does not read it as a formula. Default: true.
     pub fn csv_guard(&self) -> bool {
         self.csv_guard.unwrap_or(true)
     }
 
-    /// The columns that were asked for, in this order; `None` is all that there are for the caller.
+    /// The requested columns, in this order; `None` is all that the caller may see.
     pub fn select(&self) -> Option<&[String]> {
         self.select.as_deref()
     }
 
-    /// How the rows are to be ordered; empty is as the endpoint gives them.
+    /// The requested order of rows; empty keeps the order of the endpoint's query.
     pub fn order(&self) -> &[Order] {
         &self.order
     }
 
-    /// The state of the tables that was asked for; `None` is the newest.
+    /// The requested state of the tables; `None` is the newest.
     pub fn as_of(&self) -> Option<AsOf> {
         self.as_of
     }
 
-    /// The part of the rows that was asked for by `limit` and `offset`; `None` is all of them.
+    /// The range of rows requested with `limit` and `offset`; `None` is all of them.
     pub fn window(&self) -> Option<Window> {
         let is_given = self.limit.is_some() || self.offset.is_some();
         is_given.then(|| Window { offset: self.offset.unwrap_or_default(), limit: self.limit, looks_ahead: false })
     }
 
-    /// The page that was asked for by `page_size` or `cursor`.
+    /// The page requested with `page_size` or `cursor`.
     pub fn page(&self) -> Option<PageRequest<'_>> {
         let cursor = self.cursor.as_deref();
         (cursor.is_some() || self.page_size.is_some()).then_some(PageRequest { cursor, size: self.page_size })
     }
 }
 
-/// The error for a cursor that this server, or one with the same access store, has not made.
+/// The error for a cursor that was not issued by this server or one with the same access store.
 pub fn unreadable_cursor() -> Error {
     let error = Error::new(Code::ArgumentConstraint, "`cursor` is not one that was given out").parameter("cursor");
     Error::arguments(vec![error.hint("follow the link of the page before, or begin anew without `cursor`")])
 }
 
-/// The error for a cursor that belongs to another request.
+/// The error for a cursor of another request.
 pub fn foreign_cursor() -> Error {
     let error = Error::new(Code::ArgumentConstraint, "`cursor` is of another request").parameter("cursor");
     Error::arguments(vec![error.hint(
@@ -185,7 +185,7 @@ fn names(modifier: &str, text: &str) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
-/// Digits alone are a snapshot; everything else is a moment.
+/// Parses digits alone as a snapshot, and everything else as a timestamp.
 fn as_of(modifier: &str, text: &str) -> Result<AsOf, Error> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         if let Ok(snapshot) = text.parse() {
@@ -222,7 +222,7 @@ fn order(text: &str) -> Result<Order, Error> {
     Ok(Order { column: column.to_owned(), descending })
 }
 
-/// A whole number in digits and nothing else: no sign, no space, no digit of another script.
+/// Parses a whole number in ASCII digits: no sign, no space, no digits of another script.
 fn count(modifier: &str, text: &str, least: u64, most: u64) -> Result<u64, Error> {
     let number = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
     number.filter(|number| (least..=most).contains(number)).ok_or_else(|| {

@@ -1,8 +1,9 @@
-//! What a caller may give to an endpoint: its parameters as the caller's grants narrow them, for documents.
+//! Describes what a caller may give to an endpoint: its parameters as narrowed by the caller's grants. For
+//! documentation only.
 //!
-//! Decides nothing: that is [`super::admission`]'s business. Where grants differ this is wider than the decision, because a
-//! call must meet one grant as a whole; it is never narrower. No attribute of the caller and no value of a secret
-//! parameter's rule is in it.
+//! [`super::admission`] makes the decision. If grants differ, the description is wider than the decision, because a
+//! call must meet one grant as a whole; it is never narrower. It contains no attribute of the caller and no value of a
+//! rule for a secret parameter.
 
 use std::collections::BTreeSet;
 
@@ -19,45 +20,45 @@ pub struct Offer<'a> {
     grants: Vec<GrantOffer<'a>>,
 }
 
-/// What one grant asks of arguments.
+/// The requirements of one grant.
 #[derive(Clone, Debug)]
 pub struct GrantOffer<'a> {
-    /// For each parameter in its order what the grant allows; `None` is whatever the parameter takes.
+    /// The allowed values of each parameter, in order; `None` is whatever the parameter accepts.
     narrowed: Vec<Option<Narrowing>>,
-    /// For each parameter whether a call without it is admitted.
+    /// Whether a call without the parameter is admitted, for each parameter in order.
     omittable: Vec<bool>,
-    /// How far two arguments may be apart.
+    /// Maximum distances between two arguments.
     pub spans: Vec<&'a SpanTerm>,
 }
 
-/// What a grant allows of a parameter's values.
+/// The values of a parameter that a grant allows.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Narrowing {
-    /// One value, which is also taken when none is given.
+    /// One value, which is also the default.
     Fixed(Value),
-    /// A value that the caller itself stands for, within the bounds.
+    /// The caller's own values, within the bounds.
     Own(Bounds),
     /// Values within bounds.
     Within(Bounds),
-    /// It is narrowed, and how is not told.
+    /// Narrowed, but the details are withheld.
     Untold {
         /// Whether the grant sets the value.
         set: bool,
     },
 }
 
-/// Which values of a type are allowed; what is not said allows all.
+/// The allowed values of a type; an unset bound allows all.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Bounds {
-    /// The only values; empty means any.
+    /// The allowed values; empty allows any.
     pub one_of: Vec<Scalar>,
-    /// The least.
+    /// The minimum.
     pub min: Option<Scalar>,
-    /// The greatest.
+    /// The maximum.
     pub max: Option<Scalar>,
 }
 
-/// What an authorized principal may give to an endpoint.
+/// Describes what an authorized principal may give to an endpoint.
 pub fn offer<'a>(authorized: &'a Authorized, endpoint: &'a Endpoint) -> Offer<'a> {
     let grants = authorized.grants().iter().filter_map(|grant| of_grant(grant, authorized.principal(), endpoint));
     let mut distinct = Vec::<GrantOffer<'a>>::new();
@@ -75,12 +76,12 @@ impl<'a> Offer<'a> {
         self.endpoint
     }
 
-    /// What each grant asks, those that ask the same only once. Empty when no grant can admit anything.
+    /// The distinct requirements of the grants. Empty if no grant can admit anything.
     pub fn grants(&self) -> &[GrantOffer<'a>] {
         &self.grants
     }
 
-    /// What grants allow of the parameter at this place, each once. Empty when one of them allows whatever it takes.
+    /// The distinct narrowings of the parameter at index `at`. Empty if a grant allows whatever the parameter accepts.
     pub fn narrowings(&self, at: usize) -> Vec<&Narrowing> {
         let mut distinct = Vec::new();
         for grant in &self.grants {
@@ -93,7 +94,7 @@ impl<'a> Offer<'a> {
         distinct
     }
 
-    /// Whether a call without the parameter at this place can be admitted.
+    /// Whether a call without the parameter at index `at` can be admitted.
     pub fn is_omittable(&self, at: usize) -> bool {
         match self.grants.as_slice() {
             [] => self.endpoint.params.get(at).is_some_and(|param| without(param).is_ok()),
@@ -101,7 +102,7 @@ impl<'a> Offer<'a> {
         }
     }
 
-    /// Whether some grant allows this value of the parameter at this place.
+    /// Whether some grant allows this value of the parameter at index `at`.
     pub fn allows(&self, at: usize, value: &Value) -> bool {
         let narrowings = self.narrowings(at);
         narrowings.is_empty() || narrowings.into_iter().any(|narrowing| narrowing.allows(value))
@@ -109,19 +110,19 @@ impl<'a> Offer<'a> {
 }
 
 impl GrantOffer<'_> {
-    /// What the grant allows of the parameter at this place; `None` is whatever the parameter takes.
+    /// The grant's narrowing of the parameter at index `at`; `None` is whatever the parameter accepts.
     pub fn narrowing(&self, at: usize) -> Option<&Narrowing> {
         self.narrowed.get(at)?.as_ref()
     }
 
-    /// Whether the grant asks nothing.
+    /// Whether the grant has no requirements.
     pub fn is_whole(&self) -> bool {
         self.spans.is_empty() && self.narrowed.iter().all(Option::is_none)
     }
 }
 
 impl Narrowing {
-    /// Whether a value may be shown as one that is allowed. Not for those of which it is not told.
+    /// Whether a value may be shown as an allowed one. False if the details are withheld.
     fn allows(&self, value: &Value) -> bool {
         match self {
             Narrowing::Fixed(fixed) => fixed == value,
@@ -145,7 +146,8 @@ impl Bounds {
         Self { one_of: param.allowed.clone(), min: param.min.clone(), max: param.max.clone() }
     }
 
-    /// Those of a term and of the parameter together. `None` when the term does not fit the parameter, or nothing is left.
+    /// The intersection of the bounds of a term and of the parameter. `None` if the term does not fit the parameter, or
+    /// if the intersection is empty.
     fn of(term: &ParameterTerm, param: &Param) -> Option<Self> {
         let parse = |text: &String| param.value_type.scalar.parse(text);
         let parse_bound = |bound: &Option<String>| bound.as_ref().map(parse).map_or(Some(None), |read| read.map(Some));
@@ -169,14 +171,14 @@ impl Bounds {
         }
         match (is_enumerated, one_of.is_empty()) {
             (true, true) => None,
-            // The values say it all.
+            // The list of values already reflects the range.
             (true, false) => Some(Self { one_of, min: None, max: None }),
             (false, _) => Some(range),
         }
     }
 }
 
-/// What a grant asks; `None` when it can not admit anything.
+/// The requirements of a grant; `None` if it cannot admit anything.
 fn of_grant<'a>(grant: &'a Grant, who: &Principal, endpoint: &Endpoint) -> Option<GrantOffer<'a>> {
     let terms = &grant.terms;
     if let EndpointPattern::Named(_) = grant.endpoint {
@@ -201,7 +203,7 @@ fn of_grant<'a>(grant: &'a Grant, who: &Principal, endpoint: &Endpoint) -> Optio
         let in_span = offered.spans.iter().any(|span| span.from == param.name || span.to == param.name);
         offered.omittable.push(match value_under(term, param, who, None) {
             Ok(Some(_)) => true,
-            // A span needs both of its ends.
+            // A distance needs both of its arguments.
             Ok(None) => !in_span,
             Err(Fault::Violation(_) | Fault::Missing) => false,
         });
@@ -213,7 +215,7 @@ fn of_grant<'a>(grant: &'a Grant, who: &Principal, endpoint: &Endpoint) -> Optio
     Some(offered)
 }
 
-/// What a term allows: `Some(None)` is whatever the parameter takes, `None` nothing at all.
+/// The values that a term allows: `Some(None)` is whatever the parameter accepts, `None` is nothing.
 fn narrowing(term: &ParameterTerm, param: &Param, who: &Principal) -> Option<Option<Narrowing>> {
     let bounds = Bounds::of(term, param)?;
     if term.fixed.is_some() {
@@ -228,7 +230,7 @@ fn narrowing(term: &ParameterTerm, param: &Param, who: &Principal) -> Option<Opt
         if own.value_type().scalar != param.value_type.scalar {
             return None;
         }
-        // The caller's own attributes are in no document: the operator may have called them secret.
+        // Leave out the caller's own attributes, because the operator may have declared them secret.
         return Some(Some(if param.secret { Narrowing::Untold { set: true } } else { Narrowing::Own(bounds) }));
     }
     if term.one_of.is_empty() && term.min.is_none() && term.max.is_none() {

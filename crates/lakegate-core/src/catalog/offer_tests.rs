@@ -1,4 +1,4 @@
-//! What an offer and its schemas say, against the decision itself: what fits the schema is taken, what does not is refused.
+//! Compares an offer and its schemas with the decision: what fits the schema is accepted, and what does not is refused.
 
 use std::sync::{Arc, LazyLock};
 
@@ -15,7 +15,7 @@ use crate::error::{Code, Error};
 use crate::project::{Endpoint, Project, ProjectFiles};
 use crate::value::{Scalar, ScalarType, Value};
 
-/// Every type and constraint that a schema can hold.
+/// An endpoint with every type and constraint that a schema can express.
 static ENDPOINT: LazyLock<Arc<Endpoint>> = LazyLock::new(|| {
     endpoint(
         r#"
@@ -78,7 +78,7 @@ fn endpoint(params: &str) -> Arc<Endpoint> {
     Arc::new(project.endpoints.remove("e").unwrap())
 }
 
-/// The caller `a` with these terms of grants, one grant each.
+/// The caller `a` with one grant for each of these terms.
 fn authorized(terms: &[Json]) -> Authorized {
     let at = DateTime::<Utc>::UNIX_EPOCH;
     let one = |value| Value::Scalar(Scalar::Integer(value));
@@ -174,7 +174,7 @@ fn grants_narrow_the_schema_to_what_they_admit() {
         ),
         (
             "size",
-            // A default that the grant does not take is none, and what must be given can not be NULL.
+            // A default that the grant excludes does not apply, and a required parameter cannot be NULL.
             vec![parameters(json!({ "size": { "min": "5", "max": "100" } }))],
             json!({ "type": "integer", "format": "int64", "minimum": 5, "maximum": 9 }),
         ),
@@ -184,19 +184,19 @@ fn grants_narrow_the_schema_to_what_they_admit() {
             json!({ "type": "array", "minItems": 1, "maxItems": 2,
                 "items": { "type": "integer", "format": "int64", "enum": [1] } }),
         ),
-        // Two grants: what either admits.
+        // Two grants: the schema accepts what either admits.
         (
             "kind",
             vec![parameters(json!({ "kind": { "one_of": ["a"] } })), parameters(json!({ "kind": { "fixed": "b" } }))],
             json!({ "anyOf": [{ "type": "string", "const": "b" }, { "type": "string", "enum": ["a"] }, { "type": "null" }] }),
         ),
-        // One that does not narrow.
+        // A grant that does not narrow.
         (
             "kind",
             vec![parameters(json!({ "kind": { "one_of": ["a"] } })), json!({})],
             json!({ "type": ["string", "null"], "enum": ["a", "b", "c", null] }),
         ),
-        // One that admits nothing does not count.
+        // A grant that admits nothing is ignored.
         (
             "kind",
             vec![
@@ -231,7 +231,7 @@ fn what_is_secret_or_the_callers_own_is_not_told() {
         let words = (0..ENDPOINT.params.len()).filter_map(|at| parameter_words(&offer, at)).collect::<String>();
         assert!(words.contains("Your grant"), "{terms}");
     }
-    // With one value of its own a caller need not say it, with several it must.
+    // A caller with one attribute value may omit the parameter; with several it must choose.
     let omittable = |terms: Json| !body_schema(&offer(&authorized(&[terms]), &ENDPOINT))["required"].is_array();
     assert!(omittable(parameters(json!({ "must": { "attribute": "one" } }))));
     assert!(!omittable(parameters(json!({ "must": { "attribute": "two" } }))));
@@ -335,7 +335,7 @@ fn patterns_are_passed_on_only_where_others_read_them_alike() {
     }
 }
 
-/// A JSON value as somebody may send it.
+/// A JSON value that a client may send.
 fn any_value() -> impl Strategy<Value = Json> {
     prop_oneof![
         Just(Json::Null),
@@ -364,7 +364,7 @@ fn any_body() -> impl Strategy<Value = Json> {
         ENDPOINT.params.iter().map(|param| param.name.clone()).chain(["other".to_owned()]).collect::<Vec<_>>(),
     );
     proptest::collection::btree_map(name, any_value(), 0..5).prop_flat_map(|body| {
-        // Mostly with what must be there, or everything would be refused.
+        // Mostly include the required member, so that some bodies are accepted.
         proptest::option::weighted(0.9, 0_i64..9).prop_map(move |must| {
             let mut body = serde_json::Map::from_iter(body.clone());
             if let Some(must) = must {
@@ -375,7 +375,7 @@ fn any_body() -> impl Strategy<Value = Json> {
     })
 }
 
-/// Terms that a schema holds exactly.
+/// Terms that a schema expresses exactly.
 fn any_terms() -> impl Strategy<Value = Json> {
     let term = prop_oneof![
         (0_i64..9).prop_map(|value| ("must", json!({ "fixed": value.to_string() }))),
@@ -398,7 +398,7 @@ fn any_terms() -> impl Strategy<Value = Json> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
-    /// With one grant the schema is the decision.
+    /// With one grant, the schema equals the decision.
     #[test]
     fn a_body_fits_its_schema_exactly_when_it_is_taken(terms in any_terms(), body in any_body()) {
         let authorized = authorized(std::slice::from_ref(&terms));
@@ -413,7 +413,7 @@ proptest! {
         prop_assert_eq!(fits(&schema, &body), taken.is_ok(), "{} {} {} {:?}", terms, body, schema, told);
     }
 
-    /// With several grants, and with rules that no schema holds, nothing is taken that does not fit.
+    /// With several grants, and with rules that no schema expresses, every accepted body fits the schema.
     #[test]
     fn what_is_taken_fits_the_schema(
         mut terms in proptest::collection::vec(any_terms(), 1..4),
@@ -428,7 +428,7 @@ proptest! {
         let offer = offer(&authorized, &ENDPOINT);
         match called(&authorized, &ENDPOINT, &body) {
             Ok(_) => prop_assert!(fits(&body_schema(&offer), &body), "{:?} {}", terms, body),
-            // What a schema of several grants lets pass is at worst not granted, never malformed.
+            // With several grants, a body that fits may be refused as not granted, but never as malformed.
             Err(error) if !offer.grants().is_empty() && fits(&body_schema(&offer), &body) => {
                 let missing = error.errors.iter().all(|fault| fault.code == Code::ArgumentMissing);
                 prop_assert!(error.code == Code::ArgumentNotGranted || missing, "{:?} {} {}", terms, body, error);

@@ -1,11 +1,12 @@
-//! What an offer says in words (CommonMark): what JSON Schema can not say of a parameter, and what the caller's grants ask.
+//! Describes an offer in CommonMark: what JSON Schema cannot express about a parameter, and what the caller's grants
+//! require.
 
 use super::json_schema::is_portable;
 use super::offer::{Bounds, GrantOffer, Narrowing, Offer};
 use crate::project::Param;
 use crate::value::{Scalar, ScalarType};
 
-/// All about the parameter at a place of an offer; `None` when its schema says everything.
+/// The description of the parameter at index `at`; `None` if its schema is complete.
 pub fn parameter_words(offer: &Offer<'_>, at: usize) -> Option<String> {
     let param = offer.endpoint().params.get(at)?;
     let mut sentences = param.description.iter().map(|text| text.trim().to_owned()).collect::<Vec<_>>();
@@ -40,7 +41,7 @@ pub fn parameter_words(offer: &Offer<'_>, at: usize) -> Option<String> {
     if sentences.is_empty() { None } else { Some(joined(&sentences)) }
 }
 
-/// What the grants ask of a call, where the parameters alone do not tell it: distances, and which rules go together.
+/// Describes what the grants require beyond single parameters: distances, and rules that must be met together.
 pub fn terms_words(offer: &Offer<'_>) -> Option<String> {
     match offer.grants() {
         [] => Some(
@@ -51,7 +52,7 @@ pub fn terms_words(offer: &Offer<'_>) -> Option<String> {
             let spans = spans(one);
             (!spans.is_empty()).then(|| format!("Your grant asks that {}.", spans.join(", and ")))
         }
-        // One that asks nothing admits whatever the others do.
+        // A grant without requirements admits whatever the others do.
         many if many.iter().any(GrantOffer::is_whole) => None,
         many => {
             let mut text = "The arguments must meet one of your grants as a whole:\n".to_owned();
@@ -89,7 +90,7 @@ fn allowed(narrowing: &Narrowing) -> String {
     [own, listed, min, max].into_iter().flatten().collect::<Vec<_>>().join(" and ")
 }
 
-/// The bounds that JSON Schema has no keyword for.
+/// Describes the bounds that JSON Schema has no keyword for.
 fn range(param: &Param, bounds: &Bounds) -> Option<String> {
     if !matches!(param.value_type.scalar, ScalarType::Date | ScalarType::Timestamp) {
         return None;
@@ -106,14 +107,13 @@ fn quoted(scalar: &Scalar) -> String {
     code(&scalar.to_string())
 }
 
-/// As code, whatever backquotes are in it.
+/// Formats text as inline code, whatever backquotes it contains.
 fn code(text: &str) -> String {
     let longest = text.split(|each| each != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest + 1);
     if longest > 0 { format!("{fence} {text} {fence}") } else { format!("`{text}`") }
 }
 
-/// Sentences one after another, each with a full stop.
 fn joined(sentences: &[String]) -> String {
     let ended = sentences.iter().map(|sentence| {
         if sentence.ends_with(['.', '!', '?', ':']) { sentence.clone() } else { format!("{sentence}.") }

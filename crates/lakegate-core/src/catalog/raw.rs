@@ -1,4 +1,4 @@
-//! Arguments as they came: text from a query string, JSON from a body. Nothing is interpreted yet.
+//! Raw arguments: text from a query string, and JSON from a body, not interpreted yet.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::access::looks_like_token;
 use crate::error::{Code, Error};
 use crate::project::name::TOKEN_PARAMETERS;
 
-/// One argument as it came.
+/// One raw argument.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RawArgument {
     /// From a query string.
@@ -19,7 +19,7 @@ pub enum RawArgument {
     Json(Json),
 }
 
-/// Names and arguments in the order in which they came; a name may stand several times.
+/// Names and arguments in the order of the request; a name may be repeated.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RawArguments {
     pub(super) entries: Vec<(String, RawArgument)>,
@@ -27,11 +27,11 @@ pub struct RawArguments {
 }
 
 impl RawArguments {
-    /// Adds the pairs of a decoded query string, the modifiers among them. A modifier that is not available is an argument
-    /// that no parameter takes, and is reported among all others.
+    /// Adds the pairs of a decoded query string, including the modifiers. An unsupported modifier counts as an argument
+    /// that no parameter takes, and is reported with all others.
     ///
     /// # Errors
-    /// [`Code::RequestTokenInUrl`] when a name or a value is that of a token; a modifier that can not be read.
+    /// [`Code::RequestTokenInUrl`] if a name or a value is a token; a modifier that cannot be parsed.
     pub fn add_query(&mut self, pairs: impl IntoIterator<Item = (String, String)>) -> Result<(), Error> {
         for (name, text) in pairs {
             refuse_token(&name, &text)?;
@@ -42,23 +42,23 @@ impl RawArguments {
         Ok(())
     }
 
-    /// The modifiers that came.
+    /// The modifiers of the request.
     pub fn modifiers(&self) -> &Modifiers {
         &self.modifiers
     }
 
-    /// The names of all arguments that came, whatever they are worth.
+    /// The names of all arguments, valid or not.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Adds the members of a JSON object. An empty body is an empty object.
+    /// Adds the members of a JSON object. An empty body counts as an empty object.
     pub fn add_json(&mut self, body: &[u8]) -> Result<(), Error> {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Ok(());
         }
         let Members(members) = serde_json::from_slice(body).map_err(|error| {
-            // serde's message names positions and kinds of tokens; unlike the text itself, it is safe to repeat.
+            // Unlike the body itself, a position in it is safe to repeat.
             let detail = format!("the body is not a JSON object (line {}, column {})", error.line(), error.column());
             Error::new(Code::RequestBodyMalformed, detail)
                 .hint("send an object with one member a parameter, such as `{\"start_datetime\": \"2022-10-01\"}`")
@@ -69,7 +69,7 @@ impl RawArguments {
     }
 }
 
-/// Refuses a pair of a query string that is, or is named like, a token.
+/// Refuses a pair of a query string that contains a token or is named like one.
 ///
 /// # Errors
 /// [`Code::RequestTokenInUrl`].
@@ -84,7 +84,7 @@ pub fn token_in_url() -> Error {
         .hint("send the token in the `Authorization: Bearer` header, and replace a token that was in a URL")
 }
 
-/// A JSON object that keeps members that come twice, so that they can be refused and not silently overwritten.
+/// A JSON object that keeps duplicate members, so that they are refused instead of silently overwritten.
 struct Members(Vec<(String, Json)>);
 
 impl<'de> Deserialize<'de> for Members {

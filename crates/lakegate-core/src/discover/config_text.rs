@@ -1,4 +1,4 @@
-//! The text of `[tables.*]` for tables that were found, and what a project's text declares already.
+//! Writes the `[tables.*]` sections for found tables, and reads which tables a project already declares.
 
 use super::{FoundTable, Suggestion, mask_idea};
 use crate::column_name;
@@ -10,17 +10,17 @@ use crate::value::ScalarType;
 pub struct Declared {
     /// The name.
     pub name: String,
-    /// The location, as it is written; nothing without one.
+    /// The location, as written; empty if there is none.
     pub location: String,
 }
 
-/// Columns that a comment names before it says how many more there are.
+/// Maximum number of columns that a comment lists before it only counts the rest.
 const MOST_COLUMNS: usize = 12;
 
-/// The lake of a project's text, and its tables; also of one that has other faults.
+/// The lake and the tables that a project's text declares. Accepts a text that has other faults.
 ///
 /// # Errors
-/// Text that is not TOML, in words.
+/// The text is not TOML.
 pub fn declared(text: &str) -> Result<(Option<String>, Vec<Declared>), String> {
     let read = text.parse::<toml::Table>().map_err(|error| {
         format!("`{CONFIG_FILE}` is not valid TOML, and is left as it is: {}", error.message().replace('\n', ", "))
@@ -35,12 +35,12 @@ pub fn declared(text: &str) -> Result<(Option<String>, Vec<Declared>), String> {
     Ok((lake, declared.collect()))
 }
 
-/// The text of a project that begins with a lake.
+/// The text of a new project with this lake.
 pub fn head_text(lake: &str) -> String {
     format!("[lake]\nlocation = {}\n", quoted(lake))
 }
 
-/// The section of a table, with what is suggested for it in comments. It does not pass `check`.
+/// The section of a table, with suggestions in comments. It does not pass `check`.
 pub fn table_text(table: &FoundTable, suggestions: &[Suggestion]) -> String {
     let mut text = format!("\n# {}\n", comment(&summary(table)));
     for note in &table.notes {
@@ -95,7 +95,7 @@ fn summary(table: &FoundTable) -> String {
     format!("{files}{}{rows}: {columns}{more}", table.format)
 }
 
-/// The name of a column as a policy writes it, so that it means no other column and no field.
+/// The name of a column as a policy writes it, unambiguous against other columns and fields.
 fn column_key(table: &FoundTable, name: &str) -> String {
     let is_twin = |other: &str| other != name && other.to_lowercase() == name.to_lowercase();
     match table.columns.iter().any(|other| is_twin(&other.name)) {
@@ -104,18 +104,16 @@ fn column_key(table: &FoundTable, name: &str) -> String {
     }
 }
 
-/// Text that stays in its line.
+/// Replaces control characters, so that the text stays on one line.
 fn comment(text: &str) -> String {
     text.chars().map(|each| if each.is_control() { ' ' } else { each }).collect()
 }
 
-/// A key of TOML.
 fn key(name: &str) -> String {
     let bare = !name.is_empty() && name.chars().all(|each| each.is_ascii_alphanumeric() || "_-".contains(each));
     if bare { name.to_owned() } else { quoted(name) }
 }
 
-/// A string of TOML.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for each in text.chars() {

@@ -1,21 +1,21 @@
-//! Columns that look like keys of tenants: by their names, by the tables that they refer to, and by what they hold.
+//! Finds columns that look like tenant keys, by their names, the tables that they refer to, and their values.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ColumnKind, FoundColumn, FoundTable, Suggestions, words};
 
-/// A row filter that a table may want.
+/// A suggested row filter of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suggestion {
-    /// The column that looks like a key.
+    /// The column that looks like a tenant key.
     pub column: String,
-    /// The row filter that goes with it.
+    /// The row filter.
     pub row_filter: String,
-    /// What speaks for it, the strongest first.
+    /// The evidence, strongest first.
     pub reasons: Vec<String>,
 }
 
-/// Words for those whose rows are theirs, and what they are called in an attribute; the more certain first.
+/// Words for tenants, with the attribute name that each suggests; the more certain first.
 const TENANTS: &[(&str, &str)] = &[
     ("tenant", "tenant"),
     ("client", "client"),
@@ -40,7 +40,7 @@ const TENANTS: &[(&str, &str)] = &[
     ("user", "user"),
 ];
 
-/// A column and how it leads to a tenant.
+/// A column that identifies a tenant by itself.
 struct Direct<'a> {
     column: &'a FoundColumn,
     rank: usize,
@@ -55,7 +55,7 @@ struct Reference {
     parent_column: String,
 }
 
-/// Suggests row filters for each table: the tables' own keys first, then those that are reached through another table.
+/// Suggests row filters for each table: its own tenant keys first, then those reached through another table.
 pub fn suggest(tables: &[FoundTable]) -> Suggestions {
     let references = tables.iter().map(|table| (table.name.as_str(), references(table, tables)));
     let references = references.collect::<BTreeMap<_, _>>();
@@ -88,8 +88,8 @@ pub fn suggest(tables: &[FoundTable]) -> Suggestions {
     suggestions
 }
 
-/// A table without a key of its own is seen by who sees the rows that it refers to. One step further each time, so that
-/// the shortest way counts and none leads in a circle.
+/// Filters a table without a tenant key by the visible rows of a table that it refers to. Each iteration goes one step
+/// further, so that the shortest path wins and none is circular.
 fn reach_through_parents(
     references: &BTreeMap<&str, Vec<Reference>>,
     tables: &[FoundTable],
@@ -125,7 +125,7 @@ fn reach_through_parents(
     }
 }
 
-/// The columns of a table that are keys of tenants by their names, and the `id` of a table of tenants.
+/// The columns whose names are those of tenant keys, and the `id` of a table of tenants.
 fn direct(table: &FoundTable) -> Vec<Direct<'_>> {
     let fits = |column: &&FoundColumn| matches!(column.kind, ColumnKind::Integer | ColumnKind::Text);
     let mut found = Vec::new();
@@ -134,7 +134,7 @@ fn direct(table: &FoundTable) -> Vec<Direct<'_>> {
         let words = key.clone().unwrap_or_else(|| words::of(&column.name));
         let Some(last) = words.last().filter(|_| key.is_some() || words.len() == 1) else { continue };
         let Some(rank) = TENANTS.iter().position(|(word, _)| *word == words::singular(last)) else { continue };
-        // A word alone, such as `owner`, may as well be text about somebody: a key comes before it.
+        // A single word such as `owner` may also be text about a person, so a key ranks before it.
         let rank = if key.is_some() { rank } else { rank + TENANTS.len() };
         let reasons = vec![format!("its name says `{}`", TENANTS[rank % TENANTS.len()].0)];
         let attribute = format!("{}_id", TENANTS[rank % TENANTS.len()].1);
@@ -146,7 +146,7 @@ fn direct(table: &FoundTable) -> Vec<Direct<'_>> {
         (table_words.len() <= 2).then_some(rank)
     });
     if let (Some(rank), Some(id)) = (tenant, table.column("id").filter(fits)) {
-        // In its own table, nothing says it better than its id.
+        // In a table of tenants, the `id` is the best key.
         let attribute = format!("{}_id", TENANTS[rank].1);
         let reasons = vec![format!("each row of `{}` looks like a {}", table.name, TENANTS[rank].1)];
         found.insert(0, Direct { column: id, rank: 0, attribute, reasons });
@@ -154,7 +154,7 @@ fn direct(table: &FoundTable) -> Vec<Direct<'_>> {
     found
 }
 
-/// What the columns of a table refer to.
+/// The references from a table's columns to other tables.
 fn references(table: &FoundTable, tables: &[FoundTable]) -> Vec<Reference> {
     let mut found = Vec::new();
     for column in &table.columns {
@@ -173,7 +173,7 @@ fn references(table: &FoundTable, tables: &[FoundTable]) -> Vec<Reference> {
     found
 }
 
-/// The column of `parent` that `column` refers to: its `id` when the table is called like the key, else a key of the same
+/// The column of `parent` that `column` refers to: its `id` if the table is named like the key, else a key of the same
 /// name that is unique there and not here.
 fn referred<'a>(
     column: &FoundColumn,
@@ -195,7 +195,7 @@ fn referred<'a>(
     (!is_own_key && !is_of_itself).then(|| parent.columns.iter().filter(same_key).filter(fits).find(known)).flatten()
 }
 
-/// Whether a table is called like a key: `orders`, `order_table` and `dim_order` like `order`; `customer` like `cust`.
+/// Whether a table is named like a key: `orders`, `order_table` and `dim_order` like `order`; `customer` like `cust`.
 fn is_named(table: &str, stem: &str) -> bool {
     let strip = ["tbl", "table", "dim", "fact", "dimension", "raw", "stg"];
     let words = words::of(table).into_iter().filter(|word| !strip.contains(&word.as_str()));
@@ -204,7 +204,7 @@ fn is_named(table: &str, stem: &str) -> bool {
     words == words::singular(stem) || words == stem || (long_enough && words.starts_with(stem))
 }
 
-/// Whether the integers of one column lie within those of the other, as far as they are known.
+/// Whether the integers of one column are within the range of the other. True if a range is unknown.
 fn is_within(child: &FoundColumn, parent: &FoundColumn) -> bool {
     match (child.range, parent.range) {
         (Some((least, most)), Some((from, to))) => from <= least && most <= to,
@@ -220,7 +220,7 @@ fn others_with(column: &str, table: &FoundTable, tables: &[FoundTable]) -> Vec<S
     others.map(|other| format!("`{}`", other.name)).collect()
 }
 
-/// The first few names, and how many there are beyond.
+/// The first few names, and the number of the others.
 fn listed(names: &[String]) -> String {
     match names {
         [first, second, third, _, ..] => format!("{first}, {second}, {third} and {} more", names.len() - 3),
@@ -228,7 +228,7 @@ fn listed(names: &[String]) -> String {
     }
 }
 
-/// Words that SQL has a meaning for, among those that tables and columns are often called by.
+/// The SQL keywords that are common as names of tables and columns.
 const RESERVED: &[&str] = &[
     "all",
     "and",
@@ -276,7 +276,7 @@ const RESERVED: &[&str] = &[
     "with",
 ];
 
-/// A column's name as it stands in a row filter: in quotes also where another column differs by case alone.
+/// A column's name in a row filter; also quoted if another column differs only by case.
 fn column_name(table: &FoundTable, name: &str) -> String {
     let is_twin = |other: &str| other != name && other.to_lowercase() == name.to_lowercase();
     match table.columns.iter().any(|other| is_twin(&other.name)) {
@@ -285,7 +285,7 @@ fn column_name(table: &FoundTable, name: &str) -> String {
     }
 }
 
-/// A name as it stands in SQL: in quotes where it needs them.
+/// A name in SQL, quoted if necessary.
 fn sql_name(name: &str) -> String {
     let plain = crate::project::name::sql_name_fault(name).is_none() && !RESERVED.contains(&name);
     if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }

@@ -1,7 +1,7 @@
-//! Whether a table that a project declares is one that was found.
+//! Decides whether a declared table is the same as a found one.
 
-/// Whether the files of two locations below a lake are the same, or some of them: a folder and what lies in it, a glob and
-/// a file that it matches, `order` and `order.parquet`.
+/// Whether two locations below a lake have files in common: a folder and its content, a glob and a file that it
+/// matches, `order` and `order.parquet`.
 pub fn is_same_place(declared: &str, found: &str) -> bool {
     let (declared, found) = (plain(declared), plain(found));
     let is_below = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
@@ -21,7 +21,7 @@ fn plain(location: &str) -> &str {
     location.trim_start_matches("./").trim_end_matches('/')
 }
 
-/// Whether a glob, with `*` alone, matches a path.
+/// Whether a glob, which may only contain `*`, matches a path.
 fn matches(pattern: &str, path: &str) -> bool {
     let Some((before, after)) = pattern.split_once('*') else { return pattern == path };
     let Some(rest) = path.strip_prefix(before) else { return false };

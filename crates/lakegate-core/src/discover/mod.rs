@@ -1,8 +1,8 @@
-//! What a lake's files suggest of a project: names of tables, keys that look like those of tenants, columns that look
-//! personal, and the text of `[tables.*]` with it.
+//! Suggests a project for a lake's files: names of tables, likely tenant keys, likely personal columns, and the text of
+//! `[tables.*]`.
 //!
-//! A suggestion is no policy. Nothing here decides who sees a row: the text that is written fails `check` until somebody
-//! does. Reads no files: what was found comes in.
+//! A suggestion is no policy: the generated text fails `check` until somebody decides who sees the rows. Reads no
+//! files: the found tables are an argument.
 
 mod config_text;
 mod keys;
@@ -24,46 +24,46 @@ use crate::value::ScalarType;
 /// A table that was found in a lake.
 #[derive(Clone, Debug, Default)]
 pub struct FoundTable {
-    /// The name that it would have in SQL.
+    /// The suggested SQL name.
     pub name: String,
-    /// Where its files are, below the lake.
+    /// The location of its files, below the lake.
     pub location: String,
-    /// What the files are: `parquet`, `csv`, `ndjson`, `delta`, `iceberg`.
+    /// The format: `parquet`, `csv`, `ndjson`, `delta` or `iceberg`.
     pub format: String,
-    /// Whether the files' extension does not tell the format.
+    /// Whether the project must state the format, because the files' extension does not.
     pub says_format: bool,
-    /// What parts the values of a line, where it is no comma.
+    /// The delimiter of a text file, if it is not a comma.
     pub delimiter: Option<char>,
-    /// How many files it has; 0 when they were not counted.
+    /// Number of files; 0 if they were not counted.
     pub files: usize,
     /// Their size in bytes.
     pub bytes: u64,
-    /// How many rows it has, when that is known without reading them.
+    /// Number of rows, if it is known without reading them.
     pub rows: Option<u64>,
     /// The columns of the files.
     pub columns: Vec<FoundColumn>,
-    /// The columns of hive folders with their types, from the outermost.
+    /// The hive partition columns with their types, outermost first.
     pub partitions: Vec<(String, ScalarType)>,
-    /// What one should know of it.
+    /// Remarks for the reader of the generated text.
     pub notes: Vec<String>,
 }
 
-/// A column of a table that was found.
+/// A column of a found table.
 #[derive(Clone, Debug)]
 pub struct FoundColumn {
-    /// The name, as it stands in the files.
+    /// The name in the files.
     pub name: String,
-    /// The type, in words.
+    /// The type, for display.
     pub type_name: String,
-    /// What it holds, as far as keys and masks go by it.
+    /// The class of values, on which suggestions of keys and masks depend.
     pub kind: ColumnKind,
-    /// What was seen in a sample of rows.
+    /// Statistics from a sample of rows.
     pub sample: Option<ColumnSample>,
-    /// The least and the greatest integer.
+    /// The smallest and the largest integer.
     pub range: Option<(i128, i128)>,
 }
 
-/// What a column holds.
+/// The class of a column's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnKind {
     /// Whole numbers.
@@ -76,19 +76,19 @@ pub enum ColumnKind {
     Other,
 }
 
-/// What was seen of a column in some rows of its table.
+/// Statistics of a column in a sample of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ColumnSample {
-    /// How many rows were looked at.
+    /// Number of rows in the sample.
     pub rows: usize,
-    /// How many of them had no value.
+    /// Number of NULLs.
     pub nulls: usize,
-    /// How many different values there were.
+    /// Number of distinct values.
     pub distinct: usize,
 }
 
 impl ColumnSample {
-    /// Whether every row had a value of its own.
+    /// Whether the sample has several rows, all with distinct non-NULL values.
     pub fn is_unique(self) -> bool {
         self.rows > 1 && self.nulls == 0 && self.distinct == self.rows
     }

@@ -1,22 +1,21 @@
-//! Names for tables, out of the names of folders and files.
+//! Derives table names from the names of folders and files.
 
 use std::collections::BTreeSet;
 
 use super::words;
 use crate::project::name::sql_name_fault;
 
-/// The most characters of a table's name.
+/// Maximum length of a table's name, in characters.
 const MOST: usize = 63;
 
-/// The name of a table in SQL: of the last part of its path that has a name of its own, without extension, glob and number
-/// of a part.
+/// The SQL name of a table, from the last part of its path that yields a name, without extension, glob and part number.
 pub fn name_of_table(location: &str) -> String {
     let parts = location.split('/').filter(|part| !part.is_empty() && !part.contains('='));
     let names = parts.map(|part| clean(stem(part))).filter(|name| !name.is_empty()).collect::<Vec<_>>();
     names.last().cloned().unwrap_or_else(|| "data".to_owned())
 }
 
-/// Gives each table a name that no other has: with the names of the folders above it, or else with a number.
+/// Makes each table's name unique: by prefixing the names of its parent folders, or else by appending a number.
 pub fn unique_names(locations: &[String], taken: &BTreeSet<String>) -> Vec<String> {
     let mut taken = taken.clone();
     let mut names = Vec::with_capacity(locations.len());
@@ -36,7 +35,7 @@ pub fn unique_names(locations: &[String], taken: &BTreeSet<String>) -> Vec<Strin
     names
 }
 
-/// A file's name without its extensions, wildcards and what tells parts apart: `trackcode-003.parquet` is `trackcode`.
+/// A file's name without extensions, wildcards and part number: `trackcode-003.parquet` is `trackcode`.
 pub(super) fn stem(file: &str) -> &str {
     let stem = file.split_once('*').map_or(file, |(before, _)| before);
     let stem = stem.split_once('.').map_or(stem, |(stem, _)| stem);
@@ -48,7 +47,7 @@ fn clean(name: &str) -> String {
     shaped(&words::of(name).join("_"))
 }
 
-/// In the shape that names have in SQL.
+/// Converts text to the form of a SQL name.
 fn shaped(name: &str) -> String {
     let ascii = name.chars().map(|each| if each.is_ascii_alphanumeric() { each } else { '_' }).collect::<String>();
     let name = ascii.trim_matches('_').chars().take(MOST - 2).collect::<String>().to_ascii_lowercase();

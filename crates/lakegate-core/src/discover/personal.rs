@@ -1,17 +1,17 @@
-//! Columns whose names say that they hold something personal, and a mask for each.
+//! Finds columns whose names indicate personal data, and suggests a mask for each.
 
 use super::{ColumnKind, words};
 
-/// A mask that a column may want.
+/// A suggested mask for a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaskIdea {
-    /// What stands after `mask =` in the project.
+    /// The text after `mask =` in the project.
     pub mask: &'static str,
-    /// Why.
+    /// The reason.
     pub reason: &'static str,
 }
 
-/// Tables whose rows are people or firms: there a bare `name` is somebody's.
+/// Tables whose rows are people or companies, so that a bare `name` is personal.
 const PEOPLE: &[&str] = &[
     "account",
     "applicant",
@@ -36,7 +36,7 @@ const PEOPLE: &[&str] = &[
     "usuario",
 ];
 
-/// A word or words side by side, the kind that the column must be of, the mask, and why.
+/// Alternatives of adjacent words, the class of the column, the mask, and the reason.
 type Rule = (&'static [&'static str], ColumnKind, &'static str, &'static str);
 
 const RULES: &[Rule] = {
@@ -101,14 +101,14 @@ const RULES: &[Rule] = {
     ]
 };
 
-/// What mask a column's name asks for.
+/// The mask that a column's name suggests.
 pub fn mask_idea(table: &str, column: &str, kind: ColumnKind) -> Option<MaskIdea> {
     let words = words::of(column);
     let has = |phrase: &str| {
         let phrase = phrase.split(' ').collect::<Vec<_>>();
         words.windows(phrase.len()).any(|part| part.iter().zip(&phrase).all(|(one, other)| one == other))
     };
-    // A key of an address is not the address.
+    // The key of an address is not the address.
     let is_key = words.last().is_some_and(|last| ["id", "key"].contains(&last.as_str())) && words.len() == 2;
     let secret = |rule: &&Rule| rule.2 == "\"null\"" || rule.3 == "an official number" || !is_key;
     let found = RULES.iter().filter(secret).find(|rule| rule.1 == kind && rule.0.iter().any(|phrase| has(phrase)));

@@ -1,6 +1,6 @@
-//! The words of a column's or file's name.
+//! Splits the names of columns and files into words.
 
-/// Takes a name apart: `o_custKey` is `o`, `cust`, `key`; in lower case.
+/// Splits a name into lower-case words: `o_custKey` is `o`, `cust`, `key`.
 pub(super) fn of(name: &str) -> Vec<String> {
     let mut words = Vec::<String>::new();
     let (mut word, mut before) = (String::new(), ' ');
@@ -20,7 +20,7 @@ pub(super) fn of(name: &str) -> Vec<String> {
     words
 }
 
-/// The singular of an English plural, roughly: for comparing names of tables with those of keys.
+/// The approximate singular of an English plural, to compare names of tables with names of keys.
 pub(super) fn singular(word: &str) -> String {
     match word {
         _ if word.len() < 4 || word.ends_with("ss") || word.ends_with("us") => word.to_owned(),
@@ -30,11 +30,11 @@ pub(super) fn singular(word: &str) -> String {
     }
 }
 
-/// What a key's name ends or begins with.
+/// Words that a key's name ends or begins with.
 pub(super) const KEY_WORDS: &[&str] = &["id", "key", "code", "no", "nr", "num", "number", "uuid", "guid", "ref"];
 
-/// What a key is a key of: `trackcode_id`, `o_custkey`, `clientId` and `id_cliente` give the words before `id`. `None` for
-/// a name that is not one of a key; nothing for a bare `id`.
+/// The words that name what a key identifies: those before `id` for `trackcode_id`, `o_custkey` and `clientId`, and
+/// those after it for `id_cliente`. `None` if the name is not a key's; empty for a bare `id`.
 pub(super) fn key_of(name: &str) -> Option<Vec<String>> {
     let mut words = without_prefix(of(name));
     if words.last().is_some_and(|last| KEY_WORDS.contains(&last.as_str())) {
@@ -51,7 +51,7 @@ pub(super) fn key_of(name: &str) -> Option<Vec<String>> {
     Some(words)
 }
 
-/// Without the letter or two of the table that some models put before each column: `l_orderkey`.
+/// Removes the one or two letters for the table that some models prefix to each column: `l_orderkey`.
 fn without_prefix(mut words: Vec<String>) -> Vec<String> {
     if words.len() > 1 && words[0].len() <= 2 && !KEY_WORDS.contains(&words[0].as_str()) {
         words.remove(0);

@@ -1,4 +1,4 @@
-//! Which format a caller gets: the one of `?format=`, else the one that `Accept` likes best, else JSON.
+//! Chooses the format of a response: the one in `?format=`, else the one that `Accept` prefers, else JSON.
 
 use std::cmp::Reverse;
 
@@ -6,29 +6,29 @@ use super::Format;
 use super::weighted::{self, Weighted};
 use crate::error::{Code, Error};
 
-/// Chooses by the name in `?format=`, if it came, else by the fields of `Accept`.
+/// Chooses by the name in `?format=`, if present, else by the fields of `Accept`.
 ///
-/// Of formats with the same weight, the one that was named more exactly is taken, then the one that was named first: who
-/// writes `text/csv, */*` wants CSV.
+/// Among formats of equal quality value, the more specific range wins, and then the one listed first, so `text/csv,
+/// */*` selects CSV.
 ///
 /// # Errors
-/// [`Code::RequestFormatUnknown`] when there is no such format, or none that fits.
+/// [`Code::RequestFormatUnknown`] if there is no such format, or none is acceptable.
 pub fn choose<'a>(name: Option<&str>, accept: impl IntoIterator<Item = &'a str>) -> Result<Format, Error> {
     if let Some(name) = name {
         return Format::named(name).ok_or_else(unknown);
     }
     let fields = accept.into_iter().collect::<Vec<_>>();
-    // Who sends nothing, or only empty fields, asks for nothing.
+    // Without the header, or with empty fields only, the caller has no preference.
     if fields.iter().all(|field| field.trim().is_empty()) {
         return Ok(Format::Json);
     }
     let ranges = weighted::items(fields);
     let liked = Format::ALL.into_iter().filter_map(|format| Some((liking(format, &ranges)?, format)));
-    // The first of equals is the first in the list of formats.
+    // Of equals, `min_by_key` returns the first in the list of formats.
     liked.min_by_key(|(liking, _)| Reverse(*liking)).map(|(_, format)| format).ok_or_else(unknown)
 }
 
-/// How a format is liked: weight, how exactly it is named, how early. `None` when it is not.
+/// The preference for a format: quality value, specificity, position. `None` if it is not acceptable.
 type Liking = (u16, Exactness, Reverse<usize>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,14 +39,14 @@ enum Exactness {
     NamedWithParameters,
 }
 
-/// The most exact range that fits decides, whatever the others say.
+/// The most specific matching range decides, whatever the others are.
 fn liking(format: Format, ranges: &[Weighted]) -> Option<Liking> {
     let fitting = ranges.iter().enumerate().filter_map(|(at, range)| Some((exactness(format, range)?, at, range)));
     let (exactness, at, range) = fitting.max_by_key(|(exactness, at, _)| (*exactness, Reverse(*at)))?;
     (range.weight > 0).then_some((range.weight, exactness, Reverse(at)))
 }
 
-/// How exactly a range names a format; `None` when it does not.
+/// The specificity with which a range names a format; `None` if it does not.
 fn exactness(format: Format, range: &Weighted) -> Option<Exactness> {
     if matches!(range.value.as_str(), "*/*" | "*") {
         return Some(Exactness::Anything);
@@ -58,7 +58,7 @@ fn exactness(format: Format, range: &Weighted) -> Option<Exactness> {
     if !format.media_types().contains(&range.value.as_str()) {
         return None;
     }
-    // Other parameters say nothing about what is made here.
+    // Other parameters do not restrict what the server sends.
     let contradicts = |(name, value): &(String, String)| match name.as_str() {
         "header" => value != "present",
         "charset" => value != "utf-8" && value != "utf8",

@@ -1,4 +1,4 @@
-//! How an answer is compressed on its way: the coding that `Accept-Encoding` likes best.
+//! Chooses the compression of a response: the content coding that `Accept-Encoding` prefers.
 
 use std::cmp::Reverse;
 
@@ -17,17 +17,17 @@ pub enum Coding {
     Gzip,
 }
 
-/// How an answer is to be compressed.
+/// The compression of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Compression {
     /// The coding.
     pub coding: Coding,
-    /// Whether tiny answers are compressed too, because the caller refuses what is not.
+    /// Whether tiny responses are compressed too, because the caller refuses uncompressed ones.
     pub always: bool,
 }
 
 impl Coding {
-    /// All codings; of those that are liked alike, the first is taken: the one that costs the least for what it saves.
+    /// All codings. Of equally preferred ones the first is used: the one that costs the least for what it saves.
     pub const ALL: [Self; 3] = [Self::Zstd, Self::Brotli, Self::Gzip];
 
     /// The name in `Accept-Encoding` and `Content-Encoding`.
@@ -44,15 +44,15 @@ impl Coding {
     }
 }
 
-/// Chooses by the fields of `Accept-Encoding`. What is compressed in itself is not compressed again, unless the caller
-/// refuses it otherwise.
+/// Chooses by the fields of `Accept-Encoding`. A format with its own compression is not compressed again, unless the
+/// caller refuses an uncoded response.
 ///
 /// # Errors
-/// [`Code::RequestFormatUnknown`] when the caller refuses every coding, and no coding too.
+/// [`Code::RequestFormatUnknown`] if the caller refuses every coding and also an uncoded response.
 pub fn choose<'a>(format: Format, fields: impl IntoIterator<Item = &'a str>) -> Result<Option<Compression>, Error> {
     let items = weighted::items(fields);
     let any = weight(&items, |name| name == "*");
-    // What is not mentioned at all is acceptable, but not asked for.
+    // `identity` is acceptable unless it is excluded, but it is only preferred if it is named.
     let mentioned = weight(&items, |name| name == "identity").or(any.filter(|weight| *weight == 0));
     let always = mentioned == Some(0);
     if format.is_compressed() && !always {
@@ -72,7 +72,7 @@ pub fn choose<'a>(format: Format, fields: impl IntoIterator<Item = &'a str>) -> 
     }
 }
 
-/// The weight of the first item with such a name.
+/// The quality value of the first item with such a name.
 fn weight(items: &[Weighted], is_meant: impl Fn(&str) -> bool) -> Option<u16> {
     items.iter().find(|item| is_meant(&item.value)).map(|item| item.weight)
 }

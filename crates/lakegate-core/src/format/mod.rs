@@ -1,6 +1,6 @@
-//! The forms that an answer can have: formats, content codings, and which of them a caller gets.
+//! The representations of a response: formats, content codings, and their negotiation.
 //!
-//! Headers and bytes are not this module's business: `lakegate` reads the headers, `lakegate_query` makes the bytes.
+//! `lakegate` reads the headers, and `lakegate_query` encodes the bytes.
 
 mod accept;
 mod coding;
@@ -11,7 +11,7 @@ use std::fmt;
 pub use accept::choose as choose_format;
 pub use coding::{Coding, Compression, choose as choose_compression};
 
-/// A format of answers.
+/// A response format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Format {
     /// A JSON array of records.
@@ -28,23 +28,23 @@ pub enum Format {
     Xlsx,
 }
 
-/// What there is to say about a format.
+/// The properties of a format.
 struct Facts {
     format: Format,
-    /// In `?format=`, and in the text form of a [`Representation`].
+    /// The name in `?format=`, and in the text form of a [`Representation`].
     name: &'static str,
-    /// In `Accept`, the first one in `Content-Type` too.
+    /// The media types in `Accept`. The first is also used in `Content-Type`.
     media_types: &'static [&'static str],
-    /// What follows the media type in `Content-Type`.
+    /// The parameters after the media type in `Content-Type`.
     parameters: &'static str,
     extension: &'static str,
-    /// Whether it is a file that people save, and not a body that programs read on.
+    /// Whether it is a file that people save, rather than a body that programs read.
     is_file: bool,
-    /// Whether it is compressed in itself.
+    /// Whether the format has its own compression.
     is_compressed: bool,
 }
 
-/// Every format. Where a caller does not care, the first one that fits is taken.
+/// Every format. If the caller has no preference, the first acceptable one is used.
 const FORMATS: [Facts; 6] = [
     Facts {
         format: Format::Json,
@@ -107,11 +107,11 @@ impl Format {
     pub const ALL: [Self; 6] = [Self::Json, Self::Ndjson, Self::Csv, Self::Arrow, Self::Parquet, Self::Xlsx];
 
     fn facts(self) -> &'static Facts {
-        // In the order of the variants; a test holds it.
+        // The table is in the order of the variants; a test checks this.
         &FORMATS[self as usize]
     }
 
-    /// The format of this name; names are exact.
+    /// The format with this exact name.
     pub fn named(name: &str) -> Option<Self> {
         FORMATS.iter().find(|facts| facts.name == name).map(|facts| facts.format)
     }
@@ -126,7 +126,7 @@ impl Format {
         self.facts().media_types[0]
     }
 
-    /// The media types that ask for it; the first one is [`Self::media_type`].
+    /// The media types that request it; the first is [`Self::media_type`].
     pub fn media_types(self) -> &'static [&'static str] {
         self.facts().media_types
     }
@@ -136,45 +136,45 @@ impl Format {
         format!("{}{}", self.media_type(), self.facts().parameters)
     }
 
-    /// The extension of files, without a dot.
+    /// The file extension, without a dot.
     pub fn extension(self) -> &'static str {
         self.facts().extension
     }
 
-    /// Whether answers are files that people save.
+    /// Whether responses are files that people save.
     pub fn is_file(self) -> bool {
         self.facts().is_file
     }
 
-    /// Whether answers are compressed in themselves.
+    /// Whether the format has its own compression.
     pub fn is_compressed(self) -> bool {
         self.facts().is_compressed
     }
 }
 
-/// The form of one answer: all that a caller can choose about its bytes, beside its rows.
+/// Everything that a caller can choose about the bytes of a response, except its rows.
 ///
-/// Two answers of the same rows and the same representation say the same, though they may be cut into pieces and compressed
-/// blocks at other places. As text it is stable: what is kept between requests can be keyed by it.
+/// Two responses with the same rows and the same representation have the same content, although they may be split into
+/// pieces and compressed blocks differently. Its text form is stable, so stored results can be keyed by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Representation {
     /// The format.
     pub format: Format,
-    /// How it is compressed; `None` is not at all.
+    /// The compression; `None` is uncompressed.
     pub compression: Option<Compression>,
-    /// Whether text that a spreadsheet would take for a formula is guarded, in CSV.
+    /// Whether CSV text that a spreadsheet would read as a formula is escaped.
     pub csv_guard: bool,
 }
 
 impl Representation {
-    /// An answer in this format, as it is when nothing else is asked for.
+    /// Default representation in this format.
     pub fn plain(format: Format) -> Self {
         Self { format, compression: None, csv_guard: true }
     }
 }
 
 impl fmt::Display for Representation {
-    /// Such as `json`, `csv.raw+gzip`, `json+zstd!`.
+    /// For example `json`, `csv.raw+gzip` or `json+zstd!`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.format.name())?;
         if self.format == Format::Csv && !self.csv_guard {
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(raw.to_string(), "csv.raw");
         assert_eq!(json(zstd).to_string(), "json+zstd");
         assert_eq!(json(small_too).to_string(), "json+zstd!");
-        // The guard is about CSV alone.
+        // The guard only affects CSV.
         assert_eq!(Representation { format: Format::Ndjson, ..raw }.to_string(), "ndjson");
     }
 }

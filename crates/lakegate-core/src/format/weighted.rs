@@ -1,17 +1,17 @@
-//! Lists of header fields whose items carry weights: `a;x=1;q=0.5, b` (RFC 9110, 12.4.2).
+//! Parses lists of header fields with quality values: `a;x=1;q=0.5, b` (RFC 9110, 12.4.2).
 
 /// One item of such a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Weighted {
-    /// What is weighed, in lower case.
+    /// The value, in lower case.
     pub(super) value: String,
-    /// Its parameters but the weight, in lower case.
+    /// Its parameters except `q`, in lower case.
     pub(super) parameters: Vec<(String, String)>,
-    /// In thousandths; 0 excludes.
+    /// The quality value in thousandths; 0 excludes the item.
     pub(super) weight: u16,
 }
 
-/// The items of all fields of one header, in their order. An item whose weight can not be read asks for nothing.
+/// The items of all fields of one header, in order. An item with an invalid quality value is ignored.
 pub(super) fn items<'a>(fields: impl IntoIterator<Item = &'a str>) -> Vec<Weighted> {
     fields.into_iter().flat_map(|field| field.split(',')).filter_map(item).collect()
 }
@@ -34,7 +34,7 @@ fn item(text: &str) -> Option<Weighted> {
     Some(Weighted { value, parameters, weight })
 }
 
-/// A weight is a number from 0 to 1 with at most three digits after the point.
+/// Parses a quality value: from 0 to 1, with at most three digits after the point.
 fn thousandths(text: &str) -> Option<u16> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let well_formed = matches!(whole, "0" | "1") && fraction.len() <= 3 && fraction.bytes().all(|b| b.is_ascii_digit());

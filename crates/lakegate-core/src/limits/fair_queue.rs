@@ -1,46 +1,46 @@
-//! Who runs next, when more wants to run than may: round-robin over lanes, one lane for each principal.
+//! Decides which query runs next when more are ready than may run: round-robin over lanes, one lane for each principal.
 //!
-//! A state machine without time, locks or tasks: the server's engine holds one under a lock, and wakes whom it names. After
-//! each step no slot is free that somebody who waits could have.
+//! A state machine without time, locks or tasks: the server's engine holds it under a lock, and wakes the queries that
+//! it names. After each step, no slot is free that a waiting query could use.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-/// Names one that runs or waits.
+/// Identifies a running or waiting query.
 pub type Ticket = u64;
 
-/// Somebody wants to run.
+/// A query that is ready to run.
 #[derive(Clone, Debug)]
 pub struct Ask {
-    /// Whose turn it takes: the principal.
+    /// The lane: the principal.
     pub lane: Arc<str>,
-    /// What it wants to run: the endpoint.
+    /// The group within the lane: the endpoint.
     pub group: Arc<str>,
-    /// How many of the lane may run at once.
+    /// Maximum number of running queries of the lane.
     pub most_of_lane: usize,
-    /// How many of the lane may run this at once.
+    /// Maximum number of running queries of this group in the lane.
     pub most_of_group: usize,
 }
 
-/// Somebody can not even wait.
+/// A query that cannot even wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// As many of its own lane wait as may.
+    /// The lane's share of the queue is full.
     Lane,
-    /// As many of all lanes wait as may.
+    /// The queue is full.
     Queue,
 }
 
-/// How much there is to do.
+/// The current load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// How many may run.
+    /// Maximum number of running queries.
     pub slots: usize,
-    /// How many run.
+    /// Number of running queries.
     pub running: usize,
-    /// How many wait.
+    /// Number of waiting queries.
     pub waiting: usize,
-    /// How many lanes have somebody who waits.
+    /// Number of lanes with waiting queries.
     pub lanes_waiting: usize,
 }
 
@@ -51,9 +51,9 @@ pub struct FairQueue {
     most_waiting: usize,
     most_waiting_of_lane: usize,
     lanes: HashMap<Arc<str>, Lane>,
-    /// The lanes in which somebody waits, the one whose turn it is first.
+    /// The lanes with waiting queries, next turn first.
     turns: VecDeque<Arc<str>>,
-    /// Whose lane a ticket is of, and what it runs.
+    /// The lane and the group of each ticket.
     tickets: HashMap<Ticket, Place>,
     running: usize,
     waiting: usize,
@@ -86,7 +86,8 @@ impl Lane {
 }
 
 impl FairQueue {
-    /// So many run at once, so many wait, and so many of one lane.
+    /// Creates a queue with the maximum number of running queries, of waiting queries, and of waiting queries in one
+    /// lane.
     pub fn new(slots: usize, most_waiting: usize, most_waiting_of_lane: usize) -> Self {
         Self {
             slots: slots.max(1),
@@ -101,10 +102,11 @@ impl FairQueue {
         }
     }
 
-    /// Lets somebody run (`true`) or wait. Every ticket is given back with [`FairQueue::leave`], whichever it is.
+    /// Adds a query, and returns whether it runs (`true`) or waits. Return every ticket with [`FairQueue::leave`],
+    /// whether it ran or not.
     ///
     /// # Errors
-    /// When it may not even wait.
+    /// The query may not even wait.
     pub fn enter(&mut self, ask: Ask) -> Result<(Ticket, bool), Full> {
         let lane = self.lanes.entry(Arc::clone(&ask.lane)).or_default();
         let runs = self.running < self.slots && lane.admits(&ask);
@@ -135,7 +137,7 @@ impl FairQueue {
         Ok((ticket, runs))
     }
 
-    /// Somebody has ended, or does not want to wait any longer. Gives those who run now in its place.
+    /// Removes a query that ended or gave up waiting. Returns the queries that start in its place.
     pub fn leave(&mut self, ticket: Ticket) -> Vec<Ticket> {
         let Some(place) = self.tickets.remove(&ticket) else { return Vec::new() };
         if let Some(lane) = self.lanes.get_mut(&place.lane) {
@@ -160,22 +162,22 @@ impl FairQueue {
         self.start_waiting()
     }
 
-    /// How much there is to do.
+    /// The current load.
     pub fn load(&self) -> Load {
         let (slots, running, waiting) = (self.slots, self.running, self.waiting);
         Load { slots, running, waiting, lanes_waiting: self.turns.len() }
     }
 
-    /// How many runs are over, at the latest, when somebody of the lane who comes now has its turn; with as many slots as
-    /// there are for it. For telling when to come again.
+    /// Maximum number of runs that end before a new query of the lane gets its turn. Used to estimate when to
+    /// retry, so it assumes that no cap of the lane delays it.
     pub fn turns_before(&self, lane: &str) -> usize {
         let own = self.lanes.get(lane).map_or(0, |lane| lane.waiting.len());
         let others = self.turns.iter().filter(|turn| ***turn != *lane).count();
-        // Between two of its own, each other lane has one turn.
+        // Between two turns of the lane, each other lane has one turn.
         self.waiting.min((own + 1) * (others + 1)) + 1
     }
 
-    /// Starts whoever can run, in turns.
+    /// Starts the waiting queries that can run, in turns.
     fn start_waiting(&mut self) -> Vec<Ticket> {
         let mut started = Vec::new();
         while self.running < self.slots {
@@ -237,7 +239,7 @@ mod tests {
         let heavy = (0..500).map(|_| queue.enter(anybody("heavy")).unwrap().0).collect::<Vec<_>>();
         let (light, runs) = queue.enter(anybody("light")).unwrap();
         assert!(!runs);
-        // The turn is the heavy one's now, and the light one's after that.
+        // It is the heavy lane's turn, and then the light one's.
         assert_eq!(queue.leave(heavy[0]), [heavy[2]]);
         assert_eq!(queue.leave(heavy[1]), [light]);
         assert_eq!(queue.load(), Load { slots: 2, running: 2, waiting: 497, lanes_waiting: 1 });
@@ -264,7 +266,7 @@ mod tests {
         assert_eq!(queue.enter(anybody("a")), Err(Full::Lane));
         queue.enter(anybody("b")).unwrap();
         assert_eq!(queue.enter(anybody("c")), Err(Full::Queue));
-        // Who gives up waiting makes room, and starts nobody.
+        // A query that gives up waiting makes room, and starts none.
         assert!(queue.leave(waiting).is_empty());
         assert!(queue.enter(anybody("c")).is_ok());
     }
@@ -295,14 +297,14 @@ mod tests {
     }
 
     proptest! {
-        /// Bounds hold, no slot is idle that somebody could have, and between two turns of a lane everybody else who
-        /// could run had one.
+        /// The bounds hold, no slot is idle that a waiting query could use, and between two turns of a lane every other
+        /// lane that could run has had a turn.
         #[test]
         fn whatever_happens(slots in 1..5_usize, steps in proptest::collection::vec(any_step(), 1..200)) {
             let (most_waiting, of_lane) = (12, 5);
             let mut queue = FairQueue::new(slots, most_waiting, of_lane);
             let mut asks = BTreeMap::<Ticket, (Ask, bool)>::new();
-            // Turns of others that a lane has watched since its own last one, while it could run.
+            // The turns of other lanes since a lane's own last turn, while it could run.
             let mut watched = BTreeMap::<Arc<str>, BTreeMap<Arc<str>, usize>>::new();
             for step in steps {
                 let started = match step {

@@ -1,14 +1,14 @@
-//! What bounds a call: of each limit the tightest that the server, the endpoint and the grants say, and who says it.
+//! Computes the limits of a call: for each limit the tightest of server, endpoint and grants, and its source.
 
 use std::fmt;
 
 use super::{Limit, Limits};
 use crate::project::OnMaxRows;
 
-/// Who says a limit.
+/// The source of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// `[server]` and `[limits]` of `lakegate.toml`, and what holds without them.
+    /// `[server]` and `[limits]` of `lakegate.toml`, and the defaults.
     Server,
     /// `[limits]` of the endpoint's file.
     Endpoint,
@@ -21,7 +21,7 @@ pub enum Origin {
 pub struct Bound {
     /// The bound, in the unit of the limit's name.
     pub value: u64,
-    /// Who says it.
+    /// The source of the bound.
     pub from: Origin,
 }
 
@@ -33,28 +33,29 @@ pub struct InForce {
 }
 
 impl InForce {
-    /// What the three say together.
+    /// Combines the limits of the three sources.
     pub fn new(server: Limits, endpoint: Limits, grants: Limits, on_max_rows: OnMaxRows) -> Self {
         let sources = [(Origin::Server, server), (Origin::Endpoint, endpoint), (Origin::Grants, grants)];
         Self { sources, on_max_rows }
     }
 
-    /// The tightest bound; of equal ones that of the first who says it.
+    /// The tightest bound; the first source wins ties. `None` if no source sets the limit.
     pub fn bound(&self, limit: Limit) -> Option<Bound> {
         self.all(limit).min_by_key(|bound| bound.value)
     }
 
-    /// Its value.
+    /// The value of the tightest bound.
     pub fn value(&self, limit: Limit) -> Option<u64> {
         self.bound(limit).map(|bound| bound.value)
     }
 
-    /// Every bound of one limit. What counts over many calls counts for each source by itself.
+    /// The bounds of one limit, one for each source that sets it. Limits over many calls are counted for each source
+    /// separately.
     pub fn all(&self, limit: Limit) -> impl Iterator<Item = Bound> + '_ {
         self.sources.iter().filter_map(move |(from, limits)| Some(Bound { value: limits.get(limit)?, from: *from }))
     }
 
-    /// What a source says.
+    /// The limits that a source sets.
     pub fn of(&self, origin: Origin) -> &Limits {
         let [server, endpoint, grants] = &self.sources;
         match origin {
@@ -64,24 +65,24 @@ impl InForce {
         }
     }
 
-    /// A number of megabytes, in bytes.
+    /// Converts a limit in megabytes to bytes.
     pub fn bytes(&self, limit: Limit) -> Option<u64> {
         self.value(limit).map(|megabytes| megabytes.saturating_mul(1 << 20))
     }
 
-    /// The most of what is bounded for one endpoint by itself: the tighter of what it says and what the grants say.
+    /// The tighter bound of the endpoint and the grants, without the server.
     pub fn of_endpoint(&self, limit: Limit) -> Option<u64> {
         self.all(limit).filter(|bound| bound.from != Origin::Server).map(|bound| bound.value).min()
     }
 
-    /// What happens to an answer with more rows than `max_rows`.
+    /// The handling of a result with more rows than `max_rows`.
     pub fn on_max_rows(&self) -> OnMaxRows {
         self.on_max_rows
     }
 }
 
 impl Origin {
-    /// One word.
+    /// The name, as one word.
     pub fn name(self) -> &'static str {
         match self {
             Origin::Server => "server",

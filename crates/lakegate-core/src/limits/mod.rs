@@ -1,7 +1,7 @@
-//! Limits: what one source of them says ([`Limits`]), what applies to a call ([`InForce`]), and the two things that count
-//! over many calls: [`FairQueue`] and [`rate`].
+//! Limits: those of one source ([`Limits`]), those of a call ([`InForce`]), and the two that count over many calls:
+//! [`FairQueue`] and [`rate`].
 //!
-//! Pure: no clock and no lock. Who measures, waits and counts is `lakegate_query::engine`'s and the server's business.
+//! Pure: no clock and no lock. `lakegate_query::engine` and the server measure, wait and count.
 
 mod fair_queue;
 mod in_force;
@@ -12,31 +12,31 @@ pub use in_force::{Bound, InForce, Origin};
 
 use serde::{Deserialize, Serialize};
 
-/// As many as a file can say.
+/// The largest bound that a TOML integer can hold.
 const MANY: u64 = i64::MAX as u64;
 
 macro_rules! limits {
     ($($(#[$doc:meta])* $variant:ident, $field:ident, $most:expr;)*) => {
-        /// What can be bounded.
+        /// The limits that can be set.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Limit { $($(#[$doc])* $variant,)* }
 
         impl Limit {
-            /// All of them, in the order in which they are told.
+            /// All limits, in the order in which they are reported.
             pub const ALL: &[Limit] = &[$(Limit::$variant,)*];
 
-            /// The name in files, terms of grants and explanations; its unit is in it.
+            /// The name in files, terms of grants and explanations; includes its unit.
             pub fn name(self) -> &'static str {
                 match self { $(Limit::$variant => stringify!($field),)* }
             }
 
-            /// The largest bound; the least is 1.
+            /// The largest bound; the smallest is 1.
             pub const fn most(self) -> u64 {
                 match self { $(Limit::$variant => $most,)* }
             }
         }
 
-        /// What one source says: the server's defaults, an endpoint or a grant. What it does not say, it does not bound.
+        /// The limits of one source: server, endpoint or grant. An unset limit is unlimited.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(default)]
         pub struct Limits {
@@ -46,12 +46,12 @@ macro_rules! limits {
         }
 
         impl Limits {
-            /// One of them.
+            /// The bound of a limit.
             pub fn get(&self, limit: Limit) -> Option<u64> {
                 match limit { $(Limit::$variant => self.$field,)* }
             }
 
-            /// Says one of them.
+            /// Sets the bound of a limit.
             pub fn set(&mut self, limit: Limit, bound: Option<u64>) {
                 match limit { $(Limit::$variant => self.$field = bound,)* }
             }
@@ -60,47 +60,47 @@ macro_rules! limits {
 }
 
 limits! {
-    /// The longest time from when a request comes in until the last row is read, waiting included.
+    /// Maximum time from the arrival of a request until the last row is read, including queueing.
     TimeoutSeconds, timeout_seconds, 86_400;
     /// The memory of one query.
     MemoryMb, memory_mb, 1 << 24;
-    /// The most rows of an answer.
+    /// Maximum number of rows of a result.
     MaxRows, max_rows, MANY;
-    /// The largest answer, as it is before compression.
+    /// Maximum size of a result, before compression.
     MaxResultMb, max_result_mb, 1 << 24;
-    /// The most that a query may read, by what is known of the files before it runs.
+    /// Maximum size that a query may read, estimated from the files' metadata before it runs.
     MaxScanMb, max_scan_mb, 1 << 40;
-    /// The most rows that a query may read, by the same.
+    /// Maximum number of rows that a query may read, estimated too.
     MaxScanRows, max_scan_rows, MANY;
-    /// How many queries of one principal run at once.
+    /// Maximum number of running queries of one principal.
     MaxConcurrent, max_concurrent, 10_000;
-    /// How many requests a second a principal may make in the long run.
+    /// The sustained number of requests a second that a principal may make.
     RequestsPerSecond, requests_per_second, 1_000_000;
-    /// How many requests it may make at once after a pause; as many as in a second where nothing is said.
+    /// Number of requests that a principal may make at once after a pause; by default one second's worth.
     RequestBurst, request_burst, 1_000_000;
-    /// How many requests it may make in a day of UTC.
+    /// Number of requests that a principal may make in a UTC day.
     RequestsPerDay, requests_per_day, 1_000_000_000;
 }
 
 impl Limits {
-    /// Whether nothing is bounded.
+    /// Whether no limit is set.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// What is said, in the order of [`Limit::ALL`].
+    /// The limits that are set, in the order of [`Limit::ALL`].
     pub fn iter(&self) -> impl Iterator<Item = (Limit, u64)> + '_ {
         Limit::ALL.iter().filter_map(|limit| Some((*limit, self.get(*limit)?)))
     }
 
-    /// Both give: of each limit the wider one, and none where one of them has none.
+    /// Combines two sources: the wider of each limit, and none if one of them has none.
     #[must_use]
     pub fn wider(&self, other: &Self) -> Self {
         let mut wider = Self::default();
         for limit in Limit::ALL {
             wider.set(*limit, self.get(*limit).zip(other.get(*limit)).map(|(one, other)| one.max(other)));
         }
-        // The burst of one does not go with the rate of another: without its own, it is a second's worth.
+        // A burst belongs to its rate: if a source has a rate and no burst, the burst is one second's worth.
         if wider.requests_per_second.is_some() {
             wider.request_burst =
                 self.burst().max(other.burst()).filter(|burst| wider.requests_per_second != Some(*burst));
@@ -108,7 +108,7 @@ impl Limits {
         wider
     }
 
-    /// Whether everything that these let through the others do too.
+    /// Whether `other` allows everything that these limits allow.
     pub fn is_within(&self, other: &Self) -> bool {
         let within = |limit: &Limit| match (self.get(*limit), other.get(*limit)) {
             (_, None) => true,
@@ -119,12 +119,12 @@ impl Limits {
         Limit::ALL.iter().filter(|limit| **limit != Limit::RequestBurst).all(within) && burst
     }
 
-    /// The burst that goes with the rate; `None` without a rate.
+    /// The burst that belongs to the rate; `None` without a rate.
     pub fn burst(&self) -> Option<u64> {
         self.requests_per_second.map(|rate| self.request_burst.unwrap_or(rate))
     }
 
-    /// The first bound that is none, or has no meaning without another.
+    /// Describes the first bound that is out of range or has no meaning without another; `None` if all are valid.
     pub fn fault(&self) -> Option<String> {
         for (limit, bound) in self.iter() {
             if bound == 0 || bound > limit.most() {
@@ -185,7 +185,7 @@ pub(crate) mod tests {
             prop_assert_eq!(&wider, &other.wider(&one));
             for (limit, bound) in wider.iter() {
                 if limit != Limit::RequestBurst {
-                    // It is one of the two, and never wider than both.
+                    // The bound is one of the two, and never wider than both.
                     prop_assert!(one.get(limit) == Some(bound) || other.get(limit) == Some(bound));
                 }
             }

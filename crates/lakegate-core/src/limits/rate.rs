@@ -1,44 +1,45 @@
-//! Rates: whether one more request fits, and what is left. A bucket is a few numbers; time is an argument.
+//! Rate limits: whether one more request fits, and how many are left. A bucket is a few numbers, and time is an
+//! argument.
 //!
-//! The rate of a second is the generic cell rate algorithm: one number says when the bucket will be full again, so a bucket
-//! that is full is the same as none and can be forgotten. Which bucket is whose is the server's business.
+//! The rate per second is the generic cell rate algorithm: one number stores when the bucket will be full again. So a
+//! full bucket equals a new one and can be forgotten. The server assigns buckets to principals.
 
 const SECOND: u64 = 1_000_000_000;
 const DAY: u64 = 86_400;
 
-/// So many requests a second in the long run, and so many at once.
+/// A sustained number of requests a second, and a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
     per_second: u64,
     burst: u64,
 }
 
-/// What is left after a request was admitted or refused.
+/// The quota that is left after a request was admitted or refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Left {
-    /// How many more requests fit now.
+    /// Number of requests that still fit now.
     pub remaining: u64,
-    /// In how many seconds, rounded up, all of the quota is there again.
+    /// Seconds, rounded up, until the whole quota is available again.
     pub reset_seconds: u64,
 }
 
-/// A request does not fit.
+/// The refusal of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Over {
-    /// In how many seconds, rounded up, one fits.
+    /// Seconds, rounded up, until a request fits.
     pub retry_seconds: u64,
-    /// What is left.
+    /// The quota that is left.
     pub left: Left,
 }
 
 /// The bucket of a [`Rate`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket {
-    /// When it is full again, in nanoseconds.
+    /// The time at which it is full again, in nanoseconds.
     full_at: u64,
 }
 
-/// Requests of a day of UTC.
+/// Number of requests of a UTC day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Today {
     day: u64,
@@ -46,17 +47,17 @@ pub struct Today {
 }
 
 impl Rate {
-    /// Both at least 1.
+    /// Creates a rate. Both numbers are raised to at least 1.
     pub fn new(per_second: u64, burst: u64) -> Self {
         Self { per_second: per_second.clamp(1, SECOND), burst: burst.max(1) }
     }
 
-    /// The quota: how many requests fit into a bucket that is full.
+    /// The quota: the number of requests that fit into a full bucket.
     pub fn quota(self) -> u64 {
         self.burst
     }
 
-    /// In how many seconds, rounded up, an empty bucket is full.
+    /// Seconds, rounded up, until an empty bucket is full.
     pub fn window_seconds(self) -> u64 {
         self.burst.div_ceil(self.per_second)
     }
@@ -66,20 +67,21 @@ impl Rate {
         SECOND / self.per_second
     }
 
-    /// The same for as many as fit at once.
+    /// Nanoseconds for a whole burst.
     fn capacity(self) -> u64 {
         self.interval().saturating_mul(self.burst)
     }
 }
 
 impl Bucket {
-    /// Takes one request at a time in nanoseconds since any fixed moment.
+    /// Takes one request at `now`, in nanoseconds since any fixed moment.
     ///
     /// # Errors
-    /// When it does not fit. It is not counted then.
+    /// The request does not fit. It is then not counted.
     pub fn take(&mut self, rate: Rate, now: u64) -> Result<Left, Over> {
         let (interval, capacity) = (rate.interval(), rate.capacity());
-        // What was taken under a wider rate does not count for longer than the narrower one takes to fill up.
+        // Clamp requests that were taken under a wider rate: they must not count for longer than this rate takes to
+        // fill up.
         let full_at = self.full_at.clamp(now, now.saturating_add(capacity));
         let after = full_at.saturating_add(interval);
         let over = after.saturating_sub(now.saturating_add(capacity));
@@ -91,7 +93,7 @@ impl Bucket {
         Ok(Self::left(rate, after, now))
     }
 
-    /// Whether it is full, and so the same as a new one.
+    /// Whether it is full, and so equals a new bucket.
     pub fn is_full(&self, now: u64) -> bool {
         self.full_at <= now
     }
@@ -104,14 +106,14 @@ impl Bucket {
 }
 
 impl Today {
-    /// Takes one request of at most `quota` in the day of `now`, seconds since 1970.
+    /// Takes one request of at most `quota` in the day of `now`, in seconds since 1970.
     ///
     /// # Errors
-    /// When it does not fit. It is not counted then.
+    /// The request does not fit. It is then not counted.
     pub fn take(&mut self, quota: u64, now: u64) -> Result<Left, Over> {
         let day = now / DAY;
         if self.day != day {
-            // A clock that goes back does not give the day away again.
+            // A clock that goes back does not grant the day's quota again.
             *self = if day > self.day { Self { day, count: 0 } } else { *self };
         }
         let reset_seconds = DAY - now % DAY;
@@ -123,7 +125,7 @@ impl Today {
         Ok(Left { remaining: quota - self.count, reset_seconds })
     }
 
-    /// Whether it counts nothing of the day of `now`, and so is the same as a new one.
+    /// Whether it counts nothing of the day of `now`, and so equals a new one.
     pub fn is_over(&self, now: u64) -> bool {
         self.count == 0 || self.day < now / DAY
     }
@@ -156,14 +158,14 @@ mod tests {
         assert_eq!(today.take(2, noon), Ok(Left { remaining: 0, reset_seconds }));
         let over = Over { retry_seconds: reset_seconds, left: Left { remaining: 0, reset_seconds } };
         assert_eq!(today.take(2, noon), Err(over));
-        // Not even by a clock that is put back.
+        // Not even with a clock that is put back.
         assert!(today.take(2, noon - DAY).is_err());
         assert!(!today.is_over(noon) && today.is_over(noon + DAY / 2));
         assert_eq!(today.take(2, noon + DAY / 2), Ok(Left { remaining: 1, reset_seconds: DAY }));
     }
 
     proptest! {
-        /// In no stretch of time are there more than the burst and what the rate gives in it.
+        /// No period admits more than the burst plus the rate's requests in it.
         #[test]
         fn never_more_than_the_rate(
             per_second in 1_u64..50, burst in 1_u64..20,
@@ -180,7 +182,7 @@ mod tests {
                     }
                     Err(over) => {
                         prop_assert!(over.retry_seconds >= 1 && over.left.remaining == 0);
-                        // What it is told to wait for is enough.
+                        // The reported waiting time is sufficient.
                         let mut later = bucket;
                         prop_assert!(later.take(rate, now + over.retry_seconds * SECOND).is_ok());
                     }
@@ -194,7 +196,7 @@ mod tests {
             }
         }
 
-        /// Forgetting a bucket that is full changes nothing.
+        /// Forgetting a full bucket changes nothing.
         #[test]
         fn a_full_bucket_is_a_new_one(per_second in 1_u64..50, burst in 1_u64..20, now in SECOND..99 * SECOND) {
             let rate = Rate::new(per_second, burst);

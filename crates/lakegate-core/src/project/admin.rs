@@ -1,17 +1,17 @@
-//! `[admin]`: whether the admin API is served, and where.
+//! Parses `[admin]`: whether the admin API is served, and its listen address.
 
 use super::http::{Tls, read_tls};
 use super::reader::Section;
 
-/// Where the admin API listens unless the project says otherwise: at this machine only.
+/// Default listen address of the admin API: loopback only.
 pub const ADMIN_LISTEN: &str = "127.0.0.1:8081";
 
-/// `[admin]`. That the section is there serves the admin API.
+/// `[admin]`. The presence of the section enables the admin API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminApi {
     /// Address and port.
     pub listen: String,
-    /// A certificate of its own.
+    /// Its own certificate.
     pub tls: Option<Tls>,
 }
 
@@ -26,7 +26,7 @@ pub(crate) fn read(mut section: Section<'_, '_>) -> Option<AdminApi> {
         }
     });
     let tls = section.section("tls").and_then(read_tls);
-    // A variable that no key takes does not serve it.
+    // A variable that no key reads does not enable the API.
     let is_given = section.is_given() || tls.is_some();
     section.finish();
     is_given.then(|| AdminApi { listen: listen.unwrap_or_else(|| ADMIN_LISTEN.to_owned()), tls })

@@ -1,6 +1,6 @@
-//! What a project says about the audit log: whether there is one, where, how large, and what must never be in it.
+//! Parses the audit log settings: mode, folder, rotation, and the attributes that must never be logged.
 //!
-//! How records look and how they are written is the server's business.
+//! The server formats and writes the records.
 
 use std::collections::BTreeSet;
 
@@ -10,24 +10,24 @@ use crate::access::name::NameKind;
 /// `audit…` of `[server]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
-    /// Whether records are written, and who waits for them.
+    /// Whether records are written, and whether responses wait for them.
     pub mode: AuditMode,
     /// The folder of the log; a relative path starts at the project folder.
     pub folder: String,
-    /// The size from which on a file is put aside, in bytes.
+    /// The size in bytes at which a file is rotated.
     pub max_bytes: u64,
-    /// How many files that were put aside are kept; 0 is all of them.
+    /// Number of rotated files to keep; 0 keeps all.
     pub keep: usize,
 }
 
-/// Whether records are written, and who waits for them.
+/// Whether records are written, and whether responses wait for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditMode {
     /// There is no log.
     Off,
-    /// Every request is recorded; an answer does not wait for the disk.
+    /// Every request is recorded; a response does not wait for the disk.
     On,
-    /// Nothing is answered before its record is durable.
+    /// No response is sent before its record is durable.
     Strict,
 }
 
@@ -50,7 +50,7 @@ impl Default for Audit {
     }
 }
 
-/// Takes the keys of `[server]` that are about the log.
+/// Reads the keys of `[server]` that configure the log.
 pub(super) fn read(section: &mut Section<'_, '_>) -> Audit {
     let default = Audit::default();
     let source = section.source();
@@ -86,7 +86,6 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Audit {
     }
 }
 
-/// Takes `secret_attributes` of `[access]`.
 pub(super) fn read_secret_attributes(section: &mut Section<'_, '_>) -> BTreeSet<String> {
     let source = section.source();
     let names = section.fixed_strings("secret_attributes").map(|names| names.value).unwrap_or_default();

@@ -1,18 +1,18 @@
-//! `[cache]`: answers that are kept in memory, to be given again to whoever may have exactly the same.
+//! Parses `[cache]`: results that are kept in memory and reused for callers that may see exactly the same.
 
 use std::time::Duration;
 
 use super::reader::Section;
 
-/// How long an answer is given again unless its endpoint says otherwise.
+/// Default time for which a result is reused.
 pub(super) const CACHE_FOR: Duration = Duration::from_secs(300);
 
 /// `[cache]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cache {
-    /// Memory for answers, in bytes; 0 keeps none.
+    /// Memory for results, in bytes; 0 keeps none.
     pub results_bytes: u64,
-    /// The largest answer that is kept, in bytes.
+    /// The largest result that is kept, in bytes.
     pub largest_bytes: u64,
 }
 

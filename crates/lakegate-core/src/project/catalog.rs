@@ -1,6 +1,6 @@
-//! `[catalogs.NAME]` of `lakegate.toml`, and what a table says of its table format: Delta or Iceberg, and in which catalog.
+//! Parses `[catalogs.NAME]` of `lakegate.toml`, and the table format of a table: Delta or Iceberg, and its catalog.
 //!
-//! Reads no files and asks no catalog; where secrets are is kept, never what they are.
+//! Reads no other files and contacts no catalog. Stores the locations of secrets, never the secrets.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use super::finding::suggest_or_list;
 use super::issuer::is_loopback_url;
 use super::reader::{Placed, Section};
 
-/// A table format: what tells which files are the table's, and which of their rows are deleted.
+/// A table format, whose metadata lists a table's files and its deleted rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TableFormat {
-    /// A Delta table, in the folder that holds `_delta_log`.
+    /// A Delta table, in the folder that contains `_delta_log`.
     Delta,
     /// An Iceberg table: its folder, its metadata file, or an entry of a catalog.
     Iceberg {
-        /// The catalog that says which metadata file is the newest.
+        /// The catalog entry that names the newest metadata file; `None` for a folder or a metadata file.
         entry: Option<Box<CatalogEntry>>,
     },
 }
@@ -28,16 +28,16 @@ pub struct CatalogEntry {
     pub catalog: Catalog,
     /// The namespace, from the outermost.
     pub namespace: Vec<String>,
-    /// The table's name there.
+    /// The table's name in the catalog.
     pub table: String,
 }
 
-/// `[catalogs.NAME]`: who knows the newest metadata file of Iceberg tables.
+/// `[catalogs.NAME]`: a catalog that knows the newest metadata file of Iceberg tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Catalog {
-    /// Its name here.
+    /// Its name in the project.
     pub name: String,
-    /// How it is asked.
+    /// Its kind and connection settings.
     pub kind: CatalogKind,
 }
 
@@ -48,51 +48,50 @@ pub enum CatalogKind {
     Rest(RestCatalog),
     /// A database with the table `iceberg_tables`.
     Sql {
-        /// `sqlite:PATH`, relative to the project folder, or a place that holds `postgres://…`.
+        /// `sqlite:PATH`, relative to the project folder, or the location of a secret that holds `postgres://…`.
         database: SqlDatabase,
-        /// The catalog's name in the database; any, when it is not given and only one has the table.
+        /// The catalog's name in the database; `None` is any, if only one has the table.
         catalog_name: Option<String>,
     },
     /// AWS Glue.
     Glue {
         /// The region.
         region: String,
-        /// The account, when it is not the caller's.
+        /// The account id, if it is not the caller's own.
         account: Option<String>,
-        /// Another endpoint than Amazon's.
+        /// An endpoint that replaces Amazon's.
         endpoint: Option<String>,
     },
 }
 
-/// How a REST catalog is asked.
+/// The connection settings of a REST catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestCatalog {
     /// The base URL, without `/v1`.
     pub uri: String,
-    /// The warehouse, where the catalog has several.
+    /// The warehouse, if the catalog has several.
     pub warehouse: Option<String>,
-    /// Where a bearer token is.
+    /// The location of a bearer token.
     pub token: Option<SecretLocation>,
-    /// Where `client_id:client_secret` is, to be changed for a token.
+    /// The location of `client_id:client_secret`, which is exchanged for a token.
     pub credential: Option<SecretLocation>,
-    /// Who changes it, where that is not the catalog itself.
+    /// The token endpoint, if it is not the catalog itself.
     pub oauth2_uri: Option<String>,
-    /// What the token is to be for.
+    /// The requested scope of the token.
     pub scope: Option<String>,
 }
 
-/// Where the tables of a SQL catalog are.
+/// The database of a SQL catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SqlDatabase {
     /// A SQLite file; a relative path starts at the project folder.
     Sqlite(String),
-    /// A URL of a database without a password.
+    /// A database URL without a password.
     Url(String),
-    /// A place that holds the URL.
+    /// The location of a secret that holds the URL.
     Secret(SecretLocation),
 }
 
-/// Reads all catalogs.
 pub(super) fn read_all(section: Section<'_, '_>) -> BTreeMap<String, Catalog> {
     section
         .named_sections()
@@ -149,7 +148,7 @@ fn read_sql(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<Cata
         SqlDatabase::Sqlite(path.strip_prefix("///").map_or(path.to_owned(), |path| format!("/{path}")))
     } else if uri.value.starts_with("postgres://") || uri.value.starts_with("postgresql://") {
         if has_password(&uri.value) {
-            // The text is not repeated: it holds the password.
+            // Do not repeat the text: it contains the password.
             source.report(
                 &uri.span,
                 "`uri` holds a password",
@@ -182,7 +181,7 @@ fn read_glue(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<Cat
     Some(CatalogKind::Glue { region: region?.value, account, endpoint })
 }
 
-/// Reports a key that is missing.
+/// Reports a missing key.
 fn require(name: &Placed<String>, section: &Section<'_, '_>, key: &'static str, help: &str) {
     if !section.has(key) {
         let message = format!("catalog `{}` has no `{key}`", name.value);
@@ -221,7 +220,7 @@ fn has_password(url: &str) -> bool {
 fn secret(section: &Section<'_, '_>, key: &str, text: &Placed<String>) -> Option<SecretLocation> {
     let location = SecretLocation::parse(&text.value);
     if location.is_none() {
-        // The text is not repeated: it may be the secret itself.
+        // Do not repeat the text: it may be the secret itself.
         section.source().report(
             &text.span,
             format!("`{key}` must say where the secret is, not what it is"),
@@ -231,7 +230,7 @@ fn secret(section: &Section<'_, '_>, key: &str, text: &Placed<String>) -> Option
     location
 }
 
-/// What a table says of its place in a catalog. Reports what does not go together.
+/// Reads the catalog entry of a table, and reports keys that conflict.
 pub(super) fn read_entry(
     table: &mut Section<'_, '_>,
     is_iceberg: bool,

@@ -1,4 +1,5 @@
-//! `[tables.NAME.columns.COLUMN]`, `[tags.NAME]` and `[masking]`: which columns are masked, and with which key.
+//! Parses `[tables.NAME.columns.COLUMN]`, `[tags.NAME]` and `[masking]`: the masked columns, and the key of their
+//! hashes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,48 +13,48 @@ use super::mask::{Granularity, MaskSpec, Step};
 use super::name;
 use super::reader::{Placed, Section, Source, describe};
 
-/// `[tables.NAME.columns.COLUMN]`: a column, or a field of one, with its tags and its mask.
+/// `[tables.NAME.columns.COLUMN]`: a column or a nested field, with its tags and its mask.
 #[derive(Clone, Debug)]
 pub struct ColumnRule {
-    /// The name as it is written; see [`crate::column_name`]. Which column or field it means depends on the table.
+    /// The name as written; see [`crate::column_name`]. The table decides which column or field it names.
     pub name: String,
-    /// What the values are, in the project's own words.
+    /// Labels for the column's content, in the project's own words.
     pub tags: BTreeSet<String>,
-    /// The mask of this column alone; its tags may have masks too.
+    /// The column's own mask; its tags may have masks too.
     pub mask: Option<MaskSpec>,
-    /// Where it is declared.
+    /// Position of the declaration.
     pub position: Position,
 }
 
-/// `[tags.NAME]`: what holds for every column with this tag.
+/// `[tags.NAME]`: the rule for every column with this tag.
 #[derive(Clone, Debug)]
 pub struct TagRule {
-    /// The mask of such columns; `null` takes its place on a column whose type does not take it.
+    /// The mask of such columns. A column whose type does not support it gets `null` instead.
     pub mask: Option<MaskSpec>,
-    /// Where it is declared.
+    /// Position of the declaration.
     pub position: Position,
 }
 
 /// `[masking]`.
 #[derive(Clone, Debug, Default)]
 pub struct Masking {
-    /// Where the key of the `hash` masks is. Its value is never part of a project.
+    /// The location of the key for `hash` masks. Its value is never part of a project.
     pub key: Option<SecretLocation>,
-    /// Where the key's place is written; `None` without a key.
+    /// Position of `key`; `None` without a key.
     pub position: Option<Position>,
 }
 
-/// Where a secret is kept.
+/// The location of a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SecretLocation {
-    /// In the environment variable of this name.
+    /// The environment variable with this name.
     Env(String),
-    /// In this file; a relative path starts at the project folder.
+    /// A file; a relative path starts at the project folder.
     File(String),
 }
 
 impl Config {
-    /// The masks that apply to a column: its own, with `None`, and those of its tags.
+    /// The masks of a column: its own, as `None`, and those of its tags.
     pub fn masks<'a>(&'a self, rule: &'a ColumnRule) -> impl Iterator<Item = (Option<&'a str>, &'a MaskSpec)> {
         let own = rule.mask.as_ref().map(|mask| (None, mask));
         let of_tag = |tag: &'a String| Some((Some(tag.as_str()), self.tags.get(tag)?.mask.as_ref()?));
@@ -61,7 +62,7 @@ impl Config {
     }
 }
 
-/// What columns and tags need of the rest of the file.
+/// The tags and keys that columns require from the rest of the file.
 #[derive(Default)]
 pub(super) struct Needs {
     /// The tags of columns.
@@ -70,7 +71,6 @@ pub(super) struct Needs {
     hashes: Vec<Range<usize>>,
 }
 
-/// Reads `columns` of a table's section.
 pub(super) fn read_columns(table: &mut Section<'_, '_>, needs: &mut Needs) -> Vec<ColumnRule> {
     let Some(columns) = table.section("columns") else { return Vec::new() };
     let mut rules = Vec::new();
@@ -80,7 +80,7 @@ pub(super) fn read_columns(table: &mut Section<'_, '_>, needs: &mut Needs) -> Ve
         let tags = section.strings("tags").map(|tags| tags.value);
         let mask = read_mask(&mut section, needs);
         section.finish();
-        // Tags or a mask that could not be taken were reported.
+        // Invalid tags or an invalid mask were already reported.
         if !has_mask && (!has_tags || tags.as_ref().is_some_and(Vec::is_empty)) {
             let help = "add one of them, or remove the section: a column that is shown as it is needs none";
             source.report(
@@ -105,7 +105,6 @@ pub(super) fn read_columns(table: &mut Section<'_, '_>, needs: &mut Needs) -> Ve
     rules
 }
 
-/// Reads `[tags]`.
 pub(super) fn read_tags(root: &mut Section<'_, '_>, needs: &mut Needs) -> BTreeMap<String, TagRule> {
     let Some(section) = root.fixed_section("tags") else { return BTreeMap::new() };
     let mut tags = BTreeMap::new();
@@ -121,7 +120,6 @@ pub(super) fn read_tags(root: &mut Section<'_, '_>, needs: &mut Needs) -> BTreeM
     tags
 }
 
-/// Reads `[masking]`.
 pub(super) fn read_masking(root: &mut Section<'_, '_>) -> Masking {
     let Some(mut section) = root.fixed_section("masking") else { return Masking::default() };
     let source = section.source();
@@ -130,7 +128,7 @@ pub(super) fn read_masking(root: &mut Section<'_, '_>) -> Masking {
         masking.position = Some(source.position(&key.span));
         masking.key = SecretLocation::parse(&key.value);
         if masking.key.is_none() {
-            // The text is not repeated: it may be the key itself.
+            // Do not repeat the text: it may be the key itself.
             source.report(
                 &key.span,
                 "`key` in [masking] must say where the key is, not what it is",
@@ -142,7 +140,7 @@ pub(super) fn read_masking(root: &mut Section<'_, '_>) -> Masking {
     masking
 }
 
-/// Reports what columns and tags need and the file does not have.
+/// Reports tags and a key that columns require but the file lacks.
 pub(super) fn check_needs(source: &Source<'_>, needs: Needs, tags: &BTreeMap<String, TagRule>, has_key: bool) {
     for tag in needs.tags.iter().filter(|tag| !tags.contains_key(&tag.value)) {
         let help = if tags.is_empty() {
@@ -161,7 +159,7 @@ pub(super) fn check_needs(source: &Source<'_>, needs: Needs, tags: &BTreeMap<Str
     }
 }
 
-/// Takes `mask` of a section: the name of a kind, or a table with `kind` and options.
+/// Reads `mask` of a section: the name of a kind, or a table with `kind` and options.
 fn read_mask(section: &mut Section<'_, '_>, needs: &mut Needs) -> Option<MaskSpec> {
     let source = section.source();
     let value = section.take("mask")?;
@@ -178,7 +176,7 @@ fn read_mask(section: &mut Section<'_, '_>, needs: &mut Needs) -> Option<MaskSpe
                 let help = format!("kinds: `{}`", MaskSpec::KINDS.join("`, `"));
                 source.report(&value.span(), "the mask has no `kind`", Some(help));
             }
-            // Without a kind, nothing can be said of the options.
+            // Without a kind, the options cannot be checked.
             let kind = kind?;
             let spec = of_kind(source, &kind, Some(&mut options));
             if MaskSpec::KINDS.contains(&kind.value.as_str()) {
@@ -213,7 +211,7 @@ fn of_kind(source: &Source<'_>, kind: &Placed<String>, options: Option<&mut Sect
         ("hash", Some(options)) => {
             let is_given = options.has("domain");
             let domain = options.string("domain").map(|domain| domain.value);
-            // A domain that could not be taken was reported; another one must not stand in for it.
+            // An invalid domain was already reported, and the default must not replace it.
             (domain.is_some() || !is_given).then(|| MaskSpec::Hash { domain: domain.unwrap_or_default() })
         }
         ("partial", None) => lacks_options("prefix = 2, suffix = 2"),
@@ -291,7 +289,7 @@ fn read_step(options: &mut Section<'_, '_>) -> Option<(Step, Range<usize>)> {
 }
 
 impl SecretLocation {
-    /// Reads `env:NAME` or `file:PATH`.
+    /// Parses `env:NAME` or `file:PATH`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         if let Some(name) = text.strip_prefix("env:") {
             let shaped = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')

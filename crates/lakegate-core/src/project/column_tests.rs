@@ -1,4 +1,4 @@
-//! Columns, tags and masks as a project file writes them, and what is said of those that are wrong.
+//! Tests of columns, tags and masks in a project file, and of the findings for invalid ones.
 
 use super::config::{self, Config};
 use super::{Granularity, MaskSpec, SecretLocation, Step};

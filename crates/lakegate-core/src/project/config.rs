@@ -1,6 +1,6 @@
-//! `lakegate.toml`, checked: the lake, the access store, the server and the tables with their policies.
+//! Parses and checks `lakegate.toml`: the lake, the access store, the server, and the tables with their policies.
 //!
-//! Filters are kept as text here; whether they are good SQL is `lakegate_query`'s business.
+//! Row filters are kept as text here; `lakegate_query` checks their SQL.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -31,53 +31,53 @@ use crate::value::ScalarType;
 /// The file's name in a project folder.
 pub const CONFIG_FILE: &str = "lakegate.toml";
 
-/// What a row filter begins with as long as nobody has decided who sees the rows. It is a fault of the project.
+/// The prefix of a row filter that nobody has decided on yet. A project with it is invalid.
 pub const UNDECIDED: &str = concat!("TO", "DO");
 
 /// The checked content of `lakegate.toml`.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the lake is: a path relative to the project folder, or a URL.
+    /// The location of the lake: a path relative to the project folder, or a URL.
     pub lake_location: String,
-    /// How the lake is reached where it is in an object store.
+    /// The connection settings of the lake's object store.
     pub lake_store: LakeStore,
     /// The access store, such as `sqlite:access.db`; a path in it is relative to the project folder.
     pub access_store: String,
-    /// Attributes of principals whose values go into no log, explanation or listing.
+    /// Attributes of principals whose values are never logged, explained or listed.
     pub secret_attributes: BTreeSet<String>,
-    /// How the server listens and what it allows.
+    /// Listening and the main limits of the server.
     pub server: Server,
-    /// How often changes are looked for.
+    /// The intervals of checks for changes.
     pub reload: Reload,
-    /// Answers that are kept.
+    /// The cache of results.
     pub cache: Cache,
-    /// The formats of answers.
+    /// The formats of responses.
     pub formats: Formats,
-    /// What a connection may take, and how the server ends.
+    /// The limits of connections, TLS and shutdown.
     pub http: Http,
-    /// What bounds calls, whoever makes them.
+    /// The limits of every call.
     pub limits: ServerLimits,
     /// The admin API, if it is served.
     pub admin: Option<AdminApi>,
-    /// What an operator gets to see of the running server.
+    /// Logging, metrics and traces for operators.
     pub observe: Observe,
-    /// The page that explores the endpoints.
+    /// The page for exploring the endpoints.
     pub docs: Docs,
-    /// Who else vouches for callers, by name.
+    /// The issuers of JWTs that this server accepts, by name.
     pub issuers: BTreeMap<String, Issuer>,
     /// The catalogs of Iceberg tables, by name.
     pub catalogs: BTreeMap<String, Catalog>,
     /// The tables by name.
     pub tables: BTreeMap<String, Table>,
-    /// The names of all tables, also of those that could not be read.
+    /// The names of all tables, including those that could not be read.
     pub declared: BTreeSet<String>,
     /// The tags that columns may have, by name.
     pub tags: BTreeMap<String, TagRule>,
-    /// Where the key of masks is.
+    /// The location of the key for masks.
     pub masking: Masking,
-    /// Environment variables that look as if they were for lakegate, and have no effect.
+    /// Environment variables that start with `LAKEGATE_` but have no effect.
     pub warnings: Vec<Finding>,
-    /// Where the values of keys come from.
+    /// The origins of the values of keys.
     pub(super) asked: Asked,
 }
 
@@ -86,17 +86,17 @@ pub struct Config {
 pub struct Server {
     /// Address and port.
     pub listen: String,
-    /// A path under which the endpoints are served beside `/api`, for clients that move here; starts with `/`.
+    /// A path that serves the endpoints in addition to `/api`, for clients that migrate to lakegate; starts with `/`.
     pub base_path: Option<String>,
-    /// The longest time that a query may take.
+    /// Maximum time of a query.
     pub timeout: Duration,
-    /// The largest request body, in bytes.
+    /// Maximum size of a request body, in bytes.
     pub max_body_bytes: usize,
-    /// How many queries run at once; more wait.
+    /// Maximum number of running queries; further ones wait.
     pub max_concurrent_queries: usize,
-    /// Memory of all running queries together, in bytes.
+    /// The memory of all running queries together, in bytes.
     pub memory_limit_bytes: usize,
-    /// Memory for decoded copies of lake files, in bytes; 0 keeps none.
+    /// The size of the block cache for decoded lake files, in bytes; 0 disables it.
     pub cache_limit_bytes: usize,
     /// The audit log.
     pub audit: Audit,
@@ -109,27 +109,27 @@ pub struct Table {
     pub name: String,
     /// A file, a folder or a glob below the lake.
     pub location: String,
-    /// The file format; `None` when the files' extension tells.
+    /// The file format; `None` derives it from the files' extension.
     pub format: Option<FileFormat>,
-    /// The table format; `None` for files as they lie.
+    /// The table format; `None` for plain files.
     pub table_format: Option<TableFormat>,
-    /// How its files are written, if they are text.
+    /// The format details of text files.
     pub text: TextFiles,
-    /// Types of hive partition columns; a column that is not named here is a string.
+    /// Types of hive partition columns; other partition columns are strings.
     pub partitions: BTreeMap<String, ScalarType>,
-    /// Whether what is decoded of it is kept.
+    /// Whether its decoded blocks stay in the block cache.
     pub hot: Hot,
-    /// Who sees which rows.
+    /// The row policy.
     pub policy: RowPolicy,
     /// Columns with tags or a mask, in the order of the file.
     pub columns: Vec<ColumnRule>,
-    /// Where the table is declared.
+    /// Position of the declaration.
     pub position: Position,
-    /// Where its location stands.
+    /// Position of the location.
     pub location_position: Position,
 }
 
-/// Which rows of a table a caller sees.
+/// The rows of a table that a caller sees.
 #[derive(Clone, Debug)]
 pub enum RowPolicy {
     /// All rows, for every caller with a grant.
@@ -138,19 +138,19 @@ pub enum RowPolicy {
     Filtered {
         /// A SQL predicate; `principal('x')` stands for an attribute of the caller.
         filter: String,
-        /// Where the predicate stands.
+        /// Position of the predicate.
         position: Position,
         /// Roles that see every row.
         unfiltered_for: Vec<String>,
     },
 }
 
-/// How a table's files are written.
+/// The format of a table's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileFormat {
     /// Apache Parquet.
     Parquet,
-    /// Lines of values with a delimiter between them.
+    /// Lines of values separated by a delimiter.
     Csv,
     /// Lines of JSON objects.
     NdJson,
@@ -182,7 +182,8 @@ impl Default for Server {
     }
 }
 
-/// Reads the file, and what environment variables say in its place; with findings, the config is what could be read.
+/// Reads the file and the environment variables that override it. With findings, the config holds whatever could be
+/// read.
 pub(crate) fn read(text: &str, variables: &BTreeMap<String, String>) -> (Config, Vec<Finding>) {
     let (source, table) = Source::new(CONFIG_FILE, text, 0..text.len());
     let source = source.with_variables(Variables::new(variables, text.len()));
@@ -347,7 +348,7 @@ fn read_table(
             None
         }
     });
-    // The files of a table format are Parquet: what is said of text is said in vain.
+    // The files of a table format are Parquet, so text options have no effect and are reported.
     let text = text_files::read(&mut section, format.or(table_format.is_some().then_some(FileFormat::Parquet)));
     let entry = catalog::read_entry(&mut section, matches!(table_format, Some(TableFormat::Iceberg { .. })), catalogs);
     let is_in_catalog = !matches!(entry, Ok(None));
@@ -377,7 +378,7 @@ fn read_table(
     let columns = column::read_columns(&mut section, needs);
     section.finish();
     let entry = entry.ok()?;
-    // A table in a catalog is found by it; what is wrong is shown where the table is declared.
+    // The catalog locates the table. Report its faults where the table is declared.
     let location = match &entry {
         Some(_) => Placed { value: String::new(), span: name.span.clone() },
         None => location?,
@@ -425,7 +426,7 @@ fn read_partitions(section: Section<'_, '_>) -> BTreeMap<String, ScalarType> {
     partitions
 }
 
-/// A table says who sees its rows, or the project is not served.
+/// Reads the row policy, which is required: otherwise the project is not served.
 fn read_policy(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<RowPolicy> {
     let source = section.source();
     let is_given = section.has("row_filter") || section.has("shared");
@@ -476,7 +477,7 @@ fn read_policy(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<R
             );
             None
         }
-        // A value that could not be taken was reported.
+        // An invalid value was already reported.
         (None, None) if is_given => None,
         (None, _) => {
             let help = "add `row_filter = \"client_id = principal('client_id')\"`, or `shared = true` when every caller may see all rows";
@@ -490,7 +491,7 @@ fn read_policy(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<R
     }
 }
 
-/// What is suggested in a row filter that nobody has decided on yet; empty without a suggestion.
+/// The suggestion in an undecided row filter, which may be empty; `None` if the filter is decided.
 fn suggested(filter: &str) -> Option<&str> {
     let rest = filter.trim().strip_prefix(UNDECIDED)?;
     let is_longer_word = rest.starts_with(|next: char| next.is_alphanumeric() || next == '_' || next == '(');
@@ -512,7 +513,7 @@ fn report_undecided(source: &Source<'_>, name: &Placed<String>, span: &std::ops:
 }
 
 impl Config {
-    /// The table of this name, or what to say when there is none.
+    /// The table with this name, or a help text if there is none.
     pub fn table(&self, name: &str) -> Result<&Table, String> {
         self.tables.get(name).ok_or_else(|| suggest_or_list(name, self.declared.iter().map(String::as_str)))
     }

@@ -1,4 +1,4 @@
-//! `[docs]`: whether the server shows a page that explores its endpoints.
+//! Parses `[docs]`: whether the server serves a page for exploring its endpoints.
 
 use super::reader::Section;
 

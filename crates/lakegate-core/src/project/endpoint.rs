@@ -1,6 +1,6 @@
-//! An endpoint file: TOML front matter in the leading comment, and one SQL query.
+//! Parses an endpoint file: TOML front matter in the leading comment, and one SQL query.
 //!
-//! The SQL is kept as text here; whether it is one good query is `lakegate_query`'s business.
+//! The SQL is kept as text here; `lakegate_query` checks it.
 
 use std::time::Duration;
 
@@ -23,63 +23,63 @@ pub struct Endpoint {
     pub path: String,
     /// One sentence for the docs.
     pub summary: String,
-    /// More for the docs.
+    /// A longer description for the docs.
     pub description: Option<String>,
-    /// Whether it looks like no endpoint at all to callers without a grant: 404 in place of 403.
+    /// Whether callers without a grant get 404 instead of 403, as if the endpoint did not exist.
     pub hidden: bool,
-    /// How long an answer may be given again to whoever may have the same.
+    /// The time for which a result is reused for callers that may see the same.
     pub cache_for: Duration,
-    /// Whether callers may ask how the answer was at an earlier time, where its tables keep their past.
+    /// Whether callers may read an earlier state of tables that keep their history.
     pub as_of: bool,
     /// The parameters, in the order of the file.
     pub params: Vec<Param>,
-    /// The names of all declared parameters, also of those that could not be read.
+    /// The names of all declared parameters, including those that could not be read.
     pub declared_params: Vec<String>,
-    /// What the arguments must fulfil together.
+    /// Predicates over all arguments together.
     pub rules: Vec<Rule>,
-    /// How many subjects a group of the answer has at least; `None` is no bound.
+    /// Suppresses groups smaller than a minimum; `None` suppresses none.
     pub small_groups: Option<SmallGroups>,
-    /// What bounds its calls.
+    /// The limits of its calls.
     pub limits: EndpointLimits,
-    /// The file's text with the front matter blanked out, so that lines and columns are those of the file.
+    /// The file's text with the front matter replaced by spaces, so that lines and columns match the file.
     pub sql: String,
 }
 
-/// `min_group_size` and `subject`: groups of few are not shown.
+/// `min_group_size` and `subject`: suppresses small groups.
 #[derive(Clone, Debug)]
 pub struct SmallGroups {
-    /// A group with fewer distinct subjects is not in the answer.
+    /// Minimum number of distinct subjects; smaller groups are left out of the result.
     pub least: u64,
-    /// The column of the grouped rows that says whom a row is about, as the query calls it.
+    /// The column of the grouped rows that identifies the subject of a row, as the query names it.
     pub subject: String,
-    /// Where that column is named.
+    /// Position of `subject`.
     pub subject_position: Position,
 }
 
 /// `[[rules]]`: a predicate over the parameters.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// A SQL predicate over `$parameters`; NULL counts as fulfilled, as in a `CHECK` constraint.
+    /// A SQL predicate over `$parameters`; NULL counts as true, as in a `CHECK` constraint.
     pub check: String,
-    /// What the caller is told when it is false.
+    /// The message for the caller if the predicate is false.
     pub message: String,
-    /// Where the predicate stands.
+    /// Position of the predicate.
     pub position: Position,
 }
 
 impl Endpoint {
-    /// The parameter of this name.
+    /// The parameter with this name.
     pub fn param(&self, name: &str) -> Option<&Param> {
         self.params.iter().find(|param| param.name == name)
     }
 
-    /// The place of a line and column of [`Endpoint::sql`], both from 1.
+    /// Converts a line and column of [`Endpoint::sql`], both from 1, to a position in the file.
     pub fn position(&self, line: usize, column: usize) -> Position {
         Position { path: self.path.clone(), line: line.max(1), column: column.max(1) }
     }
 }
 
-/// Reads a file of `endpoints/`; `None` when nothing can be made of it.
+/// Reads a file of `endpoints/`; `None` if its faults prevent it.
 pub(crate) fn read(path: &str, text: &str) -> (Option<Endpoint>, Vec<Finding>) {
     let mut findings = Vec::new();
     let file_name = path.rsplit('/').next().unwrap_or(path);
@@ -105,7 +105,7 @@ pub(crate) fn read(path: &str, text: &str) -> (Option<Endpoint>, Vec<Finding>) {
     let sql_start = toml_start + toml_length + CLOSE.len();
     let (source, table) = Source::new(path, text, toml_start..toml_start + toml_length);
     if source.has_findings() {
-        // What stands where is not known, and guesses would only add to the list.
+        // After a syntax error, further findings would only be guesses.
         findings.extend(source.into_findings());
         return (None, findings);
     }
@@ -184,7 +184,7 @@ fn read_rule(mut section: Section<'_, '_>) -> Option<Rule> {
     Some(Rule { position: source.position(&check.span), check: check.value, message: message?.value })
 }
 
-/// Spaces for characters, newlines kept.
+/// Replaces each character with a space, and keeps newlines.
 fn blank(text: &str) -> String {
     text.chars().map(|each| if each == '\n' { '\n' } else { ' ' }).collect()
 }

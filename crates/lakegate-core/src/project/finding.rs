@@ -1,28 +1,28 @@
-//! What `lakegate check` reports: one fault of a project file, where it is, and what to do.
+//! Findings of `lakegate check`: one fault of a project file, its position, and what to do.
 //!
-//! Not what callers of the API see: that is [`crate::error`].
+//! [`crate::error`] has the errors that callers of the API see.
 
 use std::fmt;
 
-/// A place in a project file.
+/// A position in a project file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// The path, relative to the project folder; or the name of an environment variable.
+    /// The path relative to the project folder, or the name of an environment variable.
     pub path: String,
-    /// The line, from 1; 0 where there are no lines, as in a variable.
+    /// The line, from 1; 0 if the source has no lines, like a variable.
     pub line: usize,
     /// The column in characters, from 1.
     pub column: usize,
 }
 
-/// One fault: place, what is wrong, and what to do.
+/// One fault: position, message and help.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
-    /// Where it is.
+    /// The position.
     pub position: Position,
-    /// What is wrong: lowercase, no full stop.
+    /// The fault: lower case, no full stop.
     pub message: String,
-    /// What to do, where more can be said than the message says.
+    /// The next step, if the message does not imply it.
     pub help: Option<String>,
 }
 
@@ -32,12 +32,12 @@ impl Position {
         Self { path: path.to_owned(), line: 1, column: 1 }
     }
 
-    /// An environment variable, or whatever else has no lines.
+    /// An environment variable, or another source without lines.
     pub fn outside(name: &str) -> Self {
         Self { path: name.to_owned(), line: 0, column: 0 }
     }
 
-    /// The place of a byte in a file's text.
+    /// Position of a byte in a file's text.
     pub fn of_byte(path: &str, text: &str, byte: usize) -> Self {
         let mut end = byte.min(text.len());
         while !text.is_char_boundary(end) {
@@ -54,12 +54,12 @@ impl Position {
 }
 
 impl Finding {
-    /// A fault at a place.
+    /// Creates a finding without help.
     pub fn new(position: Position, message: impl Into<String>) -> Self {
         Self { position, message: message.into(), help: None }
     }
 
-    /// Says what to do.
+    /// Sets the help: what to do.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
@@ -86,7 +86,8 @@ impl fmt::Display for Finding {
     }
 }
 
-/// The known word nearest to what was written, when one is near: by its letters, or because one begins like the other.
+/// The known word nearest to what was written; `None` if none is near. A word is near by edit distance, or if one
+/// begins with the other.
 pub fn suggestion<'a>(written: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
     let near = |word: &&str| {
         let distance = strsim::damerau_levenshtein(&written.to_lowercase(), &word.to_lowercase());
@@ -101,7 +102,7 @@ pub fn suggestion<'a>(written: &str, known: impl IntoIterator<Item = &'a str> + 
     nearest.map(|(_, word)| word).or_else(|| known.into_iter().find(begins_alike))
 }
 
-/// "did you mean …", or the list of what there is.
+/// "did you mean …", or the list of known words.
 pub fn suggest_or_list<'a>(written: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
     if let Some(word) = suggestion(written, known.clone()) {
         return format!("did you mean `{word}`?");

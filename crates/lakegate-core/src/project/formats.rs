@@ -1,14 +1,14 @@
-//! `[formats]`: what the formats of answers may take.
+//! Parses `[formats]`: the limits of response formats.
 
 use super::reader::Section;
 
-/// The most rows that a sheet of Excel takes below its header.
+/// Maximum number of rows of an Excel sheet below its header.
 const ROWS_OF_A_SHEET: u64 = 1_048_575;
 
 /// `[formats]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Formats {
-    /// The most rows of an answer as XLSX, which is the one format that is not streamed.
+    /// Maximum number of rows of an XLSX response, the only format that is not streamed.
     pub xlsx_max_rows: u32,
 }
 

@@ -1,20 +1,19 @@
-//! `hot` of a table: whether what is decoded of it is kept in memory. How much all tables may take is the server's business.
+//! Parses `hot` of a table: whether its decoded blocks stay in the block cache. `[server]` sets the size of the cache.
 
 use super::reader::Section;
 
-/// Whether decoded columns of a table are kept.
+/// Whether decoded columns of a table stay in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Hot {
-    /// Each request reads the files.
+    /// Never: each request reads the files.
     Off,
-    /// By use: what is asked for stays, until others need the room.
+    /// By use: blocks stay until others need the space.
     #[default]
     Auto,
-    /// What was asked for once stays.
+    /// Permanently: a block stays once it has been read.
     Pinned,
 }
 
-/// What a table says.
 pub(super) fn read(section: &mut Section<'_, '_>) -> Hot {
     let source = section.source();
     let Some(said) = section.string("hot") else { return Hot::default() };

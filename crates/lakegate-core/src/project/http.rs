@@ -1,50 +1,50 @@
-//! `[http]`: what one connection may take of the server, and how the server ends.
+//! Parses `[http]`: the limits of connections, TLS, and the shutdown of the server.
 //!
-//! How long a query may take is `[server]`'s.
+//! `[server]` limits the time of a query.
 
 use std::time::Duration;
 
 use super::reader::{Placed, Section};
 
-/// How often files of certificates are looked at, unless the project says otherwise.
+/// Default interval of checks for changed certificate files.
 const TLS_REFRESH: Duration = Duration::from_secs(30);
 
-/// The longest URL that the parser of HTTP/1.1 takes. A text of usual length fits, however it is encoded.
+/// The longest URL that the HTTP/1.1 parser accepts. Text of usual length fits in any encoding.
 const MAX_URL_BYTES: usize = 65_534;
 
 /// `[http]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
-    /// How long a client may take for a TLS handshake, and for the head of a request.
+    /// The time limit for a TLS handshake, and for the head of a request.
     pub header_timeout: Duration,
-    /// How long a connection without a request is kept.
+    /// The time after which an idle connection is closed.
     pub keep_alive: Duration,
-    /// How long a client may take nothing of an answer that is there for it.
+    /// The time limit for a client that reads nothing of an available response.
     pub write_timeout: Duration,
-    /// The most connections of one listener; who comes beyond it waits.
+    /// Maximum number of connections of one listener; further ones wait.
     pub max_connections: usize,
-    /// The longest URL, in bytes.
+    /// Maximum length of a URL, in bytes.
     pub max_url_bytes: usize,
-    /// All headers of a request together, names and values, in bytes.
+    /// Maximum size of all headers of a request together, names and values, in bytes.
     pub max_header_bytes: usize,
-    /// The most requests at once on one HTTP/2 connection.
+    /// Maximum number of concurrent requests on one HTTP/2 connection.
     pub max_streams: u32,
-    /// How long connections are still taken after the server was told to stop.
+    /// The time for which the server still accepts connections after it is asked to stop.
     pub drain_delay: Duration,
-    /// How long requests that run may take after that.
+    /// The time that running requests get after that.
     pub drain: Duration,
-    /// The certificate, where connections are encrypted.
+    /// The certificate; `None` serves plain HTTP.
     pub tls: Option<Tls>,
 }
 
 /// `[http.tls]` and `[admin.tls]`: paths are relative to the project folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
-    /// The certificate and what stands between it and the root, in PEM.
+    /// The certificate and its intermediate certificates, in PEM.
     pub certificate: String,
     /// Its private key, in PEM.
     pub key: String,
-    /// How often is looked whether the files have changed.
+    /// The interval of checks for changed files.
     pub refresh: Duration,
 }
 
@@ -94,7 +94,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Http {
     }
 }
 
-/// A certificate without its key is a fault, and not a server without encryption.
+/// A certificate without its key is a fault; it must not result in a server without encryption.
 pub(super) fn read_tls(mut section: Section<'_, '_>) -> Option<Tls> {
     let has = [section.has("certificate"), section.has("key")];
     let certificate = section.string("certificate");

@@ -1,7 +1,7 @@
-//! `[issuers.NAME]` of `lakegate.toml`: who else may vouch for callers, with which keys, and what its claims mean here.
+//! Parses `[issuers.NAME]` of `lakegate.toml`: the issuers of JWTs that the server accepts, their keys, and the mapping
+//! of their claims.
 //!
-//! What a token's claims come to is decided in [`crate::access::Asserted`]; keys are fetched and signatures checked by the
-//! server.
+//! [`crate::access::Asserted`] evaluates the claims of a token; the server fetches keys and verifies signatures.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,26 +14,26 @@ use super::reader::{Placed, Section};
 use crate::access::name::NameKind;
 use crate::value::ValueType;
 
-/// `[issuers.NAME]`: an issuer of JWTs that this server believes, within what stands here.
+/// `[issuers.NAME]`: an issuer whose JWTs this server accepts, within the rules of this section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issuer {
-    /// Its name here; `NAME:SUBJECT` is the name of a principal that it vouches for.
+    /// Its name in the project. Its principals are named `NAME:SUBJECT`.
     pub name: String,
-    /// What `iss` is, exactly.
+    /// The exact value of `iss`.
     pub issuer: String,
-    /// What `aud` must hold one of; never empty.
+    /// The accepted values of `aud`; never empty.
     pub audiences: BTreeSet<String>,
-    /// The one algorithm that its tokens are signed with.
+    /// The only algorithm that its tokens may be signed with.
     pub algorithm: SigningAlgorithm,
-    /// Where its public keys are.
+    /// The location of its public keys.
     pub jwks: KeyLocation,
-    /// How often the keys are loaded anew.
+    /// The interval for reloading the keys.
     pub refresh: Duration,
-    /// For how long keys count after they were last loaded.
+    /// The time for which keys are used after they were last loaded.
     pub max_stale: Duration,
-    /// How far its clock and this one may be apart.
+    /// The allowed difference between its clock and this one.
     pub leeway: Duration,
-    /// The longest time between `iat` and `exp`; with it a token needs `iat`.
+    /// Maximum time from `iat` to `exp`. If set, a token needs `iat`.
     pub max_lifetime: Option<Duration>,
     /// The claim that names the principal.
     pub subject: ClaimPath,
@@ -41,15 +41,15 @@ pub struct Issuer {
     pub roles_claim: Option<ClaimPath>,
     /// The claim that lists the endpoints that a token is for.
     pub scope: Option<ScopeClaim>,
-    /// What becomes of claims: attributes by name.
+    /// The claims that become attributes, by attribute name.
     pub attributes: BTreeMap<String, AttributeClaim>,
-    /// Roles here by their name at the issuer; others are not taken.
+    /// The project's roles, by their name at the issuer. Other roles are ignored.
     pub roles: BTreeMap<String, String>,
-    /// Where it is declared.
+    /// Position of the declaration.
     pub position: Position,
 }
 
-/// How a token is signed: with a private key, always. A secret that both sides know would let this side make tokens.
+/// The signature algorithm of tokens. Always asymmetric, because a shared secret would let this server make tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SigningAlgorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
@@ -60,16 +60,16 @@ pub enum SigningAlgorithm {
     EdDsa,
 }
 
-/// Where a key set is.
+/// The location of a key set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyLocation {
     /// A file; a relative path starts at the project folder.
     File(String),
-    /// An `https:` URL, or an `http:` one of this machine.
+    /// An `https:` URL, or an `http:` URL of this machine.
     Url(String),
 }
 
-/// A claim by its name, or within objects by several.
+/// The name of a claim, or the path to a claim in nested objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimPath {
     text: String,
@@ -81,7 +81,7 @@ pub struct ClaimPath {
 pub struct ScopeClaim {
     /// The claim.
     pub claim: ClaimPath,
-    /// What stands before the endpoint's name; items without it are not about lakegate.
+    /// The prefix of endpoint names; items without it do not concern lakegate.
     pub prefix: String,
 }
 
@@ -90,15 +90,15 @@ pub struct ScopeClaim {
 pub struct AttributeClaim {
     /// The claim.
     pub claim: ClaimPath,
-    /// What its value must be; nothing is converted.
+    /// The required type of its value; nothing is converted.
     pub value_type: ValueType,
 }
 
 impl SigningAlgorithm {
-    /// All of them.
+    /// All algorithms.
     pub const ALL: [SigningAlgorithm; 3] = [SigningAlgorithm::Rs256, SigningAlgorithm::Es256, SigningAlgorithm::EdDsa];
 
-    /// What `alg` of a token's header is.
+    /// The value of `alg` in a token's header.
     pub fn name(self) -> &'static str {
         match self {
             SigningAlgorithm::Rs256 => "RS256",
@@ -109,7 +109,7 @@ impl SigningAlgorithm {
 }
 
 impl ClaimPath {
-    /// Reads `roles` or `realm_access.roles`. A name with `://` in it, as some issuers have them, is one claim.
+    /// Parses `roles` or `realm_access.roles`. A name that contains `://`, which some issuers use, is one claim.
     pub fn from_text(text: &str) -> Option<Self> {
         let segments = if text.contains("://") { vec![text] } else { text.split('.').collect() };
         let named = |segment: &&str| !segment.is_empty() && !segment.chars().any(char::is_control);
@@ -117,12 +117,12 @@ impl ClaimPath {
             .then(|| Self { text: text.to_owned(), segments: segments.into_iter().map(str::to_owned).collect() })
     }
 
-    /// As it was written.
+    /// The path as written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// What is there among the claims. `null` is the same as nothing.
+    /// Looks up the value among the claims. `null` counts as missing.
     pub fn find<'a>(&self, claims: &'a serde_json::Map<String, serde_json::Value>) -> Option<&'a serde_json::Value> {
         let (first, rest) = self.segments.split_first()?;
         let found = rest.iter().try_fold(claims.get(first)?, |value, segment| value.as_object()?.get(segment))?;
@@ -130,7 +130,7 @@ impl ClaimPath {
     }
 }
 
-/// Whether a URL is `http:` and of this machine.
+/// Whether a URL is an `http:` URL of this machine.
 pub fn is_loopback_url(url: &str) -> bool {
     let Some(rest) = url.strip_prefix("http://") else { return false };
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
@@ -145,7 +145,6 @@ pub fn is_loopback_url(url: &str) -> bool {
     port_fits && (host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()))
 }
 
-/// Reads `[issuers]`.
 pub(super) fn read_all(section: Section<'_, '_>) -> BTreeMap<String, Issuer> {
     let source = section.source();
     let mut issuers = BTreeMap::<String, Issuer>::new();
@@ -262,7 +261,7 @@ fn read(name: &Placed<String>, mut section: Section<'_, '_>) -> Option<Issuer> {
     })
 }
 
-/// Whether there is something in a string, and nothing that can not be seen.
+/// Reports a string that is empty or contains control characters; returns whether it is valid.
 fn is_text(section: &Section<'_, '_>, written: &Placed<String>, key: &str) -> bool {
     let fine = !written.value.is_empty() && !written.value.chars().any(char::is_control);
     if !fine {
@@ -271,7 +270,7 @@ fn is_text(section: &Section<'_, '_>, written: &Placed<String>, key: &str) -> bo
     fine
 }
 
-/// `audience`: a string, or a list of some.
+/// Reads `audience`: a string, or a list of strings.
 fn read_audiences(section: &mut Section<'_, '_>) -> Option<BTreeSet<String>> {
     let value = section.take("audience")?;
     let items = match value.get_ref() {
@@ -300,7 +299,7 @@ fn read_audiences(section: &mut Section<'_, '_>) -> Option<BTreeSet<String>> {
     Some(audiences)
 }
 
-/// A path of claims, or a finding.
+/// Parses a claim path, or reports a finding.
 fn claim(section: &Section<'_, '_>, written: Option<Placed<String>>) -> Option<ClaimPath> {
     let written = written?;
     let path = ClaimPath::from_text(&written.value);
@@ -322,7 +321,7 @@ fn location(text: &str) -> Result<KeyLocation, (&'static str, &'static str)> {
         let fine = !text.trim().is_empty() && !text.chars().any(char::is_control);
         return if fine { Ok(KeyLocation::File(text.to_owned())) } else { Err(("is not a path", help)) };
     }
-    // What could be read in two ways is not a URL here.
+    // Reject URLs that parsers could read in different ways.
     let plain = |each: char| each.is_ascii_alphanumeric() || "-._~:/?&=%+,;[]".contains(each);
     if !text.chars().all(plain) {
         return Err(("has characters that do not belong in such a URL", "remove user names, fragments and spaces"));
@@ -421,7 +420,6 @@ regions = { claim = "a.b", type = "string[]" }
         (project.config.issuers, findings.iter().map(ToString::to_string).collect())
     }
 
-    /// The one finding.
     fn fault(issuers: &str) -> String {
         let (_, findings) = read(issuers);
         assert_eq!(findings.len(), 1, "{findings:#?}");

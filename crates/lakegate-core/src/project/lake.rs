@@ -1,24 +1,24 @@
-//! `[lake]`: where the files are, and how an object store that holds them is reached.
+//! Parses `[lake]`: the location of the files, and the connection settings of their object store.
 //!
-//! Says where credentials are and never holds one. Opening a store is `lakegate_query::lake`'s business.
+//! Stores the locations of credentials, never a credential. `lakegate_query::lake` opens the store.
 
 use std::time::Duration;
 
 use super::column::SecretLocation;
 use super::reader::{Placed, Section, Source};
 
-/// How an object store is reached. A lake in a folder needs none of it.
+/// The connection settings of an object store. A lake in a local folder uses none of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LakeStore {
-    /// The server's URL; `None` is the cloud's own.
+    /// The server's URL; `None` is the cloud provider's own.
     pub endpoint: Option<String>,
     /// The region of the bucket.
     pub region: Option<String>,
-    /// Whether the bucket stands in the path and not in the host; `None` where that follows from the endpoint.
+    /// Whether the bucket is in the path instead of the host name; `None` derives it from the endpoint.
     pub path_style: Option<bool>,
-    /// Whether the store may be spoken to without encryption.
+    /// Whether unencrypted connections are allowed.
     pub allow_http: bool,
-    /// Whether requests go out without credentials.
+    /// Whether requests are sent without credentials.
     pub anonymous: bool,
     /// The id of an access key (`s3`).
     pub access_key_id: Option<SecretLocation>,
@@ -32,11 +32,11 @@ pub struct LakeStore {
     pub account: Option<String>,
     /// The key of the storage account (`az`).
     pub account_key: Option<SecretLocation>,
-    /// How long a connection may take to come about.
+    /// The time limit for establishing a connection.
     pub connect_timeout: Duration,
-    /// How long one request to the store may take, to the last byte of the answer.
+    /// The time limit for one request to the store, until the last byte of the response.
     pub timeout: Duration,
-    /// For how long requests that failed for a passing reason are made again.
+    /// The period for which requests that fail with a transient error are retried.
     pub retry: Duration,
 }
 
@@ -62,7 +62,7 @@ impl Default for LakeStore {
 }
 
 impl LakeStore {
-    /// The places of secrets, by their keys.
+    /// The locations of secrets, by their keys.
     pub fn secrets(&self) -> [(&'static str, Option<&SecretLocation>); 5] {
         [
             ("access_key_id", self.access_key_id.as_ref()),
@@ -74,7 +74,7 @@ impl LakeStore {
     }
 }
 
-/// Reads the section, and gives the location and how its store is reached.
+/// Reads the section; returns the location and the connection settings.
 pub(super) fn read(mut section: Section<'_, '_>) -> (Option<String>, LakeStore) {
     let default = LakeStore::default();
     let source = section.source();
@@ -90,7 +90,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> (Option<String>, LakeStore) 
     if let Some(location) = &location
         && let Some(fault) = location_fault(&location.value)
     {
-        // The text is not repeated: what is wrong with it may be a password.
+        // Do not repeat the text: the invalid part may be a password.
         source.report(&location.span, format!("`location` in [lake] {fault}"), Some(LOCATION_HELP.into()));
     }
     let endpoint = section.string("endpoint");
@@ -157,8 +157,8 @@ pub(super) fn read(mut section: Section<'_, '_>) -> (Option<String>, LakeStore) 
 
 const LOCATION_HELP: &str = "write a folder, or `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`";
 
-/// Why a text is no location of a lake in an object store, as the end of a sentence. A folder of the machine is judged
-/// where it is opened.
+/// Returns why a text is not a valid object store location, as the end of a sentence; `None` if valid. A local
+/// folder is checked when it is opened.
 pub fn location_fault(location: &str) -> Option<&'static str> {
     let (scheme, rest) = location.split_once("://")?;
     if scheme == "file" {
@@ -190,7 +190,7 @@ pub fn location_fault(location: &str) -> Option<&'static str> {
     None
 }
 
-/// Why a URL is no endpoint, and what to do.
+/// The fault of an endpoint URL, if any, and what to do.
 fn endpoint_fault(endpoint: &str, allow_http: bool) -> Option<(&'static str, &'static str)> {
     const HELP: &str = "write it like `https://s3.example.org`";
     let Some((scheme, rest)) = endpoint.split_once("://") else { return Some(("is not a URL", HELP)) };
@@ -205,7 +205,7 @@ fn endpoint_fault(endpoint: &str, allow_http: bool) -> Option<(&'static str, &'s
         .then_some((unencrypted, "use `https://`, or say `allow_http = true` where the network is your own"))
 }
 
-/// Takes the place of a secret. The text is not repeated where it is none: it may be the secret itself.
+/// Parses the location of a secret. The finding does not repeat the text, because it may be the secret itself.
 fn secret(source: &Source<'_>, key: &str, text: Placed<String>) -> Option<Placed<SecretLocation>> {
     let Placed { value, span } = text;
     match SecretLocation::parse(&value) {

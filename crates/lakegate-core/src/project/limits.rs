@@ -1,6 +1,7 @@
-//! `[limits]` of `lakegate.toml` and of an endpoint's front matter: the same names for both, and what only a server has.
+//! Parses `[limits]` of `lakegate.toml` and of an endpoint's front matter. Both use the same names; some exist only for
+//! the server.
 //!
-//! What the limits of server, endpoint and grants come to together is [`crate::limits`]'s business.
+//! [`crate::limits`] combines the limits of server, endpoint and grants.
 
 use super::config::Server;
 use super::reader::{Placed, Section};
@@ -11,13 +12,14 @@ use crate::limits::{Limit, Limits};
 pub struct ServerLimits {
     /// The limits of every call.
     pub limits: Limits,
-    /// How many queries may wait; by default 16 for each one that may run.
+    /// Maximum number of waiting queries; by default 16 for each running query that is allowed.
     pub max_waiting: Option<usize>,
-    /// How many of them may be of one principal; by default a quarter.
+    /// Maximum number of waiting queries of one principal; by default a quarter of all.
     pub max_waiting_each: Option<usize>,
-    /// The most that queries put aside on disk together, in megabytes.
+    /// Maximum size of all spill files together, in megabytes.
     pub spill_mb: Option<u64>,
-    /// The folder for that; a relative path starts at the project folder. By default the system's for temporary files.
+    /// The folder for spill files; a relative path starts at the project folder. By default the system's temporary
+    /// folder.
     pub spill_folder: Option<String>,
 }
 
@@ -26,30 +28,30 @@ pub struct ServerLimits {
 pub struct EndpointLimits {
     /// The limits of its calls.
     pub limits: Limits,
-    /// What happens to an answer with more rows than `max_rows`.
+    /// The handling of a result with more rows than `max_rows`.
     pub on_max_rows: OnMaxRows,
 }
 
-/// What happens to an answer with more rows than it may have.
+/// The handling of a result with too many rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnMaxRows {
-    /// It is refused.
+    /// Refuses the request.
     #[default]
     Refuse,
-    /// It ends after so many rows, and its head says so.
+    /// Truncates the result, and reports it in a response header.
     Truncate,
 }
 
-/// How many may wait for each one that may run.
+/// Default number of waiting queries for each running query that is allowed.
 const WAITING_FOR_EACH: usize = 16;
-/// What queries may put aside on disk, in megabytes.
+/// Default size of all spill files, in megabytes.
 const SPILL_MB: u64 = 10 << 10;
-/// The least share of memory that is given without being asked for, in megabytes.
+/// Minimum of a query's default share of memory, in megabytes.
 const LEAST_SHARE_MB: u64 = 16;
 
 impl ServerLimits {
-    /// The limits of every call, with what holds where nothing is said: the shorter of both timeouts, a third of the
-    /// memory for one query, and half of the slots for one principal.
+    /// The limits of every call, with the defaults: the shorter of both timeouts, a third of the memory for one query,
+    /// and half of the slots for one principal.
     pub fn of_calls(&self, server: &Server) -> Limits {
         let mut limits = self.limits.clone();
         let timeout = server.timeout.as_secs().max(1);
@@ -62,13 +64,13 @@ impl ServerLimits {
         limits
     }
 
-    /// How many queries may wait, and how many of them of one principal.
+    /// Maximum number of waiting queries, in total and of one principal.
     pub fn waiting(&self, server: &Server) -> (usize, usize) {
         let all = self.max_waiting.unwrap_or_else(|| server.max_concurrent_queries.saturating_mul(WAITING_FOR_EACH));
         (all, self.max_waiting_each.unwrap_or_else(|| all.div_ceil(4)).min(all))
     }
 
-    /// The most that queries put aside on disk together, in bytes.
+    /// Maximum size of all spill files together, in bytes.
     pub fn spill_bytes(&self) -> u64 {
         self.spill_mb.unwrap_or(SPILL_MB).saturating_mul(1 << 20)
     }
@@ -84,7 +86,6 @@ impl OnMaxRows {
     }
 }
 
-/// Takes `[limits]` of `lakegate.toml`.
 pub(super) fn read_server(mut section: Section<'_, '_>) -> ServerLimits {
     let limits = read_limits(&mut section);
     let max_waiting = section.integer("max_waiting", 1..=1_000_000).map(|count| count.value as usize);
@@ -102,7 +103,6 @@ pub(super) fn read_server(mut section: Section<'_, '_>) -> ServerLimits {
     ServerLimits { limits, max_waiting, max_waiting_each, spill_mb, spill_folder }
 }
 
-/// Takes `[limits]` of an endpoint.
 pub(super) fn read_endpoint(mut section: Section<'_, '_>) -> EndpointLimits {
     let limits = read_limits(&mut section);
     let source = section.source();
@@ -118,7 +118,7 @@ pub(super) fn read_endpoint(mut section: Section<'_, '_>) -> EndpointLimits {
     EndpointLimits { limits, on_max_rows: on_max_rows.unwrap_or_default() }
 }
 
-/// Takes the limits that everybody may say.
+/// Reads the limits that server, endpoints and grants have in common.
 pub(super) fn read_limits(section: &mut Section<'_, '_>) -> Limits {
     let most = |limit: Limit| 1..=limit.most();
     let value = |placed: Option<Placed<u64>>| placed.map(|placed| placed.value);
@@ -206,7 +206,7 @@ mod tests {
         let told = limits.iter().map(|(limit, bound)| (limit.name(), bound)).collect::<Vec<_>>();
         assert_eq!(told, [("timeout_seconds", 30), ("memory_mb", 682), ("max_concurrent", 32)]);
         assert_eq!(project.config.limits.waiting(&project.config.server), (1024, 256));
-        // No share is more than there is.
+        // No share exceeds the total.
         let (project, _) = read("[server]\nmemory_limit_mb = 16\nmax_concurrent_queries = 1\n", "");
         let limits = project.config.limits.of_calls(&project.config.server);
         assert_eq!((limits.memory_mb, limits.max_concurrent), (Some(16), Some(1)));

@@ -1,49 +1,49 @@
-//! What a mask is: its kinds and options, and which of two is the stricter.
+//! Masks: their kinds and options, and which of two is stricter.
 //!
-//! How values are masked is `lakegate_query`'s business; how masks stand in the file is [`super::column`]'s.
+//! `lakegate_query` applies masks to values; [`super::column`] parses them from the file.
 
 use std::cmp::{Ordering, Reverse};
 use std::fmt;
 
-/// What is done to the values of a column. Whatever the value, a mask gives one: it can not fail.
+/// A transformation of the values of a column. It is total: every value has a masked value, so a mask cannot fail.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum MaskSpec {
-    /// NULL in every row. The only one for structs and maps, and for every type.
+    /// NULL in every row. Works for every type; the only mask for structs and maps.
     Null,
-    /// `[redacted]` in every row, also where there is no value.
+    /// `[redacted]` in every row, including NULLs.
     Redact,
-    /// A point becomes the centre of its cell.
+    /// Moves a point to the centre of its grid cell.
     Grid {
         /// The side of a cell, in degrees.
         step: Step,
     },
-    /// A pseudonym under the project's secret key: equal values stay equal.
+    /// A pseudonym computed with the project's secret key: equal values stay equal.
     Hash {
-        /// Equal values of different domains are not equal.
+        /// Separates pseudonyms: equal values get different ones in different domains.
         domain: String,
     },
-    /// The domain of an e-mail address.
+    /// Keeps the domain of an e-mail address.
     Email,
-    /// The first and last characters.
+    /// Keeps the first and last characters.
     Partial {
-        /// How many characters are kept at the start.
+        /// Number of characters kept at the start.
         prefix: u8,
-        /// How many characters are kept at the end.
+        /// Number of characters kept at the end.
         suffix: u8,
     },
-    /// The beginning of the hour, day, month or year, in UTC.
+    /// Truncates to the hour, day, month or year, in UTC.
     Truncate {
-        /// To what.
+        /// The unit.
         to: Granularity,
     },
-    /// The nearest multiple of a step.
+    /// Rounds to the nearest multiple of a step.
     Round {
         /// The step.
         step: Step,
     },
 }
 
-/// To what a mask cuts a time; the later, the coarser.
+/// The unit that a mask truncates a time to; the later, the coarser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Granularity {
     /// The hour.
@@ -56,21 +56,21 @@ pub enum Granularity {
     Year,
 }
 
-/// A positive decimal number, exactly as it was written: `digits` divided by ten to the power of `scale`.
+/// A positive decimal number, exactly as written: `digits` divided by ten to the power of `scale`.
 ///
-/// There is one way to hold each number, so equality is that of numbers; the order is theirs too.
+/// The representation is canonical, so `==` compares numbers, and so does the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Step {
     digits: u64,
     scale: u8,
 }
 
-/// The most digits of a [`Step`], before and after the point.
+/// Maximum number of digits of a [`Step`], before the point and after it.
 const STEP_DIGITS: usize = 18;
 
 impl Step {
-    /// Reads a number in decimal digits, with a point or an exponent or without; `None` when it is not positive or has
-    /// more than 18 digits before or after the point.
+    /// Parses a decimal number, optionally with a point or an exponent; `None` if it is not positive, or has more than
+    /// 18 digits before or after the point.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.strip_prefix('+').unwrap_or(text);
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {
@@ -107,7 +107,7 @@ impl Step {
         self.digits
     }
 
-    /// How many of the digits are behind the point; 0 for a whole number, at most 18.
+    /// Number of digits after the point; 0 for a whole number, at most 18.
     pub fn scale(self) -> u8 {
         self.scale
     }
@@ -115,7 +115,7 @@ impl Step {
 
 impl Ord for Step {
     fn cmp(&self, other: &Self) -> Ordering {
-        // At most 18 digits times ten to the power of 18 each.
+        // At most 18 digits times at most ten to the power of 18, which fits into `u128`.
         let scaled = |step: &Step, by: u8| u128::from(step.digits) * 10_u128.pow(u32::from(by));
         scaled(self, other.scale).cmp(&scaled(other, self.scale))
     }
@@ -138,7 +138,7 @@ impl fmt::Display for Step {
 }
 
 impl Granularity {
-    /// All of them, by their names in a project file.
+    /// All units, with their names in a project file.
     pub const NAMES: [(&'static str, Granularity); 4] = [
         ("hour", Granularity::Hour),
         ("day", Granularity::Day),
@@ -148,30 +148,32 @@ impl Granularity {
 }
 
 impl MaskSpec {
-    /// The names of all kinds, the strictest first.
+    /// The names of all kinds, strictest first.
     pub const KINDS: [&'static str; 8] = ["null", "redact", "grid", "hash", "email", "partial", "truncate", "round"];
 
-    /// The kind, as a project file writes it.
+    /// The kind, as a project file names it.
     pub fn kind(&self) -> &'static str {
         Self::KINDS[self.rank()]
     }
 
-    /// Whether a grid may have cells of this side, in degrees: from 0.0001 to 90, with at most 9 digits behind the point.
+    /// Whether a grid may have cells of this size, in degrees: from 0.0001 to 90, with at most 9 digits after the
+    /// point.
     pub fn is_grid_step(step: Step) -> bool {
         let (least, greatest) = (Step { digits: 1, scale: 4 }, Step { digits: 90, scale: 0 });
         (least..=greatest).contains(&step) && step.scale() <= 9
     }
 
-    /// Of two masks, the one that tells less.
+    /// Returns the mask that reveals less.
     ///
-    /// The order is total. Kinds come as in [`Self::KINDS`], the strictest first; within a kind, the coarser unit, the
-    /// larger step, the fewer characters kept; between two hashes, which tell the same, the domain that sorts first.
+    /// The order is total. Kinds are ordered as in [`Self::KINDS`], strictest first. Within a kind, the coarser unit,
+    /// the larger step, or the fewer kept characters are stricter. Two hashes reveal the same, so the domain that sorts
+    /// first wins.
     #[must_use]
     pub fn stricter(self, other: Self) -> Self {
         if other.compare_strictness(&self) == Ordering::Less { other } else { self }
     }
 
-    /// Less is stricter.
+    /// `Less` means that `self` is stricter.
     fn compare_strictness(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Grid { step: ours }, Self::Grid { step: theirs })
@@ -186,7 +188,7 @@ impl MaskSpec {
         }
     }
 
-    /// The place in [`Self::KINDS`].
+    /// The index in [`Self::KINDS`].
     fn rank(&self) -> usize {
         match self {
             Self::Null => 0,

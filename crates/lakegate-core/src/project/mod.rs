@@ -1,6 +1,7 @@
-//! A project folder's files, checked: `lakegate.toml` and `endpoints/*.sql` become a [`Project`], or all their faults.
+//! Parses and checks the files of a project folder: `lakegate.toml`, `endpoints/*.sql` and `tables/*.ingest.toml`
+//! become a [`Project`] and all findings.
 //!
-//! Reads no files: the text comes in. What needs SQL or the lake is checked by `lakegate_query`.
+//! Reads no files: their text is an argument. `lakegate_query` checks what needs SQL or the lake.
 
 mod admin;
 mod audit;
@@ -64,11 +65,11 @@ pub use variables::{OWN_VARIABLES, Origin, VARIABLE_PREFIX};
 pub struct ProjectFiles {
     /// The text of `lakegate.toml`.
     pub config: String,
-    /// Path relative to the project folder (`endpoints/x.sql`) and text of each endpoint file.
+    /// The text of each endpoint file, by its path relative to the project folder (`endpoints/x.sql`).
     pub endpoints: BTreeMap<String, String>,
-    /// The same of each recipe (`tables/x.ingest.toml`).
+    /// The text of each recipe, by its path (`tables/x.ingest.toml`).
     pub recipes: BTreeMap<String, String>,
-    /// Environment variables: those whose names begin with `LAKEGATE_` say what keys of `lakegate.toml` would.
+    /// Environment variables. Those whose names begin with `LAKEGATE_` override keys of `lakegate.toml`.
     pub variables: BTreeMap<String, String>,
 }
 
@@ -79,12 +80,13 @@ pub struct Project {
     pub config: Config,
     /// The endpoints by name.
     pub endpoints: BTreeMap<String, Endpoint>,
-    /// How tables are filled from files, by the path of the recipe.
+    /// The recipes for filling tables from files, by path.
     pub recipes: BTreeMap<String, ingest::Recipe>,
 }
 
 impl Project {
-    /// Reads all files and gathers all faults; with faults, the project is what could be read, for further checks only.
+    /// Reads all files, and returns all findings. With findings, the project holds whatever could be read; use it only
+    /// for further checks.
     pub fn read(files: &ProjectFiles) -> (Project, Vec<Finding>) {
         let (config, mut findings) = config::read(&files.config, &files.variables);
         let mut endpoints = BTreeMap::new();

@@ -1,14 +1,14 @@
-//! What names and paths in project files may look like.
+//! Validates names and paths in project files.
 
-/// Parameter names with a meaning of their own in a request.
+/// Parameter names that are modifiers of every request.
 pub const RESERVED_PARAMETERS: &[&str] =
     &["select", "order", "limit", "offset", "format", "csv_guard", "page_size", "cursor", "as_of"];
 
-/// Names under which a token could come in a URL, where it must not.
+/// Query parameter names that would carry a token, which must never be in a URL.
 pub const TOKEN_PARAMETERS: &[&str] =
     &["token", "access_token", "api_key", "apikey", "x-api-key", "authorization", "enterprise_key", "enterprisekey"];
 
-/// Why a table or column name is not taken.
+/// The fault of a table or column name, if any.
 pub(crate) fn sql_name_fault(name: &str) -> Option<&'static str> {
     let shaped = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
         && name.chars().all(|each| each.is_ascii_lowercase() || each.is_ascii_digit() || each == '_');
@@ -16,7 +16,7 @@ pub(crate) fn sql_name_fault(name: &str) -> Option<&'static str> {
         .then_some("must be at most 63 lowercase letters, digits and underscores, and not start with a digit")
 }
 
-/// Why a tag is not taken.
+/// The fault of a tag, if any.
 pub(crate) fn tag_fault(tag: &str) -> Option<&'static str> {
     let shaped = tag.starts_with(|first: char| first.is_ascii_lowercase())
         && tag.chars().all(|each| each.is_ascii_lowercase() || each.is_ascii_digit() || each == '_' || each == '-');
@@ -24,7 +24,7 @@ pub(crate) fn tag_fault(tag: &str) -> Option<&'static str> {
         .then_some("must be at most 63 lowercase letters, digits, underscores and hyphens, and start with a letter")
 }
 
-/// Why a parameter name is not taken.
+/// The fault of a parameter name, if any.
 pub(crate) fn parameter_fault(name: &str) -> Option<&'static str> {
     if RESERVED_PARAMETERS.contains(&name) {
         return Some("has a meaning of its own in requests; choose another name");
@@ -35,7 +35,7 @@ pub(crate) fn parameter_fault(name: &str) -> Option<&'static str> {
     sql_name_fault(name)
 }
 
-/// Why an endpoint name, which is the file's name without `.sql`, is not taken.
+/// The fault of an endpoint name (the file's name without `.sql`), if any.
 pub(crate) fn endpoint_fault(name: &str) -> Option<&'static str> {
     let shaped = name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.chars().all(|each| each.is_ascii_lowercase() || each.is_ascii_digit() || each == '_' || each == '-');
@@ -43,7 +43,7 @@ pub(crate) fn endpoint_fault(name: &str) -> Option<&'static str> {
         .then_some("must be at most 100 lowercase letters, digits, underscores and hyphens, and start with a letter")
 }
 
-/// Why a base path is not taken.
+/// The fault of a base path, if any.
 pub(crate) fn base_path_fault(path: &str) -> Option<&'static str> {
     let segments_shaped = path.split('/').skip(1).all(|segment| {
         !segment.is_empty() && segment.chars().all(|each| each.is_ascii_alphanumeric() || "_-.~".contains(each))
@@ -64,7 +64,7 @@ pub(crate) fn base_path_fault(path: &str) -> Option<&'static str> {
     }
 }
 
-/// Why a table's location is not taken: it stays below the lake.
+/// The fault of a table's location, if any. A location must stay below the lake.
 pub(crate) fn location_fault(location: &str) -> Option<&'static str> {
     if location.is_empty() {
         Some("is empty")

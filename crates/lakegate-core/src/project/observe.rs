@@ -1,5 +1,5 @@
-//! `[observe]`: what an operator gets to see of a running server, and who else does. Nothing of it is for callers, but for
-//! those whose role the project names.
+//! Parses `[observe]`: logging, metrics and traces for operators. Callers get none of it, except those with a role that
+//! the project names.
 
 use std::time::Duration;
 
@@ -9,41 +9,41 @@ use crate::access::name::NameKind;
 /// `[observe]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observe {
-    /// How the lines of the log are written.
+    /// The form of log lines.
     pub log: LogForm,
-    /// From which time on a query is told of in the log; `None` tells of none.
+    /// The duration from which a query is logged as slow; `None` logs none.
     pub slow_query: Option<Duration>,
-    /// Roles whose answers say how long each stage took.
+    /// Roles that get the `Server-Timing` header, with the time of each stage.
     pub server_timing_for: Vec<String>,
-    /// Roles that may read the metrics, beside admin tokens.
+    /// Roles that may read the metrics, in addition to admin tokens.
     pub metrics_for: Vec<String>,
-    /// Where traces are sent to.
+    /// The export of traces.
     pub traces: Option<Traces>,
 }
 
-/// How the lines of the log are written.
+/// The form of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogForm {
     /// For people.
     #[default]
     Text,
-    /// An object of JSON a line.
+    /// A JSON object a line.
     Json,
 }
 
 /// `[observe.traces]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Traces {
-    /// Where a collector takes OTLP over HTTP.
+    /// The URL of a collector that accepts OTLP over HTTP.
     pub endpoint: String,
-    /// Which part of the requests is traced, from 0 to 1.
+    /// The fraction of requests that is traced, from 0 to 1.
     pub sample_ratio: f64,
     /// The name under which a collector shows them.
     pub service_name: String,
 }
 
 impl LogForm {
-    /// The word for it in a project.
+    /// The name in a project.
     pub fn name(self) -> &'static str {
         match self {
             LogForm::Text => "text",
@@ -111,7 +111,7 @@ fn read_traces(mut section: Section<'_, '_>) -> Option<Traces> {
         }
         fits.then_some(name.value)
     });
-    // A variable that no key takes switches nothing on.
+    // A variable that no key reads enables nothing.
     if section.is_given() && !has_endpoint {
         let help = "say where the collector is, such as `endpoint = \"http://127.0.0.1:4318/v1/traces\"`";
         source.report(section.span(), "[observe.traces] has no `endpoint`", Some(help.into()));
@@ -124,7 +124,8 @@ fn read_traces(mut section: Section<'_, '_>) -> Option<Traces> {
     })
 }
 
-/// What is wrong with the address of a collector. A secret in it would be in version control, so it has no place for one.
+/// Returns why the URL of a collector is invalid; `None` if valid. It must not contain a secret, because the file
+/// is in version control.
 fn endpoint_fault(endpoint: &str) -> Option<&'static str> {
     let Some(rest) = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("https://")) else {
         return Some("must begin with `http://` or `https://`");

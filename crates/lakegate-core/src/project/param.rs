@@ -1,6 +1,6 @@
-//! A parameter's declaration in an endpoint file, and the constraints that an argument must meet.
+//! Parses a parameter's declaration in an endpoint file, and checks arguments against its constraints.
 //!
-//! How arguments come in and are matched with parameters is [`crate::catalog`]'s business.
+//! [`crate::catalog`] parses arguments and matches them with parameters.
 
 use regex::Regex;
 use toml::Spanned;
@@ -11,10 +11,10 @@ use super::name;
 use super::reader::{Placed, Section, Source};
 use crate::value::{Scalar, ScalarType, Value, ValueType};
 
-/// The most items that a list argument may have, unless the parameter says less.
+/// Default maximum number of items of a list argument.
 pub const MAX_ITEMS: usize = 1_000;
 
-/// The longest string argument in characters, unless the parameter says less.
+/// Default maximum length of a string argument, in characters.
 pub const MAX_LENGTH: usize = 10_000;
 
 /// `[params.NAME]` of an endpoint file.
@@ -26,48 +26,48 @@ pub struct Param {
     pub value_type: ValueType,
     /// Whether a caller must give it.
     pub required: bool,
-    /// What it is when the caller does not give it; `None` is NULL.
+    /// The value if the caller does not give one; `None` is NULL.
     pub default: Option<Value>,
-    /// The only values that it takes; empty means any.
+    /// The allowed values; empty allows any.
     pub allowed: Vec<Scalar>,
-    /// The least value.
+    /// The minimum.
     pub min: Option<Scalar>,
-    /// The greatest value.
+    /// The maximum.
     pub max: Option<Scalar>,
-    /// What the whole of a string must match.
+    /// A pattern that must match the whole string.
     pub pattern: Option<Pattern>,
-    /// The most characters of a string.
+    /// Maximum length of a string, in characters.
     pub max_length: usize,
-    /// The most items of a list.
+    /// Maximum number of items of a list.
     pub max_items: usize,
-    /// Whether its value goes into no log; records have `***` in its place.
+    /// Whether its value is secret; logs and records have `***` instead.
     pub secret: bool,
     /// For the docs.
     pub description: Option<String>,
     /// For the docs.
     pub example: Option<Value>,
-    /// Where it is declared.
+    /// Position of the declaration.
     pub position: Position,
 }
 
-/// A regular expression that must match the whole of a string.
+/// A regular expression that must match the whole string.
 #[derive(Clone, Debug)]
 pub struct Pattern {
-    /// As written.
+    /// The pattern as written.
     pub text: String,
     whole: Regex,
 }
 
 impl Pattern {
     fn new(text: &str) -> Result<Self, regex::Error> {
-        // Compiled alone first, so that `a)|(b` can not close the group that anchors it.
+        // Compile the text alone first, so that `a)|(b` cannot close the group that anchors it.
         Regex::new(text)?;
         Ok(Self { text: text.to_owned(), whole: Regex::new(&format!("^(?:{text})$"))? })
     }
 }
 
 impl Param {
-    /// Why a value of the right type is not allowed; `None` when it is.
+    /// Returns why a value of the right type is not allowed; `None` if it is.
     pub fn fault(&self, value: &Value) -> Option<String> {
         let scalars = value.scalars();
         if value.value_type().list && scalars.len() > self.max_items {
@@ -99,7 +99,7 @@ impl Param {
     }
 }
 
-/// Reads one declaration; `None` when it has no usable name and type.
+/// Reads one declaration; `None` if it has no valid name and type.
 pub(crate) fn read(declared: &Placed<String>, mut section: Section<'_, '_>) -> Option<Param> {
     let source = section.source();
     let name_fault = name::parameter_fault(&declared.value);
@@ -198,7 +198,7 @@ pub(crate) fn read(declared: &Placed<String>, mut section: Section<'_, '_>) -> O
     name_fault.is_none().then_some(param)
 }
 
-/// The keys whose values are of the parameter's own type.
+/// The keys whose values have the parameter's own type.
 struct Constraints<'a, 's> {
     default: Option<&'s Spanned<DeValue<'a>>>,
     example: Option<&'s Spanned<DeValue<'a>>>,
@@ -233,7 +233,7 @@ fn read_type(declared: &Placed<String>, section: &mut Section<'_, '_>) -> Option
     value_type
 }
 
-/// The type that other systems call so.
+/// The type that other systems call by this name.
 fn usual_name(name: &str) -> Option<ScalarType> {
     Some(match name.to_lowercase().as_str() {
         "text" | "varchar" | "str" | "char" => ScalarType::String,
@@ -260,7 +260,7 @@ fn read_scalar(
         DeValue::Integer(integer) => match scalar_type {
             ScalarType::Integer => i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(Scalar::Integer),
             ScalarType::Number if integer.radix() == 10 => integer.as_str().parse().ok().map(Scalar::Number),
-            // The text of `0x10` is `10`, which is another number.
+            // The text of `0x10` is `10`, which is a different number.
             ScalarType::Number => {
                 i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(|whole| Scalar::Number(whole as f64))
             }

@@ -1,6 +1,6 @@
-//! Reads TOML with places: typed keys, unknown keys with a suggestion, and every fault at once instead of the first.
+//! Reads TOML with positions: typed keys, unknown keys with a suggestion, and all faults at once.
 //!
-//! Knows nothing of what the keys mean.
+//! Knows nothing of the meaning of keys.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -11,33 +11,33 @@ use toml::de::{DeTable, DeValue};
 use super::finding::{Finding, Position, suggest_or_list};
 use super::variables::{Origin, Outside, Variables};
 
-/// The TOML of one file (or of one part of it) and the faults found in it so far.
+/// The TOML of a file, or of a part of it, and the findings so far.
 pub(crate) struct Source<'a> {
     path: &'a str,
     text: &'a str,
-    /// Where the TOML starts in `text`.
+    /// The byte offset of the TOML in `text`.
     offset: usize,
     findings: RefCell<Vec<Finding>>,
-    /// What the environment says over the file.
+    /// Environment variables that override the file.
     variables: Variables,
 }
 
-/// A TOML table under reading: keys are taken, what is left at the end is unknown.
+/// A TOML table that is being read. Each read takes a key; the keys that remain at the end are unknown.
 pub(crate) struct Section<'a, 's> {
     source: &'s Source<'a>,
-    /// What the section is called in messages: `[tables.order]`.
+    /// The section's name in messages: `[tables.order]`.
     name: String,
     span: Range<usize>,
     entries: Vec<(String, Range<usize>, &'s Spanned<DeValue<'a>>)>,
     known: Vec<&'static str>,
     has_any: bool,
-    /// Where its keys may stand beside the file.
+    /// The variables that may override its keys; `None` if they must not be overridden.
     outside: Option<Outside>,
-    /// Whether the section, or a key of it, stands anywhere: in the file or in a variable that is taken.
+    /// Whether the section, or a key of it, is set in the file or in a variable that was read.
     is_given: bool,
 }
 
-/// A value with the place where it stands.
+/// A value with its span.
 #[derive(Clone, Debug)]
 pub(crate) struct Placed<T> {
     pub(crate) value: T,
@@ -57,7 +57,7 @@ impl<'a> Source<'a> {
         (source, table)
     }
 
-    /// Lets variables of the environment say what the file would.
+    /// Sets the environment variables that override the file.
     pub(crate) fn with_variables(mut self, variables: Variables) -> Self {
         self.variables = variables;
         self
@@ -79,7 +79,7 @@ impl<'a> Source<'a> {
         self.findings.borrow_mut().push(finding);
     }
 
-    /// The same at a place that is known already.
+    /// Reports a finding at a known position.
     pub(crate) fn report_at(&self, position: &Position, message: impl Into<String>, help: &str) {
         let finding = Finding { position: position.clone(), message: message.into(), help: Some(help.to_owned()) };
         self.findings.borrow_mut().push(finding);
@@ -103,13 +103,13 @@ impl<'a, 's> Section<'a, 's> {
     ) -> Self {
         let mut entries =
             table.iter().map(|(key, value)| (key.get_ref().to_string(), key.span(), value)).collect::<Vec<_>>();
-        // The order of the file, so that parameters and findings come as they were written.
+        // Keep the order of the file for parameters and findings.
         entries.sort_by_key(|(_, span, _)| span.start);
         let has_any = !entries.is_empty();
         Self { source, name: name.into(), span, entries, known: Vec::new(), has_any, outside: None, is_given: true }
     }
 
-    /// The whole file, whose sections may be overridden by variables of the environment.
+    /// The whole file, whose sections can be overridden by environment variables.
     pub(crate) fn root(source: &'s Source<'a>, table: &'s DeTable<'a>) -> Self {
         Self { outside: Some(Outside::root()), ..Self::new(source, "the file", 0..0, table) }
     }
@@ -122,28 +122,28 @@ impl<'a, 's> Section<'a, 's> {
         &self.span
     }
 
-    /// What it is called in messages.
+    /// The section's name in messages.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether any key stood there, known or not.
+    /// Whether it had any key, known or not.
     pub(crate) fn has_any(&self) -> bool {
         self.has_any
     }
 
-    /// Whether the key stands there, whatever its value is: a value that can not be taken is not a missing one.
+    /// Whether the key is set, even to an invalid value: an invalid value is not a missing one.
     pub(crate) fn has(&self, key: &str) -> bool {
         let outside = || self.source.variables.find(&self.outside.as_ref()?.variable(key));
         self.entries.iter().any(|(name, _, _)| name == key) || outside().is_some()
     }
 
-    /// Whether the section, or a key of it that was taken, stands anywhere.
+    /// Whether the section, or a key of it that was read, is set.
     pub(crate) fn is_given(&self) -> bool {
         self.is_given
     }
 
-    /// The text of the variable that takes the place of the key, if there is one.
+    /// The text of the variable that overrides the key, if there is one.
     fn variable(&mut self, key: &'static str) -> Option<Placed<String>> {
         let outside = self.outside.as_ref()?;
         let variables = &self.source.variables;
@@ -154,7 +154,7 @@ impl<'a, 's> Section<'a, 's> {
             return None;
         };
         variables.note(outside.path(), key, Origin::Variable(name));
-        // What the file says is not looked at, and is no unknown key either.
+        // Take the key from the file unread, so that it is not reported as unknown.
         self.take(key);
         self.is_given = true;
         Some(Placed { value: value.to_owned(), span })
@@ -191,7 +191,7 @@ impl<'a, 's> Section<'a, 's> {
         }
     }
 
-    /// A whole number within `range`.
+    /// Reads a whole number within `range`.
     pub(crate) fn integer(&mut self, key: &'static str, range: std::ops::RangeInclusive<u64>) -> Option<Placed<u64>> {
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
         if let Some(Placed { value, span }) = self.variable(key) {
@@ -212,7 +212,7 @@ impl<'a, 's> Section<'a, 's> {
         }
     }
 
-    /// A number within `range`, with a fraction or without.
+    /// Reads a number within `range`, with or without a fraction.
     pub(crate) fn number(&mut self, key: &'static str, range: std::ops::RangeInclusive<f64>) -> Option<Placed<f64>> {
         let expected = format!("a number from {} to {}", range.start(), range.end());
         let fitting = |text: &str| text.parse::<f64>().ok().filter(|number| range.contains(number));
@@ -234,7 +234,7 @@ impl<'a, 's> Section<'a, 's> {
         }
     }
 
-    /// A list of strings; in a variable with commas between.
+    /// Reads a list of strings; a variable separates them with commas.
     pub(crate) fn strings(&mut self, key: &'static str) -> Option<Placed<Vec<Placed<String>>>> {
         if let Some(Placed { value, span }) = self.variable(key) {
             let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
@@ -255,7 +255,7 @@ impl<'a, 's> Section<'a, 's> {
         Some(Placed { value: strings, span: value.span() })
     }
 
-    /// A list of strings that is policy, which stands in the file and nowhere else.
+    /// Reads a list of strings that is policy, so only the file can set it.
     pub(crate) fn fixed_strings(&mut self, key: &'static str) -> Option<Placed<Vec<Placed<String>>>> {
         let outside = self.outside.take();
         let strings = self.strings(key);
@@ -263,8 +263,8 @@ impl<'a, 's> Section<'a, 's> {
         strings
     }
 
-    /// A table below this one. Where variables may override this one, they may override what is below it too, and it is
-    /// there as soon as one of them is.
+    /// Reads a nested table. If variables can override this one, they can override the nested one too, and a single
+    /// such variable is enough for it to exist.
     pub(crate) fn section(&mut self, key: &'static str) -> Option<Section<'a, 's>> {
         let outside = self.outside.as_ref().map(|outside| outside.below(key));
         let Some(value) = self.take(key) else {
@@ -284,7 +284,7 @@ impl<'a, 's> Section<'a, 's> {
         }
     }
 
-    /// A table below this one that is policy, which stands in the file and nowhere else.
+    /// Reads a nested table that is policy, so only the file can set it.
     pub(crate) fn fixed_section(&mut self, key: &'static str) -> Option<Section<'a, 's>> {
         let outside = self.outside.take();
         let section = self.section(key);
@@ -292,7 +292,7 @@ impl<'a, 's> Section<'a, 's> {
         section
     }
 
-    /// The tables of an array of tables.
+    /// Reads an array of tables.
     pub(crate) fn sections(&mut self, key: &'static str) -> Vec<Section<'a, 's>> {
         let Some(value) = self.take(key) else { return Vec::new() };
         let DeValue::Array(items) = value.get_ref() else {
@@ -313,7 +313,7 @@ impl<'a, 's> Section<'a, 's> {
         sections
     }
 
-    /// All entries that are left, as tables with free names.
+    /// Takes all remaining entries as tables with arbitrary names.
     pub(crate) fn named_sections(mut self) -> Vec<(Placed<String>, Section<'a, 's>)> {
         let mut sections = Vec::new();
         for (key, span, value) in std::mem::take(&mut self.entries) {
@@ -330,7 +330,7 @@ impl<'a, 's> Section<'a, 's> {
         sections
     }
 
-    /// All entries that are left, as strings with free names.
+    /// Takes all remaining entries as strings with arbitrary names.
     pub(crate) fn named_strings(mut self) -> Vec<(Placed<String>, Placed<String>)> {
         let mut strings = Vec::new();
         for (key, span, value) in std::mem::take(&mut self.entries) {
@@ -347,13 +347,13 @@ impl<'a, 's> Section<'a, 's> {
         strings
     }
 
-    /// All entries that are left, as values with free names.
+    /// Takes all remaining entries as values with arbitrary names.
     pub(crate) fn named_values(mut self) -> Vec<(Placed<String>, &'s Spanned<DeValue<'a>>)> {
         let entries = std::mem::take(&mut self.entries);
         entries.into_iter().map(|(key, span, value)| (Placed { value: key, span }, value)).collect()
     }
 
-    /// Reports what was not taken.
+    /// Reports the keys that were not read.
     pub(crate) fn finish(self) {
         for (key, span, _) in &self.entries {
             let help = suggest_or_list(key, self.known.iter().copied());
@@ -362,7 +362,7 @@ impl<'a, 's> Section<'a, 's> {
     }
 
     fn child_name(&self, key: &str) -> String {
-        // What is below a table of an array is written like what is below any other.
+        // A table below an array of tables is written like any other nested table.
         match self.name.starts_with('[') {
             true => format!("[{}.{key}]", self.name.trim_matches(['[', ']'])),
             false => format!("[{key}]"),
@@ -382,7 +382,7 @@ impl<'a, 's> Section<'a, 's> {
     }
 }
 
-/// What stands there, in a message.
+/// Describes a value for a message.
 pub(super) fn describe(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(_) => "a string".to_owned(),

@@ -1,15 +1,15 @@
-//! `[reload]`: how often a running server looks whether the project or the lake has changed.
+//! Parses `[reload]`: how often a running server checks whether the project or the lake has changed.
 
 use std::time::Duration;
 
 use super::reader::{Placed, Section};
 
-/// `[reload]`. `None` looks only when the server is told to.
+/// `[reload]`. `None` checks only on request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reload {
-    /// How often `lakegate.toml` and the endpoint files are looked at.
+    /// The interval for checking `lakegate.toml` and the endpoint files.
     pub project: Option<Duration>,
-    /// How often the files of the tables are listed.
+    /// The interval for listing the files of the tables.
     pub tables: Option<Duration>,
 }
 

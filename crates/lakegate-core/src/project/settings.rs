@@ -1,6 +1,6 @@
-//! The effective configuration: every key that may be overridden, its value, and where that comes from.
+//! Lists the effective configuration: every key that can be overridden, its value, and its origin.
 //!
-//! What may not be overridden is policy; it stands in the file as it is, and is not listed here.
+//! Keys that cannot be overridden are policy; they are always as in the file, and are not listed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,17 +21,16 @@ pub struct Setting {
     pub section: String,
     /// The key.
     pub key: &'static str,
-    /// The value, with secrets as `***`; `None` where there is none.
+    /// The value, with secrets as `***`; `None` if there is none.
     pub value: Option<Value>,
-    /// Where the value comes from.
+    /// The origin of the value.
     pub origin: Origin,
 }
 
-/// What a secret is shown as.
 const SECRET: &str = "***";
 
 impl Config {
-    /// Every key that may be overridden, in the order of the sections.
+    /// Every key that can be overridden, in the order of the sections.
     pub fn settings(&self) -> Vec<Setting> {
         let Config { server, limits, reload, cache, formats, observe, docs, http, admin, .. } = self;
         let mut list = List { config: self, section: "", settings: Vec::new() };
@@ -114,7 +113,7 @@ impl Config {
     }
 }
 
-/// The settings so far, and the section that is listed.
+/// The settings so far, and the current section.
 struct List<'c> {
     config: &'c Config,
     section: &'static str,
@@ -153,7 +152,7 @@ impl List<'_> {
     }
 }
 
-/// A value without secrets: those of keys that hold one, and what stands in a URL for nobody to see.
+/// A value without secrets: hides the values of keys that hold a secret, and the secret parts of URLs.
 pub fn shown_value(key: &str, value: Value) -> Value {
     match value {
         Value::String(text) if holds_secret(key) && !is_location(&text) => SECRET.into(),
@@ -171,7 +170,7 @@ pub fn shown_value(key: &str, value: Value) -> Value {
     }
 }
 
-/// A key whose value is itself a secret. `key` alone names a file or a variable.
+/// Whether the key's value is itself a secret. A plain `key` names a file or a variable.
 fn holds_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     let words = key.split(['_', '-']).collect::<Vec<_>>();
@@ -182,12 +181,12 @@ fn holds_secret(key: &str) -> bool {
         || key.ends_with("_key")
 }
 
-/// Whether the text says where a secret is, and is none.
+/// Whether the text is the location of a secret rather than a secret.
 fn is_location(text: &str) -> bool {
     text.starts_with("env:") || text.starts_with("file:")
 }
 
-/// A URL without its password and without the values of its query.
+/// A URL with its credentials and its query hidden.
 fn without_credentials(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
@@ -200,7 +199,7 @@ fn without_credentials(text: &str) -> String {
     format!("{scheme}://{authority}{path}{query}")
 }
 
-/// What to say of variables that have no effect.
+/// The findings for variables that have no effect.
 pub(super) fn unknown_variables(config: &Config, variables: &Variables) -> Vec<Finding> {
     let root = Outside::root();
     let name_of = |setting: Setting| {

@@ -1,4 +1,4 @@
-//! Tests of what environment variables override, what is said of those that do not, and what the configuration shows.
+//! Tests of environment variables that override keys, of the warnings for others, and of the listed configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,7 +53,7 @@ fn a_variable_says_what_the_key_would() {
     assert_eq!(config.settings().iter().filter(|setting| setting.origin == Origin::File).count(), 2);
 }
 
-/// A bad value in the file is of no interest where a variable takes its place, and a bad one in the variable is a fault.
+/// A variable that overrides an invalid value in the file hides that fault; an invalid variable is itself a fault.
 #[test]
 fn a_variable_is_checked_like_the_file_and_named_in_the_fault() {
     let (config, findings) = read(
@@ -92,7 +92,7 @@ fn a_variable_is_checked_like_the_file_and_named_in_the_fault() {
     }
 }
 
-/// A lake that only a variable names is one.
+/// A lake can be named by a variable alone.
 #[test]
 fn a_variable_alone_is_enough() {
     assert!(read("", &[]).1[0].contains("there is no [lake] section"));
@@ -111,17 +111,17 @@ fn a_variable_without_effect_is_a_warning_that_says_what_was_meant() {
     assert!(warnings(&[("LAKEGATE_SERVER_TIMEOUT", "5")])[0].contains("`LAKEGATE_SERVER_TIMEOUT_SECONDS`"));
     assert!(warnings(&[("LAKEGATE_LISTN", "x")])[0].ends_with("did you mean `LAKEGATE_LISTEN`?"));
     assert_eq!(warnings(&[("LAKEGATE_COMPLETELY_ELSE", "x")]).len(), 1);
-    // Such a variable switches nothing on either.
+    // Such a variable enables nothing either.
     let (config, _) = read(FILE, &[("LAKEGATE_ADMIN_LISTN", "0.0.0.0:1"), ("LAKEGATE_HTTP_TLS_CERT", "x")]);
     assert_eq!((config.admin, config.http.tls, config.warnings.len()), (None, None, 2));
-    // Those of options, of a service that is called `lakegate`, and of others.
+    // Variables of command options, of a Kubernetes service named `lakegate`, and of other programs.
     let fine =
         ["LAKEGATE_LISTEN", "LAKEGATE_ADMIN_LISTEN", "LAKEGATE_LOG", "LAKEGATE_PORT_8080_TCP", "LAKEGATE_SERVICE_HOST"];
     assert_eq!(warnings(&fine.map(|name| (name, "x"))), Vec::<String>::new());
     assert_eq!(warnings(&[("PATH", "x"), ("OTHER_SERVER_LISTEN", "x")]), Vec::<String>::new());
 }
 
-/// Policy is code: what protects rows and columns is changed in the project and nowhere else.
+/// Policy is code: what protects rows and columns can only be changed in the project.
 #[test]
 fn policy_is_not_overridden() {
     let text = format!("{FILE}[tables.city]\nlocation = \"city/\"\nrow_filter = \"id = 1\"\n");
@@ -146,7 +146,7 @@ fn policy_is_not_overridden() {
     assert!(said.contains("because policy is code") && !said.contains("the key itself"), "{said}");
 }
 
-/// A key that is read and not listed would be missing in `lakegate config`.
+/// A key that is read but not listed would be missing in `lakegate config`.
 #[test]
 fn the_settings_are_all_keys_that_may_be_overridden() {
     let mut sections = BTreeSet::new();

@@ -1,7 +1,6 @@
-//! How text files of a table are written and read: `compression`, `delimiter`, `header`, `types` and `on_error` of
-//! `[tables.NAME]`.
+//! Parses the text file options of `[tables.NAME]`: `compression`, `delimiter`, `header`, `types` and `on_error`.
 //!
-//! Files in other encodings than UTF-8 are not read as they are: they are ingested.
+//! Files must be UTF-8; files in other encodings have to be ingested.
 
 use std::ops::Range;
 
@@ -9,10 +8,10 @@ use super::config::FileFormat;
 use super::ingest::PlainKind;
 use super::reader::Section;
 
-/// What is around the bytes of a text file.
+/// The compression of a text file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Compression {
-    /// Nothing.
+    /// Uncompressed.
     None,
     /// gzip, `.gz`.
     Gzip,
@@ -21,7 +20,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// The compression that a file's last extension says.
+    /// The compression that a file's last extension indicates.
     pub fn of_extension(extension: &str) -> Option<Self> {
         match extension.to_ascii_lowercase().as_str() {
             "gz" => Some(Self::Gzip),
@@ -40,13 +39,13 @@ impl Compression {
     }
 }
 
-/// The handling of values that are not of the type that the project declares, and of rows that cannot be read.
+/// The handling of values that are not of the declared type, and of rows that cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnError {
     /// The table is not served.
     #[default]
     Fail,
-    /// The value is NULL; a row that cannot be read is still a fault.
+    /// The value becomes NULL; a row that cannot be read is still a fault.
     Null,
     /// The row is left out.
     Reject,
@@ -57,16 +56,16 @@ impl OnError {
     pub const NAMES: [(&str, Self); 3] = [("fail", Self::Fail), ("null", Self::Null), ("reject", Self::Reject)];
 }
 
-/// How the text files of a table are written, as far as the project says it.
+/// The format of a table's text files, as far as the project declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextFiles {
-    /// What is around the bytes; `None` where the files' names tell.
+    /// The compression; `None` derives it from the files' names.
     pub compression: Option<Compression>,
-    /// What stands between the values of a CSV line.
+    /// The delimiter of CSV.
     pub delimiter: u8,
-    /// Whether the first line of a CSV file has the columns' names.
+    /// Whether the first line of a CSV file holds column names.
     pub has_header: bool,
-    /// The types of columns; that of any other column is found in its values.
+    /// The declared types of columns; other types are inferred from the values.
     pub types: Vec<(String, PlainKind)>,
     /// The handling of values and rows that do not fit.
     pub on_error: OnError,
@@ -78,7 +77,6 @@ impl Default for TextFiles {
     }
 }
 
-/// Takes the keys of a table's section.
 pub(super) fn read(section: &mut Section<'_, '_>, format: Option<FileFormat>) -> TextFiles {
     let source = section.source();
     let mut files = TextFiles::default();

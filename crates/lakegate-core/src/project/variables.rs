@@ -1,8 +1,8 @@
-//! Environment variables that say what a project file would: `LAKEGATE_SERVER_TIMEOUT_SECONDS` for `timeout_seconds` of
-//! `[server]`.
+//! Environment variables that override keys of a project file: `LAKEGATE_SERVER_TIMEOUT_SECONDS` overrides
+//! `timeout_seconds` of `[server]`.
 //!
-//! They come in as a map; nothing here reads the environment. Which keys may be overridden is decided by who reads the
-//! sections: policy is code, so tables, tags, masks and issuers are not among them.
+//! Reads no environment: the variables are an argument. The readers of the sections decide which keys can be
+//! overridden. Policy is code, so tables, tags, masks and issuers cannot.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,10 +10,10 @@ use std::ops::Range;
 
 use super::finding::{Finding, Position, suggestion};
 
-/// What the names of all variables begin with.
+/// The prefix of all variables.
 pub const VARIABLE_PREFIX: &str = "LAKEGATE_";
 
-/// Variables with a meaning of their own, beside those that stand for a key: options of commands and the log.
+/// Variables that do not stand for a key: those for command options and the log.
 pub const OWN_VARIABLES: &[&str] = &[
     "LAKEGATE_ADMIN_LISTEN",
     "LAKEGATE_LAKE",
@@ -25,13 +25,13 @@ pub const OWN_VARIABLES: &[&str] = &[
     "LAKEGATE_URL",
 ];
 
-/// Sections that stand in the file and nowhere else.
+/// Sections that only the file can set.
 const POLICY: [&str; 4] = ["TABLES", "TAGS", "MASKING", "ISSUERS"];
 
-/// Where the value of a key comes from.
+/// The origin of a key's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody said anything.
+    /// The key is not set.
     Default,
     /// `lakegate.toml`.
     File,
@@ -39,20 +39,20 @@ pub enum Origin {
     Variable(String),
 }
 
-/// The variables, and what became of them.
+/// The variables, and which of them were used.
 #[derive(Default)]
 pub(super) struct Variables {
-    /// Name and value, in the order of the names.
+    /// Name and value, ordered by name.
     all: Vec<(String, String)>,
-    /// Where the spans of the variables begin: behind the end of the file.
+    /// The start of the variables' spans, behind the end of the file.
     base: usize,
-    /// Each key that may be overridden and was asked for, with the path of its section, and where its value came from.
+    /// The overridable keys that were read, with the path of their section and the origin of their value.
     keys: RefCell<BTreeMap<(String, &'static str), Origin>>,
-    /// The paths of sections that were asked for and are nowhere.
+    /// The paths of sections that were read but are set nowhere.
     absent: RefCell<BTreeSet<String>>,
 }
 
-/// Where the keys of a section stand in the environment.
+/// The variables of a section's keys.
 #[derive(Clone)]
 pub(super) struct Outside {
     prefix: String,
@@ -64,25 +64,25 @@ impl Outside {
         Self { prefix: VARIABLE_PREFIX.to_owned(), path: String::new() }
     }
 
-    /// That of a section below.
+    /// The variables of a nested section.
     pub(super) fn below(&self, key: &str) -> Self {
         let dot = if self.path.is_empty() { "" } else { "." };
         Self { prefix: format!("{}_", self.variable(key)), path: format!("{}{dot}{key}", self.path) }
     }
 
-    /// The name of the section, as in `http.tls`.
+    /// The path of the section, as in `http.tls`.
     pub(super) fn path(&self) -> &str {
         &self.path
     }
 
-    /// The name of the variable of a key.
+    /// The name of the variable for a key.
     pub(super) fn variable(&self, key: &str) -> String {
         format!("{}{}", self.prefix, key.to_ascii_uppercase())
     }
 }
 
 impl Variables {
-    /// Those variables that may stand for a key of the file, which is so long.
+    /// Selects the variables that may stand for a key. `file_length` is the length of the file in bytes.
     pub(super) fn new(variables: &BTreeMap<String, String>, file_length: usize) -> Self {
         let is_for_keys = |name: &str| name.starts_with(VARIABLE_PREFIX) && !OWN_VARIABLES.contains(&name);
         let all = variables.iter().filter(|(name, _)| is_for_keys(name));
@@ -95,7 +95,7 @@ impl Variables {
         Some((&self.all[at].1, self.span(at)))
     }
 
-    /// The first variable of a section or of one below it.
+    /// The span of the first variable of a section or of a nested one.
     pub(super) fn first_of(&self, section: &Outside) -> Option<Range<usize>> {
         let at = self.all.iter().position(|(name, _)| name.starts_with(&section.prefix))?;
         Some(self.span(at))
@@ -105,29 +105,29 @@ impl Variables {
         self.base + at..self.base + at + 1
     }
 
-    /// The variable that stands at a span, if it is none of the file.
+    /// The name of the variable at a span; `None` if the span is in the file.
     pub(super) fn name_at(&self, span: &Range<usize>) -> Option<&str> {
         let at = span.start.checked_sub(self.base)?;
         self.all.get(at).map(|(name, _)| name.as_str())
     }
 
-    /// A key was asked for, and this is where its value comes from.
+    /// Records that a key was read, and the origin of its value.
     pub(super) fn note(&self, section: &str, key: &'static str, origin: Origin) {
         self.keys.borrow_mut().insert((section.to_owned(), key), origin);
     }
 
-    /// A section was asked for, and is nowhere.
+    /// Records that a section was read but is set nowhere.
     pub(super) fn asked_for(&self, section: &str) {
         self.absent.borrow_mut().insert(section.to_owned());
     }
 
-    /// What was asked for.
+    /// The keys and sections that were read.
     pub(super) fn asked(&self) -> Asked {
         Asked { keys: self.keys.borrow().clone(), absent: self.absent.borrow().clone() }
     }
 
-    /// What to say of variables that nothing asked for. `also` are names that have a meaning in this project, `keys` those
-    /// of all keys.
+    /// The findings for unused variables. `also` holds the names that have a meaning in this project, and `keys` the
+    /// variables of all keys.
     pub(super) fn unknown(&self, also: &[&str], keys: &BTreeSet<String>) -> Vec<Finding> {
         let taken = self.keys.borrow();
         let is_taken =
@@ -138,7 +138,7 @@ impl Variables {
     }
 }
 
-/// Which keys and sections were asked for.
+/// The keys and sections that were read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Asked {
     pub(super) keys: BTreeMap<(String, &'static str), Origin>,
@@ -154,7 +154,8 @@ fn unknown_variable(name: &str, keys: &BTreeSet<String>) -> Finding {
     }
     let finding = Finding::new(Position::outside(name), "no key or option has this variable, so it has no effect");
     let known = keys.iter().map(String::as_str).chain(OWN_VARIABLES.iter().copied()).collect::<Vec<_>>();
-    // All of them begin alike, so that a short name is nearer to a wrong one than to the longer one that was meant.
+    // All names share a prefix, so an unrelated short name may be nearer by edit distance than the longer name that was
+    // meant.
     let longer = known.iter().copied().find(|known| known.starts_with(name));
     match longer.or_else(|| suggestion(name, known)) {
         Some(near) => finding.help(format!("did you mean `{near}`?")),
@@ -162,7 +163,7 @@ fn unknown_variable(name: &str, keys: &BTreeSet<String>) -> Finding {
     }
 }
 
-/// Kubernetes sets such variables for a service that is called `lakegate`.
+/// Kubernetes sets such variables for a service named `lakegate`.
 fn is_of_kubernetes(name: &str) -> bool {
     let rest = &name[VARIABLE_PREFIX.len()..];
     rest == "SERVICE_HOST" || rest.starts_with("SERVICE_PORT") || rest == "PORT" || rest.starts_with("PORT_")

@@ -1,4 +1,4 @@
-//! Lakes in which something is broken or odd: the rest is found, and what is left out is told with its path.
+//! Discovery in lakes with broken or odd files: it finds all other tables, and reports each skipped path.
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn locations(found: &Discovery) -> Vec<&str> {
     found.tables.iter().map(|table| table.location.as_str()).collect()
 }
 
-/// The file with its columns in another place.
+/// Rewrites the footer so that the column offsets point to `to`.
 fn moved(path: &Path, to: i64) {
     let whole = bytes::Bytes::from(fs::read(path).unwrap());
     let footer = ParquetMetaDataReader::new().parse_and_finish(&whole).unwrap();
@@ -57,7 +57,7 @@ async fn a_broken_file_keeps_nothing_else_from_being_found() {
     for name in ["a/beyond.parquet", "a/cut.parquet", "a/tail.parquet", "a/zeros.parquet"] {
         assert!(told.contains(&name), "{name}: {found:?}");
     }
-    // What is behind a sound footer shows where rows are read.
+    // A broken page behind a valid footer shows only when rows are read.
     let other = found
         .tables
         .iter()
@@ -85,7 +85,7 @@ async fn odd_folders_and_wide_files_are_left_out_and_told() {
     assert!(reason("wide.csv").is_some(), "{:?}", found.left_out);
 }
 
-/// Brackets of names are not those of a pattern.
+/// Brackets in file names are literal; they do not form a glob pattern.
 #[tokio::test]
 async fn names_with_brackets_are_found_and_can_be_served_as_they_are_written() {
     use crate::govern::testing;
@@ -98,7 +98,7 @@ async fn names_with_brackets_are_found_and_can_be_served_as_they_are_written() {
     put(&lake.join("in[1]/year[x]=7"), "b", &[("id", &[2])]);
     put(&lake.join("many"), "c[1]", &[("id", &[3])]);
     put(&lake.join("many"), "d[2]", &[("name", &[4])]);
-    // Names that would be patterns of others.
+    // Names with `?`, which would match other names if they were globs.
     put(lake, "e?f", &[("id", &[5])]);
     put(lake, "exf", &[("id", &[6])]);
     let found = found(lake).await;

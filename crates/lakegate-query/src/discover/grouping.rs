@@ -1,4 +1,4 @@
-//! Puts the files of a folder together that are of one table, and parts those that are not.
+//! Groups the files of a folder into tables: files with compatible schemas become one table, others are kept apart.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,28 +15,28 @@ use super::{Discovery, LeftOut};
 use crate::lake::MOST_COLUMNS;
 use crate::plan::column_type_name;
 
-/// A table with what a sample of it is taken from.
+/// A table that discovery found, with the inputs for its row sample.
 #[derive(Debug, Default)]
 pub(super) struct Candidate {
     pub(super) table: FoundTable,
-    /// Some of its Parquet files.
+    /// Parquet files to sample, at most [`SAMPLED_FILES`].
     pub(super) files: Vec<ObjectMeta>,
-    /// Rows that were read already.
+    /// Rows that are already in memory, from the head of a text file.
     pub(super) rows: Option<RecordBatch>,
 }
 
-/// How many files of a table a sample is taken from.
+/// Files that are sampled for each table.
 const SAMPLED_FILES: usize = 3;
-/// The value that stands for NULL in hive folders.
+/// The folder value that stands for NULL in hive partitioning.
 const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// Files with the same format and columns.
+/// Files with the same format, delimiter and columns.
 struct Group {
     format: &'static str,
     delimiter: u8,
     schema: SchemaRef,
     files: Vec<(ObjectMeta, Data)>,
-    /// How many of them have fewer columns, or others of a narrower type.
+    /// Number of files whose columns differ from those of most files: some are missing, or their types are narrower.
     others: usize,
 }
 
@@ -45,7 +45,7 @@ enum Data {
     Text(Text),
 }
 
-/// The tables of a folder go to `candidates`, what is none to `found`.
+/// Adds the tables of a folder to `candidates`, and all other files to `found.left_out`.
 pub(super) fn tables(folder: &Folder, seen: Vec<Seen>, candidates: &mut Vec<Candidate>, found: &mut Discovery) {
     if folder.path.contains(['*', '?']) {
         found.left_out.push(LeftOut {
@@ -131,7 +131,7 @@ pub(super) fn tables(folder: &Folder, seen: Vec<Seen>, candidates: &mut Vec<Cand
     }
 }
 
-/// Why files that go together are no table that can be served, and what to do. What is written of it would be no project.
+/// Why a group of files cannot be served as a table, and what to do. `check` would refuse a project with such a table.
 fn refused(table: &FoundTable) -> Option<(String, &'static str)> {
     let names = table.partitions.iter().map(|(name, _)| name).collect::<Vec<_>>();
     if let Some((_, name)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
@@ -170,7 +170,7 @@ fn same(one: &Schema, other: &Schema) -> bool {
             .all(|(one, other)| one.name() == other.name() && one.data_type() == other.data_type())
 }
 
-/// Puts groups together that are versions of one table: most columns are the same, and none contradicts.
+/// Merges groups that are versions of one table: they share most columns, and no shared column has a conflicting type.
 fn merged(groups: Vec<Group>, ignores_names: bool) -> Vec<Group> {
     let mut merged = Vec::<Group>::new();
     for group in groups {
@@ -199,7 +199,7 @@ fn stems(group: &Group) -> BTreeSet<String> {
 
 fn stem(name: &str) -> &str {
     let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
-    // What Spark and its like call a part: a number and then letters that mean nothing.
+    // Spark and similar writers name a part with a number and then random letters, which carry no meaning.
     if let Some(part) = stem.strip_prefix("part-")
         && part.starts_with(|first: char| first.is_ascii_digit())
     {
@@ -210,7 +210,7 @@ fn stem(name: &str) -> &str {
 }
 
 fn are_versions(one: &Schema, other: &Schema, is_text: bool) -> bool {
-    // In text files, plain values of several kinds are text.
+    // In text files, a column with plain values of several kinds is read as text.
     let is_plain = |field: &Field| is_text && !field.data_type().is_nested();
     let common = one.fields().iter().filter_map(|field| {
         let there = other.field_with_name(field.name()).ok()?;
@@ -236,7 +236,7 @@ fn union(one: &Schema, other: &Schema) -> SchemaRef {
     Schema::new(own.chain(new.map(|field| field.as_ref().clone())).collect::<Vec<_>>()).into()
 }
 
-/// The location of files in hive folders, or in folders by date: the folder, or a glob where that is the lake's own.
+/// The location of files in hive or date folders: the folder, or a glob when the folder is the lake's root.
 fn deep_location(folder: &Folder, group: &Group) -> String {
     if !folder.path.is_empty() {
         return format!("{}/", folder.path);
@@ -259,7 +259,7 @@ fn joined(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
-/// Parts a folder in which several tables lie, by columns and by names.
+/// Splits a folder that holds several tables, by columns and by file names.
 fn split(folder: &Folder, groups: Vec<Group>, all_names: &[String], found: &mut Discovery) -> Vec<(String, Group)> {
     let mut parts = Vec::new();
     let is_alone = groups.len() == 1 && !folder.path.is_empty();
@@ -267,7 +267,7 @@ fn split(folder: &Folder, groups: Vec<Group>, all_names: &[String], found: &mut 
         let mut by_stem = BTreeMap::<String, Vec<(ObjectMeta, Data)>>::new();
         let Group { format, delimiter, schema, files, others } = group;
         for (object, data) in files {
-            // The files of a folder whose columns are the same are one table, whatever they are called.
+            // Files of one folder with the same columns are one table, whatever their names are.
             let stem = if is_alone { "" } else { stem(last(object.location.as_ref())) };
             by_stem.entry(stem.to_owned()).or_default().push((object, data));
         }
@@ -278,18 +278,18 @@ fn split(folder: &Folder, groups: Vec<Group>, all_names: &[String], found: &mut 
                 matched.cloned().collect::<BTreeSet<_>>() == own
             };
             let extension = own.first().map_or("", |name| extension(name));
-            // Brackets of names are none of a pattern.
+            // Escape brackets in names, because they are not part of a pattern.
             let escape = glob::Pattern::escape;
             let (of_stem, of_extension) = (escape(&stem), escape(extension));
             let patterns = [format!("{of_stem}*.{of_extension}"), format!("*.{of_extension}"), format!("{of_stem}*")];
             let globs = patterns.iter().map(|pattern| joined(&escape(&folder.path), pattern));
             let location = match files.as_slice() {
-                // A file with a number at its end is one of several, which may come later.
+                // A file name that ends with a number is one of a series; more files may follow.
                 [(only, _)] => {
                     let name = last(only.location.as_ref());
                     let is_part = !stem.is_empty() && name != format!("{stem}.{extension}");
                     let glob = globs.take(1).find(|glob| is_part && whole(glob));
-                    // A name that is a pattern means other files, too.
+                    // Escape a name that reads as a glob, because it would match other files too.
                     let name = match only.location.as_ref() {
                         path if path.contains(['*', '?']) => escape(path),
                         path => path.to_owned(),
@@ -394,7 +394,7 @@ fn kind(data_type: &DataType) -> ColumnKind {
     }
 }
 
-/// The partition columns, by the folders between the table's and its files.
+/// Sets the partition columns, from the folders between the table's root and its files.
 fn partitions(table: &mut FoundTable, files: &[(ObjectMeta, Data)], folder: &Folder) {
     let mut names = None::<Vec<String>>;
     let mut values = Vec::<BTreeSet<String>>::new();
@@ -432,7 +432,7 @@ fn partitions(table: &mut FoundTable, files: &[(ObjectMeta, Data)], folder: &Fol
     }
 }
 
-/// Integers that are written the one way in which they are read back, dates, and else text.
+/// The type of a partition column: integer when each value is in canonical form, else date, else string.
 fn scalar(values: &BTreeSet<String>) -> ScalarType {
     let integer = |value: &String| value.parse::<i64>().is_ok_and(|number| number.to_string() == *value);
     let date = |value: &String| value.len() == 10 && value.parse::<chrono::NaiveDate>().is_ok();

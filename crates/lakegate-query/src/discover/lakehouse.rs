@@ -1,4 +1,4 @@
-//! Delta and Iceberg tables, by what their metadata says of columns. How they are read is `lake`'s business.
+//! Reads the columns of Delta and Iceberg tables from their metadata. The tables themselves are read in `lake`.
 
 use datafusion::object_store::ObjectMeta;
 use datafusion::object_store::ObjectStoreExt;
@@ -9,9 +9,9 @@ use super::grouping::Candidate;
 use super::walk::Lakehouse;
 use crate::lake::Lake;
 
-/// The largest metadata file that is read.
+/// Size limit of a metadata file, in bytes.
 const MOST_BYTES: u64 = 64 << 20;
-/// How many commits of a Delta log are looked through for the columns, from the last one.
+/// Delta commits that are searched for the columns, from the newest one backwards.
 const MOST_COMMITS: usize = 100;
 
 pub(super) async fn table(lake: &Lake, folder: Lakehouse) -> Candidate {
@@ -39,7 +39,7 @@ async fn read(lake: &Lake, object: &ObjectMeta) -> Option<String> {
     String::from_utf8(bytes.to_vec()).ok()
 }
 
-/// The columns of the last commit that names them.
+/// The columns from the newest commit that has a `metaData` action.
 async fn delta(lake: &Lake, log: &[ObjectMeta]) -> Option<Vec<FoundColumn>> {
     let mut commits = log.iter().filter(|object| object.location.as_ref().ends_with(".json")).collect::<Vec<_>>();
     commits.sort_by(|one, other| other.location.cmp(&one.location));
@@ -56,7 +56,7 @@ async fn delta(lake: &Lake, log: &[ObjectMeta]) -> Option<Vec<FoundColumn>> {
     None
 }
 
-/// The columns of the last metadata file, and the rows of its snapshot.
+/// The columns from the newest metadata file. Sets `rows` to the row count of its current snapshot.
 async fn iceberg(lake: &Lake, metadata: &[ObjectMeta], rows: &mut Option<u64>) -> Option<Vec<FoundColumn>> {
     let files = metadata.iter().filter(|object| object.location.as_ref().ends_with(".metadata.json"));
     let last = files.max_by_key(|object| (object.last_modified, object.location.clone()))?;
@@ -70,7 +70,7 @@ async fn iceberg(lake: &Lake, metadata: &[ObjectMeta], rows: &mut Option<u64>) -
     let snapshots = read.get("snapshots").and_then(Value::as_array);
     let snapshot = snapshots.and_then(|all| all.iter().find(|each| each.get("snapshot-id") == snapshot));
     let summary = |key: &str| snapshot?.pointer(&format!("/summary/{key}"))?.as_str()?.parse::<u64>().ok();
-    // Rows that deletes take away are still in the count of the files.
+    // `total-records` still counts rows that delete files remove.
     if summary("total-delete-files").unwrap_or(0) == 0 {
         *rows = summary("total-records");
     }

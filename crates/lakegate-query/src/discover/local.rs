@@ -1,7 +1,7 @@
-//! Lists a folder of a lake on this machine. A link that leaves the lake, or leads round in a circle, is told by its own name
-//! and not followed; so is what has a name that can not be in a path of a lake.
+//! Lists a folder of a lake on a local disk. It does not follow links that leave the lake or form a cycle, and it skips
+//! names that are not valid in a lake path; it reports each of these.
 //!
-//! Where the walk goes next is `walk`'s business.
+//! `walk` decides which folders to list next.
 
 use std::collections::HashMap;
 use std::fs::{self, Metadata};
@@ -16,45 +16,45 @@ use datafusion::object_store::path::Path;
 
 use super::LeftOut;
 
-/// What is in a folder.
+/// The content of one folder.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// Paths of folders to look into.
+    /// Paths of the subfolders to walk.
     pub(super) folders: Vec<String>,
     pub(super) files: Vec<ObjectMeta>,
-    /// What is told, and not looked into.
+    /// Skipped entries, to be reported.
     pub(super) left_out: Vec<LeftOut>,
-    /// Names of links to folders that are not followed, hidden ones too.
+    /// Names of links to folders that are not followed, hidden names included.
     pub(super) closed: Vec<String>,
 }
 
-/// The lake's folder, and to which folders which links have led: each is looked into by one link only.
+/// A local lake, and the first link to each linked folder. Each folder is walked through one link only.
 #[derive(Clone, Debug)]
 pub(super) struct LocalLake {
     root: PathBuf,
     linked: Arc<Mutex<HashMap<PathBuf, Path>>>,
 }
 
-/// What a name in a folder is.
+/// The kind of a directory entry.
 enum Found {
     Folder,
     File(Metadata),
-    /// A link to a folder that is not followed, and why.
+    /// A link to a folder that is not followed, with the reason.
     Closed(&'static str),
-    /// Why it is nothing to look into.
+    /// An entry that is skipped, with the reason.
     No(&'static str),
 }
 
 impl LocalLake {
-    /// `root` is a path without links.
+    /// `root` must be a canonical path, without links.
     pub(super) fn new(root: &FilePath) -> Self {
         Self { root: root.to_owned(), linked: Arc::default() }
     }
 
-    /// Lists a folder; nothing where there is none.
+    /// Lists a folder; returns an empty listing when the folder does not exist.
     pub(super) async fn list(&self, folder: &str) -> io::Result<Listing> {
         let (lake, folder) = (self.clone(), folder.to_owned());
-        // A disk may take long to answer.
+        // Disk calls block, so they run on a blocking thread.
         let listed = tokio::task::spawn_blocking(move || lake.listed(&folder)).await;
         listed.unwrap_or_else(|_| Err(io::Error::other("the listing broke off")))
     }
@@ -65,7 +65,7 @@ impl LocalLake {
             above => above?,
         };
         let Some(here) = above.last().filter(|here| here.is_dir()) else { return Ok(Listing::default()) };
-        // Between the look at a link and this one somebody may have changed it.
+        // Check again, because a link may have changed since its parent was listed.
         if !above.iter().all(|folder| folder.starts_with(&self.root)) {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it leads out of the lake"));
         }
@@ -104,7 +104,7 @@ impl LocalLake {
         Ok(listing)
     }
 
-    /// The real places of a folder of the lake and of all above it, from the root.
+    /// Canonical paths of the root, of each folder on the way, and of `folder` itself.
     fn way_to(&self, folder: &str) -> io::Result<Vec<PathBuf>> {
         let mut next = self.root.clone();
         let mut way = vec![next.canonicalize()?];
@@ -137,7 +137,7 @@ impl LocalLake {
                     return Found::Closed("it is a link to a folder above it");
                 }
                 let mut linked = self.linked.lock().unwrap_or_else(PoisonError::into_inner);
-                // A folder may be listed again.
+                // One folder may be listed twice.
                 return match *linked.entry(target).or_insert_with(|| location.clone()) == *location {
                     true => Found::Folder,
                     false => Found::Closed("it is a link to a folder to which another link leads"),
@@ -147,7 +147,7 @@ impl LocalLake {
         }
         match file.symlink_metadata() {
             Ok(metadata) if metadata.is_file() => Found::File(metadata),
-            // Whoever opens a pipe waits for its other end.
+            // Opening a pipe would block until another process opens its other end.
             Ok(_) => Found::No("it is not a file"),
             Err(_) => Found::No("it can not be read"),
         }
@@ -269,7 +269,7 @@ mod tests {
         assert!(left_out.iter().any(|left| left.starts_with("x\\u{7f}.txt: ")), "{left_out:?}");
     }
 
-    /// As `check` reads them: a column of plain values of several kinds is text.
+    /// Discovery reads text columns as `check` does: a column with plain values of several kinds is text.
     #[tokio::test]
     async fn text_files_of_one_name_are_one_table_whatever_their_values_look_like() {
         let lake = tempfile::tempdir().unwrap();

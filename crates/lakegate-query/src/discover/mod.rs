@@ -1,7 +1,7 @@
-//! Finds the tables of a lake: walks its folders, looks into the files, and puts those together that are of one table.
+//! Discovers the tables of a lake: walks the folders, sniffs each file, and groups files into tables.
 //!
-//! Reads heads, footers and small samples, never a whole file that is large. What the tables suggest of tenants and of
-//! people is [`lakegate_core::discover`]'s business; nothing is decided or written here.
+//! It reads only file heads, Parquet footers and small row samples. [`lakegate_core::discover`] then suggests tenant
+//! columns and personal data; this module decides and writes nothing.
 
 #[cfg(test)]
 mod broken_tests;
@@ -23,66 +23,66 @@ use crate::lake::Lake;
 use grouping::Candidate;
 use walk::Place;
 
-/// How many files are looked into at once.
+/// Files that are sniffed concurrently.
 pub(crate) const AT_ONCE: usize = 16;
 
-/// What is asked.
+/// The parameters of a discovery run.
 #[derive(Clone, Debug)]
 pub struct Search {
-    /// The folder of the lake to look into; nothing for all of it.
+    /// Folder of the lake to search; empty for the whole lake.
     pub folder: String,
-    /// How many files are looked at before it stops.
+    /// The search stops after this number of files.
     pub most_files: usize,
-    /// Names that tables have already.
+    /// Table names that are already in use.
     pub taken: BTreeSet<String>,
-    /// Locations that are declared already: what they cover keeps its name.
+    /// Locations that the project declares, with their table names. A table found at one of them keeps that name.
     pub known: Vec<(String, String)>,
 }
 
-/// What was found.
+/// The result of a discovery run.
 #[derive(Debug, Default)]
 pub struct Discovery {
-    /// The tables, in the order of their locations.
+    /// Tables, ordered by location.
     pub tables: Vec<FoundTable>,
-    /// What is no table, and why.
+    /// Files and folders that belong to no table, with the reasons.
     pub left_out: Vec<LeftOut>,
-    /// How many files were seen.
+    /// Number of files seen.
     pub files: usize,
-    /// Whether there were more than were to be looked at.
+    /// Whether the search stopped at the file limit.
     pub is_cut: bool,
     /// Whether a folder could not be listed.
     pub is_incomplete: bool,
 }
 
-/// Something in the lake that is no table.
+/// A file or folder of the lake that belongs to no table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeftOut {
-    /// The path in the lake.
+    /// Path in the lake.
     pub path: String,
-    /// Why it is none.
+    /// Why it was left out.
     pub reason: String,
-    /// What to do, where something can be done.
+    /// Advice for the operator; `None` when nothing can be done.
     pub help: Option<String>,
 }
 
-/// How far it is: what is done, how many of it, and of how many when that is known.
+/// Reports progress: the step, the number of items done, and the total if it is known.
 pub type Progress<'a> = &'a (dyn Fn(&'static str, u64, Option<u64>) + Sync);
 
-/// Why nothing can be found.
+/// Why discovery failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoverError {
-    /// The lake does not answer.
+    /// The lake cannot list the folder.
     #[error("the folder `{0}` of the lake can not be listed")]
     List(String, #[source] datafusion::object_store::Error),
-    /// There is no such folder.
+    /// The folder does not exist or is empty.
     #[error("there is nothing at `{0}`")]
     Nothing(String),
 }
 
-/// Looks for tables.
+/// Searches the lake for tables.
 ///
 /// # Errors
-/// When a folder can not be listed. A file that can not be read is left out, with the reason.
+/// When `search.folder` cannot be listed, or nothing is in it. Unreadable folders below it and files are left out.
 pub async fn discover(lake: &Lake, search: &Search, progress: Progress<'_>) -> Result<Discovery, DiscoverError> {
     let walked = walk::walk(lake, &search.folder, search.most_files, progress).await?;
     if walked.places.is_empty() && walked.files == 0 {
@@ -126,11 +126,11 @@ pub async fn discover(lake: &Lake, search: &Search, progress: Progress<'_>) -> R
     Ok(found)
 }
 
-/// Gives names: those that the project has for the same locations, and else new ones.
+/// Names the tables: a table at a location that the project declares keeps its name, and others get new, unique names.
 fn name(tables: &mut [FoundTable], search: &Search) {
     let known = |table: &FoundTable| search.known.iter().find(|(location, _)| is_same_place(location, &table.location));
     let mut taken = search.taken.clone();
-    // A table with a short way to its name gets it before one that would need a folder's.
+    // Tables with short locations get their names first, so that longer locations take the folder prefix.
     let mut unnamed = Vec::new();
     for (at, table) in tables.iter_mut().enumerate() {
         match known(table) {

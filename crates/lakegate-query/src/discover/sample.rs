@@ -1,4 +1,4 @@
-//! Looks at some rows of a table: how many values of a column differ tells a key from what refers to one.
+//! Samples rows of a table to estimate the number of distinct values per column, which tells keys from foreign keys.
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
@@ -15,12 +15,12 @@ use super::grouping::Candidate;
 use crate::lake::Lake;
 use crate::lake::object_reader::ObjectReader;
 
-/// Rows of one file that are looked at.
+/// Rows that are sampled from each file.
 const ROWS: usize = 4_096;
-/// Columns of a table that are looked at.
+/// Columns that are sampled from each table.
 const MOST_COLUMNS: usize = 64;
 
-/// Notes what a sample of rows shows of the columns that could be keys. What can not be read is left unknown.
+/// Records what a row sample shows about the columns that could be keys. Columns that cannot be read stay unknown.
 pub(super) async fn look(lake: &Lake, candidate: &mut Candidate) {
     let table = &mut candidate.table;
     let could_be_key = |kind| matches!(kind, ColumnKind::Integer | ColumnKind::Text);
@@ -41,7 +41,7 @@ pub(super) async fn look(lake: &Lake, candidate: &mut Candidate) {
     }
 }
 
-/// Notes that a file is broken behind its footer.
+/// Adds a note that a file is broken behind its footer.
 fn note(table: &mut FoundTable, file: &ObjectMeta, why: &str) {
     let line = why.lines().next().unwrap_or_default().trim_start_matches("Parquet error: ").trim_start_matches("EOF: ");
     table.notes.push(format!("`{}` cannot be read: {}", file.location, line.trim_end_matches('.')));

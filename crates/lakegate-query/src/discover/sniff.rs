@@ -1,4 +1,4 @@
-//! What a file is, by its first bytes; its name is only believed where they say nothing.
+//! Detects the format of a file from its first bytes. The file name counts only when the bytes match no known format.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -14,10 +14,10 @@ use super::text::{self, Text};
 use crate::lake::Lake;
 use crate::lake::object_reader::ObjectReader;
 
-/// How much of a file is read to tell what it is.
+/// Bytes that are read from the start of a file to detect its format.
 const HEAD: u64 = 64 << 10;
 
-/// A file and what it is.
+/// A file with its detected format.
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) object: ObjectMeta,
@@ -28,22 +28,22 @@ pub(super) struct Seen {
 pub(super) enum What {
     Parquet(Footer),
     Text(Text),
-    /// Something else, or a file that is broken: why it is left out, and what to do.
+    /// Another format or a broken file: why it is left out, and what to do about it.
     Other(String, Option<String>),
 }
 
-/// What the footer of a Parquet file tells.
+/// Facts from the footer of a Parquet file.
 #[derive(Debug)]
 pub(super) struct Footer {
     pub(super) schema: SchemaRef,
     pub(super) rows: u64,
-    /// The least and greatest of each column of integers.
+    /// Minimum and maximum of each integer column.
     pub(super) ranges: BTreeMap<String, (i128, i128)>,
 }
 
 pub(super) async fn look(lake: &Lake, object: ObjectMeta) -> Seen {
     let what = match lake.store().get_range(&object.location, 0..HEAD.min(object.size)).await {
-        // A file that makes a reader panic is broken, and no more than that.
+        // A file that makes a reader panic is reported as broken; the search goes on.
         Ok(head) => match AssertUnwindSafe(told(lake, &object, &head)).catch_unwind().await {
             Ok(told) => told,
             Err(_) => What::Other("it is broken".to_owned(), Some("replace it, or take it out of the lake".to_owned())),
@@ -97,7 +97,7 @@ async fn parquet(lake: &Lake, object: &ObjectMeta) -> What {
     What::Parquet(Footer { schema: schema.into(), rows: u64::try_from(file.num_rows()).unwrap_or(0), ranges })
 }
 
-/// The least and greatest of the columns of integers, where every row group that has values tells them.
+/// Minimum and maximum of each integer column, if every row group that has values stores both statistics.
 fn ranges(footer: &ParquetMetaData, schema: &datafusion::arrow::datatypes::Schema) -> BTreeMap<String, (i128, i128)> {
     let descriptor = footer.file_metadata().schema_descr();
     let mut ranges = BTreeMap::new();
@@ -125,7 +125,7 @@ fn ranges(footer: &ParquetMetaData, schema: &datafusion::arrow::datatypes::Schem
     ranges
 }
 
-/// Whether two columns of the same name can be one, of which some files have a narrower type.
+/// Whether two columns with the same name can be one column, because one type can be widened to the other.
 pub(super) fn fit(one: &DataType, other: &DataType) -> bool {
     let numbers = |kind: &DataType| kind.is_integer() || kind.is_floating();
     let texts = |kind: &DataType| matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);

@@ -1,4 +1,4 @@
-//! CSV and NDJSON by their heads: encoding, delimiter, columns; and what stands in the way of reading them as they are.
+//! Inspects the head of a CSV or NDJSON file: encoding, delimiter, columns, and obstacles to serving it unchanged.
 
 use std::collections::BTreeSet;
 use std::io::{Cursor, Read};
@@ -10,29 +10,29 @@ use datafusion::arrow::csv::reader::Format;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
-/// Rows by which types are told.
+/// Rows that type inference reads.
 const ROWS: usize = 1_000;
-/// The most bytes of a compressed head that are looked at: it may unpack to anything.
+/// Limit for a decompressed head, in bytes, because a small compressed file may expand to any size.
 const MOST_UNPACKED: u64 = 1 << 20;
-/// Extensions under which anything may be data in text.
+/// File extensions that may hold text data.
 const EXTENSIONS: &[&str] = &[".csv", ".tsv", ".txt", ".ndjson", ".jsonl", ".json", ".dat", ".psv"];
 
-/// A text file's head.
+/// The head of a text file.
 #[derive(Debug)]
 pub(super) struct Text {
     /// `csv` or `ndjson`.
     pub(super) format: &'static str,
     pub(super) schema: SchemaRef,
-    /// The rows of the head, and whether they are all rows.
+    /// Rows of the head. `is_whole` is whether they are all rows of the file.
     pub(super) rows: Option<RecordBatch>,
     pub(super) is_whole: bool,
-    /// What parts the values of a line of CSV.
+    /// The field delimiter of a CSV file.
     pub(super) delimiter: u8,
-    /// What keeps it from being served as it is, with the keys of a recipe that mends it.
+    /// Why the file cannot be served unchanged, with the recipe keys that fix it.
     pub(super) trouble: Vec<Trouble>,
 }
 
-/// What `ingest` has to know of a file.
+/// A property of a file that `ingest` needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Trouble {
     pub(super) what: String,
@@ -40,7 +40,7 @@ pub(super) struct Trouble {
     pub(super) recipe: String,
 }
 
-/// Tells what a text is. `is_whole` is whether `head` is the whole file.
+/// Inspects the head of a file. `is_whole` is whether `head` is the whole file.
 pub(super) fn look(name: &str, head: &[u8], is_whole: bool) -> Result<Text, String> {
     let bare = name.trim_end_matches(".gz").trim_end_matches(".zst").trim_end_matches(".gzip");
     let (head, unpacked_whole) = unpack(head, is_whole)?;
@@ -70,7 +70,7 @@ pub(super) fn look(name: &str, head: &[u8], is_whole: bool) -> Result<Text, Stri
 fn unpack(head: &[u8], is_whole: bool) -> Result<(Vec<u8>, bool), String> {
     let mut unpacked = Vec::new();
     let mut read = |reader: &mut dyn Read| {
-        // A head ends in the middle of a compressed block: what came before counts.
+        // The head may end within a compressed block; the bytes decoded before that are used.
         let _ = reader.take(MOST_UNPACKED).read_to_end(&mut unpacked);
     };
     match head {
@@ -88,7 +88,7 @@ fn unpack(head: &[u8], is_whole: bool) -> Result<(Vec<u8>, bool), String> {
     Ok((unpacked, whole))
 }
 
-/// The text without a byte order mark, and its encoding. `None` for what is no text.
+/// The text without its byte order mark, and its encoding. `None` for binary data.
 fn decoded(head: &[u8], is_whole: bool) -> Option<(String, &'static Encoding)> {
     if let Some((encoding, length)) = Encoding::for_bom(head) {
         let (text, _) = encoding.decode_without_bom_handling(&head[length..]);
@@ -100,7 +100,7 @@ fn decoded(head: &[u8], is_whole: bool) -> Option<(String, &'static Encoding)> {
         let encoding = if odd > even { UTF_16LE } else { UTF_16BE };
         return Some((encoding.decode_without_bom_handling(head).0.into_owned(), encoding));
     }
-    // A NUL within a value is text, one within the first line is another encoding or no text at all.
+    // A NUL byte in a value is legal text; one in the first line means an unknown encoding or binary data.
     if head.split(|byte| *byte == b'\n').next().is_some_and(|line| line.contains(&0)) {
         return None;
     }
@@ -118,7 +118,7 @@ fn decoded(head: &[u8], is_whole: bool) -> Option<(String, &'static Encoding)> {
     }
 }
 
-/// Without a last line that may go on.
+/// Drops the last line when it may be incomplete.
 fn whole_lines(text: &str, is_whole: bool) -> String {
     match (is_whole, text.rfind('\n')) {
         (false, Some(end)) => text[..=end].to_owned(),
@@ -126,7 +126,7 @@ fn whole_lines(text: &str, is_whole: bool) -> String {
     }
 }
 
-/// The delimiter that parts the first lines into the most columns, the same number in nearly each.
+/// The delimiter that splits the first lines into the most columns, with nearly the same count in each line.
 fn delimiter(text: &str) -> u8 {
     let score = |delimiter: u8| {
         let mut reader = csv::ReaderBuilder::new()
@@ -139,13 +139,13 @@ fn delimiter(text: &str) -> u8 {
         let same = widths.iter().filter(|width| **width == first).count();
         if first > 1 && same * 10 >= widths.len() * 8 { (first, same) } else { (1, 0) }
     };
-    // Of those that are as good, the usual one.
+    // Ties go to the more common delimiter.
     [b',', b';', b'\t', b'|'].into_iter().rev().max_by_key(|delimiter| score(*delimiter)).unwrap_or(b',')
 }
 
 fn csv(text: &str, is_whole: bool, mut trouble: Vec<Trouble>) -> Result<Text, String> {
     let delimiter = delimiter(text);
-    // Another delimiter alone is served as it is.
+    // A different delimiter by itself does not prevent serving the file.
     if delimiter != b',' && !trouble.is_empty() {
         let shown = if delimiter == b'\t' { "\\t".to_owned() } else { char::from(delimiter).to_string() };
         trouble
@@ -232,7 +232,7 @@ mod tests {
         let utf16 = "\u{feff}id;name\n1;Ana\n".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
         assert_eq!(trouble("a.csv", &utf16), ["encoding = \"utf-16le\"", "delimiter = \";\""]);
         assert_eq!(trouble("a.csv", b"id,name\n1,Bogot\xe1\n"), ["encoding = \"windows-1252\""]);
-        // A byte order mark alone is served.
+        // A file whose only oddity is a byte order mark is served unchanged.
         assert_eq!(trouble("a.csv", b"\xef\xbb\xbfid,name\n1,x\n"), Vec::<String>::new());
         assert_eq!(trouble("a.ndjson", b"\xef\xbb\xbf{\"id\":1}\n"), Vec::<String>::new());
         let utf16 = "\u{feff}{\"id\":1}\n".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();

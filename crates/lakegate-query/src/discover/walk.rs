@@ -1,4 +1,4 @@
-//! Walks the folders of a lake. A folder that is a table as a whole is not walked further, and neither is a hidden one.
+//! Walks the folders of a lake, level by level. It skips hidden folders, and does not descend into tables.
 
 use std::collections::BTreeSet;
 
@@ -10,34 +10,34 @@ use super::local::{Listing, LocalLake};
 use super::{AT_ONCE, DiscoverError, LeftOut, Progress};
 use crate::lake::Lake;
 
-/// Deeper folders are not looked into.
+/// Depth limit; deeper folders are not walked.
 const MOST_DEPTH: usize = 24;
 
-/// What may hold a table.
+/// A folder that may hold a table.
 #[derive(Debug)]
 pub(super) enum Place {
     Folder(Folder),
     Lakehouse(Lakehouse),
 }
 
-/// A folder and the files of it that may be data.
+/// A folder with the files that may be data.
 #[derive(Debug)]
 pub(super) struct Folder {
-    /// The path, without a slash at the end; nothing for the lake's root.
+    /// Path without a trailing slash; empty for the lake's root.
     pub(super) path: String,
     pub(super) files: Vec<ObjectMeta>,
-    /// Whether there are folders below whose files are not among these.
+    /// Whether subfolders exist whose files are not in `files`.
     pub(super) has_others_below: bool,
-    /// Whether the files are those of hive folders, or of folders by date, below this one.
+    /// Whether `files` includes the files of all hive or date folders below this one.
     pub(super) is_deep: bool,
 }
 
-/// A folder of a table format.
+/// The folder of a Delta, Iceberg or Hudi table.
 #[derive(Debug)]
 pub(super) struct Lakehouse {
     pub(super) path: String,
     pub(super) format: &'static str,
-    /// The files of its log or metadata.
+    /// Files of its log or metadata folder.
     pub(super) metadata: Vec<ObjectMeta>,
 }
 
@@ -51,10 +51,10 @@ pub(super) struct Walked {
     pub(super) is_incomplete: bool,
 }
 
-/// A lake to be walked.
+/// The lake under discovery.
 struct Ground<'a> {
     lake: &'a Lake,
-    /// Where it is a folder of this machine, which has links.
+    /// Set when the lake is a folder of a local disk, because such a folder may contain links.
     local: Option<LocalLake>,
 }
 
@@ -77,9 +77,9 @@ pub(super) async fn walk(
     let mut walked = Walked::default();
     let mut level = vec![folder.trim_matches('/').to_owned()];
     for depth in 0..MOST_DEPTH {
-        // The folder that is asked for must be there; one below it is left out when it does not open.
+        // The search folder itself must open; a folder below it is left out when it does not.
         let level_is_below = depth > 0;
-        // One after another, so that of two links to a folder it is always the same one that is followed.
+        // List local folders one at a time, so that of two links to a folder the search always follows the same one.
         let at_once = if ground.local.is_some() { 1 } else { AT_ONCE };
         let listings = stream::iter(std::mem::take(&mut level))
             .map(|folder| async move { (ground.list(&folder).await, folder) })
@@ -102,7 +102,7 @@ pub(super) async fn walk(
             };
             match visit(ground, &folder, listing, most_files, &mut walked).await {
                 Ok(below) => level.extend(below),
-                // What is in one folder keeps nothing else from being found.
+                // A fault in one folder does not end the search.
                 Err(_) => {
                     let reason = "what is in it cannot be listed".to_owned();
                     walked.left_out.push(LeftOut { path: format!("{folder}/"), reason, help: None });
@@ -122,7 +122,7 @@ pub(super) async fn walk(
     Ok(walked)
 }
 
-/// Takes what a folder has, and gives the folders below that are to be walked.
+/// Records the content of a folder and returns the subfolders to walk.
 async fn visit(
     ground: &Ground<'_>,
     folder: &str,
@@ -131,7 +131,7 @@ async fn visit(
     walked: &mut Walked,
 ) -> Result<Vec<String>, DiscoverError> {
     tell(listing.left_out, walked);
-    // A table whose metadata is elsewhere is none of files as they lie.
+    // Without its log, the data files of a table must not be served as plain files.
     if listing.closed.iter().any(|name| ["_delta_log", ".hoodie"].contains(&name.as_str())) {
         walked.left_out.push(LeftOut {
             path: format!("{folder}/"),
@@ -175,7 +175,7 @@ async fn visit(
     Ok(if is_deep { Vec::new() } else { visible })
 }
 
-/// The table format of which a folder is a table, by the folders in it.
+/// The table format of a folder, detected from the names of its subfolders. `None` for a plain folder.
 async fn lakehouse(ground: &Ground<'_>, folder: &str, names: &[&str]) -> Result<Option<Lakehouse>, DiscoverError> {
     let within = |name: &str| if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
     let of = |format, metadata| Some(Lakehouse { path: folder.to_owned(), format, metadata });
@@ -217,7 +217,7 @@ impl Ground<'_> {
     }
 }
 
-/// Notes what a listing leaves out, but for what is hidden.
+/// Records the skipped entries of a listing, except for hidden ones.
 fn tell(left_out: Vec<LeftOut>, walked: &mut Walked) {
     walked.left_out.extend(left_out.into_iter().filter(|left| !is_hidden(last(&left.path))));
 }
@@ -235,7 +235,7 @@ async fn all_below(
     let prefix = (!folder.is_empty()).then_some(&prefix);
     let objects = ground.lake.store().list(prefix).take(most.saturating_add(1)).try_collect::<Vec<_>>().await;
     let mut objects = objects.map_err(|error| DiscoverError::List(folder.to_owned(), error))?;
-    // What lies in hidden folders below is no data.
+    // Files in hidden folders are not data.
     let below = |object: &ObjectMeta| {
         object.location.as_ref()[folder.len()..]
             .rsplit_once('/')
@@ -245,7 +245,7 @@ async fn all_below(
     Ok(data_files(ground.lake, objects, walked))
 }
 
-/// The same for a folder of this machine, one folder after another.
+/// Lists all data files below a folder of a local lake, one folder at a time.
 async fn all_below_here(
     ground: &Ground<'_>,
     folder: &str,
@@ -263,7 +263,7 @@ async fn all_below_here(
                 tell(listing.left_out, walked);
                 files.extend(data_files(ground.lake, listing.files, walked));
                 let visible = listing.folders.into_iter().filter(|path| !is_hidden(last(path)));
-                // The last is taken first.
+                // The stack pops its last element first.
                 next.extend(visible.rev().map(|path| (path, depth + 1)));
                 continue;
             }
@@ -277,7 +277,7 @@ async fn all_below_here(
     Ok(files)
 }
 
-/// Without what is no data by its name or size; links that lead out of the lake are told.
+/// Drops objects that are not data by name or size, and links that lead out of the lake; reports the links.
 fn data_files(lake: &Lake, objects: Vec<ObjectMeta>, walked: &mut Walked) -> Vec<ObjectMeta> {
     let mut files = Vec::new();
     for object in objects {
@@ -299,7 +299,7 @@ fn data_files(lake: &Lake, objects: Vec<ObjectMeta>, walked: &mut Walked) -> Vec
     files
 }
 
-/// The last part of a path.
+/// The last segment of a path.
 pub(super) fn last(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
@@ -308,12 +308,12 @@ fn is_hidden(name: &str) -> bool {
     name.starts_with(['_', '.']) && !is_partition(name)
 }
 
-/// `year=2022`
+/// Whether a folder is a hive partition, as `year=2022`.
 pub(super) fn is_partition(name: &str) -> bool {
     name.split_once('=').is_some_and(|(column, _)| !column.is_empty())
 }
 
-/// `2022`, `03`, `2022-03-01`: folders that part a table by time without saying so.
+/// Whether a folder name looks like a date, as `2022`, `03` or `2022-03-01`. Such folders partition a table by time.
 fn is_date(name: &str) -> bool {
     let digits = name.chars().filter(char::is_ascii_digit).count();
     (1..=8).contains(&digits) && name.chars().all(|each| each.is_ascii_digit() || each == '-')

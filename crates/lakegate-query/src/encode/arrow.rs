@@ -1,4 +1,4 @@
-//! An Arrow IPC stream of sealed batches.
+//! Encodes compacted batches as an Arrow IPC stream.
 
 use bytes::Bytes;
 use datafusion::arrow::datatypes::Schema;
@@ -11,11 +11,11 @@ use super::seal::Seal;
 use super::tail::Tail;
 use super::{Encoder, unwritable_as};
 
-/// More than a message can do without.
+/// More bytes than a message can lose and still be read.
 const HELD_BACK: usize = 8;
 
-/// The stream: its schema, a message a batch, and the mark of the end. The end of the last message waits for the next,
-/// because a stream may end without the mark.
+/// The stream: schema, one message per batch, and the end-of-stream marker. The end of the last message is held back
+/// until the next write, because a stream without the marker still reads as complete.
 pub(super) struct ArrowStream {
     writer: StreamWriter<Vec<u8>>,
     seal: Seal,

@@ -1,4 +1,4 @@
-//! An encoder whose answer may have so many bytes, counted before they are compressed.
+//! An encoder with a limit on the response size, counted before compression.
 
 use bytes::Bytes;
 use datafusion::arrow::record_batch::RecordBatch;
@@ -8,7 +8,7 @@ use lakegate_core::format::Coding;
 use super::Encoder;
 use crate::engine::too_many_bytes;
 
-/// Refuses to go on once there are more.
+/// Fails once the output exceeds `most` bytes.
 pub(super) struct Bounded {
     encoder: Box<dyn Encoder>,
     most: u64,

@@ -1,5 +1,5 @@
-//! No answer holds a byte of what is not in its rows: of hidden rows, masked cells, of what lies under NULLs, in views, in
-//! dictionaries, in nested values, and of what files of the lake say of themselves.
+//! No response contains bytes that are not in its rows: no hidden rows, masked cells, values under NULLs, unused bytes
+//! of views, dictionaries and nested values, or metadata of the lake's files.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use super::testing::{answer, encoded, every_type, read_arrow, read_parquet, unpacked};
 
-/// Nowhere in an answer, in any spelling that a format has.
+/// Must not occur in a response, in any encoding that a format has.
 const CANARY: &str = "CANARY-of-a-row-that-is-hidden";
 const CANARY_NUMBER: i64 = 0x5EC2_E7C0_FFEE_F00D;
 
@@ -29,7 +29,7 @@ fn assert_clean(what: &str, bytes: &[u8]) {
     }
 }
 
-/// Rows 1 to 3 of five, of which row 2 is NULL over a canary; rows 0 and 4 are canaries.
+/// Rows 1 to 3 of five. Row 2 is NULL over a canary; rows 0 and 4 are canaries.
 fn shown(array: ArrayRef) -> ArrayRef {
     let nulls = NullBuffer::from(vec![true, true, false, true, true]);
     let data = array.to_data().into_builder().nulls(Some(nulls)).build().unwrap();
@@ -49,7 +49,7 @@ fn columns() -> Vec<(&'static str, ArrayRef)> {
     let keys = Int8Array::from(vec![0, 1, 0, 2, 0]);
     let values: ArrayRef = Arc::new(StringArray::from(vec![CANARY, texts[1], texts[3]]));
     let dictionary: ArrayRef = Arc::new(DictionaryArray::<Int8Type>::new(keys.clone(), values));
-    // A value of the dictionary that is NULL, and what lies under it.
+    // A NULL value in the dictionary, with a canary under it.
     let under = StringArray::from(vec![CANARY, texts[1], CANARY]).into_data().into_builder();
     let under = under.nulls(Some(NullBuffer::from(vec![true, true, false]))).build().unwrap();
     let null_value: ArrayRef = Arc::new(DictionaryArray::<Int8Type>::new(keys, make_array(under)));
@@ -102,14 +102,14 @@ fn columns() -> Vec<(&'static str, ArrayRef)> {
         ("objects", objects),
     ];
     let mut shown = named.into_iter().map(|(name, column)| (name, shown(column))).collect::<Vec<_>>();
-    // Runs have no NULLs of their own.
+    // Run-end encoded arrays have no null buffer of their own.
     let run: ArrayRef = Arc::new(runs.slice(1, 1));
     shown.push(("runs", datafusion::arrow::compute::concat(&[&run, &run, &run]).unwrap_or(run)));
     shown.retain(|(_, column)| column.len() == 3);
     shown
 }
 
-/// The batch with metadata of a lake's file at every place that takes it.
+/// A batch with canary metadata on its schema and on each field, as a file of the lake may have.
 fn batch() -> RecordBatch {
     let metadata = || HashMap::from([("lake.comment".to_owned(), CANARY.to_owned())]);
     let (mut fields, mut arrays) = (Vec::new(), Vec::new());
@@ -135,7 +135,7 @@ fn no_format_holds_what_is_not_in_the_rows() {
     for format in Format::ALL {
         let bytes = unpacked(format, &answer(format, std::slice::from_ref(&batch)));
         assert_clean(format.name(), &bytes);
-        // What is looked through is what the rows are in.
+        // Check that the scanned bytes do contain the rows.
         assert!(holds(&bytes, b"second of the caller"), "{}", format.name());
     }
 }
@@ -203,7 +203,7 @@ fn an_empty_answer_has_its_schema() {
 }
 
 proptest! {
-    /// What is read back of any slice of nested rows is what went in.
+    /// A slice of nested rows reads back as it was written.
     #[test]
     fn slices_of_nested_rows_are_read_back(
         rows in prop::collection::vec(prop::option::of(prop::collection::vec(prop::option::of("[a-z]{0,20}"), 0..4)), 1..20),

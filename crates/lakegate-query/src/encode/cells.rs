@@ -1,4 +1,4 @@
-//! One value at a time, for formats that are made of cells: text as it is, everything else as it is in JSON.
+//! Encodes one value at a time for cell-based formats: text unchanged, all other types as in JSON.
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use datafusion::arrow::json::writer::{NullableEncoder, make_encoder};
 
 use super::values;
 
-/// What the values of a column are for who reads cells.
+/// The kind of the values in a column, which decides how a cell is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Any text.
+    /// Arbitrary text.
     Text,
-    /// Digits, a point, an exponent.
+    /// Digits, a decimal point, an exponent.
     Number,
     Boolean,
-    /// Text of a fixed form: dates, times, bytes. Nothing in it needs quotes.
+    /// Text of a fixed form: dates, times, bytes. It never needs quotes.
     Written,
     /// JSON of lists, objects and maps.
     Nested,
@@ -36,7 +36,7 @@ impl Kind {
     }
 }
 
-/// The cells of one column of a batch that is plain.
+/// The cells of one column of a plain batch.
 pub(super) struct Cells<'a> {
     pub(super) kind: Kind,
     array: &'a ArrayRef,
@@ -44,7 +44,7 @@ pub(super) struct Cells<'a> {
     encoder: NullableEncoder<'a>,
 }
 
-/// An array of text.
+/// A downcast text array.
 enum Texts<'a> {
     Short(&'a StringArray),
     Long(&'a LargeStringArray),
@@ -67,7 +67,7 @@ impl<'a> Cells<'a> {
         Ok(Self { kind: Kind::of(array.data_type()), array, texts, encoder })
     }
 
-    /// The array.
+    /// The underlying array.
     pub(super) fn array(&self) -> &'a ArrayRef {
         self.array
     }
@@ -76,7 +76,7 @@ impl<'a> Cells<'a> {
         self.encoder.is_null(row)
     }
 
-    /// The text in a row of a column of text that is not NULL.
+    /// The text of a row; `None` if the column is not text. The row must not be NULL.
     pub(super) fn text(&self, row: usize) -> Option<&'a str> {
         Some(match self.texts.as_ref()? {
             Texts::Short(texts) => texts.value(row),
@@ -85,7 +85,7 @@ impl<'a> Cells<'a> {
         })
     }
 
-    /// Writes what is in a row of another column; `false` when it has no form.
+    /// Writes the value of a row that is not text into `out`; `false` when the value has no representation.
     pub(super) fn write(&mut self, row: usize, out: &mut Vec<u8>) -> bool {
         out.clear();
         self.encoder.encode(row, out);
@@ -99,7 +99,7 @@ impl<'a> Cells<'a> {
         true
     }
 
-    /// A number that is not finite, in words.
+    /// The name of a float that is not finite; `None` for all other values.
     pub(super) fn not_finite(&self, row: usize) -> Option<&'static str> {
         let number = match self.array.data_type() {
             DataType::Float16 => self.array.as_primitive::<Float16Type>().value(row).to_f64(),
@@ -116,7 +116,7 @@ impl<'a> Cells<'a> {
     }
 }
 
-/// The fields of a schema, to be borrowed by cells.
+/// The fields of a batch, for `Cells` to borrow.
 pub(super) fn fields(batch: &datafusion::arrow::record_batch::RecordBatch) -> Vec<FieldRef> {
     batch.schema().fields().iter().map(Arc::clone).collect()
 }

@@ -1,6 +1,6 @@
-//! Compresses what another encoder makes, so that what is streamed, counted and kept are the compressed bytes.
+//! Compresses the output of another encoder. Streaming, byte counts and caches then use the compressed bytes.
 //!
-//! An answer that is tiny, and complete before it grows, stays as it is: compressing it would make it larger.
+//! A response that ends below [`TINY`] bytes is not compressed, because compression would make it larger.
 
 use std::io::{self, Write};
 
@@ -11,16 +11,16 @@ use lakegate_core::format::{Coding, Compression};
 
 use super::Encoder;
 
-/// An answer of fewer bytes is not compressed.
+/// Minimum size of a response to be compressed, in bytes.
 const TINY: usize = 1024;
 
 const ZSTD_LEVEL: i32 = 3;
 const BROTLI_QUALITY: u32 = 4;
-/// The window of brotli as a power of two: its memory for one answer is a few megabytes.
+/// Brotli's window as a power of two, which limits its memory to a few megabytes per response.
 const BROTLI_WINDOW: u32 = 20;
 const BROTLI_BUFFER: usize = 32 * 1024;
 
-/// An encoder in a content coding.
+/// An encoder with a content coding.
 pub(super) struct Compressed {
     encoder: Box<dyn Encoder>,
     compression: Compression,
@@ -28,10 +28,10 @@ pub(super) struct Compressed {
 }
 
 enum State {
-    /// What came so far, too little to be compressed.
+    /// The output so far, which is too small to compress yet.
     Waiting(Vec<u8>),
     Compressing(Compressor),
-    /// It was tiny.
+    /// The response ended below the minimum size and is not compressed.
     Bare,
 }
 
@@ -46,7 +46,7 @@ impl Compressed {
         Self { encoder, compression, state: State::Waiting(Vec::new()) }
     }
 
-    /// The compressor, with everything in it that came so far.
+    /// The compressor, after it has received all output so far and `more`.
     fn compressor(&mut self, more: &[u8]) -> io::Result<&mut Compressor> {
         if let State::Waiting(waiting) = &self.state {
             let mut compressor = Compressor::new(self.compression.coding)?;
@@ -149,13 +149,13 @@ impl Compressor {
         std::mem::take(out).into()
     }
 
-    /// Writes what ends the coding: without it, no decoder takes the bytes for a whole.
+    /// Writes the end of the compressed stream. Without it, a decoder rejects the response as truncated.
     fn finish(&mut self) -> io::Result<Bytes> {
         match self {
             Self::Zstd(encoder) => encoder.do_finish()?,
             Self::Gzip(encoder) => encoder.try_finish()?,
             Self::Brotli(encoder) => {
-                // It is ended by being taken apart; nothing comes after.
+                // Brotli ends its stream only in `into_inner`; the new writer is never used.
                 let next = brotli::CompressorWriter::new(Vec::new(), 1, BROTLI_QUALITY, BROTLI_WINDOW);
                 let ended = std::mem::replace(encoder, Box::new(next));
                 return Ok(ended.into_inner().into());

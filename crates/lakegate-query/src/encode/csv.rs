@@ -1,7 +1,7 @@
-//! CSV as RFC 4180 has it: a header line, lines that end with CR LF, quotes only where they are needed.
+//! Encodes CSV as in RFC 4180: a header line, CR LF line ends, quotes only where needed.
 //!
-//! NULL is an empty field, and the empty text is `""`: the csv crate can not tell them apart, so the quotes are written
-//! here. Text that a spreadsheet would take for a formula gets a `'` before it, unless the caller does not want that.
+//! NULL is an empty field, and the empty string is `""`. The csv crate cannot tell them apart, so this module writes
+//! the quotes itself. Text that a spreadsheet would run as a formula gets a `'` in front, unless the caller opts out.
 
 use bytes::Bytes;
 use datafusion::arrow::datatypes::Schema;
@@ -13,7 +13,7 @@ use super::cells::{self, Cells, Kind};
 use super::formula::is_formula;
 use super::{Encoder, plain, unwritable_as, values};
 
-/// The header, if it is not written yet, and how text is treated.
+/// The CSV encoder: the header until it is written, and whether text is guarded against formulas.
 pub(super) struct Csv {
     header: Vec<u8>,
     is_guarded: bool,
@@ -54,16 +54,16 @@ impl Csv {
         }
         match cells.kind {
             Kind::Nested => quoted("", &String::from_utf8_lossy(scratch), out),
-            // Bytes of no length are not NULL.
+            // Empty bytes are not NULL.
             _ if scratch.is_empty() => out.extend_from_slice(b"\"\""),
             _ => out.extend_from_slice(scratch),
         }
     }
 }
 
-/// A field that is empty would be NULL; a space at an end is taken off by some who read it.
+/// Quotes an empty field, which would be NULL, and outer spaces, which some readers trim.
 fn needs_quotes(text: &str) -> bool {
-    // All of these are ASCII, so that none is a part of another character.
+    // These bytes are ASCII, so none is part of a multi-byte character.
     let is_special = |byte: &u8| matches!(byte, b'"' | b',' | b'\r' | b'\n');
     text.is_empty()
         || text.as_bytes().iter().fold(false, |any, byte| any | is_special(byte))

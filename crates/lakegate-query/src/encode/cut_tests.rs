@@ -1,4 +1,4 @@
-//! An answer that ends before its end does not read as a whole one, in any format and coding.
+//! A truncated response never reads as a complete one, in any format and coding.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ fn batches() -> Vec<RecordBatch> {
     vec![batch(0), batch(5_000), batch(10_000)]
 }
 
-/// The rows that a reader of the format finds, or that it finds fault.
+/// The rows that a reader of the format finds, or its error.
 fn rows(format: Format, bytes: &[u8]) -> Result<usize, String> {
     let count = |batches: Vec<RecordBatch>| batches.iter().map(RecordBatch::num_rows).sum();
     match format {
@@ -36,7 +36,7 @@ fn rows(format: Format, bytes: &[u8]) -> Result<usize, String> {
         }
         Format::Arrow => read_arrow(bytes).map(count).map_err(|error| error.to_string()),
         Format::Parquet => read_parquet(bytes.to_vec()).map(count).map_err(|error| error.to_string()),
-        // The directory of a ZIP archive stands at its end.
+        // The directory of a ZIP archive is at its end.
         Format::Xlsx => match bytes.windows(4).any(|window| window == b"PK\x05\x06") {
             true => Ok(15_000),
             false => Err("no workbook".to_owned()),
@@ -61,7 +61,7 @@ fn no_cut_answer_reads_as_a_whole_one() {
             };
             let whole = encoded(&representation, &schema, &batches);
             assert_eq!(read(&whole), Ok(15_000), "{representation}");
-            // CSV has no end, and its lines are complete: that it was cut is told by the coding or by HTTP.
+            // CSV has no end marker and its lines are complete, so only the coding or HTTP shows the truncation.
             if representation == Representation::plain(Format::Csv) {
                 continue;
             }

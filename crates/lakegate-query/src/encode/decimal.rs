@@ -1,4 +1,4 @@
-//! Decimals of up to 38 digits as numbers, with all their digits: what arrow writes, without a text in between.
+//! Writes decimals of up to 38 digits as JSON numbers, unrounded. Equals arrow's output, without a temporary string.
 
 use std::io::Write;
 
@@ -6,12 +6,12 @@ use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::datatypes::{DataType, Decimal32Type, Decimal64Type, Decimal128Type};
 use datafusion::arrow::json::Encoder;
 
-/// The values of an array of decimals.
+/// The values of a decimal array.
 pub(super) struct Decimals<'a> {
     values: Values<'a>,
-    /// The most digits; more are cut.
+    /// Maximum number of digits; further digits are cut off.
     precision: usize,
-    /// How many of the digits come after the point.
+    /// Number of digits after the point.
     scale: usize,
     digits: Vec<u8>,
 }
@@ -23,7 +23,7 @@ enum Values<'a> {
 }
 
 impl<'a> Decimals<'a> {
-    /// Those of an array, unless they are longer or their last digits are left of the point.
+    /// `None` for other types, for 256-bit decimals, and for a negative scale.
     pub(super) fn of(array: &'a dyn Array) -> Option<Self> {
         let (values, precision, scale) = match array.data_type() {
             DataType::Decimal32(precision, scale) => {
@@ -50,7 +50,7 @@ impl Encoder for Decimals<'_> {
             Values::Long(values) => values[row],
         };
         self.digits.clear();
-        // Numbers that fit into a register are written much faster. A vector takes everything.
+        // 64-bit numbers are much faster to format. Writing to a `Vec` cannot fail.
         let _ = match u64::try_from(value.unsigned_abs()) {
             Ok(short) => write!(self.digits, "{short}"),
             Err(_) => write!(self.digits, "{}", value.unsigned_abs()),
@@ -108,7 +108,7 @@ mod tests {
         fn decimals_are_what_arrow_writes(value: i128, shift in 0_u32..127, precision in 1_u8..=38, scale in 0_i8..=38) {
             let value = value >> shift;
             prop_assume!(u8::try_from(scale).unwrap() <= precision);
-            // Of a value with more digits than its type has, which nothing keeps out, arrow may write what is no number.
+            // Nothing prevents a value with more digits than its type. Arrow may then write an invalid number.
             prop_assume!(value.unsigned_abs().to_string().len() <= usize::from(precision));
             let long = Decimal128Array::from(vec![value]).with_precision_and_scale(precision, scale).unwrap();
             prop_assert_eq!(written(&long), Decimal128Type::format_decimal(value, precision, scale));

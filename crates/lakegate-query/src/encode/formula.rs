@@ -1,11 +1,11 @@
-//! The formula guard: text that a spreadsheet would run is made text that it shows.
+//! The formula guard: detects text that a spreadsheet would run as a formula, so that it can be shown as text.
 
-/// What makes a spreadsheet take a cell for a formula; the wide ones are taken for the others in some languages.
+/// Characters that start a formula. Spreadsheets in some languages treat the full-width ones as equal.
 const SIGNS: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 
-/// Whether a spreadsheet might take the text for a formula. Spaces and what can not be seen before it do not help.
+/// Whether a spreadsheet might run the text as a formula. Leading spaces and invisible characters are ignored.
 pub(super) fn is_formula(text: &str) -> bool {
-    // What most texts begin with.
+    // Fast path for most texts.
     if text.starts_with(|first: char| first.is_ascii_alphanumeric()) {
         return false;
     }

@@ -1,4 +1,4 @@
-//! Calendar intervals as text, in the form of ISO 8601: `P1Y2M3DT4H5M6.5S`. Each part has a sign of its own.
+//! Formats calendar intervals as ISO 8601: `P1Y2M3DT4H5M6.5S`. Each part has its own sign.
 
 use std::fmt::{self, Write};
 
@@ -7,7 +7,7 @@ use datafusion::arrow::datatypes::{
     DataType, IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType,
 };
 
-/// The interval in a row of an array of intervals.
+/// The interval in a row; `None` if the array has another type.
 pub(super) fn of(array: &dyn Array, row: usize) -> Option<Interval> {
     match array.data_type() {
         DataType::Interval(IntervalUnit::YearMonth) => {
@@ -27,7 +27,7 @@ pub(super) fn of(array: &dyn Array, row: usize) -> Option<Interval> {
     }
 }
 
-/// Months, days and time, which have no common measure.
+/// Months, days and time, which cannot be converted into each other.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Interval {
     months: i32,

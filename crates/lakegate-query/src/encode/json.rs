@@ -1,6 +1,6 @@
-//! JSON: an array of records, `[{"a":1,"b":null},…]`, or a record on each line.
+//! Encodes JSON: an array of records, `[{"a":1,"b":null},…]`, or one record per line.
 //!
-//! Every column is in every record, NULL as `null`. How each type looks is said in `values`.
+//! Each record has every column, with NULL as `null`. `values` defines the form of each type.
 
 use std::sync::Arc;
 
@@ -16,28 +16,28 @@ use lakegate_core::format::Format;
 use super::tail::Tail;
 use super::{Encoder, plain, unwritable_as, values};
 
-/// The default format.
+/// A JSON array, which is the default format.
 #[derive(Default)]
 pub struct JsonArray {
     records: Records,
     is_begun: bool,
 }
 
-/// A record a line. The end of the last line waits for the next, so that a cut answer ends inside a record.
+/// One record per line. Each line's end is held back until the next write, so truncation cuts a record.
 pub(super) struct JsonLines {
     records: Records,
     tail: Tail,
 }
 
-/// Writes records one after the other.
+/// Writes records one after another.
 #[derive(Default)]
 struct Records {
-    /// How many bytes a record of the batch before took, about: so that the next batch has its room from the beginning.
+    /// Approximate size of a record in the previous batch, in bytes. It sizes the buffer of the next batch.
     each: usize,
 }
 
 impl JsonArray {
-    /// An empty answer so far.
+    /// An encoder that has written nothing yet.
     pub fn new() -> Self {
         Self::default()
     }
@@ -51,7 +51,7 @@ impl JsonLines {
 }
 
 impl Records {
-    /// The records of a batch, with `before` and `after` around each.
+    /// Encodes a batch. Calls `before` ahead of each record, and appends `after` to each.
     fn write(
         &mut self,
         batch: &RecordBatch,
@@ -122,14 +122,14 @@ mod tests {
         let rows = String::from_utf8(answer(Format::Json, &[every_type()])).unwrap();
         let rows: Vec<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(&rows).unwrap();
         assert!(rows[1].values().all(serde_json::Value::is_null), "{:?}", rows[1]);
-        // With the digits as they were written.
+        // Compare the text, because the digits must be unchanged.
         let text = String::from_utf8(answer(Format::Ndjson, &[every_type()])).unwrap();
         let lines = text.lines().map(|line| line.replace(",\"", ",\n\"")).collect::<Vec<_>>();
         assert_eq!(lines[0], FIRST.trim());
         assert_eq!(lines[2], THIRD.trim());
     }
 
-    /// Far outside of every calendar.
+    /// Values far outside of any calendar.
     #[test]
     fn a_time_that_is_none_is_null() {
         let timestamps: ArrayRef = Arc::new(TimestampSecondArray::from(vec![i64::MAX, 0]));

@@ -1,6 +1,6 @@
-//! Encoders: record batches become the bytes of an answer, a piece at a time.
+//! Encoders: convert record batches into the bytes of a response, piece by piece.
 //!
-//! Which format and coding it is to be was decided before: see [`lakegate_core::format`].
+//! [`lakegate_core::format`] chooses the format and the coding.
 
 mod arrow;
 mod bounded;
@@ -38,37 +38,37 @@ use lakegate_core::project::Formats;
 pub use json::JsonArray;
 pub(crate) use plain::fault;
 
-/// Turns batches into bytes.
+/// Encodes batches as bytes.
 ///
-/// Nothing that completes an answer is given before [`Self::finish`]: bytes that end sooner do not read as a whole answer,
-/// as far as the format can tell.
+/// No call before [`Self::finish`] returns bytes that complete the response. A response that ends earlier therefore
+/// does not read as complete, as far as the format can show that.
 pub trait Encoder: Send {
-    /// The bytes of one batch; they may be none yet.
+    /// Encodes a batch. The returned bytes may be empty.
     ///
     /// # Errors
-    /// When a value has no form in this format, or there are more rows than the format takes.
+    /// When the format cannot represent a value, or the response exceeds the row limit of the format.
     fn write(&mut self, batch: &RecordBatch) -> Result<Bytes, Error>;
 
-    /// What is held back only to be written better together with more; asked for when rows come slowly.
+    /// Returns the bytes that are held back only to be written in larger pieces. Call this when rows arrive slowly.
     ///
     /// # Errors
-    /// When it can not be written.
+    /// When the bytes cannot be written.
     fn flush(&mut self) -> Result<Bytes, Error> {
         Ok(Bytes::new())
     }
 
-    /// The bytes that complete the answer.
+    /// Returns the bytes that complete the response.
     ///
     /// # Errors
-    /// When the answer can not be completed.
+    /// When the response cannot be completed.
     fn finish(&mut self) -> Result<Bytes, Error>;
 
-    /// How the bytes are compressed. It is settled once bytes were given, and at the end.
+    /// The content coding of the bytes; `None` if uncompressed. Final after the first bytes, or after `finish`.
     fn coding(&self) -> Option<Coding> {
         None
     }
 
-    /// Whether most of the work is done by [`Self::finish`], which is better done where it holds nobody up.
+    /// Whether [`Self::finish`] does most of the work, so that the caller should run it on a blocking thread.
     fn is_slow_to_finish(&self) -> bool {
         false
     }
@@ -77,7 +77,7 @@ pub trait Encoder: Send {
 /// The encoder of a representation, for rows of this schema.
 ///
 /// # Errors
-/// When a column has no form in the format.
+/// When the format cannot represent a column.
 pub fn encoder(
     representation: &Representation,
     schema: &SchemaRef,
@@ -86,10 +86,10 @@ pub fn encoder(
     bounded_encoder(representation, schema, formats, None)
 }
 
-/// The same, for an answer that may have so many bytes before they are compressed.
+/// Like [`encoder`], but fails once the response exceeds `most_bytes` before compression.
 ///
 /// # Errors
-/// When a column has no form in the format.
+/// When the format cannot represent a column.
 pub fn bounded_encoder(
     representation: &Representation,
     schema: &SchemaRef,
@@ -114,13 +114,13 @@ pub fn bounded_encoder(
     })
 }
 
-/// The error for a caller; what the library said goes to the log.
+/// The error for the caller; the library's error goes to the log as its source.
 fn unwritable(format: Format, source: impl Into<Source>) -> Error {
     let detail = format!("a value of the answer can not be written as {}", format.name());
     Error::new(Code::EngineFailed, detail).source(source)
 }
 
-/// The same, as a function of the library's error.
+/// Converts an [`ArrowError`] into the error for the caller, for `map_err`.
 fn unwritable_as(format: Format) -> impl Fn(ArrowError) -> Error {
     move |error| unwritable(format, error)
 }

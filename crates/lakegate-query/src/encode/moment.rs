@@ -1,4 +1,4 @@
-//! Dates and timestamps as ISO 8601, digit by digit: what chrono writes, for the years that have four digits.
+//! Writes dates and timestamps as ISO 8601, digit by digit. Equals chrono's output for years with four digits.
 
 use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::datatypes::{
@@ -7,29 +7,29 @@ use datafusion::arrow::datatypes::{
 };
 
 const DAY: i64 = 86_400;
-/// The days of 400 years.
+/// Days in 400 years.
 const ERA: i64 = 146_097;
-/// From 0000-03-01 to 1970-01-01. Years that begin in March have their leap day at the end.
+/// Days from 0000-03-01 to 1970-01-01. A year that starts in March has its leap day at the end.
 const BEFORE_1970: i64 = 719_468;
-/// 0000-01-01 and 9999-12-31, in days since 1970.
+/// 0000-01-01 and 9999-12-31, in days since 1970-01-01.
 const FIRST_DAY: i64 = -719_528;
 const LAST_DAY: i64 = 2_932_896;
 
-/// The values of an array of dates or timestamps.
+/// The values of a date or timestamp array.
 pub(super) enum Moments<'a> {
-    /// Days since 1970.
+    /// Days since 1970-01-01.
     Days(&'a [i32]),
-    /// Parts of seconds since 1970.
+    /// Fractions of a second since 1970-01-01.
     Parts {
         values: &'a [i64],
         per_second: i64,
-        /// Whether it is an instant, and not the time of some clock.
+        /// Whether the value is an instant in UTC; otherwise it is a local time.
         is_utc: bool,
     },
 }
 
 impl<'a> Moments<'a> {
-    /// Those of an array, unless they are of another kind or of a time zone that has rules.
+    /// `None` for other types, and for time zones other than UTC.
     pub(super) fn of(array: &'a dyn Array) -> Option<Self> {
         let (unit, zone) = match array.data_type() {
             DataType::Date32 => return Some(Self::Days(array.as_primitive_opt::<Date32Type>()?.values())),
@@ -50,7 +50,7 @@ impl<'a> Moments<'a> {
         Some(Self::Parts { values, per_second, is_utc })
     }
 
-    /// Writes the value of a row in quotes; nothing, and `false`, where its year has not four digits.
+    /// Writes the value of a row, in quotes. Writes nothing and returns `false` if its year has not four digits.
     pub(super) fn write(&self, row: usize, out: &mut Vec<u8>) -> bool {
         let mut text = Text::new();
         let is_written = match self {
@@ -65,10 +65,10 @@ impl<'a> Moments<'a> {
     }
 }
 
-/// `"2022-10-01T08:19:05.678901234Z"`
+/// Enough for `"2022-10-01T08:19:05.678901234Z"`.
 const LONGEST: usize = 32;
 
-/// A value as it is written, its first quote included.
+/// A value under construction, with its opening quote.
 struct Text {
     bytes: [u8; LONGEST],
     length: usize,
@@ -90,10 +90,10 @@ impl Text {
         self.length += 1;
     }
 
-    /// A number of so many digits, with zeros before it.
+    /// Appends a number of `count` digits, padded with zeros.
     fn digits(&mut self, mut number: i64, count: usize) {
         for place in (self.length..self.length + count).rev() {
-            // Of a number that is not negative this is one digit.
+            // The number is not negative, so this is one digit.
             self.bytes[place] = b'0' + (number % 10) as u8;
             number /= 10;
         }
@@ -108,7 +108,7 @@ impl Text {
         let (era, day) = (day.div_euclid(ERA), day.rem_euclid(ERA));
         let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
         let day = day - (365 * year + year / 4 - year / 100);
-        // March is 0.
+        // March is month 0.
         let month = (5 * day + 2) / 153;
         let (day, in_next_year) = (day - (153 * month + 2) / 5 + 1, month >= 10);
         self.digits(year + era * 400 + i64::from(in_next_year), 4);
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn days_are_those_of_the_calendar() {
-        // Every 89th of all days, and every one of two centuries.
+        // Check every 89th day of the range, and each day of two centuries.
         for days in (-719_528..=2_932_896).step_by(89).chain([2_932_896]).chain(-36_524..36_525) {
             let day = NaiveDate::from_epoch_days(days).unwrap();
             assert_eq!(of_days(days), Some(format!("\"{day}\"")));

@@ -1,6 +1,6 @@
-//! A Parquet file of sealed batches, compressed with zstd, in row groups of bounded size.
+//! Encodes compacted batches as a Parquet file, compressed with zstd, in row groups of bounded size.
 //!
-//! Its statistics are made of the answer's rows. What the files of the lake say of themselves is not in it.
+//! Its statistics cover only the rows of the response. It contains no metadata of the lake's files.
 
 use std::sync::Arc;
 
@@ -20,13 +20,13 @@ use super::seal::Seal;
 use super::{Encoder, unwritable, unwritable_as};
 use crate::uuids;
 
-/// A row group is written when it takes so many bytes; until then it is held in memory.
+/// Size at which a row group is written, in bytes. Until then it is held in memory.
 const ROW_GROUP_BYTES: usize = 16 << 20;
 
-/// The same in rows.
+/// Maximum number of rows in a row group.
 const ROW_GROUP_ROWS: usize = 1 << 20;
 
-/// The file. Without its last bytes nobody can read it.
+/// The file. A reader needs its last bytes, so a truncated file cannot be read.
 pub(super) struct ParquetFile {
     writer: ArrowWriter<Vec<u8>>,
     seal: Seal,
@@ -51,7 +51,7 @@ impl ParquetFile {
     }
 }
 
-/// The columns of the file, of which those with UUIDs are said to have them: for readers that know nothing of Arrow.
+/// The file's columns, with the UUID logical type where it applies, for readers that ignore the Arrow schema.
 fn with_uuids(schema: &Schema) -> Result<SchemaDescriptor, ParquetError> {
     let usual = ArrowSchemaConverter::new().convert(schema)?;
     let columns = schema.fields().iter().zip(usual.root_schema().get_fields()).map(|(field, column)| {
@@ -70,7 +70,7 @@ fn with_uuids(schema: &Schema) -> Result<SchemaDescriptor, ParquetError> {
     Ok(SchemaDescriptor::new(Arc::new(root)))
 }
 
-/// What Parquet does not have, or only readers of Arrow understand.
+/// The replacement for a type that Parquet lacks, or that only Arrow readers understand.
 fn mapped(data_type: &DataType) -> Option<DataType> {
     match data_type {
         DataType::Interval(_) => Some(DataType::Utf8),

@@ -1,5 +1,4 @@
-//! Types without the ways in which the engine packs values: views, dictionaries and runs become what they stand for. And
-//! which types have no form in an answer at all.
+//! Unpacks the engine's types (views, dictionaries, runs), and finds types that no format can represent.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 
 use super::seal;
 
-/// The type in its plain form, and without what the lake's files say beside it. Whatever can be NULL by its form may be.
+/// The plain form of a type, without the lake's field metadata. All fields that can be nullable become so.
 pub(super) fn data_type(packed: &DataType) -> DataType {
     match packed {
         DataType::Utf8View => DataType::Utf8,
@@ -40,7 +39,7 @@ fn part(name: &str, field: &FieldRef, nullable: bool) -> FieldRef {
     Arc::new(Field::new(name, data_type(field.data_type()), nullable))
 }
 
-/// The batch with its dictionaries and runs made plain, for the formats that are text. Views can stay.
+/// Unpacks dictionaries and runs, for text formats. Views stay.
 pub(super) fn batch(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let schema = batch.schema();
     if !schema.fields().iter().any(|field| is_packed(field.data_type())) {
@@ -67,7 +66,7 @@ fn is_packed(data_type: &DataType) -> bool {
     }
 }
 
-/// The fields of which a type is made.
+/// The child fields of a type.
 fn parts(data_type: &DataType) -> Vec<&FieldRef> {
     match data_type {
         DataType::List(item)
@@ -82,7 +81,7 @@ fn parts(data_type: &DataType) -> Vec<&FieldRef> {
     }
 }
 
-/// Why values of this type have no form in an answer.
+/// Why no response format can represent values of this type; `None` if the formats can.
 pub(crate) fn fault(packed: &DataType) -> Option<String> {
     match packed {
         DataType::Union(..) => Some("values of several types have no form in an answer".to_owned()),

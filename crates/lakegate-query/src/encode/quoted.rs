@@ -1,12 +1,12 @@
-//! Text in JSON: in quotes, with what must be escaped and nothing else. The same as `serde_json` writes, in larger steps.
+//! Writes text as JSON strings, and escapes only what must be escaped. Equals `serde_json`'s output, in larger steps.
 
 use datafusion::arrow::array::ArrayAccessor;
 use datafusion::arrow::json::Encoder;
 
-/// How many bytes are looked at together.
+/// Bytes that are checked together.
 const STEP: usize = 16;
 
-/// The texts of an array.
+/// The values of a text array.
 pub(super) struct Texts<A>(pub(super) A);
 
 impl<'a, A: ArrayAccessor<Item = &'a str>> Encoder for Texts<A> {
@@ -15,17 +15,17 @@ impl<'a, A: ArrayAccessor<Item = &'a str>> Encoder for Texts<A> {
     }
 }
 
-/// Writes a text with its quotes.
+/// Writes a text as a JSON string.
 fn write(text: &str, out: &mut Vec<u8>) {
     let bytes = text.as_bytes();
     out.reserve(bytes.len() + 2);
     out.push(b'"');
-    // What comes before this place is written.
+    // Bytes before this position are written.
     let mut written = 0;
     let mut at = 0;
     while at < bytes.len() {
         match bytes[at..].first_chunk::<STEP>() {
-            // One comparison after the other without a branch, which the compiler makes into a few instructions.
+            // Without branches, so that the compiler vectorises the comparisons.
             Some(step) if !step.iter().fold(false, |any, byte| any | is_escaped(*byte)) => at += STEP,
             _ => {
                 let end = bytes.len().min(at + STEP);
@@ -44,7 +44,7 @@ fn write(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Whether a byte can not stand in a text of JSON. All of them are ASCII, so that none is a part of another character.
+/// Whether JSON requires an escape for a byte. These bytes are ASCII, so none is part of a multi-byte character.
 fn is_escaped(byte: u8) -> bool {
     (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }

@@ -1,8 +1,8 @@
-//! Sealed batches: every array is built anew before its buffers go to a caller, so that they hold the rows of the answer
-//! and nothing else.
+//! Compacts batches before their buffers go to a caller: rebuilds every array, so that its buffers contain the rows of
+//! the response and nothing else.
 //!
-//! A filtered or masked array keeps much that is not its own: bytes between views, values of a dictionary that no row has,
-//! what lies under NULLs, before and after a slice. Text formats never see it; Arrow writes buffers as they are.
+//! A filtered or masked array keeps bytes that are not its own: between views, in dictionary values that no row uses,
+//! under NULLs, and before and after a slice. Text formats never read those bytes, but Arrow writes whole buffers.
 
 use std::sync::Arc;
 
@@ -21,14 +21,14 @@ use super::{interval, plain};
 use crate::arrays::{copied, gather, gather_views, struct_of};
 use crate::uuids;
 
-/// Seals the batches of one answer.
+/// Compacts the batches of one response.
 #[derive(Debug)]
 pub(super) struct Seal {
     schema: SchemaRef,
 }
 
 impl Seal {
-    /// For rows of this schema; `mapped` may choose another type for what a format does not have.
+    /// For rows of this schema. `mapped` may replace a type that the output format lacks.
     pub(super) fn new(schema: &Schema, mapped: impl Fn(&DataType) -> Option<DataType> + Copy) -> Self {
         let fields = schema.fields().iter().map(|field| {
             let data_type = with_leaves(&plain::data_type(field.data_type()), mapped);
@@ -37,12 +37,12 @@ impl Seal {
         Self { schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())) }
     }
 
-    /// The schema of sealed batches: names and plain types, and no metadata but the mark of UUIDs.
+    /// The schema of compacted batches: names and plain types, without metadata except for the UUID marker.
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
-    /// The rows in new arrays.
+    /// Copies the rows into new arrays.
     pub(super) fn batch(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         if batch.num_columns() != self.schema.fields().len() {
             return Err(misfit(batch.schema().fields().len(), &self.schema));
@@ -55,7 +55,7 @@ impl Seal {
     }
 }
 
-/// The type with other types for its parts that are not nested.
+/// Replaces the leaf types of a type with `mapped`.
 fn with_leaves(data_type: &DataType, mapped: impl Fn(&DataType) -> Option<DataType> + Copy) -> DataType {
     let part = |field: &FieldRef| {
         let data_type = with_leaves(field.data_type(), mapped);
@@ -71,7 +71,7 @@ fn with_leaves(data_type: &DataType, mapped: impl Fn(&DataType) -> Option<DataTy
     }
 }
 
-/// An array of this plain type with the values of another, built anew; NULL where it is hidden.
+/// Rebuilds an array in a plain target type. Rows that `hidden` marks become NULL.
 pub(super) fn array(array: &ArrayRef, hidden: Option<&NullBuffer>, target: &DataType) -> Result<ArrayRef, ArrowError> {
     let sealed = sealed(array, hidden, target)?;
     if sealed.data_type() == target && sealed.len() == array.len() {
@@ -170,7 +170,7 @@ fn sealed(array: &ArrayRef, hidden: Option<&NullBuffer>, target: &DataType) -> R
             Some(Arc::new(texts.collect::<StringArray>()) as ArrayRef)
         }
         temporal if temporal.is_temporal() && temporal != target => {
-            // Whoever is so far away in time that it does not fit is NULL.
+            // Timestamps outside the target range become NULL.
             cast(array, target).ok().and_then(|array| {
                 let nulls = NullBuffer::union(array.nulls(), hidden);
                 copied(&array, nulls.as_ref())
@@ -182,15 +182,15 @@ fn sealed(array: &ArrayRef, hidden: Option<&NullBuffer>, target: &DataType) -> R
     built.ok_or_else(|| misfit(array.data_type(), target))
 }
 
-/// The same bits in a buffer of their own, from its beginning.
+/// Copies a null buffer, so that it starts at offset 0 and shares no bytes.
 fn rebuilt(nulls: &NullBuffer) -> NullBuffer {
     nulls.iter().collect()
 }
 
-/// Where lists of these lengths begin.
+/// The offsets of lists with these lengths. `None` when the offset type is too small.
 fn offsets<O: OffsetSizeTrait>(gathered: Option<(ArrayRef, Vec<usize>)>) -> Option<(ArrayRef, OffsetBuffer<O>)> {
     let (items, lengths) = gathered?;
-    // Views may share items, so that together they can be too many.
+    // List views may share items, so the sum can exceed the offset type.
     O::from_usize(lengths.iter().sum())?;
     Some((items, OffsetBuffer::from_lengths(lengths)))
 }
@@ -207,7 +207,7 @@ fn list<O: OffsetSizeTrait>(
     Ok(Some(Arc::new(list)))
 }
 
-/// Whether values together are no longer than their offsets can say.
+/// Whether the total length fits 32-bit offsets.
 fn fits(lengths: impl Iterator<Item = usize>) -> bool {
     lengths.sum::<usize>() <= i32::MAX as usize
 }

@@ -1,9 +1,9 @@
-//! Holds back the last bytes of what was written, so that an answer that is cut ends in the middle of something, and a
-//! reader that was not told of the cut sees it nevertheless.
+//! Holds back the last bytes of the output, so that a truncated response ends inside a record or message. A reader then
+//! notices even if the transport does not report the truncation.
 
 use bytes::Bytes;
 
-/// The bytes that are held back.
+/// The held-back bytes.
 #[derive(Debug)]
 pub(super) struct Tail {
     bytes: Vec<u8>,
@@ -11,12 +11,12 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// Holds back so many bytes.
+    /// Holds back `length` bytes.
     pub(super) fn of(length: usize) -> Self {
         Self { bytes: Vec::new(), length }
     }
 
-    /// Takes more bytes, and gives all but the last ones.
+    /// Appends bytes, and returns all but the last `length`.
     pub(super) fn after(&mut self, more: Vec<u8>) -> Bytes {
         let mut all = std::mem::take(&mut self.bytes);
         if all.is_empty() {
@@ -28,7 +28,7 @@ impl Tail {
         all.into()
     }
 
-    /// Gives all of it.
+    /// Appends bytes, and returns everything.
     pub(super) fn released(&mut self, more: Vec<u8>) -> Bytes {
         let mut all = std::mem::take(&mut self.bytes);
         all.extend_from_slice(&more);

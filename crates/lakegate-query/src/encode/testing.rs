@@ -1,4 +1,4 @@
-//! Answers for the tests of encoders: a batch with every type, and bytes read back. No tests here.
+//! Helpers for encoder tests: a batch with every type, and decoders. It contains no tests.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use datafusion::parquet::file::reader::{FileReader, SerializedFileReader};
 use lakegate_core::format::{Coding, Format, Representation};
 use lakegate_core::project::Formats;
 
-/// The whole answer of these batches.
+/// The complete response for these batches.
 pub(super) fn answer(format: Format, batches: &[RecordBatch]) -> Vec<u8> {
     let schema = batches.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
     encoded(&Representation::plain(format), &schema, batches)
@@ -26,7 +26,7 @@ pub(super) fn encoded(representation: &Representation, schema: &SchemaRef, batch
     bytes
 }
 
-/// What comes before the end, and the end.
+/// The bytes before the last call, and the bytes of `finish`.
 pub(super) fn in_two(
     representation: &Representation,
     schema: &SchemaRef,
@@ -38,14 +38,14 @@ pub(super) fn in_two(
     (bytes, encoder.finish().unwrap().to_vec())
 }
 
-/// The bytes without their coding; an error when they are not whole.
+/// The decompressed bytes; an error when they are truncated.
 pub(super) fn decoded(coding: Coding, bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut out = Vec::new();
     reader(coding, bytes).read_to_end(&mut out)?;
     Ok(out)
 }
 
-/// What a reader has seen when these bytes have come.
+/// The bytes that a decoder returns for a truncated input.
 pub(super) fn decoded_so_far(coding: Coding, bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let _ = reader(coding, bytes).read_to_end(&mut out);
@@ -69,7 +69,7 @@ pub(super) fn read_parquet(bytes: Vec<u8>) -> Result<Vec<RecordBatch>, ArrowErro
     builder.build()?.collect()
 }
 
-/// The bytes of an answer, and after them what is compressed within, as it is.
+/// The bytes of a response, followed by the decompressed content inside it.
 pub(super) fn unpacked(format: Format, bytes: &[u8]) -> Vec<u8> {
     let mut all = bytes.to_vec();
     match format {
@@ -85,7 +85,7 @@ pub(super) fn unpacked(format: Format, bytes: &[u8]) -> Vec<u8> {
             }
         }
         Format::Xlsx => {
-            // Whatever begins behind the head of a file in the archive; what follows its end is not read.
+            // Inflate after each local file header; the decoder ignores trailing bytes.
             let heads = bytes.windows(4).enumerate().filter(|(_, window)| *window == b"PK\x03\x04");
             for (at, _) in heads {
                 let short = |from: usize| usize::from(u16::from_le_bytes([bytes[at + from], bytes[at + from + 1]]));
@@ -108,7 +108,7 @@ fn item(data_type: DataType) -> FieldRef {
     Arc::new(Field::new("element", data_type, true))
 }
 
-/// Three rows, the second one NULL, with a column of every type that has a form.
+/// Three rows, the second one NULL, with a column for each type that has a representation.
 pub(super) fn every_type() -> RecordBatch {
     let mut columns: Vec<(&str, ArrayRef)> = vec![
         ("null", Arc::new(NullArray::new(3))),

@@ -1,9 +1,9 @@
-//! How each type looks in JSON, and as text in the formats that are made of it. docs/formats.md has the table.
+//! Defines the form of each type in JSON, and in formats that derive their text from it. docs/formats.md has the table.
 //!
-//! Most of it is what arrow's writer does: integers and decimals with all their digits, floats that are not finite as
-//! `null`, bytes in hexadecimal. Here is what it does not do, or would not do well: times outside of the calendar are
-//! `null` and not the text of an error, intervals are ISO 8601, keys of maps need not be text. Text, times and decimals, of
-//! which large answers are made, have writers of their own that take no memory for a value and write the same.
+//! Arrow's writer does most of it: integers and decimals with all digits, floats that are not finite as `null`, bytes
+//! in hexadecimal. This module changes three things: times outside of the calendar are `null` instead of an error text,
+//! intervals are ISO 8601, and map keys need not be text. Text, times and decimals make up most of a large response, so
+//! they have encoders of their own, which write the same bytes without an allocation per value.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use super::moment::Moments;
 use super::quoted::Texts;
 use crate::uuids;
 
-/// The options that make this of values.
+/// The encoder options that produce these forms.
 pub(super) fn options() -> EncoderOptions {
     EncoderOptions::default().with_explicit_nulls(true).with_encoder_factory(Arc::new(Forms))
 }
@@ -69,7 +69,7 @@ impl EncoderFactory for Forms {
     }
 }
 
-/// Dates, times, timestamps and durations.
+/// An encoder for dates, times, timestamps and durations.
 struct Times<'a> {
     formatter: ArrayFormatter<'a>,
     text: String,
@@ -77,7 +77,7 @@ struct Times<'a> {
 
 impl<'a> Times<'a> {
     fn new(array: &'a dyn Array) -> Result<Self, ArrowError> {
-        // The format of dates that are counted in milliseconds; nothing else uses it.
+        // The format of dates in milliseconds; no other type uses it.
         let options = FormatOptions::new().with_datetime_format(Some("%Y-%m-%d"));
         Ok(Self { formatter: ArrayFormatter::try_new(array, &options)?, text: String::new() })
     }
@@ -87,7 +87,7 @@ impl Encoder for Times<'_> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
         self.text.clear();
         let written = self.formatter.value(row).write(&mut self.text);
-        // What is no duration is told in angle brackets.
+        // Arrow writes an invalid duration in angle brackets.
         if written.is_err() || self.text.starts_with('<') {
             return out.extend_from_slice(b"null");
         }
@@ -97,7 +97,7 @@ impl Encoder for Times<'_> {
     }
 }
 
-/// Times that are mostly within the years that have four digits; the others are left to the library.
+/// An encoder for times: fast for years with four digits, and arrow's formatter for all others.
 struct Quick<'a> {
     moments: Moments<'a>,
     usual: Times<'a>,
@@ -122,7 +122,7 @@ impl Encoder for Intervals<'_> {
     }
 }
 
-/// A map whose keys are not text: they are written as they would be elsewhere, in quotes.
+/// An encoder for maps with keys that are not text: each key is written in its usual form, in quotes.
 struct KeyedMap<'a> {
     offsets: &'a OffsetBuffer<i32>,
     keys: NullableEncoder<'a>,

@@ -1,7 +1,8 @@
-//! An Excel workbook of one sheet, for people. The one format that is not streamed: it is made at the end.
+//! Encodes an Excel workbook with one sheet, for people. It is the only format that is not streamed, because the file
+//! is built at the end.
 //!
-//! Rows wait in a temporary file, which has no name, until the workbook is put together. A workbook is limited in rows; so
-//! is a cell in characters. What a number of Excel, which has fifteen digits, would round is text.
+//! Rows are kept in an unnamed temporary file until the workbook is assembled. Excel limits the rows of a sheet and the
+//! characters of a cell. Numbers of more than fifteen digits are written as text, because Excel would round them.
 
 use bytes::Bytes;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
@@ -17,19 +18,19 @@ use rust_xlsxwriter::{DocProperties, ExcelDateTime, Format as Style, Worksheet, 
 use super::cells::{self, Cells, Kind};
 use super::{Encoder, plain, unwritable, unwritable_as, values};
 
-/// The most columns of a sheet.
+/// Maximum number of columns in a sheet.
 const MOST_COLUMNS: usize = 16_384;
 
-/// The digits of a number of Excel.
+/// Significant digits of a number in Excel.
 const DIGITS: usize = 15;
 
-/// Days from the day that Excel counts from to 1970-01-01.
+/// Days from Excel's epoch to 1970-01-01.
 const DAYS_BEFORE_1970: f64 = 25_569.0;
 
-/// The days that Excel and everybody else count alike: from March 1900, because it takes 1900 for a leap year, to 9999.
+/// Days where Excel agrees with the calendar: from March 1900, because Excel has a leap day in 1900, to 9999.
 const DAYS_OF_EXCEL: std::ops::Range<f64> = 61.0..2_958_466.0;
 
-/// The workbook so far.
+/// The workbook under construction.
 pub(super) struct Workbook {
     workbook: rust_xlsxwriter::Workbook,
     rows: u32,
@@ -48,7 +49,7 @@ impl Workbook {
             );
         }
         let mut workbook = rust_xlsxwriter::Workbook::new();
-        // The same rows are the same file, whenever they are asked for.
+        // A fixed date, so that equal rows produce an identical file.
         let made = ExcelDateTime::from_ymd(2000, 1, 1).map_err(failed)?;
         workbook.set_properties(&DocProperties::new().set_creation_datetime(&made));
         let sheet = workbook.add_worksheet_with_constant_memory().map_err(failed)?;
@@ -77,7 +78,7 @@ impl Encoder for Workbook {
         let mut columns = columns.collect::<Result<Vec<_>, _>>().map_err(unwritable_as(Format::Xlsx))?;
         let mut scratch = Vec::new();
         let sheet = self.workbook.worksheet_from_index(0).map_err(failed)?;
-        // Row by row: a row that was left can not be written any more.
+        // Write row by row, because a finished row cannot be changed.
         for row in 0..batch.num_rows() {
             for (column, cells) in columns.iter_mut().enumerate() {
                 if !cells.is_null(row) {
@@ -134,13 +135,13 @@ fn is_float(array: &ArrayRef) -> bool {
     array.data_type().is_floating()
 }
 
-/// The digits of a number that count.
+/// The number of significant digits.
 fn digits(number: &str) -> usize {
     let digits = number.bytes().filter(u8::is_ascii_digit).collect::<Vec<_>>();
     digits.iter().skip_while(|digit| **digit == b'0').count()
 }
 
-/// A date or a timestamp as Excel counts days. A timestamp of a zone other than UTC stays text, which shows its offset.
+/// A date or a timestamp as Excel's day number. `None` for other zones than UTC: they stay text, with offsets.
 fn day(array: &ArrayRef, row: usize) -> Option<f64> {
     const SECONDS: f64 = 86_400.0;
     let since_1970 = match array.data_type() {
@@ -156,10 +157,10 @@ fn day(array: &ArrayRef, row: usize) -> Option<f64> {
     Some(since_1970 + DAYS_BEFORE_1970)
 }
 
-/// Whether a workbook has the day: also after a reader has rounded it to milliseconds, as all do.
+/// Whether Excel can show the day, even after a reader has rounded it to milliseconds, as all readers do.
 fn is_shown(day: f64) -> bool {
     const MILLISECOND: f64 = 1.0 / 86_400_000.0;
-    // Readers round as their arithmetic goes; more than half of a millisecond is kept away from the end.
+    // Rounding differs between readers, so keep more than half a millisecond from the end.
     DAYS_OF_EXCEL.contains(&day) && day + 0.6 * MILLISECOND < DAYS_OF_EXCEL.end
 }
 

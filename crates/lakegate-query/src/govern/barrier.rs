@@ -1,9 +1,9 @@
-//! The barrier: nothing that a query says about a governed table is evaluated on rows that the policy hides.
+//! Implements the barrier, which keeps a query's expressions from being evaluated on rows that the policy hides.
 //!
-//! A plain filter does not hold: the optimiser merges it with the query's own predicates, and a cast or a division of
-//! the query then meets hidden rows, whose values come back in its error. Two nodes keep them apart, one in the logical
-//! plan and one in the physical plan. Both let pass what can not fail and does not depend on more than plain columns
-//! and values: see [`super::pushdown`] and [`BarrierExec::gather_filters_for_pushdown`].
+//! A plain filter is not enough: the optimiser merges it with the query's own predicates, so that a cast or a division
+//! of the query is evaluated on hidden rows, and its error contains their values. Two nodes keep the predicates apart,
+//! one in the logical plan and one in the physical plan. Both let through only leakproof predicates, which cannot fail
+//! and use only plain columns and values: see [`super::pushdown`] and [`BarrierExec::gather_filters_for_pushdown`].
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -27,23 +27,23 @@ use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
 use crate::lake::magnitude_only;
 
-/// The logical node: a pass-through over a policy's filter.
+/// The logical node: a pass-through above a policy's filter.
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd)]
 pub(crate) struct Barrier {
     table: String,
-    /// Columns that are masked above: nothing that a query says about them goes down.
+    /// Columns that are masked above. No predicate of a query on them is pushed below the barrier.
     masked: BTreeSet<String>,
     input: LogicalPlan,
 }
 
 impl Barrier {
-    /// The governed table, its columns that are masked, and its scan under its filter.
+    /// A barrier over a table's scan under its filter, with the columns masked above.
     pub(crate) fn over(table: &str, masked: BTreeSet<String>, input: LogicalPlan) -> LogicalPlan {
         let node = Self { table: table.to_owned(), masked, input };
         LogicalPlan::Extension(Extension { node: Arc::new(node) })
     }
 
-    /// The barrier that a plan node is, if it is one.
+    /// The plan node as a barrier, if it is one.
     pub(crate) fn of(plan: &LogicalPlan) -> Option<&Barrier> {
         match plan {
             LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref(),
@@ -64,7 +64,7 @@ impl Barrier {
     }
 }
 
-/// What stands behind a barrier, and which columns are masked above it; `None` where a node is none.
+/// The input of a barrier, and the columns that are masked above it; `None` for other nodes.
 pub(crate) fn barrier_of(plan: &LogicalPlan) -> Option<(&LogicalPlan, &BTreeSet<String>)> {
     Barrier::of(plan).map(|barrier| (barrier.input(), barrier.masked()))
 }
@@ -86,8 +86,8 @@ impl UserDefinedLogicalNodeCore for Barrier {
         Vec::new()
     }
 
-    // `prevent_predicate_push_down_columns` is left at its default, all columns, and `supports_limit_pushdown` at its
-    // default, false: that is what makes this node a barrier.
+    // `prevent_predicate_push_down_columns` keeps its default, all columns, and `supports_limit_pushdown` its default,
+    // false. These defaults make this node a barrier.
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "Barrier: {}", self.table)
@@ -100,13 +100,13 @@ impl UserDefinedLogicalNodeCore for Barrier {
         }
     }
 
-    /// Columns pass one to one, so that a scan reads no more than the query needs.
+    /// Maps output columns to the same input columns, so that a scan reads only what the query needs.
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
         Some(vec![output_columns.to_vec()])
     }
 }
 
-/// The physical node: a pass-through that no predicate of the query goes through.
+/// The physical node: a pass-through that stops every predicate of the query.
 #[derive(Debug)]
 pub(crate) struct BarrierExec {
     table: String,
@@ -134,7 +134,8 @@ impl ExecutionPlan for BarrierExec {
         self.input.properties()
     }
 
-    /// It does; but the optimiser moves a query's sort below every node that says so, where it would sort hidden rows.
+    /// It does maintain the order, but the optimiser would push a query's sort below a node that reports so, where it
+    /// would sort hidden rows.
     fn maintains_input_order(&self) -> Vec<bool> {
         vec![false]
     }
@@ -177,8 +178,8 @@ impl ExecutionPlan for BarrierExec {
         vec![ChildStats::At(partition)]
     }
 
-    /// The order of magnitude of the number of rows, and nothing else: no count, minimum or maximum of a governed table is
-    /// ever answered from statistics, and hidden rows do not choose how a join is made.
+    /// Returns only the order of magnitude of the row count, so that no count, minimum or maximum of a governed table
+    /// is ever answered from statistics, and hidden rows do not influence join planning.
     fn statistics_from_inputs(&self, inputs: &[Arc<Statistics>], _args: &StatisticsArgs) -> Result<Arc<Statistics>> {
         match inputs {
             [input] => Ok(Arc::new(magnitude_only(input, &self.schema()))),
@@ -190,7 +191,8 @@ impl ExecutionPlan for BarrierExec {
         CardinalityEffect::Equal
     }
 
-    /// What joins and sorts learn while they run (bounds of a plain column) may prune the scan; nothing else goes down.
+    /// Lets the dynamic filters of joins and sorts (bounds of a plain column) prune the scan. Nothing else is pushed
+    /// down.
     fn gather_filters_for_pushdown(
         &self,
         phase: FilterPushdownPhase,
@@ -215,7 +217,7 @@ pub(crate) fn is_barrier(node: &dyn ExecutionPlan) -> bool {
     node.is::<BarrierExec>()
 }
 
-/// Makes a [`BarrierExec`] of each [`Barrier`].
+/// Plans each [`Barrier`] as a [`BarrierExec`].
 pub(crate) struct BarrierPlanner;
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! Fills a template's placeholders with the caller's attributes and arguments, as literals of exactly their types.
+//! Binds the caller's attributes and the arguments to a template's placeholders, as literals of exactly their types.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use super::template::{LONG, Shape, item_id, padded};
 use super::{literal, one_of};
 use crate::shortcut::Slots;
 
-/// Values by the ids of placeholders.
+/// Values by placeholder id.
 #[derive(Debug, Default)]
 pub(crate) struct Bindings<'a> {
     values: BTreeMap<String, &'a Scalar>,
-    /// Lists that are looked up.
+    /// Lists that are looked up in a set.
     long_lists: BTreeMap<String, &'a [Scalar]>,
 }
 
-/// A value that the column it meets can not hold.
+/// A value that the column it is compared with cannot hold.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("`{id}` has no literal of type {data_type}")]
 pub(crate) struct Unrepresentable {
@@ -33,7 +33,7 @@ pub(crate) struct Unrepresentable {
 }
 
 impl<'a> Bindings<'a> {
-    /// Adds a value under an id, and notes in the shape what the optimiser must know of it.
+    /// Adds a value under an id, and records in the shape what the optimiser must know about it.
     pub(crate) fn add(&mut self, id: String, value: Option<&'a Value>, shape: &mut Shape) {
         match value {
             None => {
@@ -49,7 +49,7 @@ impl<'a> Bindings<'a> {
                     shape.lists.insert(id, length);
                     return;
                 }
-                // An empty list has no item to fill up with, and nothing to fill.
+                // An empty list has no item to repeat, and its length is 0.
                 let filling = items.first().into_iter().cycle();
                 for (at, item) in items.iter().chain(filling).take(length).enumerate() {
                     self.values.insert(item_id(&id, at), item);
@@ -59,8 +59,8 @@ impl<'a> Bindings<'a> {
         }
     }
 
-    /// Adds the values of these placeholders to a fingerprint. Others are not in the plan: the answer is the same for any
-    /// value of theirs.
+    /// Adds the values of these placeholders to a fingerprint. The plan has no other placeholders, so other values do
+    /// not change the result.
     pub(crate) fn add_to<'i>(&self, fingerprint: &mut Fingerprint, ids: impl Iterator<Item = &'i String>) {
         for id in ids {
             let items = match (self.values.get(id), self.long_lists.get(id)) {
@@ -69,7 +69,7 @@ impl<'a> Bindings<'a> {
                 (None, None) => continue,
             };
             fingerprint.part(id.as_bytes());
-            // One value and a list of it are two shapes; two lists differ in their length at least.
+            // Lists of one shape may differ in length. A value and a list of one have different shapes.
             fingerprint.part(&items.len().to_le_bytes());
             for scalar in items {
                 fingerprint.part(scalar.scalar_type().name().as_bytes());
@@ -78,7 +78,7 @@ impl<'a> Bindings<'a> {
         }
     }
 
-    /// The values in the order of their slots, each as a literal of exactly the slot's type.
+    /// The values in slot order, each as a literal of exactly the slot's type.
     ///
     /// # Errors
     /// [`Unrepresentable`] as an external error; a placeholder without a value.
@@ -103,7 +103,7 @@ impl<'a> Bindings<'a> {
     }
 }
 
-/// The plan without placeholders. Types, and so schemas, stay as they are.
+/// The plan with its placeholders replaced by values. Does not change types or schemas.
 ///
 /// # Errors
 /// A placeholder without a value.
@@ -123,7 +123,7 @@ pub(crate) fn filled(plan: LogicalPlan, slots: &Slots, values: &[ScalarValue]) -
     without_rows(filled)
 }
 
-/// `LIMIT 0` as a plan without rows: an operator that keeps the first rows in order cannot keep none.
+/// Replaces `LIMIT 0` with a plan without rows, because a top-k operator cannot keep 0 rows.
 fn without_rows(plan: LogicalPlan) -> Result<LogicalPlan> {
     let is_zero = |fetch: &Expr| matches!(fetch, Expr::Literal(ScalarValue::Int64(Some(0)), _));
     let emptied = plan.transform_up_with_subqueries(|node| match &node {
@@ -136,7 +136,7 @@ fn without_rows(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(emptied.data)
 }
 
-/// The plan with NULL for every placeholder: the same plan to a planner, for `check`.
+/// The plan with NULL for every placeholder, which plans like the original; for `check`.
 pub(crate) fn with_nulls(plan: LogicalPlan) -> Result<LogicalPlan> {
     replace(plan, &|expr| match expr {
         Expr::Placeholder(Placeholder { field: Some(field), .. }) => {
@@ -146,7 +146,7 @@ pub(crate) fn with_nulls(plan: LogicalPlan) -> Result<LogicalPlan> {
     })
 }
 
-/// Replaces placeholders; columns keep their names, which nodes above refer to.
+/// Replaces placeholders. Columns keep their names, because nodes above refer to them.
 fn replace(plan: LogicalPlan, with: &dyn Fn(Expr) -> Result<Transformed<Expr>>) -> Result<LogicalPlan> {
     let replaced = plan.transform_up_with_subqueries(|node| {
         let names = NamePreserver::new(&node);

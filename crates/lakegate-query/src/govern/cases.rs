@@ -1,5 +1,6 @@
-//! Queries, callers, and what governance makes of them: runs `cases/govern/*.case`, whose format is told in the README
-//! beside them. Every case also runs over Parquet, and over a lake of the caller's own rows without any policy.
+//! Runs `cases/govern/*.case`: queries, callers, and the governed plans and rows they get. The README beside them
+//! describes the format. Every case also runs over Parquet, and over a lake of only the caller's rows without any
+//! policy.
 
 use std::fmt::Write;
 
@@ -11,7 +12,7 @@ use super::masking::InForce;
 use super::{reach, testing};
 use crate::plan::PlannedProject;
 
-/// One query of a file of cases.
+/// One query of a case file.
 #[derive(Debug, Default)]
 pub(crate) struct Case {
     pub(crate) title: String,
@@ -98,7 +99,7 @@ fn refused(error: &Error) -> String {
     format!("{error}{}\n", error.hint.as_deref().map(|hint| format!("; {hint}")).unwrap_or_default())
 }
 
-/// What a case gives: the plan as injected, the plan as optimised and bound, and the rows; or the refusal.
+/// The outcome of a case: the injected plan, the optimised and bound plan, and the rows; or the refusal.
 async fn outcome(project: &PlannedProject, who: &Principal, case: &Case) -> String {
     let plan = match testing::governed(project, who, &case.name(), &case.arguments) {
         Ok(plan) => plan,
@@ -116,7 +117,7 @@ async fn outcome(project: &PlannedProject, who: &Principal, case: &Case) -> Stri
     numbered_anew(&format!("governed:\n{injected}\noptimised:\n{optimised}\nrows:\n{rows}"))
 }
 
-/// The optimiser numbers its own names over all plans of a session; here they count from 1 in each case.
+/// Renumbers the optimiser's names from 1. The optimiser counts them over all plans of a session.
 fn numbered_anew(text: &str) -> String {
     let mut seen = Vec::new();
     let mut parts = text.split("__");
@@ -155,7 +156,7 @@ async fn every_case_gives_its_plans_and_rows() {
     assert!(update || wrong.is_empty(), "LAKEGATE_UPDATE_CASES=1 rewrites what is expected\n{wrong}");
 }
 
-/// The rows do not depend on where they are read from, and are those of a lake in which nothing else is.
+/// The rows do not depend on the file format, and are those of a lake that holds nothing else.
 #[tokio::test]
 async fn every_case_gives_the_rows_of_a_lake_of_the_callers_own_rows() {
     let files = all();

@@ -1,38 +1,38 @@
-//! Which column or field of a table a name in a policy means: exactly one, or none.
+//! Resolves the name of a column or nested field in a policy to exactly one path in a table's schema.
 //!
-//! The syntax of such names is `lakegate_core::column_name`. A text without quotes has a meaning for every way in which its
-//! dots can be read, in any case of letters; where the table has two of them, the text means nothing and is refused, so
-//! that a column that is added later never takes a policy away from another.
+//! `lakegate_core::column_name` defines the syntax of such names. An unquoted name has a meaning for each way to read
+//! its dots, in any letter case. If the table has two of these meanings, the name is refused, so that a column that is
+//! added later never takes over another column's policy.
 
 use datafusion::arrow::datatypes::{DataType, Fields, Schema};
 use lakegate_core::column_name::{in_quotes, quoted_path, written};
 use lakegate_core::project::suggest_or_list;
 
-/// Why a name means no single column.
+/// The reason why a name does not resolve to one column.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Unclear {
-    /// The table has nothing of this name; the help for who wrote it.
+    /// The table has no column of this name. Holds a suggestion for the author.
     Unknown(String),
-    /// It may mean any of these; written so that each means one.
+    /// The name may mean any of these. Each is written unambiguously.
     Ambiguous(Vec<String>),
 }
 
-/// The path that a name means in a table of this schema: the column, and below it the names of fields.
+/// The path of a name in a table with this schema: the column, followed by the names of nested fields.
 ///
 /// # Errors
-/// A name that means nothing, or may mean two.
+/// The name is unknown or ambiguous.
 pub(crate) fn resolve(name: &str, schema: &Schema) -> Result<Vec<String>, Unclear> {
     let meanings = meanings(name, schema);
     match meanings.as_slice() {
         [(path, true)] => Ok(path.clone()),
         [] => Err(Unclear::Unknown(known(name, schema))),
-        // In another case of letters: it is not what is written, but may be what is meant.
+        // A name in another letter case is only suggested.
         [(path, false)] => Err(Unclear::Unknown(format!("did you mean `{}`?", unmistakable(path, schema)))),
         several => Err(Unclear::Ambiguous(several.iter().map(|(path, _)| unmistakable(path, schema)).collect())),
     }
 }
 
-/// All that a name may mean, and whether the letters are those of the table.
+/// All meanings of a name, and whether its letter case is that of the table.
 fn meanings(name: &str, schema: &Schema) -> Vec<(Vec<String>, bool)> {
     let mut found = Vec::new();
     if let Some(path) = quoted_path(name).filter(|path| is_there(path, schema.fields())) {
@@ -40,13 +40,13 @@ fn meanings(name: &str, schema: &Schema) -> Vec<(Vec<String>, bool)> {
     }
     let folded = name.to_lowercase();
     collect(schema.fields(), (name, &folded), &mut Vec::new(), true, &mut found);
-    // Two columns of one name are one meaning; a mask says what it makes of them.
+    // Two columns of one name are one meaning here; the mask decides how to treat them.
     found.sort();
     found.dedup();
     found
 }
 
-/// Adds what the rest of a name may mean below these fields. `rest` is as written, and in lower case.
+/// Adds the meanings that the rest of a name has below these fields. `rest` is as written, and in lower case.
 fn collect(
     fields: &Fields,
     rest: (&str, &str),
@@ -62,7 +62,7 @@ fn collect(
         if behind.is_empty() {
             found.push((path.clone(), is_exact && exact == Some("")));
         } else if let (Some(behind), Some(fields)) = (behind.strip_prefix('.'), fields_of(field.data_type())) {
-            // Where the letters differ once, the whole differs, and what is left is compared in lower case alone.
+            // After a difference in letter case, the whole path differs, and the rest is only compared in lower case.
             let exact = exact.and_then(|exact| exact.strip_prefix('.')).filter(|_| is_exact);
             collect(fields, (exact.unwrap_or(behind), behind), path, exact.is_some(), found);
         }
@@ -91,7 +91,7 @@ pub(crate) fn fields_of(data_type: &DataType) -> Option<&Fields> {
     }
 }
 
-/// A path as a name that means it alone in this table.
+/// A spelling of the path that is unambiguous in this table.
 fn unmistakable(path: &[String], schema: &Schema) -> String {
     let all_quoted = path.iter().map(|name| in_quotes(name)).collect::<Vec<_>>().join(".");
     let ways = [written(path), all_quoted, path.join(".")];
@@ -99,7 +99,7 @@ fn unmistakable(path: &[String], schema: &Schema) -> String {
     ways.iter().find(is_clear).unwrap_or(&ways[0]).clone()
 }
 
-/// What a table has in place of what is not there.
+/// A suggestion from the table's columns for an unknown name.
 fn known(name: &str, schema: &Schema) -> String {
     let path = quoted_path(name).unwrap_or_else(|| name.split('.').map(str::to_owned).collect());
     let mut fields = schema.fields();

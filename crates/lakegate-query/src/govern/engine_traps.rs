@@ -1,5 +1,5 @@
-//! Faults of the engine that would show hidden rows or lose visible ones, held against answers worked out by hand: a copy of
-//! the lake would be answered as wrongly.
+//! Regression tests for DataFusion bugs that would show hidden rows or lose visible ones. Expected results are worked
+//! out by hand, because a copy of the lake would be answered wrongly, too.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -52,8 +52,8 @@ async fn answers(lake: &Path, row_filter: &str, sql: &str) -> Vec<Vec<String>> {
     answers
 }
 
-/// DataFusion 55.2 takes what a join has learnt of one column for another column of the same name
-/// (apache/datafusion#25244): the subquery of a row filter is empty then, and `NOT IN` shows what it should hide.
+/// DataFusion 55.2 applies a dynamic filter of a join to another column of the same name (apache/datafusion#25244). The
+/// subquery of a row filter is then empty, and `NOT IN` shows rows that it should hide.
 #[tokio::test]
 async fn a_filter_learnt_from_a_join_does_not_prune_by_a_column_of_the_same_name() {
     let lake = lake_of_same_names();
@@ -94,8 +94,8 @@ async fn a_join_of_the_query_does_not_prune_the_tables_of_a_row_filter() {
     }
 }
 
-/// What the engine may choose by the size of a table (sides of joins, and so the order of rows) it must not choose by the
-/// rows of others, up to an order of magnitude.
+/// DataFusion may choose join sides, and so the order of rows, by table size. Foreign rows must not influence this
+/// choice, except through the order of magnitude of the row count.
 #[tokio::test]
 async fn hidden_rows_do_not_choose_how_a_join_is_made() {
     let config = "[lake]\nlocation = \".\"\n[tables.one]\nlocation = \"one\"\nrow_filter = \"tenant = principal('t')\"\n\
@@ -108,7 +108,7 @@ async fn hidden_rows_do_not_choose_how_a_join_is_made() {
         ("a_parent_and_its_child", "SELECT c.id, a.id AS one FROM one AS a JOIN child AS c ON c.one = a.id"),
         ("gathered", "SELECT array_agg(b.id) AS ids FROM one AS a JOIN two AS b ON a.k = b.k"),
     ];
-    // From files and from memory, each by itself: rows that nobody sorts come in an order of the way that they are read.
+    // Files and memory are compared separately, because unsorted rows come in the order in which they are read.
     let mut seen = [Vec::<Vec<Vec<String>>>::new(), Vec::new()];
     for (in_one, in_two) in [(400, 400), (4_000, 400), (400, 4_000)] {
         let folder = tempfile::tempdir().unwrap();
@@ -118,7 +118,7 @@ async fn hidden_rows_do_not_choose_how_a_join_is_made() {
             let k = (0..rows).map(|row| i64::from(row % 3)).collect();
             put(folder.path(), table, &[("id", (0..i64::from(rows)).collect()), ("tenant", tenant), ("k", k)]);
         }
-        // Fifty children of own rows, among ever more of others.
+        // Fifty children of own rows among a growing number of foreign ones.
         let (rows, step) = (i64::from(in_two), i64::from(in_two / 50));
         let own = |row: i64| (row % step == 0 && row / step < 50).then_some(row / step);
         let column = |of: &dyn Fn(Option<i64>, i64) -> i64| (0..rows).map(|row| of(own(row), row)).collect::<Vec<_>>();
@@ -144,8 +144,8 @@ async fn hidden_rows_do_not_choose_how_a_join_is_made() {
     }
 }
 
-/// The engine takes a column whose least and greatest value are equal for a constant. Read with the numbers of the file
-/// before, another tenant's rows would all be the caller's.
+/// DataFusion takes a column whose minimum and maximum are equal for a constant. With the statistics of the earlier
+/// file, all of another tenant's rows would be visible to the caller.
 #[tokio::test]
 async fn a_file_that_was_replaced_is_not_read_with_the_numbers_of_the_one_before() {
     let config =
@@ -159,18 +159,18 @@ async fn a_file_that_was_replaced_is_not_read_with_the_numbers_of_the_one_before
         testing::rows(plan).await.map(|rows| rows.len()).map_err(|error| error.code)
     };
     assert_eq!(ask().await, Ok(100));
-    // In one step, as it is done in lakes: a file of the same size with rows of somebody else.
+    // Replaces the file in one step, as lakes do, with one of the same size that holds another owner's rows.
     put(folder.path(), "new", &rows(2));
     std::fs::rename(folder.path().join("new.parquet"), folder.path().join("one.parquet")).unwrap();
     assert_eq!(ask().await, Err(Code::LakeUnavailable));
-    // Nor is it kept in memory.
+    // The new file is not cached in memory either.
     let _ = project.keep_hot(1 << 28).await;
     assert_eq!(ask().await, Err(Code::LakeUnavailable));
     std::fs::remove_file(folder.path().join("one.parquet")).unwrap();
     assert_eq!(ask().await, Err(Code::LakeUnavailable));
 }
 
-/// NaN is in no least or greatest value of a file, so a column of one number and NaN looks like a constant.
+/// NaN is not part of a file's minimum and maximum, so a column of one number and NaN looks like a constant.
 #[tokio::test]
 async fn a_number_that_is_none_is_not_taken_for_the_others() {
     let config =

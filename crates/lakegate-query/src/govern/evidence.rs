@@ -1,7 +1,7 @@
-//! What must still be asked below a barrier after the optimiser: the columns and attributes that the policy goes by, and
-//! the tables that it reads.
+//! Checks that an optimised plan still enforces a policy below its barrier: that the plan tests the policy's columns
+//! and attributes and reads its tables.
 //!
-//! The optimiser may write a policy in another form, so forms are not compared. It is the second lock: see
+//! The optimiser may rewrite a policy, so this does not compare expressions. It is the second check: see
 //! [`super::verify`].
 
 use std::collections::BTreeSet;
@@ -15,34 +15,34 @@ use super::inject::{Injection, table_of, tables_of};
 use super::policy::{self, attribute_of};
 use super::template::{self, Shape};
 
-/// What a policy's predicate goes by.
+/// Everything that a policy's predicate tests.
 #[derive(Debug, Default)]
 struct Evidence {
     columns: BTreeSet<Column>,
     /// Attributes that are compared with the table's own columns.
     attributes: BTreeSet<String>,
-    /// Attributes that stand in subqueries.
+    /// Attributes in subqueries.
     nested_attributes: BTreeSet<String>,
     tables: BTreeSet<String>,
 }
 
-/// What is asked in the plan below a barrier.
+/// Everything that the plan below a barrier tests.
 #[derive(Debug, Default)]
 struct Asked {
     columns: BTreeSet<Column>,
     attributes: BTreeSet<String>,
     tables: BTreeSet<String>,
     own_scan: Option<TableScan>,
-    /// Whether a part of the plan was found to have no rows, and so may speak of nothing.
+    /// Whether a part of the plan was found to have no rows, so that its tests may be gone.
     empty_part: bool,
 }
 
-/// What the plan below a barrier does not ask although the policy goes by it, in words.
+/// The first thing that the policy tests but the plan below its barrier does not; `None` if nothing is lost.
 pub(super) fn lost(barrier: &Barrier, injection: &Injection<'_>, shape: &Shape) -> Result<Option<String>> {
     let table = barrier.table();
     let Some(predicate) = injection.predicate(table)? else { return Ok(None) };
     let asked = Asked::below(barrier)?;
-    // Without a scan there are no rows to hide.
+    // Without a scan, there are no rows to hide.
     if asked.own_scan.is_none() {
         return Ok(None);
     }
@@ -103,7 +103,7 @@ impl Asked {
                 LogicalPlan::EmptyRelation(_) => asked.empty_part = true,
                 _ => {}
             }
-            // A plain column in a projection is read and not asked.
+            // A plain column in a projection is read but not tested.
             let asks = |expr: &Expr| match node {
                 LogicalPlan::Filter(_) | LogicalPlan::Join(_) => true,
                 LogicalPlan::Projection(_) => !matches!(expr, Expr::Column(_)),
@@ -143,7 +143,7 @@ fn is_false(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(ScalarValue::Boolean(Some(false)), _))
 }
 
-/// `false OR a` is `a`; `false AND a` is `false`.
+/// `false OR a` becomes `a`; `false AND a` becomes `false`.
 fn without_false(expr: Expr) -> Expr {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {

@@ -1,6 +1,7 @@
-//! What governance makes of a call, told to people who operate the server: row filters, masks, columns, the plan.
+//! Reports the effect of governance on a call for operators: row filters, masks, columns and the plan.
 //!
-//! No value of an attribute or an argument is told here: whoever explains has them, and knows which are secret.
+//! Returns no value of an attribute or argument, because the operator has these values and knows which of them are
+//! secret.
 
 use std::collections::BTreeSet;
 
@@ -10,42 +11,42 @@ use lakegate_core::project::{MaskSpec, RowPolicy};
 use super::reach;
 use crate::plan::{OutputColumn, PlannedEndpoint, PlannedProject};
 
-/// What a caller sees of the tables that an endpoint reads.
+/// The part of a table behind an endpoint that a caller sees.
 #[derive(Clone, Debug)]
 pub struct TableView {
     /// The table.
     pub table: String,
-    /// Which of its rows.
+    /// Its visible rows.
     pub rows: Rows,
     /// Its masked columns.
     pub masks: Vec<MaskView>,
-    /// What its catalog demands, whoever asks; `None` where that is nothing.
+    /// The restrictions of its catalog, for every caller; `None` if there are none.
     pub catalog: Option<CatalogView>,
 }
 
-/// What the catalog of a table demands of every reader here.
+/// The restrictions that a table's catalog puts on every reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogView {
-    /// What must be true of a row; `None` is nothing.
+    /// The predicate that a row must satisfy; `None` if there is none.
     pub rows: Option<String>,
-    /// What is done to columns, in the standard's words.
+    /// The restricted columns with their actions, as the standard names them.
     pub columns: Vec<(String, &'static str)>,
 }
 
-/// Which rows of a table a caller sees.
+/// The rows of a table that a caller sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rows {
-    /// All, as every caller.
+    /// All rows, like every caller.
     Shared,
-    /// All, because of these roles of the caller.
+    /// All rows, because of these roles of the caller.
     Unfiltered(Vec<String>),
-    /// Those for which the filter is true.
+    /// The rows for which the filter is true.
     Filtered {
-        /// The filter, as the project has it.
+        /// The filter, as the project writes it.
         filter: String,
         /// The attributes that it names.
         attributes: BTreeSet<String>,
-        /// Those of them that the caller does not have: nothing can be called then.
+        /// Those that the caller lacks. With any, the caller cannot call the endpoint.
         missing: BTreeSet<String>,
     },
 }
@@ -57,22 +58,22 @@ pub struct MaskView {
     pub of: String,
     /// The column, or a field of it, as the project writes it.
     pub column: String,
-    /// What the mask does.
+    /// The mask's specification.
     pub mask: MaskSpec,
-    /// The tag that brings it; `None` is the column's own.
+    /// The tag that the mask comes from; `None` for the column's own mask.
     pub tag: Option<String>,
     /// Whether a grant lifts it for this caller.
     pub lifted: bool,
 }
 
-/// A column of an endpoint as a caller has it.
+/// A column of an endpoint as a caller sees it.
 #[derive(Clone, Debug)]
 pub struct ColumnView {
     /// The column.
     pub column: OutputColumn,
     /// Whether a grant shows it.
     pub shown: bool,
-    /// Masked columns of the lake (`table.column`) that its values are made of.
+    /// Masked columns of the lake (`table.column`) from which its values are computed.
     pub masked: BTreeSet<String>,
 }
 
@@ -103,7 +104,7 @@ pub fn tables(
             }
             _ => Rows::Shared,
         };
-        // A table that only a filter reads is read raw there, and is in no answer.
+        // A table that only a filter reads is read raw there, and its values are in no response.
         let own = BTreeSet::from([name.to_owned()]);
         let is_read = endpoint.tables().contains(name);
         let none = BTreeSet::new();
@@ -124,7 +125,7 @@ pub fn tables(
     views
 }
 
-/// The columns of an endpoint as a caller has them.
+/// The columns of an endpoint as a caller sees them.
 pub fn columns(project: &PlannedProject, endpoint: &PlannedEndpoint, allowance: &Allowance) -> Vec<ColumnView> {
     let lifted = project.masking().lifted(allowance, endpoint.tables());
     let masked = project.masking().kept(&lifted, endpoint.tables()).map(|(id, _)| {

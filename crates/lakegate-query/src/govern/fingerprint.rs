@@ -1,9 +1,9 @@
-//! The policy fingerprint: a digest of everything that an answer depends on. Two calls with the same fingerprint have the
-//! same answer; whatever is kept between requests is keyed by it.
+//! Computes the policy fingerprint: a digest of everything that a response depends on. Two calls with the same
+//! fingerprint have the same response, and all caches between requests use it as their key.
 //!
 //! It covers the endpoint's file, the policies and masks of every table that is reached, the shape of the caller, the
 //! values of attributes and arguments, and the versions of the tables. It is SHA-256 over length-prefixed parts, so no
-//! two different lists of parts run together into the same bytes.
+//! two different lists of parts have the same bytes.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +12,12 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use sha2::{Digest, Sha256};
 
-/// A digest under way.
+/// An unfinished digest.
 #[derive(Clone, Debug)]
 pub(crate) struct Fingerprint(Sha256);
 
 impl Fingerprint {
-    /// A digest of nothing yet, for one kind of thing.
+    /// An empty digest with a domain label.
     pub(crate) fn new(domain: &str) -> Self {
         let mut fingerprint = Self(Sha256::new());
         fingerprint.part(domain.as_bytes());
@@ -35,18 +35,18 @@ impl Fingerprint {
         self.part(part.to_string().as_bytes());
     }
 
-    /// The 32 bytes.
+    /// The 32 bytes of the digest.
     pub(crate) fn bytes(self) -> [u8; 32] {
         self.0.finalize().into()
     }
 
-    /// As 64 hexadecimal digits.
+    /// The digest as 64 hexadecimal digits.
     pub(crate) fn hex(self) -> String {
         self.bytes().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
-/// The ids of the placeholders of a plan.
+/// The ids of the placeholders in a plan.
 pub(crate) fn placeholders(plan: &LogicalPlan) -> Result<BTreeSet<String>> {
     let mut ids = BTreeSet::new();
     plan.apply_with_subqueries(|node| {

@@ -1,4 +1,4 @@
-//! Puts the policies into a logical plan: at every scan, before the optimiser sees it.
+//! Puts the policies into a logical plan, at every scan, before the optimiser runs.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,24 +15,24 @@ use super::masking::InForce;
 use super::policy::{self, Policies, TablePolicy};
 use crate::lake::lake_table;
 
-/// The policies of a project as they are for one shape of caller.
+/// The policies of a project for one shape of caller.
 #[derive(Clone, Copy)]
 pub(crate) struct Injection<'a> {
     pub(crate) policies: &'a Policies,
-    /// Tables of which this caller sees every row.
+    /// Tables whose every row this caller sees.
     pub(crate) unfiltered: &'a BTreeSet<String>,
-    /// The masks that are on for this caller.
+    /// The masks in force for this caller.
     pub(crate) masks: &'a InForce,
 }
 
-/// No mask, for the filters of policies: they are evaluated on raw values.
+/// No masks, for the filters of policies, because they are evaluated on raw values.
 static UNMASKED: LazyLock<InForce> = LazyLock::new(InForce::default);
 
-/// What a scan is under.
+/// The row policy of a scan.
 pub(crate) enum Rule {
-    /// Every row may be seen.
+    /// Every row is visible.
     AllRows,
-    /// Only rows that fulfil this predicate, whose subqueries are governed themselves.
+    /// Only rows that satisfy this predicate are visible. Its subqueries are governed themselves.
     Rows(Box<Expr>),
 }
 
@@ -42,11 +42,11 @@ impl Injection<'_> {
     /// # Errors
     /// A scan of anything but a table of the project.
     pub(crate) fn govern(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
-        // The subquery-aware walk: the plain one misses tables in `IN (SELECT …)`, `EXISTS` and scalar subqueries.
-        // It goes up, so that what is put in is not visited again.
+        // Walks into subqueries, because the plain walk misses tables in `IN (SELECT …)`, `EXISTS` and scalar
+        // subqueries. Walks bottom-up, so that it does not visit the nodes it adds.
         let governed = plan.transform_up_with_subqueries(|node| match node {
             LogicalPlan::TableScan(scan) => self.scan(scan),
-            // A mask can give NULL where the column has none, and what stands above must know.
+            // A mask can return NULL for a column that has none, so the nodes above need new schemas.
             other if self.masks.is_any() => Ok(Transformed::yes(other.recompute_schema()?)),
             other => Ok(Transformed::no(other)),
         })?;
@@ -58,7 +58,7 @@ impl Injection<'_> {
         let masked = self.masks.columns(&table);
         let governed = match self.rule(&table)? {
             Rule::AllRows if masked.is_empty() => return Ok(Transformed::no(LogicalPlan::TableScan(scan))),
-            // Masked columns take no part in pruning and statistics, so these rows stand behind a barrier too.
+            // Masked columns must not be used for pruning and statistics, so these rows are behind a barrier, too.
             Rule::AllRows => LogicalPlan::TableScan(scan),
             Rule::Rows(predicate) => {
                 LogicalPlan::Filter(Filter::try_new(*predicate, Arc::new(LogicalPlan::TableScan(scan)))?)
@@ -68,12 +68,12 @@ impl Injection<'_> {
         Ok(Transformed::yes(self.masks.over(&table, behind)?))
     }
 
-    /// The same policies as a row filter's own subqueries see the lake: without masks.
+    /// The policies that apply inside a row filter's own subqueries: the same filters, but no masks.
     pub(crate) fn of_filters(&self) -> Injection<'_> {
         Injection { masks: &UNMASKED, ..*self }
     }
 
-    /// What scans of a table are under.
+    /// The row policy for scans of a table.
     pub(crate) fn rule(&self, table: &str) -> Result<Rule> {
         let Some(predicate) = self.predicate(table)? else { return Ok(Rule::AllRows) };
         let raw = self.of_filters();
@@ -81,8 +81,8 @@ impl Injection<'_> {
         Ok(Rule::Rows(Box::new(predicate)))
     }
 
-    /// What a row of a table must fulfil: what its catalog demands of every caller, and the policy's filter unless this
-    /// caller sees every row. Its subqueries are not governed yet.
+    /// The predicate for rows of a table: the one that its catalog demands for every caller, and the policy's filter
+    /// unless this caller sees every row. Its subqueries are not governed yet.
     pub(crate) fn predicate(&self, table: &str) -> Result<Option<Expr>> {
         let own = match self.policies.get(table) {
             None => return plan_err!("table `{table}` has no policy"),
@@ -97,7 +97,7 @@ impl Injection<'_> {
     }
 }
 
-/// The schemas of the lake tables that a plan scans, in subqueries too.
+/// The schemas of the lake tables that a plan scans, including those in subqueries.
 pub(crate) fn schemas_of(plan: &LogicalPlan) -> Result<BTreeMap<String, SchemaRef>> {
     let mut schemas = BTreeMap::new();
     plan.apply_with_subqueries(|node| {
@@ -109,7 +109,7 @@ pub(crate) fn schemas_of(plan: &LogicalPlan) -> Result<BTreeMap<String, SchemaRe
     Ok(schemas)
 }
 
-/// The lake tables that a plan scans, in subqueries too.
+/// The lake tables that a plan scans, including those in subqueries.
 pub(crate) fn tables_of(plan: &LogicalPlan) -> Result<BTreeSet<String>> {
     let mut tables = BTreeSet::new();
     plan.apply_with_subqueries(|node| {
@@ -121,8 +121,8 @@ pub(crate) fn tables_of(plan: &LogicalPlan) -> Result<BTreeSet<String>> {
     Ok(tables)
 }
 
-/// The tables that a plan scans, in subqueries too, with their versions. A table with owners and the same one without
-/// are two.
+/// The tables that a plan scans, with their versions, including those in subqueries. A table that is scanned in two
+/// versions is listed twice.
 pub(crate) fn versions_of(plan: &LogicalPlan) -> Result<BTreeSet<(String, [u8; 32])>> {
     let mut versions = BTreeSet::new();
     plan.apply_with_subqueries(|node| {
@@ -136,7 +136,7 @@ pub(crate) fn versions_of(plan: &LogicalPlan) -> Result<BTreeSet<(String, [u8; 3
     Ok(versions)
 }
 
-/// The lake table behind a scan: what it is, not what the query calls it.
+/// The name of the lake table behind a scan, and not its alias in the query.
 pub(crate) fn table_of(scan: &TableScan) -> Result<String> {
     let provider = source_as_provider(&scan.source)?;
     let any: &dyn Any = provider.as_ref();

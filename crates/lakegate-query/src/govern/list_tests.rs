@@ -1,4 +1,4 @@
-//! Lists of any length: the same rows as item by item, one plan for all long ones, and no stack that ends.
+//! Tests lists of any length: same rows as item by item, one plan for all long lists, no stack overflow.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ async fn project(lake: &TempDir, row_filter: &str, sql: &str) -> PlannedProject 
     testing::project(lake.path(), &config, &[("e", sql)]).await
 }
 
-/// From files and from memory.
+/// The rows from files and from memory.
 async fn answers(project: &PlannedProject, who: &str, arguments: &str) -> [Vec<String>; 2] {
     let ask = async || testing::rows(governed(project, &principal(who), "e", arguments).unwrap()).await.unwrap();
     let cold = ask().await;
@@ -48,7 +48,7 @@ fn lines(ids: impl Iterator<Item = i64>) -> Vec<String> {
     ids.map(|id| id.to_string()).collect()
 }
 
-/// The items of a list were a chain of comparisons once, and two lists of a thousand overflowed the stack of a worker.
+/// The items of a list used to be a chain of comparisons, and two lists of a thousand overflowed the stack of a worker.
 #[tokio::test]
 async fn long_lists_of_what_is_left_out_end_no_process() {
     let lake = lake_of(vec![("id", Arc::new(Int64Array::from(ids())))]);
@@ -83,7 +83,7 @@ async fn long_lists_of_literals_end_no_process() {
     }
 }
 
-/// `IN` and what stands around it, over NULLs, for lists of every form that a plan knows.
+/// `IN` in several conditions, over NULLs, for lists of every form that a plan distinguishes.
 #[tokio::test]
 async fn lists_of_every_length_mean_the_same() {
     let values = (0..60).map(|id| (id % 7 != 3).then_some(id)).collect::<Vec<Option<i64>>>();
@@ -93,7 +93,7 @@ async fn lists_of_every_length_mean_the_same() {
         ("text", Arc::new(values.iter().map(|n| n.map(|n| format!("t{n}"))).collect::<StringArray>())),
         ("day", Arc::new(values.iter().map(|n| n.map(|n| n as i32)).collect::<Date32Array>())),
     ]);
-    // Each with its meaning, of the row's membership and number.
+    // Each predicate with its meaning, given the row's membership and number.
     type Meaning = fn(Option<bool>, i64) -> Option<bool>;
     let negated: Meaning = |of, _| of.map(|of| !of);
     let predicates: [(&str, Meaning); 7] = [
@@ -166,7 +166,7 @@ async fn all_long_lists_are_one_plan() {
     let (few, many) = (plan(5, 6, 7), plan(900, 1_000, 3_000));
     assert_eq!(few.display_without_values(), many.display_without_values());
     assert!(few.display_without_values().len() < 2_000, "{}", few.display_without_values());
-    // What the answer depends on is told apart all the same.
+    // Plans with different results still have different fingerprints.
     assert_ne!(few.fingerprint(), many.fingerprint());
     assert_ne!(plan(5, 6, 7).fingerprint(), plan(5, 6, 8).fingerprint());
     assert_eq!(plan(5, 6, 7).fingerprint(), few.fingerprint());
@@ -183,7 +183,7 @@ async fn an_item_that_the_column_cannot_hold_is_refused_in_long_lists_too() {
     }
 }
 
-/// A `LIMIT` of nothing panicked where rows are sorted, and a negative one was taken for none on one of the paths.
+/// A `LIMIT` of 0 panicked over sorted rows, and one of the paths took a negative limit for none.
 #[tokio::test]
 async fn a_limit_of_nothing_gives_nothing_and_a_negative_one_is_refused_on_every_path() {
     let lake = lake_of(vec![("id", Arc::new(Int64Array::from(vec![3, 1, 2])))]);

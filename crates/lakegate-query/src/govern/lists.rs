@@ -1,8 +1,8 @@
-//! Where a row filter may ask whether a value is in a list of the caller's: where an empty list hides rows and shows none.
+//! Refuses row filters in which an empty list of the caller's would show rows and not hide them.
 //!
-//! A caller without an item sees no row by `k IN (principal('x'))`, nor by `k NOT IN (principal('x'))`: both are NULL. Under `AND`, `OR`
-//! and `NOT` that hides. Below anything else, such as `IS NOT FALSE`, `CASE` and `coalesce`, NULL may become true, and in a
-//! subquery what hides there may show here; so they are refused.
+//! A caller with an empty list sees no row by `k IN (principal('x'))`, nor by `k NOT IN (principal('x'))`: both are
+//! NULL. Under `AND`, `OR` and `NOT`, NULL hides the row. Under anything else, such as `IS NOT FALSE`, `CASE` and
+//! `coalesce`, NULL may become true, and what hides rows in a subquery may show rows outside of it.
 
 use std::ops::ControlFlow;
 
@@ -15,7 +15,7 @@ use lakegate_core::project::Finding;
 use super::policy::attribute_of;
 use crate::plan::place::Place;
 
-/// What is wrong with memberships in lists of a row filter in which calls of `principal` are placeholders.
+/// Findings about list memberships in a row filter whose calls of `principal` have become placeholders.
 pub(crate) fn misplaced(filter: &Expr, place: &Place<'_>) -> Vec<Finding> {
     let mut memberships = Memberships { place, findings: Vec::new() };
     memberships.condition(filter, false, false);
@@ -28,7 +28,7 @@ struct Memberships<'a> {
 }
 
 impl Memberships<'_> {
-    /// A condition of which only truth counts: below `AND`, `OR` and `NOT` alone.
+    /// Checks a condition under `AND`, `OR` and `NOT` only, so that only its truth matters.
     fn condition(&mut self, expr: &Expr, is_negated: bool, is_below: bool) {
         match expr {
             Expr::Nested(inner) => self.condition(inner, is_negated, is_below),
@@ -56,7 +56,7 @@ impl Memberships<'_> {
         }
     }
 
-    /// Anything else: no membership in a list of the caller's may stand in it.
+    /// Checks any other expression, which must contain no membership in a list of the caller's.
     fn value(&mut self, expr: &Expr) {
         if let Some(span) = membership_in(expr) {
             self.refuse(
@@ -101,7 +101,7 @@ fn membership_in(expr: &Expr) -> Option<Span> {
     found.0
 }
 
-/// The place of a membership in a list of the caller's.
+/// The position of a membership in a list of the caller's.
 struct Found(Option<Span>);
 
 impl Visitor for Found {
@@ -143,7 +143,7 @@ mod tests {
         loaded.map(drop).map_err(|findings| findings.join("\n"))
     }
 
-    /// NULL of an empty list becomes true there, for every row.
+    /// In these places, the NULL of an empty list becomes true for every row.
     #[tokio::test]
     async fn a_list_of_the_callers_stands_where_an_empty_one_hides_rows() {
         for filter in [

@@ -1,5 +1,5 @@
-//! Typed values become literals of exactly the type that a column has, or nothing: never a nearby value. (But a fraction
-//! becomes the nearest float of 32 bits where the column has them.)
+//! Converts typed values to literals of exactly a column's type, or fails; never to a nearby value. The only exception:
+//! a fraction becomes the nearest 32-bit float if the column has this type.
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, Utc};
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
@@ -9,7 +9,7 @@ use lakegate_core::value::{Scalar, ScalarType};
 use crate::floats::canonical;
 use crate::uuids;
 
-/// The type of a value that meets no column.
+/// The type of a value that is compared with no column.
 pub(crate) fn natural_type(scalar: ScalarType) -> DataType {
     match scalar {
         ScalarType::String | ScalarType::Uuid => DataType::Utf8View,
@@ -38,7 +38,7 @@ pub(crate) fn declared_type(data_type: &DataType) -> Option<ScalarType> {
     }
 }
 
-/// Whether values of a declared type can be literals of a column's type without a change of meaning.
+/// Whether values of a declared type can be literals of a column's type without changing their meaning.
 pub(crate) fn can_bind(scalar: ScalarType, to: &DataType) -> bool {
     match (scalar, to) {
         (ScalarType::String, to) => declared_type(to) == Some(ScalarType::String),
@@ -51,7 +51,7 @@ pub(crate) fn can_bind(scalar: ScalarType, to: &DataType) -> bool {
     }
 }
 
-/// The literal; `None` when the type has no such value.
+/// The literal; `None` if the type has no such value.
 pub(crate) fn literal(scalar: &Scalar, to: &DataType) -> Option<ScalarValue> {
     if let DataType::Dictionary(key, value) = to {
         return Some(ScalarValue::Dictionary(key.clone(), Box::new(literal(scalar, value)?)));
@@ -80,7 +80,7 @@ fn text_literal(text: String, to: &DataType) -> Option<ScalarValue> {
 }
 
 fn integer_literal(integer: i64, to: &DataType) -> Option<ScalarValue> {
-    // Up to here every integer is a float; beyond, the nearest float is another integer.
+    // Floats represent all integers up to this limit. Above it, the nearest float may be another integer.
     let is_exact = |digits: u32| integer.unsigned_abs() <= 1 << digits;
     match to {
         DataType::Int8 => integer.try_into().ok().map(|it| ScalarValue::Int8(Some(it))),
@@ -104,7 +104,7 @@ fn number_literal(number: f64, to: &DataType) -> Option<ScalarValue> {
     let number = canonical(number);
     match to {
         DataType::Float64 => Some(ScalarValue::Float64(Some(number))),
-        // A fraction has hardly ever an equal in 32 bits; a column of them holds the nearest one too.
+        // Few fractions are exact in 32 bits, and a column of this type holds the nearest value, too.
         DataType::Float32 => (number as f32).is_finite().then(|| ScalarValue::Float32(Some(number as f32))),
         DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => {
             let text = number.to_string();
@@ -129,7 +129,7 @@ fn date_literal(date: NaiveDate, to: &DataType) -> Option<ScalarValue> {
     }
 }
 
-/// A column without a zone holds UTC, as lakes do.
+/// A column without a time zone holds UTC, as is usual in lakes.
 fn timestamp_literal(time: DateTime<Utc>, to: &DataType) -> Option<ScalarValue> {
     let DataType::Timestamp(unit, zone) = to else { return None };
     let nanos = time.timestamp_subsec_nanos();

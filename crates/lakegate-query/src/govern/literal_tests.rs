@@ -1,4 +1,4 @@
-//! Literals say just what the value says: in every type that has the value, and in no other.
+//! Tests that literals have exactly their value, in every type that has the value and in no other.
 
 use chrono::{DateTime, NaiveDate};
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
@@ -77,7 +77,7 @@ fn same(scalar: &Scalar, value: &ScalarValue) -> bool {
         },
         Scalar::Number(number) => match value {
             ScalarValue::Float64(Some(float)) => float == number,
-            // The nearest that there is: a column of this type has nothing nearer.
+            // The nearest value, because a column of this type has no nearer one.
             ScalarValue::Float32(Some(float)) => float.is_finite() && *float == *number as f32,
             ScalarValue::Decimal128(Some(unscaled), _, scale) => {
                 *unscaled as f64 / 10_f64.powi((*scale).into()) == *number
@@ -127,7 +127,7 @@ fn what_check_accepts_has_a_literal_for_usual_values() {
     for to in types() {
         for scalar in ScalarType::ALL {
             let whole = matches!(to, DataType::Decimal128(_, 0)) && scalar == ScalarType::Number;
-            // A dictionary is of texts in every lake; `check` looks at the values' type as well.
+            // A dictionary holds text in every lake; `check` examines the type of its values, too.
             assert_eq!(
                 literal(&usual(scalar), &to).is_some(),
                 can_bind(scalar, &to) && !whole,
@@ -144,7 +144,7 @@ fn what_check_accepts_has_a_literal_for_usual_values() {
 #[test]
 fn a_number_beyond_the_type_is_no_literal() {
     assert_eq!(literal(&Scalar::Number(1e300), &DataType::Float32), None);
-    // The nearest float of 32 bits is another client's number.
+    // The nearest 32-bit float is another client's number.
     assert_eq!(literal(&Scalar::Integer(16_777_217), &DataType::Float32), None);
     assert_eq!(
         literal(&Scalar::Integer(1 << 53), &DataType::Float64),

@@ -1,6 +1,6 @@
-//! Which columns are masked for a caller, and how: the project's rules, without the masks that the caller's grants lift.
+//! Resolves the project's mask rules to columns, and computes the masks in force for a caller after grants lift some.
 //!
-//! What a mask does to values is [`super::mask`]'s business; putting masks into plans is [`super::inject`]'s.
+//! [`super::mask`] computes masked values, and [`super::inject`] puts masks into plans.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use super::column_path::{Unclear, resolve};
 use super::mask::{self, Mask, MaskKey, MaskRule};
 use crate::lake::{CatalogAction, LakeTable};
 
-/// A mask that the project puts on a column or on a field of one.
+/// Identifies a mask that the project puts on a column or on a field of one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct MaskId {
     pub(crate) table: String,
     /// The column, or a field of one, as the project writes it.
     pub(crate) column: String,
-    /// The tag that brings the mask; `None` is the column's own.
+    /// The tag that the mask comes from; `None` for the column's own mask.
     pub(crate) tag: Option<String>,
 }
 
@@ -30,14 +30,14 @@ pub(crate) struct MaskId {
 #[derive(Debug, Default)]
 pub(crate) struct Masking {
     tables: BTreeMap<String, Rules>,
-    /// What catalogs demand of columns, whoever asks; nothing lifts it.
+    /// The actions that catalogs demand for columns, for every caller. No grant lifts them.
     demanded: BTreeMap<String, BTreeMap<String, CatalogAction>>,
 }
 
 /// The rules of a table's columns.
 #[derive(Debug)]
 struct Rules {
-    /// The table's columns, among which names of grants are looked for; `None` when the table cannot be read.
+    /// The table's columns, in which the names in grants are resolved; `None` if the table cannot be read.
     schema: Option<SchemaRef>,
     columns: Vec<Declared>,
 }
@@ -45,11 +45,11 @@ struct Rules {
 /// One rule of a column.
 #[derive(Debug)]
 struct Declared {
-    /// The column, and below it the names of fields; `None` where the name means nothing in the table, or two things.
+    /// The column, followed by the names of nested fields; `None` if the name is unknown or ambiguous in the table.
     path: Option<Vec<String>>,
     name: String,
     tags: BTreeSet<String>,
-    /// The column's own mask with `None`, and those of its tags.
+    /// The column's own mask, under `None`, and those of its tags.
     masks: Vec<(Option<String>, MaskSpec)>,
 }
 
@@ -59,14 +59,14 @@ impl Declared {
     }
 }
 
-/// The masks of tables as they are for one shape of caller: by table and column.
+/// The masks of tables for one shape of caller, by table and column.
 #[derive(Debug, Default)]
 pub(crate) struct InForce {
     tables: BTreeMap<String, BTreeMap<String, Arc<Mask>>>,
 }
 
 impl Masking {
-    /// Reads the rules of a project over its tables, as far as they can be read.
+    /// Reads the rules of a project, and resolves those of the tables that are open.
     pub(crate) fn of(config: &Config, open: &[Arc<LakeTable>]) -> Self {
         let mut tables = BTreeMap::new();
         for table in config.tables.values() {
@@ -90,7 +90,7 @@ impl Masking {
         Self { tables, demanded: demanded.collect() }
     }
 
-    /// What the catalog of a table demands of its columns.
+    /// The actions that the catalog of a table demands for its columns.
     pub(crate) fn demanded(&self, table: &str) -> impl Iterator<Item = (&str, CatalogAction)> {
         self.demanded.get(table).into_iter().flatten().map(|(column, action)| (column.as_str(), *action))
     }
@@ -100,7 +100,7 @@ impl Masking {
         self.demanded.values().flat_map(BTreeMap::values).any(|action| *action == CatalogAction::Sha256QueryLocal)
     }
 
-    /// The column of the table that a mask is on, or is on a field of.
+    /// The table's column that a mask is on, whether the mask covers all of it or one field.
     pub(crate) fn column_of(&self, id: &MaskId) -> Option<&str> {
         let declared = self.tables.get(&id.table)?.columns.iter().find(|declared| declared.name == id.column)?;
         declared.path.as_ref()?.first().map(String::as_str)
@@ -125,7 +125,7 @@ impl Masking {
         for (table, declared) in self.rules(tables) {
             let Some(path) = &declared.path else { continue };
             let schema = self.tables.get(table).and_then(|rules| rules.schema.as_ref());
-            // The rule's own text was found to mean one thing; any other is looked for in the table as it is now.
+            // The rule's own text has already been resolved. Any other text is resolved in the current table.
             let means = |text: &str| {
                 text == declared.name
                     || schema.is_some_and(|schema| resolve(text, schema).is_ok_and(|meant| meant == *path))
@@ -140,7 +140,7 @@ impl Masking {
         lifted
     }
 
-    /// The masks of these tables that are not lifted, with what they do, for people.
+    /// The masks of these tables that are not lifted, with their specifications, for `explain`.
     pub(crate) fn kept<'a>(
         &'a self,
         lifted: &'a BTreeSet<MaskId>,
@@ -159,10 +159,11 @@ impl Masking {
         reached.flat_map(|(table, rules)| rules.columns.iter().map(|declared| (table.as_str(), declared)))
     }
 
-    /// The masks of a table's columns, without those that are lifted.
+    /// The masks of a table's columns, except those that are lifted.
     ///
     /// # Errors
-    /// A name that means no column or may mean two, a mask that does not take its type, a hash without a key: in words.
+    /// A message for a name that is unknown or ambiguous, a mask that does not support its type, or a hash without a
+    /// key.
     fn compile(
         &self,
         table: &str,
@@ -198,7 +199,7 @@ impl Masking {
         Ok(masks)
     }
 
-    /// What is wrong with the masks of a table of this schema, where it is written.
+    /// Findings about the masks of a table with this schema.
     pub(crate) fn check(config: &Config, table: &lakegate_core::project::Table, schema: &Schema) -> Vec<Finding> {
         let key = stand_in_key();
         let mut findings = Vec::new();
@@ -220,7 +221,7 @@ impl Masking {
             };
             let Some((column, path)) = path.split_first() else { continue };
             let Ok(field) = schema.field_with_name(column) else { continue };
-            // A rule with tags alone is looked at as well: its path must lead to something.
+            // Check a rule that has only tags, too, because its path must exist.
             let masks = config.masks(rule).map(|(tag, spec)| MaskRule { path, spec, or_null: tag.is_some() });
             let masks = masks.collect::<Vec<_>>();
             let only_path = [MaskRule { path, spec: &MaskSpec::Null, or_null: true }];
@@ -233,7 +234,7 @@ impl Masking {
     }
 }
 
-/// A key for looking at plans that are never run.
+/// A key for checking plans that are never run.
 pub(crate) fn stand_in_key() -> Arc<MaskKey> {
     match MaskKey::new("a key for plans that are looked at and never run") {
         Ok(key) => Arc::new(key),
@@ -245,7 +246,7 @@ impl InForce {
     /// The masks of these tables (with their schemas) for a caller whose grants lift some.
     ///
     /// # Errors
-    /// What `check` would say: a plan is never made with a mask left out.
+    /// The errors that `check` reports: a plan is never made without one of its masks.
     pub(crate) fn new(
         masking: &Masking,
         tables: &BTreeMap<String, Arc<Schema>>,
@@ -265,12 +266,12 @@ impl InForce {
         Ok(in_force)
     }
 
-    /// Whether there is a mask at all.
+    /// Whether there is any mask.
     pub(crate) fn is_any(&self) -> bool {
         !self.tables.is_empty()
     }
 
-    /// The masks of a table, by column; `None` when it has none for this caller.
+    /// The masks of a table, by column; `None` if it has none for this caller.
     pub(crate) fn of(&self, table: &str) -> Option<&BTreeMap<String, Arc<Mask>>> {
         self.tables.get(table)
     }
@@ -280,7 +281,7 @@ impl InForce {
         self.of(table).into_iter().flat_map(BTreeMap::keys).cloned().collect()
     }
 
-    /// A governed scan of a table with its columns under their masks, and under their names.
+    /// A projection over a governed scan that masks its columns and keeps their names.
     pub(crate) fn over(&self, table: &str, governed: LogicalPlan) -> Result<LogicalPlan> {
         let Some(masks) = self.of(table) else { return Ok(governed) };
         let columns = governed.schema().columns();
@@ -296,7 +297,7 @@ impl InForce {
         LogicalPlanBuilder::from(governed).project(masked)?.build()
     }
 
-    /// Refuses a projection over a governed scan that is not just what [`Self::over`] makes.
+    /// Refuses a projection over a governed scan that differs from the one of [`Self::over`].
     pub(crate) fn verify(&self, table: &str, projection: &Projection) -> Result<()> {
         match self.over(table, projection.input.as_ref().clone())? {
             LogicalPlan::Projection(wanted) if wanted.expr == projection.expr => Ok(()),
@@ -305,7 +306,7 @@ impl InForce {
     }
 }
 
-/// Whether an expression names one of these columns.
+/// Whether an expression refers to one of these columns.
 pub(crate) fn names(expr: &Expr, columns: &BTreeSet<String>) -> bool {
     expr.column_refs().iter().any(|column| columns.contains(&column.name))
 }

@@ -1,4 +1,5 @@
-//! Masks in plans: no clause of a query sees a raw value, nested fields included, and a plan that lost a mask is refused.
+//! Tests masks in plans: no clause of a query reads a raw value, not even of a nested field, and a plan that lost a
+//! mask is refused.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -54,7 +55,7 @@ mask = "null"
 key = "env:UNUSED"
 "#;
 
-/// Every value of a masked column holds this, so that it is found wherever it comes out.
+/// Every value of a masked column contains this, so that a leak is found wherever it appears.
 const RAW: &str = "secret";
 
 fn write_lake(folder: &Path) {
@@ -127,11 +128,11 @@ const QUERIES: &[(&str, &[&str])] = &[
     ("SELECT id FROM sale WHERE id IN (SELECT max(id) FROM sale GROUP BY note)", &["3"]),
     ("SELECT CASE WHEN note = 'secret one' THEN 'hit' ELSE 'miss' END AS guess FROM sale WHERE id = 1", &["miss"]),
     ("SELECT id FROM sale WHERE substr(phone, 1, 6) = 'secret' OR strpos(note, 'one') > 0", &[]),
-    // A row filter goes by raw values: this table's reads what is masked everywhere else.
+    // A row filter reads raw values: this table's filter reads a column that is masked everywhere else.
     ("SELECT count(*) AS n FROM linked", &["2"]),
-    // Also where the query itself reads the same table, under its masks.
+    // This also holds if the query reads the same table under its masks.
     ("SELECT count(*) AS n, max(s.note) AS note FROM linked CROSS JOIN sale AS s WHERE s.id = 1", &["2|[redacted]"]),
-    // A table that everybody sees has masks all the same.
+    // A shared table has masks, too.
     ("SELECT name FROM person ORDER BY name", &["NULL", "NULL", "NULL"]),
 ];
 
@@ -182,10 +183,10 @@ async fn a_grant_lifts_masks_by_column_and_by_tag() {
     assert_eq!(rows(0, &["tag:person", "person.phone", "sale.phon"]).await[0], "1|****00|[redacted]");
     assert_eq!(rows(13, &["sale.buyer"]).await[0], "NULL|rome", "a part of a column is named with it");
     assert_eq!(rows(13, &["sale.buyer.cid"]).await[0], "secret-c1|rome");
-    // A hash is joinable, as soon as nothing stricter stands over it: the tag's NULL does here.
+    // A hash can be joined if no stricter mask covers it. Here, the tag's NULL does.
     assert_eq!(rows(16, &["tag:person"]).await, Vec::<String>::new(), "one side is raw, the other a pseudonym");
     assert_eq!(rows(16, &["sale.person", "person.id"]).await, ["1", "2", "3"]);
-    // `name` has two tags, of which one has a mask.
+    // `name` has two tags, and one of them has a mask.
     assert_eq!(rows(19, &["tag:text"]).await, ["NULL"]);
     assert_eq!(rows(19, &["tag:person"]).await, ["secret eve"]);
 }
@@ -215,7 +216,7 @@ async fn callers_with_other_masks_or_keys_have_other_plans_and_fingerprints() {
     project.set_mask_key(MaskKey::new("another key of thirty-two characters").unwrap());
     assert!(fingerprints.insert(governed("tenant:string=a", Terms::default()).fingerprint().to_owned()));
     assert_eq!(fingerprints.len(), count + 1);
-    // What a grant lifts that is not masked here changes nothing.
+    // Lifting a mask that does not exist changes nothing.
     let nothing = governed("tenant:string=a", unmask("tag:none")).fingerprint().to_owned();
     assert!(!fingerprints.insert(nothing));
 }
@@ -233,7 +234,7 @@ async fn the_key_of_hashes_is_in_no_text() {
     assert!(shown.contains("mask_hash") && !shown.contains(secret));
 }
 
-/// The second lock alone: plans that lost a mask by hand.
+/// Tests the second check alone, on plans whose mask was removed by hand.
 #[tokio::test]
 async fn a_plan_that_lost_a_mask_is_refused() {
     let (_folder, project) = project().await;
@@ -253,7 +254,7 @@ async fn a_plan_that_lost_a_mask_is_refused() {
             continue;
         }
         assert!(verify::injected(endpoint.plan(), &injection).is_err(), "{sql}: nothing put in");
-        // Without the projection of masks over a barrier.
+        // Without the projection of masks above a barrier.
         let bare = governed.clone().transform_up_with_subqueries(|node| {
             let inner = match &node {
                 LogicalPlan::Projection(projection) if Barrier::of(&projection.input).is_some() => {
@@ -264,7 +265,7 @@ async fn a_plan_that_lost_a_mask_is_refused() {
             Ok(inner.map_or_else(|| Transformed::no(node), Transformed::yes))
         });
         assert!(verify::injected(&bare.unwrap().data, &injection).is_err(), "{sql}: no masks");
-        // Another mask, a mask of another column, and none, on one column.
+        // Another mask, the mask of another column, and no mask, on one column.
         for change in [
             |_: Expr| lit("x"),
             |expr: Expr| match expr {
@@ -390,7 +391,7 @@ async fn masks_that_do_not_fit_are_faults_of_the_project() {
         let faults = faults.map(drop).unwrap_err().join("\n");
         assert!(faults.contains(fault) && faults.starts_with("lakegate.toml:6:"), "{columns}: {faults}");
     }
-    // The mask of a tag gives way to `null` where a type does not take it.
+    // A tag's mask is replaced by `null` on a type that does not support it.
     let tagged = table("[tables.sale.columns.id]\ntags = [\"t\"]\n[tags.t]\nmask = \"redact\"");
     let project =
         testing::project(folder.path(), &tagged, &[("q", "SELECT count(id) AS n, count(*) AS m FROM sale")]).await;
@@ -398,8 +399,8 @@ async fn masks_that_do_not_fit_are_faults_of_the_project() {
     assert_eq!(testing::rows(plan).await.unwrap(), ["0|5"]);
 }
 
-/// The rows of a table that everybody sees are no secret, and what a masked column holds is: nothing of its file's statistics
-/// goes through the barrier.
+/// The rows of a shared table are not secret, but the values of a masked column are: no statistics of the column's file
+/// pass the barrier.
 #[tokio::test]
 async fn statistics_of_a_masked_column_stay_below_the_barrier() {
     let folder = tempfile::tempdir().unwrap();

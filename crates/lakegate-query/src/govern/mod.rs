@@ -1,6 +1,6 @@
-//! Governance in the plan: a [`Call`] becomes a [`GovernedPlan`], in which every scan is under its policy.
+//! Applies governance to logical plans: turns a [`Call`] into a [`GovernedPlan`], whose every scan is under its policy.
 //!
-//! The order is fixed: scan, row filter on raw values, barrier, then the endpoint's own query.
+//! The order is fixed: scan, row filter on raw values, barrier, masks, then the endpoint's own query.
 
 mod barrier;
 pub(crate) mod bind;
@@ -86,8 +86,8 @@ use output::Output;
 use template::{Shape, Template, Templates};
 use window::Numbers;
 
-/// A plan that may be run: every scan is under its policy, every value is bound. Only [`govern`] and [`govern_count`]
-/// make one.
+/// A plan that may be run: every scan is under its policy, and every value is bound. Only [`govern`] and
+/// [`govern_count`] make one.
 #[derive(Debug)]
 pub struct GovernedPlan {
     template: Arc<Template>,
@@ -101,43 +101,44 @@ pub struct GovernedPlan {
 }
 
 impl GovernedPlan {
-    /// The columns of the answer.
+    /// The columns of the response.
     pub fn schema(&self) -> &SchemaRef {
         &self.template.schema
     }
 
-    /// Governed tables of which this caller sees every row, because of a role.
+    /// Governed tables whose every row this caller sees because of a role.
     pub fn unfiltered(&self) -> &[String] {
         &self.unfiltered
     }
 
-    /// Tables of which their catalogs let no caller see everything.
+    /// Tables whose catalogs restrict every caller.
     pub fn restricted(&self) -> &[String] {
         &self.restricted
     }
 
-    /// The policy fingerprint: 64 hexadecimal digits that stand for all that the answer depends on.
+    /// The policy fingerprint: 64 hexadecimal digits that cover everything the response depends on.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
-    /// Whether the answer depends on the moment of the request: on the time, or on what is drawn for each request.
+    /// Whether the response depends on the moment of the request: on the time, or on a salt that is drawn for each
+    /// request.
     pub fn depends_on_time(&self) -> bool {
         [functions::NOW, functions::TODAY, mask::SALT].iter().any(|id| self.template.placeholders.contains(*id))
     }
 
-    /// Stands for the whole answer of which this is one part, whatever the versions of its tables. Two calls with the same
-    /// digest and the same [versions](Self::versions) are about the same rows in the same order.
+    /// Digest of the whole result of which this response is a part, independent of the versions of its tables. Two
+    /// calls with the same digest and the same [versions](Self::versions) have the same rows in the same order.
     pub fn rows(&self) -> &[u8; 32] {
         &self.rows
     }
 
-    /// Stands for the versions of all tables that are read.
+    /// Digest of the versions of all tables that are read.
     pub fn versions(&self) -> &[u8; 32] {
         &self.template.versions
     }
 
-    /// The plan as text, for people who operate the server. It holds the caller's values.
+    /// The plan as text, for operators. It contains the caller's values.
     pub fn display(&self) -> String {
         match self.plan() {
             Ok(plan) => plan.display_indent().to_string(),
@@ -145,38 +146,38 @@ impl GovernedPlan {
         }
     }
 
-    /// The plan as text, with the names of attributes and arguments in the place of their values.
+    /// The plan as text, with the names of attributes and arguments in place of their values.
     pub fn display_without_values(&self) -> String {
         self.template.plan.display_indent().to_string()
     }
 
-    /// The same, to be made into text later or never.
+    /// The plan without values, formatted only when displayed.
     pub fn outline(&self) -> PlanOutline {
         PlanOutline(Arc::clone(&self.template))
     }
 
-    /// The plan with the values in it.
+    /// The plan with its values bound.
     pub(crate) fn plan(&self) -> datafusion::common::Result<LogicalPlan> {
         bind::filled(self.template.plan.clone(), &self.template.slots, &self.values)
     }
 
-    /// How it runs over hot tables, without values; `None` where it runs as any other plan does.
+    /// The prepared plan over resident tables, without values; `None` if this plan runs like any other.
     pub(crate) async fn shortcut(&self) -> Option<&Shortcut> {
         let Template { plan, slots, shortcut, .. } = self.template.as_ref();
         shortcut.get_or_init(|| Box::pin(Shortcut::of(plan, slots, &self.session))).await.as_ref()
     }
 
-    /// The operators over hot tables with the values in them; `None` where it runs as any other plan does.
+    /// The operators of the prepared plan with values bound; `None` if this plan runs like any other.
     pub(crate) async fn shortcut_plan(&self) -> datafusion::common::Result<Option<Arc<dyn ExecutionPlan>>> {
         self.shortcut().await.map(|shortcut| shortcut.filled(&self.values)).transpose()
     }
 
-    /// The operators over hot tables as text, without values; `None` where it runs as any other plan does.
+    /// The operators of the prepared plan as text, without values; `None` if this plan runs like any other.
     pub async fn display_shortcut(&self) -> Option<String> {
         self.shortcut().await.map(Shortcut::display)
     }
 
-    /// Whether functions of the plan can make values that are much larger than their arguments.
+    /// Whether the plan calls functions whose results can be much larger than their arguments.
     pub(crate) fn has_large_values(&self) -> bool {
         self.template.has_large_values
     }
@@ -185,14 +186,14 @@ impl GovernedPlan {
         &self.session
     }
 
-    /// The governed plan without values, with the parameters that it has.
+    /// The governed plan without values, and its parameters.
     #[cfg(test)]
     pub(crate) fn template(&self) -> (&LogicalPlan, &Slots) {
         (&self.template.plan, &self.template.slots)
     }
 }
 
-/// A governed plan without values: with the names of attributes and arguments in their place. Cheap to keep.
+/// A governed plan that shows the names of attributes and arguments in place of their values. Cheap to keep.
 #[derive(Clone, Debug)]
 pub struct PlanOutline(Arc<Template>);
 
@@ -202,12 +203,13 @@ impl fmt::Display for PlanOutline {
     }
 }
 
-/// Puts the caller's policies and arguments, and the time for `now()`, into the endpoint's plan; over tables of the past,
-/// where such are given.
+/// Applies the caller's policies to the endpoint's plan and binds the arguments and the time of `now()`. Reads earlier
+/// versions of the tables if `past` is given.
 ///
 /// # Errors
-/// [`Code::AccessAttributeMissing`] and [`Code::AccessAttributeMismatch`] when a policy can not be evaluated for this
-/// caller, [`Code::ArgumentConstraint`] when a column has no such value, [`Code::GovernRefused`] for everything else.
+/// [`Code::AccessAttributeMissing`] and [`Code::AccessAttributeMismatch`] if a policy cannot be evaluated for this
+/// caller, [`Code::ArgumentConstraint`] if a column cannot hold an argument, [`Code::GovernRefused`] for everything
+/// else.
 pub fn govern(
     project: &PlannedProject,
     past: Option<&PastEndpoint>,
@@ -218,7 +220,7 @@ pub fn govern(
     govern_as(project, past, call, output, now)
 }
 
-/// The same for the number of all rows that the call could have, whatever part of them it asks for.
+/// Governs a count of all rows that the call could return, whatever part of them it asks for.
 ///
 /// # Errors
 /// As for [`govern`].
@@ -232,14 +234,14 @@ pub fn govern_count(
     govern_as(project, past, call, Some(output), now)
 }
 
-/// What is governed: the endpoint's plan, and the templates that were made of it.
+/// The endpoint's plan in the version that is read, and the templates made from it.
 fn planned<'a>(
     endpoint: &'a PlannedEndpoint,
     past: Option<&'a PastEndpoint>,
 ) -> Result<(&'a LogicalPlan, &'a Templates), Error> {
     match past {
         None => Ok((endpoint.plan(), endpoint.templates())),
-        // Its plan is that of one endpoint of one project, as the shared declaration shows.
+        // A shared declaration proves that the plan belongs to this endpoint of this project.
         Some(past) if Arc::ptr_eq(past.endpoint(), endpoint.endpoint()) => Ok((past.plan(), past.templates())),
         Some(_) => Err(Error::new(Code::GovernRefused, "the past is of another endpoint")),
     }
@@ -277,7 +279,7 @@ fn govern_as(
     for (param, value) in call.endpoint().params.iter().zip(call.arguments().values()) {
         bindings.add(placeholder_id(&param.name), value.as_ref(), &mut shape);
     }
-    // Plans have its place in microseconds.
+    // Plans hold the time in microseconds.
     let now = DateTime::from_timestamp_micros(now.timestamp_micros()).unwrap_or(now);
     let (now, today) = (Value::Scalar(Scalar::Timestamp(now)), Value::Scalar(Scalar::Date(now.date_naive())));
     bindings.add(functions::NOW.to_owned(), Some(&now), &mut shape);
@@ -309,9 +311,9 @@ fn govern_as(
     let mut fingerprint = rows.clone();
     fingerprint.part(&template.versions);
     bindings.add_to(&mut fingerprint, numbers.into_iter());
-    // A page and a part that is one row longer run alike and are answered differently.
+    // A page and a part that is one row longer run the same plan but get different responses.
     let looks_ahead = call.window().is_some_and(|window| window.looks_ahead);
-    // What bounds the answer is part of what it is. The other limits decide only whether there is one.
+    // Limits that cut the response are part of it. The other limits only decide whether there is a response.
     let limits = call.limits(&project.project().config);
     let (most_rows, most_mb) = (limits.value(Limit::MaxRows), limits.value(Limit::MaxResultMb));
     fingerprint.text(format_args!("{most_rows:?} {most_mb:?} {:?} {looks_ahead}", limits.on_max_rows()));
@@ -319,7 +321,7 @@ fn govern_as(
     Ok(GovernedPlan { template, values, unfiltered, restricted, fingerprint, rows, session })
 }
 
-/// A number of rows cannot be negative. The answer is the same on every path, and names the parameter.
+/// Refuses a negative row count. The error is the same on every path and names the parameter.
 fn check_limits(template: &Template, values: &[ScalarValue]) -> Result<(), Error> {
     let negative = |(id, _): (&str, _), value: &ScalarValue| {
         matches!(value, ScalarValue::Int64(Some(number)) if *number < 0) && template.limits.contains(id)
@@ -335,7 +337,7 @@ fn check_limits(template: &Template, values: &[ScalarValue]) -> Result<(), Error
 }
 
 /// The governed tables that an endpoint reads without a filter for this caller, and the attributes that the filters of
-/// the others need. A table that is read only by the filter of an unfiltered one is not reached.
+/// the others need. Does not follow the filter of an unfiltered table.
 fn reach<'a>(
     project: &'a PlannedProject,
     endpoint: &'a PlannedEndpoint,
@@ -357,7 +359,7 @@ fn reach<'a>(
     (unfiltered, attributes)
 }
 
-/// What the caller is told of a plan that was not made. Nothing was run.
+/// The error that a caller gets if no plan could be made. Nothing was run.
 fn refusal(error: &DataFusionError) -> Error {
     let root = error.find_root();
     if let DataFusionError::Plan(text) = root

@@ -1,5 +1,5 @@
-//! Columns whose names have dots, brackets, quotes and twins: what a policy names is masked, filtered or granted, and
-//! nothing else is.
+//! Tests column names with dots, brackets, quotes and ambiguous twins: the column that a policy names is masked,
+//! filtered or granted, and no other.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -85,7 +85,7 @@ async fn a_grant_whose_name_may_mean_two_lifts_no_mask() {
         assert_eq!(all(&project, unmask(&[field])).await[0], "1|[redacted]|{email: in-1}", "{field}");
     }
 
-    // The same grant lifted the one mask before there was another column of that name.
+    // Before there was another column of that name, the same grant lifted the only mask.
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), vec![("id", text(&["1"])), ("buyer.email", text(&["top-1"]))]);
     let config = format!("{HEAD}shared = true\n[tables.t.columns.\"buyer.email\"]\nmask = \"redact\"\n");
@@ -185,12 +185,12 @@ async fn whatever_a_column_is_called_its_mask_and_its_filter_are_on_it_alone() {
     write(folder.path(), columns.collect());
     let sql = ("all", "SELECT * FROM t ORDER BY \"a b\"");
     for (at, name) in names.iter().enumerate() {
-        // `a` and `A` differ by case alone, and so have to be quoted.
+        // `a` and `A` differ only in case, so they must be quoted.
         let key = match name.eq_ignore_ascii_case("a") {
             true => format!("\"{name}\""),
             false => written(&[(*name).to_owned()]),
         };
-        // One more column is called `"a"`, with its quotes: bare letters mean one of three, and are refused.
+        // Another column is named `"a"`, including its quotes, so these names are ambiguous and refused.
         let key = if key == "\"a\"" || key == "\"A\"" { continue } else { key };
         let filter = format!("\"{}\" = principal('tenant')", name.replace('"', "\"\""));
         let json = |text: &str| serde_json::Value::from(text).to_string();

@@ -1,8 +1,9 @@
-//! `x IN ($list)` for a list that comes with the request: one call of a function over one placeholder, however long the list is.
+//! Represents `x IN ($list)` for a list that comes with the request as one function call over one placeholder, whatever
+//! the length of the list.
 //!
-//! Nothing here compares values. Before a plan runs, the call becomes an `IN` over literals, which DataFusion evaluates with a
-//! hash set: in [`super::bind`] for plans that are made for one request, in `shortcut::param` for prepared ones. A call that is
-//! left in a plan fails.
+//! Nothing here compares values. Before a plan runs, the call becomes an `IN` over literals, which DataFusion evaluates
+//! with a hash set: in [`super::bind`] for plans of a single request, in `shortcut::param` for prepared plans. A call
+//! that is left in a plan fails.
 
 use std::sync::{Arc, LazyLock};
 
@@ -23,7 +24,7 @@ struct OneOf(Signature);
 static ONE_OF: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| Arc::new(ScalarUDF::new_from_impl(OneOf(Signature::any(2, Volatility::Immutable)))));
 
-/// Whether `expr` is an item of the list that the placeholder `id` stands for, whose items have a type.
+/// Whether `expr` is in the list that the placeholder `id` stands for. `item` is the type of the list's items.
 pub(crate) fn one_of(expr: Expr, id: String, item: &DataType) -> Expr {
     let list = Placeholder::new_with_field(id, Some(Arc::new(Field::new("", list_type(item), true))));
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&ONE_OF), vec![expr, Expr::Placeholder(list)]))
@@ -34,7 +35,7 @@ pub(crate) fn list_type(item: &DataType) -> DataType {
     DataType::List(item_field(item))
 }
 
-/// The type of the items of such a list.
+/// The type of the list's items; `None` for other types.
 pub(crate) fn item_type(list: &DataType) -> Option<&DataType> {
     match list {
         DataType::List(item) => Some(item.data_type()),
@@ -46,8 +47,8 @@ fn item_field(item: &DataType) -> FieldRef {
     Arc::new(Field::new_list_field(item.clone(), true))
 }
 
-/// The value of the list's placeholder. DataFusion's set of floats tells `0.0` from `-0.0`, which are equal in SQL: a list with
-/// one of them gets both.
+/// The value of the list's placeholder. DataFusion's hash set distinguishes `0.0` and `-0.0`, which are equal in SQL,
+/// so a list with one of them gets both.
 pub(crate) fn list_value(mut items: Vec<ScalarValue>, item: &DataType) -> ScalarValue {
     let is_zero = |value: &ScalarValue| match value {
         ScalarValue::Float64(Some(number)) => *number == 0.0,
@@ -67,7 +68,7 @@ pub(crate) fn list_value(mut items: Vec<ScalarValue>, item: &DataType) -> Scalar
 /// The items of a list's value.
 ///
 /// # Errors
-/// When it is no list.
+/// The value is not a list.
 pub(crate) fn items(list: &ScalarValue) -> Result<ArrayRef> {
     match list {
         ScalarValue::List(list) if list.len() == 1 && !list.is_null(0) => Ok(list.value(0)),
@@ -92,7 +93,7 @@ pub(crate) fn is_one_of(function: &ScalarUDF) -> bool {
     function.inner().downcast_ref::<OneOf>().is_some()
 }
 
-/// A call whose list has its value, as `x IN (…)`; any other expression as it is.
+/// A call with a bound list as `x IN (…)`; any other expression unchanged.
 pub(crate) fn as_in_list(expr: Expr) -> Result<Expr> {
     let Some((value, Expr::Literal(list, _))) = parts(&expr) else { return Ok(expr) };
     let items = items(list)?;

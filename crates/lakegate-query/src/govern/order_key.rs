@@ -1,11 +1,11 @@
-//! Keys to sort by, for types that the engine compares in more than one way.
+//! Makes sort keys for types that DataFusion compares in more than one way.
 //!
-//! Its sort orders floats by their bits (-0.0 before 0.0), and the filter by which its top-k leaves rows out compares them as
-//! numbers; lists, structs and maps have one order in its sort, another in the row format, and a third in comparisons of
-//! NULLs within them. So rows get lost where an answer is cut. Here such a value becomes a whole number or bytes, which
-//! every part of the engine orders alike: NULL within a value is the greatest, as in PostgreSQL.
+//! Its sort orders floats by their bits (-0.0 before 0.0), but the filter by which its top-k drops rows compares them
+//! as numbers. Lists, structs and maps have one order in its sort, another in the row format, and a third for NULLs
+//! nested in them. So rows get lost when a result is cut. Here such a value becomes an integer or bytes, which all of
+//! DataFusion orders alike. A NULL nested in a value is the greatest, as in PostgreSQL.
 //!
-//! No SQL can name the function: it is in no registry.
+//! No SQL can call the function, because it is in no registry.
 
 use std::sync::Arc;
 
@@ -23,18 +23,18 @@ use datafusion::logical_expr::{
 
 use crate::floats::{canonical, ordered};
 
-/// What a type needs to be ordered in one way.
+/// The key that a type needs to have only one order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// Nothing: its order is one everywhere.
+    /// None: it has the same order everywhere.
     Plain,
-    /// A whole number.
+    /// An integer.
     Float,
     /// The bytes of the row format.
     Bytes,
 }
 
-/// The plan with such keys in every sort: equal values stay equal, so the keys behind them decide.
+/// The plan with such keys in every sort. Equal values have equal keys, so later sort keys decide between them.
 pub(crate) fn sorts(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = plan.transform_up_with_subqueries(|node| {
         let LogicalPlan::Sort(mut sort) = node else { return Ok(Transformed::no(node)) };
@@ -50,12 +50,12 @@ pub(crate) fn sorts(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(plan.data)
 }
 
-/// What to sort by for an expression's order in SQL: the two zeros are one number, and NaN is the greatest.
+/// The key of an expression's order in SQL: both zeros are equal, and NaN is the greatest.
 pub(crate) fn number(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     key(expr, schema, false)
 }
 
-/// What to sort by so that values which can be told apart have different places.
+/// The key that gives a different position to all distinguishable values, such as the two zeros.
 pub(crate) fn exact(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     key(expr, schema, true)
 }
@@ -69,7 +69,7 @@ fn key(expr: Expr, schema: &DFSchema, is_exact: bool) -> Result<Expr> {
     if form == Form::Bytes && !RowConverter::supports_fields(&[SortField::new(unpacked(&data_type).clone())]) {
         return plan_err!("values of type {data_type} have no order");
     }
-    // Of bytes there is one kind alone, so that the same key is not computed twice.
+    // There is only one kind of bytes, so that the same key is not computed twice.
     let is_exact = is_exact || form == Form::Bytes;
     let function = OrderKey { is_exact, signature: Signature::any(1, Volatility::Immutable) };
     Ok(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), vec![expr])))
@@ -85,7 +85,7 @@ fn form(data_type: &DataType) -> Form {
     }
 }
 
-/// The type of a dictionary's values, and any other type itself.
+/// The type of a dictionary's values; any other type unchanged.
 fn unpacked(data_type: &DataType) -> &DataType {
     match data_type {
         DataType::Dictionary(_, values) => unpacked(values),

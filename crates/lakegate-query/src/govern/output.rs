@@ -1,7 +1,7 @@
-//! Which columns a caller gets, in what order, and which part of the rows: the columns that its grants show, narrowed by
-//! `select` and ordered by `order`; or only how many rows there are. They become plan nodes over the endpoint's own.
+//! Shapes a call's output: the columns that the caller's grants show, narrowed by `select` and ordered by `order`, and
+//! the requested part of the rows, or only the row count. These become plan nodes above the endpoint's own plan.
 //!
-//! A column that the grants do not show is treated as one that does not exist, in every message too.
+//! A column that the grants do not show is treated as unknown, even in error messages.
 
 use std::sync::Arc;
 
@@ -15,37 +15,38 @@ use lakegate_core::project::suggest_or_list;
 
 use super::{order_key, window};
 
-/// The columns of an answer by their places in the endpoint's own, and the order of its rows.
+/// The columns of a response, as indexes into the endpoint's own columns, and the order and part of its rows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Output {
     columns: Vec<usize>,
-    /// Places, and whether from the greatest to the least.
+    /// Column indexes, and whether the order is descending.
     order: Vec<(usize, bool)>,
     rows: Rows,
 }
 
-/// What is given of the rows.
+/// The part of the rows that is returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Rows {
     All,
-    /// A part; which one is bound with each request.
+    /// A part. Each request binds its offset and limit.
     Part {
         has_limit: bool,
     },
-    /// None. The engine fails on a limit of 0 that it learns of late (DataFusion 55.2).
+    /// No rows. DataFusion 55.2 fails on a limit of 0 that it learns after planning.
     Nothing,
-    /// Their number, and nothing of them.
+    /// Only the row count.
     Count,
 }
 
-/// The one column of a number of rows.
+/// The single column of a row count.
 const COUNT: &str = "count";
 
 impl Output {
-    /// What the call asks for and its grants show; `None` is everything as the endpoint gives it.
+    /// The output that the call asks for and its grants show; `None` for everything in the endpoint's own order.
     ///
     /// # Errors
-    /// [`Code::AccessNotGranted`] when no column is left, [`Code::ArgumentsInvalid`] for a name that the caller has not.
+    /// [`Code::AccessNotGranted`] if no column is left, [`Code::ArgumentsInvalid`] for a name that the caller does not
+    /// see.
     pub(crate) fn of(call: &Call, schema: &SchemaRef) -> Result<Option<Self>, Error> {
         let (allowance, modifiers) = (call.allowance(), call.modifiers());
         let rows = match call.window() {
@@ -81,7 +82,7 @@ impl Output {
         let is_shown = |name: &str| shown.iter().any(|(_, shown)| *shown == name);
         let mut unclear = None;
         let order = modifiers.order().iter().filter_map(|order| {
-            // `a.desc` is a column downwards, or a column of that name.
+            // `a.desc` is a column in descending order, or a column of that name.
             let whole = format!("{}.desc", order.column);
             if order.descending && is_shown(&whole) {
                 if is_shown(&order.column) {
@@ -101,7 +102,7 @@ impl Output {
         if errors.is_empty() { Ok(Some(Self { columns, order, rows })) } else { Err(Error::arguments(errors)) }
     }
 
-    /// The number of rows of the same answer. What is refused for the answer is refused for its number.
+    /// The row count of the output. Refuses every call that [`Output::of`] refuses.
     ///
     /// # Errors
     /// As for [`Output::of`].
@@ -110,7 +111,7 @@ impl Output {
         Ok(Self { columns: Vec::new(), order: Vec::new(), rows: Rows::Count })
     }
 
-    /// The plan with these columns in this order, NULL as the greatest value.
+    /// The plan with these columns in this order. NULL sorts as the greatest value.
     pub(crate) fn over(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         let columns = plan.schema().columns();
         let column = |at: &usize| Expr::Column(columns[*at].clone());
@@ -141,8 +142,9 @@ impl Output {
     }
 }
 
-/// Refuses a plan whose columns are not just those that were asked for: the second lock on column grants. Types are not
-/// looked at: those of a `CASE` or a `UNION` over several types are not known before the optimiser, which also widens sums.
+/// Refuses a plan whose columns are not exactly the requested ones: the second check of column grants. Does not compare
+/// types, because the types of a `CASE` or a `UNION` over several types are unknown before the optimiser runs, and the
+/// optimiser also widens sums.
 pub(crate) fn verify(plan: &LogicalPlan, endpoint: &LogicalPlan, output: Option<&Output>) -> Result<()> {
     let all = endpoint.schema();
     let places = output.map_or_else(|| (0..all.fields().len()).collect(), |output| output.columns.clone());

@@ -1,5 +1,5 @@
-//! What runs: in the physical plan of every case, every scan of a governed table stands under its barrier and its policy,
-//! and only predicates that can not fail reach a scan.
+//! Tests physical plans: in every case, each scan of a governed table is under its barrier and its policy, and only
+//! predicates that cannot fail reach a scan.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::testing::{self, TABLES};
 use super::{GovernedPlan, cases};
 
-/// Nodes that may stand between a barrier and its scan.
+/// Nodes that may be between a barrier and its scan.
 const BELOW: &[&str] = &[
     "FilterExec",
     "HashJoinExec",
@@ -23,7 +23,7 @@ fn line(node: &dyn ExecutionPlan) -> String {
     displayable(node).one_line().to_string().trim_end().to_owned()
 }
 
-/// The table that a leaf reads, by the name of its file.
+/// The table that a leaf reads, by its file name.
 fn table_of(leaf: &dyn ExecutionPlan) -> Option<&'static str> {
     let text = line(leaf);
     TABLES.into_iter().find(|table| text.contains(&format!("{table}.parquet]")))
@@ -99,7 +99,7 @@ async fn every_scan_of_every_case_stands_under_its_barrier_and_policy() {
     assert!(guarded > 100, "only {guarded} scans were looked at");
 }
 
-/// The text of the leaf of `trackcode`, and of all that stands below its barrier.
+/// The text of the leaf of `trackcode`, and of everything below its barrier.
 async fn scan_of(sql: &str, arguments: &str) -> (String, String) {
     let lake = parquet().await;
     let project = testing::project(lake.path(), &testing::config(), &[("e", sql)]).await;
@@ -192,7 +192,7 @@ async fn predicates_that_can_fail_stay_above_the_barrier() {
     }
 }
 
-/// What is evaluated: the predicates of filters and scans, without the lists of columns that are read.
+/// The predicates of filters and scans, without the lists of columns that are read.
 fn predicates(text: &str) -> String {
     let asked = |line: &'_ str| {
         line.split_once("predicate=").or_else(|| line.split_once("pruned by=")).map(|(_, asked)| asked.to_owned())
@@ -205,7 +205,7 @@ fn predicates(text: &str) -> String {
     text.lines().map(of_line).collect::<Vec<_>>().join("\n")
 }
 
-/// A sort of the query, also one that the engine puts in for a window or a group, is not moved below a barrier: its
+/// A sort of the query is not pushed below a barrier, even one that DataFusion adds for a window or a group. Its
 /// expressions can fail, and below the join of a child with its parent there are foreign rows.
 #[tokio::test]
 async fn what_a_query_sorts_by_stays_above_the_barrier() {
@@ -236,9 +236,9 @@ async fn no_number_of_a_governed_table_is_answered_from_file_statistics() {
     for (config, sql, from_files, expected) in [
         (testing::config(), count, false, "2"),
         (testing::config(), all, false, "2|105|106"),
-        // Without a policy the files say how many rows they have: so the policy is what keeps them from it.
+        // Without a policy, the row count comes from the files, so it is the policy that prevents this.
         (testing::ungoverned_config(), count, true, "9"),
-        // Values are taken from rows alone: the bounds of a file may be wrong.
+        // Values come from rows only, because the bounds of a file may be wrong.
         (testing::ungoverned_config(), all, false, "9|101|109"),
     ] {
         let project = testing::project(lake.path(), &config, &[("e", sql)]).await;

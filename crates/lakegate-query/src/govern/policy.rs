@@ -1,6 +1,7 @@
-//! Row filters, compiled: the project's text becomes a predicate in which attributes of the caller are typed placeholders.
+//! Compiles row filters: turns the project's SQL text into a predicate with a typed placeholder for each attribute of
+//! the caller.
 //!
-//! Putting filters into plans is [`super::inject`]'s business; values come in [`super::bind`].
+//! [`super::inject`] puts filters into plans, and [`super::bind`] fills in the values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -27,15 +28,15 @@ use crate::plan::place::Place;
 use crate::plan::sql::{self, Syntax};
 use crate::plan::{set_operations, subqueries};
 
-/// What protects each table of a project. A table that is not here is read by nobody.
+/// The policy of each table of a project. Nobody can read a table without one.
 #[derive(Debug, Default)]
 pub(crate) struct Policies {
     tables: BTreeMap<String, TablePolicy>,
-    /// What catalogs demand of rows, whoever asks.
+    /// The row predicates that catalogs demand, for every caller.
     ceilings: BTreeMap<String, Expr>,
 }
 
-/// What protects one table.
+/// The policy of one table.
 #[derive(Debug)]
 pub(crate) enum TablePolicy {
     /// Every caller sees all rows.
@@ -47,30 +48,32 @@ pub(crate) enum TablePolicy {
 /// A compiled row filter.
 #[derive(Debug)]
 pub(crate) struct RowFilter {
-    /// The predicate; scans in its subqueries are not governed yet.
+    /// The predicate. Scans in its subqueries are not governed yet.
     pub(crate) predicate: Expr,
-    /// The attributes that the predicate itself names (not those of the filters of tables that it reads).
+    /// The attributes that the predicate itself names, without those of the filters of tables that it reads.
     pub(crate) attributes: BTreeSet<String>,
     /// The tables that its subqueries read.
     pub(crate) reads: BTreeSet<String>,
     /// Roles that see every row.
     pub(crate) unfiltered_for: Vec<String>,
-    /// Where the filter stands in the project.
+    /// The filter's position in the project.
     pub(crate) position: Position,
 }
 
-/// The id of an attribute's placeholder. No parameter has a dot in its name, so the two never meet.
+/// The id of an attribute's placeholder. It has a dot, which no parameter name has, so it never equals a parameter's
+/// id.
 pub(crate) fn placeholder_id(attribute: &str) -> String {
     format!("$principal.{attribute}")
 }
 
-/// The attribute behind a placeholder's id.
+/// The attribute of a placeholder's id.
 pub(crate) fn attribute_of(id: &str) -> Option<&str> {
     id.strip_prefix("$principal.")
 }
 
 impl Policies {
-    /// Compiles all filters; `session` has the tables that are `open`. Over others a filter's syntax alone is looked at.
+    /// Compiles all filters. `session` has the tables that are `open`; for a filter over other tables, only the syntax
+    /// is checked.
     pub(crate) async fn compile(
         config: &Config,
         session: &SessionState,
@@ -100,7 +103,7 @@ impl Policies {
         (policies, findings)
     }
 
-    /// Puts in what the catalogs of these tables demand.
+    /// Adds the row predicates that the catalogs of these tables demand.
     pub(crate) fn restrict(&mut self, tables: &[Arc<LakeTable>]) {
         let demanded = tables.iter().filter_map(|table| {
             let filter = table.restrictions()?.filter.clone()?;
@@ -109,7 +112,7 @@ impl Policies {
         self.ceilings = demanded.collect();
     }
 
-    /// What the catalog of a table demands of rows that anybody sees.
+    /// The predicate that the catalog of a table demands for rows, for every caller.
     pub(crate) fn ceiling(&self, table: &str) -> Option<&Expr> {
         self.ceilings.get(table)
     }
@@ -145,7 +148,7 @@ impl Policies {
         reached
     }
 
-    /// A filter that reads its own table, directly or through others, would never end.
+    /// Findings for filters that read their own table, directly or through others: governing would never end.
     fn cycles(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         for (table, filter) in self.filters() {
@@ -215,11 +218,11 @@ async fn compile(
     Ok((predicate, attributes, reads))
 }
 
-/// The table of a filter, and those that its subqueries read, with their columns.
+/// The table of a filter and the tables that its subqueries read, with their columns.
 async fn relations(table: &str, filter: &SqlExpr, session: &SessionState) -> datafusion::common::Result<Vec<Relation>> {
     let mut relations = Vec::new();
     for (name, alias) in std::iter::once((table.to_owned(), None)).chain(identifiers::aliases(filter)) {
-        // A common table expression is no table; it has the columns of those that it reads.
+        // The name of a common table expression is not a table. Its columns are those of the tables that it reads.
         let Ok(schema) = session.schema_for_ref(TableReference::bare(name.as_str())) else { continue };
         let Some(provider) = schema.table(&name).await? else { continue };
         let names = BTreeSet::from([alias.unwrap_or(name)]);
@@ -228,15 +231,15 @@ async fn relations(table: &str, filter: &SqlExpr, session: &SessionState) -> dat
     Ok(relations)
 }
 
-/// Names of tables that the project does not have.
+/// Findings for tables that the project does not have.
 pub(crate) fn unknown_tables(syntax: &Syntax, config: &Config, place: &Place<'_>) -> Vec<Finding> {
-    // A table that could not be read was reported where it is declared.
+    // A table that could not be read has been reported at its declaration.
     let tables = syntax.tables.iter().filter(|(name, _)| !config.declared.contains(name));
     let unknown = tables.filter_map(|(name, span)| Some((name, span, config.table(name).err()?)));
     unknown.map(|(name, span, help)| place.finding(*span, format!("there is no table `{name}`")).help(help)).collect()
 }
 
-/// `SELECT 1 FROM table WHERE expr`, put together from syntax and not from text.
+/// `SELECT 1 FROM table WHERE expr`, built from syntax and not from text.
 fn select_where(table: &str, expr: SqlExpr, place: &Place<'_>) -> Result<Statement, Vec<Finding>> {
     let (statement, _) = sql::parse_query(&format!("SELECT 1 FROM \"{table}\""), place)?;
     let Statement::Statement(mut inner) = statement else { return Err(Vec::new()) };
@@ -258,7 +261,7 @@ fn predicate_of(plan: LogicalPlan) -> Option<Expr> {
     }
 }
 
-/// Whether a predicate goes by rows or by the caller. `false` is a filter too: nobody sees a row but named roles.
+/// Whether a predicate depends on the row or the caller. `false` is also allowed: only the named roles see rows.
 fn depends_on_rows(predicate: &Expr) -> bool {
     let is_false = matches!(predicate, Expr::Literal(ScalarValue::Boolean(Some(false)), _));
     let depends = predicate
@@ -266,7 +269,7 @@ fn depends_on_rows(predicate: &Expr) -> bool {
     is_false || depends.unwrap_or(false)
 }
 
-/// The tables that the subqueries of a predicate scan, whatever names the text gives them.
+/// The tables that the subqueries of a predicate scan, under their own names and not the aliases of the text.
 fn tables_read(predicate: &Expr) -> datafusion::common::Result<BTreeSet<String>> {
     let mut tables = BTreeSet::new();
     predicate.apply(|inner| {
@@ -278,7 +281,7 @@ fn tables_read(predicate: &Expr) -> datafusion::common::Result<BTreeSet<String>>
     Ok(tables)
 }
 
-/// Every attribute meets a column, and so has a type.
+/// Checks that each attribute takes a type from a column it is compared with.
 fn check_types(predicate: &Expr, position: &Position) -> Result<(), Vec<Finding>> {
     let mut findings = Vec::new();
     let mut check = |expr: &Expr| {
@@ -298,7 +301,7 @@ fn check_types(predicate: &Expr, position: &Position) -> Result<(), Vec<Finding>
     if findings.is_empty() { Ok(()) } else { Err(findings) }
 }
 
-/// Visits an expression and those of its subqueries' plans.
+/// Visits an expression and the expressions in the plans of its subqueries.
 pub(crate) fn visit_with_subqueries(
     expr: &Expr,
     visit: &mut dyn FnMut(&Expr),
@@ -330,13 +333,13 @@ pub(crate) fn subquery_of(expr: &Expr) -> Option<&LogicalPlan> {
     }
 }
 
-/// Whether there is a subquery in an expression.
+/// Whether an expression contains a subquery.
 pub(crate) fn has_subquery(expr: &Expr) -> bool {
     // The closure never fails, so neither does the walk.
     expr.exists(|inner| Ok(subquery_of(inner).is_some())).unwrap_or(true)
 }
 
-/// Whether there is one in a node's own expressions.
+/// Whether a node's own expressions contain a subquery.
 pub(crate) fn node_has_subquery(node: &LogicalPlan) -> bool {
     let mut found = false;
     let _ = node.apply_expressions(|expr| {
@@ -365,7 +368,7 @@ pub(crate) fn map_subqueries(
     Ok(outcome.data)
 }
 
-/// Makes placeholders of `principal('attribute')`.
+/// Replaces `principal('attribute')` with placeholders.
 struct PrincipalCalls<'a, 'f> {
     place: &'a Place<'a>,
     attributes: BTreeSet<String>,

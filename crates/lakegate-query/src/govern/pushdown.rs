@@ -1,6 +1,6 @@
-//! Moves leak-proof conjuncts of a query below the barrier, so that files and pages are skipped for them too.
+//! Pushes a query's leakproof conjuncts below the barrier, so that they prune files and pages, too.
 //!
-//! What is leak-proof is decided in [`super::total`]; everything else stays above.
+//! [`super::total`] decides which conjuncts are leakproof; all others stay above.
 
 use datafusion::common::Result;
 use datafusion::common::tree_node::Transformed;

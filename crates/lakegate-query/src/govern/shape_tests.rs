@@ -1,4 +1,5 @@
-//! Shapes of callers and arguments: what a template is kept for, and that no value ever changes a plan's form.
+//! Tests the shapes of callers and arguments: the key by which a template is cached, and that no value ever changes a
+//! plan's form.
 
 use std::collections::BTreeSet;
 
@@ -50,7 +51,7 @@ fn form(plan: &LogicalPlan) -> String {
     form
 }
 
-/// The form without the numbers that the optimiser gives to names of its own.
+/// The form without the numbers in the optimiser's names.
 fn bare(form: &str) -> String {
     form.chars().filter(|each| !each.is_ascii_digit()).collect()
 }
@@ -80,7 +81,7 @@ impl Arguments {
 fn arguments() -> impl Strategy<Value = Arguments> {
     let text =
         || prop_oneof!["[^\0]{0,12}", Just("x' OR '1'='1".to_owned()), Just("$n".to_owned()), Just("NULL".to_owned())];
-    // Lists of three or four have one shape.
+    // Lists of three and four items have one shape.
     let ids = proptest::collection::vec(any::<i64>(), 3..=4);
     let x = any::<f64>().prop_filter("JSON has no other numbers", |x| x.is_finite());
     (any::<i64>(), x, text(), -60_000_000_000_000_000_i64..=200_000_000_000_000_000, ids, any::<bool>(), text())
@@ -101,7 +102,7 @@ fn no_argument_changes_the_form_of_a_plan() {
                 prop_assert_eq!(bare(&form(&plan.plan().unwrap())), expected.clone());
                 prop_assert!(!plan.display().contains("$n +") || plan.display().contains("Int64("));
             }
-            // A value that a column's type does not have is refused, and not bent.
+            // A value that does not fit into a column's type is refused and not converted.
             Err(error) => prop_assert!(error.code == Code::ArgumentsInvalid, "{}", error),
         }
     });
@@ -138,7 +139,7 @@ async fn schemas_of_the_answer_do_not_depend_on_the_shape() {
     }
 }
 
-/// A list that is empty takes its side of an `OR` with it; the other side stays.
+/// An empty list removes only its own side of an `OR`.
 #[tokio::test]
 async fn an_empty_list_empties_its_side_of_a_policy_alone() {
     let policy = "client_id IN (principal('client_id'))";
@@ -159,7 +160,8 @@ async fn an_empty_list_empties_its_side_of_a_policy_alone() {
     }
 }
 
-/// A policy with `NOT IN` over an empty list would let every row through; a caller who stands for nothing sees nothing.
+/// A policy with `NOT IN` over an empty list would let every row through, but a caller with an empty list must see
+/// nothing.
 #[tokio::test]
 async fn an_empty_list_lets_nothing_through_a_policy_with_not_in() {
     let config =
@@ -171,7 +173,7 @@ async fn an_empty_list_lets_nothing_through_a_policy_with_not_in() {
     }
 }
 
-/// A name of a common table expression in a filter hides no table from it.
+/// The name of a common table expression in a filter does not hide a table from governance.
 #[tokio::test]
 async fn a_filter_is_governed_through_a_common_table_expression_of_the_same_name() {
     let through = "trackcode_id IN (WITH trackcode AS (SELECT id FROM trackcode) SELECT id FROM trackcode)";
@@ -183,7 +185,7 @@ async fn a_filter_is_governed_through_a_common_table_expression_of_the_same_name
     assert_eq!(refused.code, Code::AccessAttributeMissing);
 }
 
-/// Callers choose which arguments they leave out, and each choice is a plan of its own.
+/// Callers choose which arguments they omit, and each choice has its own plan.
 #[tokio::test]
 async fn plans_of_many_shapes_are_kept_up_to_a_bound() {
     let names = (0..8).map(|at| format!("p{at}")).collect::<Vec<_>>();

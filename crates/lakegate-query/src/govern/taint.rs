@@ -1,7 +1,8 @@
-//! The second lock on masks: follows every masked column from its barrier up through an optimised plan, and refuses the
-//! plan if anything but its mask looks at it, or if it reaches the answer.
+//! Checks masks in an optimised plan: the second check, after injection. Follows every masked column from its barrier
+//! upwards, and refuses the plan if anything but its mask reads the raw column, or if the raw column reaches the
+//! response.
 //!
-//! A node that is not known to hand columns through in a known way is refused as soon as a raw column comes to it.
+//! Refuses a raw column at every node that is not known to pass its columns through unchanged.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +19,7 @@ use super::policy::subquery_of;
 /// A masked column in its raw form: table and name.
 type Raw = (String, String);
 
-/// The raw columns among a node's own, by place.
+/// The raw columns of a node, by index.
 type Taint = BTreeMap<usize, Raw>;
 
 /// Checks a plan after the optimiser.
@@ -44,7 +45,7 @@ fn taint(plan: &LogicalPlan, injection: &Injection<'_>, outer: &[(Column, Raw)])
     let inputs = plan.inputs();
     let taints = inputs.iter().map(|input| taint(input, injection, outer)).collect::<Result<Vec<_>>>()?;
 
-    // Everything that the node itself evaluates, over all of its inputs' columns.
+    // The raw columns that the node's own expressions can read, over all inputs.
     let own = inputs
         .iter()
         .zip(&taints)
@@ -69,7 +70,7 @@ fn taint(plan: &LogicalPlan, injection: &Injection<'_>, outer: &[(Column, Raw)])
         | LogicalPlan::SubqueryAlias(_)
         | LogicalPlan::Subquery(_)
         | LogicalPlan::Repartition(_)
-        // A window's own columns come after its input's.
+        // A window's own columns follow those of its input.
         | LogicalPlan::Window(_) => only(),
         LogicalPlan::Projection(projection) => {
             let (input, raw) = (projection.input.schema(), only());
@@ -94,7 +95,7 @@ fn taint(plan: &LogicalPlan, injection: &Injection<'_>, outer: &[(Column, Raw)])
         }
         LogicalPlan::Union(_) => taints.flatten().collect(),
         LogicalPlan::Aggregate(_) | LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => Taint::new(),
-        // Whether it may be scanned here was looked at before.
+        // The check above has allowed this scan.
         LogicalPlan::TableScan(_) => Taint::new(),
         other => {
             if let Some((table, column)) = taints.flat_map(Taint::into_values).next() {
@@ -105,7 +106,7 @@ fn taint(plan: &LogicalPlan, injection: &Injection<'_>, outer: &[(Column, Raw)])
     })
 }
 
-/// Refuses a barrier below which a raw column goes by another name than its own, under which it would not be known above.
+/// Refuses a barrier if a projection below it renames a raw column, because the column would not be recognised above.
 fn below(barrier: &Barrier, masked: &BTreeSet<String>) -> Result<()> {
     if masked.is_empty() {
         return Ok(());
@@ -122,7 +123,7 @@ fn below(barrier: &Barrier, masked: &BTreeSet<String>) -> Result<()> {
     Ok(())
 }
 
-/// The column that an expression hands through as it is.
+/// The column that an expression passes through unchanged.
 fn plain(expr: &Expr) -> Option<&Column> {
     match expr {
         Expr::Column(column) => Some(column),
@@ -135,7 +136,7 @@ fn column_at(schema: &DFSchema, at: usize) -> Column {
     Column::from(schema.qualified_field(at))
 }
 
-/// Refuses an expression that looks at a raw column, unless it is that column's mask.
+/// Refuses an expression that reads a raw column, unless it is that column's mask.
 fn check_expr(expr: &Expr, visible: &Visible<'_>, injection: &Injection<'_>) -> Result<()> {
     expr.apply(|inner| {
         if let Some(function) = mask::of(inner) {
@@ -181,11 +182,11 @@ struct Visible<'a> {
 }
 
 impl Visible<'_> {
-    /// The raw column that an expression is, if it is a column at all.
+    /// The raw column that an expression refers to, if it is a plain column.
     fn raw(&self, expr: &Expr) -> Option<&Raw> {
         match expr {
             Expr::OuterReferenceColumn(_, column) => find(column, self.outer),
-            // A subquery over the same table has columns of the same names, which are its own.
+            // A subquery over the same table has its own columns of the same names.
             Expr::Column(column) => find(column, self.own).or_else(|| {
                 let is_own = self.inputs.iter().any(|input| input.schema().maybe_index_of_column(column).is_some());
                 if is_own { None } else { find(column, self.outer) }
@@ -195,7 +196,7 @@ impl Visible<'_> {
     }
 }
 
-/// The raw column that a name may stand for. A name without a relation may stand for any of that name.
+/// The raw column that a name may refer to. A name without a relation matches that column of any relation.
 fn find<'v>(column: &Column, visible: &'v [(Column, Raw)]) -> Option<&'v Raw> {
     let same_relation = |other: &Column| match (&column.relation, &other.relation) {
         (Some(one), Some(other)) => one == other,

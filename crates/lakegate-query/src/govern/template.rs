@@ -1,8 +1,8 @@
-//! An endpoint's optimised plan for one shape of caller and arguments, kept between requests.
+//! Makes and caches an endpoint's optimised plan for one shape of caller and arguments.
 //!
 //! A template holds no value of any caller: attributes and arguments are typed placeholders that [`super::bind`] fills.
-//! What the optimiser must know beforehand (which tables are unfiltered, how long lists are, which arguments are NULL)
-//! is the template's [`Shape`], and so its key.
+//! The facts that the optimiser must know in advance (which tables are unfiltered, how long lists are, which arguments
+//! are NULL) are in the template's [`Shape`], which is the cache key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,24 +31,24 @@ use crate::functions::grows;
 use crate::plan::filters;
 use crate::shortcut::{Shortcut, Slots};
 
-/// What a template is for.
+/// The properties of a request that select a template.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Shape {
-    /// Tables of which the caller sees every row.
+    /// Tables whose every row the caller sees.
     pub(crate) unfiltered: BTreeSet<String>,
-    /// The number of items of each list, by the placeholder's id, rounded up by [`padded`]; [`LONG`] for every long one.
+    /// Items of each list, by the placeholder's id, rounded up by [`padded`]; [`LONG`] for every long list.
     pub(crate) lists: BTreeMap<String, usize>,
     /// The ids of placeholders that are NULL.
     pub(crate) nulls: BTreeSet<String>,
-    /// The columns and the order of the answer; `None` is as the endpoint gives them.
+    /// The columns, order and rows of the response; `None` for the endpoint's own.
     pub(crate) output: Option<Output>,
-    /// The masks of the project that are off for the caller.
+    /// The masks of the project that the caller's grants lift.
     pub(crate) lifted: BTreeSet<MaskId>,
-    /// The key of `hash` masks, where a table of the endpoint has such. Keys are equal when all of them is.
+    /// The key of `hash` masks, if a table of the endpoint has such a mask. Two keys are equal if their whole text is.
     pub(crate) mask_key: Option<Arc<MaskKey>>,
 }
 
-/// What all templates of a project are made with.
+/// The parts of a project from which all its templates are made.
 #[derive(Clone, Copy)]
 pub(crate) struct Maker<'a> {
     pub(crate) policies: &'a Policies,
@@ -57,41 +57,41 @@ pub(crate) struct Maker<'a> {
     pub(crate) session: &'a SessionState,
 }
 
-/// A governed, verified, optimised plan with placeholders.
+/// A governed, verified and optimised plan with placeholders.
 #[derive(Debug)]
 pub(crate) struct Template {
     pub(crate) plan: LogicalPlan,
     pub(crate) schema: SchemaRef,
-    /// Of everything but the values and the versions of the tables.
+    /// Covers everything but the bound values and the versions of the tables.
     pub(crate) fingerprint: Fingerprint,
-    /// Of the versions of the tables that are read.
+    /// Digest of the versions of the tables that are read.
     pub(crate) versions: [u8; 32],
     /// The ids of the placeholders that the plan still has.
     pub(crate) placeholders: BTreeSet<String>,
-    /// Their values' places.
+    /// The positions of the parameters' values.
     pub(crate) slots: Slots,
-    /// The ids of those that are a number of rows: of a `LIMIT` or an `OFFSET`.
+    /// The ids of the placeholders that are row counts in a `LIMIT` or an `OFFSET`.
     pub(crate) limits: BTreeSet<String>,
-    /// Whether functions of it can make values that are much larger than their arguments.
+    /// Whether the plan calls functions whose results can be much larger than their arguments.
     pub(crate) has_large_values: bool,
-    /// About what it takes, in bytes.
+    /// Estimated size in bytes.
     bytes: u32,
     _kept: Kept,
-    /// How the plan runs over hot tables, once somebody has asked; `None` within where it can not.
+    /// The prepared plan over resident tables, made on first use; the inner `None` if the plan cannot be prepared.
     pub(crate) shortcut: OnceCell<Option<Shortcut>>,
 }
 
-/// Lists of at most so many items become comparisons, which the optimiser and all statistics understand. Longer ones are looked
-/// up in a set, and are one shape whatever their length: see [`super::one_of`].
+/// Maximum length of a list that becomes comparisons, which the optimiser and all statistics understand. Longer lists
+/// are looked up in a set and share one shape, whatever their length: see [`super::one_of`].
 const MOST_COMPARISONS: usize = 4;
 
-/// The length of every list that is looked up.
+/// The length in a shape of every list that is looked up in a set.
 pub(crate) const LONG: usize = usize::MAX;
 
-/// Items of an `IN` in SQL text that are neither literals nor list parameters; each is a comparison of its own.
+/// Maximum items of an `IN` in SQL text, besides literals and list parameters. Each becomes a comparison.
 const MOST_ITEMS_OF_TEXT: usize = 100;
 
-/// The length that a list has in a shape: a power of two, up to which the first item fills it, or [`LONG`].
+/// The length of a list in a shape: the next power of two, up to which the first item is repeated, or [`LONG`].
 pub(crate) fn padded(length: usize) -> usize {
     match length {
         0 => 0,
@@ -107,7 +107,7 @@ pub(crate) fn item_id(list: &str, at: usize) -> String {
 
 /// Governs, verifies and optimises a typed plan for a shape.
 ///
-/// `digest` stands for the endpoint's file.
+/// `digest` identifies the endpoint's file.
 pub(crate) fn make(plan: &LogicalPlan, shape: &Shape, maker: Maker<'_>, digest: &[u8]) -> Result<Template> {
     let Maker { policies, masking, key, session } = maker;
     let masks = InForce::new(masking, &schemas_of(plan)?, &shape.lifted, key)?;
@@ -118,7 +118,7 @@ pub(crate) fn make(plan: &LogicalPlan, shape: &Shape, maker: Maker<'_>, digest: 
         None => governed,
     };
     verify::injected(&answered, &injection)?;
-    // The policies as they stand in this plan, before the optimiser numbers names of its own.
+    // The text of the policies before the optimiser adds its own numbered names.
     let answered_text = answered.display_indent().to_string();
     let shaped = fit(answered, shape)?;
     let optimised = filters::guarded(session.optimize(&shaped)?)?;
@@ -126,7 +126,7 @@ pub(crate) fn make(plan: &LogicalPlan, shape: &Shape, maker: Maker<'_>, digest: 
     output::verify(&optimised, plan, shape.output.as_ref())?;
     let mut fingerprint = Fingerprint::new("lakegate policy v1");
     fingerprint.part(digest);
-    // A shape and a plan are printed in one way only: their maps and sets are ordered.
+    // A shape and a plan have only one text each, because their maps and sets are ordered.
     fingerprint.text(format_args!("{shape:?}"));
     fingerprint.text(answered_text);
     fingerprint.text(format_args!("{masks:?}"));
@@ -167,7 +167,7 @@ fn calls_what_grows(plan: &LogicalPlan) -> Result<bool> {
     Ok(calls)
 }
 
-/// The ids of placeholders that are numbers of rows.
+/// The ids of placeholders that are row counts.
 fn limits_of(plan: &LogicalPlan) -> Result<BTreeSet<String>> {
     let mut ids = BTreeSet::new();
     plan.apply_with_subqueries(|node| {
@@ -183,10 +183,10 @@ fn limits_of(plan: &LogicalPlan) -> Result<BTreeSet<String>> {
     Ok(ids)
 }
 
-/// Puts lists in their form and NULL where it is known.
+/// Expands lists, and replaces placeholders that are NULL.
 fn fit(plan: LogicalPlan, shape: &Shape) -> Result<LogicalPlan> {
     let fitted = plan.transform_up_with_subqueries(|node| {
-        // Columns keep their names, which nodes above refer to.
+        // Columns keep their names, because nodes above refer to them.
         let names = NamePreserver::new(&node);
         let schema = merge_schema(&node.inputs());
         node.map_expressions(|expr| {
@@ -197,7 +197,7 @@ fn fit(plan: LogicalPlan, shape: &Shape) -> Result<LogicalPlan> {
     Ok(fitted.data)
 }
 
-/// One expression, fitted; plans of its subqueries stay as they are, and so do types.
+/// Applies a shape to one expression. Does not change types or the plans of its subqueries.
 pub(crate) fn fit_expr(expr: Expr, shape: &Shape) -> Result<Expr> {
     Ok(fit_in(expr, shape, None)?.data)
 }
@@ -205,7 +205,7 @@ pub(crate) fn fit_expr(expr: Expr, shape: &Shape) -> Result<Expr> {
 fn fit_in(expr: Expr, shape: &Shape, schema: Option<&DFSchema>) -> Result<Transformed<Expr>> {
     let spread = expr.transform_down(|inner| match inner {
         Expr::InList(list) => spread_list(list, shape, schema),
-        // A list that came is not NULL: `$cities IS NULL OR city IN ($cities)`.
+        // A list that was passed is not NULL: `$cities IS NULL OR city IN ($cities)`.
         Expr::IsNull(list) if is_given_list(&list, shape) => Ok(Transformed::yes(lit(false))),
         Expr::IsNotNull(list) if is_given_list(&list, shape) => Ok(Transformed::yes(lit(true))),
         other => Ok(Transformed::no(other)),
@@ -225,8 +225,8 @@ fn spread_list(list: InList, shape: &Shape, schema: Option<&DFSchema>) -> Result
             Expr::Placeholder(placeholder) if shape.lists.contains_key(&placeholder.id) => {
                 changed = true;
                 let length = shape.lists.get(&placeholder.id).copied().unwrap_or_default();
-                // A policy over a caller who stands for nothing lets nothing through, however it is written: NULL is not
-                // true under `NOT` either.
+                // For a caller whose list attribute is empty, a policy lets no row through, however it is written: NULL
+                // is not true under `NOT` either.
                 if length == 0 && attribute_of(&placeholder.id).is_some() {
                     return Ok(Transformed::yes(lit(ScalarValue::Boolean(None))));
                 }
@@ -257,7 +257,7 @@ fn spread_list(list: InList, shape: &Shape, schema: Option<&DFSchema>) -> Result
             "an `IN` has more than {MOST_ITEMS_OF_TEXT} items that are not literals; use a list parameter"
         );
     }
-    // Few literals are compared like the others. Many stay a list, which is not compared item by item.
+    // A few literals are compared like the other items. Many stay a list, which is looked up in a set.
     let mut parts = sets;
     if literals.len() <= MOST_COMPARISONS {
         items.append(&mut literals);
@@ -281,12 +281,12 @@ fn not_in(list: Expr) -> Expr {
     }
 }
 
-/// Membership in a long list. The items have the type of the value, as comparisons with it would have.
+/// Membership in a long list. The value and the items are coerced to one type, as for a comparison.
 fn set(value: Expr, list: Placeholder, schema: Option<&DFSchema>) -> Result<Expr> {
     let Some(item) = list.field.as_ref().map(|field| field.data_type().clone()) else {
         return plan_err!("a list without a type: {}", list.id);
     };
-    // Values are compared with the set as they are; a dictionary's are its own.
+    // The set holds plain values, and a dictionary is compared by its values.
     let plain = |data_type: DataType| match data_type {
         DataType::Dictionary(_, value) => *value,
         other => other,
@@ -304,16 +304,18 @@ fn set(value: Expr, list: Placeholder, schema: Option<&DFSchema>) -> Result<Expr
     Ok(one_of(value, list.id, &common))
 }
 
-/// `x IN (a, b)` as `x = a OR x = b`, and `x NOT IN (a, b)` as `x <> a AND x <> b`: the same for every value and NULL.
+/// `x IN (a, b)` as `x = a OR x = b`, and `x NOT IN (a, b)` as `x <> a AND x <> b`, which is equivalent for every value
+/// and for NULL.
 ///
-/// The optimiser merges lists over one column by how their items are written: `tenant IN ($a) AND tenant NOT IN ('X')`
-/// becomes `tenant IN ($a)`, and a caller for whom `$a` is `X` sees what the policy excludes. Comparisons it leaves alone.
+/// The optimiser merges lists over one column by the text of their items: `tenant IN ($a) AND tenant NOT IN ('X')`
+/// becomes `tenant IN ($a)`, and a caller whose `$a` is `X` sees the rows that the policy excludes. It does not merge
+/// comparisons.
 fn comparisons(expr: Expr, items: &[Expr], negated: bool) -> Expr {
     match items {
         [item] if negated => expr.not_eq(item.clone()),
         [item] => expr.eq(item.clone()),
         items => {
-            // Halves, so that a long list is not a deep tree.
+            // Halve the items, so that a long list does not become a deep tree.
             let (left, right) = items.split_at(items.len() / 2);
             let (left, right) = (comparisons(expr.clone(), left, negated), comparisons(expr, right, negated));
             if negated { left.and(right) } else { left.or(right) }
@@ -323,7 +325,7 @@ fn comparisons(expr: Expr, items: &[Expr], negated: bool) -> Expr {
 
 fn fit_scalar(expr: Expr, shape: &Shape) -> Result<Transformed<Expr>> {
     match expr {
-        // The list of a set stands where it belongs, and has a list's type.
+        // The list of a set is in its proper place and has a list type.
         Expr::Placeholder(placeholder) if shape.lists.contains_key(&placeholder.id) && !is_of_set(&placeholder) => {
             plan_err!("{LIST_OUTSIDE_IN}{}", placeholder.id)
         }
@@ -334,7 +336,7 @@ fn fit_scalar(expr: Expr, shape: &Shape) -> Result<Transformed<Expr>> {
             };
             Ok(Transformed::yes(Expr::Literal(null, None)))
         }
-        // A value that came is not NULL: `$city IS NULL OR city = $city` becomes `city = $city`, which prunes.
+        // A value that was passed is not NULL: `$city IS NULL OR city = $city` becomes `city = $city`, which prunes.
         Expr::IsNull(inner) if matches!(*inner, Expr::Placeholder(_)) => Ok(Transformed::yes(lit(false))),
         Expr::IsNotNull(inner) if matches!(*inner, Expr::Placeholder(_)) => Ok(Transformed::yes(lit(true))),
         other => Ok(Transformed::no(other)),
@@ -345,22 +347,22 @@ fn is_of_set(placeholder: &Placeholder) -> bool {
     placeholder.field.as_ref().is_some_and(|field| item_type(field.data_type()).is_some())
 }
 
-/// How [`fit`] says that a list attribute meets `=` and not `IN`.
+/// The prefix of [`fit`]'s error for a list attribute under `=` in place of `IN`.
 pub(crate) const LIST_OUTSIDE_IN: &str = "a list outside IN: ";
 
-/// What happens to templates of an endpoint: made once for a shape, then shared.
+/// The cache of an endpoint's templates. Each is made once for its shape and then shared.
 ///
-/// Callers choose shapes: which arguments they leave out, which columns they want in which order. So what is kept is bounded, by
-/// number and size for each endpoint and by size in all; what is not kept is made again.
+/// Callers choose shapes by the arguments they omit and the columns and order they select. So the cache is limited in
+/// size for each endpoint and across all endpoints. A template that is not cached is made again.
 #[derive(Debug)]
 pub(crate) struct Templates {
     cache: moka::sync::Cache<Shape, Arc<Template>>,
 }
 
-/// About what all templates take that are kept, in bytes.
+/// Estimated bytes of all cached templates.
 static KEPT: AtomicU64 = AtomicU64::new(0);
 
-/// Counts a template among all that are kept, as long as it is there.
+/// Counts a template's bytes in [`KEPT`] while the template exists.
 #[derive(Debug)]
 pub(crate) struct Kept(u64);
 
@@ -378,7 +380,7 @@ impl Drop for Kept {
 }
 
 impl Templates {
-    /// About the most bytes of the templates of one endpoint, and of all.
+    /// Approximate limit in bytes for the templates of one endpoint, and of all endpoints.
     const MOST_BYTES: u64 = 32 << 20;
     const MOST_BYTES_OF_ALL: u64 = 256 << 20;
 
@@ -387,19 +389,19 @@ impl Templates {
         Self { cache: moka::sync::Cache::builder().max_capacity(Self::MOST_BYTES).weigher(weight).build() }
     }
 
-    /// Forgets all templates: the tables are not what they were.
+    /// Drops all templates, because the tables have changed.
     pub(crate) fn clear(&self) {
         self.cache.invalidate_all();
     }
 
-    /// About what is kept, and how many templates that is.
+    /// Estimated bytes in the cache, and the number of templates.
     #[cfg(test)]
     pub(crate) fn kept(&self) -> (u64, u64) {
         self.cache.run_pending_tasks();
         (self.cache.weighted_size(), self.cache.entry_count())
     }
 
-    /// The template for a shape, made at most once at a time.
+    /// The template for a shape. Concurrent calls make it only once.
     pub(crate) fn get(
         &self,
         shape: Shape,
@@ -416,8 +418,9 @@ impl Templates {
     }
 }
 
-/// About what a template takes with the operators that are made of it, in bytes. Measured on plans of the sample: a node has its
-/// schemas and statistics, an expression its boxes, and both come again as operators, for one thread and for several.
+/// Estimated bytes of a template and the operators made from it. The constants were measured on plans of the sample: a
+/// node has schemas and statistics, an expression has boxed children, and both exist again as operators, for one thread
+/// and for several.
 fn bytes_of(plan: &LogicalPlan) -> Result<u32> {
     const OF_NODE: u32 = 16 << 10;
     const OF_FIELD: u32 = 512;
@@ -428,7 +431,7 @@ fn bytes_of(plan: &LogicalPlan) -> Result<u32> {
         bytes = bytes.saturating_add(OF_NODE).saturating_add(fields.saturating_mul(OF_FIELD));
         node.apply_expressions(|expr| {
             expr.apply(|inner| {
-                // What was computed beforehand may be large.
+                // A constant that the optimiser folded may be large.
                 let of_literal = match inner {
                     Expr::Literal(literal, _) => u32::try_from(literal.size()).unwrap_or(u32::MAX),
                     _ => 0,

@@ -1,4 +1,4 @@
-//! A small lake with policies of every kind, callers, and calls of endpoints over it. No tests here.
+//! Helpers for tests: a small lake with policies of every kind, callers, and calls of endpoints over it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -37,23 +37,23 @@ pub(crate) fn config() -> String {
     std::fs::read_to_string(cases_folder().join("lakegate.toml")).unwrap()
 }
 
-/// The same tables without policies.
+/// These tables without policies.
 pub(crate) fn ungoverned_config() -> String {
     let tables = TABLES.map(|table| format!("[tables.{table}]\nlocation = \"{table}\"\nshared = true\n"));
     format!("[lake]\nlocation = \".\"\n{}", tables.concat())
 }
 
-/// An endpoint's file: SQL with front matter, or without, which is then put before it.
+/// An endpoint's file: the SQL, with front matter added if it has none.
 pub(crate) fn endpoint_file(sql: &str) -> String {
     if sql.trim_start().starts_with("/*---") { sql.to_owned() } else { format!("/*---\nsummary = \"s\"\n---*/\n{sql}") }
 }
 
-/// What tests run with.
+/// The memory and disk limits of tests.
 fn resources() -> Resources {
     Resources { memory_bytes: 1 << 28, spill_bytes: 1 << 28, spill_folder: None }
 }
 
-/// A project over the lake in a folder; endpoints are names and SQL.
+/// A project over the lake in a folder. `endpoints` are names and SQL.
 pub(crate) async fn project(lake: &Path, config: &str, endpoints: &[(&str, &str)]) -> PlannedProject {
     match try_project(lake, config, endpoints).await {
         Ok(project) => project,
@@ -69,7 +69,7 @@ pub(crate) async fn try_project(
     project_with(lake, config, endpoints, runtime(&resources()).unwrap()).await
 }
 
-/// The same with what its queries share.
+/// A project whose queries share `runtime`; or its findings.
 pub(crate) async fn project_with(
     lake: &Path,
     config: &str,
@@ -89,10 +89,10 @@ pub(crate) async fn project_with(
     }
 }
 
-/// What is kept of hot tables by [`after`].
+/// The size of the block cache that [`after`] uses.
 pub(crate) const HOT_BYTES: usize = 512 << 20;
 
-/// A project in the place of the one before, over the lake as it is now, with hot tables.
+/// The project that replaces `before`, over the current lake, with resident tables.
 pub(crate) async fn after(before: &PlannedProject, project: Arc<Project>) -> PlannedProject {
     let (lake, runtime) = (Arc::clone(before.lake()), before.runtime());
     let load = Box::pin(PlannedProject::load(project, Vec::new(), lake, runtime, Some(before)));
@@ -136,7 +136,7 @@ pub(crate) fn governed(
     governed_with(project, who, endpoint, arguments, Terms::default())
 }
 
-/// The same under a grant of these terms.
+/// The governed plan of a call under a grant with these terms.
 pub(crate) fn governed_with(
     project: &PlannedProject,
     who: &Principal,
@@ -149,7 +149,7 @@ pub(crate) fn governed_with(
     governed_call(project, who, endpoint, raw, terms)
 }
 
-/// The same of arguments and modifiers as they came.
+/// The governed plan of a call with raw arguments and modifiers.
 pub(crate) fn governed_call(
     project: &PlannedProject,
     who: &Principal,
@@ -196,12 +196,12 @@ pub(crate) async fn rows(plan: GovernedPlan) -> Result<Vec<String>, Error> {
     Ok(lines)
 }
 
-/// The rows of a query as lines: from files, then from memory.
+/// The rows of a query as lines: read from files, then from resident tables.
 pub(crate) async fn both_ways(lake: &Path, config: &str, sql: &str) -> [Result<Vec<String>, Error>; 2] {
     let project = project(lake, config, &[("e", sql)]).await;
     let ask = async || rows(governed(&project, &principal(""), "e", "{}")?).await;
     let cold = ask().await;
-    // A table that cannot be read is not kept.
+    // A table that cannot be read is not cached.
     let _ = project.keep_hot(1 << 26).await;
     [cold, ask().await]
 }
@@ -214,7 +214,7 @@ fn lines_of(batch: &RecordBatch) -> Vec<String> {
     (0..batch.num_rows()).map(line).collect()
 }
 
-/// What the embedded engine would run.
+/// The physical plan that the embedded engine would run.
 pub(crate) async fn physical(plan: &GovernedPlan) -> Arc<dyn ExecutionPlan> {
     let session = plan.session();
     session.query_planner().create_physical_plan(&plan.plan().unwrap(), session.as_ref()).await.unwrap()
@@ -230,7 +230,7 @@ async fn table_rows(lake: &Path, table: &str) -> (SchemaRef, Vec<RecordBatch>) {
     (physical.schema(), batches)
 }
 
-/// Writes rows into a Parquet file of row groups of two, so that owners share them.
+/// Writes rows into a Parquet file with row groups of two, so that row groups mix owners.
 pub(crate) fn write_parquet(path: &Path, schema: &SchemaRef, rows: &[RecordBatch]) {
     let file = std::fs::File::create(path).unwrap();
     let mut writer = ArrowWriter::try_new(file, Arc::clone(schema), None).unwrap();
@@ -243,7 +243,7 @@ pub(crate) fn write_parquet(path: &Path, schema: &SchemaRef, rows: &[RecordBatch
     writer.close().unwrap();
 }
 
-/// Puts a table of whole numbers into a folder, in the place of the one that may be there.
+/// Writes a table of integers into a folder, and replaces an earlier one.
 pub(crate) fn put(folder: &Path, table: &str, columns: &[(&str, &[i64])]) {
     let fields = columns.iter().map(|(name, _)| Field::new(*name, DataType::Int64, true)).collect::<Vec<_>>();
     let arrays = columns.iter().map(|(_, values)| Arc::new(Int64Array::from(values.to_vec())) as ArrayRef);
@@ -258,7 +258,7 @@ pub(crate) fn one_by_one(batches: &[RecordBatch]) -> Vec<RecordBatch> {
     batches.iter().flat_map(|batch| (0..batch.num_rows()).map(|row| batch.slice(row, 1))).collect()
 }
 
-/// The same tables as Parquet files.
+/// These tables as Parquet files.
 pub(crate) async fn parquet_lake(csv: &Path) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for table in TABLES {
@@ -268,7 +268,7 @@ pub(crate) async fn parquet_lake(csv: &Path) -> TempDir {
     folder
 }
 
-/// A lake of the rows that a caller may see, found out without any of governance's work.
+/// A lake of the rows that a caller may see, computed without any governance code.
 pub(crate) async fn own_lake(lake: &Path, who: &Principal) -> TempDir {
     let ids = who.attribute("client_id").map(|value| value.scalars()).unwrap_or_default();
     let ids = ids.iter().map(Scalar::to_string).collect::<BTreeSet<_>>();

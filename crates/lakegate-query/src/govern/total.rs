@@ -1,6 +1,7 @@
-//! Which expressions are total: give a value for every row, never an error, and always the same one.
+//! Decides which expressions are leakproof: they return a value for every row, never an error, and always the same
+//! value.
 //!
-//! Only total expressions stand below a barrier: in policies, and in what is moved down for pruning.
+//! Only leakproof expressions may be below a barrier: in policies, and in what is pushed down for pruning.
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::DFSchema;
@@ -13,7 +14,8 @@ use super::one_of;
 use crate::functions::{failing_cast, is_exact_comparison, is_one_form, never_fails, operator_of};
 use crate::plan::column_type_name;
 
-/// What keeps an expression from being total, in words; `None` when it is. Subqueries are looked at by their plans.
+/// The reason why an expression is not leakproof, as a message; `None` if it is. Does not check subqueries, whose plans
+/// are checked instead.
 pub(crate) fn fault(expr: &Expr, schema: &DFSchema) -> Option<String> {
     let mut fault = None;
     // The closure never fails, so neither does the walk.
@@ -24,7 +26,7 @@ pub(crate) fn fault(expr: &Expr, schema: &DFSchema) -> Option<String> {
     fault
 }
 
-/// Whether evaluating an expression over rows of this schema can be an error.
+/// Whether evaluating an expression over rows of this schema can fail.
 pub(crate) fn can_fail(expr: &Expr, schema: &DFSchema) -> bool {
     fault(expr, schema).is_some()
 }
@@ -97,7 +99,8 @@ fn is_total_operator(op: Operator) -> bool {
 fn is_total_cast(from: &DataType, to: &DataType) -> bool {
     use DataType::{Date32, Dictionary, Float32, Float64, Timestamp};
     let is_text = |kind: &DataType| matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-    // Seconds, milliseconds, microseconds, nanoseconds: to the coarser is a division, to the finer may overflow.
+    // Seconds, milliseconds, microseconds, nanoseconds. A cast to a coarser unit divides; a cast to a finer one may
+    // overflow.
     let fineness = |unit: &TimeUnit| *unit as u8;
     match (from, to) {
         _ if from == to => true,
@@ -105,17 +108,18 @@ fn is_total_cast(from: &DataType, to: &DataType) -> bool {
         (Dictionary(_, value), to) => is_total_cast(value, to),
         (from, to) if is_text(from) && is_text(to) => true,
         (from, to) if from.is_integer() && to.is_integer() => integer_fits(from, to),
-        // A double holds whole numbers of 53 bits; of greater ones two may become one, and a filter shows both.
+        // A double is exact for integers up to 53 bits. Two greater ones may become equal, and a filter would match
+        // both.
         (from, Float64) if from.is_integer() => from.primitive_width().is_some_and(|bytes| bytes <= 4),
         (Float32, Float64) => true,
-        // Days to microseconds fit for all dates of 290,000 years around 1970; to nanoseconds they do not.
+        // Dates within 290,000 years of 1970 fit into microseconds, but not into nanoseconds.
         (Date32, Timestamp(TimeUnit::Second | TimeUnit::Millisecond, None)) => true,
         (Timestamp(from, None), Timestamp(to, None)) => fineness(from) >= fineness(to),
         _ => false,
     }
 }
 
-/// Whether every value of one integer type is one of the other.
+/// Whether every value of one integer type fits into the other.
 fn integer_fits(from: &DataType, to: &DataType) -> bool {
     let bits = |kind: &DataType| kind.primitive_width().unwrap_or(16) * 8;
     match (from.is_unsigned_integer(), to.is_unsigned_integer()) {
@@ -125,8 +129,8 @@ fn integer_fits(from: &DataType, to: &DataType) -> bool {
     }
 }
 
-/// Whether a predicate of a query may be evaluated on hidden rows: comparisons of a plain column with values of the
-/// same type, so that nothing is cast, nothing fails, and all that is learnt is which files and pages to skip.
+/// Whether a query's predicate may be evaluated on hidden rows. Allowed are comparisons of a plain column with values
+/// of the same type: they cast nothing and cannot fail, and they reveal only which files and pages to skip.
 pub(crate) fn is_leak_proof(expr: &Expr, schema: &DFSchema) -> bool {
     let is_column = |expr: &Expr| matches!(expr, Expr::Column(_));
     let is_value = |expr: &Expr| matches!(expr, Expr::Literal(..) | Expr::Placeholder(_));
@@ -160,7 +164,7 @@ pub(crate) fn is_leak_proof(expr: &Expr, schema: &DFSchema) -> bool {
     }
 }
 
-/// What keeps a plan below a barrier from being total; `None` when every expression and node of it is.
+/// The reason why a plan below a barrier is not leakproof; `None` if all its expressions and nodes are.
 pub(crate) fn plan_fault(plan: &LogicalPlan) -> Option<String> {
     let mut found = None;
     let walked = plan.apply_with_subqueries(|node| {
@@ -181,7 +185,7 @@ fn shape_fault(node: &LogicalPlan) -> Option<String> {
         | LogicalPlan::Union(_)
         | LogicalPlan::Distinct(_)
         | LogicalPlan::EmptyRelation(_) => None,
-        // How `DISTINCT` is written after optimisation.
+        // `DISTINCT` after optimisation.
         LogicalPlan::Aggregate(aggregate) if aggregate.aggr_expr.is_empty() => None,
         other if Barrier::of(other).is_some() => None,
         other => Some(format!("`{}` can not be part of a row filter", node_name(other))),
@@ -218,7 +222,7 @@ mod tests {
 
     use super::*;
 
-    /// A comparison of two types is a cast of one of them by the time it runs, and a cast may fail on a hidden row.
+    /// A comparison of two types becomes a cast of one side, which may fail on a hidden row.
     #[test]
     fn only_comparisons_of_one_type_go_below_the_barrier() {
         let schema =

@@ -1,7 +1,7 @@
-//! The 22 queries of TPC-H, with customers' rows governed by the customer's key and their columns masked: the governed answer is
-//! the ungoverned one over a copy in which only the caller's rows are, under the masks.
+//! Runs the 22 queries of TPC-H with customers' rows filtered by the customer's key and their columns masked. The
+//! governed result must equal the ungoverned one over a copy that has only the caller's rows, masked.
 //!
-//! `LAKEGATE_TPCH_SCALE=0.01` asks for another scale factor than the small one of a usual run.
+//! `LAKEGATE_TPCH_SCALE=0.01` selects another scale factor than the small default.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -63,7 +63,7 @@ fn shared(tables: &[&str]) -> String {
     tables.iter().map(table).collect()
 }
 
-/// The values that the standard has for the validation of each query.
+/// The standard's validation values of each query.
 fn values(number: usize, scale: f64) -> Vec<String> {
     let values: &[&str] = match number {
         1 => &["90"],
@@ -83,7 +83,7 @@ fn values(number: usize, scale: f64) -> Vec<String> {
         15 => &["1996-01-01"],
         16 => &["Brand#45", "MEDIUM POLISHED", "49", "14", "23", "45", "19", "3", "36", "9"],
         17 => &["Brand#23", "MED BOX"],
-        // Of the standard's 300 there is nothing in so small a lake.
+        // The standard's 300 matches nothing in so small a lake.
         18 => &["200"],
         19 => &["Brand#12", "Brand#23", "Brand#34", "1", "10", "20"],
         20 => &["forest", "1994-01-01", "CANADA"],
@@ -93,7 +93,7 @@ fn values(number: usize, scale: f64) -> Vec<String> {
     values.iter().map(|value| (*value).to_owned()).collect()
 }
 
-/// The standard's text as an endpoint takes it: one query, and a total order where there is a limit.
+/// The standard's text as an endpoint takes it: one query, with a total order if it has a limit.
 fn sql(number: usize, scale: f64) -> String {
     let mut sql = queries::query(number as i32).unwrap().to_owned();
     if number == 15 {
@@ -118,7 +118,7 @@ fn sql(number: usize, scale: f64) -> String {
     format!("{}{limit}", sql.trim().trim_end_matches(';'))
 }
 
-/// Queries whose order leaves rows that are equal in it, and those without an order.
+/// Whether the order of a query decides the position of every row.
 fn is_ordered(number: usize) -> bool {
     ![5, 6, 11, 14, 17, 19].contains(&number)
 }
@@ -185,7 +185,7 @@ fn masked(batch: &RecordBatch) -> RecordBatch {
     RecordBatch::try_new(Arc::new(schema), columns).unwrap()
 }
 
-/// The tables as a caller of these customers has them, without the engine's help; `None` is every customer.
+/// The tables as a caller of these customers sees them, computed without DataFusion; `None` for every customer.
 fn own(tables: &Tables, customers: Option<&BTreeSet<i64>>) -> Tables {
     let find = |name: &str| &tables.iter().find(|(table, _)| *table == name).unwrap().1;
     let everyone = keys(find("customer"), "c_custkey");
@@ -230,7 +230,7 @@ async fn rows(project: &PlannedProject, caller: &str, number: usize) -> Vec<Stri
     rows
 }
 
-/// Runs something for each caller, all at once.
+/// Runs a task for each caller, all in parallel.
 fn for_each<T: Sync, A: Send>(callers: &[T], run: impl AsyncFn(usize, &T) -> A + Sync) -> Vec<A> {
     std::thread::scope(|scope| {
         let start = |(at, caller)| {
@@ -248,7 +248,7 @@ fn for_each<T: Sync, A: Send>(callers: &[T], run: impl AsyncFn(usize, &T) -> A +
 
 struct TpchCaller {
     words: String,
-    /// `None` is every customer.
+    /// `None` for every customer.
     customers: Option<BTreeSet<i64>>,
 }
 
@@ -289,7 +289,8 @@ fn every_query_of_tpch_gives_the_answer_of_the_callers_own_masked_rows() {
         let compared = for_each(&callers, async |at, caller| {
             let mut compared = 0;
             for number in 1..=22 {
-                // A short run asks each caller's queries in one of both ways, and those of the caller with rows in both.
+                // A short run asks each caller's queries only from files or only from memory. The caller with rows asks
+                // both.
                 if is_short && at != 1 && (number + at) % 2 == usize::from(place == "files") {
                     continue;
                 }
@@ -308,6 +309,6 @@ fn every_query_of_tpch_gives_the_answer_of_the_callers_own_masked_rows() {
         callers.len(),
         started.elapsed()
     );
-    // What reads no rows of customers has an answer for everyone.
+    // Queries that read no rows of customers have a result for everyone.
     assert!(counts[0] >= 9 && counts[1] >= 15 && counts[2] >= 5, "{counts:?}");
 }

@@ -1,6 +1,6 @@
-//! The second walk: refuses a plan in which a scan of a governed table is not under its policy.
+//! Verifies governed plans: refuses a plan if a scan of a governed table is not under its policy.
 //!
-//! It shares no traversal with [`super::inject`], so that one mistake does not open both locks.
+//! It shares no traversal with [`super::inject`], so that one mistake does not defeat both.
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, plan_err};
@@ -14,8 +14,8 @@ use super::taint;
 use super::template::Shape;
 use super::total;
 
-/// Checks a plan as it was injected: each governed scan is exactly masks, barrier, filter, scan; the filter is the
-/// policy's, and the masks are those that are on.
+/// Checks a plan right after injection: each governed scan is exactly masks, barrier, filter, scan, with the policy's
+/// filter and the masks in force.
 pub(crate) fn injected(plan: &LogicalPlan, injection: &Injection<'_>) -> Result<()> {
     if let LogicalPlan::Projection(projection) = plan
         && let Some(barrier) = Barrier::of(&projection.input)
@@ -42,7 +42,7 @@ pub(crate) fn injected(plan: &LogicalPlan, injection: &Injection<'_>) -> Result<
     plan.inputs().into_iter().try_for_each(|input| injected(input, injection))
 }
 
-/// What stands behind a barrier: the table's scan under its filter, or the bare scan where all rows may be seen.
+/// Checks the input of a barrier: the table's scan under its filter, or the bare scan if all rows are visible.
 fn guarded(barrier: &Barrier, injection: &Injection<'_>) -> Result<()> {
     if *barrier.masked() != injection.masks.columns(barrier.table()) {
         return plan_err!("the barrier of `{}` does not know which columns are masked", barrier.table());
@@ -71,11 +71,11 @@ fn guarded(barrier: &Barrier, injection: &Injection<'_>) -> Result<()> {
     }
 }
 
-/// How a fault begins of what can fail below a barrier.
+/// The prefix of errors about expressions below a barrier that can fail.
 pub(crate) const BELOW: &str = "below the barrier of ";
 
-/// Checks a plan after the optimiser: each governed scan is still below its barrier, what its policy goes by is still
-/// asked there, and nothing below a barrier can fail.
+/// Checks a plan after the optimiser: each governed scan is still below its barrier, the plan still tests what its
+/// policy depends on, and nothing below a barrier can fail.
 pub(crate) fn optimised(plan: &LogicalPlan, injection: &Injection<'_>, shape: &Shape) -> Result<()> {
     below(plan, None, injection, shape)?;
     taint::check(plan, injection)
@@ -95,7 +95,7 @@ fn below(plan: &LogicalPlan, guard: Option<&str>, injection: &Injection<'_>, sha
     if let LogicalPlan::TableScan(scan) = plan {
         let table = table_of(scan)?;
         let filtered = matches!(injection.rule(&table)?, Rule::Rows(_));
-        // Behind a barrier a table may be read by the filter of another one, which sees raw values.
+        // Below a barrier, the filter of another table may read this one, and filters use raw values.
         let governed = filtered || (guard.is_none() && injection.masks.of(&table).is_some());
         if governed && guard != Some(table.as_str()) {
             return plan_err!("a scan of `{table}` is not under its policy");

@@ -1,4 +1,5 @@
-//! The second lock alone: plans from which a barrier, a filter or the right predicate was taken by hand are refused.
+//! Tests only the second check: refuses plans from which a barrier, a filter or the right predicate was removed by
+//! hand.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::template::{self, Shape};
 use super::{testing, verify};
 use crate::plan::PlannedProject;
 
-/// A governed scan at every kind of place.
+/// A governed scan in every kind of place.
 const QUERIES: &[&str] = &[
     "SELECT id FROM trackcode",
     "SELECT id FROM \"order\"",
@@ -34,14 +35,14 @@ async fn project() -> PlannedProject {
     testing::project(&testing::cases_folder().join("lake"), &testing::config(), &endpoints).await
 }
 
-/// The same, and with every table in memory, where a row's owner stands in the row.
+/// The project over files, and the project with all tables resident.
 async fn projects() -> [PlannedProject; 2] {
     let in_memory = project().await;
     in_memory.keep_hot(1 << 28).await.unwrap();
     [project().await, in_memory]
 }
 
-/// The plan with each barrier, one at a time, replaced by what `change` makes of it.
+/// The plans in which one barrier, each in turn, is replaced by the result of `change`.
 fn changed(plan: &LogicalPlan, change: &dyn Fn(&Barrier) -> LogicalPlan) -> Vec<LogicalPlan> {
     let mut plans = Vec::new();
     loop {
@@ -63,7 +64,7 @@ fn changed(plan: &LogicalPlan, change: &dyn Fn(&Barrier) -> LogicalPlan) -> Vec<
     }
 }
 
-/// The filter's input, or the left side of the join that it became: the scan without any policy.
+/// The input of the filter, or the left side of the join that the filter became: the scan without any policy.
 fn unfiltered_input(barrier: &Barrier) -> LogicalPlan {
     let mut plan = barrier.input().clone();
     loop {
@@ -191,7 +192,7 @@ async fn what_can_fail_below_a_barrier_is_refused() {
     }
 }
 
-/// A scan of something that is no table of the lake, under the name of one.
+/// Scans under the name of a lake table that read something else.
 fn foreign_scans(session_plan: &LogicalPlan) -> Vec<(&'static str, LogicalPlan)> {
     let schema = Arc::new(session_plan.schema().as_arrow().clone());
     let memory = MemTable::try_new(schema, vec![vec![]]).unwrap();
@@ -210,7 +211,7 @@ async fn a_scan_of_anything_but_a_lake_table_is_refused() {
     let injection = Injection { policies: project.policies(), unfiltered: &none, masks: &InForce::default() };
     let all: Result<LogicalPlan> = project.session().create_logical_plan("SELECT * FROM trackcode").await;
     for (what, plan) in foreign_scans(&all.unwrap()) {
-        // A view's plan is inlined, and then governed like any other; everything else is refused.
+        // A view's plan is inlined and then governed like any other; all others are refused.
         match injection.govern(plan.clone()) {
             Ok(governed) => verify::injected(&governed, &injection).unwrap_or_else(|error| panic!("{what}: {error}")),
             Err(error) => assert!(error.to_string().contains("is not a table of the lake"), "{what}: {error}"),
@@ -235,7 +236,8 @@ async fn a_table_without_a_policy_is_read_by_nobody() {
     assert!(verify::optimised(&plan, &injection, &Shape::default()).is_err());
 }
 
-/// A barrier that stood in the plan before: what is put in stands below it, and only the walk right after sees that.
+/// A plan that already has a barrier: injection adds its nodes below it, and only the check right after injection finds
+/// this.
 #[tokio::test]
 async fn a_template_is_only_made_of_a_plan_that_was_walked_again() {
     let project = project().await;

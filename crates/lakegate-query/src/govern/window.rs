@@ -1,9 +1,8 @@
-//! A part of an answer's rows: an order in which every row has one place, and the number of rows to leave out and to give.
+//! Selects a part of a response's rows: makes the order total, and adds the offset and the limit.
 //!
-//! Two requests for two parts of one answer are two runs of its query. Between rows that an order does not tell apart a
-//! run may choose, and not every run chooses alike; so what the endpoint orders by is completed with the columns of the
-//! answer, each by a key that tells all its values apart ([`super::order_key`]). Rows that are still alike then are the same
-//! rows to the caller.
+//! Two requests for two parts of one result run its query twice. Rows that are equal in the endpoint's order may come
+//! out differently in each run. So the columns of the response are appended to the sort, each by a key that
+//! distinguishes all its values ([`super::order_key`]). Rows that are still equal are identical for the caller.
 
 use std::sync::Arc;
 
@@ -19,17 +18,17 @@ use super::order_key;
 use super::policy::has_subquery;
 use super::template::Shape;
 
-/// The placeholder of the number of rows to leave out.
+/// The placeholder of the number of rows to skip.
 const OFFSET: &str = "$window.offset";
-/// The placeholder of the most rows to give.
+/// The placeholder of the maximum number of rows to return.
 const LIMIT: &str = "$window.limit";
 
-/// Whether a placeholder says which part of the rows is given, and not what the rows are.
+/// Whether a placeholder selects a part of the rows and does not change the rows.
 pub(crate) fn is_window(id: &str) -> bool {
     id == OFFSET || id == LIMIT
 }
 
-/// The numbers of a window as values to bind.
+/// The offset and limit of a window, as values to bind.
 pub(super) struct Numbers {
     offset: Value,
     limit: Value,
@@ -48,8 +47,8 @@ impl Numbers {
     }
 }
 
-/// The plan, of which only a part of the rows is given: how many is bound with each request. Without a limit there is none
-/// in the plan either, since a limit makes the engine keep the first rows of a sort in another, slower way.
+/// The plan under a limit whose offset and fetch are bound with each request. Without a limit, the plan has no fetch,
+/// because a fetch makes DataFusion run the sort as a slower top-k.
 pub(super) fn part_of(plan: LogicalPlan, has_limit: bool) -> LogicalPlan {
     let number = |id: &str| {
         let field = Arc::new(Field::new("", DataType::Int64, false));
@@ -59,24 +58,25 @@ pub(super) fn part_of(plan: LogicalPlan, has_limit: bool) -> LogicalPlan {
     LogicalPlan::Limit(Limit { skip: number(OFFSET), fetch, input: Arc::new(plan) })
 }
 
-/// The plan in its own order, completed by these columns.
+/// The plan in its own order, with these columns appended as keys.
 pub(super) fn in_stable_order(plan: LogicalPlan, columns: &[usize]) -> Result<LogicalPlan> {
     let keys = columns_at(&plan, columns);
     match completed(&plan, &keys)? {
         Some(ordered) => Ok(ordered),
-        // The endpoint says nothing of its order.
+        // The endpoint has no order of its own.
         None => ordered_by(plan, Vec::new(), columns),
     }
 }
 
-/// The plan ordered by these keys first, and completed by these columns.
+/// The plan ordered by these keys first, with these columns appended as keys.
 pub(super) fn ordered_by(plan: LogicalPlan, mut order: Vec<SortExpr>, columns: &[usize]) -> Result<LogicalPlan> {
     let keys = columns_at(&plan, columns);
     complete(&mut order, &keys, plan.schema())?;
     Ok(sorted(plan, order))
 }
 
-/// The plan sorted by keys over its own columns. DataFusion's builder would take a key that stands in a sort below for a column.
+/// The plan sorted by keys over its own columns. DataFusion's builder would resolve a key that is in a sort below to a
+/// column.
 pub(super) fn sorted(plan: LogicalPlan, order: Vec<SortExpr>) -> LogicalPlan {
     match order.is_empty() {
         true => plan,
@@ -88,8 +88,8 @@ fn columns_at(plan: &LogicalPlan, columns: &[usize]) -> Vec<Expr> {
     columns.iter().map(|at| Expr::Column(Column::from(plan.schema().qualified_field(*at)))).collect()
 }
 
-/// The plan with the sort at its top completed by the keys, which are expressions over the plan's own columns; `None`
-/// when there is no sort at its top.
+/// Appends the keys, which are expressions over the plan's own columns, to the sort at the top of the plan; `None` if
+/// there is no sort at the top.
 fn completed(plan: &LogicalPlan, keys: &[Expr]) -> Result<Option<LogicalPlan>> {
     match plan {
         LogicalPlan::Sort(sort) => {
@@ -109,17 +109,17 @@ fn completed(plan: &LogicalPlan, keys: &[Expr]) -> Result<Option<LogicalPlan>> {
     }
 }
 
-/// A column of a projection as what it is made of.
+/// The expression of a projection that a column refers to.
 fn below(key: &Expr, projection: &Projection) -> Result<Expr> {
     let Expr::Column(column) = key else { return Ok(key.clone()) };
     let at = projection.schema.index_of_column(column)?;
     Ok(projection.expr[at].clone().unalias_nested().data)
 }
 
-/// Adds the keys that are not there yet and by which rows can be told apart.
+/// Appends the keys that are missing and useful.
 fn complete(order: &mut Vec<SortExpr>, keys: &[Expr], schema: &DFSchema) -> Result<()> {
     for key in keys {
-        // A subquery is not computed once more for an order.
+        // A subquery is not computed a second time for an order.
         if has_subquery(key) {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Pages are a partition of the answer: whatever its columns are of, every row is on one page, and on one alone.
+//! Tests that pages partition a result: whatever the types of its columns, every row is on exactly one page.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use crate::plan::PlannedProject;
 const ROWS: usize = 41;
 const CONFIG: &str = "[lake]\nlocation = \".\"\n[tables.t]\nlocation = \"t/\"\nshared = true\n";
 
-/// Values that come again, in an order that is none.
+/// Repeated values in no particular order.
 fn drawn<T: Copy>(salt: usize, values: &[Option<T>]) -> Vec<Option<T>> {
     (0..ROWS).map(|row| values[(row * 7 + row * row / 3 + salt) % values.len()]).collect()
 }
 
-/// What columns are made of, by name.
+/// Columns of all types, by name.
 fn columns() -> Vec<(&'static str, ArrayRef)> {
     let nan = f64::from_bits(0xfff8_0000_0000_0001);
     let floats =
@@ -56,7 +56,7 @@ fn columns() -> Vec<(&'static str, ArrayRef)> {
     ]
 }
 
-/// What is made of them, for types that are easier to write in SQL.
+/// Expressions over these columns, for types that are easier to write in SQL.
 const MADE: &[(&str, &str)] = &[
     ("list", "CASE WHEN id % 5 = 0 THEN NULL WHEN id % 5 = 1 THEN make_array() ELSE make_array(f64, NULL, f64) END"),
     ("words", "make_array(txt, CASE WHEN id % 3 = 0 THEN txt END)"),
@@ -150,7 +150,7 @@ async fn every_row_of_an_answer_is_on_one_page() {
                 Some("all") => &[None, Some("f64"), Some("map.desc")],
                 Some("with") => &[None, Some("c"), Some("c.desc")],
                 Some("by") => &[None],
-                // From files the rest takes the same way.
+                // From files, the other endpoints take the same path.
                 _ if !is_warm => &[],
                 _ => &[None],
             };

@@ -1,4 +1,4 @@
-//! Values as columns of a record batch.
+//! Builds record batch columns from parsed values.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use lakegate_core::project::ingest::PlainKind;
 
 use super::values::Value;
 
-/// A column under building, in the widest type of its kind.
+/// A column builder, with the widest type of its kind.
 pub(super) enum Column {
     Plain(Plain),
     List(ListBuilder<Box<dyn ArrayBuilder>>, PlainKind),
@@ -66,7 +66,7 @@ impl Plain {
         }
     }
 
-    /// A value of another kind can not come: readings give those of their column.
+    /// Values of another kind cannot occur, because a `Reading` returns only its column's kind.
     fn push(&mut self, value: Option<Value>) {
         match (self, value) {
             (Self::Text(builder), value) => builder.append_option(text(value)),
@@ -103,7 +103,7 @@ fn boxed(kind: PlainKind) -> Box<dyn ArrayBuilder> {
 
 fn push_boxed(builder: &mut Box<dyn ArrayBuilder>, kind: PlainKind, item: Option<Value>) {
     let any = builder.as_any_mut();
-    // The builder is the one that `boxed` has made for the kind.
+    // `boxed` created the builder for this kind, so the downcast succeeds.
     macro_rules! append {
         ($builder:ty, $value:expr) => {
             if let Some(builder) = any.downcast_mut::<$builder>() {

@@ -1,4 +1,4 @@
-//! Every row of every file, into one new file beside the table; or into the report, with why.
+//! Converts the rows of all source files into one new file next to the table, and reports rejected rows.
 
 use std::fs::File;
 
@@ -19,10 +19,10 @@ use super::values::Value;
 use super::{IngestError, Progress, StagedFile};
 use crate::publish::StagedWriter;
 
-/// Rows that are written at once.
+/// Rows per batch.
 const BATCH: usize = 4_096;
 
-/// What has become of the files.
+/// The result of the conversion.
 pub(super) struct Converted {
     pub(super) file: StagedFile,
     pub(super) keys: Option<Keys>,
@@ -30,7 +30,7 @@ pub(super) struct Converted {
     pub(super) superseded: u64,
 }
 
-/// Where rows go, and what is known of them.
+/// The destination of the rows, with the counts so far.
 struct Sink<'a> {
     plan: &'a Plan,
     files: &'a [SourceFile],
@@ -62,7 +62,7 @@ pub(super) fn run(
     Ok(Converted { file, keys: sink.keys, read: sink.read, superseded: sink.superseded })
 }
 
-/// The rows of a file that was just written.
+/// Reads a file back that was just written.
 pub(super) fn read_back(
     file: &StagedFile,
 ) -> Result<impl Iterator<Item = Result<RecordBatch, IngestError>>, IngestError> {
@@ -134,7 +134,7 @@ impl Sink<'_> {
         let rows = reader.metadata().file_metadata().num_rows().max(1) as u64;
         let mut batches = reader.with_batch_size(BATCH).build().map_err(|_| broken())?;
         let mut number = 0_u64;
-        // The decoder panics on some broken files.
+        // The Parquet decoder panics on some corrupt files.
         while let Some(batch) =
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| batches.next())).map_err(|_| broken())?
         {
@@ -195,7 +195,7 @@ impl Sink<'_> {
         self.write(arrays, &lines)
     }
 
-    /// Writes rows that are good, with their files and lines.
+    /// Writes accepted rows. `lines` has the file and the line of each row.
     fn write(&mut self, arrays: Vec<ArrayRef>, lines: &[(u32, u64)]) -> Result<(), IngestError> {
         if lines.is_empty() {
             return Ok(());
@@ -228,7 +228,7 @@ fn no_null(is_key: bool) -> String {
     if is_key { "the key is NULL".to_owned() } else { "the table has no NULL there".to_owned() }
 }
 
-/// The values of a row in the order of the plan, or the first column whose value is none.
+/// The values of a row, in the plan's order; or the first column whose value is invalid, with the fault.
 fn values(
     plan: &Plan,
     row: &Row<'_>,

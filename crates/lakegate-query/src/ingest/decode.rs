@@ -1,7 +1,6 @@
-//! Bytes of a file as UTF-8: unpacked, decoded, and with a bound for what one record may take.
+//! Decodes the bytes of a source file into UTF-8: decompresses, converts the encoding, and limits the size of a record.
 //!
-//! A byte order mark counts more than what a recipe says. What is no text in the encoding becomes U+FFFD, by which the row
-//! is rejected.
+//! A byte order mark overrides the recipe's encoding. Invalid bytes become U+FFFD, so the row is rejected.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -13,12 +12,12 @@ use encoding_rs::{Decoder, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use super::files::SourceFile;
 use super::{IngestError, Progress};
 
-/// The most bytes of one record.
+/// Size limit of a record, in bytes.
 const MOST_RECORD_BYTES: i64 = 64 << 20;
-/// The bytes by which an encoding is told.
+/// Bytes that encoding detection reads.
 const SNIFFED: usize = 4096;
 
-/// How a file is packed.
+/// The compression of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Packing {
     None,
@@ -36,15 +35,15 @@ impl Packing {
     }
 }
 
-/// What the text and whoever reads records of it know of each other.
+/// State that the decoded text shares with the reader of its records.
 #[derive(Clone, Debug)]
 pub(super) struct Allowed(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// What a record may still take.
+    /// Bytes that the current record may still use.
     bytes: AtomicI64,
-    /// Whether the first line ends with CR and LF.
+    /// Whether the first line ends with CR LF.
     is_crlf: AtomicBool,
     /// Whether the first line has ended.
     has_ended: AtomicBool,
@@ -56,12 +55,12 @@ impl Allowed {
         Self(Arc::new(Shared { bytes, is_crlf: AtomicBool::new(false), has_ended: AtomicBool::new(false) }))
     }
 
-    /// The next record may take as much as any.
+    /// Resets the limit for the next record.
     pub(super) fn refill(&self) {
         self.0.bytes.store(MOST_RECORD_BYTES, Ordering::Relaxed);
     }
 
-    /// Whether lines end with CR and LF, as far as they were read.
+    /// Whether lines end with CR LF, as far as they were read.
     pub(super) fn is_crlf(&self) -> bool {
         self.0.is_crlf.load(Ordering::Relaxed)
     }
@@ -77,7 +76,7 @@ impl Allowed {
     }
 }
 
-/// The text of a file.
+/// The decoded text of a file.
 pub(super) struct Text<'a> {
     raw: Box<dyn BufRead + Send + 'a>,
     decoder: Decoder,
@@ -87,7 +86,7 @@ pub(super) struct Text<'a> {
     allowed: Allowed,
 }
 
-/// The name of an encoding, or what to say when there is none.
+/// Looks up an encoding by label; an unknown label is an error with advice.
 pub(super) fn encoding(label: &str) -> Result<&'static Encoding, IngestError> {
     let name = match label.to_ascii_lowercase().as_str() {
         "utf16" => "utf-16le".to_owned(),
@@ -134,7 +133,7 @@ pub(super) fn open<'a>(
     Ok((text, allowed))
 }
 
-/// UTF-16 without a mark has a zero in every other byte, as the text of a table has mostly plain letters.
+/// Detects UTF-16 without a byte order mark: table text is mostly ASCII, so every other byte is zero.
 fn sniffed(start: &[u8]) -> &'static Encoding {
     let zeros = |odd: usize| start.iter().skip(odd).step_by(2).filter(|byte| **byte == 0).count();
     let (even, odd, half) = (zeros(0), zeros(1), start.len() / 2);
@@ -180,7 +179,7 @@ impl Text<'_> {
     }
 }
 
-/// Tells of the bytes that are read.
+/// Reports the bytes read to `progress`.
 struct Counted<'a> {
     file: File,
     progress: Option<&'a dyn Progress>,

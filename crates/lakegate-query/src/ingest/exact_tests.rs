@@ -1,4 +1,4 @@
-//! What is not changed on the way in: files that are cut in a quoted value, text behind quotes, large whole numbers.
+//! Values that ingestion must not change: truncated quoted values, text behind closing quotes, large whole numbers.
 
 use std::error::Error as _;
 use std::fs;
@@ -32,10 +32,10 @@ async fn a_file_that_ends_in_a_quoted_value_fails_whatever_may_be_rejected() {
         assert!(cause.contains("ends in a quoted value that begins in line 2"), "{file}: {cause}");
         assert_eq!(desk.rows(None).await, ["1|one"], "{file}");
     }
-    // A header that never ends is no better.
+    // An unclosed quote in the header is an error too.
     desk.file("head.csv", "tenant,\"v\n1,one\n");
     assert!(desk.ingest("from = [\"head.csv\"]\n[csv]\ndelimiter = \",\"").await.0.is_err());
-    // Without quotes it is what every line is.
+    // Without quoting, the same line is valid.
     let (done, _) = desk.ingest("from = [\"cut.csv\"]\nmode = \"replace\"\n[csv]\nquote = \"\"").await;
     assert_eq!(done.unwrap().ingested, 3);
     assert_eq!(desk.rows(None).await, ["1|\"abc", "2|other", "2|secret of 2"]);
@@ -71,7 +71,7 @@ async fn large_whole_numbers_beside_fractions_are_text_and_no_key_is_lost() {
             "9007199254740993|9223372036854775808|2.0|-5|[1]",
         ]
     );
-    // Exactly a double, and still text: the next one would not be.
+    // This number is exactly a double, but its successor is not, so the column is text.
     let desk = Desk::new();
     desk.file("t.csv", "id\n9007199254740994\n1.5\n");
     assert_eq!(types(&desk.ingest("from = [\"t.csv\"]").await.0.unwrap()), ["id: string"]);
@@ -88,10 +88,10 @@ async fn numbers_that_a_column_can_not_hold_are_rejected() {
     assert_eq!(done.unwrap().rejected, 3, "{rejects:?}");
     assert_eq!(rejects.iter().map(|reject| reject.line).collect::<Vec<_>>(), [3, 4, 7]);
     assert!(rejects.iter().all(|reject| reject.why.contains("can not hold it exactly")), "{rejects:?}");
-    // The same for the table that is there now, of which nobody says the type.
+    // Another run on the existing table: its schema has the type, so the recipe need not declare it.
     let (done, rejects) = desk.ingest("from = [\"t.csv\"]\nmax_rejects = \"3\"").await;
     assert_eq!((done.unwrap().ingested, rejects.len()), (3, 3));
-    // With commas and points, in lists, and as integers.
+    // Numbers with decimal commas, in lists, and beyond 64-bit integers.
     let desk = Desk::new();
     desk.file("t.csv", "a;b;c\n9.007.199.254.740.993;{1};1\n1,5;{9007199254740993};2\n1,5;{1};9223372036854775808\n1,5;{2};-9223372036854775808\n");
     let recipe = "from = [\"t.csv\"]\nmax_rejects = \"3\"\ndecimal_comma = true\n[columns.a]\ntype = \"number\"\n[columns.b]\n\

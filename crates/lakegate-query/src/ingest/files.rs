@@ -1,4 +1,4 @@
-//! Finds the files that a recipe names, and what each of them is.
+//! Finds the source files that a recipe names, and detects the format of each.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,17 +9,17 @@ use lakegate_core::project::ingest::SourceFormat;
 use super::IngestError;
 use super::decode::Packing;
 
-/// A file that rows come from.
+/// A source file.
 #[derive(Clone, Debug)]
 pub(super) struct SourceFile {
-    /// As messages name it.
+    /// The name in messages.
     pub(super) shown: String,
     pub(super) path: PathBuf,
     pub(super) bytes: u64,
     pub(super) format: SourceFormat,
 }
 
-/// The files, in the order of the recipe, and by name where a glob finds several.
+/// The files in the recipe's order; the matches of a glob are sorted by name.
 pub(super) fn find(from: &[String], base: &Path, format: Option<SourceFormat>) -> Result<Vec<SourceFile>, IngestError> {
     let mut files = Vec::<SourceFile>::new();
     for pattern in from {
@@ -54,7 +54,7 @@ fn paths(pattern: &str, base: &Path) -> Result<Vec<(String, PathBuf)>, IngestErr
     if !pattern.contains(['*', '?', '[']) || full.exists() {
         return Ok(vec![(pattern.to_owned(), full)]);
     }
-    // Letters of the project's own path are not wildcards.
+    // Escape the project's own path, because its characters are not wildcards.
     let escaped = match Path::new(pattern).is_absolute() {
         true => pattern.to_owned(),
         false => {

@@ -1,7 +1,7 @@
-//! What the values of a column look like, all of them: the narrowest type that every one of them has.
+//! Infers the type of a column from all its values: the narrowest type that fits each of them.
 //!
-//! What looks like a number and is none stays text: leading zeros, a plus, an exponent. So do whole numbers over 2^53 beside
-//! fractions, and integers over 64 bits: a double makes one of two of them.
+//! Text that only resembles a number stays text: leading zeros, a plus sign, an exponent. So do columns that mix whole
+//! numbers over 2^53 with fractions, and integers over 64 bits, because a double would merge different values.
 
 use lakegate_core::project::ingest::{ColumnKind, PlainKind, TextOptions};
 use serde_json::Value as Json;
@@ -10,7 +10,7 @@ use super::numbers::MOST_WHOLE;
 use super::text::Cell;
 use super::values::{Reading, Value};
 
-/// From the narrowest to the widest. Text is what everything is.
+/// Candidate types from the narrowest to the widest. Text fits every value.
 const KINDS: [ColumnKind; 8] = [
     ColumnKind::Plain(PlainKind::Boolean),
     ColumnKind::Plain(PlainKind::Integer),
@@ -22,7 +22,7 @@ const KINDS: [ColumnKind; 8] = [
     ColumnKind::List(PlainKind::String),
 ];
 
-/// What a column can still be.
+/// The types that still fit a column.
 #[derive(Clone, Debug)]
 pub(super) struct Guess {
     readings: Vec<(ColumnKind, Reading)>,
@@ -31,7 +31,7 @@ pub(super) struct Guess {
 
 impl Guess {
     pub(super) fn new(options: &TextOptions, formats: &[String], nulls: &[String]) -> Self {
-        // Of words only those are taken that mean nothing else.
+        // Inference accepts only these two words, because others, such as `yes`, may be plain text.
         let words = |word: &str| vec![word.to_owned()];
         let options = TextOptions { true_words: words("true"), false_words: words("false"), ..options.clone() };
         let reading = |kind: ColumnKind| {
@@ -57,27 +57,27 @@ impl Guess {
             !matches!(cell, Cell::Missing) && !self.readings.first().is_some_and(|(_, reading)| is_null(reading));
     }
 
-    /// The type. A column without any value is text.
+    /// The inferred type. A column without values is text.
     pub(super) fn kind(&self) -> ColumnKind {
         let narrowest = self.readings.first().filter(|_| self.has_values).map(|(kind, _)| *kind);
         narrowest.unwrap_or(ColumnKind::Plain(PlainKind::String))
     }
 }
 
-/// Whether a value that can be read like this is also written like this.
+/// Whether a value that parses as this kind is also written like one.
 fn looks_like(cell: Cell<'_>, kind: ColumnKind, value: &Value) -> bool {
     match (cell, kind) {
         (Cell::Text(text), ColumnKind::Plain(PlainKind::Boolean)) => text.len() > 1,
         (Cell::Text(text), ColumnKind::Plain(PlainKind::Integer | PlainKind::Number)) => {
             is_number_like(text) && is_kept(value)
         }
-        // Items of a list are judged by their text too: `{01,02}` has no integers.
+        // Each item is checked as text too: `{01,02}` contains no integers.
         (Cell::Text(text), ColumnKind::List(PlainKind::Integer | PlainKind::Number)) => {
             let mut items = text.trim_matches(['{', '}', '[', ']', ' ']).split(',');
             items.all(|item| item.is_empty() || is_number_like(item.trim())) && is_kept(value)
         }
         (Cell::Json(Json::String(_)), ColumnKind::Plain(PlainKind::Date | PlainKind::Timestamp)) => true,
-        // JSON says itself what is a number, and what a list.
+        // JSON values carry their types, so numbers and lists are known.
         (Cell::Json(Json::String(_)), _) => false,
         (Cell::Json(Json::Number(number)), ColumnKind::Plain(PlainKind::Integer)) => number.is_i64(),
         (Cell::Json(Json::Number(number)), ColumnKind::Plain(PlainKind::Number)) => number.is_f64() || is_kept(value),
@@ -91,7 +91,8 @@ fn looks_like(cell: Cell<'_>, kind: ColumnKind, value: &Value) -> bool {
     }
 }
 
-/// Whether doubles, or lists of them, hold the next whole number too: what is larger is text, unless all are integers.
+/// Whether doubles are exact in the range of this number, or of each item of a list. A larger number makes the column
+/// text, unless all its values are integers.
 fn is_kept(value: &Value) -> bool {
     match value {
         Value::Number(number) => is_small(*number),

@@ -1,6 +1,6 @@
-//! Which rows are the same row: those with equal keys, of which the last one counts.
+//! Finds rows with equal keys for an upsert; the last row of each key counts.
 //!
-//! The keys of the new rows are in memory, and nothing else of them.
+//! Only the keys of the new rows are held in memory, not the rows.
 
 use std::collections::HashMap;
 
@@ -11,12 +11,12 @@ use datafusion::arrow::row::{RowConverter, Rows, SortField};
 
 use super::IngestError;
 
-/// About the most bytes of keys.
+/// Approximate memory limit for keys, in bytes.
 const MOST_BYTES: usize = 2 << 30;
-/// What one takes beside its own bytes.
+/// Overhead of a key beyond its own bytes.
 const OVERHEAD: usize = 64;
 
-/// The last row of every key.
+/// The last row of each key.
 #[derive(Debug)]
 pub(super) struct Keys {
     columns: Vec<String>,
@@ -33,7 +33,7 @@ struct Entry {
     line: u64,
 }
 
-/// A row that a later one with the same key has taken the place of.
+/// A row that a later row with the same key replaces.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Superseded {
     pub(super) file: u32,
@@ -56,12 +56,15 @@ impl Keys {
         Ok(Self { columns: columns.to_vec(), types, converter, last: HashMap::new(), bytes: 0 })
     }
 
-    /// The columns that make the key.
+    /// The key columns.
     pub(super) fn columns(&self) -> &[String] {
         &self.columns
     }
 
-    /// Takes in new rows, the first of which is the `first`-th of all; each with its file and line.
+    /// Adds new rows and returns the rows that they supersede. `first` is the index of the batch's first row among all
+    /// new rows; `places` has the file and the line of each row.
+    ///
+    /// Fails when the keys exceed the memory limit.
     pub(super) fn take(
         &mut self,
         batch: &RecordBatch,
@@ -89,14 +92,14 @@ impl Keys {
         Ok(superseded)
     }
 
-    /// The rows of the table whose key no new row has.
+    /// The table's rows whose keys no new row has.
     pub(super) fn without(&self, batch: &RecordBatch) -> Result<RecordBatch, IngestError> {
         let rows = self.rows(batch)?;
         let kept = rows.iter().map(|row| Some(!self.last.contains_key(row.as_ref()))).collect::<BooleanArray>();
         filtered(batch, &kept)
     }
 
-    /// The new rows that no later one has taken the place of. The first one is the `first`-th of all.
+    /// The new rows that no later row supersedes. `first` is the index of the batch's first row among all new rows.
     pub(super) fn last_of(&self, batch: &RecordBatch, first: u64) -> Result<RecordBatch, IngestError> {
         let rows = self.rows(batch)?;
         let is_last = |(at, row): (usize, datafusion::arrow::row::Row<'_>)| {

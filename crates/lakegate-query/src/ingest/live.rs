@@ -1,4 +1,4 @@
-//! The rows that a table has, where its files have deleted ones too: read as a server reads them, but ungoverned.
+//! Reads the current rows of a table whose files have deleted rows. It reads as a server does, but without policies.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::lake::{Lake, LakeTable};
 use crate::plan::bare_session;
 use crate::publish::{PublishError, RowStream, adapted};
 
-/// The rows with these columns.
+/// Rows of the table, with these columns.
 pub(super) async fn rows(lake: &Lake, table: &Table, schema: &SchemaRef) -> Result<RowStream, IngestError> {
     let failed = || PublishError::store("read the table");
     let session = bare_session(lake, Arc::new(RuntimeEnv::default())).map_err(failed())?;

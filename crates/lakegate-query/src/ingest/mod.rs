@@ -1,8 +1,8 @@
-//! Turns files into rows of a table: CSV, NDJSON or Parquet into Parquet, Delta or Iceberg, all of them or, but for what a
-//! report names, none.
+//! Ingests CSV, NDJSON and Parquet files into Parquet, Delta or Iceberg tables. A run adds all rows except those that
+//! its report lists, or no rows.
 //!
-//! How the rows get into the table is `publish`'s business, and what a recipe may say lakegate-core's. Nothing is held in
-//! memory as a whole, but for the keys of an upsert.
+//! `publish` writes the table, and lakegate-core defines recipes. Only the keys of an upsert are held in memory as a
+//! whole.
 
 mod build;
 mod convert;
@@ -41,60 +41,60 @@ use convert::Converted;
 use keys::Keys;
 use plan::Plan;
 
-/// Who is told how far it is.
+/// Receives the progress of a run.
 pub trait Progress: Send + Sync {
-    /// Something of so many bytes begins.
+    /// A step of `bytes` bytes begins.
     fn begin(&self, what: &str, bytes: u64);
-    /// So many bytes of it are done.
+    /// Another `bytes` bytes of the step are done.
     fn advance(&self, bytes: u64);
 }
 
-/// What came of it.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// The format of the table.
+    /// Format of the table.
     pub format: TableFormat,
-    /// How many files were read.
+    /// Number of source files.
     pub files: usize,
-    /// Rows in the files.
+    /// Rows in the source files.
     pub read: u64,
-    /// Rows that went into the table.
+    /// Rows that were added to the table.
     pub ingested: u64,
-    /// Rows that could not be taken.
+    /// Rows that were rejected.
     pub rejected: u64,
-    /// Rows that gave way to a later one of the same key.
+    /// Source rows that a later source row with the same key superseded.
     pub superseded: u64,
-    /// Rows of the table that gave way to new ones of the same key.
+    /// Table rows that new rows with the same key replaced.
     pub updated: u64,
-    /// The columns of the rows, with their types.
+    /// Names and types of the columns.
     pub columns: Vec<(String, String)>,
-    /// Whether the table was changed; not in a dry run.
+    /// Whether the table changed; `false` in a dry run.
     pub published: bool,
-    /// The version by which Delta or Iceberg name the table now.
+    /// The new Delta version or Iceberg snapshot id; `None` for plain Parquet.
     pub version: Option<String>,
 }
 
-/// Why nothing was ingested. The table is as it was.
+/// Why nothing was ingested. The table is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
-    /// A recipe and its files or its table do not fit together.
+    /// The recipe does not fit its files or its table.
     #[error("{what}; {help}")]
     Unfit {
-        /// What does not fit.
+        /// The mismatch.
         what: String,
-        /// What to do.
+        /// Advice for the user.
         help: String,
     },
-    /// A file can not be read.
+    /// A source file cannot be read.
     #[error("cannot read `{file}`")]
     Unread {
-        /// The file, as it was named.
+        /// The file, as the recipe names it.
         file: String,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: std::io::Error,
     },
-    /// More rows were rejected than may be.
+    /// The number of rejected rows exceeds the limit.
     #[error(
         "{rejected} of {read} rows were rejected, more than may be; correct the files or the recipe, or allow them \
          with `max_rejects`"
@@ -105,13 +105,13 @@ pub enum IngestError {
         /// Rows that were read.
         read: u64,
     },
-    /// The report can not be written.
+    /// The report cannot be written.
     #[error("the report of rejected rows can not be written")]
     Report(#[source] std::io::Error),
-    /// The table can not be written.
+    /// The table cannot be written.
     #[error(transparent)]
     Publish(#[from] PublishError),
-    /// It was not done, by a fault of this program.
+    /// The run ended early because of a bug in this program.
     #[error("the work was cut off")]
     CutOff,
 }
@@ -127,20 +127,21 @@ impl IngestError {
     }
 }
 
-/// Where rows go.
+/// The destination table.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// The lake.
     pub place: Place,
-    /// The table's location below it.
+    /// Location of the table, below the lake.
     pub location: String,
-    /// The table's format, if that is said somewhere.
+    /// Format of the table, if it is declared.
     pub format: Option<TableFormat>,
-    /// The table as it is read, of which files may have deleted rows.
+    /// The table as readers see it, for tables whose files have deleted rows.
     pub reader: Option<(Arc<Lake>, Box<Table>)>,
 }
 
-/// Ingests by a recipe. Its paths are relative to `base`. The report is given back also when it fails, as it tells why.
+/// Ingests files by a recipe. Its paths are relative to `base`. Also returns the report of a failed run, with the
+/// reasons.
 pub async fn ingest(
     recipe: &Recipe,
     base: &Path,
@@ -218,7 +219,7 @@ async fn run(
             (vec![merged], Change::Replace)
         }
         _ if publication.can_append() => {
-            // Nothing to add is no change.
+            // Without new rows, leave the table unchanged.
             if file.rows() == 0 && !publication.files().is_empty() {
                 return Ok(summary);
             }
@@ -232,7 +233,7 @@ async fn run(
     Ok(summary)
 }
 
-/// The table's rows and those of the file behind them, in one file: for a table that is one file.
+/// Combines the table's rows and the new rows in one file, for a table that consists of one file.
 async fn added(publication: &Publication, plan: &Plan, file: &StagedFile) -> Result<StagedFile, IngestError> {
     let mut writer = publication.create(&plan.schema, &WriteOptions::default())?;
     let schema = SchemaRef::clone(writer.schema());
@@ -246,7 +247,7 @@ async fn added(publication: &Publication, plan: &Plan, file: &StagedFile) -> Res
     Ok(writer.finish()?)
 }
 
-/// The table's rows but those whose key is new, and the last new row of each key.
+/// Combines table rows without new keys and the last new row of each key. Also returns how many rows it replaced.
 async fn merge(
     target: &Target,
     publication: &Publication,
@@ -256,7 +257,7 @@ async fn merge(
 ) -> Result<(StagedFile, u64), IngestError> {
     let mut writer = publication.create(&plan.schema, &WriteOptions::default())?;
     let schema = SchemaRef::clone(writer.schema());
-    // Read behind the beginning of the publication: what has changed since then, it refuses to replace.
+    // Read after `begin`: if the table changes in between, the commit refuses to replace it.
     let mut rows = match &target.reader {
         Some((lake, table)) if publication.has_deletes() => live::rows(lake, table, &schema).await?,
         _ => publication.rows(&schema)?,

@@ -1,15 +1,15 @@
-//! Numbers that a double would change: which they are, and how they come out of JSON as they are written.
+//! Detects numbers that a double would change, and reads them from JSON unchanged.
 //!
-//! Two keys that become one number are one row, so none is rounded in silence. Fractions are, as everywhere.
+//! Whole numbers are never rounded silently, because two keys could become one. Fractions are rounded, as usual.
 
 use serde_json::Value as Json;
 
-/// Up to here every whole number is a double.
+/// Doubles represent every whole number up to this one.
 pub(super) const MOST_WHOLE: f64 = 9_007_199_254_740_992.0;
-/// Up to here every whole number is one of 32 bits.
+/// 32-bit floats represent every whole number up to this one.
 const MOST_WHOLE_SINGLE: f64 = 16_777_216.0;
 
-/// What a column keeps of a number that is written like this, or why it keeps none. A comma is none here.
+/// The number for a column, or why the column cannot hold it. `text` uses a decimal point, never a comma.
 pub(super) fn kept(text: &str, number: f64, is_single: bool) -> Result<f64, String> {
     let (held, most) = match is_single {
         false => (number, MOST_WHOLE),
@@ -18,21 +18,21 @@ pub(super) fn kept(text: &str, number: f64, is_single: bool) -> Result<f64, Stri
     if !held.is_finite() {
         return Err("it is out of the column's range".to_owned());
     }
-    // Who writes an exponent writes a double.
+    // A number with an exponent is meant as a float.
     if held.abs() < most || text.contains(['e', 'E']) || is_written(text, held) {
         return Ok(number);
     }
     Err(format!("the column can not hold it exactly: it has numbers, and this one is over {most}"))
 }
 
-/// Whether a large number has the digits that are written. All of a double that large are before the point.
+/// Whether a large number has exactly the digits of the text. Doubles this large have no fraction.
 fn is_written(text: &str, number: f64) -> bool {
     let digits = text.trim_start_matches(['-', '+']);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     fraction.bytes().all(|digit| digit == b'0') && whole.trim_start_matches('0') == format!("{:.0}", number.abs())
 }
 
-/// A line of JSON, in which numbers that its reader would change are text.
+/// Parses a line of JSON. Numbers that the parser would change become strings.
 pub(super) fn json(line: &str) -> serde_json::Result<Json> {
     let read = serde_json::from_str(line)?;
     match with_long_numbers_quoted(line) {
@@ -41,10 +41,10 @@ pub(super) fn json(line: &str) -> serde_json::Result<Json> {
     }
 }
 
-/// The fewest digits of a number that is changed.
+/// Minimum number of digits of a number that the parser may change.
 const LONG: usize = 16;
 
-/// Valid JSON with quotes around its numbers that are changed; `None` has none of them.
+/// Quotes the numbers that the parser would change, in valid JSON. `None` if there are none.
 fn with_long_numbers_quoted(line: &str) -> Option<String> {
     let bytes = line.as_bytes();
     if !bytes.chunk_by(|one, next| one.is_ascii_digit() && next.is_ascii_digit()).any(|run| run.len() >= LONG) {
@@ -79,12 +79,12 @@ fn with_long_numbers_quoted(line: &str) -> Option<String> {
     (written > 0).then_some(quoted)
 }
 
-/// Whether JSON's reader makes another number of it.
+/// Whether the JSON parser changes the number.
 fn is_changed(number: &str) -> bool {
     if number.contains(['e', 'E']) || number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok() {
         return false;
     }
-    // A whole number that it reads as a double is not written as one again.
+    // A whole number that was parsed as a double does not print as a whole number again.
     !number.contains('.') || number.parse::<f64>().is_ok_and(|read| kept(number, read, false).is_err())
 }
 
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(with_long_numbers_quoted(line).as_deref(), Some(expected));
         assert_eq!(json(line).unwrap()["a\"1"], "123456789012345678901");
         assert_eq!(with_long_numbers_quoted(r#"{"a": 1, "b": 9223372036854775807}"#), None);
-        // What is no JSON does not become some.
+        // Invalid JSON stays invalid.
         assert!(json("{12345678901234567890123: 1}").is_err() && json("{\"a\": 012345678901234567890123}").is_err());
     }
 }

@@ -1,5 +1,5 @@
-//! Which columns the rows will have, where their values come from, and of what types they are: decided by the recipe, the
-//! table and the files, before a row is written.
+//! Plans an ingestion before the first row is written: which columns the rows have, where their values come from, and
+//! their types. The recipe, the table and the files decide.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -15,27 +15,27 @@ use super::text::Rows;
 use super::values::Reading;
 use super::{IngestError, Progress, TableFormat, writable};
 
-/// What is done with each row.
+/// The columns to write, and the source of each value.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// The columns of what is written.
+    /// Schema of the rows to write.
     pub(super) schema: SchemaRef,
-    /// One for each column of the schema.
+    /// One entry per column of the schema.
     pub(super) columns: Vec<Planned>,
 }
 
 #[derive(Debug)]
 pub(super) struct Planned {
-    /// What the column is called in the files; `None` has a constant.
+    /// Column name in the source files; `None` for a constant.
     pub(super) source: Option<String>,
     pub(super) constant: Option<String>,
-    /// How cells of text are read.
+    /// Parsing rules for text cells.
     pub(super) reading: Reading,
-    /// Whether there may be no NULL.
+    /// Whether NULL is rejected.
     pub(super) is_required: bool,
 }
 
-/// What is known of a column before its values are looked at.
+/// A column before its values are read.
 struct Draft {
     name: String,
     source: Option<String>,
@@ -56,7 +56,7 @@ pub(super) fn make(
     let mut drafts = drafts(recipe, &sources)?;
     fit_table(recipe, &mut drafts, table, format)?;
     for draft in &mut drafts {
-        // A text column of Parquet may be read as something else; any other is what it is.
+        // A text column of Parquet may be parsed as another type; all other columns keep their types.
         let given =
             sources.iter().find(|(name, _)| Some(name) == draft.source.as_ref()).and_then(|(_, kind)| kind.clone());
         let said = draft.said.kind.map(arrow_type);
@@ -77,7 +77,7 @@ pub(super) fn make(
         writable(&schema, format).map_err(|fault| IngestError::unfit(fault, "give the column another `type`"))?;
     let mut columns = Vec::new();
     for (draft, field) in drafts.into_iter().zip(schema.fields()) {
-        // Columns of Parquet keep their values, whatever they are; what has no kind here is not read from text.
+        // Parquet columns keep their values, whatever their types; text cannot be parsed into a type without a kind.
         let unread = is_parquet.then_some((PlainKind::String, false));
         let (kind, is_list) = plain_kind(field.data_type()).or(unread).ok_or_else(|| {
             let what =
@@ -103,7 +103,7 @@ pub(super) fn make(
 
 type Sources = Vec<(String, Option<DataType>)>;
 
-/// The columns of text files: of CSV those of the header, which all files must have; of NDJSON all keys that there are.
+/// Columns of text files: for CSV the header's, which all files must share; for NDJSON all keys.
 fn text_columns(recipe: &Recipe, files: &[SourceFile], progress: &dyn Progress) -> Result<Sources, IngestError> {
     let mut columns = Vec::<String>::new();
     let mut first = None::<&SourceFile>;
@@ -144,7 +144,7 @@ fn text_columns(recipe: &Recipe, files: &[SourceFile], progress: &dyn Progress) 
     Ok(columns.into_iter().map(|name| (name, None)).collect())
 }
 
-/// More columns than a table is served with.
+/// Maximum number of columns; a table with more cannot be served.
 const MOST_COLUMNS: usize = 2_000;
 
 fn too_many_columns(file: &str) -> IngestError {
@@ -158,7 +158,7 @@ fn parquet_columns(files: &[SourceFile]) -> Result<Sources, IngestError> {
     let mut schemas = Vec::new();
     for file in files {
         let opened = File::open(&file.path).map_err(IngestError::unread(&file.shown))?;
-        // The decoder takes some lengths from the file on trust, and panics where they are wrong.
+        // The decoder trusts some lengths in the file, and panics when they are wrong.
         let reader = std::panic::catch_unwind(|| ParquetRecordBatchReaderBuilder::try_new(opened));
         let reader = reader.ok().and_then(Result::ok).ok_or_else(|| broken(&file.shown))?;
         let schema = writable(reader.schema(), TableFormat::Parquet)
@@ -223,7 +223,7 @@ fn drafts(recipe: &Recipe, sources: &Sources) -> Result<Vec<Draft>, IngestError>
     Ok(drafts)
 }
 
-/// A table that is there has the types of its columns. What it has not, and what the files have not, must be said.
+/// Takes column types from the existing table. The recipe must declare columns that only one of both has.
 fn fit_table(
     recipe: &Recipe,
     drafts: &mut [Draft],
@@ -265,7 +265,7 @@ fn fit_table(
             ),
         ));
     }
-    // In the order of the table.
+    // Use the table's column order.
     let place = |name: &str| table.index_of(name).unwrap_or(usize::MAX);
     drafts.sort_by_key(|draft| place(&draft.name));
     Ok(())
@@ -331,7 +331,7 @@ fn range(data_type: &DataType) -> (i64, i64) {
     }
 }
 
-/// Looks at every row for what the columns without a type may be.
+/// Reads all rows to infer the columns that have no type yet.
 fn infer(
     recipe: &Recipe,
     files: &[SourceFile],
@@ -366,7 +366,7 @@ fn infer(
     Ok(())
 }
 
-/// Where each source column stands in the rows of a file.
+/// The index of each source column in the rows of a file; `usize::MAX` when it has none.
 pub(super) fn places<'n>(rows: &Rows<'_>, sources: impl Iterator<Item = Option<&'n str>>) -> Vec<usize> {
     let place = |name: Option<&str>| rows.columns()?.iter().position(|column| Some(column.as_str()) == name);
     sources.map(|name| place(name).unwrap_or(usize::MAX)).collect()

@@ -1,37 +1,38 @@
-//! Follows the quotes of a CSV, as its reader takes what has none of them closed, or text behind one, for a value.
+//! Tracks the quotes of a CSV, because the `csv` crate accepts an unclosed quote and text behind a closing quote as
+//! part of a value.
 //!
-//! It goes the same way as the reader of the `csv` crate does, byte by byte, and reads no cells.
+//! It follows the state machine of the crate's reader byte by byte, without parsing cells.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
 
-/// Text on its way to the reader of CSV.
+/// Passes text through to the CSV reader, and tracks quotes on the way.
 pub(super) struct Quotes<R> {
     text: R,
-    /// `None` has no quotes.
+    /// `None` disables quoting.
     quote: Option<u8>,
     delimiter: u8,
     at: At,
-    /// How many bytes have gone through.
+    /// Bytes passed through so far.
     bytes: u64,
-    /// The line of the next byte.
+    /// Line number of the next byte.
     line: u64,
-    /// The line with the last quote that has opened.
+    /// Line number of the last opening quote.
     opened: u64,
-    /// Where text stands behind a closing quote, once for each record. The reader is at most its buffer behind.
+    /// Positions of text behind a closing quote, at most one per record. The reader lags by at most its buffer.
     behind: VecDeque<u64>,
-    /// Whether that was noted for the record.
+    /// Whether the current record has an entry in `behind`.
     is_noted: bool,
     is_done: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
-    /// Where a value begins.
+    /// At the start of a value.
     Start,
     Bare,
     Quoted,
-    /// Behind a quote in a quoted value: the end of it, or the first of two.
+    /// After a quote in a quoted value: either its end, or the first half of an escaped quote.
     Quote,
 }
 
@@ -52,14 +53,14 @@ impl<R> Quotes<R> {
         }
     }
 
-    /// Whether text stands behind a closing quote in what is left before this byte. It is told once.
+    /// Whether text follows a closing quote before byte `end`. Consumes the entries: each is reported once.
     pub(super) fn has_text_behind(&mut self, end: u64) -> bool {
         let before = self.behind.len();
         while self.behind.pop_front_if(|byte| *byte < end).is_some() {}
         self.behind.len() < before
     }
 
-    /// The line with the quote that never closes, once all is read.
+    /// The line of a quote that never closes, once all text is read.
     pub(super) fn unclosed(&self) -> Option<u64> {
         (self.is_done && self.at == At::Quoted).then_some(self.opened)
     }
@@ -67,7 +68,7 @@ impl<R> Quotes<R> {
     fn see(&mut self, bytes: &[u8]) {
         let Some(quote) = self.quote else { return };
         let mut at = self.at;
-        // The reader leaves out a mark at the very start.
+        // The reader skips a byte order mark at the start.
         let mark = if self.bytes == 0 && bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
         for (place, byte) in bytes.iter().enumerate().skip(mark) {
             let is_end = *byte == self.delimiter || matches!(byte, b'\n' | b'\r');
@@ -112,7 +113,7 @@ impl<R: Read> Read for Quotes<R> {
 mod tests {
     use super::*;
 
-    /// Lines of unclosed quotes, and the numbers of records with text behind a quote, read through buffers of a size.
+    /// The line of an unclosed quote, and the numbers of the records with text behind a quote, read with a buffer size.
     fn faults(text: &str, quote: Option<u8>, buffer: usize) -> (Option<u64>, Vec<usize>) {
         let mut builder = csv::ReaderBuilder::new();
         builder.has_headers(false).flexible(true).buffer_capacity(buffer).quoting(quote.is_some());
@@ -140,9 +141,9 @@ mod tests {
             ("a\n\"a\"b\n\"c\"\n\"d\"\"\"e\n", None, &[2, 4]),
             ("a,b\n\"a\" ,\"b\"c\nd,e\n", None, &[2]),
             ("\"a\"b,\"c\"d\n\"e\"f\n\"g\"\n", None, &[1, 2]),
-            // What one quote has swallowed, the next one tells.
+            // An unclosed quote swallows rows until the next quote, which shows the fault.
             ("a,b\n1,\"abc\n2,\"x\"\n3,y\n", None, &[2]),
-            // A quote within a bare value is one of its characters.
+            // A quote inside a bare value is a plain character.
             ("a,b\n5\",6\"\n7,8\n", None, &[]),
             ("\u{FEFF}\"a\",b\n1,2\n", None, &[]),
             ("\n\r\n\"a\"\r\r\n\n\"b\"\"", Some(5), &[]),
@@ -154,7 +155,7 @@ mod tests {
                 assert_eq!(faults(text, Some(b'"'), buffer), (unclosed, behind.to_vec()), "{text:?} {buffer}");
                 let other = text.replace('"', "'");
                 assert_eq!(faults(&other, Some(b'\''), buffer), (unclosed, behind.to_vec()), "{other:?} {buffer}");
-                // The other one is no quote, and without quotes none is.
+                // With another quote character, or without quoting, nothing is a fault.
                 assert_eq!(faults(text, Some(b'\''), buffer), (None, Vec::new()), "{text:?} {buffer}");
                 assert_eq!(faults(text, None, buffer), (None, Vec::new()), "{text:?} {buffer}");
             }

@@ -1,32 +1,32 @@
-//! The report of rows that could not be taken: one line each, with file, line, column and why.
+//! The report of rejected rows: one line per row, with file, line, column and reason.
 //!
-//! It holds values of the files, shortened. It is for whoever has the files.
+//! It contains shortened values of the files, so only people with access to the files should read it.
 
 use std::io::{self, Write};
 
 use serde_json::json;
 
-/// How many characters of a value are told.
+/// Characters of a value that are shown.
 const SHOWN: usize = 60;
-/// How many rejects are kept to be told at once.
+/// Rejected rows that are kept in memory, to be shown after the run.
 const SAMPLES: usize = 5;
 
-/// A row that was not taken.
+/// A rejected row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reject {
-    /// The file, as it was named.
+    /// The file, as the recipe names it.
     pub file: String,
-    /// The line on which the row begins; of Parquet, the number of the row.
+    /// Line at which the row begins; for Parquet, the row number.
     pub line: u64,
-    /// The column, where it is one.
+    /// The column with the fault; `None` when the whole row is invalid.
     pub column: Option<String>,
-    /// Why.
+    /// The reason.
     pub why: String,
     /// The value, shortened.
     pub value: Option<String>,
 }
 
-/// Where rejects go.
+/// Collects rejected rows, and writes them to a file.
 #[derive(Default)]
 pub struct Report {
     to: Option<Box<dyn Write + Send>>,
@@ -42,25 +42,25 @@ impl std::fmt::Debug for Report {
 }
 
 impl Report {
-    /// A report that is written as NDJSON, or as CSV.
+    /// A report that is written to `to` as NDJSON or CSV.
     pub fn to(to: Box<dyn Write + Send>, is_csv: bool) -> Self {
         Self { to: Some(to), is_csv, ..Self::default() }
     }
 
-    /// How many rows were rejected.
+    /// Number of rejected rows.
     pub fn rejected(&self) -> u64 {
         self.rejected
     }
 
-    /// The first of them.
+    /// The first rejected rows.
     pub fn samples(&self) -> &[Reject] {
         &self.samples
     }
 
-    /// Writes what is still to be written.
+    /// Flushes the report.
     ///
     /// # Errors
-    /// When the file can not take it.
+    /// When the file cannot be written.
     pub fn finish(mut self) -> io::Result<()> {
         if let Some(to) = &mut self.to {
             if self.is_csv && self.rejected == 0 {
@@ -83,7 +83,7 @@ impl Report {
         Ok(())
     }
 
-    /// A row that was read and gave way to a later one.
+    /// Reports a row that was read, but superseded by a later one.
     pub(super) fn superseded(&mut self, file: &str, line: u64, by: u64) -> io::Result<()> {
         let why = format!("the row of line {by} has the same key and is later");
         let reject = Reject { file: file.to_owned(), line, column: None, why, value: None };
@@ -115,7 +115,7 @@ impl Report {
 
 const HEADER: &[u8] = b"file,line,column,why,value,what\n";
 
-/// A value as a report tells it.
+/// Shortens a value for the report.
 pub(super) fn shortened(value: &str) -> String {
     match value.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}…", &value[..end]),

@@ -1,4 +1,4 @@
-//! Files in odd dress, and what becomes of them.
+//! Ingestion of non-standard CSV, NDJSON and Parquet files.
 
 use std::fs;
 use std::io::Write as _;
@@ -21,7 +21,7 @@ impl Progress for Silent {
     fn advance(&self, _: u64) {}
 }
 
-/// A folder with the files of the tests, and a lake in it.
+/// A temporary folder for test files, with a lake in it.
 pub(super) struct Desk {
     pub(super) folder: tempfile::TempDir,
 }
@@ -59,7 +59,7 @@ impl Desk {
         (done, report.samples().to_vec())
     }
 
-    /// The rows of the table as text, NULL as `∅`, sorted.
+    /// The table's rows as text, sorted, with NULL as `∅`.
     pub(super) async fn rows(&self, format: Option<TableFormat>) -> Vec<String> {
         let target = self.target(format);
         let publication = Publication::begin(&target.place, &target.location, target.format).await.unwrap();
@@ -99,7 +99,7 @@ async fn every_encoding_and_compression_gives_the_same_rows() {
         ("utf8 with a mark", format!("\u{FEFF}{text}").into_bytes(), ""),
         ("utf16le with a mark", utf16(text, false, true), ""),
         ("utf16be with a mark", utf16(text, true, true), ""),
-        // The mark counts more than what is said.
+        // The byte order mark overrides the recipe.
         ("utf16be said to be latin1", utf16(text, true, true), "encoding = \"latin1\""),
         ("utf16le without a mark", utf16(text, false, false), ""),
         ("utf16be without a mark", utf16(text, true, false), "encoding = \"utf-16be\""),
@@ -163,12 +163,12 @@ async fn a_row_that_is_none_is_told_and_the_others_are_in() {
     assert_eq!(told, [(3, Some("n")), (4, None), (5, None), (8, None)]);
     assert_eq!(rejects[0].value.as_deref(), Some("ten"));
     assert!(rejects[3].why.contains("encoding"), "{rejects:?}");
-    // The same lines, where they end as on Windows, and with an empty one among them.
+    // Equal rows with Windows line ends and an empty line.
     desk.file("t.csv", b"id,n\r\n1,10\r\n\r\n2,ten\r\n3,\"3\r\n\"\r\n4,40,x\r\n");
     let (_, rejects) = desk.ingest(recipe).await;
     assert_eq!(rejects.iter().map(|reject| reject.line).collect::<Vec<_>>(), [4, 7], "{rejects:?}");
     desk.file("t.csv", b"id,n\n1,10\n2,ten\n3\n4,40,x\n\"5\n\",50\n6,\xff\n7,70\n");
-    // One more than may be, and nothing is in.
+    // One reject too many, so nothing is ingested.
     let (done, _) = desk.ingest(&recipe.replace("60%", "3")).await;
     assert!(matches!(done, Err(IngestError::TooManyRejects { rejected: 4, read: 7 })), "{done:?}");
     assert_eq!(desk.rows(None).await.len(), 5);
@@ -233,7 +233,7 @@ async fn the_last_row_of_a_key_counts_in_every_format() {
         assert_eq!((summary.read, summary.ingested, summary.superseded, summary.updated), (4, 2, 1, 1), "{format:?}");
         assert_eq!(rejects[0].why, "the key is NULL");
         assert_eq!(desk.rows(Some(format)).await, ["1|one", "2|deux", "3|three", "4|vier"], "{format:?}");
-        // The same again is the same.
+        // Ingesting the same files again changes nothing.
         desk.ingest_into(upsert, Some(format)).await.0.unwrap();
         assert_eq!(desk.rows(Some(format)).await, ["1|one", "2|deux", "3|three", "4|vier"], "{format:?}");
     }
@@ -244,7 +244,7 @@ async fn the_columns_of_a_table_that_is_there_count() {
     let desk = Desk::new();
     desk.file("a.csv", "id,zip\n1,01234\n");
     desk.ingest("from = [\"a.csv\"]").await.0.unwrap();
-    // All of these look like numbers, and the table has text.
+    // These values look like numbers, but the table's columns are text.
     desk.file("b.csv", "zip,id\n7,2\n");
     desk.ingest("from = [\"b.csv\"]").await.0.unwrap();
     assert_eq!(desk.rows(None).await, ["1|01234", "2|7"]);
@@ -336,7 +336,7 @@ fn recipe_modes() -> Vec<IngestMode> {
 
 type DressedRow = (i64, Option<String>, Option<f64>, Option<i64>);
 
-/// One table in one odd dress.
+/// A table with one combination of CSV properties.
 #[derive(Clone, Debug)]
 struct Dressed {
     rows: Vec<DressedRow>,
@@ -347,7 +347,7 @@ struct Dressed {
 }
 
 fn dressed() -> impl Strategy<Value = Dressed> {
-    // U+FFFD stands for what could not be decoded, and a mark at the start of the file is none of its text.
+    // No U+FFFD, which stands for undecodable bytes, and no byte order mark, which is not part of the text.
     let text = proptest::option::of("[ -~\n\r\téñ€😀]{1,12}");
     let row = (
         any::<i64>(),

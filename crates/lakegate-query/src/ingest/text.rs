@@ -1,6 +1,6 @@
-//! Rows of text files, one after the other, each with the line on which it begins: CSV and NDJSON.
+//! Reads the rows of CSV and NDJSON files one by one, each with its line number.
 //!
-//! A row that can not be read is given as one, with why; the others go on.
+//! A row that cannot be read is returned with the reason; reading continues with the next row.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -14,13 +14,13 @@ use super::numbers;
 use super::quotes::Quotes;
 use super::{IngestError, Progress};
 
-/// The delimiters that are looked for.
+/// Delimiters that detection tries.
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
-/// What stands in one cell.
+/// The content of one cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Cell<'a> {
-    /// Nothing at all.
+    /// No value.
     Missing,
     Text(&'a str),
     Json(&'a Json),
@@ -39,7 +39,7 @@ pub(super) enum Rows<'a> {
     Ndjson { reader: BufReader<Text<'a>>, line: u64, object: Map<String, Json>, allowed: Allowed },
 }
 
-/// A row, or why it is none, with its line.
+/// The line number, and the row or the reason why it is invalid.
 pub(super) type Read1<'r> = (u64, Result<Row<'r>, String>);
 
 impl<'a> Rows<'a> {
@@ -83,7 +83,7 @@ impl<'a> Rows<'a> {
         Ok(Self::Csv { reader, record, columns, allowed })
     }
 
-    /// The columns, where the file names them before its rows.
+    /// The columns, if the file names them before its rows.
     pub(super) fn columns(&self) -> Option<&[String]> {
         match self {
             Self::Csv { columns, .. } => Some(columns),
@@ -91,7 +91,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// The next row; `None` at the end. An error is one of the file, behind which nothing can be read.
+    /// The next row; `None` at the end. An error concerns the file as a whole: nothing after it can be read.
     pub(super) fn next(&mut self) -> io::Result<Option<Read1<'_>>> {
         match self {
             Self::Csv { reader, record, columns, allowed } => {
@@ -111,7 +111,7 @@ impl<'a> Rows<'a> {
             Self::Ndjson { reader, line, object, allowed } => loop {
                 allowed.refill();
                 let mut text = String::new();
-                // Decoded text is UTF-8, and a line is bounded by what is allowed.
+                // The decoder limits the length of a line.
                 if reader.read_line(&mut text)? == 0 {
                     return Ok(None);
                 }
@@ -136,7 +136,7 @@ impl<'a> Rows<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// The cell of a column, by its place or by its name.
+    /// The cell of a column: by index in CSV, by name in NDJSON.
     pub(super) fn cell(&self, place: usize, name: &str) -> Cell<'a> {
         match self {
             Self::Csv(record) => record.get(place).map_or(Cell::Missing, Cell::Text),
@@ -147,7 +147,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Whether any text of it could not be decoded.
+    /// Whether some text could not be decoded.
     pub(super) fn has_undecoded(&self) -> bool {
         match self {
             Self::Csv(record) => record.as_slice().contains('\u{FFFD}'),
@@ -158,7 +158,7 @@ impl<'a> Row<'a> {
     }
 }
 
-/// The line on which a record begins. The reader tells the line before, where empty lines or a CR and LF lie between.
+/// The line at which a record begins. The reader's position is too early after empty lines or a CR LF.
 fn line(record: &StringRecord, after: u64, is_crlf: bool) -> u64 {
     let Some(position) = record.position() else { return 0 };
     let lag = u64::from(is_crlf);
@@ -177,7 +177,7 @@ fn builder(options: &TextOptions, delimiter: u8) -> csv::ReaderBuilder {
     builder
 }
 
-/// Why a row is none in which a quoted value goes on.
+/// Why a row with text behind a closing quote is rejected.
 const TEXT_BEHIND: &str = "text stands behind a closing quote; a quote in a quoted value is written twice";
 
 /// Whether the record that was just read has text behind a closing quote.
@@ -186,7 +186,7 @@ fn has_text_behind<R: Read>(reader: &mut csv::Reader<Quotes<R>>) -> bool {
     reader.get_mut().has_text_behind(end)
 }
 
-/// Reads a record. A quote that never closes is a fault of the file: nobody knows how many rows are in it.
+/// Reads a record. An unclosed quote is an error of the file, because nobody knows how many rows it contains.
 fn read<R: Read>(
     reader: &mut csv::Reader<Quotes<R>>,
     record: &mut StringRecord,
@@ -208,7 +208,7 @@ fn read<R: Read>(
     }
 }
 
-/// The delimiter that cuts the first lines into equally many cells, and most of them.
+/// Detects the delimiter: the one that splits the first lines into equally many cells, and into the most.
 fn detect(file: &SourceFile, options: &TextOptions) -> Result<u8, IngestError> {
     let (text, _) = decode::open(file, options.encoding.as_deref(), None)?;
     let mut start = Vec::new();
@@ -223,7 +223,7 @@ fn detect(file: &SourceFile, options: &TextOptions) -> Result<u8, IngestError> {
             all += 1;
             same += usize::from(count == first);
         }
-        // A start that is cut may have one record that is cut too.
+        // The last record may be truncated, so one may differ.
         let is_even = same + 1 >= all;
         (is_even && first > 1, first)
     };

@@ -1,4 +1,4 @@
-//! Columns of Parquet files as those of the table: text is read as text of CSV is, everything else keeps its values.
+//! Converts Parquet columns to the table's types: text is parsed as in CSV, and other values must convert without loss.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use super::plan::Planned;
 use super::rejects::shortened;
 use super::text::Cell;
 
-/// Why the value of a row was not taken, and the value.
+/// Why a value was rejected, and the value.
 pub(super) type Fault = (String, Option<String>);
 
-/// The column, and the faults of rows by their place. A row with a fault has NULL there.
+/// The converted column, and the faults by row index. A row with a fault is NULL in the column.
 pub(super) fn column(
     source: &ArrayRef,
     planned: &Planned,
@@ -43,7 +43,7 @@ pub(super) fn column(
     let gentle = CastOptions { safe: true, ..CastOptions::default() };
     let unfit = || format!("{} does not become {wanted}", source.data_type());
     let cast = cast_with_options(source, wanted, &gentle).map_err(|_| unfit())?;
-    // There and back again: what comes back as something else has lost a part.
+    // Cast back and compare: a value that differs lost information.
     let back = cast_with_options(&cast, source.data_type(), &gentle).map_err(|_| unfit())?;
     let shown = ArrayFormatter::try_new(source, &FormatOptions::default()).map_err(|_| unfit())?;
     let same = match wanted.is_nested() {
@@ -58,7 +58,7 @@ pub(super) fn column(
     Ok((cast, faults.collect()))
 }
 
-/// The column, if it is of text.
+/// The column as text, if it is a text column.
 fn as_text(source: &ArrayRef) -> Result<Option<ArrayRef>, String> {
     let is_text = |data_type: &DataType| matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     let is_text = match source.data_type() {
@@ -72,7 +72,7 @@ fn as_text(source: &ArrayRef) -> Result<Option<ArrayRef>, String> {
     cast_with_options(source, &DataType::Utf8, &strict).map(Some).map_err(|error| error.to_string())
 }
 
-/// What was built in the widest type of its kind, in the column's own. Its range was looked at.
+/// Narrows a built column to its final type. Parsing has checked the range.
 pub(super) fn fitted(built: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, String> {
     if built.is_empty() {
         return Ok(new_null_array(wanted, 0));

@@ -1,4 +1,4 @@
-//! A cell as a value of its column's type, or why it is none. Nothing is guessed: what does not fit is told.
+//! Parses a cell as a value of its column's type, or returns why it is invalid. It never guesses.
 
 use std::num::IntErrorKind;
 
@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::numbers::kept;
 use super::text::Cell;
 
-/// A value. Times are microseconds in UTC, dates days since 1970.
+/// A parsed value. Timestamps are microseconds in UTC; dates are days since 1970-01-01.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Text(String),
@@ -21,7 +21,7 @@ pub(crate) enum Value {
     List(Vec<Option<Value>>),
 }
 
-/// How cells of a column are read.
+/// Parsing rules for the cells of a column.
 #[derive(Clone, Debug)]
 pub(crate) struct Reading {
     pub(super) kind: PlainKind,
@@ -29,21 +29,21 @@ pub(crate) struct Reading {
     pub(super) formats: Vec<String>,
     pub(super) nulls: Vec<String>,
     pub(super) options: TextOptions,
-    /// The least and the greatest integer of the column.
+    /// Minimum and maximum integer of the column's type.
     pub(super) range: (i64, i64),
-    /// Whether the numbers of the column have 32 bits.
+    /// Whether the column's numbers are 32-bit floats.
     pub(super) is_single: bool,
 }
 
 impl Reading {
-    /// How text is read as a kind that a project declares for a column, without a recipe.
+    /// Parsing for a type that a project declares for a column, without a recipe.
     pub(crate) fn declared(kind: PlainKind) -> Self {
         let range = (i64::MIN, i64::MAX);
         let (formats, nulls, options) = (Vec::new(), Vec::new(), TextOptions::default());
         Self { kind, is_list: false, formats, nulls, options, range, is_single: false }
     }
 
-    /// The value of a text; an empty one is NULL.
+    /// Parses a text; the empty text is NULL.
     pub(crate) fn text(&self, text: &str) -> Result<Option<Value>, String> {
         self.read(Cell::Text(text))
     }
@@ -78,7 +78,7 @@ impl Reading {
             Json::Bool(value) if self.kind == PlainKind::Boolean => Ok(Some(Value::Boolean(*value))),
             Json::Number(number) if self.kind == PlainKind::Number => {
                 let read = number.as_f64().ok_or_else(|| "it is out of range".to_owned())?;
-                // Text, as the reader of JSON has its numbers.
+                // Use the text, because the JSON parser keeps its digits.
                 kept(&number.to_string(), read, self.is_single).map(|number| Some(Value::Number(number)))
             }
             Json::Number(_) | Json::Bool(_) if matches!(self.kind, PlainKind::Integer | PlainKind::String) => {
@@ -186,7 +186,7 @@ struct Item {
     is_quoted: bool,
 }
 
-/// The items of `{1,2}`, `[1,2]` or `{"a,b",c}`; a backslash or a second quote keeps a quote.
+/// Splits `{1,2}`, `[1,2]` or `{"a,b",c}` into items; a backslash or a second quote escapes a quote.
 fn items(text: &str) -> Option<Vec<Item>> {
     let text = text.trim();
     let inner = text
@@ -231,8 +231,8 @@ fn items(text: &str) -> Option<Vec<Item>> {
     }
 }
 
-/// A number with a point, or with a comma and points between thousands; or why the column can not keep it. `NaN` and `inf`
-/// are words, not numbers.
+/// Parses a number with a decimal point, or with a decimal comma and points between thousands; or returns why the
+/// column cannot hold it. `NaN` and `inf` are words, not numbers.
 fn number(text: &str, decimal_comma: bool, is_single: bool) -> Option<Result<f64, String>> {
     let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
     let number = if decimal_comma {
@@ -258,7 +258,7 @@ pub(super) fn days(date: NaiveDate) -> Option<i32> {
     i32::try_from(date.signed_duration_since(NaiveDate::from_ymd_opt(1970, 1, 1)?).num_days()).ok()
 }
 
-/// `2022-12-02 15:54:51.686 -0500` and what is like it: a `T` or a space, seconds or not, an offset, `Z` or nothing.
+/// Parses `2022-12-02 15:54:51.686 -0500` and variants: `T` or a space, optional seconds, an offset, `Z` or neither.
 fn timestamp(text: &str, offset_minutes: i32) -> Option<i64> {
     let bytes = text.as_bytes();
     if !text.is_ascii() || bytes.len() < 10 {
@@ -299,7 +299,7 @@ fn timestamp(text: &str, offset_minutes: i32) -> Option<i64> {
     midnight.checked_add(of_day)
 }
 
-/// `-05` is `-05:00`.
+/// Completes `-05` to `-0500`.
 fn full_offset(zone: &str) -> String {
     if zone.len() == 3 { format!("{zone}00") } else { zone.to_owned() }
 }

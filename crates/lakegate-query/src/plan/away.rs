@@ -1,5 +1,5 @@
-//! What of a project cannot be served at the moment, because tables cannot be read: the lake does not answer, or a table is
-//! broken. Nothing is wrong with the project, and what does not need these tables is served.
+//! Tracks the tables that cannot be read now, because the lake does not respond or a table is broken, and the endpoints
+//! that wait for them. The project itself is correct, and everything else is served.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,18 +10,19 @@ use lakegate_core::project::{Endpoint, Finding};
 #[derive(Debug, Default)]
 pub struct Away {
     tables: BTreeMap<String, Unavailable>,
-    /// The tables that are served as they were before, because they cannot be read as they are now; and why.
+    /// Tables that are served in their earlier version because the current one cannot be read, with the reason for
+    /// each.
     kept: BTreeMap<String, Finding>,
     endpoints: BTreeMap<String, Arc<Endpoint>>,
 }
 
-/// A table that cannot be read, and was not read before.
+/// A table that cannot be read and has no earlier version.
 #[derive(Debug)]
 pub(super) struct Unavailable {
     pub(super) reason: Finding,
-    /// Whether nothing is wrong with the table, and the same may be read in a moment.
+    /// Whether the failure is transient: the same files may be readable in a moment.
     pub(super) is_passing: bool,
-    /// The files that were found broken; `None` where they were not found.
+    /// The version of the broken files; `None` if no files were found.
     pub(super) seen: Option<String>,
 }
 
@@ -47,44 +48,44 @@ impl Away {
         self.tables.is_empty()
     }
 
-    /// The names of the tables that cannot be read.
+    /// Names of the tables that cannot be read.
     pub fn tables(&self) -> impl Iterator<Item = &str> {
         self.tables.keys().map(String::as_str)
     }
 
-    /// The tables that are broken, and why. They stay so until their files are replaced.
+    /// The broken tables with the reason for each. A table stays broken until its files are replaced.
     pub fn broken(&self) -> impl Iterator<Item = (&str, &Finding)> {
         let broken = self.tables.iter().filter(|(_, table)| !table.is_passing);
         broken.map(|(name, table)| (name.as_str(), &table.reason))
     }
 
-    /// An endpoint that waits for tables.
+    /// The endpoint with this name, if it waits for tables.
     pub fn endpoint(&self, name: &str) -> Option<&Arc<Endpoint>> {
         self.endpoints.get(name)
     }
 
-    /// Whether all these tables are served as they were before.
+    /// Whether all of these tables are served in their earlier version.
     pub fn keeps(&self, tables: &BTreeSet<String>) -> bool {
         tables.iter().all(|table| self.kept.contains_key(table))
     }
 
-    /// Why tables cannot be read, for those who operate a server.
+    /// The reasons why tables cannot be read, for operators.
     pub fn findings(&self) -> Vec<Finding> {
         self.reasons().chain(self.kept.values()).cloned().collect()
     }
 
-    /// The tables that cannot be read, and why.
+    /// The tables that cannot be read, with the reason for each.
     pub fn unavailable(&self) -> impl Iterator<Item = (&str, &Finding)> {
         self.tables.iter().map(|(name, table)| (name.as_str(), &table.reason))
     }
 
-    /// Why tables cannot be read now, of which other files may be there in a moment.
+    /// The reasons that may pass: transient failures, and tables that keep their earlier version.
     pub fn passing(&self) -> Vec<Finding> {
         let passing = self.tables.values().filter(|table| table.is_passing).map(|table| &table.reason);
         passing.chain(self.kept.values()).cloned().collect()
     }
 
-    /// Why tables cannot be read that were not read before.
+    /// The reasons why tables without an earlier version cannot be read.
     pub(super) fn reasons(&self) -> impl Iterator<Item = &Finding> {
         self.tables.values().map(|table| &table.reason)
     }

@@ -1,6 +1,8 @@
-//! The columns of an endpoint's answer, for documents: names, types in our words, and what comes of them in JSON.
+//! Describes the columns of an endpoint's response for API documents: names, types as parameters name them, and JSON
+//! kinds.
 //!
-//! Types are those of the optimised plan with every mask on, because the optimiser widens some and a mask may give NULL.
+//! The types are those of the optimised plan with all masks on, because the optimiser widens some and a mask may return
+//! NULL.
 
 use std::sync::Arc;
 
@@ -11,32 +13,32 @@ use lakegate_core::value::ScalarType;
 use super::column_type_name;
 use crate::uuids;
 
-/// A column of an endpoint's answer.
+/// A column of an endpoint's response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputColumn {
     /// The name.
     pub name: String,
-    /// The type, in the words of parameters.
+    /// The type, named as for parameters.
     pub type_name: String,
-    /// Whether it may be NULL.
+    /// Whether values may be NULL.
     pub nullable: bool,
-    /// What its values are.
+    /// The kind of the values.
     pub kind: ColumnKind,
 }
 
-/// What the values of a column are.
+/// The kind of a column's values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ColumnKind {
     /// `true` or `false`.
     Boolean,
-    /// A whole number of so many bits.
+    /// A whole number.
     Integer {
         /// 8 to 64.
         bits: u8,
-        /// Whether it can be below zero.
+        /// Whether negative values are possible.
         signed: bool,
     },
-    /// A float of so many bits, which may be none that JSON has.
+    /// A floating-point number. Its NaN and infinities have no JSON number.
     Float {
         /// 16 to 64.
         bits: u8,
@@ -49,14 +51,14 @@ pub enum ColumnKind {
     Uuid,
     /// A calendar date.
     Date,
-    /// A point in time; without a zone it is one of a calendar and a clock.
+    /// A timestamp; without a time zone, it is a wall-clock time.
     Timestamp {
-        /// Whether it has a zone.
+        /// Whether it has a time zone.
         zoned: bool,
     },
-    /// A time of the day.
+    /// A time of day.
     Time,
-    /// A length of time.
+    /// A duration.
     Duration,
     /// Bytes.
     Binary,
@@ -64,24 +66,24 @@ pub enum ColumnKind {
     List(Box<Part>),
     /// An object with these members.
     Object(Vec<(String, Part)>),
-    /// An object with any names.
+    /// An object with arbitrary keys.
     Map(Box<Part>),
-    /// Only NULL.
+    /// Always NULL.
     Null,
-    /// What has no better description here.
+    /// A type without a better description.
     Any,
 }
 
-/// The item of a list, or the member of an object.
+/// The item of a list, or a member of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// What it is.
+    /// The kind of the values.
     pub kind: ColumnKind,
-    /// Whether it may be NULL.
+    /// Whether values may be NULL.
     pub nullable: bool,
 }
 
-/// The columns of a plan's schema, with what optimised plans made of them.
+/// The columns of `planned`, described by the types that the optimised plans return.
 pub(super) fn columns(planned: &SchemaRef, optimised: &[SchemaRef]) -> Vec<OutputColumn> {
     let column = |(at, field): (usize, &Arc<Field>)| {
         let of = |schema: &SchemaRef| schema.fields().get(at).map(Arc::clone);
@@ -135,7 +137,7 @@ fn kind(data_type: &DataType) -> ColumnKind {
         }
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => ColumnKind::Text,
         DataType::Date32 => ColumnKind::Date,
-        // Written with its time, which is midnight or not.
+        // Written with its time of day, which need not be midnight.
         DataType::Date64 => ColumnKind::Timestamp { zoned: false },
         DataType::Timestamp(_, zone) => ColumnKind::Timestamp { zoned: zone.is_some() },
         DataType::Time32(_) | DataType::Time64(_) => ColumnKind::Time,

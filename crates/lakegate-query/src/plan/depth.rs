@@ -1,8 +1,8 @@
-//! How deep a text of SQL nests, told from its tokens before anything recurses over it.
+//! Limits how deeply a SQL text nests, by counting its tokens before anything recurses over it.
 //!
-//! The parser bounds parentheses only. A chain of `AND`, of `||`, of `UNION` or of joins is as deep a tree as it is long, and
-//! planning, evaluating and dropping that tree takes a frame of the stack for each step. Common table expressions are inlined, so
-//! what they multiply to is bounded, too.
+//! The parser limits parentheses only. A chain of `AND`, `||`, `UNION` or joins makes a tree as deep as the chain is
+//! long, and planning, evaluating and dropping that tree takes a stack frame for each level. Common table expressions
+//! are inlined, so the number of tables they expand to is limited, too.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -15,20 +15,22 @@ use lakegate_core::project::Finding;
 
 use super::place::Place;
 
-/// The deepest nesting that is taken. A stack of [`crate::engine::WORKER_STACK_BYTES`] holds several times as much.
+/// Maximum nesting. A stack of [`crate::engine::WORKER_STACK_BYTES`] holds several times as much.
 const MOST: usize = 200;
-/// How many levels a step of a chain of joins, and one of set operations, becomes in a plan, about.
+/// Approximate plan levels for each step in a chain of joins, and in one of set operations.
 const LEVELS_OF_JOIN: usize = 4;
 const LEVELS_OF_SET: usize = 2;
-/// The most tables that a query reads, each as often as it is named once common table expressions are put in.
+/// Maximum number of tables that a query reads once common table expressions are inlined. A table counts each time it
+/// is named.
 const MOST_TABLES: usize = 300;
-/// The most queries of a `WITH` that stand on each other.
+/// Maximum number of `WITH` queries that nest in each other.
 const MOST_STANDING: usize = 40;
 
-/// What is open between two parentheses, or in one `CASE`.
+/// The chains between two parentheses, or within one `CASE`.
 #[derive(Debug, Default)]
 struct Level {
-    /// Of `AND` and `OR`; what stands between two of them is no part of the chain.
+    /// Steps of the chain of `AND`, `OR` and `XOR`. Each restarts `operators`, because the operands of a chain do not
+    /// nest.
     conditions: usize,
     operators: usize,
     joins: usize,
@@ -73,15 +75,15 @@ impl Level {
         }
     }
 
-    /// An expression ends, and with it what it chains.
+    /// Ends an expression, and with it its chains.
     fn end(&mut self) {
         (self.conditions, self.operators) = (0, 0);
     }
 }
 
-/// What is wrong with a text that nests too deeply.
+/// Refuses a text that nests too deeply.
 pub(super) fn check(sql: &str, place: &Place<'_>) -> Result<(), Finding> {
-    // A text that has no tokens is refused by the parser.
+    // The parser refuses a text that cannot be tokenised.
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location() else { return Ok(()) };
     let mut levels = vec![Level::default()];
     // The sum of all levels but the last.
@@ -111,7 +113,7 @@ pub(super) fn check(sql: &str, place: &Place<'_>) -> Result<(), Finding> {
             }
         };
         if opens {
-            // What is subscripted or called again and again is a chain as well.
+            // A chain of subscripts or calls nests as well.
             level.operators += usize::from(token.token == Token::LBracket);
             below += level.depth();
             levels.push(Level::default());
@@ -135,7 +137,7 @@ fn too_deep(place: &Place<'_>, span: Span) -> Finding {
     )
 }
 
-/// What is wrong with a query whose common table expressions multiply to too many tables, or stand on too many others.
+/// Refuses a query whose common table expressions expand to too many tables, or nest too deeply.
 pub(super) fn check_tables(query: &Query, place: &Place<'_>) -> Result<(), Finding> {
     let mut tables = Tables { named: BTreeMap::new(), sizes: vec![BTreeMap::new()], open: vec![Size::default()] };
     let is_too_large = query.visit(&mut tables).is_break();
@@ -150,11 +152,11 @@ pub(super) fn check_tables(query: &Query, place: &Place<'_>) -> Result<(), Findi
         .help("name each `WITH` query less often, and fewer of them in each other"))
 }
 
-/// What a query reads.
+/// The tables that a query reads, counted.
 #[derive(Clone, Copy, Debug, Default)]
 struct Size {
     tables: usize,
-    /// How many queries of a `WITH` stand on each other.
+    /// Number of `WITH` queries that nest in each other.
     depth: usize,
 }
 
@@ -165,11 +167,11 @@ impl Size {
     }
 }
 
-/// Counts tables. A query of a `WITH` counts where it is named.
+/// Counts tables. A `WITH` query counts each time it is named.
 struct Tables {
-    /// The names of queries of `WITH`, by where they are in memory.
+    /// The names of `WITH` queries, keyed by the address of the query in memory.
     named: BTreeMap<usize, String>,
-    /// What such queries read, by name, for each query that is open.
+    /// The sizes of `WITH` queries by name, for each query that is open.
     sizes: Vec<BTreeMap<String, Size>>,
     open: Vec<Size>,
 }

@@ -1,11 +1,11 @@
-//! Long and deep SQL is refused with a reason, or answered; it never ends the process.
+//! Tests that long and deeply nested SQL is answered or refused with a reason, and never ends the process.
 
 use crate::engine::WORKER_STACK_BYTES;
 use crate::govern::testing::{self, governed, principal};
 
 const CONFIG: &str = "[lake]\nlocation = \".\"\n[tables.t]\nlocation = \"t.csv\"\nshared = true\n";
 
-/// The answer's lines, or what is wrong with the query.
+/// The lines of the response, or the errors of the query.
 async fn ask(sql: &str) -> Result<Vec<String>, String> {
     let lake = tempfile::tempdir().unwrap();
     std::fs::write(lake.path().join("t.csv"), "n,s\n1,a\n2,b\n").unwrap();
@@ -26,7 +26,7 @@ fn nested(times: usize, before: &str, inner: &str, after: &str) -> String {
     format!("{}{inner}{}", before.repeat(times), after.repeat(times))
 }
 
-/// Texts that are as deep as they are long.
+/// Texts that nest as deeply as they are long.
 fn deep(times: usize) -> Vec<String> {
     let mut ctes = vec!["c0 AS (SELECT n FROM t)".to_owned()];
     ctes.extend((1..times).map(|at| format!("c{at} AS (SELECT n FROM c{})", at - 1)));
@@ -77,7 +77,8 @@ async fn sql_that_nests_too_deeply_is_refused_with_a_reason() {
     }
 }
 
-/// Whatever is taken runs on half the stack of a worker, in a build that needs several times as much as a release.
+/// Every accepted text runs on half of a worker's stack, in a build that needs several times as much as a release
+/// build.
 #[test]
 fn the_deepest_sql_that_is_taken_runs() {
     let stack = WORKER_STACK_BYTES / 2;
@@ -93,7 +94,7 @@ async fn runs_what_is_taken() {
     let mut taken = 0;
     for times in [30, 60, 90, 190] {
         for sql in deep(times) {
-            // Every row meets every other, again and again.
+            // A cross join of more than 12 tables takes too long.
             if times > 12 && sql.contains("t AS a2,") {
                 continue;
             }

@@ -1,6 +1,7 @@
-//! Two places in which the engine evaluates a query's conditions on rows that the query does not mean, and what is done instead.
+//! Corrects two cases where DataFusion evaluates a query's conditions on rows that the query excludes.
 //!
-//! What may go below a row filter's barrier is decided in `govern`; this is about a query's own conditions.
+//! This is about the query's own conditions; `govern` decides which of them may be pushed below the barrier of a row
+//! filter.
 
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result};
@@ -12,10 +13,11 @@ use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
 use crate::govern::can_fail;
 
-/// The engine's rule that moves filters towards scans, but never below an aggregate that gives a row where it gets none.
+/// DataFusion's filter pushdown, except below an aggregate that returns a row for empty input.
 ///
-/// The engine's own moves every condition without columns below `SELECT count(*) FROM …`: with `HAVING $flag`, and `$flag` false,
-/// the answer is then a count of nothing and not no row. Its physical rules know this, its logical one does not.
+/// DataFusion's rule pushes every condition without columns below `SELECT count(*) FROM …`. With `HAVING $flag` and a
+/// false `$flag`, the result would be a count of 0 in place of no row. DataFusion's physical rules know this case, but
+/// its logical rule does not.
 #[derive(Debug, Default)]
 pub(super) struct FilterPushdown(PushDownFilter);
 
@@ -43,8 +45,8 @@ fn gives_a_row_of_nothing(aggregate: &Aggregate) -> bool {
     aggregate.group_expr.is_empty() || aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_)))
 }
 
-/// The plan in which a condition that can fail is evaluated only on rows for which the other conditions of its filter hold:
-/// `y > 0 AND 10 / y < 5` never divides by zero. The engine evaluates conditions in any order.
+/// Evaluates a condition that can fail only on rows that satisfy the other conditions of its filter:
+/// `y > 0 AND 10 / y < 5` never divides by zero. DataFusion evaluates conditions in any order.
 pub(crate) fn guarded(plan: LogicalPlan) -> Result<LogicalPlan> {
     let guarded = plan.transform_up_with_subqueries(|node| match node {
         LogicalPlan::Filter(filter) => {
@@ -55,7 +57,7 @@ pub(crate) fn guarded(plan: LogicalPlan) -> Result<LogicalPlan> {
             let (Some(guard), Some(fallible)) = (conjunction(infallible), conjunction(fallible)) else {
                 return Ok(Transformed::no(LogicalPlan::Filter(filter)));
             };
-            // The guard stands beside the CASE, too: it is what files and blocks are pruned by.
+            // The guard is also a conjunct of its own, because files and blocks are pruned by it.
             let predicate = guard.clone().and(when(guard, fallible).otherwise(lit(false))?);
             Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(predicate, filter.input)?)))
         }

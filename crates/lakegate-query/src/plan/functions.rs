@@ -1,4 +1,4 @@
-//! Finds the functions that a query calls and may not: [`crate::functions`] has the list.
+//! Finds the functions that a query calls but may not call. The list is in [`crate::functions`].
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Volatility};
 
 use crate::functions::is_allowed;
 
-/// The placeholder of `now()`. No parameter has a dot in its name.
+/// The placeholder of `now()`. It has a dot, which no parameter name has.
 pub(crate) const NOW: &str = "$clock.now";
 /// The placeholder of `current_date()`.
 pub(crate) const TODAY: &str = "$clock.today";
 
-/// The plan with placeholders for the time of the request: plans are kept, so the time must not be in them.
+/// The plan with placeholders for the time of the request. Plans are cached, so the time must not be part of them.
 pub(crate) fn with_clock(plan: LogicalPlan) -> Result<LogicalPlan> {
     let clocked = plan.transform_up_with_subqueries(|node| {
         let schema = Arc::clone(node.schema());
@@ -30,7 +30,7 @@ pub(crate) fn with_clock(plan: LogicalPlan) -> Result<LogicalPlan> {
                     _ => return Ok(Transformed::no(inner)),
                 };
                 let data_type = match inner.get_type(&schema)? {
-                    // Nanoseconds end in 2262, and times of the lake that are compared with this one do not.
+                    // Nanoseconds end in 2262, but times in the lake that are compared with this one may be later.
                     DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone),
                     other => other,
                 };
@@ -44,7 +44,7 @@ pub(crate) fn with_clock(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(clocked.data)
 }
 
-/// The names of functions in a plan that a query may not call, each once.
+/// The names of functions in a plan that a query may not call, without duplicates.
 pub(crate) fn refused(plan: &LogicalPlan) -> Vec<String> {
     let mut names = Vec::new();
     let _ = plan.apply_with_subqueries(|node| {
@@ -62,7 +62,7 @@ pub(crate) fn refused(plan: &LogicalPlan) -> Vec<String> {
     names
 }
 
-/// The same for one expression.
+/// The refused functions of one expression.
 pub(crate) fn refused_in(expr: &Expr) -> Vec<String> {
     let mut names = Vec::new();
     let _ = expr.apply(|inner| {
@@ -79,6 +79,6 @@ fn refused_name(expr: &Expr) -> Option<String> {
         Expr::WindowFunction(call) => (call.fun.name(), call.fun.signature().volatility),
         _ => return None,
     };
-    // Stable functions would be answered once and kept.
+    // A stable function would be evaluated once and cached.
     (volatility != Volatility::Immutable || !is_allowed(name)).then_some(name.to_owned())
 }

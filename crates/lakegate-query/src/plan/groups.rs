@@ -1,7 +1,7 @@
-//! Small groups: puts `min_group_size` into an endpoint's plan, so that groups of fewer subjects are not in the answer.
+//! Enforces `min_group_size`: rewrites an endpoint's plan so that groups with fewer subjects are not in the response.
 //!
-//! The endpoint's outermost aggregation counts the distinct subjects of every group beside what it computes, and a filter
-//! right above it drops the groups with too few. Nothing between that filter and the answer may bring other rows in.
+//! The outermost aggregation also counts the distinct subjects of each group, and a filter directly above it drops the
+//! groups with too few. No operator between that filter and the response may add other rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::place::Place;
 use super::sql;
 use crate::govern::policy::{node_has_subquery, subquery_of};
 
-/// The name of the counted subjects, which only the filter sees.
+/// The column of counted subjects, which only the filter sees.
 const SUBJECTS: &str = "__lakegate_subjects";
 
 /// The plan without small groups.
@@ -83,7 +83,7 @@ fn rewritten(
     plan.with_new_exprs(plan.expressions(), vec![input]).map_err(fault)
 }
 
-/// The tables whose rows are grouped, by the names that the query gives them.
+/// The tables whose rows are grouped, under their names in the query.
 fn relations(schema: &DFSchema) -> Vec<Relation> {
     let mut tables = BTreeMap::<Option<&TableReference>, Vec<FieldRef>>::new();
     for (table, field) in schema.iter() {
@@ -96,10 +96,10 @@ fn relations(schema: &DFSchema) -> Vec<Relation> {
     tables.into_iter().map(relation).collect()
 }
 
-/// Functions that give values of single rows, whatever the size of the group.
+/// Functions that return values of single rows, whatever the size of the group.
 const LISTING: &[&str] = &["array_agg", "first_value", "last_value", "nth_value", "string_agg"];
 
-/// What in an aggregation would tell of few subjects in spite of the size of its groups.
+/// The first part of an aggregation that would reveal small groups, as a message and a suggested fix.
 fn unheld(aggregate: &Aggregate) -> Option<(&'static str, &'static str)> {
     let has = |exprs: &[Expr], is: &dyn Fn(&Expr) -> bool| {
         exprs.iter().any(|expr| expr.exists(|inner| Ok(is(inner))).unwrap_or(true))

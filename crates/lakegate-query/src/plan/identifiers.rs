@@ -1,8 +1,9 @@
-//! Names in the SQL of policies that may mean two columns: such a policy is refused, with a way to write each.
+//! Refuses names in the SQL of policies that may mean two columns, and suggests an unambiguous spelling for each
+//! meaning.
 //!
-//! SQL decides between them (`buyer.email` is a column of the table `buyer`, or else a field of the column `buyer`, and
-//! `Email` is `email`), but an author who has not thought of both may have meant the other. A name that is quoted whole
-//! means what it says. Endpoints are not looked at: they read tables under their policies, whatever they name.
+//! SQL resolves them (`buyer.email` is a column of the table `buyer`, or else a field of the column `buyer`, and
+//! `Email` is `email`), but an author who did not think of both may have meant the other one. A fully quoted name is
+//! not ambiguous. Endpoints are not checked, because they read tables under their policies whatever they name.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -22,14 +23,14 @@ pub(crate) struct Relation {
     pub(crate) schema: SchemaRef,
 }
 
-/// The tables that are read in subqueries of an expression, each with its aliases.
+/// The tables that subqueries of an expression read, each with its alias.
 pub(crate) fn aliases(expr: &Expr) -> Vec<(String, Option<String>)> {
     let mut names = Names::default();
     let _ = expr.visit(&mut names);
     names.tables
 }
 
-/// The names in an expression that may mean two columns of these tables.
+/// Findings for the names in an expression that may mean two columns of these tables.
 pub(crate) fn ambiguous(expr: &Expr, relations: &[Relation], place: &Place<'_>) -> Vec<Finding> {
     let mut names = Names::default();
     let _ = expr.visit(&mut names);
@@ -43,7 +44,7 @@ pub(crate) fn ambiguous(expr: &Expr, relations: &[Relation], place: &Place<'_>) 
     faults.collect()
 }
 
-/// What a name may mean, written so that each means one thing; `None` when it means at most one.
+/// The meanings of a name, each written unambiguously; `None` if the name has at most one.
 fn meanings(parts: &[Ident], relations: &[Relation]) -> Option<BTreeSet<String>> {
     let mut qualified = BTreeSet::new();
     let mut fields = BTreeSet::new();
@@ -63,12 +64,12 @@ fn meanings(parts: &[Ident], relations: &[Relation]) -> Option<BTreeSet<String>>
         qualified.extend(own);
         fields.extend(plain);
     }
-    // The same column of two tables is told apart by SQL's rules of scope.
+    // SQL's scoping rules resolve a column name that two tables share.
     let are_two = !qualified.is_empty() && !fields.is_empty();
     are_two.then(|| qualified.into_iter().chain(fields).collect())
 }
 
-/// Adds the columns and fields that these parts may lead to.
+/// Adds the columns and fields that these parts may refer to.
 fn collect(fields: &Fields, parts: &[Ident], path: &mut Vec<String>, found: &mut BTreeSet<String>) {
     for end in 1..=parts.len() {
         for field in fields.iter().filter(|field| is_name(&parts[..end], field.name())) {
@@ -83,8 +84,8 @@ fn collect(fields: &Fields, parts: &[Ident], path: &mut Vec<String>, found: &mut
     }
 }
 
-/// Whether these parts may be one name: one of them in any case of letters unless it is quoted, several with the dots
-/// between them unless all are quoted.
+/// Whether these parts may be one name: a single part in any letter case unless it is quoted, or several parts joined
+/// by dots unless all are quoted.
 fn is_name(parts: &[Ident], name: &str) -> bool {
     let are_quoted = parts.iter().all(|part| part.quote_style.is_some());
     let text = parts.iter().map(|part| part.value.as_str()).collect::<Vec<_>>().join(".");

@@ -1,7 +1,8 @@
-//! From which columns of the lake a column of an answer is made: for the docs, `explain`, and tests of policies.
+//! Computes the column lineage of a response, for documents, `explain` and tests of policies.
 //!
-//! What a query only filters, joins or sorts by does not count; what it computes a value from does. Where a node is not
-//! known, everything below it counts. Nothing is decided by this: masks and columns are held elsewhere.
+//! A column counts as a source if a value is computed from it, not if the query only filters, joins or sorts by it. For
+//! an unknown node, everything below it counts. Lineage enforces nothing: masks and column access are checked
+//! elsewhere.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +13,12 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use crate::govern::policy::subquery_of;
 use crate::govern::table_of;
 
-/// A column of a table.
+/// A table and one of its columns.
 pub(crate) type Source = (String, String);
 
 type Sources = Vec<BTreeSet<Source>>;
 
-/// The sources of each column of a plan that is not governed yet.
+/// The sources of each column of a plan without policies.
 pub(crate) fn sources(plan: &LogicalPlan) -> Result<Sources> {
     if let LogicalPlan::TableScan(scan) = plan {
         let table = table_of(scan)?;
@@ -69,7 +70,7 @@ pub(crate) fn sources(plan: &LogicalPlan) -> Result<Sources> {
     })
 }
 
-/// A mark of a join is made of no value.
+/// Adds the mark column of a join, which is computed from no value.
 fn padded(mut sources: Sources, schema: &DFSchema) -> Sources {
     sources.resize(schema.fields().len(), BTreeSet::new());
     sources

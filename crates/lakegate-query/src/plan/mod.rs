@@ -1,4 +1,4 @@
-//! A checked project over an open lake: tables, policies and the typed plan of every endpoint.
+//! Plans a checked project over an open lake: opens tables, compiles policies and makes each endpoint's typed plan.
 //!
 //! Everything that does not depend on a request is done here, once.
 
@@ -66,17 +66,17 @@ use place::Place;
 use rules::CompiledRules;
 use withdrawn::Withdrawn;
 
-/// A project that can be served: every file checked, every endpoint planned, every policy compiled.
+/// A project that is ready to serve: every file is checked, every endpoint is planned and every policy is compiled.
 #[derive(Debug)]
 pub struct PlannedProject {
     project: Arc<Project>,
     session: Arc<SessionState>,
     policies: Policies,
     masking: Masking,
-    /// The key of `hash` masks; it can be replaced while requests run.
+    /// The key of `hash` masks. It can be replaced while requests run.
     mask_key: RwLock<Option<Arc<MaskKey>>>,
     endpoints: BTreeMap<String, Arc<PlannedEndpoint>>,
-    /// Those of them that were planned for this project, and not for the one before.
+    /// The endpoints that were planned for this project. The others are from the project before it.
     fresh: BTreeSet<String>,
     tables: Vec<Arc<LakeTable>>,
     past: Box<past::Past>,
@@ -86,35 +86,37 @@ pub struct PlannedProject {
     hot: OnceLock<Arc<HotMemory>>,
 }
 
-/// An endpoint with its plan.
+/// An endpoint and its plan.
 #[derive(Debug)]
 pub struct PlannedEndpoint {
     endpoint: Arc<Endpoint>,
-    /// Typed, and not governed yet.
+    /// The typed plan, before policies are applied.
     plan: LogicalPlan,
     schema: SchemaRef,
-    /// What documents tell of the answer.
+    /// The columns of the response, for API documents.
     columns: Vec<OutputColumn>,
     tables: BTreeSet<String>,
-    /// What each column of the answer is made of.
+    /// The source columns in the lake of each column of the response.
     sources: Vec<BTreeSet<lineage::Source>>,
     /// Whether a column of its tables may have a `hash` mask.
     hashes: bool,
     rules: CompiledRules,
-    /// Stands for the endpoint's file.
+    /// Fingerprint of the endpoint's declaration.
     digest: [u8; 32],
     templates: Templates,
 }
 
 impl PlannedProject {
-    /// Opens the tables, compiles the policies and plans the endpoints of a project; or says everything that is wrong.
+    /// Opens the tables, compiles the policies and plans the endpoints of a project, or returns everything that is
+    /// wrong.
     ///
-    /// What `before` has of the same lake is taken again: tables whose files are the same are not read once more, and where
-    /// the project is the same one, endpoints over such tables are not planned once more. Where tables can not be read at the
-    /// moment, or are broken, those of `before` stay; without such, what needs them is [`Self::away`].
+    /// Reuses what `before` holds of the same lake: a table whose files did not change is not read again, and if the
+    /// project is the same one, an endpoint over such tables is not planned again. A table that is broken or cannot be
+    /// read now keeps the version of `before`. If `before` has none, the table and the endpoints that need it are in
+    /// [`Self::away`].
     ///
     /// # Errors
-    /// All findings, those of the files (`findings`) among them.
+    /// All findings, including the given `findings` of the files.
     pub async fn load(
         project: impl Into<Arc<Project>>,
         mut findings: Vec<Finding>,
@@ -131,14 +133,14 @@ impl PlannedProject {
             |error| vec![Finding::new(lakegate_core::project::Position::start("lakegate.toml"), format!("{error}"))];
         let session = session::session(&lake, tables.clone(), runtime).map_err(internal)?;
         let (mut policies, mut faults) = Policies::compile(&project.config, &session, &open).boxed().await;
-        // Nobody reads a table whose row filter can not be compiled, as one that reads a table that is away.
+        // A table whose row filter does not compile is not readable: its filter may read a table that is unavailable.
         while !away.is_nothing() {
             let readable = open.iter().filter(|table| policies.get(table).is_some()).cloned().collect();
             if open == readable {
                 break;
             }
             open = readable;
-            // What is wrong with a filter is said once its table is readable, and not said again when that is left out.
+            // Each error of a filter is reported once, because a table whose filter failed is not compiled again.
             let (fewer, more) = Policies::compile(&project.config, &session, &open).boxed().await;
             policies = fewer;
             faults.extend(more);
@@ -186,7 +188,7 @@ impl PlannedProject {
             return Err(sorted(findings));
         }
         for planned in fresh.values_mut() {
-            // What was looked at was made with a key that masks nothing.
+            // The checks above made these templates with a stand-in key, which masks nothing.
             planned.templates.clear();
             planned.hashes = masking.hash(&planned.tables);
         }
@@ -211,17 +213,17 @@ impl PlannedProject {
         })
     }
 
-    /// What can not be served at the moment.
+    /// The tables and endpoints that cannot be served now.
     pub fn away(&self) -> &Away {
         &self.away
     }
 
-    /// Whether a table may not be read any more, so that nothing that was kept of it is to be given.
+    /// Whether a catalog has withdrawn a table, so that nothing cached of it may be returned.
     pub fn has_withdrawn(&self) -> bool {
         self.withdrawn.is_any()
     }
 
-    /// The tables behind an endpoint that their catalogs restrict.
+    /// The tables an endpoint reads, row filters included, that their catalogs restrict.
     pub(crate) fn restricted(&self, endpoint: &PlannedEndpoint) -> Vec<String> {
         let mut restricted = self.tables.iter().filter(|table| table.restrictions().is_some()).peekable();
         if restricted.peek().is_none() {
@@ -231,7 +233,10 @@ impl PlannedProject {
         restricted.map(|table| table.name().to_owned()).filter(|table| reached.contains(table)).collect()
     }
 
-    /// Refuses what reads a table that may not be read any more.
+    /// Refuses an endpoint that reads a withdrawn table.
+    ///
+    /// # Errors
+    /// [`Code::LakeUnavailable`].
     pub(crate) fn check_withdrawn(&self, endpoint: &PlannedEndpoint) -> Result<(), Error> {
         if self.withdrawn.is_any() && self.withdrawn.has_one_of(&self.policies.reach(&endpoint.tables)) {
             let error = Error::new(Code::LakeUnavailable, "a table of this endpoint can not be read now");
@@ -240,32 +245,32 @@ impl PlannedProject {
         Ok(())
     }
 
-    /// The files' content.
+    /// The content of the project's files.
     pub fn project(&self) -> &Arc<Project> {
         &self.project
     }
 
-    /// The lake that it is served from.
+    /// The lake that the tables are read from.
     pub fn lake(&self) -> &Arc<Lake> {
         &self.lake
     }
 
-    /// What its queries share, to be shared with the project that takes its place.
+    /// The runtime that all queries share. Pass it to the project that replaces this one.
     pub fn runtime(&self) -> Arc<RuntimeEnv> {
         Arc::clone(self.session.runtime_env())
     }
 
-    /// The tables, in the order of their names.
+    /// The tables, ordered by name.
     pub fn tables(&self) -> &[Arc<LakeTable>] {
         &self.tables
     }
 
-    /// The endpoints, in the order of their names.
+    /// The endpoints, ordered by name.
     pub fn endpoints(&self) -> impl Iterator<Item = &PlannedEndpoint> {
         self.endpoints.values().map(Arc::as_ref)
     }
 
-    /// The endpoint of this name.
+    /// The endpoint with this name.
     pub fn find(&self, name: &str) -> Option<&PlannedEndpoint> {
         self.endpoints.get(name).map(Arc::as_ref)
     }
@@ -275,7 +280,7 @@ impl PlannedProject {
         planned.ok_or_else(|| Error::new(Code::GovernRefused, "the endpoint is not of this project"))
     }
 
-    /// The plan of an endpoint, for the same project over these tables: where all that it reads is as it was.
+    /// The plan of an endpoint, if the project and every table that it reads (row filters included) are unchanged.
     fn still_good(&self, name: &str, policies: &Policies, tables: &[Arc<LakeTable>]) -> Option<Arc<PlannedEndpoint>> {
         let is_same = |table: &String| {
             let of = |tables: &[Arc<LakeTable>]| tables.iter().find(|known| known.name() == table).map(Arc::as_ptr);
@@ -308,12 +313,12 @@ impl PlannedProject {
         self.mask_key().map(|key| key.id().to_string())
     }
 
-    /// Whether the key of `hash` masks is the one of this id; with `None`, whether there is none.
+    /// Whether the current key of `hash` masks has this id. With `None`: whether no key is set.
     pub fn has_mask_key(&self, id: Option<&str>) -> bool {
         self.mask_key().as_deref().map(MaskKey::id) == id
     }
 
-    /// Takes over the key that another project has.
+    /// Copies the key of `hash` masks from another project.
     pub fn keep_mask_key_of(&self, other: &Self) {
         *self.mask_key.write().unwrap_or_else(PoisonError::into_inner) = other.mask_key();
     }
@@ -326,17 +331,17 @@ impl PlannedProject {
         Maker { policies: &self.policies, masking: &self.masking, key, session: &self.session }
     }
 
-    /// What running queries have reserved now of the memory that they share, in bytes.
+    /// Bytes that running queries currently reserve of the shared memory pool.
     pub fn memory_reserved(&self) -> usize {
         self.session.runtime_env().memory_pool.reserved()
     }
 
-    /// What running queries have put aside on disk now, in bytes.
+    /// Bytes that running queries currently spill to disk.
     pub fn spilled(&self) -> u64 {
         self.session.runtime_env().disk_manager.used_disk_space()
     }
 
-    /// Whether queries can put something aside on disk.
+    /// Whether queries can spill to disk.
     pub fn can_spill(&self) -> bool {
         spills(self.session.runtime_env())
     }
@@ -346,12 +351,12 @@ impl PlannedProject {
     }
 }
 
-/// Makes the usual template of an endpoint and plans it to the end, so that what can not be governed or run is known
-/// here, and not from a caller's 500. Gives the schemas of what was made.
+/// Makes the usual template of an endpoint and its physical plan, so that a query that cannot be governed or run fails
+/// here and not as a caller's 500. Returns the schemas of the optimised plans.
 async fn check_template(planned: &PlannedEndpoint, maker: Maker<'_>) -> Result<Vec<SchemaRef>, Finding> {
     let params = &planned.endpoint.params;
     let given = planned.usual_shape();
-    // Without the arguments that may be left out: NULL in their places makes another plan.
+    // Optional arguments that are left out become NULL, which makes another plan.
     let mut left_out = given.clone();
     for param in params.iter().filter(|param| !param.required && param.default.is_none()) {
         left_out.lists.remove(&placeholder_id(&param.name));
@@ -392,7 +397,7 @@ async fn check_shape(planned: &PlannedEndpoint, maker: Maker<'_>, shape: Shape) 
                 ),
                 false => ("", None),
             };
-            // What does not fit in the query itself is no matter of who may see what.
+            // An error of the query itself has nothing to do with policies, so it keeps its message.
             let message = match help {
                 None => finding.message,
                 Some(_) => format!("the query can not be governed{when}: {}", finding.message),
@@ -409,7 +414,7 @@ async fn check_shape(planned: &PlannedEndpoint, maker: Maker<'_>, shape: Shape) 
 }
 
 impl PlannedEndpoint {
-    /// The shape of a request with all arguments, and one value in each list.
+    /// The shape of a request with all arguments and one value in each list.
     fn usual_shape(&self) -> Shape {
         let lists = self.endpoint.params.iter().filter(|param| param.value_type.list);
         Shape { lists: lists.map(|param| (placeholder_id(&param.name), 1)).collect(), ..Shape::default() }
@@ -420,7 +425,7 @@ impl PlannedEndpoint {
         &self.endpoint
     }
 
-    /// The columns of the answer.
+    /// The columns of the response.
     pub fn columns(&self) -> Vec<OutputColumn> {
         self.columns.clone()
     }
@@ -459,7 +464,7 @@ impl PlannedEndpoint {
     }
 }
 
-/// A session without tables, as tables are opened with.
+/// A session without tables, as the opening of tables needs it.
 pub(crate) fn bare_session(
     lake: &Lake,
     runtime: Arc<RuntimeEnv>,
@@ -467,7 +472,7 @@ pub(crate) fn bare_session(
     session::session(lake, Vec::new(), runtime)
 }
 
-/// Optimises a bare scan of every governed table: a filter that can fail, or that the barrier can not hold, shows here.
+/// Optimises a bare scan of every governed table, to find row filters that can fail or that the barrier cannot hold.
 async fn probe_policies(maker: Maker<'_>) -> Vec<Finding> {
     let Maker { policies, session, .. } = maker;
     let mut faults = BTreeMap::new();
@@ -488,7 +493,7 @@ async fn probe_policies(maker: Maker<'_>) -> Vec<Finding> {
             );
         }
     }
-    // The fault of a parent's filter shows in its children too; it is one fault.
+    // An error in a parent's filter also appears in its children; report it only at the parent.
     let faulty = faults.keys().map(|table| (*table).to_owned()).collect::<BTreeSet<_>>();
     faults.retain(|table, _| policies.filter(table).is_some_and(|filter| filter.reads.is_disjoint(&faulty)));
     faults.into_values().collect()
@@ -512,14 +517,14 @@ async fn plan_endpoint(
     };
     findings.extend(params::check_names(endpoint, &syntax, &rule_syntax, &place));
     findings.extend(unknown_tables(&syntax, &project.config, &place));
-    // What is wrong with a table is said once, at the table; and nothing can be planned over it.
+    // An error of a table is reported at the table, and nothing over that table can be planned.
     let all_open = syntax.tables.iter().all(|(name, _)| open.contains(name));
     if !findings.is_empty() || !all_open {
         return Err(findings);
     }
     let plan = session.statement_to_plan(statement).await.and_then(functions::with_clock);
     let plan = match plan {
-        // The same for a parameter; but what has nothing to do with its type can be said.
+        // Errors of a parameter are reported at its declaration; only unrelated ones are reported here.
         Err(error) if lacks_params && error.to_string().contains("Placeholder") => return Err(findings),
         Err(error) => return Err(vec![place.error(&error)]),
         Ok(_) if lacks_params => return Err(findings),
@@ -544,7 +549,7 @@ async fn plan_endpoint(
         findings.push(finding);
     }
     let mut plan = params::typed(plan, endpoint).map_err(|faults| [std::mem::take(&mut findings), faults].concat())?;
-    // Before subqueries are moved: one beside the groups is to be seen there.
+    // Before subqueries are moved, because a subquery beside the groups must still be visible here.
     if let Some(small) = &endpoint.small_groups {
         plan = groups::without_small(plan, small, session)
             .map_err(|faults| [std::mem::take(&mut findings), faults].concat())?;
@@ -575,7 +580,7 @@ async fn plan_endpoint(
     })
 }
 
-/// An endpoint that says `as_of` reads a table that keeps its past.
+/// A finding for an endpoint that sets `as_of` although none of its tables keeps its past.
 fn without_past(planned: &PlannedEndpoint, tables: &[Arc<LakeTable>]) -> Option<Finding> {
     let keeps = |table: &Arc<LakeTable>| table.snapshot().is_some() && planned.tables.contains(table.name());
     let is_in_vain = planned.endpoint.as_of && !tables.iter().any(keeps);

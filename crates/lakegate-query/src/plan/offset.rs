@@ -1,9 +1,10 @@
-//! Rules around the engine's physical optimiser: what stands below a limit that leaves rows out is optimised by itself.
+//! Wraps DataFusion's physical optimiser so that the input of a limit with `OFFSET` is optimised on its own.
 //!
-//! The engine moves sorts and other limits through a limit with `OFFSET`, and takes its number of rows for that of the rows below
-//! it: rows get lost, as in `SELECT i FROM (SELECT i FROM t LIMIT 10 OFFSET 4) AS q ORDER BY i`. So the rules are run over what is below
-//! such a limit as over a query of its own, and then it is a leaf for those that are run over the rest. Nor do the rules know here
-//! what the rows of an outer join's side, or of one part of a union, have in common: they would take it for all rows above.
+//! DataFusion moves sorts and other limits through a limit with `OFFSET`, and takes its row count for that of the rows
+//! below it. Rows get lost, as in `SELECT i FROM (SELECT i FROM t LIMIT 10 OFFSET 4) AS q ORDER BY i`. So the rules
+//! optimise the plan below such a limit like a separate query, and then see the limit as a leaf while they optimise the
+//! rest. The rules also must not see which values all rows of an outer join's side, or of one input of a union, share,
+//! because they would assume these values for all rows above.
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use crate::shortcut::is_unfilled;
 
 type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
-/// The engine's rules, with limits that leave rows out hidden from them.
+/// DataFusion's rules, with limits that skip rows hidden from them.
 pub(super) fn physical_rules() -> Vec<Rule> {
     let rules = PhysicalOptimizer::new().rules;
     let mut all = rules.clone();
@@ -38,7 +39,7 @@ pub(super) fn physical_rules() -> Vec<Rule> {
     all
 }
 
-/// Whether what is above a limit is to know nothing of what is below it.
+/// Whether the rules must know nothing of what is below this node.
 fn stays(node: &dyn ExecutionPlan) -> bool {
     is_unfilled(node) || node.downcast_ref::<GlobalLimitExec>().is_some_and(|limit| limit.skip() > 0)
 }
@@ -48,8 +49,8 @@ struct Hide {
     rules: Vec<Rule>,
 }
 
-/// The plan of which the sort below a limit gives no more rows than that. The engine's logical rules see to it where the number is
-/// written; where it is a parameter's, the sort would be dropped as one that orders rows for nobody.
+/// The plan with `fetch` set on the sort below a limit. DataFusion's logical rules do this if the limit is a literal.
+/// If it is a parameter, DataFusion would drop the sort as one whose order nobody needs.
 fn with_fetch(node: Arc<dyn ExecutionPlan>, fetch: usize) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
     if let Some(sort) = node.downcast_ref::<SortExec>().filter(|sort| sort.fetch().is_none()) {
         return Ok(Transformed::yes(Arc::new(sort.with_fetch(Some(fetch)))));
@@ -66,8 +67,8 @@ fn with_fetch(node: Arc<dyn ExecutionPlan>, fetch: usize) -> Result<Transformed<
     node.replace_children(below, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute)).map(Transformed::yes)
 }
 
-/// Inputs of which an operator's rows do not keep what all of their own have in common: a column that is 1 in each row of an
-/// outer join's side is NULL in others above it.
+/// Inputs whose constant columns and equivalences do not hold for the operator's rows: a column that is 1 in each row
+/// of an outer join's side is NULL in some rows above the join.
 fn forgets(node: &Arc<dyn ExecutionPlan>) -> Vec<usize> {
     let join_type = node
         .downcast_ref::<HashJoinExec>()
@@ -86,7 +87,7 @@ fn forgets(node: &Arc<dyn ExecutionPlan>) -> Vec<usize> {
     if has_sets || node.is::<UnionExec>() { (0..node.children().len()).collect() } else { Vec::new() }
 }
 
-/// The plan with such inputs behind operators that know nothing of them.
+/// The plan with a [`Forget`] above each such input.
 fn forgetting(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let forgetting = plan.transform_up(|node| {
         let is_known = |at: &usize| node.children().get(*at).is_some_and(|input| !input.is::<Forget>());
@@ -170,7 +171,7 @@ impl PhysicalOptimizerRule for Show {
     }
 }
 
-/// A limit and all that is below it, while the rules run.
+/// Stands for a limit and everything below it while the rules run.
 #[derive(Debug)]
 struct Hidden {
     limit: Arc<dyn ExecutionPlan>,
@@ -219,8 +220,8 @@ impl ExecutionPlan for Hidden {
     }
 }
 
-/// An input of which nothing is known but its columns. It stays in the plan, since operators look at their inputs whenever one of
-/// them is replaced.
+/// Passes its input on with no known property but the schema. It stays in the plan, because operators inspect their
+/// inputs whenever one of them is replaced.
 #[derive(Debug)]
 struct Forget {
     input: Arc<dyn ExecutionPlan>,

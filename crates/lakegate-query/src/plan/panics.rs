@@ -1,14 +1,15 @@
-//! The engine's panics while a project is planned, as faults of the project.
+//! Reports a panic of DataFusion during planning as a finding of the project.
 
 use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt;
 use lakegate_core::project::{CONFIG_FILE, Finding, Position};
 
-/// What is planned, or a fault where the engine panics over one of the queries: who looks for changes of the project must go on.
+/// The result of `planning`, or a finding if DataFusion panics over a query, because the watch for project changes must
+/// go on.
 ///
 /// # Errors
-/// Those of the planning, and the panic.
+/// The findings of `planning`, or the panic.
 pub async fn without_panic<T>(planning: impl Future<Output = Result<T, Vec<Finding>>>) -> Result<T, Vec<Finding>> {
     match AssertUnwindSafe(Box::pin(planning)).catch_unwind().await {
         Ok(planned) => planned,
@@ -26,7 +27,7 @@ pub async fn without_panic<T>(planning: impl Future<Output = Result<T, Vec<Findi
 mod tests {
     use super::*;
 
-    /// Nobody would look for changes any more, and no new row filter would be applied.
+    /// Otherwise the watch for changes would stop, and no new row filter would take effect.
     #[tokio::test]
     async fn a_panic_while_a_project_is_planned_is_a_fault_of_the_project() {
         let planning = async { panic!("no such column in the optimiser") };

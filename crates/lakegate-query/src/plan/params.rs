@@ -1,6 +1,6 @@
-//! Gives every placeholder of an endpoint's plan its exact type, or says why a declared type does not fit.
+//! Assigns the exact type to every placeholder of an endpoint's plan, or reports why a declared type does not fit.
 //!
-//! Values are bound late, as literals of just these types, so that no column is ever cast to meet an argument.
+//! Values are bound later as literals of exactly these types, so that no column is cast to match an argument.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use super::place::Place;
 use super::sql::Syntax;
 use crate::govern::literal;
 
-/// Placeholders that no parameter declares, and parameters that neither the query nor a rule uses.
+/// Findings for placeholders that no parameter declares, and for parameters that neither the query nor a rule uses.
 pub(crate) fn check_names(endpoint: &Endpoint, query: &Syntax, rules: &[Syntax], place: &Place<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, span) in &query.placeholders {
@@ -38,7 +38,7 @@ pub(crate) fn check_names(endpoint: &Endpoint, query: &Syntax, rules: &[Syntax],
     findings
 }
 
-/// What to say of a placeholder that no parameter declares.
+/// The finding for a placeholder; `None` if a parameter declares it.
 pub(crate) fn undeclared(endpoint: &Endpoint, name: &str, span: Span, place: &Place<'_>) -> Option<Finding> {
     if endpoint.declared_params.iter().any(|declared| declared == name) {
         return None;
@@ -64,7 +64,8 @@ pub(crate) fn typed(plan: LogicalPlan, endpoint: &Endpoint) -> Result<LogicalPla
         }
         node.map_expressions(|expr| {
             misplaced_lists(&expr, endpoint, &mut faults)?;
-            // The planner infers types for filters and projections; joins and nested expressions come here bare.
+            // The planner infers types for filters and projections only, so those in joins and nested expressions have
+            // none yet.
             let (expr, has_placeholder) = expr.infer_placeholder_types(&schema)?;
             if !has_placeholder {
                 return Ok(Transformed::no(expr));
@@ -95,13 +96,13 @@ fn param_of<'a>(placeholder: &Placeholder, endpoint: &'a Endpoint) -> Option<&'a
 }
 
 fn typed_placeholder(placeholder: Placeholder, endpoint: &Endpoint, faults: &mut BTreeMap<String, Finding>) -> Expr {
-    // An undeclared one was reported from the syntax already.
+    // The syntax check has already reported it.
     let Some(param) = param_of(&placeholder, endpoint) else { return Expr::Placeholder(placeholder) };
     let scalar = param.value_type.scalar;
     let natural = literal::natural_type(scalar);
     let data_type = match placeholder.field.as_ref().map(|field| field.data_type()) {
         None | Some(DataType::Null) => natural,
-        // `creation > $start - INTERVAL '1 day'` makes the planner take `$start` for an interval.
+        // In `creation > $start - INTERVAL '1 day'`, the planner takes `$start` for an interval.
         Some(DataType::Interval(_)) => natural,
         Some(inferred) if literal::can_bind(scalar, inferred) => inferred.clone(),
         Some(inferred) => {
@@ -121,7 +122,7 @@ fn typed_placeholder(placeholder: Placeholder, endpoint: &Endpoint, faults: &mut
     Expr::Placeholder(Placeholder::new_with_field(placeholder.id, Some(field)))
 }
 
-/// A list stands in `IN ($list)`, may be asked for NULL, and stands nowhere else.
+/// Reports a list parameter anywhere but in `IN ($list)` or under `IS NULL` and `IS NOT NULL`.
 fn misplaced_lists(
     expr: &Expr,
     endpoint: &Endpoint,
@@ -133,7 +134,7 @@ fn misplaced_lists(
     };
     expr.apply(|inner| {
         if let Expr::InList(InList { expr, list, .. }) = inner {
-            // The column side may be anything, and the list's items that are not lists may be too.
+            // The left side and the other items of the list may be any expressions, so check them, too.
             expr.apply(|column| report_list(is_list(column), faults))?;
             for item in list.iter().filter(|item| is_list(item).is_none()) {
                 item.apply(|part| report_list(is_list(part), faults))?;
@@ -158,10 +159,10 @@ fn report_list(param: Option<&Param>, faults: &mut BTreeMap<String, Finding>) ->
     Ok(TreeNodeRecursion::Continue)
 }
 
-/// The type of the output column, in our words.
+/// The name of a column type, as parameters and documents name it.
 pub(crate) fn column_type_name(data_type: &DataType) -> String {
     match literal::declared_type(data_type) {
-        // Sixteen bytes are compared with a UUID, and need not be one.
+        // A column of 16 bytes can be compared with a UUID, but its values need not be UUIDs.
         Some(scalar) if scalar != ScalarType::Uuid => scalar.name().to_owned(),
         _ => match data_type {
             DataType::List(item) | DataType::LargeList(item) => format!("{}[]", column_type_name(item.data_type())),

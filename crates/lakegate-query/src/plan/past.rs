@@ -1,9 +1,9 @@
-//! An endpoint over its tables as they were: for callers who ask `as_of`, and for pages that go on with the version of the
-//! first one.
+//! Plans endpoints over earlier versions of their tables, for `as_of` and for pages that continue on the first page's
+//! version.
 //!
-//! Only the rows are of the past. The caller, the grants, the policies and masks are those of now, and so are the tables that
-//! row filters read: who lost a right does not get it back by asking for yesterday. Columns are those of now, too: what a
-//! policy names is the same column in every version.
+//! Only the rows are from the past. Caller, grants, policies and masks are current, and so are the tables that row
+//! filters read: a caller who lost a right does not regain it by asking for yesterday. The columns must be the current
+//! ones, too, so that a column that a policy names is the same in every version.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,14 +25,14 @@ use crate::govern::table_of;
 use crate::govern::template::Templates;
 use crate::lake::{LakeTable, PastFault};
 
-/// How many endpoints of the past are kept, with their plans.
+/// Maximum number of cached endpoints with their plans.
 const MOST_ENDPOINTS: u64 = 64;
-/// How many tables of the past are kept, with what is known of their files.
+/// Maximum number of cached tables with their file metadata.
 const MOST_TABLES: u64 = 64;
-/// How many are opened at once: that reads more than a request does.
+/// Maximum number of tables opened at once, because opening reads more than a request does.
 const MOST_OPENING: usize = 2;
 
-/// An endpoint over tables of the past. Belongs to the project that made it.
+/// An endpoint over earlier versions of its tables. It belongs to the project that made it.
 #[derive(Debug)]
 pub struct PastEndpoint {
     endpoint: Arc<Endpoint>,
@@ -41,7 +41,7 @@ pub struct PastEndpoint {
     state: Option<AsOf>,
 }
 
-/// What is known of the past, in memory.
+/// Cached plans and tables of earlier versions.
 #[derive(Debug)]
 pub(super) struct Past {
     endpoints: Cache<(String, AsOf), Arc<PastEndpoint>>,
@@ -73,18 +73,18 @@ impl PastEndpoint {
         &self.templates
     }
 
-    /// What asks for its tables as it reads them.
+    /// The `as_of` argument that reads the tables in this version.
     pub fn state(&self) -> Option<AsOf> {
         self.state
     }
 }
 
 impl PlannedProject {
-    /// The endpoint over its tables as they were. Those that keep no past are as they are now.
+    /// The endpoint over its tables as they were at `as_of`. Tables that do not keep their past stay current.
     ///
     /// # Errors
-    /// [`Code::AsOfUnknown`] when there was no such state, [`Code::AsOfGone`] when its files are no longer there,
-    /// [`Code::LakeUnavailable`] when they can not be read now.
+    /// [`Code::AsOfUnknown`] if there was no such version, [`Code::AsOfGone`] if its files are gone,
+    /// [`Code::LakeUnavailable`] if they cannot be read now.
     pub async fn as_of(&self, endpoint: &Arc<Endpoint>, as_of: AsOf) -> Result<Arc<PastEndpoint>, Error> {
         let key = (endpoint.name.clone(), as_of);
         let past = self.past.endpoints.try_get_with(key, self.planned_as_of(endpoint, as_of));
@@ -118,11 +118,11 @@ impl PlannedProject {
         let open = async {
             let opened =
                 now.open_snapshot(&self.lake, declared, self.session.as_ref(), snapshot).await.map_err(told)?;
-            // Policies are those of now, and what the catalog restricts is one of them.
+            // Policies are the current ones, and the restrictions of the catalog are part of them.
             if opened.restrictions() != now.restrictions() {
                 return Err(told(PastFault::Unavailable("the catalog restricts the table in another way now".into())));
             }
-            // What a policy names is a column of now.
+            // Policies name current columns.
             match opened.schema() == now.schema() {
                 true => Ok(Arc::new(opened)),
                 false => Err(told(PastFault::Unknown)),
@@ -132,7 +132,7 @@ impl PlannedProject {
         opened.await.map_err(Error::shared)
     }
 
-    /// What asks for the endpoint's tables as they are now, where one of them keeps its past.
+    /// The `as_of` argument that reads the endpoint's current tables, if one of them keeps its past.
     pub fn state(&self, endpoint: &Arc<Endpoint>) -> Option<AsOf> {
         state_of(self.tables_with_a_past(self.find(&endpoint.name)?))
     }
@@ -145,7 +145,8 @@ impl PlannedProject {
     }
 }
 
-/// What asks for these tables as they are. The times of two commits may be the same; their numbers are not.
+/// The `as_of` argument that reads these versions of the tables. Two commits may have the same time, but not the same
+/// id.
 fn state_of<'a>(tables: impl Iterator<Item = &'a Arc<LakeTable>>) -> Option<AsOf> {
     let snapshots = tables.filter_map(|table| table.snapshot()).collect::<Vec<_>>();
     match snapshots.as_slice() {
@@ -154,7 +155,7 @@ fn state_of<'a>(tables: impl Iterator<Item = &'a Arc<LakeTable>>) -> Option<AsOf
     }
 }
 
-/// The plan over other versions of its tables. It is not governed yet, so all scans are the endpoint's own.
+/// The plan over other versions of its tables. No policies are applied yet, so every scan in it is the endpoint's own.
 fn over(plan: LogicalPlan, tables: &BTreeMap<String, Arc<LakeTable>>) -> PlanResult<LogicalPlan> {
     let replaced = plan.transform_up_with_subqueries(|node| {
         let LogicalPlan::TableScan(mut scan) = node else { return Ok(Transformed::no(node)) };

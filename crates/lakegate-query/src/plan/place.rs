@@ -1,4 +1,4 @@
-//! Turns places in a SQL text into places in a project file, and the engine's errors into findings.
+//! Maps positions in a SQL text to positions in a project file, and DataFusion's errors to findings.
 
 use datafusion::common::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
@@ -9,11 +9,11 @@ use super::sql;
 use super::subqueries::Refused;
 use super::wording::describe;
 
-/// Where a SQL text stands.
+/// The source of a SQL text.
 pub(crate) enum Place<'a> {
-    /// The file of an endpoint, line by line.
+    /// An endpoint's file. Lines of the SQL are lines of the file.
     File(&'a Endpoint),
-    /// A string in a file: places within it are places in a line of the file.
+    /// A string in a file. Positions in it are positions in one line of the file.
     String(&'a Position),
 }
 
@@ -22,7 +22,7 @@ impl Place<'_> {
         Finding::new(self.position(span.start.line, span.start.column), message)
     }
 
-    /// A finding for what the parser or the planner says.
+    /// A finding for an error of the parser or the planner.
     pub(crate) fn error(&self, error: &DataFusionError) -> Finding {
         let root = error.find_root();
         match root {

@@ -1,12 +1,13 @@
-//! Comparisons of rows of values, as in `(a, b) IN ((1, 2), (3, 4))`, written out part by part.
+//! Rewrites comparisons of row values, such as `(a, b) IN ((1, 2), (3, 4))`, as comparisons of their parts.
 //!
-//! The engine makes structs of the rows, and two structs with a NULL in them are different. SQL does not know whether they are.
+//! DataFusion compares such rows as structs and takes two structs with a NULL for different. In SQL their equality is
+//! unknown.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, UnaryOperator, VisitorMut};
 
-/// Puts comparisons of parts in the place of comparisons of rows.
+/// Replaces comparisons of rows with comparisons of parts.
 pub(super) struct ByParts;
 
 impl VisitorMut for ByParts {
@@ -41,7 +42,7 @@ fn row(expr: &Expr) -> Option<&[Expr]> {
     }
 }
 
-/// Whether each part equals its other; `None` where there are not as many.
+/// The condition that all parts are equal in pairs; `None` if the rows differ in length.
 fn equal(left: &[Expr], right: &[Expr]) -> Option<Expr> {
     let part = |(left, right): (&Expr, &Expr)| Expr::BinaryOp {
         left: Box::new(Expr::Nested(Box::new(left.clone()))),
@@ -56,7 +57,7 @@ fn negated(expr: Expr) -> Expr {
     Expr::Nested(Box::new(Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(expr) }))
 }
 
-/// The conditions as one, which is no deeper than their number needs; `None` where there are none.
+/// Joins the conditions with `op` as a balanced tree, to keep it shallow; `None` if there are none.
 fn balanced(mut conditions: Vec<Expr>, op: &BinaryOperator) -> Option<Expr> {
     if conditions.len() < 2 {
         return conditions.pop().map(|only| Expr::Nested(Box::new(only)));

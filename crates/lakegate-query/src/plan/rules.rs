@@ -1,4 +1,4 @@
-//! An endpoint's rules, compiled: predicates over its parameters, evaluated on one row that holds the arguments.
+//! Compiles an endpoint's rules: predicates over its parameters, evaluated on one row that holds the arguments.
 
 use std::sync::Arc;
 
@@ -29,12 +29,12 @@ use crate::govern::literal;
 #[derive(Debug)]
 pub(crate) struct CompiledRules {
     schema: SchemaRef,
-    /// The places among the arguments of the columns of `schema`: those of all parameters but lists.
+    /// The position among the arguments of each column of `schema`, which has all parameters but lists.
     places: Vec<usize>,
     checks: Vec<Arc<dyn PhysicalExpr>>,
 }
 
-/// A rule computes as a query does.
+/// Gives a rule the same arithmetic as a query.
 fn exact_rule(rule: Expr, schema: &DFSchema) -> Result<Expr> {
     let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
     let coerced = ExprSimplifier::new(context).coerce(rule, schema)?;
@@ -42,7 +42,7 @@ fn exact_rule(rule: Expr, schema: &DFSchema) -> Result<Expr> {
 }
 
 impl CompiledRules {
-    /// Compiles the rules; gives their syntax too, for the check of unused parameters.
+    /// Compiles the rules. Also returns their syntax, for the check of unused parameters, and findings.
     pub(crate) fn compile(endpoint: &Endpoint, session: &SessionState) -> (Self, Vec<Syntax>, Vec<Finding>) {
         let scalars = || endpoint.params.iter().enumerate().filter(|(_, param)| !param.value_type.list);
         let fields =
@@ -86,7 +86,7 @@ impl CompiledRules {
                     ));
                 }
                 Some(_) => {}
-                // With a fault of its own, which was reported: the rule can not be looked at.
+                // Its declaration has an error that is already reported, so the rule cannot be checked.
                 None => return Err(params::undeclared(endpoint, name, *span, place)),
             }
         }
@@ -176,7 +176,7 @@ fn rule_fault(place: &Place<'_>, error: &DataFusionError) -> Finding {
     finding
 }
 
-/// `$name` becomes the column `name` of the row of arguments.
+/// Replaces `$name` with the column `name` of the row of arguments.
 struct PlaceholdersToColumns;
 
 impl VisitorMut for PlaceholdersToColumns {

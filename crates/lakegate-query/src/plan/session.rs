@@ -1,4 +1,4 @@
-//! The DataFusion session of a project: its tables, its functions, the barrier's planner, and nothing that writes.
+//! Builds a project's DataFusion session: its tables, its functions and the barrier's planner, and nothing that writes.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub(crate) fn session(lake: &Lake, tables: Vec<Arc<LakeTable>>, runtime: Arc<Run
         .with_config(config())
         .with_runtime_env(runtime)
         .with_catalog_list(Arc::new(catalogs))
-        // No table function reads a file or makes rows without end.
+        // No table functions: none may read a file or produce endless rows.
         .with_table_functions(Default::default())
         .with_table_factories(Default::default())
         .with_optimizer_rules(optimizer_rules())
@@ -62,35 +62,35 @@ fn config() -> SessionConfig {
         .with_default_catalog_and_schema("lakegate", "public")
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(false)
-        // One thread a query: the same latency for small queries, and more requests at once.
+        // One thread per query: small queries take the same time, and more requests run at once.
         .with_target_partitions(1);
     let options = config.options_mut();
-    // Places of names in the SQL, for the findings of `check`.
+    // Positions of names in the SQL, for the findings of `check`.
     options.sql_parser.collect_spans = true;
     options.execution.time_zone = Some("UTC".to_owned());
-    // Where threads share out a large aggregation, each groups its rows first; that takes memory and time, and is given up
-    // where it leaves more than half of them.
+    // If threads share a large aggregation, each of them first groups its own rows. This costs memory and time, so
+    // DataFusion gives it up when more than half of the rows remain.
     options.execution.skip_partial_aggregation_probe_ratio_threshold = 0.5;
-    // The planner and the optimiser do not always agree whether an expression can be NULL, such as a CASE of which a branch is gone.
-    // The rows are the same; without this such a query is refused as an internal error.
+    // The planner and the optimiser sometimes disagree on whether an expression can be NULL, such as a CASE that lost a
+    // branch. The rows are the same, but the check would refuse such a query as an internal error.
     options.execution.skip_physical_aggregate_schema_check = true;
-    // What joins and sorts learn while they run would prune scans. The engine finds the column that such a filter is about
-    // by its name, and with two columns of one name it prunes by the wrong one: rows get lost, and `NOT IN` of a row filter
-    // shows what it should hide (apache/datafusion#25244). Setting the first does not set the others.
+    // Dynamic filters of joins and sorts would prune scans. DataFusion finds the column of such a filter by name, so
+    // with two columns of one name it prunes by the wrong one: rows get lost, and a `NOT IN` in a row filter shows rows
+    // that it should hide (apache/datafusion#25244). The first option does not imply the others.
     options.optimizer.enable_dynamic_filter_pushdown = false;
     options.optimizer.enable_join_dynamic_filter_pushdown = false;
     options.optimizer.enable_topk_dynamic_filter_pushdown = false;
     options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
-    // `DISTINCT … LIMIT` over rows that are sorted, as below a window function, fails in this version: the limit is taken for that
-    // of a top-k, which asks for the direction of an order.
+    // `DISTINCT … LIMIT` over sorted rows, as below a window function, fails in this version: DataFusion takes the
+    // limit for that of a top-k, which needs a sort direction.
     options.optimizer.enable_distinct_aggregation_soft_limit = false;
     config
 }
 
-/// Rules that move expressions of a query below every node, barriers too: no part of a struct is taken before its mask.
+/// Rules that move expressions of a query below every node, even barriers, so a field would be read before its mask.
 const LEFT_OUT: [&str; 2] = ["extract_leaf_expressions", "push_down_leaf_projections"];
 
-/// The default rules, with ours before the one that pushes filters down; passes repeat until nothing changes.
+/// The default rules, with ours in place of `push_down_filter`. Passes repeat until nothing changes.
 fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules = Optimizer::new().rules;
     rules.retain(|rule| !LEFT_OUT.contains(&rule.name()));
@@ -102,7 +102,7 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     rules
 }
 
-/// Plans barriers beside everything that DataFusion plans.
+/// Plans barriers in addition to everything that DataFusion plans.
 #[derive(Debug)]
 struct GovernedPlanner;
 

@@ -1,7 +1,8 @@
-//! `INTERSECT ALL` and `EXCEPT ALL` as the SQL standard counts them: a row that stands `m` times on the left and `n` times on the
-//! right is in the answer `min(m, n)` or `max(m - n, 0)` times.
+//! Implements `INTERSECT ALL` and `EXCEPT ALL` as the SQL standard counts them: a row that occurs `m` times on the left
+//! and `n` times on the right occurs `min(m, n)` or `max(m - n, 0)` times in the result.
 //!
-//! The engine keeps or drops every copy of the row. Here the copies of each side are numbered, and numbers are compared as well.
+//! DataFusion keeps or drops all copies of a row. So this numbers the copies on each side and compares the numbers,
+//! too.
 
 use std::sync::Arc;
 
@@ -12,11 +13,11 @@ use datafusion::logical_expr::{
     Distinct, Expr, ExprFunctionExt, Join, JoinConstraint, JoinType, LogicalPlan, LogicalPlanBuilder,
 };
 
-/// The number of a copy of a row. No SQL names it.
+/// The column with the number of a row's copy. No SQL names it.
 const COPY: &str = "__copy";
 
-/// The plan in which these operations count copies. It must be as the planner made it, since other plans have such joins for
-/// other reasons.
+/// The plan with these operations counting copies. Takes the plan as the planner made it, because other plans have such
+/// joins for other reasons.
 pub(crate) fn counted(plan: LogicalPlan) -> Result<LogicalPlan> {
     let counted = plan.transform_up_with_subqueries(|node| match node {
         LogicalPlan::Join(join) if counts_copies(&join) => {
@@ -41,7 +42,7 @@ pub(crate) fn counted(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(counted.data)
 }
 
-/// Without `ALL`, the left side is made distinct before.
+/// Whether a join is an operation with `ALL`. Without it, the left side is made distinct first.
 fn counts_copies(join: &Join) -> bool {
     matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti)
         && join.null_equality == NullEquality::NullEqualsNull

@@ -1,6 +1,6 @@
-//! Reads an endpoint's SQL: one statement, a query, and only what a query may contain.
+//! Parses an endpoint's SQL and checks that it is a single query with supported clauses only.
 //!
-//! Works on the syntax alone; names of columns and types are found out when it is planned.
+//! Works on the syntax alone; the planner resolves column names and types.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -20,20 +20,20 @@ use super::place::Place;
 use super::rows::ByParts;
 use crate::functions::check_numbers;
 
-/// What was found in a query's syntax.
+/// The names that a query uses, with their positions.
 #[derive(Debug, Default)]
 pub(crate) struct Syntax {
-    /// Names and places of `$placeholders`, without the dollar sign.
+    /// `$placeholders`, without the dollar sign.
     pub(crate) placeholders: Vec<(String, Span)>,
-    /// Names and places of tables that are not common table expressions.
+    /// Tables that are not common table expressions.
     pub(crate) tables: Vec<(String, Span)>,
-    /// Names and places of columns, also of those with a table's name before them.
+    /// Columns, with or without a table name before them.
     pub(crate) columns: Vec<(String, Span)>,
-    /// Names and places of function calls.
+    /// Function calls.
     pub(crate) functions: Vec<(String, Span)>,
 }
 
-/// Parses the text of a query and lists what it may not contain.
+/// Parses a query, or returns everything in it that is not allowed.
 pub(crate) fn parse_query(sql: &str, place: &Place<'_>) -> Result<(Statement, Syntax), Vec<Finding>> {
     depth::check(sql, place).map_err(|finding| vec![finding])?;
     let parsed = DFParserBuilder::new(sql).build().and_then(|mut parser| parser.parse_statements());
@@ -71,7 +71,7 @@ pub(crate) fn parse_query(sql: &str, place: &Place<'_>) -> Result<(Statement, Sy
     Ok((statement, syntax))
 }
 
-/// Parses the text of one predicate and lists what it may not contain.
+/// Parses a predicate, or returns everything in it that is not allowed.
 pub(crate) fn parse_predicate(sql: &str, place: &Place<'_>) -> Result<(Expr, Syntax), Vec<Finding>> {
     depth::check(sql, place).map_err(|finding| vec![finding])?;
     let parsed = DFParserBuilder::new(sql).build().and_then(|mut parser| parser.parse_into_expr());
@@ -88,7 +88,7 @@ pub(crate) fn parse_predicate(sql: &str, place: &Place<'_>) -> Result<(Expr, Syn
     Ok((expr, syntax))
 }
 
-/// The place of the first word of a statement, counted from 0; not all statements know theirs.
+/// The position of the first word of a statement, counted from 0. The parser does not record it for every statement.
 fn start_of_statement(sql: &str, number: usize) -> Span {
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap_or_default();
     let mut ended = 0;
@@ -103,7 +103,7 @@ fn start_of_statement(sql: &str, number: usize) -> Span {
     Span::empty()
 }
 
-/// Numbers that would be read as another number, which is compared and computed with.
+/// Findings for numbers that the parser would round before they are compared or computed with.
 fn inexact_numbers(sql: &str, place: &Place<'_>) -> Vec<Finding> {
     let numbers = check_numbers(sql).into_iter();
     let finding = |(text, span): (String, Span)| {
@@ -120,15 +120,15 @@ fn not_a_query(place: &Place<'_>, sql: &str) -> Finding {
         .help("an endpoint is one `SELECT`, which may begin with `WITH`")
 }
 
-/// Collects names and refuses what is not on the list of a query's parts.
+/// Collects names and refuses syntax that is not on the list of supported clauses.
 struct Walk<'a> {
     place: &'a Place<'a>,
     syntax: Syntax,
     findings: Vec<Finding>,
     common_tables: Vec<BTreeSet<String>>,
-    /// Names of tables, of their aliases and of common table expressions.
+    /// Names of tables, of table aliases and of common table expressions.
     relations: BTreeSet<String>,
-    /// Names of columns with two names before them, or a name before and a field behind.
+    /// Column names with two names before the column, or one before it and a field after it.
     long_names: Vec<(Vec<String>, Span)>,
 }
 
@@ -144,8 +144,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The engine takes the first of three names for a schema where the second is one of a table, and so a field of a struct for
-    /// another column.
+    /// Refuses `a.b.c` if `b` is a table: DataFusion takes `a` for a schema, and a struct field for another table's
+    /// column.
     fn refuse_names_of_two_meanings(&mut self) {
         for (parts, span) in std::mem::take(&mut self.long_names) {
             let [first, second, third, ..] = parts.as_slice() else { continue };
@@ -164,7 +164,7 @@ impl<'a> Walk<'a> {
         self.findings.push(self.place.finding(span, message).help(help));
     }
 
-    /// Refuses clauses that other systems have.
+    /// Refuses clauses that only other SQL dialects have.
     fn left_out(&mut self, span: Span, clauses: &[(&str, bool)]) {
         for (clause, _) in clauses.iter().filter(|(_, is_there)| *is_there) {
             let message = match clause.starts_with(|first: char| first.is_lowercase()) {
@@ -175,7 +175,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Refuses joins whose shared column is that of the left side alone, where SQL says that it is that of either.
+    /// Refuses `USING` and `NATURAL` in right and full joins: DataFusion takes their shared column from the left side
+    /// only.
     fn joins(&mut self, from: &TableWithJoins) {
         use JoinOperator::{FullOuter, Right, RightOuter};
         for join in &from.joins {
@@ -198,7 +199,7 @@ impl<'a> Walk<'a> {
                 if select.into.is_some() {
                     self.refuse(select.span(), "`SELECT … INTO` writes", "remove `INTO`");
                 }
-                // The engine would leave these out without a word.
+                // DataFusion would ignore these silently.
                 let left_out = [
                     ("TOP", select.top.is_some()),
                     ("PREWHERE", select.prewhere.is_some()),
@@ -327,7 +328,8 @@ impl Visitor for Walk<'_> {
         if let Expr::IsDistinctFrom(_, right) | Expr::IsNotDistinctFrom(_, right) = expr
             && binds_more_loosely(right)
         {
-            // The parser takes `a IS DISTINCT FROM b AND c` for `a IS DISTINCT FROM (b AND c)`: another row filter.
+            // The parser reads `a IS DISTINCT FROM b AND c` as `a IS DISTINCT FROM (b AND c)`, which is another row
+            // filter.
             self.refuse(
                 expr.span(),
                 "`IS DISTINCT FROM` would take all that follows for its right side",
@@ -356,7 +358,7 @@ impl Visitor for Walk<'_> {
     }
 }
 
-/// Whether an expression, not in parentheses, is one of conditions: what stands right of a comparison is none in SQL.
+/// Whether an expression without parentheses is a condition. In SQL the right side of a comparison cannot be one.
 fn binds_more_loosely(expr: &Expr) -> bool {
     use BinaryOperator::{And, Eq, Gt, GtEq, Lt, LtEq, NotEq, Or, Xor};
     match expr {
@@ -388,12 +390,12 @@ fn factor_has_no_arguments(factor: &TableFactor) -> bool {
     matches!(factor, TableFactor::Table { args: None, .. })
 }
 
-/// A name as SQL compares it: as written in quotes, else in lower case.
+/// A name as SQL compares it: as written if it is quoted, else in lower case.
 fn folded(ident: &ast::Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 
-/// The line and column that a parser's message ends with: `… at Line: 1, Column: 5`.
+/// The line and column at the end of a parser's message: `… at Line: 1, Column: 5`.
 pub(crate) fn parser_error_place(error: &ParserError) -> Option<(u64, u64)> {
     let text = match error {
         ParserError::ParserError(text) | ParserError::TokenizerError(text) => text,

@@ -1,4 +1,4 @@
-//! The tables of a project: opened, looked at again, kept hot. Who sees which rows of them is `govern`'s business.
+//! Opens and refreshes a project's tables and fills the block cache. Row-level access is decided in `govern`.
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
@@ -19,11 +19,11 @@ use crate::hot::{Heat, HotMemory};
 use crate::lake::{Lake, LakeTable};
 use crate::shortcut::Shortcut;
 
-/// How often a table is opened whose files are replaced while they are read.
+/// Maximum attempts to open a table whose files are replaced during the read.
 const MOST_TRIES: usize = 3;
 
-/// Opens the tables of a project, as far as they can be read; says which cannot, and why. What is wrong with the lake as a
-/// whole is a fault of the project.
+/// Opens the tables of a project as far as they can be read. Also returns the findings about the lake as a whole, and
+/// the unavailable tables with the reason for each.
 pub(super) async fn open(
     project: &Project,
     lake: &Lake,
@@ -45,7 +45,7 @@ pub(super) async fn open(
         async move {
             let mut opened = LakeTable::open(lake, table, bare, known).boxed().await;
             for _ in 1..MOST_TRIES {
-                // Of files that are replaced just now, other ones are there in a moment. A store that is away is not.
+                // The new files may be there on the next attempt. If the store is unreachable, retrying is useless.
                 if !opened.as_ref().is_err_and(|fault| fault.is_passing && !lake.is_lost()) {
                     break;
                 }
@@ -53,11 +53,12 @@ pub(super) async fn open(
             }
             let mut seen = None;
             if known.is_none() && opened.as_ref().is_err_and(|fault| !fault.is_passing) {
-                // Looked at before they are read again, so that files which are replaced meanwhile count as others.
+                // Record the version before the second attempt, so that files which are replaced during that attempt
+                // count as changed.
                 seen = LakeTable::newest(lake, table).await.ok();
                 opened = LakeTable::open(lake, table, bare, known).boxed().await;
             }
-            // A table that is to be kept in another way is another one, with what it has.
+            // A table with other cache settings becomes a new table, which takes over the cached blocks.
             let kept = |table: Arc<LakeTable>| match known.is_some_and(|known| Arc::ptr_eq(known, &table)) {
                 true if !is_kept_alike => Arc::new(table.again()),
                 _ => table,
@@ -77,9 +78,9 @@ pub(super) async fn open(
                 let reason = reason.lines().next().map(|line| format!(": {line}")).unwrap_or_default();
                 let message = format!("table `{}`: {}{reason}", table.name, fault.message);
                 let finding = Finding { position: table.location_position.clone(), message, help: fault.help };
-                // A table that may not be read any more is not served as it was; others are.
+                // A table that its catalog withdrew must not keep its earlier version; others may.
                 match before.filter(|_| !(fault.is_withdrawn && is_served)) {
-                    // One table that is broken does not keep others from being served.
+                    // A broken table must not stop the others from being served.
                     Some(before) => {
                         away.keep_table(&table.name, finding);
                         tables.push(before);
@@ -96,14 +97,14 @@ pub(super) async fn open(
 }
 
 impl PlannedProject {
-    /// Whether a table is kept hot in the same way by another project.
+    /// Whether `project` keeps a table resident with the same settings as this project.
     fn keeps_as(&self, project: &Project, table: &Table) -> bool {
         let (of, before) = (&project.config, &self.project.config);
         let hot = before.tables.get(&table.name).map(|table| table.hot);
         of.server.cache_limit_bytes == before.server.cache_limit_bytes && hot == Some(table.hot)
     }
 
-    /// Why this project cannot take the place of another: tables of it are broken that were served before, or that the other
+    /// The reasons why this project cannot replace another: tables that are broken here, and that `before` served or
     /// did not declare.
     pub fn newly_broken(&self, before: &Self) -> Vec<Finding> {
         let was_so = |name: &str| {
@@ -113,16 +114,17 @@ impl PlannedProject {
         self.away.broken().filter(|(name, _)| !was_so(name)).map(|(_, reason)| reason.clone()).collect()
     }
 
-    /// The names of the tables whose files in the lake are no longer those that are served; and the first of those whose
-    /// files can not be listed, with the reason.
+    /// Names of the tables whose files in the lake changed since they were opened; and, if the files of a table cannot
+    /// be listed, the first such table with the error.
     pub async fn changed_tables(&self) -> (BTreeSet<String>, Option<(String, Error)>) {
         let config = &self.project.config;
         let look = async |declared: &Table| match self.tables.iter().find(|table| table.name() == declared.name) {
             Some(table) => table.is_current(&self.lake, declared).await,
             None => match self.away.table(&declared.name) {
-                // What was broken stays so until its files are others; where there are none, nothing new is known.
+                // A broken table stays broken until its files change. If it has no files, there is nothing new to
+                // report.
                 Some(away) if !away.is_passing => Ok(LakeTable::newest(&self.lake, declared).await.ok() == away.seen),
-                // Once it can be listed, it may be there again.
+                // A table that can be listed may be readable again.
                 _ => LakeTable::newest(&self.lake, declared).await.map(|_| false),
             },
         };
@@ -132,7 +134,7 @@ impl PlannedProject {
                 Ok(true) => self.withdrawn.remove(&declared.name),
                 Ok(false) => drop(changed.insert(declared.name.clone())),
                 Err(fault) if fault.is_withdrawn && self.tables.iter().any(|table| table.name() == declared.name) => {
-                    // From now on, whatever becomes of the project that is made without it.
+                    // Takes effect now, even if the project without this table is never served.
                     self.withdrawn.add(&declared.name);
                     changed.insert(declared.name.clone());
                 }
@@ -149,11 +151,11 @@ impl PlannedProject {
         (changed, failed)
     }
 
-    /// Keeps what requests decode of the tables, by use, in so many bytes; with 0 nothing is kept and nothing looked up. What
-    /// the project before has kept of the same files stays. Gives the names of the tables that are kept.
+    /// Keeps up to `most_bytes` of the columns that requests decode in the block cache; 0 turns the cache off. Blocks
+    /// that the project before cached of the same files stay. Returns the names of the resident tables.
     ///
     /// # Errors
-    /// When a file can not be read.
+    /// A file cannot be read.
     pub async fn keep_hot(&self, most_bytes: usize) -> Result<Vec<&str>, Error> {
         let earlier = self.tables.iter().find_map(|table| table.memory());
         let memory = match earlier.filter(|memory| memory.budget() == most_bytes) {
@@ -164,7 +166,7 @@ impl PlannedProject {
             }
         };
         let (mut names, mut heated) = (Vec::new(), BTreeSet::new());
-        // Without tables: what is kept of one must not hold all the others, which will be replaced.
+        // Without tables, because a cached table must not keep the others alive, which will be replaced.
         let bare = Arc::new(bare_session(&self.lake, self.runtime()).map_err(failure)?);
         let context = bare.task_ctx();
         for table in &self.tables {
@@ -176,7 +178,7 @@ impl PlannedProject {
             if table.hot().is_none() {
                 let (memory, session, context) = (Arc::clone(&memory), Arc::clone(&bare), Arc::clone(&context));
                 let heat = Heat { memory, session, context, is_pinned: hot == Hot::Pinned };
-                // A reader of footers that panics has met one that is broken: the table is read by the ordinary plan.
+                // A panic of the footer reader means that a footer is broken; the ordinary plan reads this table.
                 match AssertUnwindSafe(table.heat(&heat)).catch_unwind().await {
                     Ok(heating) => heating.map_err(failure)?,
                     Err(_) => {
@@ -197,19 +199,19 @@ impl PlannedProject {
         Ok(names)
     }
 
-    /// Builds the indexes that the tables had in the versions before, so that requests need not wait for them.
+    /// Builds the indexes that the earlier versions of the tables had, so that requests do not wait for them.
     pub async fn index_as_before(&self) {
         for table in &self.tables {
             let Some(hot) = table.hot() else { continue };
             if let Err(error) = hot.index_as_before().await {
-                // Who asks finds the same fault, and is told.
+                // A request that needs the index reports the error.
                 tracing::debug!(%error, table = table.name(), "not indexed");
             }
         }
     }
 
-    /// Makes what requests will need of hot tables whoever calls: the indexes over the keys by which endpoints join. Those of
-    /// endpoints that were taken over are there, or made by the project before.
+    /// Builds what requests of any caller will need of resident tables: the indexes over the join keys of endpoints.
+    /// Skips endpoints that were taken over, because the project before has built their indexes.
     pub async fn warm(&self) {
         let stand_in = stand_in_key();
         let maker = self.maker(Some(&stand_in));
@@ -217,13 +219,13 @@ impl PlannedProject {
             let Ok(template) = template::make(&endpoint.plan, &endpoint.usual_shape(), maker, &[]) else { continue };
             let Some(shortcut) = Shortcut::of(&template.plan, &template.slots, &self.session).await else { continue };
             if let Err(error) = shortcut.warm().await {
-                // Who asks finds the same fault, and is told.
+                // A request to this endpoint reports the error.
                 tracing::debug!(%error, endpoint = endpoint.endpoint.name, "not warm");
             }
         }
     }
 
-    /// What hot tables take in memory, in bytes.
+    /// Bytes held by the block cache.
     pub fn hot_bytes(&self) -> usize {
         self.hot.get().map_or(0, |memory| memory.used())
     }

@@ -1,4 +1,4 @@
-//! What a project takes over from the one before, and what it lets go.
+//! Tests what a project takes over from the one before, and what it releases.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ async fn rows(project: &PlannedProject, endpoint: &str) -> Vec<String> {
     testing::rows(plan).await.unwrap()
 }
 
-/// Which of the endpoints have the plan that they had.
+/// The endpoints whose plan was taken over.
 fn taken_over(before: &PlannedProject, after: &PlannedProject) -> Vec<&'static str> {
     let is_same = |name: &str| std::ptr::eq(before.find(name).unwrap(), after.find(name).unwrap());
     ENDPOINTS.iter().map(|(name, _)| *name).filter(|name| is_same(name)).collect()
@@ -70,7 +70,7 @@ async fn what_does_not_read_a_replaced_table_is_taken_over_as_it_is() {
     assert_eq!(second.hot_bytes(), kept, "what was kept of the table before is let go");
 }
 
-/// Whose a child's row is, its parent says: a plan over the child alone reads the parent, too.
+/// A child's row filter reads the parent, so a plan over the child alone depends on the parent, too.
 #[tokio::test]
 async fn a_plan_whose_row_filter_reads_a_replaced_table_is_made_anew() {
     let lake = tempfile::tempdir().unwrap();
@@ -106,7 +106,7 @@ async fn plans_of_a_project_that_was_edited_are_made_anew_and_its_tables_are_not
         assert_eq!(rows(&edited, name).await, ["12"], "{name}");
         assert_eq!(rows(&first, name).await, ["11"], "{name}");
     }
-    // Kept in another way, a table is another one, and has what was kept of it.
+    // A table with other cache settings is a new table, which takes over the cached blocks.
     let pinned = config().replace("location = \"child\"", "location = \"child\"\nhot = \"pinned\"");
     let pinned = after(&edited, read(pinned)).await;
     assert!(!is_same_table(&edited, &pinned, "child") && is_same_table(&edited, &pinned, "parent"));
@@ -118,7 +118,7 @@ async fn plans_of_a_project_that_was_edited_are_made_anew_and_its_tables_are_not
     assert_eq!(testing::rows(plan).await.unwrap(), ["11"]);
 }
 
-/// Nobody who asks a new version waits for an index that the one before had.
+/// A request to a new version does not wait for an index that the version before had.
 #[tokio::test]
 async fn a_new_version_has_the_indexes_of_the_one_before() {
     let lake = tempfile::tempdir().unwrap();
@@ -144,7 +144,7 @@ async fn a_new_version_has_the_indexes_of_the_one_before() {
     assert_eq!(indexed(&second), indexed(&first));
 }
 
-/// What is served no more is let go, though tables of it are served on.
+/// A version that is no longer served is dropped, though other tables of it are still served.
 #[tokio::test]
 async fn tables_that_were_replaced_are_let_go() {
     let lake = tempfile::tempdir().unwrap();
@@ -172,7 +172,7 @@ async fn load(lake: &Path, config: &str, endpoints: &[(&str, &str)]) -> Result<P
     loaded.map_err(|findings| findings.iter().map(ToString::to_string).collect())
 }
 
-/// What needs a broken table waits for it, also where only a row filter reads it; nothing else does.
+/// An endpoint that reads a broken table, even only in a row filter, waits for it. Others are served.
 #[tokio::test]
 async fn a_broken_table_is_away_with_what_reads_it() {
     let lake = tempfile::tempdir().unwrap();
@@ -197,7 +197,7 @@ async fn a_broken_table_is_away_with_what_reads_it() {
     assert!(is_same_table(&project, &mended, "city") && !mended.newly_broken(&project).iter().any(|_| true));
 }
 
-/// A fault of the project is told beside a table that cannot be read, and stops a start.
+/// An error of the project is reported although a table cannot be read, and prevents a start.
 #[tokio::test]
 async fn faults_of_a_project_are_told_whatever_is_wrong_with_a_table() {
     let lake = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
-//! Types that SQL names and the engine takes for narrower ones than its users expect.
+//! Plans SQL types for which DataFusion's default is narrower than users expect.
 //!
-//! `TIMESTAMP` and `TIME` have microseconds, as in PostgreSQL and DuckDB. The engine gives them nanoseconds, which end in 2262, so
-//! that `TIMESTAMP '9999-12-31'` would be none. `TIMESTAMP(9)` has them.
+//! `TIMESTAMP` and `TIME` have microseconds, as in PostgreSQL and DuckDB. DataFusion's default is nanoseconds, which
+//! end in 2262, so `TIMESTAMP '9999-12-31'` would be out of range. `TIMESTAMP(9)` has nanoseconds.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use datafusion::common::Result;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast::{DataType as SqlType, TimezoneInfo};
 
-/// The planner of these types.
+/// Plans these types.
 #[derive(Debug)]
 pub(super) struct Microseconds;
 

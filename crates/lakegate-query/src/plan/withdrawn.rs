@@ -1,11 +1,11 @@
-//! Tables that a catalog has taken away while they were served. They are refused at once, because the project without them
-//! may have other faults and never be served.
+//! Tracks tables that a catalog withdrew while they were served. Requests for them are refused at once, because the
+//! project without these tables may have other errors and never be served.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-/// Their names.
+/// The names of withdrawn tables.
 #[derive(Debug, Default)]
 pub(super) struct Withdrawn {
     /// Read by every request.

@@ -1,13 +1,13 @@
-//! The engine's planning errors in words for the author of a query, with what to do.
+//! Turns DataFusion's planning errors into messages for the author of a query, with a suggested fix.
 //!
-//! Where an error stands in a file is said in [`super::place`].
+//! [`super::place`] finds the position of an error in its file.
 
 use std::collections::BTreeSet;
 
 use datafusion::common::{DataFusionError, SchemaError};
 use lakegate_core::project::suggest_or_list;
 
-/// The message for an error, and what to do about it.
+/// The message for an error, and the suggested fix.
 pub(super) fn describe(error: &DataFusionError) -> (String, Option<String>) {
     match error {
         DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
@@ -34,7 +34,7 @@ pub(super) fn describe(error: &DataFusionError) -> (String, Option<String>) {
             fault
         }
         DataFusionError::Internal(text) => engine_fault(text),
-        // What its last look at the operators found.
+        // The check of the physical plan puts the plan first.
         DataFusionError::Plan(text) if text.starts_with("Plan: [") => {
             engine_fault(text.rsplit_once("] ").map_or(text, |(_, fault)| fault))
         }
@@ -44,7 +44,7 @@ pub(super) fn describe(error: &DataFusionError) -> (String, Option<String>) {
     }
 }
 
-/// A call whose arguments fit no form of its function.
+/// A call whose arguments match no signature of the function.
 fn signature_fault(text: &str) -> Option<(String, Option<String>)> {
     let help = |name: &str| {
         format!(
@@ -66,7 +66,7 @@ fn signature_fault(text: &str) -> Option<(String, Option<String>)> {
     Some((format!("`{name}` does not take arguments of these types, or so many"), Some(help(name))))
 }
 
-/// The engine's names of types as SQL writes them.
+/// DataFusion's type names, replaced by those of SQL.
 fn in_words(types: &str) -> String {
     let words = [
         ("Utf8View", "string"),
@@ -95,7 +95,7 @@ fn in_words(types: &str) -> String {
     words.iter().fold(types.to_owned(), |types, (engine, word)| types.replace(engine, word))
 }
 
-/// What a function says of arguments that are written in the query.
+/// Errors of functions about literal arguments.
 fn execution_fault(text: &str) -> (String, Option<String>) {
     let help = "a parameter cannot stand where the query must have a fixed value; write the value, or an endpoint for each of them";
     if text.contains("NTILE requires a positive integer") {
@@ -118,7 +118,7 @@ fn two_columns(name: &str) -> (String, Option<String>) {
     (format!("two columns would have the name `{name}`"), Some("give one of them another name with `AS`".to_owned()))
 }
 
-/// What the planner says, in words for the one who writes the query.
+/// Errors of the planner.
 fn plan_fault(text: &str) -> (String, Option<String>) {
     let quoted = |text: &str, mark: char| text.split(mark).nth(1).unwrap_or_default().to_owned();
     if let Some((_, what)) = text.split_once("does not support logical expression ") {
@@ -155,7 +155,7 @@ fn plan_fault(text: &str) -> (String, Option<String>) {
     (clean(text), None)
 }
 
-/// What the engine has no plan for, of which it shows its own syntax tree.
+/// Features that DataFusion does not support, which it reports with its own syntax tree.
 fn unsupported(text: &str) -> Option<(String, Option<String>)> {
     let fixed = "write it as a fixed value, or choose between fixed values with `CASE WHEN $a = … THEN …`";
     if text.contains("Unsupported LIMIT expression") || text.contains("Unsupported OFFSET expression") {
@@ -193,7 +193,7 @@ fn unsupported(text: &str) -> Option<(String, Option<String>)> {
     None
 }
 
-/// Values of types that do not go together.
+/// Operands whose types do not match.
 fn types_fault(text: &str) -> Option<(String, Option<String>)> {
     let cast = match text.contains("Time64") || text.contains("Time32") {
         true => "cast the column to the time of day that SQL writes, as in `CAST(t AS TIME) < TIME '12:00:00'`",
@@ -219,7 +219,7 @@ fn types_fault(text: &str) -> Option<(String, Option<String>)> {
         })
 }
 
-/// The first paragraph, without the engine's way of saying where an error came from.
+/// The first paragraph, without DataFusion's prefixes for the origin of an error.
 fn clean(text: &str) -> String {
     const ORIGINS: [&str; 7] = [
         "Error during planning: ",
@@ -242,7 +242,7 @@ mod tests {
     use super::*;
     use crate::govern::testing;
 
-    /// The engine shows its own types, signatures and syntax trees.
+    /// DataFusion's messages contain its own types, signatures and syntax trees.
     #[tokio::test]
     async fn what_does_not_fit_is_said_in_words_of_sql() {
         let lake = tempfile::tempdir().unwrap();

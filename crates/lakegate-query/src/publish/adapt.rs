@@ -1,4 +1,4 @@
-//! Columns as a table's format can hold them, and rows brought into them.
+//! Maps Arrow schemas to the types that a table format can store, and casts batches to the schema of a table.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef,
 
 use super::TableFormat;
 
-/// The same columns in types that the format has. Nothing is narrowed: what the format has no room for is an error, told
-/// in words.
+/// The columns of `schema` in types that the table format has. It never narrows a type: a type without a counterpart is
+/// an error with a message for the user.
 pub(crate) fn writable(schema: &Schema, format: TableFormat) -> Result<SchemaRef, String> {
     let fields = schema.fields().iter().map(|field| writable_field(field, format)).collect::<Result<Vec<_>, _>>()?;
     Ok(Arc::new(Schema::new(fields)))
@@ -58,8 +58,8 @@ fn writable_type(data_type: &DataType, format: TableFormat) -> Result<DataType, 
     })
 }
 
-/// The rows with exactly these columns, found by name; a column that they have not is NULL. A value that does not fit is
-/// an error and never NULL.
+/// Projects and casts a batch to `schema`, by column name. A missing column becomes NULL; a value that does not fit the
+/// target type is an error, and never becomes NULL.
 pub(crate) fn adapted(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, String> {
     let strict = CastOptions { safe: false, ..CastOptions::default() };
     let column = |field: &FieldRef| -> Result<ArrayRef, String> {

@@ -1,35 +1,35 @@
-//! What a Parquet file says of its columns, for the metadata of Delta and Iceberg: least and greatest values, and NULLs.
+//! Column statistics of a Parquet file for Delta and Iceberg metadata: minimum, maximum and NULL count.
 //!
-//! A bound may be wider than the values, never narrower. Floats have none: NaN is in no bound.
+//! A bound may be wider than the values, never narrower. Floats have no bounds, because NaN compares with nothing.
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::parquet::file::statistics::Statistics;
 
 use super::staged::StagedFile;
 
-/// A bound, as the file stores it.
+/// A minimum or maximum, as the Parquet file stores it.
 #[derive(Clone, Debug, PartialEq, PartialOrd)]
 pub(super) enum Bound {
     Boolean(bool),
-    /// Integers, days and microseconds.
+    /// Integers, dates in days, and timestamps in microseconds.
     Integer(i64),
     Text(String),
 }
 
-/// One column that is not nested.
+/// Statistics of one column that is not nested.
 #[derive(Debug)]
 pub(super) struct ColumnBounds {
-    /// Its place among the file's columns.
+    /// Index of the column in the file's schema.
     pub(super) column: usize,
-    /// Bytes in the file.
+    /// Compressed size in the file, in bytes.
     pub(super) bytes: u64,
-    /// `None` when the file does not tell.
+    /// Number of NULLs; `None` when the file does not store it.
     pub(super) nulls: Option<u64>,
     pub(super) least: Option<Bound>,
     pub(super) greatest: Option<Bound>,
 }
 
-/// The columns of the file that are not nested.
+/// Statistics of each column that is not nested.
 pub(super) fn of(file: &StagedFile) -> Vec<ColumnBounds> {
     let mut leaf = 0;
     let mut found = Vec::new();
@@ -82,7 +82,7 @@ fn column_bounds(file: &StagedFile, column: usize, leaf: usize, data_type: &Data
     bounds
 }
 
-/// The types whose bounds are told.
+/// Whether bounds are written for columns of this type.
 fn bounded(data_type: &DataType) -> bool {
     matches!(
         data_type,

@@ -1,4 +1,4 @@
-//! Delta: new files are added, and old ones removed, by one entry of the table's log.
+//! Commits to Delta tables: one log entry adds the new files and removes the old ones.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,14 +23,14 @@ use super::place::Place;
 use super::staged::StagedFile;
 use super::{Change, CurrentFile, new_name, parquet};
 
-/// How often an addition is tried again behind somebody else's commit.
+/// Attempts to commit an append again after another writer's commit.
 const RETRIES: usize = 10;
 
-/// A Delta table as it was when it was opened, or a place without one.
+/// A Delta table as of the time it was opened, or a location without a table.
 pub(super) struct DeltaDestination {
     log: LogStoreRef,
     snapshot: Option<EagerSnapshot>,
-    /// What takes each of its files out of the table.
+    /// The actions that remove each of its files.
     removes: Vec<Remove>,
     files: Vec<CurrentFile>,
 }
@@ -76,7 +76,7 @@ impl DeltaDestination {
         self.snapshot.as_ref().map(EagerSnapshot::arrow_schema)
     }
 
-    /// Commits, and gives the new version.
+    /// Commits and returns the new table version.
     pub(super) async fn commit(
         &self,
         place: &Place,
@@ -119,7 +119,7 @@ impl DeltaDestination {
         }
         let mode = if change == Change::Append { SaveMode::Append } else { SaveMode::Overwrite };
         let operation = DeltaOperation::Write { mode, partition_by: None, predicate: None };
-        // What adds rows goes behind whatever came meanwhile. What replaces rows has seen those of one version only.
+        // An append can follow any commit of another writer. A replacement is based on one version, so it is not.
         let retries = if change == Change::Append { RETRIES } else { 0 };
         let committed = CommitBuilder::default()
             .with_actions(actions)
@@ -148,7 +148,7 @@ fn is_conflict(error: &DeltaTableError) -> bool {
     }
 }
 
-/// What the table asks of its writers, and is not done here.
+/// Refuses tables with features that this writer does not support.
 fn refuse_unknown(snapshot: &EagerSnapshot, location: &str) -> Result<(), PublishError> {
     let refuse = |what: &str| {
         let what = format!("the Delta table at `{location}` has {what}");
@@ -182,7 +182,7 @@ fn kernel_schema(schema: &Schema) -> Result<StructType, PublishError> {
     schema.try_into_kernel().map_err(PublishError::store("write the columns' types"))
 }
 
-/// The table's new metadata, when the files have columns that it has not.
+/// The new table metadata, if the files have columns that the table does not have.
 fn widened(snapshot: &EagerSnapshot, schema: &Schema) -> Result<Option<Action>, PublishError> {
     let (before, ours) = (snapshot.schema(), kernel_schema(schema)?);
     let is_new = |field: &&StructField| before.field(field.name()).is_none();
@@ -214,7 +214,7 @@ fn added(file: &StagedFile, name: String, data_change: bool) -> Add {
     }
 }
 
-/// Per-file statistics, as Delta writes them.
+/// Statistics of a file in Delta's JSON format.
 fn statistics(file: &StagedFile) -> Value {
     let (mut least, mut greatest, mut nulls) = (Map::new(), Map::new(), Map::new());
     for bounds in bounds::of(file) {
@@ -246,7 +246,7 @@ fn told(bound: &Bound, data_type: &DataType) -> Option<Value> {
         }
         (Bound::Integer(number), _) => json!(number),
         (Bound::Text(text), _) => json!(text),
-        // Delta has no bounds of booleans.
+        // Delta has no bounds for booleans.
         (Bound::Boolean(_), _) => return None,
     })
 }

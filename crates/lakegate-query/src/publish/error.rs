@@ -1,45 +1,45 @@
-//! Why new files did not become the table. Whatever it is, the table is as it was.
+//! Errors of table writes. Every error leaves the table unchanged.
 
 use std::io;
 
 use lakegate_core::error::Source;
 
-/// Why a table was not written. Paths in it are those of the lake, never of the machine.
+/// Why a table was not written. Paths are relative to the lake, never paths of the machine.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// It can not be done like this.
+    /// This table or location does not support the change.
     #[error("{what}; {help}")]
     Refused {
-        /// What is in the way.
+        /// The obstacle.
         what: String,
-        /// What to do.
+        /// Advice for the user.
         help: String,
     },
-    /// Another process is writing the table.
+    /// Another process holds the lock of the table.
     #[error("another process is writing this table; wait for it to end, and run this again")]
     Busy,
-    /// Somebody has changed the table meanwhile.
+    /// Another writer changed the table in the meantime.
     #[error("the table was changed by somebody else meanwhile, and is left as it is now; run this again")]
     Conflict,
-    /// The file system refused.
+    /// A file system call failed.
     #[error("cannot {doing}; the table is as it was")]
     File {
-        /// What was tried.
+        /// The operation that failed.
         doing: String,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// The object store refused, or what was read there is broken.
+    /// The object store failed, or an object in it is corrupt.
     #[error("cannot {doing}; the table is as it was")]
     Store {
-        /// What was tried.
+        /// The operation that failed.
         doing: String,
-        /// What the store said.
+        /// The error of the store.
         #[source]
         source: Source,
     },
-    /// The rows can not be encoded.
+    /// The rows cannot be encoded.
     #[error("cannot write the rows as Parquet; the table is as it was")]
     Encode(#[source] Source),
 }

@@ -1,6 +1,7 @@
-//! Iceberg at a bare location: manifests, a manifest list, and the next `vN.metadata.json`, which only one writer can make.
+//! Commits to Iceberg tables without a catalog: writes manifests, a manifest list, and the next `vN.metadata.json`,
+//! which a conditional write lets only one writer create.
 //!
-//! A table that a catalog keeps is refused: a metadata file beside the catalog's would be another table.
+//! A table that a catalog manages is refused, because the catalog would not know a metadata file next to its own.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,19 +27,19 @@ use super::place::Place;
 use super::staged::StagedFile;
 use super::{Change, CurrentFile, iceberg_schema, new_name, parquet};
 
-/// How often an addition is tried again behind somebody else's commit.
+/// Attempts to commit an append again after another writer's commit.
 const RETRIES: usize = 10;
 
-/// What the name of every metadata file ends with.
+/// Suffix of metadata file names.
 const METADATA: &str = ".metadata.json";
 
-/// An Iceberg table as it was when it was opened, or a place without one.
+/// An Iceberg table as of the time it was opened, or a location without a table.
 #[derive(Debug)]
 pub(super) struct IcebergTable {
-    /// URL of the table's folder, without a slash at its end.
+    /// URL of the table's folder, without a trailing slash.
     location: String,
     current: Option<Current>,
-    /// What the files are written with, once there is one.
+    /// Schema that the files are written with; `None` until the first file is created.
     schema: Mutex<Option<Arc<Schema>>>,
 }
 
@@ -77,7 +78,7 @@ impl IcebergTable {
         schema.map(Some).map_err(|fault| PublishError::refused(fault, "write it with the tool that made it"))
     }
 
-    /// The columns of a new file with their numbers. All files of one change have the same columns.
+    /// The columns of a new file with their field ids. All files of one change must have the same columns.
     pub(super) fn numbered(&self, columns: &SchemaRef) -> Result<SchemaRef, PublishError> {
         let refused = |fault| PublishError::refused(fault, "leave the column out, or give it another type");
         let before = self.current.as_ref().map(|current| current.metadata.current_schema().as_ref());
@@ -85,7 +86,7 @@ impl IcebergTable {
         let ours = iceberg_schema::schema(columns, before, last_id).map_err(refused)?;
         let ours = match &self.current {
             Some(_) => ours,
-            // A new table numbers its columns in its own way.
+            // The metadata builder assigns its own field ids to a new table.
             None => self.created(ours)?.current_schema().as_ref().clone(),
         };
         let numbered = iceberg_schema::numbered(columns, &ours).map_err(refused)?;
@@ -101,7 +102,7 @@ impl IcebergTable {
         Ok(builder.and_then(TableMetadataBuilder::build).map_err(failed())?.metadata)
     }
 
-    /// Commits, and gives the id of the new snapshot.
+    /// Commits and returns the id of the new snapshot.
     pub(super) async fn commit(
         &self,
         place: &Place,
@@ -130,7 +131,7 @@ impl IcebergTable {
             return Ok(snapshot);
         }
         for _ in 0..RETRIES {
-            // What adds rows goes behind whatever came meanwhile. What replaces rows has seen those of one version only.
+            // An append can follow any commit of another writer. A replacement is based on one version, so it is not.
             if change != Change::Append {
                 break;
             }
@@ -143,7 +144,7 @@ impl IcebergTable {
         Err(PublishError::Conflict)
     }
 
-    /// Whether the files can still be added as they were written.
+    /// Whether files that were written for `schema` still fit the table.
     fn is_same_schema(&self, now: &Current, schema: &Schema) -> bool {
         let before = self.current.as_ref().map(|current| &current.metadata);
         before.is_some_and(|before| {
@@ -153,7 +154,7 @@ impl IcebergTable {
         }) && now.metadata.last_column_id() <= schema.highest_field_id()
     }
 
-    /// Writes what a snapshot needs and then the metadata. `None` when somebody else was first.
+    /// Writes the files of a snapshot and then the metadata. `None` when another writer committed first.
     async fn attempt(
         &self,
         place: &Place,
@@ -181,7 +182,7 @@ impl IcebergTable {
         let (id, number) = (snapshot_id(&metadata), metadata.next_sequence_number());
         let parent = metadata.current_snapshot_id();
 
-        // Written in memory by the library, and then put where they belong.
+        // The library writes to memory; the results are then put under their real names.
         let memory = FileIO::new_with_memory();
         let commit = Uuid::new_v4();
         let mut names = Vec::new();
@@ -202,7 +203,7 @@ impl IcebergTable {
             let mut writer =
                 ManifestWriterBuilder::new(output, Some(id), Arc::clone(schema), spec.clone()).build_v2_data();
             for file in data {
-                // The sequence number is that of the commit, which the list of manifests knows.
+                // Use -1, because the entry inherits the sequence number of the commit from the manifest list.
                 writer.add_file(file.clone(), -1).map_err(failed())?;
             }
             manifests.push(writer.write_manifest_file().await.map_err(failed())?);
@@ -253,7 +254,7 @@ impl IcebergTable {
             Err(PublishError::Conflict) => return Ok(None),
             Err(error) => return Err(error),
         }
-        // The commit is made. Readers that find no hint look for the highest number.
+        // The commit is complete. The hint is optional, because readers without it look for the highest number.
         let hint = format!("{location}/metadata/version-hint.text");
         let _ = put(place, &hint, number.to_string().into(), PutMode::Overwrite).await;
         Ok(Some(id.to_string()))
@@ -281,7 +282,7 @@ async fn get(place: &Place, path: &Path) -> Result<Bytes, PublishError> {
     place.store().get(path).await.map_err(failed())?.bytes().await.map_err(failed())
 }
 
-/// The table as it is now, if there is one.
+/// The current state of the table, if it exists.
 async fn read(place: &Place, location: &str) -> Result<Option<Current>, PublishError> {
     let refuse = |what: String| PublishError::refused(what, "write it with the tool that made it");
     let folder = place.path(&format!("{location}/metadata"))?;
@@ -314,7 +315,7 @@ async fn read(place: &Place, location: &str) -> Result<Option<Current>, PublishE
     let mut current = Current { number, metadata, manifests: Vec::new(), entries: Vec::new(), files: Vec::new() };
     let Some(snapshot) = current.metadata.current_snapshot().cloned() else { return Ok(Some(current)) };
     let base = current.metadata.location().trim_end_matches('/').to_owned();
-    // The table may have been moved as a whole; what lies elsewhere is not ours to read.
+    // Accept paths below the base URL, because the table may have moved. Files elsewhere must not be read.
     let local = |url: &str| -> Result<Path, PublishError> {
         let below = url.strip_prefix(&base).or_else(|| url.strip_prefix(base.strip_prefix("file://")?));
         let below = below.filter(|below| below.starts_with('/')).ok_or_else(|| {
@@ -349,7 +350,7 @@ async fn read(place: &Place, location: &str) -> Result<Option<Current>, PublishE
     Ok(Some(current))
 }
 
-/// A random id that no snapshot has.
+/// A random id that no snapshot of the table has.
 fn snapshot_id(metadata: &TableMetadata) -> i64 {
     loop {
         let (high, low) = Uuid::new_v4().as_u64_pair();

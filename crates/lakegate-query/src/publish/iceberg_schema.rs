@@ -1,4 +1,4 @@
-//! Columns in the terms of Iceberg: types, and the number by which every column goes.
+//! Converts between Arrow and Iceberg schemas: types and field ids.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema as ArrowSch
 use datafusion::parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use iceberg::spec::{ListType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Type};
 
-/// The schema of a table with these columns: those that it has already keep their numbers, and others get new ones.
+/// The Iceberg schema for these columns. Existing columns keep their field ids, and others get new ones.
 pub(super) fn schema(columns: &ArrowSchema, before: Option<&Schema>, last_id: i32) -> Result<Schema, String> {
     let mut next_id = last_id;
     let mut fields = Vec::<NestedFieldRef>::new();
@@ -55,7 +55,7 @@ fn type_of(field: &Field, next_id: &mut i32) -> Result<Type, String> {
     Ok(Type::Primitive(primitive))
 }
 
-/// The columns with the numbers that the table's schema gives them, for the Parquet file.
+/// The columns with the field ids of the table's schema, for the Parquet file.
 pub(super) fn numbered(columns: &ArrowSchema, schema: &Schema) -> Result<SchemaRef, String> {
     let fields = columns
         .fields()
@@ -71,7 +71,7 @@ pub(super) fn numbered(columns: &ArrowSchema, schema: &Schema) -> Result<SchemaR
 fn with_numbers(field: &FieldRef, known: &NestedField) -> Result<FieldRef, String> {
     let data_type = match (field.data_type(), known.field_type.as_ref()) {
         (DataType::List(item), Type::List(list)) => {
-            // Iceberg's own name of what is in a list.
+            // Iceberg requires this name for list elements.
             let item = Field::new("element", item.data_type().clone(), item.is_nullable());
             DataType::List(with_numbers(&Arc::new(item), &list.element_field)?)
         }
@@ -84,7 +84,7 @@ fn with_numbers(field: &FieldRef, known: &NestedField) -> Result<FieldRef, Strin
     Ok(Arc::new(Field::new(field.name(), data_type, field.is_nullable()).with_metadata(number)))
 }
 
-/// The columns as Arrow has them.
+/// The Arrow schema of an Iceberg struct.
 pub(super) fn arrow(schema: &StructType) -> Result<SchemaRef, String> {
     let fields = schema.fields().iter().map(|field| arrow_field(field, &field.name)).collect::<Result<Vec<_>, _>>()?;
     Ok(Arc::new(ArrowSchema::new(fields)))

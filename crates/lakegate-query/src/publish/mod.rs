@@ -1,9 +1,9 @@
-//! Makes new files the table, in one step: whoever reads it has the old rows or the new ones, and a run that dies leaves it
-//! as it was.
+//! Publishes new data files as a table atomically: readers see the old rows or the new ones, and a run that dies leaves
+//! the table unchanged.
 //!
-//! `begin` takes the right to write and looks at the table as it is; files are written beside it under hidden names;
-//! `commit` puts them in place. What rows go into the files is the business of whoever writes: `ingest`, and what lays a
-//! table out anew. Reading is `lake`'s.
+//! `begin` locks the table and reads its state; files are then written next to the table under hidden names; `commit`
+//! puts them in place. Callers choose the rows: `ingest`, and `layout`, which rewrites a table's files. `lake`
+//! reads tables.
 
 mod adapt;
 mod bounds;
@@ -37,10 +37,10 @@ use iceberg::IcebergTable;
 use parquet::ParquetTable;
 use staging::Staging;
 
-/// What makes a table of files.
+/// The format of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableFormat {
-    /// The files themselves.
+    /// Plain Parquet files.
     Parquet,
     /// A Delta log.
     Delta,
@@ -53,7 +53,7 @@ impl TableFormat {
     pub const NAMES: [(&str, Self); 3] =
         [("parquet", Self::Parquet), ("delta", Self::Delta), ("iceberg", Self::Iceberg)];
 
-    /// The name, as projects and commands write it.
+    /// The name in configurations and commands.
     pub fn name(self) -> &'static str {
         match self {
             Self::Parquet => "parquet",
@@ -63,37 +63,37 @@ impl TableFormat {
     }
 }
 
-/// What new files are to the table.
+/// The effect of new files on the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// More rows.
+    /// Adds rows.
     Append,
-    /// Other rows, in the place of all that there are.
+    /// Replaces all rows with other rows.
     Replace,
-    /// The same rows as there are, laid out anew.
+    /// Replaces all files, with the same rows in another layout.
     Rewrite,
 }
 
-/// A data file of the table as it was at the beginning.
+/// A data file of the table at the time it was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CurrentFile {
-    /// Its path in the place's store.
+    /// Path in the store of the `Place`.
     pub(crate) path: Path,
     pub(crate) bytes: u64,
 }
 
-/// What has been made of the table.
+/// The result of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
-    /// Rows of the new files.
+    /// Rows in the new files.
     pub rows: u64,
-    /// How many files are new.
+    /// Number of new files.
     pub files: usize,
-    /// The version by which Delta or Iceberg name the table as it is now.
+    /// The new Delta version or Iceberg snapshot id; `None` for plain Parquet.
     pub version: Option<String>,
 }
 
-/// The right to write a table, and the table as it was when that was taken. Dropping it leaves the table as it is.
+/// An open write to a table: its lock, and its state at that time. Dropping it leaves the table unchanged.
 #[derive(Debug)]
 pub struct Publication {
     place: Place,
@@ -110,11 +110,11 @@ enum Table {
 }
 
 impl Publication {
-    /// Takes the right to write the table at a location below the lake, and looks at it. Without a format, what lies
-    /// there tells; where there is nothing, it is Parquet.
+    /// Locks the table at a location below the lake, and reads its state. Without a `format`, the format is detected at
+    /// the location; it defaults to Parquet when the location is empty.
     ///
     /// # Errors
-    /// When another process writes it, or it is not a table of that format, or of a kind that is not written here.
+    /// When another process writes the table, or it has another format or unsupported features.
     pub async fn begin(place: &Place, location: &str, format: Option<TableFormat>) -> Result<Self, PublishError> {
         let location = location.trim_end_matches('/').trim_start_matches("./").to_owned();
         if location.split('/').any(|part| part == "..") {
@@ -144,7 +144,7 @@ impl Publication {
         Ok(publication)
     }
 
-    /// A folder of plain Parquet files does not become a Delta or Iceberg table by a log that knows nothing of them.
+    /// Refuses plain Parquet files when the format is Delta or Iceberg, because a new log would ignore them.
     async fn refuse_stray_files(&self, found: Option<TableFormat>) -> Result<(), PublishError> {
         if found.is_some() {
             return Ok(());
@@ -172,8 +172,8 @@ impl Publication {
         }
     }
 
-    /// Whether rows can be added without writing the others again. A table of one file can not be added to in one step:
-    /// its rows go into the new file too, and the change is a `Replace`.
+    /// Whether rows can be added without rewriting the others. A table of one file cannot grow atomically: its rows go
+    /// into the new file too, and the change is a `Replace`.
     pub(crate) fn can_append(&self) -> bool {
         match &self.table {
             Table::Parquet(table) => table.can_append(),
@@ -181,7 +181,7 @@ impl Publication {
         }
     }
 
-    /// The data files that the table has.
+    /// Data files of the table.
     pub(crate) fn files(&self) -> Vec<CurrentFile> {
         match &self.table {
             Table::Parquet(table) => table.files(),
@@ -190,7 +190,7 @@ impl Publication {
         }
     }
 
-    /// Whether rows of the files are deleted, so that not all that is in the files is the table.
+    /// Whether some rows in the files are deleted, so that the files hold more rows than the table.
     pub(crate) fn has_deletes(&self) -> bool {
         match &self.table {
             Table::Parquet(_) => false,
@@ -199,7 +199,7 @@ impl Publication {
         }
     }
 
-    /// The columns that the table has; `None` where there is no table yet.
+    /// Columns of the table; `None` when it does not exist yet.
     pub(crate) async fn schema(&self) -> Result<Option<SchemaRef>, PublishError> {
         match &self.table {
             Table::Parquet(table) => rows::schema_of(&self.place, &table.files()).await,
@@ -208,8 +208,7 @@ impl Publication {
         }
     }
 
-    /// The rows that the table has, with these columns. Only where no file has deleted rows: whoever can read those gives
-    /// the rows in its own way.
+    /// Rows of the table, with these columns. Fails if files have deleted rows; `ingest::live` reads those.
     pub(crate) fn rows(&self, schema: &SchemaRef) -> Result<RowStream, PublishError> {
         if self.has_deletes() {
             return Err(PublishError::refused(
@@ -220,7 +219,7 @@ impl Publication {
         Ok(rows::stream(self.place.clone(), self.files(), SchemaRef::clone(schema)))
     }
 
-    /// Starts a new file with these columns, beside the table.
+    /// Creates a new file with these columns next to the table.
     pub(crate) fn create(&self, schema: &SchemaRef, options: &WriteOptions) -> Result<StagedWriter, PublishError> {
         let schema = match &self.table {
             Table::Iceberg(table) => table.numbered(schema)?,
@@ -229,10 +228,10 @@ impl Publication {
         StagedWriter::create(self.staging.hidden(), schema, options)
     }
 
-    /// Makes the files the table, or a part of it. Whatever fails, the table is as it was.
+    /// Adds the files to the table, or replaces its files with them. On every failure, the table is unchanged.
     ///
     /// # Errors
-    /// When somebody else has changed the table meanwhile, or the change can not be made in one step.
+    /// When another writer changed the table in the meantime, or the change cannot be made atomically.
     pub(crate) async fn commit(self, files: Vec<StagedFile>, change: Change) -> Result<Published, PublishError> {
         let rows = files.iter().map(StagedFile::rows).sum();
         let count = files.len();
@@ -248,7 +247,7 @@ impl Publication {
     }
 }
 
-/// The format of what lies there, if that is a table of Delta or Iceberg.
+/// The format at a location, if it is a Delta or Iceberg table.
 async fn found_format(place: &Place, location: &str) -> Result<Option<TableFormat>, PublishError> {
     let is_file = |folder: &std::path::Path| folder.join(location).is_file();
     if location.contains(['*', '?', '[']) || place.folder().is_some_and(is_file) {
@@ -271,7 +270,7 @@ async fn found_format(place: &Place, location: &str) -> Result<Option<TableForma
     Ok(None)
 }
 
-/// The name of a new data file.
+/// A unique name for a data file.
 fn new_name() -> String {
     format!("part-{}.parquet", Uuid::now_v7().simple())
 }

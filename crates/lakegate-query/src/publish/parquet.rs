@@ -1,7 +1,7 @@
-//! Plain Parquet: a file, a folder or a glob becomes another table in one step, or stays what it was.
+//! Commits to plain Parquet tables: replaces a file, a folder or a glob in one step, or leaves it unchanged.
 //!
-//! One file is put in place by a rename, a folder by exchanging it with another one. What an object store can not do at
-//! once is refused: there, tables of several files are for Delta and Iceberg.
+//! A rename replaces one file, and an exchange of names replaces a folder. An object store has no such exchange, so a
+//! change of several files there is refused; use Delta or Iceberg instead.
 
 use std::fs;
 use std::path::Path as FilePath;
@@ -17,11 +17,11 @@ use super::staged::StagedFile;
 use super::staging::{Staging, inside, sync_folder};
 use super::{Change, CurrentFile, new_name};
 
-/// Where the files of a table are.
+/// The location of a table and its files.
 #[derive(Debug)]
 pub(super) struct ParquetTable {
     shape: Shape,
-    /// The files as they were when the table was opened.
+    /// Files at the time the table was opened.
     before: Vec<ObjectMeta>,
 }
 
@@ -31,7 +31,7 @@ enum Shape {
     File(String),
     /// All files of a folder.
     Folder(String),
-    /// Files of a folder whose names begin and end like this.
+    /// Files of a folder, by prefix and suffix of their names.
     Glob { folder: String, start: String, end: String },
 }
 
@@ -51,7 +51,7 @@ impl ParquetTable {
         self.before.iter().map(file).collect()
     }
 
-    /// Whether rows can be added without writing the others again.
+    /// Whether rows can be added without rewriting the others.
     pub(super) fn can_append(&self) -> bool {
         !matches!(self.shape, Shape::File(_)) || self.before.is_empty()
     }
@@ -75,7 +75,7 @@ impl ParquetTable {
         };
         match (change, self.before.as_slice()) {
             (Change::Append, _) | (_, []) if files.len() < 2 => put(place, one_file()?, &self.new_path()).await,
-            // A file in the place of another.
+            // One file replaces another.
             (Change::Replace | Change::Rewrite, [before]) if files.len() < 2 => {
                 put(place, one_file()?, &place.shown(&before.location)).await
             }
@@ -94,7 +94,7 @@ impl ParquetTable {
         }
     }
 
-    /// The path of a new file, below the lake.
+    /// Path of a new file, below the lake.
     fn new_path(&self) -> String {
         match &self.shape {
             Shape::File(path) => path.clone(),
@@ -107,7 +107,7 @@ impl ParquetTable {
     }
 }
 
-/// Puts a file into the lake under its name there: as a whole, or not at all.
+/// Puts a file into the lake under its final name, atomically.
 pub(super) async fn put(place: &Place, file: &StagedFile, below: &str) -> Result<(), PublishError> {
     match place.folder() {
         Some(root) => rename(root, file.path(), below),
@@ -115,7 +115,7 @@ pub(super) async fn put(place: &Place, file: &StagedFile, below: &str) -> Result
     }
 }
 
-/// Gives a file its name in the lake. The folder is made if need be.
+/// Moves a file to its path in the lake. Creates the folder if needed.
 fn rename(root: &FilePath, from: &FilePath, below: &str) -> Result<(), PublishError> {
     let to = root.join(below);
     let failed = || PublishError::file(format!("put `{below}` into the lake"));
@@ -123,12 +123,12 @@ fn rename(root: &FilePath, from: &FilePath, below: &str) -> Result<(), PublishEr
     inside(root, folder, below)?;
     fs::create_dir_all(folder).map_err(failed())?;
     fs::rename(from, &to).map_err(failed())?;
-    // It is done by now; a disk that can not sync may still lose it, and has more to tell than this.
+    // The rename is done, so a failed sync is not an error of this commit; such a disk will fail elsewhere too.
     let _ = sync_folder(folder);
     Ok(())
 }
 
-/// Copies a file into an object store. It is there as a whole, or not at all.
+/// Copies a file into an object store, atomically.
 async fn upload(place: &Place, from: &FilePath, to: &Path) -> Result<(), PublishError> {
     let doing = || format!("put `{}` into the lake", place.shown(to));
     let mut file = tokio::fs::File::open(from).await.map_err(PublishError::file(doing()))?;
@@ -147,7 +147,7 @@ async fn upload(place: &Place, from: &FilePath, to: &Path) -> Result<(), Publish
     upload.finish().await.map(|_| ()).map_err(PublishError::store(doing()))
 }
 
-/// Puts another folder in the place of the table's, which takes the other's hidden name and is removed.
+/// Exchanges the table's folder with a new one; then removes the old one, which now has the hidden name.
 fn exchange(root: &FilePath, folder: &str, staging: &Staging, files: &[StagedFile]) -> Result<(), PublishError> {
     let table = root.join(folder);
     inside(root, &table, folder)?;
@@ -171,10 +171,10 @@ fn exchange(root: &FilePath, folder: &str, staging: &Staging, files: &[StagedFil
         })
     })();
     if exchanged.is_ok() {
-        // It is done by now; a disk that can not sync may still lose it, and has more to tell than this.
+        // The exchange is done, so a failed sync is not an error of this commit; such a disk will fail elsewhere too.
         let _ = sync_folder(table.parent().unwrap_or(root));
     }
-    // What has the hidden name now: the old folder, or the new one that has failed. The next run removes what is left.
+    // The hidden name holds the old folder, or the new one after a failure. The next run removes what remains.
     let _ = fs::remove_dir_all(&other);
     exchanged
 }
@@ -190,7 +190,7 @@ fn exchange_names(_: &FilePath, _: &FilePath) -> std::io::Result<()> {
     Err(std::io::Error::from(std::io::ErrorKind::Unsupported))
 }
 
-/// A folder that holds more than the table's files is not thrown away.
+/// Refuses to replace a folder that contains anything but the table's files, which would be lost.
 fn refuse_others(table: &FilePath, folder: &str) -> Result<(), PublishError> {
     let entries = fs::read_dir(table).map_err(PublishError::file(format!("list `{folder}`")))?;
     for entry in entries {
@@ -228,7 +228,7 @@ async fn shape(place: &Place, location: &str) -> Result<Shape, PublishError> {
     if trimmed.ends_with(".parquet") {
         return Ok(Shape::File(trimmed.to_owned()));
     }
-    // `order/` finds `order.parquet` in a lake of single files, as for whoever reads it.
+    // A reader resolves `order/` to `order.parquet` in a lake of single files, so a writer must do that too.
     let single = format!("{trimmed}.parquet");
     let folder = Shape::Folder(trimmed.to_owned());
     if list(place, &folder).await?.is_empty() && exists(place, &single).await? {
@@ -245,7 +245,7 @@ async fn exists(place: &Place, below: &str) -> Result<bool, PublishError> {
     }
 }
 
-/// The table's files as the reader finds them, sorted by path.
+/// The table's files as a reader finds them, sorted by path.
 async fn list(place: &Place, shape: &Shape) -> Result<Vec<ObjectMeta>, PublishError> {
     let (folder, single) = match shape {
         Shape::File(path) => (path.as_str(), true),

@@ -1,6 +1,6 @@
-//! A lake as a place to write to: its store, its URL, and its folder where it is on a disk of this machine.
+//! A lake as a write destination: its object store, its URL, and its folder if it is on a local disk.
 //!
-//! Reading goes another way (`lake`), in which nothing can be written.
+//! Reads go through `lake`, which cannot write.
 
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
@@ -12,22 +12,22 @@ use url::Url;
 
 use super::error::PublishError;
 
-/// Where tables can be written.
+/// A lake that tables can be written to.
 #[derive(Clone, Debug)]
 pub struct Place {
-    /// Paths in it start at the bucket, or at the root of this machine's files.
+    /// Store paths start at the bucket, or at the root of the local file system.
     store: Arc<dyn ObjectStore>,
-    /// The lake's root, with a slash at its end.
+    /// URL of the lake's root, with a trailing slash.
     url: Url,
-    /// The same as a folder.
+    /// The lake's root as a folder; `None` for an object store.
     folder: Option<PathBuf>,
 }
 
 impl Place {
-    /// The lake in a folder of this machine.
+    /// A lake in a local folder.
     ///
     /// # Errors
-    /// When there is no such folder.
+    /// When the folder does not exist.
     pub fn local(folder: &FilePath) -> Result<Self, PublishError> {
         let folder = folder.canonicalize().map_err(PublishError::file("open the lake's folder"))?;
         let url = Url::from_directory_path(&folder)
@@ -35,7 +35,7 @@ impl Place {
         Ok(Self { store: Arc::new(LocalFileSystem::new()), url, folder: Some(folder) })
     }
 
-    /// The lake in an object store. `url` names the lake's root, and `store` has the whole bucket.
+    /// A lake in an object store. `url` is the lake's root, and `store` covers the whole bucket.
     pub(crate) fn remote(store: Arc<dyn ObjectStore>, mut url: Url) -> Self {
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
@@ -47,12 +47,12 @@ impl Place {
         &self.store
     }
 
-    /// The lake's folder, if it is on a disk of this machine.
+    /// The lake's folder, if it is on a local disk.
     pub(crate) fn folder(&self) -> Option<&FilePath> {
         self.folder.as_deref()
     }
 
-    /// The path of something below the lake's root, in the store.
+    /// Converts a path below the lake's root to a path in the store.
     pub(crate) fn path(&self, below: &str) -> Result<Path, PublishError> {
         let refused = || PublishError::refused(format!("`{below}` is not a path"), "check `location`");
         let root = Path::from_url_path(self.url.path()).map_err(|_| refused())?;
@@ -60,7 +60,7 @@ impl Place {
         Ok(Path::from_iter(root.parts().chain(below.parts())))
     }
 
-    /// The URL of a folder below the lake's root, with a slash at its end.
+    /// URL of a folder below the lake's root, with a trailing slash.
     pub(crate) fn folder_url(&self, below: &str) -> Result<Url, PublishError> {
         let mut url = self.url.clone();
         let below = below.trim_matches('/');
@@ -75,7 +75,7 @@ impl Place {
         Ok(url)
     }
 
-    /// A path of this store without what lies above the lake, for messages.
+    /// Path relative to the lake's root, for messages.
     pub(crate) fn shown(&self, path: &Path) -> String {
         let root = Path::from_url_path(self.url.path()).unwrap_or_default();
         let below = path.prefix_match(&root).map(|parts| parts.collect::<Path>());

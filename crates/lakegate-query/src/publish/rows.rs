@@ -1,6 +1,6 @@
-//! The rows of plain Parquet files, as a table's writer needs them: to write them again.
+//! Reads the rows of plain Parquet files so that a table writer can write them again.
 //!
-//! Not for endpoints, and not for files of which rows are deleted.
+//! Not for endpoints, and not for files with deleted rows.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use super::error::PublishError;
 use super::place::Place;
 use super::{CurrentFile, TableFormat, adapted, writable};
 
-/// Rows of a table, batch by batch.
+/// Rows of a table in batches.
 pub(crate) type RowStream = BoxStream<'static, Result<RecordBatch, PublishError>>;
 
-/// The columns of all files together.
+/// The merged schema of all files.
 pub(super) async fn schema_of(place: &Place, files: &[CurrentFile]) -> Result<Option<SchemaRef>, PublishError> {
     let mut schemas = Vec::<Schema>::new();
     for file in files {
@@ -43,7 +43,7 @@ pub(super) async fn schema_of(place: &Place, files: &[CurrentFile]) -> Result<Op
     Ok(Some(Arc::new(merged)))
 }
 
-/// The rows of all files, one after the other, with these columns.
+/// Rows of all files, one file after another, with these columns.
 pub(super) fn stream(place: Place, files: Vec<CurrentFile>, schema: SchemaRef) -> RowStream {
     let of_file = move |file: CurrentFile| {
         let (place, schema) = (place.clone(), SchemaRef::clone(&schema));
@@ -67,7 +67,7 @@ async fn open(place: &Place, file: &CurrentFile) -> Result<ParquetRecordBatchStr
     opened.map_err(PublishError::store(format!("read `{}`", place.shown(&file.path))))
 }
 
-/// A file of the store, for the decoder.
+/// A Parquet file in the store, as the decoder reads it.
 struct Reader {
     store: Arc<dyn ObjectStore>,
     path: Path,

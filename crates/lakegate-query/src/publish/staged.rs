@@ -1,4 +1,4 @@
-//! A Parquet file that is not part of a table yet: written under a hidden name, and removed unless it is published.
+//! Parquet files that are not part of a table yet. They have hidden names; drop removes an unpublished one.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -12,7 +12,7 @@ use datafusion::parquet::file::metadata::{KeyValue, ParquetMetaData};
 use super::error::PublishError;
 use crate::lake::layout::WriteOptions;
 
-/// A file under writing.
+/// A file that is being written.
 pub(crate) struct StagedWriter {
     hidden: Hidden,
     schema: SchemaRef,
@@ -20,7 +20,7 @@ pub(crate) struct StagedWriter {
     rows: u64,
 }
 
-/// A whole file that is synced to the disk.
+/// A complete file that is synced to disk.
 #[derive(Debug)]
 pub(crate) struct StagedFile {
     hidden: Hidden,
@@ -30,7 +30,7 @@ pub(crate) struct StagedFile {
     pub(super) rows: u64,
 }
 
-/// The hidden file; it is removed on drop, unless it has got another name by then.
+/// A hidden file. Drop removes it, unless it was renamed before.
 #[derive(Debug)]
 pub(super) struct Hidden {
     path: PathBuf,
@@ -46,7 +46,7 @@ impl StagedWriter {
         Ok(Self { hidden, schema, writer, rows: 0 })
     }
 
-    /// The columns that batches must have.
+    /// Columns that each batch must have.
     pub(crate) fn schema(&self) -> &SchemaRef {
         &self.schema
     }
@@ -56,23 +56,23 @@ impl StagedWriter {
         self.rows
     }
 
-    /// About the bytes that the file has so far.
+    /// Approximate size of the file so far, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.writer.bytes_written() + self.writer.in_progress_size()
     }
 
-    /// Notes something in the file's footer.
+    /// Adds a key and value to the file's footer.
     pub(crate) fn note(&mut self, key: &str, value: String) {
         self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
     }
 
-    /// Adds rows.
+    /// Writes a batch.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), PublishError> {
         self.rows += batch.num_rows() as u64;
         self.writer.write(batch).map_err(encode)
     }
 
-    /// Writes the footer and syncs.
+    /// Writes the footer and syncs the file.
     pub(crate) fn finish(mut self) -> Result<StagedFile, PublishError> {
         let metadata = self.writer.finish().map_err(encode)?;
         let failed = || PublishError::file("write a file beside the table");
@@ -89,7 +89,7 @@ impl StagedFile {
         &self.hidden.path
     }
 
-    /// How many rows it has.
+    /// Rows in the file.
     pub(crate) fn rows(&self) -> u64 {
         self.rows
     }
@@ -97,12 +97,12 @@ impl StagedFile {
 
 impl Drop for Hidden {
     fn drop(&mut self) {
-        // There is nobody to tell, and the next run removes what is left.
+        // Drop cannot report an error; the next run removes the file.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// What a full disk says comes out of the encoder as one of its own errors.
+/// The encoder returns I/O failures, such as a full disk, as errors of its own type.
 fn encode(error: datafusion::parquet::errors::ParquetError) -> PublishError {
     PublishError::Encode(error.into())
 }

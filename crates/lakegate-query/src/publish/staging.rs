@@ -1,8 +1,8 @@
-//! Where files wait before they are published, and who may publish: one writer at a time for each table.
+//! Stages files before they are published, and allows one writer per table at a time.
 //!
-//! The lock is one of the operating system's. It ends with the process that holds it, however that ends, so what lies
-//! there when a lock is taken is of a run that is dead, and is removed. In an object store there is no such lock: there,
-//! commits are conditional, and files wait on a disk of this machine.
+//! The lock is an operating system file lock, which ends with its process. Staged files that exist when a lock is taken
+//! are therefore from a dead run, and are removed. An object store has no such lock: commits there are conditional, and
+//! files are staged on a local disk.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -12,25 +12,25 @@ use uuid::Uuid;
 use super::error::PublishError;
 use super::place::Place;
 
-/// What hidden files and folders that wait end with.
+/// Suffix of staged files and folders.
 const PARTIAL: &str = ".partial";
-/// What the lock of a table ends with.
+/// Suffix of a table's lock file.
 const LOCK: &str = ".lock";
 
-/// The right to write a table, and the place for what is not part of it yet.
+/// The lock of a table, and the folder for its staged files.
 #[derive(Debug)]
 pub(super) struct Staging {
     folder: PathBuf,
-    /// What the names of hidden files of this table begin with.
+    /// Prefix of the names of this table's staged files.
     prefix: String,
-    /// Held as long as this lives.
+    /// Held for the lifetime of this value; `None` for an object store.
     _lock: Option<File>,
-    /// The folder on this machine for a table in an object store.
+    /// The local folder for a table in an object store.
     _temporary: Option<tempfile::TempDir>,
 }
 
 impl Staging {
-    /// Takes the lock, and removes what dead runs have left.
+    /// Takes the lock, and removes staged files of dead runs.
     pub(super) fn begin(place: &Place, location: &str) -> Result<Self, PublishError> {
         let Some(root) = place.folder() else {
             let temporary = tempfile::tempdir().map_err(PublishError::file("make a temporary folder"))?;
@@ -58,12 +58,12 @@ impl Staging {
         Ok(staging)
     }
 
-    /// A hidden name that nothing has.
+    /// A unique hidden path.
     pub(super) fn hidden(&self) -> PathBuf {
         self.folder.join(format!("{}.{}{PARTIAL}", self.prefix, Uuid::now_v7().simple()))
     }
 
-    /// Removes what runs have left that did not end well. What can not be removed is hidden all the same.
+    /// Removes staged files of dead runs. A file that cannot be removed stays hidden.
     fn sweep(&self) {
         let Ok(entries) = fs::read_dir(&self.folder) else { return };
         for entry in entries.flatten() {
@@ -77,14 +77,14 @@ impl Staging {
         }
     }
 
-    /// `.NAME.ID.partial`, with the very name of this table: `order` is not `order.old`.
+    /// Whether a name is `.NAME.ID.partial` with exactly this table's name: `order` does not match `order.old`.
     fn is_hidden_name(&self, name: &str) -> bool {
         let id = name.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix('.')?.strip_suffix(PARTIAL));
         id.is_some_and(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
     }
 }
 
-/// A link must not lead out of the lake, for what is written even less than for what is read.
+/// Refuses links that lead out of the lake. For writes this matters even more than for reads.
 pub(super) fn inside(root: &Path, path: &Path, shown: &str) -> Result<(), PublishError> {
     let there = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(root);
     let real = there.canonicalize().map_err(PublishError::file(format!("open `{shown}`")))?;
@@ -97,7 +97,7 @@ pub(super) fn inside(root: &Path, path: &Path, shown: &str) -> Result<(), Publis
     ))
 }
 
-/// Makes names in a folder outlive a crash of the machine.
+/// Syncs a folder, so that its names survive a crash of the machine.
 pub(super) fn sync_folder(folder: &Path) -> std::io::Result<()> {
     File::open(folder)?.sync_all()
 }

@@ -1,4 +1,4 @@
-//! Tables as their writers leave them, and as failed ones leave them.
+//! State of tables after successful and failed writes.
 
 use std::fs;
 use std::path::Path;
@@ -83,7 +83,7 @@ async fn rows_are_added_and_replaced_in_every_format() {
         write(lake, "a/t", format, 9..10, Change::Append).await;
         assert_eq!(ids(lake, "a/t", format).await, [7, 8, 9], "{format:?}");
         assert_eq!(partial(&lake.join("a")), 0, "{format:?}");
-        // What lies there tells the format.
+        // The format is detected from the files at the location.
         let publication = Publication::begin(&Place::local(lake).unwrap(), "a/t", None).await.unwrap();
         assert_eq!(publication.format(), format);
     }
@@ -149,7 +149,7 @@ async fn one_writer_at_a_time() {
     begin(lake.path(), "t", TableFormat::Parquet).await.unwrap();
 }
 
-/// Writers that know nothing of our lock: what replaces is refused, what adds goes behind them.
+/// Other writers ignore our lock: a replacement is then refused, and an append follows their commit.
 #[tokio::test]
 async fn a_change_by_somebody_else_is_not_lost() {
     for format in FORMATS {
@@ -160,7 +160,7 @@ async fn a_change_by_somebody_else_is_not_lost() {
         for (change, expected) in [(Change::Replace, None), (Change::Append, Some(()))] {
             let ours = begin(lake, "t", format).await.unwrap();
             let file = staged(&ours, &batch(20..21));
-            // The other one does not ask for the lock.
+            // Simulate a writer that does not take the lock.
             fs::rename(&lock, lake.join(".moved")).unwrap();
             let moved = fs::rename(file.path(), lake.join(".kept"));
             write(lake, "t", format, 10..11, Change::Append).await;
@@ -185,7 +185,7 @@ async fn a_single_file_and_a_glob_are_replaced_by_one_file() {
     let lake = lake.path();
     write(lake, "t.parquet", TableFormat::Parquet, 0..3, Change::Replace).await;
     assert!(!begin(lake, "t.parquet", TableFormat::Parquet).await.unwrap().can_append());
-    // As a reader finds it, also by the name without its extension.
+    // Resolve as a reader does, also by the name without its extension.
     assert!(!begin(lake, "t/", TableFormat::Parquet).await.unwrap().can_append());
     write(lake, "t.parquet", TableFormat::Parquet, 5..6, Change::Replace).await;
     assert_eq!(ids(lake, "t", TableFormat::Parquet).await, [5]);

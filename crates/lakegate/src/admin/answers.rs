@@ -1,4 +1,4 @@
-//! What is answered about principals, tokens, grants and endpoints: the JSON of the API and of `--json`.
+//! The JSON form of principals, tokens, grants and endpoints, for the admin API and `--json`.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use lakegate_core::access::{Grant, Grantee, NewToken, PrincipalRecord, Scope, Terms};
@@ -9,12 +9,12 @@ use serde_json::{Map, Value as Json};
 use super::desk::PrincipalDetails;
 use crate::store::{GrantListing, SecretAttributes, TokenListing};
 
-/// A time for people and for JSON.
+/// A time in RFC 3339, to the second.
 pub fn time(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// The word for a grant's state.
+/// The name of a grant's state.
 pub fn grant_state(grant: &Grant, revoked_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> &'static str {
     match revoked_at {
         Some(_) => "revoked",
@@ -35,7 +35,7 @@ pub struct PrincipalAnswer {
 }
 
 impl PrincipalAnswer {
-    /// What is said of it.
+    /// Builds the answer.
     pub fn of(principal: &PrincipalRecord, secret: &SecretAttributes) -> Self {
         let attributes = principal.attributes.iter().map(|(name, value)| (name.clone(), secret.listed(name, value)));
         let types = principal.attributes.iter().map(|(name, value)| (name.clone(), value.value_type().name().into()));
@@ -50,7 +50,7 @@ impl PrincipalAnswer {
     }
 }
 
-/// A principal with its tokens and the grants that count for it.
+/// A principal with its tokens, and the grants to it and its roles.
 #[derive(Serialize)]
 pub struct PrincipalDetailsAnswer {
     #[serde(flatten)]
@@ -60,7 +60,7 @@ pub struct PrincipalDetailsAnswer {
 }
 
 impl PrincipalDetailsAnswer {
-    /// What is said of it at a time.
+    /// Builds the answer, with states as of `now`.
     pub fn of(details: &PrincipalDetails, secret: &SecretAttributes, now: DateTime<Utc>) -> Self {
         Self {
             principal: PrincipalAnswer::of(&details.principal, secret),
@@ -70,7 +70,7 @@ impl PrincipalDetailsAnswer {
     }
 }
 
-/// A token; without its secret, which is not known.
+/// A token, without its secret, which is not stored.
 #[derive(Serialize)]
 pub struct TokenAnswer {
     id: String,
@@ -87,7 +87,7 @@ pub struct TokenAnswer {
 }
 
 impl TokenAnswer {
-    /// What is said of it at a time.
+    /// Builds the answer, with states as of `now`.
     pub fn of(listing: &TokenListing, now: DateTime<Utc>) -> Self {
         let TokenListing { token, principal } = listing;
         Self {
@@ -106,7 +106,7 @@ impl TokenAnswer {
     }
 }
 
-/// A token that was just made, with its secret: the one answer that has one.
+/// A new token with its secret. No other answer contains a secret.
 #[derive(Serialize)]
 pub struct IssuedAnswer {
     #[serde(flatten)]
@@ -115,7 +115,7 @@ pub struct IssuedAnswer {
 }
 
 impl IssuedAnswer {
-    /// What is said of it, once.
+    /// Builds the answer.
     pub fn of(token: &NewToken, listing: &TokenListing) -> Self {
         Self { listing: TokenAnswer::of(listing, listing.token.created_at), token: token.text().to_owned() }
     }
@@ -137,7 +137,7 @@ pub struct GrantAnswer {
 }
 
 impl GrantAnswer {
-    /// What is said of it at a time.
+    /// Builds the answer, with states as of `now`.
     pub fn of(listing: &GrantListing, now: DateTime<Utc>) -> Self {
         let GrantListing { grant, revoked_at } = listing;
         let (principal, role) = match &grant.to {
@@ -159,7 +159,7 @@ impl GrantAnswer {
     }
 }
 
-/// An endpoint of the project, also a hidden one.
+/// An endpoint of the project; hidden ones are included.
 #[derive(Serialize)]
 pub struct EndpointAnswer {
     name: String,
@@ -183,7 +183,7 @@ struct ColumnAnswer {
 }
 
 impl EndpointAnswer {
-    /// What is said of it.
+    /// Builds the answer.
     pub fn of(planned: &PlannedEndpoint) -> Self {
         let endpoint = planned.endpoint();
         let parameters = endpoint.params.iter().map(|param| ParameterAnswer {

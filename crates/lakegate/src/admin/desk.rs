@@ -1,4 +1,4 @@
-//! Where changes are asked for: a store, who asks, and one function for each thing that can be asked.
+//! The admin service: all administrative operations on an access store, on behalf of an actor.
 
 use chrono::{DateTime, Utc};
 use lakegate_core::access::import::ImportPlan;
@@ -10,10 +10,10 @@ use crate::store::{
     Rotation, SecretAttributes, Store, StoreError, TokenListing, TokenRequest, new_token,
 };
 
-/// The most changes that are listed at once, and how many are where nobody says.
+/// The maximum and the default number of listed changes.
 const CHANGES: (u32, u32) = (1_000, 100);
 
-/// A store in the hands of somebody who may ask everything of it and change it.
+/// An access store with an actor who may read and change everything.
 #[derive(Clone, Debug)]
 pub struct Desk {
     store: Store,
@@ -21,61 +21,61 @@ pub struct Desk {
     secret: SecretAttributes,
 }
 
-/// Which principals to list.
+/// The filter for listing principals.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PrincipalFilter {
-    /// Only those with this role.
+    /// Only principals with this role.
     pub role: Option<String>,
 }
 
-/// Which tokens to list.
+/// The filter for listing tokens.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TokenFilter {
-    /// Only those of this principal.
+    /// Only tokens of this principal.
     pub principal: Option<String>,
-    /// Only those that are taken now.
+    /// Only tokens that are valid now.
     pub active: bool,
 }
 
-/// Which grants to list.
+/// The filter for listing grants.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GrantFilter {
-    /// Only those to this principal itself.
+    /// Only grants to this principal itself.
     pub principal: Option<String>,
-    /// Only those to this role.
+    /// Only grants to this role.
     pub role: Option<String>,
-    /// Only those for this endpoint, by its name or `*`.
+    /// Only grants for this endpoint, by its name or `*`.
     pub endpoint: Option<String>,
-    /// Also revoked ones.
+    /// Include revoked grants.
     pub all: bool,
 }
 
-/// Which changes to list.
+/// The filter for listing changes.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ChangesFilter {
-    /// At most so many.
+    /// The maximum number of changes.
     pub limit: Option<u32>,
-    /// Only those before the one of this id.
+    /// Only changes before the one with this id.
     pub before: Option<i64>,
 }
 
-/// A principal with its tokens and the grants that count for it.
+/// A principal with its tokens, and the grants to it and its roles.
 #[derive(Debug)]
 pub struct PrincipalDetails {
     /// The principal.
     pub principal: PrincipalRecord,
-    /// Its tokens, also those that ended.
+    /// Its tokens, including expired and revoked ones.
     pub tokens: Vec<TokenListing>,
-    /// The grants to it and to its roles; revoked ones are not among them.
+    /// The grants to it and its roles, without revoked ones.
     pub grants: Vec<GrantListing>,
 }
 
 impl Desk {
-    /// Whatever is changed there is changed by this actor.
+    /// The service for this actor, who becomes the author of all changes.
     pub fn new(store: Store, actor: Actor, secret: SecretAttributes) -> Self {
         Self { store, actor, secret }
     }
@@ -85,7 +85,7 @@ impl Desk {
         &self.store
     }
 
-    /// The attributes whose values are not told.
+    /// The attributes with secret values.
     pub fn secret(&self) -> &SecretAttributes {
         &self.secret
     }
@@ -99,7 +99,7 @@ impl Desk {
         self.changes().add_principal(new, now).await
     }
 
-    /// Changes a principal. Returns it as it is then.
+    /// Changes a principal. Returns the changed principal.
     pub async fn change_principal(
         &self,
         name: &str,
@@ -109,7 +109,7 @@ impl Desk {
         self.changes().change_principal(name, change, now).await
     }
 
-    /// Disables a principal. `false`: it was disabled already.
+    /// Disables a principal. Returns `false` if it was already disabled.
     pub async fn disable_principal(
         &self,
         name: &str,
@@ -119,7 +119,7 @@ impl Desk {
         Ok((self.store.principal(name).await?, changed))
     }
 
-    /// Enables a principal. `false`: it was not disabled.
+    /// Enables a principal. Returns `false` if it was not disabled.
     pub async fn enable_principal(
         &self,
         name: &str,
@@ -138,7 +138,7 @@ impl Desk {
         Ok(principals)
     }
 
-    /// A principal, with all that belongs to it.
+    /// A principal, with its tokens and grants.
     pub async fn principal(&self, name: &str) -> Result<PrincipalDetails, StoreError> {
         let principal = self.store.principal(name).await?;
         let tokens = self.store.tokens(Some(name)).await?;
@@ -147,7 +147,7 @@ impl Desk {
         Ok(PrincipalDetails { principal, tokens, grants })
     }
 
-    /// Makes a token for a principal.
+    /// Issues a token for a principal.
     pub async fn issue_token(
         &self,
         principal: &str,
@@ -159,7 +159,7 @@ impl Desk {
         Ok((token, listing))
     }
 
-    /// Replaces a token by a new one.
+    /// Replaces a token with a new one.
     pub async fn rotate_token(
         &self,
         id: &str,
@@ -171,12 +171,12 @@ impl Desk {
         Ok((token, listing))
     }
 
-    /// Revokes a token. `false`: it was revoked already.
+    /// Revokes a token. Returns `false` if it was already revoked.
     pub async fn revoke_token(&self, id: &str, now: DateTime<Utc>) -> Result<(TokenListing, bool), StoreError> {
         self.changes().revoke_token(id, now).await
     }
 
-    /// Tokens, by principal, the newest last.
+    /// Tokens, by principal, newest last.
     pub async fn tokens(&self, filter: &TokenFilter, now: DateTime<Utc>) -> Result<Vec<TokenListing>, StoreError> {
         let mut tokens = self.store.tokens(filter.principal.as_deref()).await?;
         if filter.active {
@@ -190,12 +190,12 @@ impl Desk {
         self.changes().add_grant(request, now).await
     }
 
-    /// Revokes a grant. `false`: it was revoked already.
+    /// Revokes a grant. Returns `false` if it was already revoked.
     pub async fn revoke_grant(&self, id: &str, now: DateTime<Utc>) -> Result<(GrantListing, bool), StoreError> {
         self.changes().revoke_grant(id, now).await
     }
 
-    /// The grant of this id, also when it ended.
+    /// The grant with this id, even if expired or revoked.
     pub async fn grant(&self, id: &str) -> Result<GrantListing, StoreError> {
         self.store.grant(id).await
     }
@@ -220,7 +220,7 @@ impl Desk {
         Ok(grants)
     }
 
-    /// Puts the plan of an import in, or only looks what that would do.
+    /// Imports a plan, or only computes the result.
     pub async fn import(
         &self,
         plan: &ImportPlan,
@@ -231,7 +231,7 @@ impl Desk {
         self.changes().import(plan, now, dry_run, progress).await
     }
 
-    /// Changes that were made, the newest first.
+    /// The change log, newest first.
     pub async fn change_log(&self, filter: &ChangesFilter) -> Result<Vec<ChangeRecord>, StoreError> {
         let (most, usual) = CHANGES;
         let limit = filter.limit.unwrap_or(usual);

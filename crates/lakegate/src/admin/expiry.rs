@@ -1,13 +1,13 @@
-//! Times as an operator writes them: `2027-01-01`, RFC 3339, `90d`.
+//! Parses times and durations in the notation of operators: `2027-01-01`, RFC 3339, `90d`.
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, Duration, Utc};
 use lakegate_core::value::{Scalar, ScalarType};
 
-/// Reads a time: a date (its midnight in UTC) or RFC 3339.
+/// Parses a time: a date (midnight UTC) or RFC 3339.
 ///
 /// # Errors
-/// When it is neither.
+/// If it is neither.
 pub fn moment(text: &str) -> Result<DateTime<Utc>, String> {
     match ScalarType::Timestamp.parse(text) {
         Some(Scalar::Timestamp(time)) => Ok(time),
@@ -15,10 +15,10 @@ pub fn moment(text: &str) -> Result<DateTime<Utc>, String> {
     }
 }
 
-/// Reads a duration: a whole number and a unit.
+/// Parses a duration: a whole number and a unit.
 ///
 /// # Errors
-/// When it is none, or too long.
+/// If it is malformed or too long.
 pub fn duration(text: &str) -> anyhow::Result<Duration> {
     let what = "write a whole number and a unit: `45s`, `30m`, `24h`, `90d` or `2w`";
     if text == "0" {

@@ -1,7 +1,7 @@
-//! Administration: what can be asked and changed about principals, tokens and grants, by whom, and what the answers say.
+//! Administration of principals, tokens and grants: the operations, their requests and their answers.
 //!
-//! The command line and the HTTP API both go through [`Desk`], take what is asked from the same types and answer with the
-//! same ones. How either reads its input or prints is its own business.
+//! The command line and the HTTP API both use [`Desk`], with the same request and answer types. Each reads its own
+//! input and formats its own output.
 
 mod answers;
 mod desk;

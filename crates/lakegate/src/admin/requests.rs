@@ -1,6 +1,6 @@
-//! What can be asked for, as JSON: each request becomes what the store takes, or says why not.
+//! The JSON requests of the admin API, and their conversion to what the store takes.
 //!
-//! The command line makes the same of its options.
+//! The command line converts its options to the same types.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,7 +16,7 @@ use serde_json::Value as Json;
 use super::expiry::{duration, moment};
 use crate::store::{Expiry, GrantRequest, NewPrincipal, PrincipalChange, Rotation, StoreError, TokenRequest};
 
-/// A request that says nothing beside its path.
+/// An empty request.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
@@ -34,7 +34,7 @@ pub struct AddPrincipal {
     roles: BTreeSet<String>,
 }
 
-/// What to change of a principal.
+/// The changes to a principal.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ChangePrincipal {
@@ -45,11 +45,11 @@ pub struct ChangePrincipal {
     remove_roles: BTreeSet<String>,
 }
 
-/// A token to make.
+/// A token to issue.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IssueToken {
-    /// Whose it is to be.
+    /// The principal that owns the token.
     pub principal: String,
     label: Option<String>,
     expires_at: Option<String>,
@@ -60,7 +60,7 @@ pub struct IssueToken {
     admin: bool,
 }
 
-/// How to replace a token.
+/// The options of a token rotation.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RotateToken {
@@ -84,10 +84,10 @@ pub struct AddGrant {
 }
 
 impl AddPrincipal {
-    /// As the store takes it.
+    /// Converts the request for the store.
     ///
     /// # Errors
-    /// The first attribute that is not good.
+    /// The first invalid attribute.
     pub fn into_new(self) -> Result<NewPrincipal, StoreError> {
         let attributes = typed(&self.attributes, &self.attribute_types)?;
         Ok(NewPrincipal { name: self.name, attributes, roles: self.roles })
@@ -95,10 +95,10 @@ impl AddPrincipal {
 }
 
 impl ChangePrincipal {
-    /// As the store takes it.
+    /// Converts the request for the store.
     ///
     /// # Errors
-    /// The first attribute that is not good, or that there is nothing to change.
+    /// The first invalid attribute, or that nothing changes.
     pub fn into_change(self) -> Result<PrincipalChange, StoreError> {
         let change = PrincipalChange {
             set_attributes: typed(&self.attributes, &self.attribute_types)?,
@@ -115,10 +115,10 @@ impl ChangePrincipal {
 }
 
 impl IssueToken {
-    /// As the store takes it.
+    /// Converts the request for the store.
     ///
     /// # Errors
-    /// An expiry that can not be read.
+    /// If the expiry is malformed.
     pub fn into_request(self, now: DateTime<Utc>) -> Result<TokenRequest, StoreError> {
         let expires_at = expiry(self.expires_at.as_deref(), self.expires_in.as_deref(), now)?;
         Ok(TokenRequest { label: self.label, expires_at, scope: self.scope, admin: self.admin })
@@ -126,10 +126,10 @@ impl IssueToken {
 }
 
 impl RotateToken {
-    /// As the store takes it.
+    /// Converts the request for the store.
     ///
     /// # Errors
-    /// A grace or an expiry that can not be read.
+    /// If the grace period or the expiry is malformed.
     pub fn into_rotation(self, now: DateTime<Utc>) -> Result<Rotation, StoreError> {
         let grace =
             duration(self.grace.as_deref().unwrap_or("0")).map_err(|error| refused(format!("`grace`: {error}")))?;
@@ -139,10 +139,10 @@ impl RotateToken {
 }
 
 impl AddGrant {
-    /// As the store takes it.
+    /// Converts the request for the store.
     ///
     /// # Errors
-    /// When it is for nobody, for two, or an effect or expiry can not be read.
+    /// If it names no grantee or two, or if the effect or the expiry is malformed.
     pub fn into_request(self, now: DateTime<Utc>) -> Result<GrantRequest, StoreError> {
         let to = match (self.principal, self.role) {
             (Some(name), None) => Grantee::Principal(name),
@@ -159,7 +159,7 @@ impl AddGrant {
     }
 }
 
-/// Attributes with the types that are given or that they show.
+/// The attributes with their given types, or types inferred from their values.
 fn typed(attributes: &Members<Json>, types: &Members<String>) -> Result<BTreeMap<String, Value>, StoreError> {
     if let Some(name) = types.0.keys().find(|name| !attributes.0.contains_key(*name)) {
         return Err(refused(format!("`attribute_types` names `{name}`, which is not among `attributes`")));
@@ -171,7 +171,7 @@ fn typed(attributes: &Members<Json>, types: &Members<String>) -> Result<BTreeMap
     attributes.0.iter().map(value).collect()
 }
 
-/// When something ends; `None` is never.
+/// The time of expiry; `None` for never.
 fn expiry(at: Option<&str>, after: Option<&str>, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, StoreError> {
     match (at, after) {
         (Some(_), Some(_)) => Err(refused("give `expires_at` or `expires_in`, not both")),
@@ -189,7 +189,7 @@ fn refused(what: impl Into<String>) -> StoreError {
     StoreError::Refused(what.into())
 }
 
-/// The members of an object. One that stands there twice is refused: which of both was meant?
+/// The members of an object. Duplicate names are refused, because it is unclear which value was meant.
 struct Members<T>(BTreeMap<String, T>);
 
 impl<T> Default for Members<T> {

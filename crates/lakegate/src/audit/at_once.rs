@@ -1,5 +1,5 @@
-//! The record of a request that is answered the moment it comes: it has no trail, because nothing can happen to it between
-//! its beginning and its end.
+//! Records requests that the fast path answers. Such a request needs no [`super::Trail`], because nothing can happen
+//! between its start and its end.
 
 use std::time::Duration;
 
@@ -11,29 +11,29 @@ use super::record::{Answered, AskedBefore, Outcome, Record, RepeatedRecord};
 use super::trail::Findings;
 use crate::observe::ms;
 
-/// A place for a record; of none, where there is no log.
+/// A reserved slot for a record; empty if there is no log.
 pub struct AtOnce<'a>(Option<(Place<'a>, AskedBefore)>);
 
-/// What is recorded beside what was found out before.
+/// The fields of the record that are not in the findings.
 #[derive(Debug)]
 pub struct Answer {
-    /// When the request came.
+    /// When the request arrived.
     pub time: DateTime<Utc>,
-    /// Its id.
+    /// The request id.
     pub request_id: Uuid,
-    /// The status of its answer.
+    /// The HTTP status.
     pub status: u16,
-    /// Rows of the answer.
+    /// Rows of the response.
     pub rows: u64,
-    /// Bytes of the answer.
+    /// Bytes of the response.
     pub bytes: u64,
-    /// From its beginning to its end.
+    /// The time from start to end.
     pub duration: Duration,
 }
 
 impl AuditLog {
-    /// A place for the record of a request of which this was found out before. `None` where somebody would have to wait for it,
-    /// or where the record would not be whole.
+    /// Reserves a slot for the record of a request with these findings. `None` if the request would have to wait for
+    /// it, or if the record would be incomplete.
     pub fn at_once(&self, findings: &Findings) -> Option<AtOnce<'_>> {
         let Some(shared) = self.shared() else { return Some(AtOnce(None)) };
         if shared.is_strict() {
@@ -45,14 +45,14 @@ impl AuditLog {
 }
 
 impl AtOnce<'_> {
-    /// Hands the record over.
+    /// Queues the record.
     pub fn record(self, answer: Answer) {
         let Some((place, asked)) = self.0 else { return };
         let Answer { time, request_id, status, rows, bytes, duration } = answer;
         let outcome = Some(Outcome::of_answer(status, false));
         let duration_ms = ms(duration);
         let answered = Answered { outcome, status: Some(status), code: None, rows, bytes, duration_ms };
-        // Outside the strict mode nobody waits for the disk.
+        // Only strict mode waits for the disk.
         drop(place.put(Record::Repeated(RepeatedRecord { time, request_id, asked, answered })));
     }
 }

@@ -1,8 +1,8 @@
-//! The file of the log: appended to under a lock, put aside when it is large, and found again when somebody else did that.
+//! The file of the audit log: appends under a lock, rotates by size, and notices when another process has rotated it.
 //!
-//! Several processes may write to one log. Who writes holds the file's lock, looks first whether the file is still the
-//! one at the path, and begins on a fresh line if whoever was there before died in the middle of one. So no line is lost
-//! and none is mixed with another.
+//! Several processes may write to one log. A writer holds the file's lock, checks that the file is still the one at the
+//! path, and starts a new line if the previous writer died in the middle of one. So no line is lost or mixed with
+//! another.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -14,11 +14,11 @@ use chrono::TimeDelta;
 use super::record::{ChangeRecord, Record};
 use crate::clock;
 
-/// The name of the file that is written to.
+/// The name of the current file.
 pub const CURRENT: &str = "audit.ndjson";
-/// How long another process may hold the lock. It is held for a write, not for work.
+/// The time to wait for the lock. A process holds it only for a write.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a file may be found to be another one in the course of one write.
+/// The maximum number of times that another process may rotate the file during one append.
 const TRIES: usize = 100;
 
 /// The log of a folder, open for appending.
@@ -31,15 +31,16 @@ pub struct LogFile {
 }
 
 impl LogFile {
-    /// The log in `folder`. A file larger than `max_bytes` is put aside, and `keep` of those are kept; 0 is all.
+    /// The log in `folder`. A file that would exceed `max_bytes` is rotated. `keep` rotated files are kept; 0 keeps
+    /// all.
     pub fn new(folder: &Path, max_bytes: Option<u64>, keep: usize) -> Self {
         Self { folder: folder.to_owned(), max_bytes, keep, file: None }
     }
 
-    /// Makes the folder, and opens the file for a first look.
+    /// Creates the folder, and checks that the file can be written.
     ///
     /// # Errors
-    /// When the folder can not be made, or the file can not be written to.
+    /// If the folder cannot be created, or the file cannot be written.
     pub fn prepare(&mut self) -> io::Result<()> {
         if let Some(parent) = self.folder.parent() {
             fs::create_dir_all(parent)?;
@@ -47,11 +48,11 @@ impl LogFile {
         self.append(&[], false)
     }
 
-    /// Appends whole lines with one write: all of them or, where the system allows it, none. With `durable`, they are on
-    /// the disk afterwards.
+    /// Appends whole lines in one write. On failure it removes them again, where the system allows that. With
+    /// `durable`, they are on disk afterwards.
     ///
     /// # Errors
-    /// When the disk refuses. The file is opened anew for the next write.
+    /// If the write fails. The next append opens the file again.
     pub fn append(&mut self, lines: &[u8], durable: bool) -> io::Result<()> {
         for _ in 0..TRIES {
             let file = match self.file.take() {
@@ -59,7 +60,7 @@ impl LogFile {
                 None => self.open(durable)?,
             };
             lock(&file)?;
-            // Closing the file gives the lock back, on every way out that does not keep it.
+            // Closing the file releases the lock on every path that does not keep the file.
             if !self.is_current(&file) {
                 continue;
             }
@@ -107,7 +108,7 @@ impl LogFile {
         number(&open) == number(&at_path)
     }
 
-    /// Gives the file, whose lock is held, another name.
+    /// Rotates the file, whose lock is held.
     fn put_aside(&self, file: &File) -> io::Result<()> {
         file.sync_all()?;
         let mut moment = clock::now();
@@ -133,10 +134,10 @@ impl LogFile {
     }
 }
 
-/// The files of a log that were put aside, in the order of time.
+/// The rotated files of a log, oldest first.
 ///
 /// # Errors
-/// When the folder can not be read.
+/// If the folder is unreadable.
 pub fn put_aside(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -150,10 +151,10 @@ pub fn put_aside(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Appends changes to the log of a folder, durably; for a process that is no server.
+/// Appends changes to the log of a folder durably, from a process that is not a server.
 ///
 /// # Errors
-/// When the disk refuses; then nothing was appended, or a part that will be there again when it is tried again.
+/// If the write fails. Then nothing was appended, or a part that a retry will repeat.
 pub fn append_changes(folder: &Path, changes: &[ChangeRecord]) -> io::Result<()> {
     let mut lines = Vec::new();
     for change in changes {
@@ -191,14 +192,14 @@ fn write(mut file: &File, size: u64, lines: &[u8], durable: bool) -> io::Result<
     let written = if fresh { file.write_all(lines) } else { file.write_all(&[b"\n", lines].concat()) };
     let done = written.and_then(|()| if durable { file.sync_data() } else { Ok(()) });
     if done.is_err() {
-        // A record that its request did not wait for in vain must not be found later. Where even this fails, what is
-        // left is a broken line, which readers skip.
+        // The request of a failed record is refused, so the record must not be found later. If even this fails, a
+        // broken line remains, which readers skip.
         let _ = file.set_len(size);
     }
     done
 }
 
-/// A new or renamed file is durable when its folder is.
+/// Syncs the folder, which makes a new or renamed file durable.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
@@ -211,6 +212,6 @@ fn number(file: &fs::Metadata) -> (u64, u64) {
 
 #[cfg(not(unix))]
 fn number(_file: &fs::Metadata) -> (u64, u64) {
-    // An open file can not be replaced on such a system.
+    // On such a system an open file cannot be replaced.
     (0, 0)
 }

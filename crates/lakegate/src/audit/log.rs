@@ -1,4 +1,5 @@
-//! The server's side of the log: takes records from requests, and says when they are durable where that is asked for.
+//! The server's audit log: queues records of requests for the writer thread, and in strict mode waits until they are
+//! durable.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,58 +20,58 @@ use super::record::Record;
 use super::trail::Inner as Request;
 use super::writer::{Message, Writer};
 
-/// How many records may wait for the disk. Beyond, requests wait.
+/// The maximum number of queued records. Beyond it, requests wait.
 const WAITING: usize = 4_096;
-/// How many locks there are for requests that run; most requests wait for none.
+/// The number of lock shards for running requests, so that most requests wait for no lock.
 const SHARDS: usize = 16;
-/// How long the end of the server waits for the last records.
+/// The time that a shutdown waits for the last records.
 const LAST_WRITE: Duration = Duration::from_secs(10);
 
 /// The audit log of a server. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct AuditLog {
-    /// `None` is no log.
+    /// `None` if there is no log.
     shared: Option<Arc<Shared>>,
 }
 
 pub(super) struct Shared {
     messages: mpsc::Sender<Message>,
-    /// Who writes, and may rest.
+    /// The writer thread, which may be parked.
     writer: Thread,
     folder: PathBuf,
     strict: bool,
-    /// Requests whose record is still to be written, for the end of the server; in shards by their numbers.
+    /// Requests whose record is not written yet, for shutdown; sharded by their numbers.
     running: [Mutex<HashMap<u64, Weak<Request>>>; SHARDS],
     next: AtomicU64,
     lost: Arc<AtomicU64>,
     late: TaskTracker,
 }
 
-/// How the log does.
+/// The state of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// Records that wait for the disk.
+    /// Records that are not on disk yet.
     pub waiting: u64,
-    /// Records that the disk did not take.
+    /// Records that could not be written.
     pub lost: u64,
 }
 
-/// A place among the records that wait; a record that has one is not lost.
+/// A reserved slot in the queue. A record with a slot does not get lost on its way to the writer.
 pub(super) struct Place<'a> {
     permit: mpsc::Permit<'a, Message>,
     strict: bool,
 }
 
 impl AuditLog {
-    /// No log.
+    /// A log that records nothing.
     pub fn off() -> Self {
         Self::default()
     }
 
-    /// Opens the log of a project and starts to write.
+    /// Opens the log of a project and starts the writer thread.
     ///
     /// # Errors
-    /// When the folder or the file can not be written to.
+    /// If the folder or the file cannot be written.
     pub fn start(project: &Path, config: &Audit) -> io::Result<Self> {
         if config.mode == AuditMode::Off {
             return Ok(Self::off());
@@ -88,12 +89,12 @@ impl AuditLog {
         Ok(Self { shared: Some(Arc::new(Shared { messages, writer, folder, strict, running, next, lost, late })) })
     }
 
-    /// The folder of its files; `None` where there is no log.
+    /// The folder of the log files; `None` if there is no log.
     pub fn folder(&self) -> Option<&Path> {
         self.shared.as_ref().map(|shared| shared.folder.as_path())
     }
 
-    /// How many records wait for the disk, and how many it did not take since the server began.
+    /// The number of queued records, and of those lost since the server started.
     pub fn load(&self) -> Load {
         self.shared.as_ref().map_or_else(Load::default, |shared| Load {
             waiting: WAITING.saturating_sub(shared.messages.capacity()) as u64,
@@ -105,7 +106,7 @@ impl AuditLog {
         self.shared.as_ref()
     }
 
-    /// Done when all that was recorded before is on the disk, or was refused by it.
+    /// Completes when all earlier records are on disk or have failed.
     pub async fn flush(&self) {
         let Some(shared) = &self.shared else { return };
         let (done, flushed) = oneshot::channel();
@@ -116,7 +117,7 @@ impl AuditLog {
         }
     }
 
-    /// The end of the server: requests that still run are recorded as cut, and everything goes to the disk.
+    /// Shuts the log down: records running requests as cut, and writes everything to disk.
     pub async fn shutdown(&self) {
         let Some(shared) = &self.shared else { return };
         let running = (0..SHARDS as u64).flat_map(|shard| std::mem::take(&mut *shared.running(shard)));
@@ -140,7 +141,7 @@ impl Shared {
         self.strict
     }
 
-    /// Waits for a place; dropping the future leaves nothing behind.
+    /// Waits for a slot. Cancel-safe.
     pub(super) async fn place(&self) -> Result<Place<'_>, Error> {
         if let Some(place) = self.place_at_once() {
             return Ok(place);
@@ -148,18 +149,18 @@ impl Shared {
         self.writer.unpark();
         match self.messages.reserve().await {
             Ok(permit) => Ok(Place { permit, strict: self.strict }),
-            // The thread has ended, which it does not while there is a sender, unless it panicked.
+            // The thread ends only without senders or on a panic.
             Err(_) => Err(unavailable()),
         }
     }
 
-    /// A place, if there is one without waiting.
+    /// A slot, if one is free.
     pub(super) fn place_at_once(&self) -> Option<Place<'_>> {
         let permit = self.messages.try_reserve().ok()?;
         Some(Place { permit, strict: self.strict })
     }
 
-    /// Records what nobody is left to wait for.
+    /// Queues a record that no request waits for.
     pub(super) fn put_late(&self, record: Record) {
         match self.messages.try_send(Message::Write(record, None)) {
             Ok(()) => {}
@@ -176,7 +177,7 @@ impl Shared {
         }
     }
 
-    /// Remembers a request until [`Shared::leave`].
+    /// Registers a request until [`Shared::leave`].
     pub(super) fn enter(&self, request: impl FnOnce(u64) -> Arc<Request>) -> Arc<Request> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let request = request(number);
@@ -193,7 +194,7 @@ impl Shared {
     }
 }
 
-/// A record on its way to the disk.
+/// A queued record that is not on disk yet.
 pub(super) struct OnItsWay(Option<oneshot::Receiver<bool>>);
 
 impl Place<'_> {
@@ -210,7 +211,7 @@ impl Place<'_> {
 }
 
 impl OnItsWay {
-    /// Waits until it is durable, in strict mode.
+    /// In strict mode, waits until the record is durable.
     pub(super) async fn durable(self) -> Result<(), Error> {
         match self.0 {
             None => Ok(()),

@@ -1,8 +1,8 @@
-//! The audit log: one record for every request and every administrative change, in files of one JSON object a line.
+//! The audit log: one record for every request and every administrative change, as NDJSON files.
 //!
-//! A [`Trail`] goes with a request and gathers what is to be recorded; it writes its record when the request ends, however
-//! it ends. [`AuditLog`] takes records and hands them to one thread, which writes many of them at once. This is not the
-//! server's own log, which is for operators who look for a fault and may lose lines.
+//! A [`Trail`] accompanies a request and collects what its record will hold; it writes the record when the request
+//! ends, however it ends. [`AuditLog`] queues records for one thread, which writes them in batches. This is not the
+//! server log, which is for operators who look for faults and may lose lines.
 
 mod at_once;
 mod file;

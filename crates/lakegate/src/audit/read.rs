@@ -1,4 +1,5 @@
-//! Reads a log: its files in the order of time, line by line, in bounded memory. What is no record is counted and skipped.
+//! Reads the audit log: its files from oldest to newest, line by line, in bounded memory. Counts and skips lines that
+//! are not records.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -9,18 +10,18 @@ use serde_json::Value;
 
 use super::file::{CURRENT, put_aside};
 
-/// A longer line is no record: the longest records are far shorter.
+/// The maximum length of a line in bytes. A longer line is not a record, because the longest records are far shorter.
 const LONGEST: u64 = 8 << 20;
-/// How often files may be put aside while they are listed.
+/// The maximum number of times that files may be rotated while they are listed.
 const TRIES: usize = 100;
-/// The most files that are taken for new between two looks.
+/// The maximum number of files that count as new between two reads.
 const MOST_NEW: usize = 200;
 
-/// Lines of one file.
+/// The lines of one file.
 struct Lines {
     reader: BufReader<File>,
     line: Vec<u8>,
-    /// How many bytes were read.
+    /// Bytes read so far.
     read: u64,
 }
 
@@ -30,7 +31,7 @@ impl Lines {
         Ok(Self { reader: BufReader::new(file), line: Vec::new(), read: 0 })
     }
 
-    /// The next line, and whether its end is there.
+    /// The next line, and whether its line break is present.
     fn next(&mut self) -> io::Result<Option<(&[u8], bool)>> {
         self.line.clear();
         let read = (&mut self.reader).take(LONGEST).read_until(b'\n', &mut self.line)?;
@@ -40,7 +41,7 @@ impl Lines {
         self.read += read as u64;
         let mut is_whole = self.line.pop_if(|last| *last == b'\n').is_some();
         if !is_whole && self.line.len() as u64 == LONGEST {
-            // The rest of it is no record either.
+            // The rest of an overlong line is skipped.
             self.line.clear();
             self.line.push(0);
             let skipped;
@@ -51,7 +52,7 @@ impl Lines {
     }
 }
 
-/// Whether the line has an end, and how many bytes it had still.
+/// Skips the rest of a line. Returns whether it had a line break, and its length in bytes.
 fn skip_line(reader: &mut impl BufRead) -> io::Result<(bool, u64)> {
     let mut skipped = 0;
     loop {
@@ -69,16 +70,16 @@ fn skip_line(reader: &mut impl BufRead) -> io::Result<(bool, u64)> {
     }
 }
 
-/// What a line says; `None` where it is no record.
+/// Parses a line; `None` if it is not a record.
 fn record(line: &[u8]) -> Option<Value> {
     serde_json::from_slice::<Value>(line).ok().filter(Value::is_object)
 }
 
-/// The files of a log at one moment, in the order of time.
+/// The files of a log at one moment, oldest first.
 struct Snapshot {
-    /// Those that were put aside. Their names stay.
+    /// The rotated files, whose names do not change.
     put_aside: Vec<PathBuf>,
-    /// The one that is written to, opened, because it may be put aside at any time.
+    /// The current file, held open because it may be rotated at any time.
     current: Option<File>,
 }
 
@@ -87,7 +88,7 @@ impl Snapshot {
         for _ in 0..TRIES {
             let put_aside = put_aside(folder)?;
             let current = open(&folder.join(CURRENT))?;
-            // With the same files before and after, what was opened in between comes after all of them.
+            // If the list is unchanged, the file opened in between is newer than all of them.
             if put_aside == self::put_aside(folder)? {
                 return Ok(Self { put_aside, current });
             }
@@ -95,7 +96,7 @@ impl Snapshot {
         Err(io::Error::other("its files change too fast to be read"))
     }
 
-    /// The files from the newest to the oldest, or the other way round. One that was removed since is left out.
+    /// The files from the oldest to the newest. Skips files that were removed since.
     fn files(self) -> impl DoubleEndedIterator<Item = io::Result<File>> {
         let put_aside = self.put_aside.into_iter().filter_map(|path| open(&path).transpose());
         put_aside.chain(self.current.map(Ok))
@@ -110,10 +111,10 @@ fn open(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Goes through all records in the order of time. Gives the number of lines that are none.
+/// Visits all records, oldest first. Returns the number of lines that are not records.
 ///
 /// # Errors
-/// When a file can not be read, or `each` fails.
+/// If a file is unreadable, or `each` fails.
 pub fn all(folder: &Path, mut each: impl FnMut(Value) -> anyhow::Result<()>) -> anyhow::Result<usize> {
     let mut broken = 0;
     for file in Snapshot::take(folder)?.files() {
@@ -129,10 +130,10 @@ pub fn all(folder: &Path, mut each: impl FnMut(Value) -> anyhow::Result<()>) -> 
     Ok(broken)
 }
 
-/// The last `count` records in the order of time, the number of broken lines among them, and the place behind them.
+/// The last `count` records, oldest first, the number of broken lines among them, and the position after them.
 ///
 /// # Errors
-/// When a file can not be read.
+/// If a file is unreadable.
 pub fn last(folder: &Path, count: usize) -> io::Result<(Vec<Value>, usize, Place)> {
     let (mut records, mut broken) = (Vec::new(), 0);
     let mut place = Place::default();
@@ -153,14 +154,14 @@ pub fn last(folder: &Path, count: usize) -> io::Result<(Vec<Value>, usize, Place
     Ok((records, broken, place))
 }
 
-/// The last records before `end`, from as much of the file as is needed.
+/// The last records before `end`, reading no more of the file than needed.
 fn last_of(file: &File, end: u64, wanted: usize) -> io::Result<(Vec<Value>, usize)> {
     let mut window = 256 << 10;
     loop {
         let from = end.saturating_sub(window);
         let mut lines = Lines::of(file.try_clone()?, from)?;
         if from > 0 {
-            // The first is a part of one, or a whole one that is not needed.
+            // The first line is partial, or not needed.
             lines.next()?;
         }
         let (mut records, mut broken) = (VecDeque::new(), 0);
@@ -183,7 +184,7 @@ fn last_of(file: &File, end: u64, wanted: usize) -> io::Result<(Vec<Value>, usiz
     }
 }
 
-/// Where the last whole line of a file ends.
+/// The offset after the last complete line.
 fn end_of_lines(mut file: &File) -> io::Result<u64> {
     let mut end = file.metadata()?.len();
     let mut byte = [0];
@@ -198,25 +199,26 @@ fn end_of_lines(mut file: &File) -> io::Result<u64> {
     Ok(end)
 }
 
-/// How far a log was read, for those who follow it.
+/// A read position in a log, for following it.
 #[derive(Debug, Default)]
 pub struct Place {
-    /// Held open, so that no other file gets its number.
+    /// Held open, so that no other file can get its inode number.
     file: Option<File>,
     offset: u64,
 }
 
 impl Place {
-    /// Gives what was written since, and moves behind it. A line that is not whole yet waits for its end.
+    /// Visits the records written since, and advances. A line that is incomplete stays for the next call. Returns the
+    /// number of lines that are not records.
     ///
     /// # Errors
-    /// When a file can not be read, or `each` fails.
+    /// If a file is unreadable, or `each` fails.
     pub fn advance(
         &mut self,
         folder: &Path,
         mut each: impl FnMut(Value) -> anyhow::Result<()>,
     ) -> anyhow::Result<usize> {
-        // The file that was read may have another name by now; all that come after it are new.
+        // The known file may have been rotated; all files after it are new.
         let (mut new, mut is_known) = (Vec::new(), false);
         for file in Snapshot::take(folder)?.files().rev() {
             let file = file?;
@@ -225,7 +227,7 @@ impl Place {
                 None => false,
             };
             new.push(file);
-            // Where it is gone, because only some are kept, the current one is all that is looked at.
+            // If the known file was deleted, because only some are kept, only the current file is read.
             if is_known || new.len() > MOST_NEW {
                 break;
             }
@@ -265,7 +267,7 @@ fn number(file: &File) -> io::Result<(u64, u64)> {
 
 #[cfg(not(unix))]
 fn number(file: &File) -> io::Result<(u64, u64)> {
-    // Without numbers of files, one is told from another by when it was made.
+    // Without inode numbers, the creation time identifies a file.
     let made = file.metadata()?.created()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Ok((made.as_secs(), u64::from(made.subsec_nanos())))
 }

@@ -1,4 +1,4 @@
-//! What a line of the log says. Every field is explained in `docs/audit.md`.
+//! The records of the audit log and their JSON form. `docs/audit.md` explains every field.
 
 use std::sync::Arc;
 
@@ -9,58 +9,58 @@ use uuid::Uuid;
 
 use crate::clock;
 
-/// One line.
+/// A line of the log.
 #[derive(Debug)]
 pub(super) enum Record {
     /// A request.
     Request(Box<RequestRecord>),
-    /// A request that was answered like one before it.
+    /// A request with the findings of an earlier one.
     Repeated(RepeatedRecord),
     /// An administrative change.
     Change(ChangeRecord),
-    /// Records that could not be written before this one.
+    /// A gap: records that could not be written before this one.
     Gap(Gap),
 }
 
-/// Which of the records of a request it is.
+/// The position of a record among those of its request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Event {
-    /// Before the first byte of a long answer.
+    /// Written before the first byte of a streamed response.
     Started,
-    /// The last, and mostly the only one.
+    /// Written last, and mostly the only one.
     #[default]
     Ended,
 }
 
-/// How a request ended.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// With a whole answer.
+    /// A complete response.
     Answered,
-    /// With a refusal: the caller, or what it asked for, is to blame.
+    /// A refusal: the fault is the caller's or the request's.
     Refused,
-    /// With an error of the server.
+    /// An error of the server.
     Failed,
-    /// In the middle of the answer, by the server.
+    /// The server cut the response.
     Cut,
-    /// By the caller, who left.
+    /// The caller disconnected.
     Cancelled,
 }
 
 impl Outcome {
-    /// All of them.
+    /// All variants.
     pub const ALL: [Self; 5] = [Self::Answered, Self::Refused, Self::Failed, Self::Cut, Self::Cancelled];
-    /// The names of all of them, in the same order.
+    /// The names of all variants, in the same order.
     pub const NAMES: [&str; 5] = ["answered", "refused", "failed", "cut", "cancelled"];
 
-    /// The name, as records and metrics have it.
+    /// The name in records and metrics.
     pub fn name(self) -> &'static str {
         Self::NAMES[self as usize]
     }
 
-    /// How a request ended whose answer was made with this status, as an answer or as a refusal.
+    /// The outcome of a response with this status.
     pub fn of_answer(status: u16, is_error: bool) -> Self {
         match is_error {
             false => Self::Answered,
@@ -70,7 +70,7 @@ impl Outcome {
     }
 }
 
-/// What access decided.
+/// The decision on access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Decision {
@@ -78,17 +78,17 @@ pub(super) enum Decision {
     Denied,
 }
 
-/// A request.
+/// The record of a request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RequestRecord {
     pub(super) head: Head,
     pub(super) asked: Asked,
-    /// The text of what was asked, where it is known from an earlier request; then `asked` is not told.
+    /// The serialised form of an earlier request's `asked`. If set, it is written instead of `asked`.
     pub(super) asked_before: Option<AskedBefore>,
     pub(super) answered: Answered,
 }
 
-/// A request of which all is known that has to do with what was asked. Its record reads like any other.
+/// A request whose `asked` part is known from an earlier one. Its record looks like any other.
 #[derive(Clone, Debug)]
 pub(super) struct RepeatedRecord {
     pub(super) time: DateTime<Utc>,
@@ -97,7 +97,7 @@ pub(super) struct RepeatedRecord {
     pub(super) answered: Answered,
 }
 
-/// Which request it is.
+/// The identity of the request.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Head {
     pub(super) event: Event,
@@ -106,14 +106,14 @@ pub(super) struct Head {
     pub(super) request_id: String,
 }
 
-/// What was asked by whom, and what was decided: the same for the same request of the same caller.
+/// The request, its caller and the decision: equal for equal requests of the same caller.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Asked {
     pub(super) method: String,
     pub(super) path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) principal: Option<String>,
-    /// The token's id, which is no secret.
+    /// The token's id, which is not secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -138,11 +138,11 @@ pub(super) struct Asked {
     pub(super) policy: Option<String>,
 }
 
-/// The text of an [`Asked`] that is complete.
+/// The serialised form of a complete [`Asked`].
 #[derive(Clone, Debug)]
 pub(super) struct AskedBefore(Arc<[u8]>);
 
-/// What came of it.
+/// The result of the request.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Answered {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -156,23 +156,23 @@ pub(super) struct Answered {
     pub(super) duration_ms: f64,
 }
 
-/// An administrative change, as the access store has kept it.
+/// An administrative change, as the access store recorded it.
 #[derive(Clone, Debug, Serialize)]
 pub struct ChangeRecord {
-    /// When it was made.
+    /// When the change was made.
     #[serde(serialize_with = "time")]
     pub time: DateTime<Utc>,
     /// Its id in the access store.
     pub id: String,
-    /// Who made it.
+    /// Its author.
     pub actor: String,
-    /// What was done, such as `grant.add`.
+    /// The action, such as `grant.add`.
     pub action: String,
-    /// To what. Never a token, nor the value of an attribute that is secret.
+    /// The details. They hold no token, and no value of a secret attribute.
     pub detail: Value,
 }
 
-/// So many records could not be written.
+/// A number of records that could not be written.
 #[derive(Debug, Serialize)]
 pub(super) struct Gap {
     #[serde(serialize_with = "time")]
@@ -183,7 +183,7 @@ pub(super) struct Gap {
     pub(super) lost: u64,
 }
 
-/// What says of which kind a record is, beside those of requests.
+/// Adds the `kind` of records that are not requests.
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Other<'a> {
@@ -192,7 +192,7 @@ enum Other<'a> {
 }
 
 impl Record {
-    /// Adds the record to `lines`. JSON escapes control characters, so that a record is one line whatever is in it.
+    /// Appends the record as one line. JSON escapes control characters, so no text can start another line.
     pub(super) fn write_to(&self, lines: &mut Vec<u8>) {
         let before = lines.len();
         let written = match self {
@@ -204,7 +204,7 @@ impl Record {
         match written {
             Ok(()) => lines.push(b'\n'),
             Err(error) => {
-                // Text, numbers and names as keys always have a form in JSON.
+                // Text, numbers and string keys can always be written as JSON.
                 lines.truncate(before);
                 tracing::error!(%error, "a record of the audit log has no form in JSON");
             }
@@ -241,7 +241,7 @@ impl RepeatedRecord {
 }
 
 impl AskedBefore {
-    /// The text of what was asked; `None` where it has no form in JSON, which nothing has.
+    /// Serialises a complete `asked`; `None` if that fails, which does not happen in practice.
     pub(super) fn of(asked: &Asked) -> Option<Self> {
         let mut members = Vec::new();
         add_members(&mut members, asked).ok()?;
@@ -249,7 +249,7 @@ impl AskedBefore {
     }
 }
 
-/// Adds the members of an object that has some to an object that has some and is open.
+/// Appends the members of an object to an open object. Both must have members.
 fn add_members(lines: &mut Vec<u8>, object: &impl Serialize) -> serde_json::Result<()> {
     let begin = lines.len();
     serde_json::to_writer(&mut *lines, object)?;

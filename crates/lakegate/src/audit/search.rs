@@ -1,4 +1,4 @@
-//! Looking for records: what they must be like, for the command line and the admin API alike.
+//! Searches audit records with a filter, for the command line and the admin API.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -8,44 +8,44 @@ use serde_json::Value;
 
 use super::read;
 
-/// What a record must be like. What is not said may be anything.
+/// A filter for records. A field that is `None` matches everything.
 #[derive(Clone, Debug, Default)]
 pub struct Search {
     /// The principal of a request, or the actor of a change.
     pub principal: Option<String>,
     /// The endpoint.
     pub endpoint: Option<String>,
-    /// How the request ended.
+    /// The outcome of the request.
     pub outcome: Option<String>,
     /// The HTTP status.
     pub status: Option<u16>,
     /// The error code.
     pub code: Option<String>,
-    /// The request's id.
+    /// The request id.
     pub request_id: Option<String>,
     /// `request`, `change` or `gap`.
     pub kind: Option<String>,
-    /// From then on.
+    /// The earliest time, inclusive.
     pub since: Option<DateTime<Utc>>,
-    /// Before then.
+    /// The latest time, exclusive.
     pub until: Option<DateTime<Utc>>,
-    /// The most records; of more, the last.
+    /// The maximum number of records; the latest ones are kept.
     pub limit: usize,
 }
 
-/// What was found.
+/// The result of a search.
 #[derive(Debug)]
 pub struct Found {
-    /// The records, in the order of time.
+    /// The records, oldest first.
     pub records: VecDeque<Value>,
-    /// How many earlier ones fit as well.
+    /// The number of earlier records that match as well.
     pub more: usize,
-    /// How many lines are no records.
+    /// The number of lines that are not records.
     pub broken: usize,
 }
 
 impl Search {
-    /// Whether a record fits.
+    /// Whether a record matches.
     pub fn fits(&self, record: &Value) -> bool {
         let is = |keys: &[&str], wanted: &Option<String>| {
             wanted.as_deref().is_none_or(|wanted| keys.iter().any(|key| record[*key] == wanted))
@@ -66,10 +66,10 @@ impl Search {
             && ((self.since.is_none() && self.until.is_none()) || is_then())
     }
 
-    /// Reads the log in a folder, with the files that were put aside. No folder is a log without records.
+    /// Searches the log in a folder, rotated files included. A missing folder has no records.
     ///
     /// # Errors
-    /// When a file can not be read.
+    /// If a file is unreadable.
     pub fn run(&self, folder: &Path) -> anyhow::Result<Found> {
         let mut found = Found { records: VecDeque::new(), more: 0, broken: 0 };
         if !folder.is_dir() {

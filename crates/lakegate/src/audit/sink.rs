@@ -1,4 +1,4 @@
-//! Where changes of the access store go: into the audit log of their project, made durable before they count as exported.
+//! Writes changes of the access store to the project's audit log, durably, before they count as exported.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::append_changes;
 use super::record::ChangeRecord;
 use crate::store::{self, ChangeSink, SinkError};
 
-/// The folder of an audit log, as a place for changes. Any process may write there.
+/// The folder of an audit log as a sink for changes. Any process may write to it.
 #[derive(Clone, Debug)]
 pub struct ChangeFolder(pub PathBuf);
 

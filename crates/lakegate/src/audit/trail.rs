@@ -1,7 +1,7 @@
-//! What is known of one request so far. The stages fill it in, and whoever ends the request writes its record.
+//! The audit trail of a request: the stages fill it in, and ending the request writes its record.
 //!
-//! All clones are one trail. When the last is dropped and nobody has ended the request, the caller has left: the record
-//! says `cancelled`. So there is a record of every request, whichever way it goes.
+//! All clones share one trail. If the last clone is dropped before the request has ended, the caller has disconnected,
+//! and the record's outcome is `cancelled`. So every request gets a record, however it ends.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,15 +21,15 @@ use crate::clock;
 use crate::limits::Standing;
 use crate::observe::{Stage, Watch, ms};
 
-/// The trail of a request; of none, where there is no log or the request is not recorded. The request's [`Watch`] and how its
-/// caller stands with rates go with it, which have nothing to do with the record.
+/// The audit trail of a request; empty if there is no log or the request is not recorded. It also carries the request's
+/// [`Watch`] and rate-limit state, which are not part of the record.
 #[derive(Clone, Default)]
 pub struct Trail(Option<Arc<Inner>>, Watch, Standing);
 
-/// What a request has in common with an earlier one: all that the arguments, the grants and the plan have to do with.
+/// The findings that a request shares with an earlier one: the results of its arguments, grants and plan.
 #[derive(Debug)]
 pub struct Findings {
-    /// What the record says of it, if there is a log.
+    /// The `asked` part of the record, if there is a log.
     pub(super) asked: Option<AskedBefore>,
     policy: Option<String>,
     outline: PlanOutline,
@@ -37,22 +37,22 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// The tables of which the caller sees every row, because of a role.
+    /// The tables whose every row the caller sees, because of a role.
     pub fn unfiltered(&self) -> &[String] {
         &self.unfiltered
     }
 }
 
-/// What is known of a request when it comes in.
+/// The properties of a new request.
 #[derive(Debug)]
 pub struct Opening {
-    /// Its id.
+    /// The request id.
     pub request_id: String,
-    /// Its method.
+    /// The HTTP method.
     pub method: String,
-    /// Its path, decoded and without the query string.
+    /// The path, decoded and without the query string.
     pub path: String,
-    /// The tokens that its headers hold: nothing that holds one of them is recorded.
+    /// The tokens in the headers. Text that contains one is not recorded.
     pub tokens: Vec<String>,
 }
 
@@ -66,9 +66,9 @@ pub(super) struct Inner {
 struct State {
     record: RequestRecord,
     secrets: Vec<String>,
-    /// Whether the answer depends on a value that must not be told.
+    /// Whether the response depends on a secret value.
     is_secret: bool,
-    /// Whether the answer is sent piece by piece, so that its end is not known when its head is made.
+    /// Whether the response is streamed, so that it ends after its status was sent.
     streams: bool,
     done: bool,
 }
@@ -86,24 +86,24 @@ impl Trail {
         Self(Some(inner), Watch::default(), Standing::default())
     }
 
-    /// The same trail with a watch over its request.
+    /// Adds the timer of the request.
     #[must_use]
     pub fn watched(self, watch: Watch) -> Self {
         Self(self.0, watch, self.2)
     }
 
-    /// The same trail of a request that counts.
+    /// Adds the rate-limit state of the request.
     #[must_use]
     pub fn counted(self, standing: Standing) -> Self {
         Self(self.0, self.1, standing)
     }
 
-    /// How the caller stands with the rates that apply to it.
+    /// The rate-limit state of the request.
     pub fn standing(&self) -> &Standing {
         &self.2
     }
 
-    /// The watch over the request.
+    /// The timer of the request.
     pub fn watch(&self) -> &Watch {
         &self.1
     }
@@ -114,13 +114,13 @@ impl Trail {
         }
     }
 
-    /// The endpoint that is asked for, whether there is such a one or not.
+    /// Records the requested endpoint, even if it does not exist.
     pub fn asked(&self, endpoint: &str) {
         self.1.asked(endpoint);
         self.note(|state| state.record.asked.endpoint = Some(endpoint.to_owned()));
     }
 
-    /// The names of the arguments that came.
+    /// Records the argument names.
     pub fn came(&self, raw: &RawArguments) {
         self.note(|state| {
             state.record.asked.argument_names = raw.names().take(values::NAMES).map(str::to_owned).collect();
@@ -128,11 +128,11 @@ impl Trail {
         });
     }
 
-    /// Authenticates a token, and notes whom it stands for, also where it is taken no more. From here on the request
-    /// counts among those of its principal.
+    /// Authenticates a token and records its principal, even if the token is no longer valid. Counts the request
+    /// against the principal's rate limits.
     ///
     /// # Errors
-    /// When the token is not taken, or the principal has made more requests than it may.
+    /// If the token is invalid, or the principal exceeds a rate limit.
     pub async fn authenticate(
         &self,
         served: &Served,
@@ -144,11 +144,11 @@ impl Trail {
         Ok((principal, credential))
     }
 
-    /// The same for a request that begins anew, by what is served now. It was counted, and what was found out of it by what was
-    /// served before is forgotten.
+    /// Authenticates again for a retry against the reloaded project. Does not count the request again, and drops the
+    /// findings of the previous run.
     ///
     /// # Errors
-    /// When the token is not taken, or no more.
+    /// If the token is invalid.
     pub async fn authenticate_again(
         &self,
         served: &Served,
@@ -189,10 +189,10 @@ impl Trail {
         known
     }
 
-    /// The same for an admin token.
+    /// Authenticates an admin token and records its principal.
     ///
     /// # Errors
-    /// When the token is not taken, or is not for administration.
+    /// If the token is invalid, or is not an admin token.
     pub async fn authenticate_admin(
         &self,
         app: &App,
@@ -203,7 +203,7 @@ impl Trail {
         self.1.follow();
         let known = match presented {
             Presented::Token(token) => app.access.authenticate_admin(token, now).await,
-            // What an issuer says is never for administration; the refusal is made where all others are.
+            // A JWT never grants administration; the refusal comes from the same function as all others.
             Presented::Jwt(_) => {
                 served.identity.credential(presented).await.and_then(|said| authenticate_admin(&said, now))
             }
@@ -230,7 +230,7 @@ impl Trail {
         });
     }
 
-    /// Access was granted, and why.
+    /// Records that access was granted, and why.
     pub fn allowed(&self, authorized: &Authorized) {
         self.1.granted(authorized.endpoint());
         self.note(|state| {
@@ -239,7 +239,7 @@ impl Trail {
         });
     }
 
-    /// Access was refused, and why.
+    /// Records that access was refused, and why.
     pub fn denied(&self, reason: &Reason) {
         self.1.end(Stage::Authorize);
         self.note(|state| {
@@ -248,7 +248,7 @@ impl Trail {
         });
     }
 
-    /// The arguments are good; these grants admit them.
+    /// Records the valid arguments and the grants that allow them.
     pub fn called(&self, call: &Call, secret_attributes: &BTreeSet<String>) {
         self.1.end(Stage::Arguments);
         self.note(|state| {
@@ -259,8 +259,9 @@ impl Trail {
         });
     }
 
-    /// What governs the answer. The fingerprint is a digest of attributes and arguments among other things, and whoever
-    /// knows the others could find a short secret by trying; so where there is a secret, there is no fingerprint.
+    /// Records the policies that govern the response. The fingerprint is a digest of attributes and arguments among
+    /// others, so a reader who knows the rest could find a short secret by trial. If the response depends on a secret,
+    /// it is omitted.
     pub fn governed(&self, plan: &GovernedPlan) {
         self.note(|state| {
             state.record.asked.policy = (!state.is_secret).then(|| plan.fingerprint().to_owned());
@@ -270,7 +271,7 @@ impl Trail {
         self.1.governed(|| plan.outline(), || self.0.as_ref()?.state().record.asked.policy.clone());
     }
 
-    /// What was found out of a request whose plan is governed, for the same request of the same caller.
+    /// The findings of a request with a governed plan, for the same request of the same caller.
     pub fn findings(&self, plan: &GovernedPlan) -> Findings {
         let (mut policy, mut asked) = (None, None);
         self.note(|state| {
@@ -282,7 +283,7 @@ impl Trail {
         Findings { asked, policy, outline: plan.outline(), unfiltered: plan.unfiltered().to_vec() }
     }
 
-    /// The request is one whose plan was governed before. From here on nothing of it is refused.
+    /// Records the findings of an earlier request. From here on this request is not refused.
     pub fn found(&self, findings: &Findings, call: &Call) {
         self.1.granted(&call.endpoint().name);
         self.1.end(Stage::Arguments);
@@ -291,7 +292,7 @@ impl Trail {
         self.note(|state| state.record.asked_before.clone_from(&findings.asked));
     }
 
-    /// So much was handed to the connection.
+    /// Records what was handed to the connection.
     pub fn sent(&self, rows: u64, bytes: usize) {
         self.1.sent(rows, bytes);
         self.note(|state| {
@@ -300,10 +301,10 @@ impl Trail {
         });
     }
 
-    /// The answer will be sent piece by piece. In strict mode, its beginning is recorded before it begins.
+    /// Records that the response is streamed. In strict mode, writes a record before the response starts.
     ///
     /// # Errors
-    /// In strict mode, when the record can not be made durable.
+    /// In strict mode, if the record cannot be made durable.
     pub async fn starts_to_stream(&self) -> Result<(), Error> {
         self.1.streams();
         let Some(inner) = &self.0 else { return Ok(()) };
@@ -323,11 +324,11 @@ impl Trail {
         Ok(())
     }
 
-    /// The head of the answer is made: with this status, with an error or without, with so many bytes if that is known.
-    /// An answer that streams is not at its end yet, unless nobody wants its body.
+    /// Records the start of the response, with its status, error and size if known. Ends the request, unless a body is
+    /// still to be streamed.
     ///
     /// # Errors
-    /// In strict mode, when the record can not be made durable.
+    /// In strict mode, if the record cannot be made durable.
     pub async fn answered(
         &self,
         status: u16,
@@ -352,10 +353,10 @@ impl Trail {
         inner.end(outcome, error.map(|error| error.code), Some(bytes)).await
     }
 
-    /// The last piece was sent.
+    /// Ends the request after the last piece was sent.
     ///
     /// # Errors
-    /// In strict mode, when the record can not be made durable; the answer must then not look complete.
+    /// In strict mode, if the record cannot be made durable; then the response must not look complete.
     pub async fn completed(&self) -> Result<(), Error> {
         let recorded = match &self.0 {
             Some(inner) => inner.end(Outcome::Answered, None, None).await,
@@ -368,7 +369,7 @@ impl Trail {
         recorded
     }
 
-    /// The answer is cut in the middle. There is nobody left to tell if that can not be recorded.
+    /// Ends the request because the response is cut. A failure to record that cannot be reported to anybody.
     pub async fn cut(&self, error: Option<&Error>) {
         self.1.cut(error);
         if let Some(inner) = &self.0 {
@@ -382,7 +383,7 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes the record, unless it was written. Dropping the future before the record has its place leaves all as it was.
+    /// Writes the record, once. Cancelling before a slot is reserved changes nothing.
     async fn end(&self, outcome: Outcome, code: Option<Code>, bytes: Option<u64>) -> Result<(), Error> {
         let place = self.log.place().await?;
         let on_its_way = {
@@ -398,7 +399,7 @@ impl Inner {
         on_its_way.durable().await
     }
 
-    /// The record at the end, the first time.
+    /// Completes the record, once.
     fn ended(&self, state: &mut State, outcome: Outcome, code: Option<Code>) -> Option<Record> {
         if std::mem::replace(&mut state.done, true) {
             return None;
@@ -408,13 +409,13 @@ impl Inner {
         record.answered.outcome = Some(outcome);
         record.answered.code = code.map(Code::name);
         if let Some(code) = code.filter(|code| denies(*code)) {
-            // A denial by access itself has said why.
+            // A denial by access control has already recorded its reason.
             if record.asked.decision.replace(Decision::Denied) != Some(Decision::Denied) {
                 record.asked.reason = Some(code.title().to_owned());
             }
         }
         if outcome == Outcome::Refused {
-            // Values of a request that was refused are of no use, and nobody has vouched for all of them.
+            // The values of a refused request are useless, and not all of them were checked.
             record.asked.arguments = None;
             record.asked_before = None;
         }
@@ -429,7 +430,7 @@ impl Inner {
         }
     }
 
-    /// The server ends before the request does.
+    /// Ends the request because the server shuts down.
     pub(super) async fn end_with_server(&self) {
         let _ = self.end(Outcome::Cut, None, None).await;
     }
@@ -445,7 +446,7 @@ impl Drop for Inner {
     }
 }
 
-/// Takes out what must not be told, and then cuts what is long: a part of a secret is not found any more.
+/// Removes secrets first and truncates then, because a truncated secret would not be found.
 fn complete(asked: &mut Asked, secrets: &[String]) {
     values::scrub(asked, secrets);
     asked.path = values::cut(&asked.path, values::PATH);
@@ -455,12 +456,12 @@ fn complete(asked: &mut Asked, secrets: &[String]) {
     }
 }
 
-/// Whether the refusal is of a token that the store knows.
+/// Whether the refusal concerns a token that the store knows.
 fn is_of_somebody(code: Code) -> bool {
     code != Code::AccessTokenUnknown && matches!(code.kind(), Kind::Unauthenticated | Kind::Forbidden)
 }
 
-/// Whether a refusal with this code is one of access: the caller is not known, or may not do this.
+/// Whether a code is a refusal of access: the caller is unknown, or lacks a right.
 fn denies(code: Code) -> bool {
     matches!(code.kind(), Kind::Unauthenticated | Kind::Forbidden) || code == Code::ArgumentNotGranted
 }

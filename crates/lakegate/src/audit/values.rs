@@ -1,4 +1,4 @@
-//! What of a caller's words may stand in a record: names cut short, values that were allowed, and no secret.
+//! Prepares a caller's text for audit records: truncates names, keeps allowed values, and removes secrets.
 
 use std::collections::BTreeSet;
 
@@ -9,24 +9,24 @@ use serde_json::{Map, Value as Json};
 
 use super::record::Asked;
 
-/// What stands in place of a secret value.
+/// Replaces a secret value.
 const SECRET: &str = "***";
-/// What stands in place of text that holds a token or a secret.
+/// Replaces text that contains a token or a secret.
 const HIDDEN: &str = "(hidden)";
-/// The most characters of a name.
+/// The maximum length of a name, in characters.
 pub(super) const NAME: usize = 64;
-/// The most names.
+/// The maximum number of names.
 pub(super) const NAMES: usize = 50;
-/// The most characters of a path.
+/// The maximum length of a path, in characters.
 pub(super) const PATH: usize = 256;
-/// The most characters of a value.
+/// The maximum length of a value, in characters.
 const VALUE: usize = 1_000;
-/// The most items of a list.
+/// The maximum number of items in a list.
 const ITEMS: usize = 100;
-/// A shorter text is in other texts by chance.
+/// The minimum length of a secret to search for, because shorter ones match other texts by chance.
 const SHORTEST: usize = 4;
 
-/// Text of at most so many characters; what is cut ends with `…`.
+/// Truncates text to `most` characters, and marks that with `…`.
 pub(super) fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         None => text.to_owned(),
@@ -34,7 +34,7 @@ pub(super) fn cut(text: &str, most: usize) -> String {
     }
 }
 
-/// The texts that must not be found in any word of this caller.
+/// The secret attribute values, which no recorded text may contain.
 pub(super) fn secrets_of<'a>(
     principal: &'a PrincipalRecord,
     secret_attributes: &'a BTreeSet<String>,
@@ -43,8 +43,8 @@ pub(super) fn secrets_of<'a>(
     secret.flat_map(|(_, value)| value.scalars().iter().map(ToString::to_string))
 }
 
-/// The typed arguments of a call. Those of parameters that are secret, or that a grant takes from a secret attribute, or
-/// that are the value of one, are not told.
+/// The typed arguments of a call. Masks arguments of secret parameters, those that a grant takes from a secret
+/// attribute, and those equal to the value of one.
 pub(super) fn arguments(call: &Call, secret_attributes: &BTreeSet<String>, secrets: &[String]) -> Map<String, Json> {
     let mut arguments = Map::new();
     for (param, value) in call.endpoint().params.iter().zip(call.arguments().values()) {
@@ -77,7 +77,7 @@ fn told(value: &Value) -> Json {
     }
 }
 
-/// Takes every text out that a caller could have put a token or a secret into.
+/// Removes every text in which a caller could have put a token or a secret.
 pub(super) fn scrub(record: &mut Asked, secrets: &[String]) {
     let hide = |text: &mut String| {
         let holds = |secret: &String| secret.len() >= SHORTEST && text.contains(secret.as_str());

@@ -1,7 +1,7 @@
-//! The thread that writes: all records that wait go out in one write, and in strict mode with one sync.
+//! The writer thread of the audit log: writes all queued records in one write, and in strict mode syncs once.
 //!
-//! Where nobody waits for a record, the thread rests for a moment after each write, so that many are written together and
-//! a request does not have to wake it.
+//! If no request waits for a record, the thread pauses after each write, so that records are batched and requests need
+//! not wake it.
 
 use std::io;
 use std::sync::Arc;
@@ -15,20 +15,20 @@ use super::file::LogFile;
 use super::record::{Gap, Record};
 use crate::clock;
 
-/// The most records in one write.
+/// The maximum number of records in one write.
 const MOST_RECORDS: usize = 1_024;
-/// About the most bytes in one write.
+/// The approximate maximum of bytes in one write.
 const MOST_BYTES: usize = 1 << 20;
-/// How long it rests after a write. Whoever must not wait for that wakes it.
+/// The pause after a write. A caller that must not wait wakes the thread.
 const REST: Duration = Duration::from_millis(5);
-/// How often a disk that goes on refusing is told of.
+/// The interval at which a lasting failure is logged.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
-/// What the thread is asked.
+/// A message to the writer thread.
 pub(super) enum Message {
-    /// Write this; and tell whether it is durable, if somebody waits for that.
+    /// Write this record, and report whether it is durable if somebody waits.
     Write(Record, Option<oneshot::Sender<bool>>),
-    /// Tell when all that came before is on the disk.
+    /// Report when everything before is on disk.
     Flush(oneshot::Sender<()>),
 }
 
@@ -36,11 +36,11 @@ pub(super) struct Writer {
     pub(super) file: LogFile,
     pub(super) strict: bool,
     trouble: Trouble,
-    /// All records that the disk did not take.
+    /// The number of all lost records.
     lost: Arc<AtomicU64>,
 }
 
-/// What is remembered while the disk refuses.
+/// The state of a write failure.
 #[derive(Default)]
 struct Trouble {
     lost: u64,
@@ -53,7 +53,7 @@ impl Writer {
         Self { file, strict, trouble: Trouble::default(), lost }
     }
 
-    /// Writes until nobody can send any more.
+    /// Writes until all senders are gone.
     pub(super) fn run(mut self, mut messages: mpsc::Receiver<Message>) {
         let mut lines = Vec::new();
         while let Some(first) = messages.blocking_recv() {
@@ -77,7 +77,7 @@ impl Writer {
             }
             let written = self.file.append(&lines, self.strict || !flushes.is_empty());
             for waiter in waiting {
-                // Who waited may have left.
+                // The waiting request may have been dropped.
                 let _ = waiter.send(written.is_ok());
             }
             for waiter in flushes {
@@ -98,7 +98,7 @@ impl Writer {
 }
 
 impl Trouble {
-    /// Said at once, and then now and again for as long as it lasts.
+    /// Counts lost records. Logs the failure immediately, and then from time to time while it lasts.
     fn add(&mut self, records: u64, error: &io::Error) {
         self.lost += records;
         self.since.get_or_insert_with(clock::now);

@@ -1,4 +1,4 @@
-//! `lakegate access import`: takes over the access-control table of the first system.
+//! `lakegate access import`: imports the access-control table of the first system.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,13 +15,13 @@ use super::output::{print, say};
 use crate::clock;
 use crate::store::ImportOutcome;
 
-/// The exit code when something was refused though the rest went in.
+/// The exit code when some clients were refused but the rest was imported.
 const SOMETHING_REFUSED: u8 = 3;
 
-/// What can be done with all access at once.
+/// Commands on all access at once.
 #[derive(Debug, Subcommand)]
 pub enum AccessCommand {
-    /// Take over an access-control table: a row a client, with its key and its endpoints
+    /// Import an access-control table with a row for each client, its key and its endpoints
     #[command(after_help = IMPORT_HELP)]
     Import(ImportArgs),
 }
@@ -58,15 +58,15 @@ Examples:
 
 #[derive(Args, Debug)]
 pub struct ImportArgs {
-    /// The table: Parquet or CSV
+    /// The table, as Parquet or CSV
     file: PathBuf,
-    /// Only say what would be done
+    /// Only print what would be done
     #[arg(long)]
     dry_run: bool,
-    /// A column that is no endpoint; can be given several times
+    /// Ignore a column that is not an endpoint; can be given several times
     #[arg(long, value_name = "NAME")]
     ignore_column: Vec<String>,
-    /// Show masked columns to the clients as they are: `TABLE.COLUMN`, or `tag:NAME`; can be given several times
+    /// Show masked columns unmasked to the clients: `TABLE.COLUMN`, or `tag:NAME`; can be given several times
     #[arg(long, value_name = "WHAT", value_parser = Unmask::parse)]
     unmask: Vec<Unmask>,
     #[command(flatten)]
@@ -180,7 +180,7 @@ fn listed(items: impl ExactSizeIterator<Item = String>) -> String {
     if more > 0 { format!("{text} and {more} more") } else { text }
 }
 
-/// A bar on stderr; nothing where that is no terminal.
+/// A progress bar on stderr; hidden if stderr is not a terminal.
 fn progress_bar(clients: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} clients {eta}").expect("the template is valid");
     ProgressBar::new(clients as u64).with_style(style)

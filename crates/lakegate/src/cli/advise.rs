@@ -1,4 +1,4 @@
-//! `lakegate advise`: how the tables of a project had better lie in their files.
+//! `lakegate advise`: recommends how to lay out the tables of a project in their files.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,10 +20,10 @@ Examples:
   lakegate advise
   lakegate advise trackcode --json";
 
-/// Of which project.
+/// The arguments of `lakegate advise`.
 #[derive(Args, Debug)]
 pub struct AdviseArgs {
-    /// One table, instead of all
+    /// Advise on one table instead of all
     #[arg(value_name = "TABLE")]
     table: Option<String>,
     /// The project folder
@@ -94,12 +94,12 @@ fn print_words(advice: &[TableAdvice]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `72 of 78`
+/// Reads with the current layout, as in `72 of 78`.
 pub(super) fn now(reads: &Reads) -> String {
     format!("{} of {}", reads.now, reads.now_of)
 }
 
-/// `1.3 of 480`
+/// Reads with the advised layout, as in `1.3 of 480`.
 fn after(reads: &Reads) -> String {
     let held = if reads.skips { "" } else { ", held by" };
     format!("{} of {}{held}", reads.after, reads.after_of)

@@ -1,6 +1,6 @@
-//! `lakegate audit …`: what was asked, by whom, and what came of it.
+//! `lakegate audit …`: prints and searches audit records of requests, with their callers and outcomes.
 //!
-//! Reads the files of the log and nothing else, so it works beside a server and without one.
+//! It reads only the log files, so it works with or without a running server.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,16 +21,16 @@ use crate::clock;
 use crate::http::interrupted;
 use crate::project::read_files;
 
-/// How often a log that is followed is looked at.
+/// The polling interval of `--follow`.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// What can be done with the audit log.
+/// Commands on the audit log.
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
-    /// The last records
+    /// Print the latest records
     #[command(after_help = TAIL_HELP)]
     Tail(TailArgs),
-    /// The records that fit
+    /// Search the records
     #[command(after_help = SEARCH_HELP)]
     Search(SearchArgs),
 }
@@ -52,26 +52,26 @@ Examples:
   lakegate audit search --request-id 0199a7c2-5d0e-7c41-9f0a-0d4f6f3b8a11 --json
   lakegate audit search --kind change --since 2027-01-01 --until 2027-02-01";
 
-/// Where the log is, and how it is shown.
+/// Options for finding the log and printing records.
 #[derive(Args, Debug)]
 struct LogArgs {
     /// The project folder
     #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
     project: PathBuf,
-    /// The folder of the log, instead of the one that the project names; relative to the current folder
+    /// The folder of the log, instead of the project's; relative to the current folder
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
-    /// Print the records as they are, one JSON object a line
+    /// Print the raw records, one JSON object a line
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Args, Debug)]
 pub struct TailArgs {
-    /// How many
+    /// The number of records
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
     lines: usize,
-    /// Go on with new ones, until Ctrl-C
+    /// Wait for new records and print them, until Ctrl-C
     #[arg(short, long)]
     follow: bool,
     #[command(flatten)]
@@ -80,34 +80,34 @@ pub struct TailArgs {
 
 #[derive(Args, Debug)]
 pub struct SearchArgs {
-    /// Only of this principal; of changes, only by this actor
+    /// Only requests of this principal, and changes by this actor
     #[arg(long, value_name = "NAME")]
     principal: Option<String>,
-    /// Only to this endpoint
+    /// Only requests to this endpoint
     #[arg(long, value_name = "NAME")]
     endpoint: Option<String>,
-    /// Only requests that ended so
+    /// Only requests with this outcome
     #[arg(long, value_parser = PossibleValuesParser::new(Outcome::NAMES))]
     outcome: Option<String>,
-    /// Only with this HTTP status
+    /// Only requests with this HTTP status
     #[arg(long, value_name = "NUMBER")]
     status: Option<u16>,
-    /// Only with this error code
+    /// Only requests with this error code
     #[arg(long, value_name = "CODE")]
     code: Option<String>,
-    /// Only this request
+    /// Only the request with this id
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
-    /// From then on: `2027-01-01`, RFC 3339, or a time ago such as `24h`
+    /// Only from this time on: `2027-01-01`, RFC 3339, or a time ago such as `24h`
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<DateTime<Utc>>,
-    /// Before then; as for --since
+    /// Only before this time; written as for --since
     #[arg(long, value_name = "TIME", value_parser = since)]
     until: Option<DateTime<Utc>>,
-    /// Only of this kind
+    /// Only records of this kind
     #[arg(long, value_parser = ["request", "change", "gap"])]
     kind: Option<String>,
-    /// The most records
+    /// The maximum number of records
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     limit: usize,
     #[command(flatten)]
@@ -184,7 +184,7 @@ impl LogArgs {
     fn folder(&self) -> anyhow::Result<PathBuf> {
         match &self.folder {
             Some(folder) => Ok(folder.clone()),
-            // Whatever else is wrong with the project is no reason not to look into its log.
+            // Other faults of the project do not keep anybody from reading its log.
             None => {
                 let (project, _) = Project::read(&read_files(&self.project)?);
                 Ok(self.project.join(project.config.server.audit.folder))
@@ -210,7 +210,7 @@ impl SearchArgs {
     }
 }
 
-/// A moment, or how long ago it was.
+/// Parses a time, or a duration before now.
 fn since(text: &str) -> anyhow::Result<DateTime<Utc>> {
     if let Ok(moment) = moment(text) {
         return Ok(moment);
@@ -233,7 +233,7 @@ fn header() -> String {
     line(&["TIME", "ID", "PRINCIPAL", "WHAT", "OUTCOME", "STATUS", "CODE", "ROWS", "BYTES", "MS"])
 }
 
-/// Columns of fixed widths: records come one after the other, and none waits for a wider one.
+/// Formats columns of fixed widths, because records are printed one by one and none waits for a wider one.
 fn line(cells: &[&str; 10]) -> String {
     let [time, id, principal, what, outcome, status, code, rows, bytes, ms] = cells;
     let line = format!(
@@ -246,7 +246,7 @@ fn show(record: &Value, json: bool) -> anyhow::Result<()> {
     if json { print(record) } else { print(row(record)) }
 }
 
-/// A record for people.
+/// A record as a line of text.
 fn row(record: &Value) -> String {
     let cell = |key: &str| match &record[key] {
         Value::Null => String::new(),
@@ -257,7 +257,7 @@ fn row(record: &Value) -> String {
         Some("change") => {
             let mut cells = ["time", "id", "actor", "action", "", "", "", "", "", ""].map(cell);
             cells[4] = "changed".to_owned();
-            // What was changed has no fixed form; it comes last, where there is room.
+            // The detail of a change has no fixed form, so it comes last, where there is room.
             return format!("{}  {}", line(&cells.each_ref().map(String::as_str)), cell("detail"));
         }
         Some("gap") => {

@@ -1,4 +1,4 @@
-//! `lakegate check` and `lakegate endpoints`: what is wrong with a project, and what it serves.
+//! `lakegate check` and `lakegate endpoints`: reports the faults of a project, and lists its endpoints.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,13 +26,14 @@ Examples:
   lakegate endpoints --json
   lakegate endpoints --openapi --as acme > openapi.json";
 
-/// Which project, over what lake.
+/// The options that name a project and its lake.
 #[derive(Args, Debug)]
 pub struct ProjectArgs {
     /// The project folder
     #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
     project: PathBuf,
-    /// The lake, instead of `[lake] location`: a folder, relative to the current one, or a store such as s3://bucket/prefix
+    /// The lake, instead of `[lake] location`: a folder, relative to the current one, or a store such as
+    /// s3://bucket/prefix
     #[arg(long, value_name = "LOCATION", env = "LAKEGATE_LAKE")]
     lake: Option<String>,
     /// Print JSON on stdout
@@ -40,7 +41,7 @@ pub struct ProjectArgs {
     json: bool,
 }
 
-/// What is listed.
+/// The arguments of `lakegate endpoints`.
 #[derive(Args, Debug)]
 pub struct EndpointsArgs {
     #[command(flatten)]
@@ -48,10 +49,10 @@ pub struct EndpointsArgs {
     /// Print the OpenAPI document that a token of the principal would get
     #[arg(long, requires = "principal")]
     openapi: bool,
-    /// The principal, as the document is one of somebody
+    /// The principal whose document to print
     #[arg(long = "as", value_name = "PRINCIPAL", id = "principal", requires = "openapi")]
     principal: Option<String>,
-    /// The access store, instead of the one that the project names; relative to the current folder
+    /// The access store, instead of the project's; relative to the current folder
     #[arg(long, value_name = "sqlite:PATH", env = "LAKEGATE_STORE")]
     store: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! `lakegate config`: the configuration as it counts, and where each value comes from.
+//! `lakegate config`: prints the effective configuration and the source of each value.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ Examples:
   lakegate config
   LAKEGATE_SERVER_TIMEOUT_SECONDS=5 lakegate config --json";
 
-/// Variables that are options of `serve` and come before all else, with the key that they stand for.
+/// Environment variables that are options of `serve` and take precedence, with the key that they override.
 const OPTIONS: [(&str, &str, &str); 4] = [
     ("LAKEGATE_LAKE", "lake", "location"),
     ("LAKEGATE_STORE", "access", "store"),
@@ -28,10 +28,10 @@ const OPTIONS: [(&str, &str, &str); 4] = [
     ("LAKEGATE_ADMIN_LISTEN", "admin", "listen"),
 ];
 
-/// Sections that stand in the file alone, and the one key of that kind.
+/// Top-level keys of policy, which only the file can set. `[access] secret_attributes` is policy too.
 const POLICY: [&str; 4] = ["issuers", "tables", "tags", "masking"];
 
-/// Which project.
+/// The arguments of `lakegate config`.
 #[derive(Args, Debug)]
 pub struct ConfigArgs {
     /// The project folder
@@ -72,7 +72,7 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What of the file is policy.
+/// The policy sections of the file.
 fn policy_of(file: &str) -> anyhow::Result<toml::Table> {
     let file = file.parse::<toml::Table>()?;
     let sections = file.into_iter().filter_map(|(section, value)| match value {
@@ -94,13 +94,13 @@ fn origin(origin: &Origin) -> String {
     }
 }
 
-/// TOML; what has no value is a comment.
+/// The configuration as TOML. Keys without a value become comments.
 fn text(settings: &[Setting], policy: &toml::Table) -> anyhow::Result<String> {
     let mut policy = policy.clone();
     let mut text = String::new();
     let mut lines = settings.iter().peekable();
     while let Some(Setting { section, .. }) = lines.peek().copied() {
-        // That a section is there may mean something, as with `[admin]`.
+        // The presence of a section can have a meaning, as with `[admin]`.
         let is_there = settings.iter().any(|setting| setting.section == *section && setting.value.is_some());
         text += &format!("{}[{section}]\n", if is_there { "" } else { "# " });
         while let Some(setting) = lines.next_if(|setting| setting.section == *section) {
@@ -110,7 +110,7 @@ fn text(settings: &[Setting], policy: &toml::Table) -> anyhow::Result<String> {
                 None => format!("# {} has no value\n", setting.key),
             };
         }
-        // A section is there once.
+        // TOML allows each section once, so its policy keys follow here.
         if let Some(toml::Value::Table(more)) = policy.remove(section) {
             for (key, value) in &more {
                 text += &format!("{key} = {value}  # {CONFIG_FILE}\n");
@@ -124,7 +124,7 @@ fn text(settings: &[Setting], policy: &toml::Table) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Each key with `value` and `from`; policy as it is.
+/// The configuration as JSON: each key with `value` and `from`, and the policy unchanged.
 fn json(settings: &[Setting], policy: &toml::Table) -> anyhow::Result<Json> {
     let mut sections = Map::new();
     for Setting { section, key, value, origin: from } in settings {

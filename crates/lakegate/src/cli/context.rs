@@ -1,4 +1,4 @@
-//! Where a command works: the project folder, its access store, and who changes it.
+//! Resolves the context of a command: the project folder, its access store, and the user who changes it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use crate::store::{Actor, ChangeSink, SecretAttributes, Store, StoreLocation, ex
 
 /// The store of a project that does not name one.
 const DEFAULT_STORE: &str = "sqlite:access.db";
-/// The environment variable that takes the place of `[access] store`.
+/// The environment variable that overrides `[access] store`.
 const STORE_VARIABLE: &str = "LAKEGATE_ACCESS_STORE";
 
-/// The options that every command about access has.
+/// The options that every access command has.
 #[derive(Args, Debug)]
 pub struct StoreArgs {
     /// The project folder
     #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
     pub project: PathBuf,
-    /// The access store, instead of the one that the project names; relative to the current folder
+    /// The access store, instead of the project's; relative to the current folder
     #[arg(long, value_name = "sqlite:PATH", env = "LAKEGATE_STORE")]
     pub store: Option<String>,
     /// Print JSON on stdout
@@ -34,15 +34,15 @@ pub struct StoreArgs {
 }
 
 impl StoreArgs {
-    /// Opens the store, for whoever runs this command; makes it on first use.
+    /// Opens the store as the operating system's user. Creates the store on first use.
     pub(super) async fn open(&self) -> anyhow::Result<Desk> {
         let location = store_location(&self.project, self.store.as_deref())?;
         let store = Store::open(&location).await?;
         Ok(Desk::new(store, Actor::cli(&os_user()), secret_attributes(&self.project)))
     }
 
-    /// Hands what was just changed to the audit log. What that does not take now stays in the store, and goes there with the
-    /// next change or with a server.
+    /// Exports the latest changes to the audit log. Changes that the log does not accept now stay in the store and are
+    /// exported with the next change or by a server.
     pub(super) async fn export(&self, desk: &Desk) {
         let Some(sink) = change_sink(&self.project) else { return };
         if let Err(error) = export_changes(desk.store(), &*sink).await {
@@ -51,20 +51,20 @@ impl StoreArgs {
     }
 }
 
-/// Where a project's changes are written down beside its store: in its audit log, if it keeps one.
+/// The audit log as a sink for changes; `None` if the project keeps no audit log.
 pub(super) fn change_sink(project: &Path) -> Option<Arc<dyn ChangeSink>> {
     let (read, _) = Project::read(&read_files(project).ok()?);
     let audit = read.config.server.audit;
     (audit.mode != AuditMode::Off).then(|| Arc::new(ChangeFolder(project.join(audit.folder))) as Arc<dyn ChangeSink>)
 }
 
-/// The form of the server's log: what the project says, if that can be read already.
+/// The log format that the project sets; the default if the project is unreadable.
 pub(super) fn log_form(project: &Path) -> LogForm {
     read_files(project).map(|files| Project::read(&files).0.config.observe.log).unwrap_or_default()
 }
 
-/// The attributes whose values no list of changes shows: `[access] secret_attributes` of the project. Every one where that
-/// can not be read.
+/// The attributes whose values no list of changes shows: `[access] secret_attributes` of the project. All attributes,
+/// if that setting is unreadable.
 pub(super) fn secret_attributes(project: &Path) -> SecretAttributes {
     let Ok(text) = std::fs::read_to_string(project.join(CONFIG_FILE)) else { return SecretAttributes::all() };
     let Ok(settings) = text.parse::<toml::Table>() else { return SecretAttributes::all() };
@@ -76,8 +76,8 @@ pub(super) fn secret_attributes(project: &Path) -> SecretAttributes {
     }
 }
 
-/// Where the access store is: what `over` says, else what the variable or the project's `[access] store` says, else `sqlite:access.db`
-/// in the project folder.
+/// The location of the access store: `over`, else the environment variable, else the project's `[access] store`, else
+/// `sqlite:access.db` in the project folder.
 pub fn store_location(project: &Path, over: Option<&str>) -> anyhow::Result<StoreLocation> {
     if let Some(over) = over {
         return Ok(StoreLocation::parse(over, Path::new(""))?);
@@ -104,7 +104,7 @@ pub fn store_location(project: &Path, over: Option<&str>) -> anyhow::Result<Stor
     Ok(StoreLocation::parse(store, project)?)
 }
 
-/// The names of the project's endpoints, or `None` where there is no such folder.
+/// The names of the project's endpoints; `None` if it has no such folder.
 pub(super) fn endpoint_names(project: &Path) -> Option<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(project.join("endpoints")).ok()? {

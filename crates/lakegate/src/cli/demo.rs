@@ -1,4 +1,4 @@
-//! `lakegate demo`: a sample lake, its project, five principals, and the server, in one command.
+//! `lakegate demo`: generates a sample lake, a project and five principals, and serves them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -38,28 +38,29 @@ Examples:
 
 /// The label of tokens that demos issue.
 const LABEL: &str = "demo";
-/// How long they live, in days.
+/// The lifetime of these tokens, in days.
 const TOKEN_DAYS: i64 = 30;
 
-/// How big, where.
+/// The arguments of `lakegate demo`.
 #[derive(Args, Debug)]
 pub struct DemoArgs {
     /// The folder of the project and the lake
     #[arg(long, value_name = "DIR", default_value = "lakegate-demo")]
     dir: PathBuf,
-    /// 1 is about 100,000 trackcodes of 1,400 clients
+    /// The size of the lake; 1 is about 100,000 trackcodes of 1,400 clients
     #[arg(long, value_name = "N", default_value_t = 1.0)]
     scale: f64,
-    /// Another seed gives other rows
+    /// The random seed; each seed generates other rows
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Address and port; port 0 takes a free one
+    /// The address and port; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: String,
-    /// Serve the admin API too, at this address and port; port 0 takes a free one
+    /// Also serve the admin API, at this address and port; port 0 picks a free one
     #[arg(long, value_name = "ADDR", env = "LAKEGATE_ADMIN_LISTEN")]
     admin_listen: Option<String>,
-    /// Once it serves, print one line of JSON on stdout: the URL, and each principal with token and attributes
+    /// When the server is ready, print one line of JSON on stdout: the URL, and each principal with token and
+    /// attributes
     #[arg(long)]
     json: bool,
 }
@@ -72,16 +73,16 @@ struct Caller {
     token: String,
 }
 
-/// What a role of the demo may call: the endpoint, and the terms of its grant.
+/// The grants of a role of the demo: each endpoint with its terms.
 fn grants_of(role: &str) -> Vec<(&'static str, Terms)> {
     let whole = |unmask: &[&str]| Terms {
         unmask: unmask.iter().map(|tag| Unmask::Tag((*tag).to_owned())).collect(),
         ..Terms::default()
     };
     match role {
-        // A client sees what is its own as it is.
+        // A client sees its own data unmasked.
         "owner" => vec![("*", whole(&["address", "point"]))],
-        // Who works for a client sees its parcels, but not where people live nor what is in them, a month at a time.
+        // A partner of a client sees the client's parcels a month at a time, but neither addresses nor contents.
         "partner" => {
             let month = vec![SpanTerm {
                 from: "start_datetime".to_owned(),
@@ -113,9 +114,9 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let (access, background) = Access::start_with(store.clone(), change_sink(&args.dir)).await?;
     let app = App::load(&args.dir, None, access).await?;
     let server = bind(&args.listen, args.admin_listen.as_deref(), &args.dir, app).await?;
-    // Only now: a demo that can not serve must not revoke the tokens of one that does.
+    // Only after binding, because a demo that cannot serve must not revoke the tokens of one that does.
     let callers = admit(&store, secret_attributes(&args.dir), &sample).await?;
-    // Whoever reads that it serves may end it at once.
+    // A reader of the output may stop the server immediately.
     let stop = interrupted();
     let url = server.url();
     if args.json {
@@ -144,8 +145,8 @@ fn make_lake(sample: &Sample, dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The biggest client, one of middling size, a partner of the biggest, support, and an operator, each with grants and a
-/// new token.
+/// Creates five principals with grants and a new token each: the biggest client, a middling one, a partner of the
+/// biggest, support, and an operator.
 async fn admit(store: &Store, secret: SecretAttributes, sample: &Sample) -> anyhow::Result<Vec<Caller>> {
     let biggest = sample.biggest_client().id;
     let wanted = [

@@ -1,4 +1,5 @@
-//! `lakegate discover`: the tables of a lake, written into a project for somebody to decide on.
+//! `lakegate discover`: finds the tables of a lake and adds them to a project, where somebody decides on their
+//! policies.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,22 +28,22 @@ Examples:
   lakegate discover s3://bucket/exports --into shop
   lakegate discover --dry-run";
 
-/// How many things that are left out are listed for people.
+/// The maximum number of skipped paths that the text output lists.
 const MOST_LISTED: usize = 20;
 
-/// Where to look, and what to do with what is found.
+/// The arguments of `lakegate discover`.
 #[derive(Args, Debug)]
 pub struct DiscoverArgs {
-    /// The lake, or a folder of the project's lake; the project's lake when it is not given
+    /// The lake, or a folder of the project's lake; without it, the project's lake
     #[arg(value_name = "LOCATION")]
     location: Option<String>,
-    /// The project folder; its `lakegate.toml` is made if it is not there
+    /// The project folder; its `lakegate.toml` is created if missing
     #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
     into: PathBuf,
     /// Write nothing; print what would be added
     #[arg(long)]
     dry_run: bool,
-    /// Stop after so many files
+    /// Stop after this many files
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     most_files: usize,
     /// Print JSON on stdout
@@ -50,15 +51,15 @@ pub struct DiscoverArgs {
     json: bool,
 }
 
-/// What was found, beside what the project has.
+/// The discovered tables, compared with those of the project.
 struct Compared {
     found: Discovery,
     suggestions: Suggestions,
-    /// Places of the tables in `found` that the project does not have.
+    /// Indexes in `found` of tables that the project does not have.
     new: Vec<usize>,
-    /// Those that are new and cannot be written.
+    /// Indexes of new tables that cannot be written into the project file.
     unwritten: Vec<usize>,
-    /// Tables of the project with no files any more.
+    /// Tables of the project that have no files any more.
     gone: Vec<Declared>,
 }
 
@@ -89,7 +90,7 @@ pub(super) async fn run(args: DiscoverArgs) -> anyhow::Result<ExitCode> {
                 sections += &section;
                 compared.new.push(at);
             }
-            // One table that cannot be written keeps no other from being written.
+            // A table that cannot be written does not keep the others from being written.
             Some((reason, help)) => {
                 let (path, reason, help) = (table.location.clone(), reason.to_owned(), Some(help.to_owned()));
                 compared.found.left_out.push(LeftOut { path, reason, help });
@@ -132,7 +133,7 @@ fn compared(found: Discovery, project: &ProjectFile) -> Compared {
 }
 
 impl Compared {
-    /// Whether the project has a table, gets it now, or cannot have it.
+    /// Whether a table is already in the project, is added now, or cannot be added.
     fn state(&self, at: usize) -> &'static str {
         match (self.new.contains(&at), self.unwritten.contains(&at)) {
             (true, _) => "new",

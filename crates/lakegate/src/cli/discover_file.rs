@@ -1,4 +1,4 @@
-//! The project file that `discover` adds to: where its lake is, and how text comes to its end.
+//! The project file that `discover` extends: finds its lake, and appends sections to its text.
 
 use std::io::Write;
 use std::path::{Component, Path, PathBuf};
@@ -10,25 +10,25 @@ use lakegate_query::lake::Lake;
 
 use crate::project::{MAX_FILE_BYTES, variables};
 
-/// A project file, or the one that will be made.
+/// A project file, existing or new.
 pub(super) struct ProjectFile {
     path: PathBuf,
-    /// Its text; nothing when it is not there yet.
+    /// The text of the file; empty if the file does not exist.
     pub(super) text: String,
-    /// What comes before the tables: `[lake]`, where the file has none.
+    /// The `[lake]` section to add before the tables; empty if the file has one.
     pub(super) head: String,
-    /// The tables that it declares.
+    /// The tables that the file declares.
     pub(super) tables: Vec<Declared>,
-    /// The folder of the lake that is looked into.
+    /// The folder of the lake to search.
     pub(super) folder: String,
     /// The lake that all locations are relative to.
     pub(super) lake: Lake,
-    /// Where that lake is, as the project says it.
+    /// The location of that lake, as the project writes it.
     pub(super) lake_location: String,
 }
 
 impl ProjectFile {
-    /// Reads the file, and opens its lake, or else the one at `location`.
+    /// Reads the file and opens its lake; the lake at `location`, if the file names none.
     pub(super) fn open(project: &Path, location: Option<&str>) -> anyhow::Result<Self> {
         let path = project.join(CONFIG_FILE);
         let text = match std::fs::read_to_string(&path) {
@@ -51,21 +51,21 @@ impl ProjectFile {
                 bail!("there is no lake in `{}`; say where the files are: `lakegate discover LOCATION`", path.display())
             }
         };
-        // What else is wrong with the file is the business of `check`; how its store is reached stands there all the same.
+        // `check` reports other faults of the file; the store's settings are usable despite them.
         let files = ProjectFiles { config: text.clone(), variables: variables(), ..ProjectFiles::default() };
         let store = Project::read(&files).0.config.lake_store;
         let lake = match location {
-            // The project's folder may not be there yet, to start a path from.
+            // The project folder may not exist yet, so a path cannot start there.
             Some(location) if !head.is_empty() => Lake::open(Path::new(""), location, &store)?,
             _ => Lake::open(project, &lake_location, &store)?,
         };
         Ok(Self { path, text, head, tables, folder, lake, lake_location })
     }
 
-    /// The file's text with `sections` at its end; what is there stays as it is.
+    /// The file's text with `sections` appended; existing text is unchanged.
     ///
     /// # Errors
-    /// When that is no project file any more: one of another shape, or a larger one than may be.
+    /// If the result is not a valid project file, or exceeds the maximum size.
     pub(super) fn extended(&self, sections: &str) -> anyhow::Result<String> {
         let mut text = self.text.clone();
         if !text.is_empty() && !text.ends_with('\n') {
@@ -90,7 +90,7 @@ impl ProjectFile {
         Ok(text)
     }
 
-    /// Why a section cannot be added after `sections`, and what to do; `None` where it can.
+    /// Why `section` cannot be added after `sections`, and what to do; `None` if it can.
     pub(super) fn cannot_take(&self, sections: &str, section: &str) -> Option<(&'static str, &'static str)> {
         let bytes = self.text.len() + self.head.len() + sections.len() + section.len() + 2;
         if bytes as u64 > MAX_FILE_BYTES {
@@ -104,12 +104,12 @@ impl ProjectFile {
             .map(|_| ("its names cannot be written into a project file", "rename its folders, or declare it by hand"))
     }
 
-    /// Puts the text in the file's place, whole or not at all.
+    /// Replaces the file atomically.
     pub(super) fn write(&self, text: &str) -> anyhow::Result<()> {
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let failed = || format!("`{}` can not be written", self.path.display());
         std::fs::create_dir_all(folder).with_context(failed)?;
-        // An editor may have changed it while the lake was read.
+        // An editor may have changed the file while the lake was read.
         let now = std::fs::read_to_string(&self.path).unwrap_or_default();
         if now != self.text {
             bail!("`{}` was changed meanwhile, and is left as it is; run it again", self.path.display());
@@ -127,7 +127,7 @@ impl ProjectFile {
     }
 }
 
-/// A project file is read by who serves it, who may be another user.
+/// Makes the file readable for all users, because another user may serve the project.
 #[cfg(unix)]
 fn readable(file: &std::fs::File) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
@@ -143,7 +143,7 @@ fn is_url(location: &str) -> bool {
     location.contains("://") && !location.starts_with("file://")
 }
 
-/// The folder of the project's lake that a location is.
+/// The folder within the project's lake that `location` names.
 fn folder_within(project: &Path, lake: &str, location: &str) -> anyhow::Result<String> {
     let elsewhere = || {
         anyhow::anyhow!(
@@ -166,7 +166,7 @@ fn canonical(path: &Path, name: &str) -> anyhow::Result<PathBuf> {
     path.canonicalize().with_context(|| format!("there is no lake at `{name}`"))
 }
 
-/// A location of the current folder as it is written in a project: a path is relative to that.
+/// Rewrites a location of the current folder for a project file, where paths are relative to the project.
 fn seen_from(project: &Path, location: &str) -> anyhow::Result<String> {
     if is_url(location) {
         return Ok(location.to_owned());
@@ -177,7 +177,7 @@ fn seen_from(project: &Path, location: &str) -> anyhow::Result<String> {
     let from = from.canonicalize().unwrap_or(from);
     let (from, to) = (from.components().collect::<Vec<_>>(), lake.components().collect::<Vec<_>>());
     let common = from.iter().zip(&to).take_while(|(one, other)| one == other).count();
-    // With nothing in common but the root, a way up and down says less than the path.
+    // If only the root is common, an absolute path is clearer than a relative one.
     if common < 2 || from[common..].iter().any(|part| !matches!(part, Component::Normal(_))) {
         return Ok(lake.to_string_lossy().into_owned());
     }

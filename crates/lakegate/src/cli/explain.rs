@@ -1,4 +1,4 @@
-//! `lakegate explain`: why a principal gets what it gets from an endpoint.
+//! `lakegate explain`: explains what decides a principal's call of an endpoint.
 
 use std::process::ExitCode;
 
@@ -31,7 +31,7 @@ Examples:
 /// The exit code when the call would be refused.
 const REFUSED: u8 = 3;
 
-/// Which call, of whom.
+/// The arguments of `lakegate explain`.
 #[derive(Args, Debug)]
 pub struct ExplainArgs {
     /// The endpoint
@@ -42,7 +42,8 @@ pub struct ExplainArgs {
     /// The principal
     #[arg(long = "as", value_name = "PRINCIPAL")]
     principal: String,
-    /// The lake, instead of `[lake] location`: a folder, relative to the current one, or a store such as s3://bucket/prefix
+    /// The lake, instead of `[lake] location`: a folder, relative to the current one, or a store such as
+    /// s3://bucket/prefix
     #[arg(long, value_name = "LOCATION", env = "LAKEGATE_LAKE")]
     lake: Option<String>,
     #[command(flatten)]

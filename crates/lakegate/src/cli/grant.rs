@@ -1,4 +1,4 @@
-//! `lakegate grant …`: add, list and revoke grants.
+//! `lakegate grant …`: adds, lists and revokes grants and denials.
 
 use std::process::ExitCode;
 
@@ -13,18 +13,18 @@ use crate::admin::{GrantAnswer, GrantFilter};
 use crate::clock;
 use crate::store::{GrantListing, GrantRequest, Granting};
 
-/// What can be done with grants.
+/// Commands on grants.
 #[derive(Debug, Subcommand)]
 pub enum GrantCommand {
-    /// Let a principal or a role call an endpoint
+    /// Allow a principal or a role to call an endpoint
     #[command(after_help = ADD_HELP)]
     Add(Box<AddArgs>),
-    /// Take an endpoint, columns of it or unmasking away, whatever other grants give
+    /// Deny an endpoint, columns of it or unmasking, whatever other grants allow
     #[command(after_help = DENY_HELP)]
     Deny(DenyArgs),
     /// List grants
     List(ListArgs),
-    /// Revoke a grant: it stops to count within moments, for good
+    /// Revoke a grant permanently; takes effect within moments
     Revoke(RevokeArgs),
 }
 
@@ -63,7 +63,7 @@ Examples:
 pub struct AddArgs {
     #[command(flatten)]
     to: GranteeArgs,
-    /// The endpoint's name, or `*` for every endpoint, also those to come
+    /// The endpoint's name, or `*` for every endpoint, including later ones
     #[arg(long, value_name = "NAME")]
     endpoint: String,
     #[command(flatten)]
@@ -80,7 +80,7 @@ pub struct AddArgs {
 pub struct DenyArgs {
     #[command(flatten)]
     to: GranteeArgs,
-    /// The endpoint's name, or `*` for every endpoint, also those to come
+    /// The endpoint's name, or `*` for every endpoint, including later ones
     #[arg(long, value_name = "NAME")]
     endpoint: String,
     #[command(flatten)]
@@ -94,26 +94,26 @@ pub struct DenyArgs {
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 pub(super) struct GranteeArgs {
-    /// The principal that may
+    /// The principal
     #[arg(long, value_name = "NAME")]
     principal: Option<String>,
-    /// The role whose principals may
+    /// The role; applies to all principals that have it
     #[arg(long, value_name = "ROLE")]
     role: Option<String>,
 }
 
 #[derive(Args, Debug)]
 pub struct ListArgs {
-    /// Only those to this principal itself (`lakegate principal show` also has those to its roles)
+    /// Only grants to this principal itself (`lakegate principal show` also lists those to its roles)
     #[arg(long, value_name = "NAME", conflicts_with = "role")]
     principal: Option<String>,
-    /// Only those to this role
+    /// Only grants to this role
     #[arg(long, value_name = "ROLE")]
     role: Option<String>,
-    /// Only those for this endpoint, by its name or `*`
+    /// Only grants for this endpoint, by its name or `*`
     #[arg(long, value_name = "NAME")]
     endpoint: Option<String>,
-    /// Also revoked ones
+    /// Include revoked grants
     #[arg(long)]
     all: bool,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `lakegate health`: whether a server is ready, as an exit code, for containers that have no other client.
+//! `lakegate health`: reports whether a server is ready as an exit code, for containers without an HTTP client.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -23,19 +23,19 @@ Examples:
   lakegate health
   lakegate health --url https://data.example.com --timeout-seconds 2";
 
-/// Which server.
+/// The arguments of `lakegate health`.
 #[derive(Args, Debug)]
 pub struct HealthArgs {
-    /// The server, without a path
+    /// The URL of the server, without a path
     #[arg(long, value_name = "URL", env = "LAKEGATE_URL")]
     url: Option<String>,
-    /// The project folder, for the server's address
+    /// The project folder, from which to take the server's address
     #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
     project: PathBuf,
     /// The server's address and port, instead of the project's
     #[arg(long, value_name = "ADDR", env = "LAKEGATE_LISTEN")]
     listen: Option<String>,
-    /// How long to wait
+    /// The maximum time to wait, in seconds
     #[arg(long, value_name = "N", default_value_t = 5)]
     timeout_seconds: u64,
 }
@@ -67,9 +67,9 @@ pub(super) async fn run(args: HealthArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// Where the server of the project listens, as seen from this machine.
+/// The URL of the project's server, as seen from this machine.
 fn own_url(args: &HealthArgs) -> anyhow::Result<Url> {
-    // Without a project at hand, variables may still say where it is.
+    // Without a readable project, environment variables may still name the address.
     let files = read_files(&args.project)
         .unwrap_or_else(|_| ProjectFiles { variables: variables(), ..ProjectFiles::default() });
     let (project, _) = Project::read(&ProjectFiles { endpoints: [].into(), ..files });

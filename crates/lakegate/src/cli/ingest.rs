@@ -1,4 +1,4 @@
-//! `lakegate ingest`: files become rows of a table, by recipes of the project or by options.
+//! `lakegate ingest`: loads files into a table, by recipes of the project or by options.
 
 use std::fs::{File, OpenOptions};
 use std::io::BufWriter;
@@ -38,28 +38,28 @@ Examples:
   lakegate ingest --table client --from client.csv --mode upsert --key id --max-rejects 1%
   lakegate ingest --table route --from route.csv --encoding utf-16 --rename routeCode=code --type code=string --drop note";
 
-/// What is ingested, and how.
+/// The arguments of `lakegate ingest`.
 #[derive(Args, Debug)]
 pub struct IngestArgs {
-    /// Recipes, one after the other: paths, or names of `tables/NAME.ingest.toml`
+    /// Recipes to run in this order: paths, or names of `tables/NAME.ingest.toml`
     #[arg(value_name = "RECIPE", required_unless_present = "table", conflicts_with_all = ["table", "from"])]
     recipes: Vec<String>,
-    /// The table, when there is no recipe
+    /// The table, if there is no recipe
     #[arg(long, value_name = "TABLE", requires = "from")]
     table: Option<String>,
     /// Files or globs, relative to the current folder
     #[arg(long, value_name = "FILES", num_args = 1.., requires = "table")]
     from: Vec<String>,
-    /// What the rows are to the table: append, replace or upsert
+    /// How to add the rows: append, replace or upsert
     #[arg(long, value_name = "MODE", requires = "table")]
     mode: Option<String>,
-    /// The columns that tell rows apart, for upsert
+    /// The key columns for upsert
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',', requires = "table")]
     key: Vec<String>,
-    /// What a table is made as that is not there yet: parquet, delta or iceberg
+    /// The format of a new table: parquet, delta or iceberg
     #[arg(long, value_name = "FORMAT", requires = "table")]
     into: Option<String>,
-    /// What the files are: csv, ndjson or parquet
+    /// The format of the files: csv, ndjson or parquet
     #[arg(long, value_name = "FORMAT", requires = "table")]
     format: Option<String>,
     /// The encoding of text files
@@ -68,28 +68,28 @@ pub struct IngestArgs {
     /// The delimiter of CSV files
     #[arg(long, value_name = "CHARACTER", requires = "table")]
     delimiter: Option<String>,
-    /// A word that stands for NULL, beside the empty cell
+    /// A word that stands for NULL, in addition to the empty cell
     #[arg(long = "null", value_name = "WORD", requires = "table")]
     nulls: Vec<String>,
     /// The type of a column
     #[arg(long = "type", value_name = "COLUMN=TYPE", requires = "table")]
     types: Vec<String>,
-    /// Another name for a column of the files
+    /// Rename a column of the files
     #[arg(long = "rename", value_name = "OLD=NEW", requires = "table")]
     renames: Vec<String>,
-    /// A column of the files to leave out
+    /// Leave out a column of the files
     #[arg(long, value_name = "COLUMN", requires = "table")]
     drop: Vec<String>,
-    /// Add columns to the table that it has not
+    /// Add columns that the table does not have
     #[arg(long)]
     new_columns: bool,
-    /// How many rows may be rejected: a number, or a share such as 1%
+    /// The maximum of rejected rows: a number, or a share such as 1%
     #[arg(long, value_name = "N|P%")]
     max_rejects: Option<String>,
-    /// Where to write down each rejected row: NDJSON, or CSV by the file's name
+    /// Write each rejected row to this file: NDJSON, or CSV by the file's name
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
-    /// Read and check everything, and change nothing
+    /// Read and check everything, but change nothing
     #[arg(long)]
     dry_run: bool,
     /// The project folder
@@ -107,7 +107,7 @@ pub(super) async fn run(args: IngestArgs) -> anyhow::Result<ExitCode> {
     let project = read_project(&args.project)?;
     let jobs = jobs(&args)?;
     let lake = Arc::new(open_lake(&args.project, &project.config, args.lake.as_deref())?);
-    // Everything that can be known to be wrong is said before anything is done.
+    // Report every fault that can be known before changing anything.
     let place = lake.place()?;
     let mut targets = Vec::new();
     for (recipe, _) in &jobs {
@@ -179,7 +179,8 @@ pub(super) async fn run(args: IngestArgs) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-/// The project's own file and its recipes. Endpoints may be faulty: what is ingested may be what mends them.
+/// Reads the project file without endpoints and recipes. Endpoints may be faulty, because ingesting can be what fixes
+/// them.
 fn read_project(folder: &Path) -> anyhow::Result<Project> {
     let mut files = read_files(folder)?;
     files.endpoints.clear();
@@ -188,7 +189,7 @@ fn read_project(folder: &Path) -> anyhow::Result<Project> {
     if findings.is_empty() { Ok(project) } else { Err(ProjectError::Faulty(findings).into()) }
 }
 
-/// The recipes with the folders where their paths begin.
+/// The recipes, each with the folder that its paths are relative to.
 fn jobs(args: &IngestArgs) -> anyhow::Result<Vec<(Recipe, PathBuf)>> {
     let mut jobs = Vec::new();
     let mut findings = Vec::new();
@@ -217,7 +218,7 @@ fn jobs(args: &IngestArgs) -> anyhow::Result<Vec<(Recipe, PathBuf)>> {
     Ok(jobs)
 }
 
-/// A path from where one stands or from the project's folder, or the name of a recipe.
+/// The file of a recipe: a path relative to the current folder or to the project, or the name of a recipe.
 fn recipe_path(project: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let candidates =
         [PathBuf::from(name), project.join(name), project.join(RECIPES_FOLDER).join(format!("{name}{RECIPE_ENDING}"))];
@@ -326,7 +327,7 @@ fn told(recipe: &Recipe, summary: &Summary, dry_run: bool) -> Json {
     })
 }
 
-/// How far it is, on a terminal.
+/// A progress bar, shown on a terminal.
 struct Bar(ProgressBar);
 
 impl Bar {

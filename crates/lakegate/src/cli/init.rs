@@ -1,4 +1,4 @@
-//! `lakegate init`: a small working project to start from.
+//! `lakegate init`: writes a small working project to start from.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,10 +15,10 @@ Files that are there are never overwritten.
 Example:
   lakegate init shop && cd shop && lakegate check";
 
-/// Where to.
+/// The arguments of `lakegate init`.
 #[derive(Args, Debug)]
 pub struct InitArgs {
-    /// The folder; made if it is not there
+    /// The folder; created if missing
     #[arg(default_value = ".", value_name = "DIR")]
     folder: PathBuf,
 }

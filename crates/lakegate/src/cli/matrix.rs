@@ -1,4 +1,4 @@
-//! `lakegate test --matrix`: prints who may what, saves it, and says what has changed since.
+//! `lakegate test --matrix`: prints the access matrix, saves it, and reports changes since it was saved.
 
 use std::process::ExitCode;
 
@@ -13,19 +13,19 @@ use crate::clock;
 use crate::policy_test::World;
 use crate::policy_test::matrix::{By, Comparison, Matrix, compare, compute, load, save};
 
-/// With more endpoints, a line is one subject and one endpoint.
+/// With more endpoints than this, each line has one subject and one endpoint.
 const MOST_ENDPOINTS_ABREAST: usize = 3;
 
-/// How the matrix is looked at.
+/// The options of the access matrix.
 #[derive(Args, Debug)]
 pub(super) struct MatrixArgs {
-    /// Print who may what
+    /// Print the access matrix, which shows the access of every subject
     #[arg(long)]
     pub(super) matrix: bool,
-    /// What the lines are; else what was saved, else roles
+    /// The subjects of the matrix; without it, those of the saved matrix, or roles
     #[arg(long, value_enum, value_name = "WHAT", requires = "matrix")]
     by: Option<By>,
-    /// Save it as what is expected from now on
+    /// Save the matrix as the expected one
     #[arg(long, requires = "matrix")]
     save: bool,
 }
@@ -36,7 +36,7 @@ pub(super) fn run(
     project: &PlannedProject,
     world: &World,
 ) -> anyhow::Result<ExitCode> {
-    // A file that can not be read is not in the way of the one that takes its place.
+    // With `--save`, an unreadable file does not matter, because it is replaced.
     let saved = match load(&store.project) {
         Err(_) if args.save => None,
         loaded => loaded?,
@@ -84,7 +84,7 @@ pub(super) fn run(
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Each difference in a line, and what to do about them.
+/// Prints each difference on a line, and what to do about them.
 pub(super) fn print_comparison(comparison: &Comparison) -> anyhow::Result<()> {
     for change in &comparison.widened {
         print(format_args!("WIDER   {change}"))?;

@@ -1,6 +1,6 @@
-//! The command line: what can be asked, and which module answers.
+//! The command line: its commands, and the module of each.
 //!
-//! Results go to stdout, everything said beside them to stderr, so that output can be piped.
+//! Results go to stdout and messages to stderr, so that output can be piped.
 
 mod access;
 mod advise;
@@ -36,7 +36,7 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "lakegate", version, about, max_term_width = 120, after_help = EXAMPLES)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -54,37 +54,37 @@ Examples, in a project folder:
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 an import or ingest that refused a part, or a call that would be refused.";
 
-/// What can be asked.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make a sample lake and project, and serve it
+    /// Generate a sample lake and project, and serve it
     #[command(after_help = demo::HELP)]
     Demo(demo::DemoArgs),
     /// Write a small working project to start from
     #[command(after_help = init::HELP)]
     Init(init::InitArgs),
-    /// Find the tables of a lake and write them into a project, for somebody to decide who sees their rows
+    /// Find the tables of a lake and add them to a project, where you decide who sees their rows
     #[command(after_help = discover::HELP)]
     Discover(discover::DiscoverArgs),
-    /// Say everything that is wrong with a project
+    /// Report every fault of a project
     #[command(after_help = check::CHECK_HELP)]
     Check(check::ProjectArgs),
-    /// Print the configuration as it counts, with where each value comes from
+    /// Print the effective configuration and the source of each value
     #[command(after_help = config::HELP)]
     Config(config::ConfigArgs),
     /// List the endpoints of a project, or describe them to a principal as OpenAPI
     #[command(after_help = check::ENDPOINTS_HELP)]
     Endpoints(check::EndpointsArgs),
-    /// Bring files into a table: CSV, NDJSON or Parquet, by a recipe or by options
+    /// Load CSV, NDJSON or Parquet files into a table, by a recipe or by options
     #[command(after_help = ingest::HELP)]
     Ingest(ingest::IngestArgs),
-    /// Say how the tables of a project had better lie in their files
+    /// Recommend how to lay out the tables of a project in their files
     #[command(after_help = advise::HELP)]
     Advise(advise::AdviseArgs),
-    /// Lay tables out anew, so that a request reads little of them
+    /// Rewrite tables with a better layout, so that a request reads little of them
     #[command(after_help = optimize::HELP)]
     Optimize(optimize::OptimizeArgs),
-    /// Tell why a principal gets what it gets from an endpoint
+    /// Explain what decides a principal's call of an endpoint
     #[command(after_help = explain::HELP)]
     Explain(explain::ExplainArgs),
     /// Run the tests of the project's policies
@@ -93,27 +93,27 @@ pub enum Command {
     /// Serve a project over HTTP
     #[command(after_help = serve::HELP)]
     Serve(serve::ServeArgs),
-    /// Ask a server whether it is ready
+    /// Check whether a server is ready
     #[command(after_help = health::HELP)]
     Health(health::HealthArgs),
-    /// Who may call: clients, apps and operators, with the attributes that policies ask for
+    /// Manage principals: clients, apps and operators, with the attributes that policies use
     #[command(subcommand)]
     Principal(principal::PrincipalCommand),
-    /// The secrets that stand for principals
+    /// Manage tokens, the secrets that authenticate principals
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// Which principal or role may call which endpoint
+    /// Manage grants, which allow a principal or role to call an endpoint
     #[command(subcommand)]
     Grant(grant::GrantCommand),
-    /// Principals, tokens and grants all at once, out of a table
+    /// Import principals, tokens and grants from a table
     #[command(subcommand)]
     Access(access::AccessCommand),
-    /// Who asked what, and what came of it
+    /// Show and search the audit log of requests and their outcomes
     #[command(subcommand)]
     Audit(audit::AuditCommand),
 }
 
-/// Does what was asked. An error is printed here, once, with its causes.
+/// Runs a command. Prints an error here, once, with its error chain.
 pub async fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
         Command::Demo(args) => demo::run(args).await,
@@ -138,7 +138,7 @@ pub async fn run(cli: Cli) -> ExitCode {
     crate::observe::output::finish();
     match outcome {
         Ok(code) => code,
-        // Whoever read our output has seen enough: `lakegate token list | head`.
+        // The reader of stdout has closed it, as in `lakegate token list | head`.
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             output::say(format_args!("error: {error:#}"));

@@ -1,4 +1,4 @@
-//! `lakegate endpoints --openapi --as PRINCIPAL`: the document that a principal's own token would get.
+//! `lakegate endpoints --openapi --as PRINCIPAL`: prints the OpenAPI document that a principal's own token would get.
 
 use std::process::ExitCode;
 

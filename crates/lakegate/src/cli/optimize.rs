@@ -1,4 +1,4 @@
-//! `lakegate optimize`: tables laid out anew, while a server reads them.
+//! `lakegate optimize`: rewrites tables with a better layout, while a server reads them.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,25 +31,25 @@ Examples:
   lakegate optimize order --cluster-by trackcode.client_id,trackcode.creation
   lakegate optimize --all --dry-run";
 
-/// Which tables, and how.
+/// The arguments of `lakegate optimize`.
 #[derive(Args, Debug)]
 pub struct OptimizeArgs {
     /// The tables
     #[arg(value_name = "TABLE", required_unless_present = "all")]
     tables: Vec<String>,
-    /// All tables for which `lakegate advise` has something to do
+    /// Optimize all tables for which `lakegate advise` recommends something
     #[arg(long, conflicts_with = "tables")]
     all: bool,
-    /// The columns of the order, instead of those advised
+    /// The columns to sort by, instead of the advised ones
     #[arg(long, value_name = "COLUMN", value_delimiter = ',', conflicts_with = "all")]
     cluster_by: Vec<String>,
-    /// Rows of a row group, instead of what is advised
+    /// The rows of a row group, instead of the advised number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
     row_group_rows: Option<u64>,
-    /// Columns with bloom filters, beside those advised
+    /// Columns that get bloom filters, in addition to the advised ones
     #[arg(long, value_name = "COLUMN", value_delimiter = ',', conflicts_with = "all")]
     bloom: Vec<String>,
-    /// Write nothing; say what would be done
+    /// Write nothing; print what would be done
     #[arg(long)]
     dry_run: bool,
     /// The project folder
@@ -63,7 +63,7 @@ pub struct OptimizeArgs {
     json: bool,
 }
 
-/// What came of one table.
+/// The result for one table.
 #[derive(Serialize)]
 struct Outcome {
     table: String,
@@ -75,16 +75,16 @@ struct Outcome {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
-    /// The version that Delta or Iceberg has made of it.
+    /// The new Delta or Iceberg version.
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<String>,
     before: Figures,
-    /// As it lies now.
+    /// The layout after the rewrite.
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<Figures>,
 }
 
-/// How a table lies.
+/// The layout of a table.
 #[derive(Serialize)]
 struct Figures {
     files: usize,
@@ -127,7 +127,7 @@ pub(super) async fn run(args: OptimizeArgs) -> anyhow::Result<ExitCode> {
         };
         let after = match state {
             "done" => {
-                // As whoever reads it sees it.
+                // Load the project again, to see the table as its readers do.
                 planned = project::load(&args.project, args.lake.as_deref()).await?;
                 let after = advise(&planned, Some(&table.table), &|_, _, _| {}).await?;
                 after.first().map(Figures::of)

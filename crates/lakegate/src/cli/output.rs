@@ -1,4 +1,4 @@
-//! What commands print: tables and JSON on stdout, words on stderr.
+//! Prints the output of commands: tables and JSON on stdout, messages on stderr.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -16,29 +16,29 @@ use crate::store::{GrantListing, SecretAttributes};
 
 pub(super) use crate::admin::time;
 
-/// A line on stdout.
+/// Prints a line on stdout.
 pub(super) fn print(line: impl fmt::Display) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{line}")?;
     Ok(stdout.flush()?)
 }
 
-/// A line of JSON on stdout.
+/// Prints a line of JSON on stdout.
 pub(super) fn print_json(answer: &impl Serialize) -> anyhow::Result<()> {
     print(serde_json::to_string(answer)?)
 }
 
-/// A line on stderr. That nobody listens there is no reason to fail.
+/// Prints a line on stderr. A closed stderr is not an error.
 pub(super) fn say(line: impl fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// Whether the error is that nobody reads stdout any more.
+/// Whether the error is a closed stdout.
 pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// A table for people.
+/// A table in text form.
 pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
     let mut table = Table::new();
     table
@@ -54,7 +54,7 @@ pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     table
 }
 
-/// Prints a table, or says that there is nothing.
+/// Prints a table, or the message `nothing` if it has no rows.
 pub(super) fn print_table(header: &[&str], rows: Vec<Vec<String>>, nothing: &str) -> anyhow::Result<()> {
     if rows.is_empty() {
         say(nothing);
@@ -66,7 +66,7 @@ pub(super) fn print_table(header: &[&str], rows: Vec<Vec<String>>, nothing: &str
     Ok(())
 }
 
-/// Text without anything that a terminal would obey.
+/// Escapes control characters, so that a terminal does not interpret them.
 pub(super) fn escaped(text: &str) -> String {
     text.chars()
         .flat_map(|character| {
@@ -76,17 +76,17 @@ pub(super) fn escaped(text: &str) -> String {
         .collect()
 }
 
-/// A time that may not be; nothing where it is not.
+/// A time as text; empty if `None`.
 pub(super) fn optional_time(moment: Option<DateTime<Utc>>) -> String {
     moment.map(time).unwrap_or_default()
 }
 
-/// An expiry for a sentence.
+/// An expiry, worded for a sentence.
 pub(super) fn until(expires_at: Option<DateTime<Utc>>) -> String {
     expires_at.map_or_else(|| "without an expiry".to_owned(), |expiry| format!("until {}", time(expiry)))
 }
 
-/// A value as people write it: text without quotes.
+/// A value as text, without quotes around strings.
 pub(super) fn value(json: &Json) -> String {
     match json {
         Json::String(text) => text.clone(),
@@ -94,17 +94,17 @@ pub(super) fn value(json: &Json) -> String {
     }
 }
 
-/// `client_id = 4562 (integer)`
+/// An attribute as text, as in `client_id = 4562 (integer)`.
 pub(super) fn attribute(name: &str, value: &Value, secret: &SecretAttributes) -> String {
     let text = self::value(&secret.listed(name, value));
     escaped(&format!("{name} = {text} ({})", value.value_type().name()))
 }
 
-/// The header that goes with [`token_row`].
+/// The header of [`token_row`].
 pub(super) const TOKEN_HEADER: [&str; 8] =
     ["ID", "PRINCIPAL", "LABEL", "FOR", "STATE", "CREATED", "EXPIRES", "LAST USED"];
 
-/// A token for people.
+/// A token as a table row.
 pub(super) fn token_row(token: &TokenRecord, principal: &str, now: DateTime<Utc>) -> Vec<String> {
     vec![
         token.id.clone(),
@@ -118,7 +118,7 @@ pub(super) fn token_row(token: &TokenRecord, principal: &str, now: DateTime<Utc>
     ]
 }
 
-/// What a token can be used for, in few words.
+/// What a token can be used for, in a few words.
 fn purpose(token: &TokenRecord) -> String {
     if token.admin {
         return "administration".to_owned();
@@ -130,10 +130,10 @@ fn purpose(token: &TokenRecord) -> String {
     if token.scope.masked { format!("{endpoints}; masked") } else { endpoints }
 }
 
-/// The header that goes with [`grant_row`].
+/// The header of [`grant_row`].
 pub(super) const GRANT_HEADER: [&str; 7] = ["ID", "TO", "ENDPOINT", "TERMS", "STATE", "CREATED", "EXPIRES"];
 
-/// A grant for people.
+/// A grant as a table row.
 pub(super) fn grant_row(listing: &GrantListing, now: DateTime<Utc>) -> Vec<String> {
     let to = match &listing.grant.to {
         Grantee::Principal(name) => format!("principal {name}"),
@@ -150,12 +150,12 @@ pub(super) fn grant_row(listing: &GrantListing, now: DateTime<Utc>) -> Vec<Strin
     ]
 }
 
-/// What a grant says beside whom and what, in one line; nothing for a grant of the whole endpoint.
+/// The terms of a grant in one line; empty for a grant of the whole endpoint.
 pub(super) fn terms(grant: &Grant) -> String {
     terms_text(grant.effect == Effect::Deny, &grant.terms)
 }
 
-/// The same for terms alone.
+/// Terms in one line.
 pub(super) fn terms_text(denied: bool, terms: &Terms) -> String {
     let Terms { columns, unmask, parameters, spans, limits } = terms;
     let mut parts = Vec::new();

@@ -1,4 +1,4 @@
-//! `lakegate principal …`: add, list, show, change, disable and enable principals.
+//! `lakegate principal …`: adds, lists, shows, changes, disables and enables principals.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use crate::admin::{Desk, PrincipalAnswer, PrincipalDetails, PrincipalDetailsAnsw
 use crate::clock;
 use crate::store::{NewPrincipal, PrincipalChange, SecretAttributes};
 
-/// What can be done with principals.
+/// Commands on principals.
 #[derive(Debug, Subcommand)]
 pub enum PrincipalCommand {
     /// Add a principal
@@ -27,7 +27,7 @@ pub enum PrincipalCommand {
     /// Change the attributes and roles of a principal
     #[command(after_help = SET_HELP)]
     Set(SetArgs),
-    /// Disable a principal: none of its tokens is taken any more
+    /// Disable a principal; all of its tokens are refused
     Disable(NameArgs),
     /// Enable a disabled principal again
     Enable(NameArgs),
@@ -71,16 +71,16 @@ pub struct AddArgs {
 pub struct SetArgs {
     /// The principal
     name: String,
-    /// An attribute to set; can be given several times
+    /// Set an attribute; can be given several times
     #[arg(long, value_name = "NAME[:TYPE]=VALUE", value_parser = attribute::parse)]
     attribute: Vec<(String, Value)>,
-    /// An attribute to take away; can be given several times
+    /// Remove an attribute; can be given several times
     #[arg(long, value_name = "NAME")]
     remove_attribute: Vec<String>,
-    /// A role to give; can be given several times
+    /// Add a role; can be given several times
     #[arg(long, value_name = "ROLE")]
     role: Vec<String>,
-    /// A role to take away; can be given several times
+    /// Remove a role; can be given several times
     #[arg(long, value_name = "ROLE")]
     remove_role: Vec<String>,
     #[command(flatten)]
@@ -89,7 +89,7 @@ pub struct SetArgs {
 
 #[derive(Args, Debug)]
 pub struct ListArgs {
-    /// Only those with this role
+    /// Only principals with this role
     #[arg(long, value_name = "ROLE")]
     role: Option<String>,
     #[command(flatten)]
@@ -255,7 +255,7 @@ fn by_name(attributes: Vec<(String, Value)>) -> anyhow::Result<BTreeMap<String, 
     Ok(by_name)
 }
 
-/// An attribute in a table: a long one is cut.
+/// An attribute for a table; a long one is truncated.
 fn short(name: &str, value: &Value, secret: &SecretAttributes) -> String {
     let text = output::value(&secret.listed(name, value));
     let cut: String = text.chars().take(40).collect();

@@ -1,4 +1,4 @@
-//! `lakegate serve`: a project over HTTP.
+//! `lakegate serve`: serves a project over HTTP.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -32,25 +32,27 @@ Examples:
   lakegate serve --lake s3://bucket/lake
   lakegate serve --admin-listen 127.0.0.1:8081";
 
-/// Which project, where, over what.
+/// The arguments of `lakegate serve`.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
     /// The project folder
     #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
     project: PathBuf,
-    /// Address and port, instead of `[server] listen`; port 0 takes a free one
+    /// The address and port, instead of `[server] listen`; port 0 picks a free one
     #[arg(long, value_name = "ADDR", env = "LAKEGATE_LISTEN")]
     listen: Option<String>,
-    /// The lake, instead of `[lake] location`: a folder, relative to the current one, or a store such as s3://bucket/prefix
+    /// The lake, instead of `[lake] location`: a folder, relative to the current one, or a store such as
+    /// s3://bucket/prefix
     #[arg(long, value_name = "LOCATION", env = "LAKEGATE_LAKE")]
     lake: Option<String>,
     /// The access store, instead of `[access] store`; relative to the current folder
     #[arg(long, value_name = "sqlite:PATH", env = "LAKEGATE_STORE")]
     store: Option<String>,
-    /// Serve the admin API too, at this address and port, instead of `[admin] listen`; port 0 takes a free one
+    /// Also serve the admin API, at this address and port, instead of `[admin] listen`; port 0 picks a free one
     #[arg(long, value_name = "ADDR", env = "LAKEGATE_ADMIN_LISTEN")]
     admin_listen: Option<String>,
-    /// Once it serves, print one line of JSON on stdout: `{"url": …}`, with `admin_url` where the admin API is served
+    /// When the server is ready, print one line of JSON on stdout: `{"url": …}`, with `admin_url` if the admin API is
+    /// served
     #[arg(long)]
     json: bool,
 }
@@ -67,7 +69,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         say("note: nobody may call yet; `lakegate principal add`, `lakegate grant add`, `lakegate token issue`");
     }
     let server = bind(&listen, args.admin_listen.as_deref(), &args.project, app).await?;
-    // Whoever reads that it serves may end it at once.
+    // A reader of the output may stop the server immediately.
     let stop = interrupted();
     let (url, admin_url) = (server.url(), server.admin_url());
     if args.json {
@@ -87,7 +89,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     drained
 }
 
-/// Serves until a signal comes and what runs is answered. A server that had to cut something has failed.
+/// Serves until a signal arrives and the running requests are answered. Fails if the server had to cut a connection.
 pub(super) async fn run_to_end(
     server: Server,
     told: impl Future<Output = ()> + Send + 'static,
@@ -103,14 +105,14 @@ pub(super) async fn run_to_end(
     }
 }
 
-/// Tells systemd, where it has started this process and wants to know.
+/// Notifies systemd, if it started this process and wants notifications.
 fn tell_system(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::warn!(%error, "systemd can not be told");
     }
 }
 
-/// Listens for calls of endpoints, and for the admin API where the option or the project says so.
+/// Binds the endpoint API, and the admin API if the option or the project names an address for it.
 pub(super) async fn bind(listen: &str, admin: Option<&str>, project: &Path, app: App) -> anyhow::Result<Server> {
     let admin = admin.map(str::to_owned).or_else(|| Some(app.served().config().admin.as_ref()?.listen.clone()));
     let failed = |error: ServerError, whose: &str, option: &str| match error {
@@ -135,7 +137,7 @@ pub(super) async fn bind(listen: &str, admin: Option<&str>, project: &Path, app:
     Ok(server)
 }
 
-/// Who sees every row is said at the start, where an operator looks.
+/// Prints warnings at startup, and the roles that see every row, so that an operator notices them.
 fn announce(app: &App) {
     for warning in &app.served().config().warnings {
         say(format_args!("warning: {warning}"));

@@ -1,11 +1,11 @@
-//! The terms of a grant on the command line: `--column`, `--unmask`, and the rules for arguments.
+//! The options for the terms of a grant: `--column`, `--unmask`, and the rules for arguments.
 
 use anyhow::bail;
 use clap::Args;
 use lakegate_core::access::{Distance, ParameterTerm, SpanTerm, Terms, Unmask};
 use lakegate_core::limits::Limits;
 
-/// What a grant gives of an endpoint, or takes away.
+/// The columns and unmasking that a grant allows or denies.
 #[derive(Args, Debug)]
 pub(super) struct TermsArgs {
     /// An output column; can be given several times
@@ -16,62 +16,62 @@ pub(super) struct TermsArgs {
     unmask: Vec<Unmask>,
 }
 
-/// What a grant asks of arguments and answers.
+/// The rules of a grant for arguments and responses.
 #[derive(Args, Debug)]
 pub(super) struct RuleArgs {
-    /// The argument is this value, also when it is left out
+    /// Fix the argument to this value, also if it is left out
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     fix: Vec<(String, String)>,
-    /// The argument is the caller's attribute, or one of its values
+    /// Restrict the argument to the caller's attribute, or to one of its values
     #[arg(long, value_name = "NAME=ATTRIBUTE", value_parser = pair)]
     fix_attribute: Vec<(String, String)>,
-    /// The argument is one of these values
+    /// Restrict the argument to one of these values
     #[arg(long, value_name = "NAME=A,B,…", value_parser = pair)]
     one_of: Vec<(String, String)>,
-    /// The argument is at least this
+    /// The minimum of the argument
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     min: Vec<(String, String)>,
-    /// The argument is at most this
+    /// The maximum of the argument
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     max: Vec<(String, String)>,
-    /// Two arguments are at most so far apart: `start..end=31d`
+    /// The maximum distance between two arguments: `start..end=31d`
     #[arg(long, value_name = "FROM..TO=DISTANCE", value_parser = span)]
     max_span: Vec<SpanTerm>,
     #[command(flatten)]
     limits: LimitArgs,
 }
 
-/// What bounds calls under a grant.
+/// The limits on calls under a grant.
 #[derive(Args, Debug)]
 struct LimitArgs {
-    /// The longest time of a call, in seconds
+    /// The maximum duration of a call, in seconds
     #[arg(long, value_name = "N")]
     timeout_seconds: Option<u64>,
-    /// The memory of a query, in megabytes
+    /// The maximum memory of a query, in megabytes
     #[arg(long, value_name = "N")]
     memory_mb: Option<u64>,
-    /// The most rows of an answer
+    /// The maximum number of rows in a response
     #[arg(long, value_name = "N")]
     max_rows: Option<u64>,
-    /// The largest answer, in megabytes before compression
+    /// The maximum size of a response, in megabytes before compression
     #[arg(long, value_name = "N")]
     max_result_mb: Option<u64>,
-    /// The most that a query may read, in megabytes
+    /// The maximum that a query may read, in megabytes
     #[arg(long, value_name = "N")]
     max_scan_mb: Option<u64>,
-    /// The most rows that a query may read
+    /// The maximum number of rows that a query may read
     #[arg(long, value_name = "N")]
     max_scan_rows: Option<u64>,
-    /// How many queries of the caller run at once
+    /// The maximum number of queries of the caller that run at once
     #[arg(long, value_name = "N")]
     max_concurrent: Option<u64>,
-    /// How many requests a second the caller may make in the long run
+    /// The sustained rate of the caller's requests, per second
     #[arg(long, value_name = "N")]
     requests_per_second: Option<u64>,
-    /// How many of them at once after a pause
+    /// The maximum burst of requests after a pause
     #[arg(long, value_name = "N")]
     request_burst: Option<u64>,
-    /// How many requests the caller may make in a day
+    /// The maximum number of the caller's requests in a day
     #[arg(long, value_name = "N")]
     requests_per_day: Option<u64>,
 }
@@ -101,7 +101,7 @@ impl TermsArgs {
 }
 
 impl RuleArgs {
-    /// The terms with these rules.
+    /// Adds these rules to the terms.
     pub(super) fn with(self, mut terms: Terms) -> anyhow::Result<Terms> {
         let mut set = |flag: &str, pairs: Vec<(String, String)>, put: fn(&mut ParameterTerm, String) -> bool| {
             for (name, text) in pairs {

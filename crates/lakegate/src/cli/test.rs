@@ -1,4 +1,4 @@
-//! `lakegate test`: runs the tests of a project's policies, and compares the matrix of access with the saved one.
+//! `lakegate test`: runs the tests of a project's policies, and compares the access matrix with the saved one.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,18 +35,19 @@ Examples:
   lakegate test --matrix
   lakegate test --matrix --by principal --save";
 
-/// Which tests.
+/// The arguments of `lakegate test`.
 #[derive(Args, Debug)]
 pub struct TestArgs {
-    /// Files of tests, instead of all in `tests/`
+    /// Test files, instead of all in `tests/`
     #[arg(value_name = "FILE", conflicts_with = "matrix")]
     files: Vec<PathBuf>,
-    /// Only tests with this text in their name
+    /// Run only tests with this text in their name
     #[arg(long, value_name = "TEXT", conflicts_with = "matrix")]
     filter: Option<String>,
     #[command(flatten)]
     matrix: MatrixArgs,
-    /// The lake, instead of `[lake] location`: a folder, relative to the current one, or a store such as s3://bucket/prefix
+    /// The lake, instead of `[lake] location`: a folder, relative to the current one, or a store such as
+    /// s3://bucket/prefix
     #[arg(long, value_name = "LOCATION", env = "LAKEGATE_LAKE")]
     lake: Option<String>,
     #[command(flatten)]
@@ -64,7 +65,7 @@ pub(super) async fn run(args: TestArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Says everything that is wrong with the files.
+/// Reports every fault of the test files.
 fn faulty(findings: &[Finding], as_json: bool) -> anyhow::Result<ExitCode> {
     if as_json {
         print(json!({ "ok": false, "findings": findings.iter().map(super::check::finding_json).collect::<Json>() }))?;
@@ -78,7 +79,7 @@ fn faulty(findings: &[Finding], as_json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// The access store's principals and grants. A store that is not there is not made.
+/// The principals and grants of the access store. Does not create a missing store.
 async fn stored(args: &StoreArgs) -> anyhow::Result<World> {
     let location = store_location(&args.project, args.store.as_deref())?;
     if !location.path().is_file() {
@@ -90,7 +91,7 @@ async fn stored(args: &StoreArgs) -> anyhow::Result<World> {
     Ok(World::of_store(&Store::open(&location).await?).await?)
 }
 
-/// What the matrix is about: what the files declare, else what the store has.
+/// The principals and grants of the matrix: those that the files declare, else those of the access store.
 async fn world(args: &StoreArgs, files: &[PolicyTestFile]) -> anyhow::Result<World> {
     match World::of_files(files).map_err(ProjectError::Faulty)? {
         Some(world) => Ok(world),

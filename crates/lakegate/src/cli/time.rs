@@ -1,4 +1,4 @@
-//! The options that say when something ends.
+//! The options that set an expiry.
 
 use anyhow::Context;
 use chrono::{DateTime, Duration, Utc};
@@ -6,19 +6,19 @@ use clap::Args;
 
 use crate::admin::{duration, moment};
 
-/// When something ends.
+/// The expiry of a token or grant.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct ExpiryArgs {
-    /// When it ends: `2027-01-01` (midnight UTC) or RFC 3339. Without this it does not
+    /// Expire at this time: `2027-01-01` (midnight UTC) or RFC 3339; without it, never
     #[arg(long, value_name = "TIME", value_parser = moment, conflicts_with = "expires_in")]
     expires: Option<DateTime<Utc>>,
-    /// After how long it ends: `45s`, `30m`, `24h`, `90d` or `2w`
+    /// Expire after this duration: `45s`, `30m`, `24h`, `90d` or `2w`
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     expires_in: Option<Duration>,
 }
 
 impl ExpiryArgs {
-    /// The end, if there is to be one.
+    /// The time of expiry; `None` if there is none.
     pub(super) fn at(&self, now: DateTime<Utc>) -> anyhow::Result<Option<DateTime<Utc>>> {
         match (self.expires, self.expires_in) {
             (Some(expiry), _) => Ok(Some(expiry)),

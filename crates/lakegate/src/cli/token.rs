@@ -1,6 +1,6 @@
-//! `lakegate token …`: issue, list, rotate and revoke tokens.
+//! `lakegate token …`: issues, lists, rotates and revokes tokens.
 //!
-//! A token is printed once, alone on stdout, when it is made; no other command can show it.
+//! A token is printed once, alone on stdout, when it is issued. No other command can show it.
 
 use std::process::ExitCode;
 
@@ -15,18 +15,18 @@ use crate::admin::{IssuedAnswer, TokenAnswer, TokenFilter, duration};
 use crate::clock;
 use crate::store::{Expiry, Rotation, TokenListing, TokenRequest};
 
-/// What can be done with tokens.
+/// Commands on tokens.
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
-    /// Make a token for a principal and print it, once
+    /// Issue a token for a principal and print it once
     #[command(after_help = ISSUE_HELP)]
     Issue(IssueArgs),
     /// List tokens, without their secrets
     List(ListArgs),
-    /// Replace a token by a new one with the same label, and print that, once
+    /// Replace a token with a new one of the same label, and print that once
     #[command(after_help = ROTATE_HELP)]
     Rotate(RotateArgs),
-    /// Revoke a token: it is refused within moments, for good
+    /// Revoke a token permanently; takes effect within moments
     #[command(after_help = REVOKE_HELP)]
     Revoke(RevokeArgs),
 }
@@ -56,18 +56,18 @@ Example:
 
 #[derive(Args, Debug)]
 pub struct IssueArgs {
-    /// The principal that it is to stand for
+    /// The principal that the token authenticates
     principal: String,
-    /// What it is for
+    /// A label that describes the purpose
     #[arg(long, value_name = "TEXT")]
     label: Option<String>,
-    /// Only for this endpoint, however many the principal may call; can be given several times
+    /// Limit the token to this endpoint, even if the principal may call more; can be given several times
     #[arg(long, value_name = "NAME", conflicts_with = "admin")]
     scope_endpoint: Vec<String>,
-    /// Every mask stays on for it, whatever the principal's grants lift
+    /// Keep every mask on, whatever the principal's grants unmask
     #[arg(long, conflicts_with = "admin")]
     scope_masked: bool,
-    /// For the admin API, and for nothing else
+    /// Issue a token for the admin API only
     #[arg(long)]
     admin: bool,
     #[command(flatten)]
@@ -78,10 +78,10 @@ pub struct IssueArgs {
 
 #[derive(Args, Debug)]
 pub struct ListArgs {
-    /// Only those of this principal
+    /// Only tokens of this principal
     #[arg(long, value_name = "NAME")]
     principal: Option<String>,
-    /// Only those that are taken now
+    /// Only tokens that are valid now
     #[arg(long)]
     active: bool,
     #[command(flatten)]
@@ -92,7 +92,7 @@ pub struct ListArgs {
 pub struct RotateArgs {
     /// The id of the token to replace
     id: String,
-    /// How long the old token is still taken: `45s`, `30m`, `24h`, `90d`, `2w`
+    /// How long the old token stays valid: `45s`, `30m`, `24h`, `90d`, `2w`
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration)]
     grace: Duration,
     #[command(flatten)]
@@ -187,7 +187,7 @@ async fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
     print(format_args!("token `{}` of principal `{}` is {state}", listing.token.id, listing.principal))
 }
 
-/// The one moment at which a token is seen.
+/// Prints the token. This is the only place that shows it.
 fn print_token(args: &StoreArgs, token: &NewToken, listing: &TokenListing) -> anyhow::Result<()> {
     if !args.json {
         return print(token.text());

@@ -1,8 +1,9 @@
-//! The user of the operating system who runs a command, for the record of changes.
+//! Finds the operating system's user who runs a command, for the change log.
 //!
-//! It says who is to be asked, and proves nothing: whoever may write the store's file may write anything there.
+//! The name shows whom to ask and proves nothing, because anybody with write access to the store's file can write any
+//! name.
 
-/// The user's name; its number where it has none.
+/// The user's name, or the user id if it has no name.
 pub(super) fn os_user() -> String {
     let name = owner_of_this_process().or_else(|| {
         let named = ["USER", "LOGNAME", "USERNAME"].into_iter().find_map(|variable| std::env::var(variable).ok());
@@ -12,7 +13,7 @@ pub(super) fn os_user() -> String {
     name.chars().filter(|character| !character.is_control()).take(64).collect()
 }
 
-/// What the system says, and not the environment, where it can be asked.
+/// The name according to the system, where available, because the environment is easily changed.
 #[cfg(unix)]
 fn owner_of_this_process() -> Option<String> {
     use std::os::unix::fs::MetadataExt;

@@ -1,6 +1,6 @@
-//! From the headers of a request to the representation of its answer, and from there to the headers of the answer.
+//! Content negotiation: from request headers to the response representation, and from there to the response headers.
 //!
-//! Which format and coding is liked best is decided in [`lakegate_core::format`].
+//! [`lakegate_core::format`] ranks formats and codings by their quality values.
 
 use axum::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -8,19 +8,19 @@ use lakegate_core::catalog::Modifiers;
 use lakegate_core::error::Error;
 use lakegate_core::format::{Coding, Representation, choose_compression, choose_format};
 
-/// The representation that a caller gets.
+/// The representation of the response: format, compression and CSV guard.
 pub(super) fn representation(modifiers: &Modifiers, headers: &HeaderMap) -> Result<Representation, Error> {
     let format = choose_format(modifiers.format(), fields(headers, &ACCEPT))?;
     let compression = choose_compression(format, fields(headers, &ACCEPT_ENCODING))?;
     Ok(Representation { format, compression, csv_guard: modifiers.csv_guard() })
 }
 
-/// What a header says in all its fields; one that is no text says nothing.
+/// All values of a header. A value that is not text counts as empty.
 fn fields<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or_default())
 }
 
-/// The headers that say what the body is. `coding` is how it was compressed in the end.
+/// Sets the headers that describe the body. `coding` is the compression that the encoder applied.
 pub(super) fn describe(
     headers: &mut HeaderMap,
     representation: &Representation,
@@ -39,15 +39,15 @@ pub(super) fn describe(
     }
 }
 
-/// The header that says how the body is compressed.
+/// Sets `Content-Encoding`.
 pub(super) fn encoded(headers: &mut HeaderMap, coding: Option<Coding>) {
     if let Some(coding) = coding {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
     }
 }
 
-/// The name under which an answer is saved. Names of endpoints are lower case letters, digits, `_` and `-`; whatever else
-/// might stand there is left out.
+/// The `Content-Disposition` file name. Endpoint names hold only lower case letters, digits, `_` and `-`; any other
+/// character is dropped.
 fn attachment(endpoint: &str, extension: &str) -> Option<HeaderValue> {
     let is_safe = |each: &char| each.is_ascii_alphanumeric() || matches!(each, '_' | '-');
     let name = endpoint.chars().filter(is_safe).collect::<String>();

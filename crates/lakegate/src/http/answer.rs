@@ -1,7 +1,7 @@
-//! The body of an answer: the first rows are held until the query is known to work, the rest is streamed.
+//! Streams the response body. The first rows are held back until the query is known to work; the rest is streamed.
 //!
-//! A failure while rows are held is still a proper status. One after that cuts the connection, so that a broken answer
-//! never looks complete.
+//! A failure while rows are held still returns a proper status. A later failure cuts the connection, so that a broken
+//! response never looks complete.
 
 use std::io;
 use std::time::Duration;
@@ -23,19 +23,19 @@ use crate::audit::Trail;
 use crate::observe::Watch;
 use crate::results::{Answered, Flight, Kept};
 
-/// How much is held back before the status is sent, in bytes. Smaller answers are complete, and known to be good, by then.
+/// Bytes held back before the status is sent. A smaller response is complete, and known to be good, by then.
 const HELD_BYTES: usize = 256 * 1024;
 
-/// How much is held back of an answer that may have so many rows or bytes and no more, so that one with too many is refused
-/// with a status and not cut. A capped answer that is larger is cut all the same. What is held comes out of the query's
-/// share of memory; where that is used up, less is held.
+/// Bytes held back of a response with a limit on rows or bytes, so that a response over the limit is refused with a
+/// status and not cut. A capped response larger than this is still cut. Held bytes count against the query's share of
+/// memory; when the share is used up, less is held.
 const HELD_BYTES_WHEN_CAPPED: usize = 16 * 1024 * 1024;
 
-/// How long what an encoder holds back waits for the next rows.
+/// The time that rows buffered in an encoder wait for more rows before they are flushed.
 const PATIENCE_FOR_ROWS: Duration = Duration::from_secs(1);
 
-/// Pulls the first rows and makes the response, whose headers are still to be written. Says how its body is compressed. An
-/// answer that is whole by then is given to those that wait for it, too.
+/// Pulls the first rows and builds the response, without the headers that describe it. Also returns the compression of
+/// the body. A response that is complete by then is shared with the requests that wait for it (single flight).
 pub(super) async fn start(
     rows: BatchStream,
     encoder: Box<dyn Encoder>,
@@ -67,9 +67,9 @@ pub(super) async fn start(
             }
         }
     }
-    // It is too large to be kept: who waits for it runs for themselves, now and not when it is sent.
+    // The response is too large to be kept, so waiting requests run themselves, now and not after it is sent.
     drop(shared);
-    // What was held is the connection's from here.
+    // The held bytes belong to the connection from here on.
     let _ = pieces.rows.holds(0);
     trail.starts_to_stream().await?;
     let coding = pieces.coding;
@@ -84,7 +84,7 @@ pub(super) async fn start(
     Ok((head(body, is_truncated), coding))
 }
 
-/// A good answer. That rows were left out is known by now, and said before the first of them.
+/// A 200 response. Truncation is known by now, so the header goes out before the first row.
 fn head(body: Body, is_truncated: bool) -> Response {
     let mut response = Response::new(body);
     if is_truncated {
@@ -93,43 +93,43 @@ fn head(body: Body, is_truncated: bool) -> Response {
     response
 }
 
-/// What others wait for, and the cursor of the page after it.
+/// The single flight that other requests wait for, and the cursor of the next page.
 pub(super) struct Shared {
     pub(super) flight: Flight,
     pub(super) next: Option<String>,
 }
 
-/// An answer that was kept, and how it is compressed.
+/// The response for a kept result, and its compression. Records the rows and bytes in the audit trail.
 pub(super) fn kept(kept: &Kept, trail: &Trail) -> (Response, Option<Coding>) {
     trail.sent(kept.answered.rows, kept.answered.body.len());
     whole(kept)
 }
 
-/// The same for one of which nobody has to be told.
+/// The response for a kept result, and its compression, without recording it.
 pub(super) fn whole(kept: &Kept) -> (Response, Option<Coding>) {
     let Answered { body, coding, is_truncated, .. } = &kept.answered;
     (head(Body::from(body.clone()), *is_truncated), *coding)
 }
 
-/// What comes after the held rows. A task makes it, one piece ahead of the client, so that the query ends with its
-/// deadline even if the client never reads on; nobody keeps a place among the running queries by not reading. Dropping
-/// the stream ends the task.
+/// Streams what follows the held rows. A task produces it one piece ahead of the client, so that the query ends at its
+/// deadline even if the client stops reading; no client holds a query slot by not reading. Dropping the stream ends the
+/// task.
 fn rest(pieces: Pieces, trail: Trail) -> impl Stream<Item = io::Result<Piece>> + Send {
     let (sender, receiver) = mpsc::channel(1);
     let of_task = trail.clone();
     let task = AbortOnDropHandle::new(tokio::spawn(async move {
         if let Err(error) = make(pieces, &sender).await {
-            // Here, because a client that does not read on would never let the stream come to it.
+            // Recorded here, because the stream is not polled again if the client does not read on.
             of_task.cut(Some(&error)).await;
         }
     }));
-    // What the connection is cut with is for nobody; the log has the reason.
+    // The client does not see this error, which only cuts the connection. The log has the reason.
     let incomplete = || io::Error::other("the answer is not complete");
     stream::unfold(Some((receiver, task, trail)), move |state| async move {
         let (mut receiver, task, trail) = state?;
         match receiver.recv().await {
             Some(Some(piece)) => Some((Ok(piece), Some((receiver, task, trail)))),
-            // An answer that can not be recorded must not look complete.
+            // A response that cannot be recorded must not look complete.
             Some(None) => trail.completed().await.err().map(|_| (Err(incomplete()), None)),
             None => {
                 trail.cut(None).await;
@@ -139,13 +139,13 @@ fn rest(pieces: Pieces, trail: Trail) -> impl Stream<Item = io::Result<Piece>> +
     })
 }
 
-/// Sends the pieces, and `None` once the answer is whole.
+/// Sends the pieces, and `None` once the body is complete.
 async fn make(mut pieces: Pieces, sender: &mpsc::Sender<Option<Piece>>) -> Result<(), Error> {
     let deadline = pieces.rows.deadline();
     while let Some(piece) = pieces.next().await? {
         match timeout_at(deadline.into(), sender.send(Some(piece))).await {
             Ok(Ok(())) => {}
-            // The client has left.
+            // The client has disconnected.
             Ok(Err(_)) => return Ok(()),
             Err(_) => {
                 return Err(Error::new(
@@ -155,29 +155,29 @@ async fn make(mut pieces: Pieces, sender: &mpsc::Sender<Option<Piece>>) -> Resul
             }
         }
     }
-    // The query is over; how long the client takes for the rest is its own business.
+    // The query is over; the client may take its time to read the rest.
     drop(pieces);
     let _ = sender.send(None).await;
     Ok(())
 }
 
-/// Some bytes of an answer, and how many rows came since the piece before.
+/// Encoded bytes, and the number of rows since the previous piece.
 struct Piece {
     bytes: Bytes,
     rows: u64,
 }
 
-/// Encoded pieces of an answer, none of them empty.
+/// The encoded pieces of a body; no piece is empty.
 struct Pieces {
     rows: BatchStream,
-    /// Until the answer has ended.
+    /// `None` after the end of the body.
     encoder: Option<Box<dyn Encoder>>,
     watch: Watch,
-    /// How the pieces that were given are compressed.
+    /// The compression of the pieces returned so far.
     coding: Option<Coding>,
-    /// Whether what is given goes to the client at once.
+    /// Whether pieces go to the client immediately.
     is_streaming: bool,
-    /// Whether the encoder was asked for what it holds since rows came.
+    /// Whether the encoder was flushed since the last rows.
     is_flushed: bool,
 }
 

@@ -1,5 +1,5 @@
-//! What a request's headers ask of an answer beside its format: whether it is still the same, and how many rows there are
-//! in all. And the headers that answer that.
+//! Conditional requests and row counts: reads `If-None-Match` and `Prefer: count=exact`, and writes the response
+//! headers for validators, totals, data versions and paging.
 
 use axum::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, LINK};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -12,25 +12,25 @@ use percent_encoding::percent_decode_str;
 use crate::pipeline::Prepared;
 use crate::seal::Seal;
 
-/// The number of all rows, of which the answer may be a part.
+/// The total number of rows; the response may hold only a page of them.
 const TOTAL: HeaderName = HeaderName::from_static("lakegate-total");
-/// The cursor of the next page, as it also stands in `Link`.
+/// The cursor of the next page, which is also in `Link`.
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("lakegate-next-cursor");
-/// Names the state of the tables that the answer is of.
+/// Names the version of the tables that the response was computed from.
 const DATA_VERSION: HeaderName = HeaderName::from_static("lakegate-data-version");
-/// What to put into `as_of` to get the same state.
+/// The value to send as `as_of` to read the same version again.
 const AS_OF: HeaderName = HeaderName::from_static("lakegate-as-of");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// Whether the caller has the answer with this validator already. Only who could have an answer may ask: this is looked at
-/// after authorisation.
+/// Whether the caller already has the response with this validator. Call it after authorisation: a caller without
+/// access must not learn whether a response exists.
 pub(super) fn has_already(method: &Method, headers: &HeaderMap, validator: &str) -> bool {
     if !matches!(*method, Method::GET | Method::HEAD) {
         return false;
     }
     let Some(first) = headers.get(IF_NONE_MATCH) else { return false };
-    // What almost everybody sends is the one validator as it was given out.
+    // Most callers send the one validator exactly as it was returned.
     if first == validator {
         return true;
     }
@@ -39,7 +39,7 @@ pub(super) fn has_already(method: &Method, headers: &HeaderMap, validator: &str)
     asked.is_ok_and(|asked| !asked.precondition_passes(&validator))
 }
 
-/// Whether `Prefer: count=exact` is among what the caller would like (RFC 7240).
+/// Whether the caller sent `Prefer: count=exact` (RFC 7240).
 pub(super) fn prefers_count(headers: &HeaderMap) -> bool {
     let preferences = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
     preferences.flat_map(|value| value.split(',')).any(|preference| {
@@ -49,7 +49,7 @@ pub(super) fn prefers_count(headers: &HeaderMap) -> bool {
     })
 }
 
-/// How the answer may be kept by its caller: it asks each time whether it is still the same.
+/// Sets `ETag`, and a `Cache-Control` that lets the caller keep the response but revalidate it each time.
 pub(super) fn add_validator(headers: &mut HeaderMap, validator: &str) {
     if let Ok(value) = HeaderValue::from_str(validator) {
         headers.insert(ETAG, value);
@@ -57,7 +57,7 @@ pub(super) fn add_validator(headers: &mut HeaderMap, validator: &str) {
     }
 }
 
-/// Of which state of the tables the answer is.
+/// The version of the tables that a response was computed from.
 #[derive(Debug)]
 pub(super) struct DataState {
     version: String,
@@ -65,7 +65,7 @@ pub(super) struct DataState {
 }
 
 impl DataState {
-    /// That of a prepared request. What to ask with is for callers who may.
+    /// The data state of a prepared request. Only endpoints with `as_of` report a value for it.
     pub(super) fn of(prepared: &Prepared, seal: &Seal) -> Self {
         let as_of = prepared.state.filter(|_| prepared.call().endpoint().as_of);
         Self { version: seal.data_version(prepared.plan.versions()), as_of }
@@ -85,14 +85,14 @@ impl DataState {
     }
 }
 
-/// The number of all rows.
+/// Sets the total number of rows.
 pub(super) fn add_total(response: &mut Response, total: u64) {
     let headers = response.headers_mut();
     headers.insert(TOTAL, HeaderValue::from(total));
     headers.insert(PREFERENCE_APPLIED, HeaderValue::from_static("count=exact"));
 }
 
-/// Where the next page is: the same request with another cursor. Relative to the request, so that it is right behind every
+/// Sets `Link` to the next page: the same request with another cursor. The link is relative, so it holds behind every
 /// proxy.
 pub(super) fn add_next(response: &mut Response, query: Option<&str>, cursor: &str) {
     let parts = query.unwrap_or_default().split('&').filter(|part| !part.is_empty());

@@ -1,4 +1,4 @@
-//! Reads what a request carries: the query string, strictly, and the body, up to a size and a time.
+//! Reads query strings strictly, and bodies up to a size and a time.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use lakegate_core::error::{Code, Error};
 use percent_encoding::percent_decode_str;
 
-/// The pairs of a query string, decoded.
+/// The decoded name and value pairs of a query string.
 pub(super) fn pairs(query: Option<&str>) -> Result<Vec<(String, String)>, Error> {
     let parts = query.unwrap_or_default().split('&').filter(|part| !part.is_empty());
     parts
@@ -35,7 +35,8 @@ fn decoded(text: &str) -> Result<String, Error> {
     Ok(decoded.into_owned())
 }
 
-/// The whole body, if it is within the limit and comes in time: who sends nothing must not keep a connection for ever.
+/// Reads the whole body. Fails if it exceeds `limit` bytes or takes longer than `patience`, so that a silent client
+/// cannot hold a connection forever.
 pub(super) async fn read(body: Body, limit: usize, patience: Duration) -> Result<Bytes, Error> {
     let Ok(read) = tokio::time::timeout(patience, Limited::new(body, limit).collect()).await else {
         let detail = format!("the body did not come whole within {} seconds", patience.as_secs());
@@ -50,7 +51,7 @@ pub(super) async fn read(body: Body, limit: usize, patience: Duration) -> Result
     }
 }
 
-/// A body that is no JSON and does not say that it is: the media type is what to mend.
+/// Reports the media type instead of the malformed body, if the body is not JSON and was not declared as JSON.
 pub(super) fn blame_media_type(error: Error, headers: &HeaderMap) -> Error {
     let declared = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_json = |declared: &str| {

@@ -1,5 +1,5 @@
-//! Bounds on the head of a request: its URL and its headers. What is far beyond them, the connection itself refuses without
-//! a body.
+//! Limits the size of a request's URL and headers. The connection itself refuses heads far beyond the limits, without a
+//! response body.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::respond::Failure;
 use super::served;
 use crate::app::App;
 
-/// Whether the head of a request is within bounds.
+/// Whether the URL and headers are within the limits.
 pub(super) fn fit<B>(request: &axum::http::Request<B>, http: &Http) -> bool {
     url_bytes(request) <= http.max_url_bytes && header_bytes(request) <= http.max_header_bytes
 }
@@ -26,7 +26,7 @@ fn header_bytes<B>(request: &axum::http::Request<B>) -> usize {
     request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
-/// Lets a request through whose head is within bounds.
+/// Middleware that refuses a request whose URL or headers exceed the limits.
 pub(super) async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, Failure> {
     let served = served(request.extensions(), &app);
     let http = &served.config().http;

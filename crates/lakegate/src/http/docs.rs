@@ -1,7 +1,7 @@
-//! `/docs`: Swagger UI, out of this binary, for whoever has a token.
+//! `/docs`: serves Swagger UI from this binary.
 //!
-//! The page itself is the same for everybody and tells nothing: the document behind it is loaded with the token that is
-//! typed in. It makes no request to any other host, and runs no script but the files listed here.
+//! The page is the same for everybody and reveals nothing: it loads the OpenAPI document with the token that the user
+//! enters. It makes no request to another host, and runs no script but the files listed here.
 
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
@@ -20,10 +20,11 @@ use super::respond::Failure;
 use super::unknown_path;
 use crate::app::Served;
 
-/// Where the page is.
+/// The path of the page.
 const PAGE: &str = "/docs";
 
-/// Only files of this server, only scripts that are files, in nobody's frame. Pictures in style sheets are `data:`.
+/// Allows only files of this server and only external script files, and forbids framing. Images in style sheets are
+/// `data:` URLs.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -33,7 +34,7 @@ struct File {
     body: Bytes,
 }
 
-/// The paths of all files, and what they are made of.
+/// Path, content type and source of every file.
 const FILES: &[(&str, &str, From)] = &[
     (PAGE, "text/html; charset=utf-8", From::Ours(include_bytes!("docs/index.html"))),
     ("/docs/page.css", "text/css; charset=utf-8", From::Ours(include_bytes!("docs/page.css"))),
@@ -43,26 +44,26 @@ const FILES: &[(&str, &str, From)] = &[
     ("/docs/favicon.png", "image/png", From::Packed("favicon-32x32.png")),
 ];
 
-/// What a file is made of.
+/// The source of a file.
 #[derive(Clone, Copy)]
 enum From {
-    /// A file of ours.
+    /// A file of this crate.
     Ours(&'static [u8]),
     /// A file of Swagger UI's `dist/`.
     Packed(&'static str),
 }
 
-/// The paths that are served here.
+/// The paths that this module serves.
 pub(super) fn paths() -> impl Iterator<Item = &'static str> {
     FILES.iter().map(|(path, ..)| *path)
 }
 
-/// Whether a path is one of them: like health, they need no token and tell nothing.
+/// Whether the path belongs to the page. Like `/health`, these paths need no token and reveal nothing.
 pub(super) fn is_of_page(path: &str) -> bool {
     paths().any(|known| known == path)
 }
 
-/// A file of the page.
+/// Serves a file of the page.
 pub(super) async fn file(Extension(served): Extension<Arc<Served>>, uri: Uri) -> Result<Response, Failure> {
     if !served.config().docs.serve {
         return Err(unknown_path().await);
@@ -77,7 +78,7 @@ pub(super) async fn file(Extension(served): Extension<Arc<Served>>, uri: Uri) ->
     Ok((headers, file.body.clone()).into_response())
 }
 
-/// All files, unpacked when the first is asked for.
+/// All files, unpacked on first use.
 fn files() -> Result<&'static HashMap<&'static str, File>, Error> {
     static UNPACKED: LazyLock<Option<HashMap<&'static str, File>>> = LazyLock::new(unpack);
     UNPACKED.as_ref().ok_or_else(unpacked)
@@ -95,7 +96,7 @@ fn unpack() -> Option<HashMap<&'static str, File>> {
         let body = match from {
             From::Ours(bytes) => Bytes::from_static(bytes),
             From::Packed(name) => {
-                // The archive's folder is named after the version.
+                // The top folder of the archive is named after the version.
                 let wanted =
                     |full: &&String| full.split_once('/').is_some_and(|(_, rest)| rest == format!("dist/{name}"));
                 let mut body = Vec::new();

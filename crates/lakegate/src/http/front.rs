@@ -1,10 +1,11 @@
-//! What a request comes to first: the same request of the same caller again is answered at once, before a route is looked
-//! for; everything else goes to the router.
+//! The fast path in front of the router: answers a repeated request of the same caller before routing. Everything else
+//! goes to the router.
 //!
-//! Answered at once is only what was answered before in exactly the same way, see [`crate::repeated`], and where nothing is
-//! left to decide or to wait for: the store has said nothing new, the token and the grants still count, no rate applies, the
-//! answer is kept or the caller has it, and its record has a place. The usual way would do the same, and does wherever one of
-//! these is not so.
+//! The fast path returns only a response that was returned before for exactly the same request (see
+//! [`crate::repeated`]), and only if nothing needs a decision or a wait: the access store is unchanged, the token and
+//! the grants are still valid, no rate limit applies, the body is kept or the caller has it (304), and the audit log
+//! has room for the record. The router would return the same response, and does so whenever one of these conditions
+//! fails.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -26,33 +27,33 @@ use crate::clock;
 use crate::observe::{CacheAnswer, Ended, Event, Stage, Stages, tells_timing};
 use crate::repeated::Asking;
 
-/// What comes of a request.
+/// The result of a request.
 type Answer = Result<Response, Infallible>;
 
-/// The front of a listener. Cheap to clone.
+/// The service of a listener. Cheap to clone.
 #[derive(Clone)]
 pub struct Front {
     router: Router,
-    /// `None` where nothing is answered at once.
+    /// `None` disables the fast path.
     app: Option<Arc<App>>,
 }
 
 impl Front {
-    /// That of the endpoints.
+    /// The front of the endpoint API, with the fast path.
     pub fn new(app: Arc<App>) -> Self {
         Self { router: super::router(Arc::clone(&app)), app: Some(app) }
     }
 
-    /// One behind which everything goes to the router.
+    /// A front that sends every request to the router.
     pub(super) fn of(router: Router) -> Self {
         Self { router, app: None }
     }
 
-    /// Answers a request: at once and without waiting, if it was answered before and nothing stands in the way; or else as the
-    /// router does, in a place of its own, because that future is large and who is answered at once shall not carry it.
+    /// Answers a request: immediately if the fast path can, otherwise through the router. The router's future is boxed
+    /// because it is large, and the fast path must not carry it.
     ///
     /// # Errors
-    /// None: every failure is an answer.
+    /// None: every failure is a response.
     pub fn answer<B>(&self, request: Request<B>) -> Either<Ready<Answer>, BoxFuture<'static, Answer>>
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
@@ -65,7 +66,7 @@ impl Front {
     }
 }
 
-/// The answer to a request that was answered before, if nothing stands in its way.
+/// The remembered response, or `None` if the router must answer.
 fn at_once<B>(app: &App, request: &Request<B>) -> Option<Response> {
     let (headers, uri) = (request.headers(), request.uri());
     if *request.method() != Method::GET || app.observer.sends_traces() {
@@ -87,7 +88,7 @@ fn at_once<B>(app: &App, request: &Request<B>) -> Option<Response> {
     let kept = if has_already { None } else { Some(app.results.kept(&remembered.found.validator)?) };
     let place = app.audit.at_once(&remembered.found.findings)?;
 
-    // From here on it is answered.
+    // From here on the response is certain.
     let id = RequestId::at(now);
     served.identity.note_use(&remembered.found.credential, now);
     let (mut response, coding, rows, bytes) = match &kept {

@@ -1,4 +1,5 @@
-//! Liveness and readiness: two questions. Neither needs a token, so neither names anything of the project.
+//! `/health/live` and `/health/ready`: liveness and readiness. Neither needs a token, so neither names anything of the
+//! project.
 
 use std::sync::Arc;
 
@@ -10,12 +11,12 @@ use serde_json::{Value, json};
 use super::respond::Failure;
 use crate::app::{App, Served};
 
-/// The process answers.
+/// Liveness: returns 200 whenever the process can respond.
 pub(super) async fn live() -> Json<Value> {
     Json(json!({ "status": "live" }))
 }
 
-/// The project is loaded, the access store and the lake can be reached, and the server is not about to stop.
+/// Readiness: the project is loaded, the access store and the lake are reachable, and the server is not draining.
 pub(super) async fn ready(
     State(app): State<Arc<App>>,
     Extension(served): Extension<Arc<Served>>,
@@ -32,7 +33,7 @@ pub(super) async fn ready(
     Err(Failure(Error { errors, ..Error::new(Code::HealthNotReady, detail) }))
 }
 
-/// What somebody should look at, although requests are answered.
+/// Problems that an operator should look at, although requests still succeed.
 fn warnings(app: &App, served: &Served) -> Vec<&'static str> {
     let state = app.reloads.state();
     let project = state.project_fault.is_some().then_some("project_not_reloaded");
@@ -41,7 +42,7 @@ fn warnings(app: &App, served: &Served) -> Vec<&'static str> {
     [project, tables, away].into_iter().flatten().collect()
 }
 
-/// Everything for which the server is not ready; nothing where it is.
+/// The reasons why the server is not ready; empty if it is.
 pub(super) async fn not_ready(app: &App, served: &Arc<Served>) -> Vec<Error> {
     let mut errors = Vec::new();
     if app.status.is_draining() {

@@ -1,4 +1,4 @@
-//! `GET /api`: the endpoints that this caller may call, with their parameters and columns.
+//! `GET /api`: lists the endpoints that this caller may call, with their parameters and columns.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::app::Served;
 use crate::audit::Trail;
 use crate::clock;
 
-/// The list for the caller of this token.
+/// Lists the endpoints for the caller of this token.
 pub(super) async fn endpoints(
     Extension(served): Extension<Arc<Served>>,
     Extension(trail): Extension<Trail>,
@@ -28,7 +28,7 @@ pub(super) async fn endpoints(
     Ok(Json(json!({ "endpoints": endpoints.iter().map(described).collect::<Vec<_>>() })))
 }
 
-/// An endpoint as this caller may know it: without the columns that no grant of it shows.
+/// Describes an endpoint to this caller, without the columns that none of its grants shows.
 fn described(offered: &Offered<'_>) -> Value {
     let endpoint = offered.planned.endpoint();
     let columns = offered

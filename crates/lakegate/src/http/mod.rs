@@ -1,4 +1,4 @@
-//! The HTTP server: routes, the layers around them, and draining at the end.
+//! The HTTP server: routes, middleware, and draining at shutdown.
 
 mod accept;
 mod admin;
@@ -38,7 +38,7 @@ pub(crate) use repeat::Heads;
 pub use respond::status_of;
 pub use serve::{CertificateError, Certificates, Drained, Server, ServerError, interrupted};
 
-/// The routes of a server.
+/// The routes of the endpoint API.
 pub fn router(app: Arc<App>) -> Router {
     let endpoints = || Router::new().route("/{endpoint}", get(query::by_query).post(query::by_body));
     let mut router = Router::new()
@@ -59,7 +59,7 @@ pub fn router(app: Arc<App>) -> Router {
     layered(routes, &app).with_state(app)
 }
 
-/// What stands around every request, whatever it is for.
+/// Adds the middleware that every request passes: observation, panic handling, and size limits.
 fn layered<S: Clone + Send + Sync + 'static>(router: Router<S>, app: &Arc<App>) -> Router<S> {
     let layers = ServiceBuilder::new()
         .layer(from_fn_with_state(Arc::clone(app), respond::observe))
@@ -68,7 +68,7 @@ fn layered<S: Clone + Send + Sync + 'static>(router: Router<S>, app: &Arc<App>) 
     router.layer(layers)
 }
 
-/// What was served when a request came in.
+/// The project that was served when the request arrived.
 fn served(extensions: &Extensions, app: &App) -> Arc<Served> {
     extensions.get::<Arc<Served>>().map_or_else(|| app.served(), Arc::clone)
 }

@@ -1,4 +1,5 @@
-//! The endpoints that a caller may call, as it may know them: what `GET /api` lists and the OpenAPI document describes.
+//! Finds the endpoints that a caller may call, with the columns that it may see, for `GET /api` and the OpenAPI
+//! document.
 
 use chrono::{DateTime, Utc};
 use lakegate_core::access::{Authorized, Grant, Principal, authorize};
@@ -6,17 +7,17 @@ use lakegate_core::catalog::limits;
 use lakegate_core::limits::InForce;
 use lakegate_query::plan::{OutputColumn, PlannedEndpoint, PlannedProject};
 
-/// An endpoint for one caller.
+/// An endpoint as one caller sees it.
 pub(super) struct Offered<'a> {
     pub(super) planned: &'a PlannedEndpoint,
     pub(super) authorized: Authorized,
-    /// What bounds its answers.
+    /// The limits on its responses.
     pub(super) limits: InForce,
-    /// The columns that some grant of it shows; never empty.
+    /// The columns that at least one grant shows; never empty.
     pub(super) columns: Vec<OutputColumn>,
 }
 
-/// Those with a grant that shows at least one column, in the order of their names.
+/// The endpoints for which a grant shows at least one column, ordered by name.
 pub(super) fn offered<'a>(
     project: &'a PlannedProject,
     principal: &Principal,

@@ -1,4 +1,4 @@
-//! `GET` and `POST` of an endpoint: arguments from the query string and the body, rows back.
+//! `GET` and `POST /api/{endpoint}`: reads arguments from the query string and the body, and returns rows.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -27,18 +27,19 @@ use crate::reload;
 use crate::repeated::{Before, Found};
 use crate::results::Claim;
 
-/// How often a request is run whose files are replaced while it is.
+/// The maximum number of runs of a request, the first included, if table files are replaced while it runs.
 const MOST_RUNS: usize = 3;
 
-/// The name in the path; the other side is a name that is not UTF-8.
+/// The endpoint name in the path, or the rejection of a name that is not UTF-8.
 type EndpointName = Result<Path<String>, PathRejection>;
 
-/// No endpoint has an empty name: what is not text is as unknown as any other name, to a known caller and an unknown one.
+/// The endpoint name; empty if it is not UTF-8. No endpoint has an empty name, so a name that is not text looks unknown
+/// to every caller.
 fn name(endpoint: &EndpointName) -> &str {
     endpoint.as_ref().map_or("", |Path(name)| name.as_str())
 }
 
-/// Arguments from the query string.
+/// Handles `GET`: takes arguments from the query string.
 pub(super) async fn by_query(
     State(app): State<Arc<App>>,
     endpoint: EndpointName,
@@ -57,7 +58,7 @@ pub(super) async fn by_query(
     respond(asked, raw, caller).await
 }
 
-/// Arguments from a JSON object, and from the query string beside it.
+/// Handles `POST`: takes arguments from a JSON object, and from the query string as well.
 pub(super) async fn by_body(
     State(app): State<Arc<App>>,
     endpoint: EndpointName,
@@ -69,7 +70,7 @@ pub(super) async fn by_body(
     let (parts, body) = request.into_parts();
     let mut raw = arguments(parts.uri.query())?;
     trail.came(&raw);
-    // A caller without a token does not make the server read a body.
+    // The server reads no body for a caller without a token.
     token::presented(&parts.headers)?;
     let server = &served.config().server;
     let bytes = body::read(body, server.max_body_bytes, server.timeout).await?;
@@ -82,17 +83,17 @@ pub(super) async fn by_body(
     respond(asked, raw, caller).await
 }
 
-/// What came, apart from the arguments.
+/// A request without its parsed arguments.
 pub(super) struct Request<'a> {
     pub(super) app: &'a Arc<App>,
     pub(super) served: Arc<Served>,
     pub(super) endpoint: &'a str,
     pub(super) method: &'a Method,
     pub(super) uri: &'a Uri,
-    /// The same with the part of the path that the router has taken off.
+    /// The URI with the prefix that the router strips from `uri`.
     pub(super) whole_uri: &'a Uri,
     pub(super) headers: &'a HeaderMap,
-    /// What came as the body; empty where it does not matter.
+    /// The request body; empty where it does not matter.
     pub(super) body: &'a [u8],
     pub(super) trail: Trail,
 }
@@ -104,7 +105,7 @@ impl<'a> Request<'a> {
         Self { app, served, endpoint, method, uri, whole_uri, headers, body: &[], trail }
     }
 
-    /// The arguments, as they came.
+    /// Parses the arguments from the query string and the body.
     fn arguments(&self) -> Result<RawArguments, Error> {
         let mut raw = arguments(self.uri.query())?;
         raw.add_json(self.body)?;
@@ -118,14 +119,14 @@ fn arguments(query: Option<&str>) -> Result<RawArguments, Error> {
     Ok(raw)
 }
 
-/// Whether a request was answered because it had been before.
+/// Whether the response memo answered the request.
 enum Again {
     Answered(Response),
-    /// Not so; to this caller, if it was looked who that is.
+    /// The memo has no response. Holds the caller if it was authenticated.
     New(Option<Caller>),
 }
 
-/// Answers what was answered before.
+/// Answers from the response memo if possible.
 async fn again(asked: &Request<'_>) -> Result<Again, Failure> {
     match repeat::answer(asked).await {
         Repeat::Answered(response) => Ok(Again::Answered(response)),
@@ -139,17 +140,17 @@ async fn again(asked: &Request<'_>) -> Result<Again, Failure> {
     }
 }
 
-/// What stays the same, however often a request is run.
+/// The parts that stay the same across stale-file retries.
 struct Constant {
     token: Presented,
     representation: Representation,
     came: Instant,
-    /// When the answer must be there, as the first run has found it.
+    /// The deadline that the first run determined; retries share it.
     deadline: OnceLock<Instant>,
 }
 
-/// Answers a request of which nothing is remembered. Whose files were replaced before the answer began, is answered as if it
-/// had come when the lake was looked at again.
+/// Answers a request that the response memo does not hold. If a table file was replaced before the response started,
+/// refreshes the lake and retries the request.
 async fn respond(mut asked: Request<'_>, raw: RawArguments, caller: Option<Caller>) -> Result<Response, Failure> {
     asked.trail.came(&raw);
     let token = token::presented(asked.headers)?;
@@ -167,14 +168,14 @@ async fn respond(mut asked: Request<'_>, raw: RawArguments, caller: Option<Calle
         }
         let Some(served) = reload::look_for(asked.app, &asked.served, (*deadline).into()).await else { break };
         asked.served = served;
-        // Who calls, and what they may, has gone on like the tables.
+        // The caller and its grants may have changed along with the tables.
         let caller = Caller::look_again(&asked.trail, &asked.served, &constant.token).await;
         answered = run(&asked, asked.arguments()?, caller, &constant).await;
     }
     Ok(answered?)
 }
 
-/// Answers it by what is served.
+/// Runs the request once against the served project.
 async fn run(asked: &Request<'_>, raw: RawArguments, caller: Caller, constant: &Constant) -> Result<Response, Error> {
     let Request { app, served, endpoint, method, uri, headers, trail, .. } = asked;
     let Constant { token, representation, came, deadline } = constant;
@@ -188,12 +189,12 @@ async fn run(asked: &Request<'_>, raw: RawArguments, caller: Caller, constant: &
     let _ = deadline.set(prepared.limits.deadline);
     let state = asked::DataState::of(&prepared, seal);
 
-    // What depends on the time of the request is another answer each time.
+    // A response that depends on the time of the request has no validator.
     let is_lasting = prepared.is_lasting();
     let validator = is_lasting.then(|| seal.validator(prepared.plan.fingerprint(), &representation.to_string()));
-    // A count is asked for anew: who has the answer does not have the number.
+    // A count is always computed, because a caller with the response does not have the number.
     let counts = asked::prefers_count(headers);
-    // What the head says of the answer, however it is compressed.
+    // The response headers that do not depend on compression.
     let head = || {
         let mut head = HeaderMap::with_capacity(16);
         accept::describe(&mut head, representation, None, endpoint);

@@ -1,4 +1,4 @@
-//! The same request of the same caller again: answered from what is remembered of the first, see [`crate::repeated`].
+//! Answers a repeated request of the same caller from the response memo, see [`crate::repeated`].
 
 use std::sync::Arc;
 
@@ -19,45 +19,45 @@ use crate::clock;
 use crate::observe::{CacheAnswer, Event};
 use crate::repeated::{Asking, Before, Found, Remembered};
 
-/// Who calls, as was found out at this moment.
+/// The caller of a request, authenticated at `now`.
 pub(super) struct Caller {
     pub(super) now: DateTime<Utc>,
-    /// How often the access store had changed before.
+    /// The generation of the access store before authentication.
     pub(super) generation: u64,
-    /// The caller; or that it is nobody.
+    /// The caller, or why authentication failed.
     pub(super) known: Result<(Principal, Arc<Credential>), Error>,
 }
 
 impl Caller {
-    /// Looks who it is, and counts the request.
+    /// Authenticates the caller and counts the request.
     pub(super) async fn look(trail: &Trail, served: &Served, token: &Presented) -> Self {
         let (now, generation) = (clock::now(), served.identity.generation());
         Self { now, generation, known: trail.authenticate(served, token, now).await }
     }
 
-    /// The same for a request that was counted and begins anew.
+    /// Authenticates again for a retry, without counting the request again.
     pub(super) async fn look_again(trail: &Trail, served: &Served, token: &Presented) -> Self {
         let (now, generation) = (clock::now(), served.identity.generation());
         Self { now, generation, known: trail.authenticate_again(served, token, now).await }
     }
 }
 
-/// What came of looking.
+/// The result of looking for a remembered response.
 pub(super) enum Repeat {
-    /// It is answered.
+    /// The memo answered the request.
     Answered(Response),
-    /// It is one too many. The call is as it was.
+    /// The request exceeds a rate limit. The call is otherwise as remembered.
     Refused(Arc<Remembered>, Error),
-    /// It is to be answered as if it were new, to this caller.
+    /// The request must run as a new one, for this caller.
     New(Caller),
-    /// Nobody was looked at yet.
+    /// Nothing is remembered, and the caller is not authenticated yet.
     Unknown,
 }
 
-/// Answers a request that was answered before, if it can be.
+/// Answers the request from the memo if possible.
 pub(super) async fn answer(request: &Request<'_>) -> Repeat {
     let Request { app, served, trail, method, headers, .. } = request;
-    // Who sends no good token is told so after the arguments were looked at.
+    // A missing or malformed token is reported after the arguments are checked.
     let Ok(token) = token::presented(headers) else { return Repeat::Unknown };
     let found = asking(request, &token).and_then(|asking| served.repeated.find(&asking));
     let Some(remembered) = found else { return Repeat::Unknown };
@@ -89,7 +89,7 @@ pub(super) async fn answer(request: &Request<'_>) -> Repeat {
     Repeat::Answered(response)
 }
 
-/// The heads of the answers to a request, but for what is another one each time.
+/// The stored response headers of a request, without those that change each time.
 #[derive(Debug)]
 pub struct Heads {
     with_body: HeaderMap,
@@ -97,19 +97,19 @@ pub struct Heads {
 }
 
 impl Heads {
-    /// Those of answers that are described so.
+    /// Builds the stored headers from those that describe the response.
     pub(super) fn of(mut described: HeaderMap) -> Self {
         respond::add_to_all(&mut described);
-        // A place for the id, so that a copy does not have to grow.
+        // A placeholder for the request id, so that a copy need not grow.
         described.insert(respond::REQUEST_ID, HeaderValue::from_static(""));
         let mut not_modified = described.clone();
-        // What the body is like is told with a body.
+        // A 304 response does not describe a body.
         not_modified.remove(CONTENT_TYPE);
         not_modified.remove(CONTENT_DISPOSITION);
         Self { with_body: described, not_modified }
     }
 
-    /// Adds the head of the answer to who has it already, or has not.
+    /// Adds the headers of a 304 response if the caller has it already, and otherwise those of a full response.
     pub(super) fn add(&self, head: &mut HeaderMap, has_already: bool, coding: Option<Coding>) {
         let known = if has_already { &self.not_modified } else { &self.with_body };
         match head.is_empty() {
@@ -120,19 +120,19 @@ impl Heads {
     }
 }
 
-/// Remembers a request that was answered from what is kept, for the next time.
+/// Remembers a request that was answered from a kept response.
 pub(super) fn remember(request: &Request<'_>, token: &Presented, before: Before, found: Found) {
     if let Some(asking) = asking(request, token) {
         request.served.repeated.remember(&asking, &request.served.project, before, found);
     }
 }
 
-/// What came, in words that can be looked up; `None` where it is not one that is remembered.
+/// The memo key of a request; `None` if such a request is not remembered.
 fn asking<'a>(request: &'a Request<'_>, token: &Presented) -> Option<Asking<'a>> {
     Asking::of(token, request.method, request.whole_uri, request.body, request.headers)
 }
 
-/// Whether answers to this method have a validator.
+/// Whether responses to this method have a validator.
 pub(super) fn has_validator(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }

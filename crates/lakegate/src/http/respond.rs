@@ -1,5 +1,5 @@
-//! From errors to answers: the one place that knows statuses and writes problem bodies (RFC 9457), and the layer that
-//! gives every request an id, a watch, a trail and its headers.
+//! Turns errors into problem responses (RFC 9457), and is the one place that maps error codes to statuses. Its
+//! middleware gives every request an id, a timer, an audit trail and the common response headers.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -27,15 +27,15 @@ use crate::clock;
 use crate::limits::Standing;
 use crate::observe::Opened;
 
-/// An error on its way to the caller. [`observe`] writes its body, because only it knows the request's id.
+/// An error on its way to the caller. [`observe`] writes its body, because only the middleware knows the request id.
 pub(super) struct Failure(pub(super) Error);
 
-/// The id of a request, in its answer and in the log. Never taken from the caller, who could write another's.
+/// The id of a request, in its response and in the log. It never comes from the caller, who could forge another's.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestId(Uuid, [u8; Hyphenated::LENGTH]);
 
 impl RequestId {
-    /// Of a request that came at this time; by it, ids are in order.
+    /// A new id for a request that arrived at `time`. Ids sort by time.
     pub(super) fn at(time: DateTime<Utc>) -> Self {
         let seconds = u64::try_from(time.timestamp()).unwrap_or_default();
         let id = Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, time.timestamp_subsec_nanos()));
@@ -49,7 +49,7 @@ impl RequestId {
     }
 
     pub(super) fn text(&self) -> &str {
-        // It is hexadecimal digits and hyphens.
+        // The text is hexadecimal digits and hyphens, so it is UTF-8.
         std::str::from_utf8(&self.1).unwrap_or_default()
     }
 
@@ -58,9 +58,9 @@ impl RequestId {
     }
 }
 
-/// Headers of every answer.
+/// The header with the request id, which every response has.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// What else of a request an answer depends on.
+/// The request headers that a response depends on.
 const VARIES: HeaderValue = HeaderValue::from_static("authorization, x-api-key, token, accept, accept-encoding");
 
 impl From<Error> for Failure {
@@ -77,7 +77,7 @@ impl IntoResponse for Failure {
     }
 }
 
-/// The status of a refusal with this code, for those who tell it without sending it.
+/// The HTTP status for a code, for code that only reports it.
 pub fn status_of(code: Code) -> u16 {
     status(code.kind()).as_u16()
 }
@@ -104,17 +104,17 @@ fn status(kind: Kind) -> StatusCode {
     }
 }
 
-/// The answer to a request that made something.
+/// A 201 response.
 pub(super) fn created(body: impl Serialize) -> Response {
     (StatusCode::CREATED, Json(body)).into_response()
 }
 
-/// The answer to somebody who has it already.
+/// A 304 response.
 pub(super) fn not_modified() -> Response {
     StatusCode::NOT_MODIFIED.into_response()
 }
 
-/// The body of a problem.
+/// The JSON body of a problem.
 #[derive(Serialize)]
 struct Problem<'a> {
     r#type: String,
@@ -131,7 +131,7 @@ struct Problem<'a> {
     request_id: &'a str,
 }
 
-/// One wrong argument.
+/// One fault of an argument.
 #[derive(Serialize)]
 struct Fault<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -162,11 +162,12 @@ fn problem<'a>(error: &'a Error, status: StatusCode, id: &'a RequestId) -> Probl
     }
 }
 
-/// Around every request: an id, problem bodies, headers that hold for all answers, one event and one audit record.
+/// The middleware around every request: sets the id, problem bodies and common headers, and writes one log event and
+/// one audit record.
 pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let id = RequestId::at(clock::now());
     let method = request.method().clone();
-    // The path alone: a query string holds arguments. A token does not belong in either, and never in a log.
+    // Only the path is logged, because a query string holds arguments. Neither may hold a token, and a log never may.
     let path = request.uri().path();
     let path = if holds_token(path) { "(a path with a token)".to_owned() } else { path.to_owned() };
     let in_url = request.uri().path_and_query().is_some_and(|url| holds_token(url.as_str()));
@@ -174,7 +175,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     let opened = Opened { request_id: id.text().to_owned(), method: method.clone(), path };
     let watch = app.observer.begin(&served, opened, request.headers());
     let trail = trail(&app, &request, &id).watched(watch.clone());
-    // The router takes a part of the path off.
+    // The router strips a prefix from the URI.
     let whole_uri = request.uri().clone();
     request.extensions_mut().insert(whole_uri);
     request.extensions_mut().insert(served);
@@ -206,22 +207,23 @@ pub(super) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     response
 }
 
-/// Adds what stands in the head of every answer, but for the id of its request.
+/// Adds the headers of every response, except the request id.
 pub(super) fn add_to_all(headers: &mut HeaderMap) {
-    // An answer with a validator says for itself how it may be kept.
+    // A response with a validator sets its own `Cache-Control`.
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-store"));
     headers.insert(VARY, VARIES);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
-/// Adds the id of the request, or puts it into its place.
+/// Sets the request id, replacing a placeholder if present.
 pub(super) fn add_id(headers: &mut HeaderMap, id: &RequestId) {
     if let Some(value) = id.to_value() {
         headers.insert(REQUEST_ID, value);
     }
 }
 
-/// The whole answer, head and all, to plain HTTP on a connection that should be encrypted: there is no server for it.
+/// The whole response, headers included, to plain HTTP on a TLS port. It is built as text, because no HTTP server runs
+/// on such a connection.
 pub(super) fn not_encrypted() -> String {
     let error = Error::new(Code::RequestNotEncrypted, "this port takes encrypted connections only");
     let error = error.hint("call it with `https://`; a token that was sent without is to be replaced");
@@ -236,7 +238,7 @@ pub(super) fn not_encrypted() -> String {
     )
 }
 
-/// Writes the body of a refusal. Gives the error, if the response is one.
+/// Writes the problem body. Returns the error if the response is a refusal.
 fn explain(response: &mut Response, id: &RequestId) -> Option<Arc<Error>> {
     let error = response.extensions_mut().remove::<Arc<Error>>()?;
     *response.body_mut() = Json(problem(&error, response.status(), id)).into_response().into_body();
@@ -244,13 +246,14 @@ fn explain(response: &mut Response, id: &RequestId) -> Option<Arc<Error>> {
     Some(error)
 }
 
-/// In how many seconds the same request may be answered, where it is known that it may.
+/// Seconds after which the same request may succeed; `None` if retrying does not help.
 fn retry_after(error: &Error) -> Option<u64> {
     let unknown = matches!(error.code.kind(), Kind::Unavailable | Kind::RateLimited).then_some(1);
     error.retry_seconds().or(unknown)
 }
 
-/// The trail of a request. Health is asked about all the time, and tells nothing; nor do the files of a page.
+/// The audit trail of a request. `/health` and the files of `/docs` have none: they are polled often and reveal
+/// nothing.
 fn trail(app: &App, request: &Request, id: &RequestId) -> Trail {
     let path = request.uri().path();
     if path.starts_with("/health/") || docs::is_of_page(path) {
@@ -265,12 +268,12 @@ fn trail(app: &App, request: &Request, id: &RequestId) -> Trail {
     .counted(Standing::new(&app.rates))
 }
 
-/// Whether a token stands in a part of a URL, as it is or percent-encoded.
+/// Whether a part of a URL holds a token, as it is or percent-encoded.
 fn holds_token(part: &str) -> bool {
     looks_like_token(part) || part.contains('%') && looks_like_token(&percent_decode_str(part).decode_utf8_lossy())
 }
 
-/// A panic is a fault of ours; the caller gets a status, and the log what it said.
+/// Turns a panic into a 500 response. The panic message goes to the log only.
 pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let said =
         panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));

@@ -1,11 +1,11 @@
-//! Finds the token in a request's headers. Whether it is good is decided elsewhere.
+//! Finds the token in a request's headers. [`crate::identity`] decides whether it is valid.
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderValue};
 use lakegate_core::access::Presented;
 use lakegate_core::error::{Code, Error};
 
-/// The token of the three headers, be it an API token or a JWT: `Authorization: Bearer`, `X-API-Key` and `token`.
+/// The API token or JWT from `Authorization: Bearer`, `X-API-Key` or `token`.
 pub(super) fn presented(headers: &HeaderMap) -> Result<Presented, Error> {
     let mut tokens = bearer_tokens(headers);
     for name in ["x-api-key", "token"] {
@@ -21,11 +21,11 @@ pub(super) fn presented(headers: &HeaderMap) -> Result<Presented, Error> {
     Ok(Presented::from_bytes(first)?)
 }
 
-/// The texts of all tokens that the headers hold, also of ones that are not known: for finding them where none belongs.
+/// All token texts in the headers, unknown ones included, for redacting them elsewhere.
 pub(super) fn texts(headers: &HeaderMap) -> Vec<String> {
     let others = ["x-api-key", "token"].into_iter().flat_map(|name| headers.get_all(name));
     let tokens = bearer_tokens(headers).into_iter().chain(others.map(HeaderValue::as_bytes));
-    // Shorter ones are looked up nowhere, and are in other texts by chance.
+    // Shorter texts are never looked up as tokens, and would match other texts by chance.
     tokens.filter(|token| token.len() >= 8).map(|token| String::from_utf8_lossy(token).into_owned()).collect()
 }
 

@@ -1,6 +1,7 @@
-//! One issuer at work: its keys, loaded at the start and again and again in the background, until they are too old to trust.
+//! Keeps the keys of an issuer: loads them at the start and periodically in the background, and rejects keys that are
+//! too old.
 //!
-//! No request ever makes it load: who sends tokens with unknown keys makes nobody fetch anything.
+//! Requests never trigger a load, so a caller that sends tokens with unknown keys cannot cause fetches.
 
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -12,7 +13,7 @@ use lakegate_core::project::Issuer;
 use super::keys::{KeySet, KeySetError};
 use super::source::{Source, SourceError};
 
-/// The pause after the first failure; it doubles with each further one, up to the issuer's `refresh_seconds`.
+/// The pause after the first failure. It doubles with each further one, up to the issuer's `refresh_seconds`.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// An issuer with its keys.
@@ -21,7 +22,7 @@ pub(super) struct IssuerKeys {
     pub(super) config: Issuer,
     source: Result<Source, SourceError>,
     loaded: RwLock<Option<Loaded>>,
-    /// Held while loading, so that a slow answer never takes the place of a later one.
+    /// Held while loading, so that a slow response never replaces a later one.
     loading: tokio::sync::Mutex<()>,
 }
 
@@ -29,7 +30,7 @@ pub(super) struct IssuerKeys {
 struct Loaded {
     keys: Arc<KeySet>,
     bytes: Arc<[u8]>,
-    /// When the source was asked.
+    /// When the load started.
     at: Instant,
 }
 
@@ -49,7 +50,7 @@ impl IssuerKeys {
         Self { config, source, loaded: RwLock::new(None), loading: tokio::sync::Mutex::new(()) }
     }
 
-    /// The keys, if they are known and not too old.
+    /// The keys, if they are loaded and not too old.
     pub(super) fn keys(&self) -> Result<Arc<KeySet>, Error> {
         let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone();
         let reason = match loaded {
@@ -62,7 +63,7 @@ impl IssuerKeys {
             .source(format!("the keys of issuer `{}` {reason}", self.config.name)))
     }
 
-    /// Loads the keys once. A failure leaves what is there, which gets older.
+    /// Loads the keys once. After a failure the previous keys stay, and age.
     pub(super) async fn load(&self) -> bool {
         let _alone = self.loading.lock().await;
         let at = Instant::now();
@@ -80,7 +81,7 @@ impl IssuerKeys {
         }
     }
 
-    /// Puts a key set in the place of the old one. The same bytes stay the same set, and what was verified with it counts on.
+    /// Replaces the key set. If the bytes are unchanged, the set stays the same, and verified signatures remain valid.
     fn take(&self, bytes: Arc<[u8]>, at: Instant) -> Result<(), KeySetError> {
         let before = self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone();
         let loaded = match before {
@@ -108,7 +109,7 @@ impl IssuerKeys {
         }
     }
 
-    /// Loads the keys again and again; `good` says whether they were loaded just now.
+    /// Reloads the keys forever. `good` is whether the initial load succeeded.
     pub(super) async fn keep_fresh(self: Arc<Self>, mut good: bool) {
         let mut failures = 0;
         loop {
@@ -119,7 +120,7 @@ impl IssuerKeys {
     }
 }
 
-/// How long to wait after so many failures in a row.
+/// The pause after this many failures in a row.
 fn pause(refresh: Duration, failures: u32) -> Duration {
     match failures {
         0 => refresh,
@@ -127,10 +128,10 @@ fn pause(refresh: Duration, failures: u32) -> Duration {
     }
 }
 
-/// A little less than asked for, so that servers that started together do not fetch together.
+/// Shortens the pause randomly by up to a fifth, so that servers that started together do not fetch together.
 fn jittered(pause: Duration) -> Duration {
     let mut random = [0; 1];
-    // Without random bytes there is no jitter; that is no reason not to load keys.
+    // Without random bytes there is no jitter, but keys are still loaded.
     let _ = getrandom::fill(&mut random);
     pause.mul_f64(1.0 - f64::from(random[0]) / 255.0 / 5.0)
 }

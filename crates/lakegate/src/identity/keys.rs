@@ -1,6 +1,6 @@
-//! The public keys of one issuer: which of a key set are taken, and which one a `kid` means.
+//! The public keys of an issuer: selects the usable keys of a JWK set, and finds the key for a `kid`.
 //!
-//! Knows nothing of where a key set comes from.
+//! The source of the key set is in [`super::source`].
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,10 +12,10 @@ use lakegate_core::access::StrictJson;
 use lakegate_core::project::SigningAlgorithm;
 use serde_json::Value;
 
-/// The most keys of a set.
+/// The maximum number of keys in a set.
 const MOST_KEYS: usize = 100;
 
-/// The least and the most bits of an RSA modulus.
+/// The allowed size of an RSA modulus, in bits.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// The keys of an issuer that fit its algorithm.
@@ -23,13 +23,13 @@ pub(super) struct KeySet {
     algorithm: Algorithm,
     by_id: HashMap<String, DecodingKey>,
     nameless: Vec<DecodingKey>,
-    /// How many keys were in the set and did not fit.
+    /// The number of keys in the set that do not fit.
     pub(super) unfit: usize,
-    /// No other key set of this process has it: what was verified with one set says nothing about another.
+    /// Unique among the key sets of this process, because a verification with one set is not valid for another.
     pub(super) generation: u64,
 }
 
-/// A key set that is not taken.
+/// Why a key set is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum KeySetError {
     #[error("it is not a JSON object with a list `keys`, in which every member comes once")]
@@ -41,7 +41,7 @@ pub(super) enum KeySetError {
 }
 
 impl KeySet {
-    /// Reads a JWK set. Keys of other kinds, for other uses, or too weak are left out.
+    /// Parses a JWK set. Skips keys of other kinds, for other uses, or too weak.
     pub(super) fn parse(bytes: &[u8], algorithm: SigningAlgorithm) -> Result<Self, KeySetError> {
         static GENERATIONS: AtomicU64 = AtomicU64::new(0);
 
@@ -73,12 +73,12 @@ impl KeySet {
         Ok(Self { algorithm: of(algorithm), by_id, nameless, unfit, generation })
     }
 
-    /// How many keys fit.
+    /// The number of keys that fit.
     pub(super) fn len(&self) -> usize {
         self.by_id.len() + self.nameless.len()
     }
 
-    /// The key of a token with this `kid`. A token without one, and a key without one, only go where there is one key.
+    /// The key for this `kid`. If the token or the key has no `kid`, it matches only if the set has a single key.
     pub(super) fn find(&self, kid: Option<&str>) -> Option<&DecodingKey> {
         let named = kid.and_then(|kid| self.by_id.get(kid));
         match (kid, self.len()) {
@@ -89,7 +89,7 @@ impl KeySet {
         }
     }
 
-    /// Whether the signature is that of the key, by the one algorithm.
+    /// Whether the signature is valid for this key and the configured algorithm.
     pub(super) fn is_signed(&self, key: &DecodingKey, message: &[u8], signature: &str) -> bool {
         jsonwebtoken::crypto::verify(signature, message, key, self.algorithm).unwrap_or(false)
     }
@@ -109,7 +109,7 @@ fn of(algorithm: SigningAlgorithm) -> Algorithm {
     }
 }
 
-/// The key, if it is one for signatures of this algorithm.
+/// The key, if it fits signatures of this algorithm.
 fn fitting(jwk: &Jwk, algorithm: SigningAlgorithm) -> Option<DecodingKey> {
     let common = &jwk.common;
     let for_signatures = common.public_key_use.as_ref().is_none_or(|purpose| *purpose == PublicKeyUse::Signature);
@@ -124,7 +124,7 @@ fn fitting(jwk: &Jwk, algorithm: SigningAlgorithm) -> Option<DecodingKey> {
             let DecodingKeyKind::RsaModulusExponent { n, e } = key.kind() else { return None };
             let (n, e) = (without_zeros(n), without_zeros(e));
             let bits = n.len() * 8 - n.first()?.leading_zeros() as usize;
-            // An exponent of 1 makes every text its own signature.
+            // With an exponent of 1, every text would be its own signature.
             let exponent = e.len() <= 4 && e.last()? % 2 == 1 && e != [1];
             let strong = RSA_BITS.contains(&bits) && exponent;
             strong.then(|| DecodingKey::from_rsa_raw_components(n, e))?

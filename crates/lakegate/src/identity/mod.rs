@@ -1,8 +1,8 @@
-//! Who calls: an API token is looked up in the access store, a JWT is verified with the keys of its issuer.
+//! Authenticates callers: looks up API tokens in the access store, and verifies JWTs with the keys of their issuers.
 //!
-//! A JWT is held against the rules of RFC 8725. The issuer is found by `iss` and the key by `kid`, each a lookup in a map of
-//! what the project and the key set name; the algorithm is the project's. Good signatures are remembered together with the
-//! key set that they were verified with; times, grants and whether the principal is disabled are asked at each request.
+//! JWTs follow RFC 8725. The issuer is found by `iss` and the key by `kid`, each in a map built from the project and
+//! the key set; the project sets the algorithm. Valid signatures are cached together with their key set. Times, grants
+//! and disabled principals are checked at each request.
 
 mod issuer;
 mod keys;
@@ -26,33 +26,33 @@ use tokio::task::JoinSet;
 use self::issuer::IssuerKeys;
 use crate::store::Access;
 
-/// The most JWTs whose good signature is remembered. Bad ones are not remembered at all, so they push out none.
+/// The maximum number of JWTs whose valid signature is cached. Invalid ones are not cached, so they evict nothing.
 const MOST_VERIFIED: u64 = 50_000;
 
-/// How long a JWT that nobody presents stays in memory.
+/// The time after which an unused JWT leaves the cache.
 const IDLE: Duration = Duration::from_secs(600);
 
-/// What tells who calls. Dropping it ends the refreshing of keys.
+/// Authenticates callers. Dropping it stops the key refresh.
 pub struct Identity {
     access: Access,
-    /// By `iss`.
+    /// Keyed by `iss`.
     issuers: HashMap<String, Arc<IssuerKeys>>,
     verified: Cache<TokenHash, Verified>,
     _refreshing: JoinSet<()>,
 }
 
-/// A JWT whose signature was good.
+/// A JWT with a valid signature.
 #[derive(Clone)]
 struct Verified {
     issuer: Arc<IssuerKeys>,
-    /// The key set that it was verified with.
+    /// The generation of the key set that verified it.
     generation: u64,
     asserted: Arc<Asserted>,
 }
 
 impl Identity {
-    /// Loads the keys of all issuers, each once, and keeps them fresh from then on. An issuer whose keys can not be had is
-    /// logged, and refuses everybody until they can.
+    /// Loads the keys of all issuers once, and keeps them fresh from then on. If keys cannot be loaded, that is logged,
+    /// and callers of that issuer are refused until they can.
     pub async fn start(issuers: &BTreeMap<String, Issuer>, folder: &Path, access: Access) -> Self {
         let issuers =
             issuers.values().map(|config| Arc::new(IssuerKeys::new(config.clone(), folder))).collect::<Vec<_>>();
@@ -70,10 +70,10 @@ impl Identity {
         Self { access, issuers, verified, _refreshing: refreshing }
     }
 
-    /// The principal behind what was presented, authenticated now, and its grants.
+    /// Authenticates the presented token. Returns the principal and its grants.
     ///
     /// # Errors
-    /// 401 when it stands for nobody, with the reason for the log alone; 503 when that can not be decided now.
+    /// 401 if the token is invalid, with the reason only for the log; 503 if that cannot be decided now.
     pub async fn authenticate(
         &self,
         presented: &Presented,
@@ -88,10 +88,11 @@ impl Identity {
         }
     }
 
-    /// All that is known about what was presented, also when it is expired or revoked; a JWT's signature is good.
+    /// All that is known about the presented token, even if it is expired or revoked. A JWT must have a valid
+    /// signature.
     ///
     /// # Errors
-    /// As for [`Identity::authenticate`], without the time.
+    /// As for [`Identity::authenticate`], except for expiry.
     pub async fn credential(&self, presented: &Presented) -> Result<Arc<Credential>, Error> {
         match presented {
             Presented::Token(token) => self.access.credential(token).await,
@@ -99,13 +100,13 @@ impl Identity {
         }
     }
 
-    /// How often what is known of callers has changed; see [`Access::generation`].
+    /// The generation of the access store, see [`Access::generation`].
     pub fn generation(&self) -> u64 {
         self.access.generation()
     }
 
-    /// Whether what was presented stands for the same as at that generation: nothing has changed in the store, and a JWT's
-    /// signature is good. Whether its time is over is another question.
+    /// Whether the presented token means the same as at that generation: the store is unchanged, and a JWT's signature
+    /// is valid. Does not check expiry.
     pub fn is_unchanged_since(&self, presented: &Presented, generation: u64) -> bool {
         let is_signed = match presented {
             Presented::Token(_) => true,
@@ -114,14 +115,14 @@ impl Identity {
         is_signed && self.access.is_unchanged_since(generation)
     }
 
-    /// Notes the use of a token of the store.
+    /// Records the use of a token of the store.
     pub fn note_use(&self, credential: &Credential, now: DateTime<Utc>) {
         if let Proof::Token(token) = &credential.proof {
             self.access.note_use(&token.id, now);
         }
     }
 
-    /// Loads the keys of all issuers now. Changes what is loaded anyway a little later, and nothing else.
+    /// Loads the keys of all issuers now, instead of at the next refresh.
     pub async fn refresh(&self) {
         join_all(self.issuers.values().map(|issuer| issuer.load())).await;
     }
@@ -155,7 +156,7 @@ impl Identity {
     }
 }
 
-/// One answer for everything that is wrong with a JWT: whoever tries tokens learns nothing from it.
+/// The one error for every fault of a JWT, so that a caller who tries tokens learns nothing.
 fn refused(issuer: Option<&str>, reason: impl fmt::Display) -> Error {
     let reason = match issuer {
         Some(issuer) => format!("issuer `{issuer}`: {reason}"),

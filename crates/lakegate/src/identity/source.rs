@@ -1,6 +1,6 @@
-//! Where key sets come from: a file of the project, or a URL that is fetched carefully.
+//! Loads key sets from a file of the project, or from a URL with strict limits.
 //!
-//! Only locations of the project are ever read; nothing that a caller sends gets here.
+//! It reads only locations that the project names, never anything that a caller sends.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,20 +10,20 @@ use lakegate_core::project::{KeyLocation, is_loopback_url};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 
-/// How long a fetch may take, from the name's resolution to the last byte.
+/// The timeout of a fetch, from name resolution to the last byte.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The largest key set, in bytes.
+/// The maximum size of a key set, in bytes.
 const MAX_BYTES: usize = 1 << 20;
 
-/// A place with a key set.
+/// The location of a key set.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
     File(PathBuf),
     Url(Box<Url>),
 }
 
-/// A key set that can not be had.
+/// Why a key set cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SourceError {
     #[error("it is not a URL that can be fetched")]
@@ -44,14 +44,14 @@ impl Source {
             KeyLocation::File(path) => Ok(Self::File(folder.join(path))),
             KeyLocation::Url(text) => {
                 let url = Url::parse(text).map_err(|_| SourceError::Url)?;
-                // The text was checked when the project was read; this is what is fetched.
+                // The project check has seen the text; this checks the parsed URL that is fetched.
                 let fine = url.scheme() == "https" || url.scheme() == "http" && is_loopback_url(url.as_str());
                 if fine { Ok(Self::Url(Box::new(url))) } else { Err(SourceError::Url) }
             }
         }
     }
 
-    /// The bytes that are there now.
+    /// Loads the current bytes.
     pub(super) async fn load(&self) -> Result<Vec<u8>, SourceError> {
         match self {
             Self::File(path) => {
@@ -76,10 +76,10 @@ fn read_file(path: &Path) -> Result<Vec<u8>, SourceError> {
 
 async fn fetch(url: &Url) -> Result<Vec<u8>, SourceError> {
     let encrypted = url.scheme() == "https";
-    // A client for each fetch: minutes lie between two, and what the system trusts may have changed.
+    // A new client for each fetch, because fetches are minutes apart and the system's trust store may have changed.
     let mut client = Client::builder().timeout(FETCH_TIMEOUT).redirect(Policy::none()).https_only(encrypted);
     if !encrypted {
-        // This machine is not behind a proxy, and has no certificate.
+        // A loopback address needs no proxy and no certificates.
         client = client.no_proxy().tls_certs_only([]);
     }
     let client = client.build().map_err(SourceError::Fetch)?;

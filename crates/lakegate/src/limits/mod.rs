@@ -1,6 +1,7 @@
-//! How many requests who makes: counted by principal, in this process, and told in the headers of answers.
+//! Per-principal rate limits, counted in this process and reported in response headers.
 //!
-//! Whether one more fits is decided by [`lakegate_core::limits::rate`]; what bounds a single query is the engine's business.
+//! [`lakegate_core::limits::rate`] decides whether one more request fits. The engine enforces the limits of a single
+//! query.
 
 mod rates;
 mod standing;

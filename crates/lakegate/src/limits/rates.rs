@@ -1,6 +1,6 @@
-//! The counts of all principals, in memory. Several servers count each for itself, and a restart begins anew.
+//! The request counts of all principals, in memory. Each server counts separately, and a restart resets the counts.
 //!
-//! Who has made no request for a while takes no room: a full bucket and a day without requests are the same as none.
+//! An idle principal needs no entry, because a full bucket and a day without requests equal no count.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -12,14 +12,15 @@ use lakegate_core::error::{Code, Error};
 use lakegate_core::limits::Limits;
 use lakegate_core::limits::rate::{Bucket, Left, Over, Rate, Today};
 
-/// How many locks there are; callers of different ones do not wait for each other.
+/// The number of lock shards, so that most callers do not wait for each other.
 const SHARDS: usize = 16;
-/// The most counts that a shard keeps. One more than all of them is refused: what can not be counted is not let through.
+/// The maximum number of entries in a shard. A new caller beyond that is refused, because an uncounted request must not
+/// pass.
 const MOST: usize = 1 << 16;
-/// So many counts are not worth looking through.
+/// A shard with fewer entries is not scanned for idle ones.
 const FEW: usize = 1 << 10;
 
-/// Who has made how many requests.
+/// The request counts of all principals.
 #[derive(Debug)]
 pub struct Rates {
     shards: [Mutex<Shard>; SHARDS],
@@ -29,7 +30,7 @@ pub struct Rates {
 #[derive(Debug, Default)]
 struct Shard {
     counts: HashMap<String, Counts>,
-    /// From how many counts on it is looked through again.
+    /// The number of entries at which to scan for idle ones.
     look_at: usize,
 }
 
@@ -45,25 +46,25 @@ impl Counts {
     }
 }
 
-/// How a caller stands with one quota.
+/// The state of one quota of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
     /// Its name in the headers.
     pub name: &'static str,
-    /// How many requests fit into the window.
+    /// The maximum number of requests in the window.
     pub quota: u64,
-    /// The window.
+    /// The length of the window, in seconds.
     pub window_seconds: u64,
-    /// What is left of it.
+    /// The remaining requests.
     pub left: Left,
 }
 
-/// What is counted together.
+/// The key of a count.
 #[derive(Clone, Copy, Debug)]
 pub struct Counted<'a> {
     /// The principal.
     pub principal: &'a str,
-    /// The endpoint; `None` is all requests of the principal.
+    /// The endpoint; `None` counts all requests of the principal.
     pub endpoint: Option<&'a str>,
 }
 
@@ -74,19 +75,19 @@ impl Default for Rates {
 }
 
 impl Rates {
-    /// Counts one request, where there is a rate or a number a day; gives how the caller stands with each.
+    /// Counts a request if a rate limit or daily quota applies. Returns the state of each quota.
     ///
     /// # Errors
-    /// [`Code::AccessRateExceeded`] when it is one too many, beside how the caller stands.
+    /// [`Code::AccessRateExceeded`] if the request exceeds a limit; the quotas are still returned.
     pub fn take(&self, counted: Counted<'_>, limits: &Limits, now: DateTime<Utc>) -> (Vec<Quota>, Result<(), Error>) {
         if !is_rate(limits) {
             return (Vec::new(), Ok(()));
         }
         let rate = limits.requests_per_second.zip(limits.burst()).map(|(rate, burst)| Rate::new(rate, burst));
-        // Time before 1970 is none.
+        // Times before 1970 count as 0.
         let nanoseconds = u64::try_from(now.timestamp_nanos_opt().unwrap_or_default()).unwrap_or_default();
         let seconds = u64::try_from(now.timestamp()).unwrap_or_default();
-        // No name holds a line break.
+        // No name contains a line break.
         let key = format!("{}\n{}", counted.principal, counted.endpoint.unwrap_or_default());
         let at = usize::try_from(self.hasher.hash_one(&key) % SHARDS as u64).unwrap_or_default();
         let mut shard = self.shards[at].lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,7 +112,7 @@ impl Rates {
         let fits = rate.is_none_or(|rate| {
             stand(per_second, rate.quota(), rate.window_seconds(), counts.bucket.take(rate, nanoseconds))
         });
-        // A request that is refused by one is not counted by the other.
+        // A request that the rate limit refuses does not count against the daily quota.
         if let Some(quota) = limits.requests_per_day.filter(|_| fits) {
             stand(per_day, quota, 86_400, counts.today.take(quota, seconds));
         }
@@ -124,24 +125,24 @@ impl Rates {
         (quotas, refused.map_or(Ok(()), Err))
     }
 
-    /// How many counts are kept.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).counts.len()).sum()
     }
 
-    /// Whether none is.
+    /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Whether there is something to count.
+/// Whether the limits require counting.
 pub(super) fn is_rate(limits: &Limits) -> bool {
     limits.requests_per_second.is_some() || limits.requests_per_day.is_some()
 }
 
 impl Shard {
-    /// Forgets who is idle, now and then. Whether one more count can be kept.
+    /// Drops idle entries when the shard has grown. Returns whether there is room for another entry.
     fn has_room(&mut self, nanoseconds: u64, seconds: u64) -> bool {
         if self.counts.len() >= self.look_at.max(FEW) {
             self.counts.retain(|_, counts| !counts.is_idle(nanoseconds, seconds));

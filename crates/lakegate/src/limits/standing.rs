@@ -1,5 +1,5 @@
-//! How the caller of one request stands with the rates that apply to it: counted as soon as it is known who calls and what,
-//! told in the headers of whatever the answer is.
+//! The rate-limit state of a request: counted once the caller and the endpoint are known, and reported in the headers
+//! of every response.
 //!
 //! The headers are `RateLimit` and `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-11.
 
@@ -16,7 +16,7 @@ use lakegate_core::project::{Config, Endpoint};
 
 use super::rates::{Counted, Quota, Rates, is_rate};
 
-/// Of one request; all clones are one. The default is of none that counts.
+/// The rate-limit state of a request, shared by all clones. The default counts nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Standing(Option<Arc<Inner>>);
 
@@ -29,7 +29,7 @@ struct Inner {
 }
 
 impl Standing {
-    /// Of a request that counts.
+    /// The state of a request that counts.
     pub fn new(rates: &Arc<Rates>) -> Self {
         Self(Some(Arc::new(Inner {
             rates: Arc::clone(rates),
@@ -38,20 +38,20 @@ impl Standing {
         })))
     }
 
-    /// Counts the request among all of its principal's.
+    /// Counts the request among all requests of its principal.
     ///
     /// # Errors
-    /// When it is one too many.
+    /// If it exceeds a limit.
     pub fn count(&self, config: &Config, principal: &Principal, now: DateTime<Utc>) -> Result<(), Error> {
         let limits = &config.limits.limits;
         self.take(Counted { principal: principal.name(), endpoint: None }, limits, now)
     }
 
-    /// Counts it among the calls of an endpoint, by what the endpoint says and what the grants give: once, however often it
-    /// is run.
+    /// Counts the request among its principal's calls of the endpoint, with the limits of the endpoint and the grants.
+    /// Counts only once, even if the request is retried.
     ///
     /// # Errors
-    /// When it is one too many.
+    /// If it exceeds a limit.
     pub fn count_call(&self, authorized: &Authorized, endpoint: &Endpoint, now: DateTime<Utc>) -> Result<(), Error> {
         if self.0.as_ref().is_some_and(|inner| inner.is_call.swap(true, Ordering::Relaxed)) {
             return Ok(());
@@ -68,7 +68,7 @@ impl Standing {
         taken
     }
 
-    /// The headers of the answer; none where no rate applies.
+    /// The response headers; empty if no rate limit applies.
     pub fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
         let Some(inner) = &self.0 else { return Vec::new() };
         let quotas = inner.quotas.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,7 +97,7 @@ pub fn are_counted(config: &Config, call: &Call) -> bool {
     is_rate(of_all) || is_rate(&tighter(of_endpoint, &call.authorized().limits()))
 }
 
-/// The tighter rate, with its burst or the tighter of two, and the smaller number a day.
+/// The lower of each limit: rate, burst and daily quota.
 fn tighter(one: &Limits, other: &Limits) -> Limits {
     let least = |one: Option<u64>, other: Option<u64>| match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),

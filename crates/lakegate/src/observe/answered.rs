@@ -1,7 +1,7 @@
-//! The line of a request that was answered, as [`super::output`] writes it, but put together here: most lines are of this kind,
-//! and finding out what a field is takes longer than answering some requests.
+//! The fast path of the request log: builds the line of an answered request directly, because most lines are of this
+//! kind and formatting through `tracing` takes longer than some requests.
 //!
-//! Only where it would say the very same. What would have to be escaped or coloured is left to the usual way.
+//! It writes exactly what [`super::output`] would write. Lines that need escapes or colours go the usual way.
 
 use std::io::Write as _;
 use std::sync::OnceLock;
@@ -14,26 +14,26 @@ use super::{lines, ms};
 use crate::audit::Outcome;
 use crate::clock;
 
-/// How the lines of this process are written; not set where they go elsewhere, or have colours.
+/// The log format of this process; not set if lines go elsewhere or have colours.
 static FORM: OnceLock<LogForm> = OnceLock::new();
 
-/// From now on, lines may be put together here.
+/// Enables the fast path from now on.
 pub(super) fn begin(form: LogForm) {
     // A second start in one process keeps the first log.
     let _ = FORM.set(form);
 }
 
-/// What a line says of what was asked, in the form in which this process writes.
+/// The log fields of a request, formatted once.
 #[derive(Debug)]
 pub struct Said(Box<[u8]>);
 
 impl Said {
-    /// Of a request; `None` where lines are not put together here, or this one would not be.
+    /// Formats the fields of a request; `None` if the fast path is off or a field needs escapes.
     pub fn of(method: &str, path: &str, endpoint: &str) -> Option<Self> {
         Self::in_form(*FORM.get()?, method, path, endpoint)
     }
 
-    /// The same in this form.
+    /// Formats the fields of a request in this format; `None` if a field needs escapes.
     pub fn in_form(form: LogForm, method: &str, path: &str, endpoint: &str) -> Option<Self> {
         let texts = [("request.method", method), ("request.path", path), ("endpoint.name", endpoint)];
         if !texts.iter().all(|(_, text)| is_plain(text)) {
@@ -45,19 +45,19 @@ impl Said {
     }
 }
 
-/// Writes the line of a request, if it is one that can be written here.
+/// Writes the line of a request. Returns false if the usual log has to write it.
 pub(super) fn wrote(ended: &Ended<'_>) -> bool {
     let line = FORM.get().and_then(|form| line(*form, clock::now(), ended));
-    // There is nobody to tell that the log can not be written.
+    // A log that cannot be written cannot be reported anywhere.
     line.is_some_and(|line| lines::Stderr.write_all(&line).is_ok())
 }
 
-/// Whether a text is written as it is, in both forms.
+/// Whether both formats write the text without escapes.
 fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| (0x20..0x7f).contains(&byte) && !matches!(byte, b'"' | b'\\'))
 }
 
-/// What stands before a field, and between its name and its value.
+/// The separators before a field, and between its name and value.
 fn marks(form: LogForm) -> [&'static str; 2] {
     match form {
         LogForm::Text => [" ", "="],
@@ -74,7 +74,7 @@ fn add_text(form: LogForm, name: &str, text: &str, line: &mut Vec<u8>) {
     add(&[before, name, between, "\"", text, "\""], line);
 }
 
-/// The line with its end; `None` where the log has to write it.
+/// The line with its line break; `None` if the usual log has to write it.
 pub fn line(form: LogForm, now: DateTime<Utc>, ended: &Ended<'_>) -> Option<Vec<u8>> {
     let Ended { outcome: Outcome::Answered, status: Some(status), code: None, error: None, trace: None, .. } = ended
     else {

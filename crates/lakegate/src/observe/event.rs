@@ -1,4 +1,4 @@
-//! What happens in a server, as one closed type. Stages say what happened; they write no log line and touch no counter.
+//! The events of a server, as one closed type. Stages emit events; they write no log lines and touch no counters.
 
 use std::time::Duration;
 
@@ -11,117 +11,117 @@ use super::stage::Stages;
 use super::traces::Trace;
 use crate::audit::Outcome;
 
-/// Something that happened. Borrows everything, so that an event costs no memory.
+/// An event. It borrows everything, so it allocates nothing.
 #[derive(Clone, Copy)]
 pub enum Event<'a> {
-    /// A request has ended, one way or another. Exactly one for each.
+    /// A request has ended. Emitted exactly once for each request.
     RequestEnded(&'a Ended<'a>),
     /// A caller sees every row of governed tables, because of a role.
     AllRowsSeen {
-        /// The request.
+        /// The request id.
         request_id: &'a str,
-        /// Who.
+        /// The name of the principal.
         principal: &'a str,
         /// The endpoint.
         endpoint: &'a str,
         /// The tables.
         tables: &'a [String],
     },
-    /// A query waits for its turn, or is planned.
+    /// A query is queued or being planned.
     QueryWaits,
-    /// It does not any more: it runs, was refused, or nobody wants it.
+    /// A query has left the queue: it runs, was refused, or was abandoned.
     QueryWaitsNoMore,
-    /// A query runs.
+    /// A query has started.
     QueryRuns,
-    /// It does not any more.
+    /// A query has ended.
     QueryRunsNoMore,
     /// The result cache was asked.
     CacheAsked(CacheAnswer),
-    /// A project or its tables were read again.
+    /// A project or its tables were reloaded.
     Reloaded(Reload),
 }
 
-/// What the result cache said.
+/// The result of asking the result cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheAnswer {
-    /// It had the answer.
+    /// The cache has the response.
     Hit,
-    /// Another request was making the same answer, and this one waited for it.
+    /// Another request was computing the same response, and this request waited for it (single flight).
     Joined,
-    /// It had not.
+    /// The cache does not have the response.
     Miss,
-    /// What the caller has already is the answer.
+    /// The caller already has the response (304).
     NotModified,
 }
 
-/// What came of reading a project or its tables again.
+/// The result of reloading a project or its tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reload {
-    /// It is served now.
+    /// The new project is served.
     Taken,
-    /// It has faults; what was served before is served on.
+    /// The new project has faults; the previous one is still served.
     Refused,
     /// Tables have other files, which are served now.
     TablesTaken,
-    /// They can not be read; what was served before is served on.
+    /// The new table files are unreadable; the previous ones are still served.
     TablesRefused,
 }
 
-/// A request at its end.
+/// A request that has ended.
 pub struct Ended<'a> {
-    /// Its id.
+    /// The request id.
     pub request_id: &'a str,
-    /// Its method.
+    /// The HTTP method.
     pub method: &'static str,
-    /// Its path without the query string, and without a token. The caller chose it: for the log alone.
+    /// The path without the query string and without a token. The caller chose it, so it goes to the log only.
     pub path: &'a str,
-    /// The endpoint, if the project has one of this name that the caller may know of.
+    /// The counters of the endpoint; `None` unless the project has it and the caller may know of it.
     pub endpoint: Option<&'a Series>,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// The status of its head, if one was made.
+    /// The HTTP status; `None` if no response was started.
     pub status: Option<u16>,
     /// The code of the refusal or failure.
     pub code: Option<Code>,
-    /// The refusal or failure itself, with causes for the log.
+    /// The refusal or failure, with its error chain for the log.
     pub error: Option<&'a Error>,
     /// Rows handed to the connection.
     pub rows: u64,
     /// Bytes handed to the connection.
     pub bytes: u64,
-    /// What its query read, if one ran.
+    /// Statistics of the query, if one ran.
     pub query: Option<QueryStatistics>,
-    /// How long each stage took.
+    /// The time of each stage.
     pub stages: &'a Stages,
-    /// From the first look at it to its end.
+    /// The time from the arrival of the request to its end.
     pub duration: Duration,
-    /// What the log says of a query that was slow.
+    /// The details of a slow query for the log.
     pub slow: Option<Slow<'a>>,
-    /// Where it belongs among traces.
+    /// The trace that the request belongs to.
     pub trace: Option<&'a Trace>,
-    /// What the log says of what was asked, if it was put together before.
+    /// The log fields, if they were formatted before.
     pub said: Option<&'a Said>,
 }
 
-/// What is told of a slow query beside what is told of all.
+/// The log fields that only a slow query has.
 #[derive(Clone, Copy)]
 pub struct Slow<'a> {
-    /// Who asked.
+    /// The name of the principal.
     pub principal: &'a str,
-    /// The policy fingerprint, where the audit log has it too.
+    /// The policy fingerprint, if the audit log has it too.
     pub policy: Option<&'a str>,
-    /// The governed plan without values, cut short.
+    /// The governed plan without values, truncated.
     pub plan: &'a str,
-    /// The time of its stages together: what a slow reader takes is not in it.
+    /// The total time of the stages, without the time that a slow reader takes.
     pub busy: Duration,
 }
 
 impl CacheAnswer {
-    /// All of them.
+    /// All variants.
     pub const ALL: [CacheAnswer; 4] =
         [CacheAnswer::Hit, CacheAnswer::Joined, CacheAnswer::Miss, CacheAnswer::NotModified];
 
-    /// The word for it.
+    /// The label value in metrics.
     pub fn name(self) -> &'static str {
         match self {
             CacheAnswer::Hit => "hit",
@@ -133,10 +133,10 @@ impl CacheAnswer {
 }
 
 impl Reload {
-    /// All of them.
+    /// All variants.
     pub const ALL: [Reload; 4] = [Reload::Taken, Reload::Refused, Reload::TablesTaken, Reload::TablesRefused];
 
-    /// The word for it.
+    /// The label value in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Reload::Taken => "taken",

@@ -1,30 +1,30 @@
-//! Lines of the log on their way to stderr: those of a moment go out together, by a thread that rests in between, so that no
-//! request pays for a call of the system.
+//! Buffers log lines on their way to stderr. A thread writes the lines of a few milliseconds together, so that no
+//! request pays for a system call.
 //!
-//! Their order stays. Warnings and errors go out at once, with all that came before them. Where stderr takes nothing, whoever
-//! writes a line waits, as before: no line is lost but by a process that is killed.
+//! Lines keep their order. Warnings and errors are written immediately, with all lines before them. If stderr blocks,
+//! so does the writer of a line; lines are lost only if the process is killed.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
-/// How long a line waits for others.
+/// The time that a line waits for others.
 const REST: Duration = Duration::from_millis(5);
-/// As many bytes do not wait any longer.
+/// The maximum size of the buffer in bytes; a larger one is written immediately.
 const MOST: usize = 256 << 10;
 
 static LINES: Lines = Lines { waiting: Mutex::new(Vec::new()), writing: Mutex::new(()), thread: OnceLock::new() };
 
 struct Lines {
     waiting: Mutex<Vec<u8>>,
-    /// Held by who writes, from before it takes what waits, so that lines keep their order.
+    /// Held while writing, from before the buffer is taken, so that lines keep their order.
     writing: Mutex<()>,
-    /// What writes after a while; `None` where there can be no thread, and each line goes out at once.
+    /// The thread that writes the buffer; `None` if it cannot be started, and each line is written immediately.
     thread: OnceLock<Option<Thread>>,
 }
 
-/// Where whole lines are written to.
+/// A writer for whole lines.
 pub(super) struct Stderr;
 
 impl Write for Stderr {
@@ -55,7 +55,7 @@ impl Write for Stderr {
     }
 }
 
-/// Writes what waits.
+/// Writes the buffered lines.
 pub(super) fn flush() -> io::Result<()> {
     let _writing = locked(&LINES.writing);
     let lines = std::mem::take(&mut *locked(&LINES.waiting));
@@ -66,7 +66,7 @@ fn write_now_and_then() {
     loop {
         std::thread::park();
         std::thread::sleep(REST);
-        // There is nobody to tell that the log can not be written.
+        // A log that cannot be written cannot be reported anywhere.
         let _ = flush();
     }
 }

@@ -1,7 +1,7 @@
-//! The log's part in events: one line for each request, when it ends, and one more for a slow query.
+//! Writes events to the log: one line for each request when it ends, and one more for a slow query.
 //!
-//! Fields are dotted and have their unit in the name. Text that came from outside is a field and never part of a message;
-//! [`super::output`] sees to it that no text makes a second line.
+//! Field names are dotted and end in their unit. Outside text is only ever a field, never part of a message, and
+//! [`super::output`] ensures that no text starts a second line.
 
 use std::error::Error as StdError;
 
@@ -25,7 +25,7 @@ pub(super) fn notice(event: &Event<'_>) {
             tables = tables.join(", "),
             "all rows are seen by a role"
         ),
-        // Whoever reads the project again says what is wrong with it.
+        // The code that reloads the project logs its faults.
         Event::Reloaded(_)
         | Event::QueryWaits
         | Event::QueryWaitsNoMore
@@ -35,9 +35,9 @@ pub(super) fn notice(event: &Event<'_>) {
     }
 }
 
-/// The line of a request.
+/// Logs a request.
 fn request(ended: &Ended<'_>) {
-    // Everything below costs something, even where nobody reads it.
+    // Formatting costs time, even if the log is off.
     if !tracing::enabled!(tracing::Level::ERROR) {
         return;
     }
@@ -72,7 +72,7 @@ fn request(ended: &Ended<'_>) {
     }
 }
 
-/// The line of a slow query.
+/// Logs a slow query.
 fn slow(ended: &Ended<'_>) {
     let Some(slow) = &ended.slow else { return };
     let took = |stage| ended.stages.taken(stage).map(|taken| ms(taken.busy));

@@ -1,9 +1,8 @@
-//! What operators get to see of a running server: the log, metrics and traces.
+//! Observability for operators: the log, metrics and traces.
 //!
-//! Stages emit events of one closed type, [`Event`]; what is made of them is the business of listeners here. A request has a
-//! [`Watch`], which times its stages and emits one event when it ends. Nothing here decides anything about a request, and
-//! nothing of a caller (no name, argument or value) goes into metrics or traces. The audit log is not here: see
-//! [`crate::audit`].
+//! Stages emit events of one closed type, [`Event`], and the listeners here act on them. Each request has a [`Watch`],
+//! which times its stages and emits one event when it ends. Nothing here decides anything about a request, and no
+//! caller's data (name, argument or value) goes into metrics or traces. The audit log is in [`crate::audit`].
 
 pub mod answered;
 mod event;
@@ -30,16 +29,16 @@ pub use watch::{Opened, Watch, tells_timing};
 use crate::app::{App, Served};
 use traces::Tracing;
 
-/// All that listen to events. Made once for a server, shared by all requests.
+/// All event listeners. Created once for a server, and shared by all requests.
 pub struct Observer {
     metrics: Arc<Metrics>,
-    /// `None` where the project sends no traces.
+    /// `None` if the project sends no traces.
     tracing: Option<Tracing>,
     started: Instant,
 }
 
 impl Observer {
-    /// The listeners that a project asks for.
+    /// Starts the listeners that the project configures.
     pub fn start(config: &lakegate_core::project::Observe) -> Arc<Self> {
         let metrics = Arc::new(Metrics::default());
         let tracing = config.traces.as_ref().and_then(|traces| {
@@ -49,7 +48,7 @@ impl Observer {
         Arc::new(Self { metrics, tracing, started: Instant::now() })
     }
 
-    /// Something has happened.
+    /// Passes an event to all listeners.
     pub fn notice(&self, event: &Event<'_>) {
         self.metrics.notice(event);
         logger::notice(event);
@@ -58,7 +57,7 @@ impl Observer {
         }
     }
 
-    /// Whether spans of requests are sent to somebody.
+    /// Whether spans are sent to a collector.
     pub fn sends_traces(&self) -> bool {
         self.tracing.is_some()
     }
@@ -68,13 +67,13 @@ impl Observer {
         self.metrics.endpoint(name)
     }
 
-    /// A request has come in.
+    /// Begins to observe a request.
     pub fn begin(self: &Arc<Self>, served: &Arc<Served>, opened: Opened, headers: &HeaderMap) -> Watch {
         let trace = self.tracing.as_ref().map(|tracing| tracing.begin(headers));
         Watch::begin(Arc::clone(self), Arc::clone(served), opened, trace)
     }
 
-    /// The metrics as text for Prometheus, in the format OpenMetrics.
+    /// The metrics as text for Prometheus, in the OpenMetrics format.
     pub fn exposition(&self, app: &App, served: &Served) -> String {
         let audit = app.audit.load();
         let now = Now {
@@ -89,7 +88,7 @@ impl Observer {
         metrics::exposition(Arc::clone(&self.metrics), now)
     }
 
-    /// Sends the spans that wait. For the end of the server.
+    /// Sends the queued spans at shutdown.
     pub async fn shutdown(&self) {
         if let Some(tracing) = &self.tracing {
             tracing.shutdown().await;
@@ -97,12 +96,12 @@ impl Observer {
     }
 }
 
-/// Milliseconds, to the microsecond, as records and lines tell them.
+/// Milliseconds, rounded to the microsecond, for logs and audit records.
 pub(crate) fn ms(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// The text of a method as the log and traces have it: one that is not known is `_OTHER`, for a caller can make up any.
+/// The method for logs and traces. An unknown method becomes `_OTHER`, because a caller can invent any.
 pub(crate) fn method_name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -1,4 +1,5 @@
-//! Where the lines of the log go, and in which form: text for people, or JSON. A line is one line, whatever is in it.
+//! Sets up the log output: text for people or JSON, on stderr. An event is always exactly one line, whatever text it
+//! holds.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -12,7 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::{answered, lines};
 
-/// Starts the log of a process on stderr. `LAKEGATE_LOG` chooses how much, else `usual`.
+/// Starts the log of a process on stderr. `LAKEGATE_LOG` sets the filter; `usual` is the default.
 pub fn start(form: LogForm, usual: &str) {
     let filter = EnvFilter::try_from_env("LAKEGATE_LOG").unwrap_or_else(|_| usual.into());
     let colours = io::stderr().is_terminal();
@@ -26,7 +27,7 @@ pub fn start(form: LogForm, usual: &str) {
     }
 }
 
-/// A panic as a line of the log, and not as text between its lines.
+/// Logs a panic as one line, instead of raw text between lines.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     tracing::error!(
         panic.message = panic.payload_as_str(),
@@ -35,13 +36,13 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     );
 }
 
-/// Writes the lines that still wait. For the end of a process.
+/// Writes the buffered lines at the end of a process.
 pub fn finish() {
-    // There is nobody to tell that the log can not be written.
+    // A log that cannot be written cannot be reported anywhere.
     let _ = lines::flush();
 }
 
-/// What writes lines of this form.
+/// A subscriber that writes lines in this format.
 pub fn subscriber<W, M>(form: LogForm, filter: EnvFilter, colours: bool, writer: M) -> Box<dyn Subscriber + Send + Sync>
 where
     W: Write,
@@ -68,13 +69,13 @@ where
     }
 }
 
-/// Writes lines in which nothing that came from outside can end the line or steer a terminal.
+/// A writer that escapes outside text, so that it cannot end a line or control a terminal.
 struct Escaping<M> {
     writer: M,
     form: Form,
 }
 
-/// How a character is written out.
+/// The escape style of a log format.
 #[derive(Clone, Copy)]
 enum Form {
     Text { colours: bool },
@@ -93,17 +94,17 @@ impl<'a, W: Write, M: Fn() -> W + 'a> MakeWriter<'a> for Escaping<M> {
     }
 }
 
-/// One line: what writes an event hands it over in one piece.
+/// A writer for one line, which receives an event in one piece.
 struct Line<W> {
     writer: W,
     form: Form,
-    /// Whether it must not wait for others.
+    /// Whether the line must be written immediately.
     is_urgent: bool,
 }
 
 impl<W: Write> Write for Line<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // What most lines are made of holds no control character.
+        // Most lines hold no control character.
         let is_plain = line.strip_suffix(b"\n").unwrap_or(line).iter().all(|byte| (0x20..0x7f).contains(byte));
         let text = if is_plain { Cow::Borrowed("") } else { String::from_utf8_lossy(line) };
         let content = text.strip_suffix('\n').unwrap_or(&text);
@@ -125,7 +126,7 @@ impl<W: Write> Write for Line<W> {
     }
 }
 
-/// The text with every control character written out. On a terminal, the codes that only choose a colour stay.
+/// Escapes every control character. On a terminal, colour codes remain.
 fn escape(text: &str, form: Form) -> String {
     let mut escaped = String::with_capacity(text.len() + 16);
     for (at, character) in text.char_indices() {
@@ -133,20 +134,20 @@ fn escape(text: &str, form: Form) -> String {
             _ if !is_control(character) => escaped.push(character),
             Form::Text { colours: true } if is_colour(&text[at..]) => escaped.push(character),
             Form::Text { .. } => escaped.extend(character.escape_default()),
-            // Such a character stands in a string, and has four digits at most.
+            // The character is inside a JSON string, and needs at most four digits.
             Form::Json => escaped += &format!("\\u{:04x}", u32::from(character)),
         }
     }
     escaped
 }
 
-/// What ends a line or steers a terminal, in ASCII and beyond.
+/// Whether a character, ASCII or not, can end a line or control a terminal.
 fn is_control(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether the text begins with the code for a colour: escape, bracket, digits, `m`.
+/// Whether the text begins with a colour code: escape, bracket, digits, `m`.
 fn is_colour(text: &str) -> bool {
     let Some(code) = text.strip_prefix("\u{1b}[") else { return false };
     code.trim_start_matches(|character: char| character.is_ascii_digit() || character == ';').starts_with('m')

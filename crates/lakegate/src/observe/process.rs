@@ -1,22 +1,23 @@
-//! The process as the system sees it, for the metrics. Known on Linux alone; elsewhere these metrics are left out.
+//! Process metrics from `/proc`. Only Linux has them; other systems omit these metrics.
 //!
-//! A few lines of `/proc`, and no crate for them: the ones there are change the features of what the engine is built with.
+//! It parses a few lines of `/proc` itself, because the available crates would change features of the engine's
+//! dependencies.
 
-/// What the system says of this process.
+/// The system's figures for this process.
 #[derive(Clone, Copy, Debug)]
 pub struct Process {
-    /// Memory that it has.
+    /// Resident memory.
     pub resident_bytes: u64,
     /// Open files and connections.
     pub open_files: u64,
-    /// How long it has computed.
+    /// Used CPU time.
     pub cpu_seconds: f64,
 }
 
-/// In what `/proc` counts time: the same on every Linux, whatever the kernel itself counts in.
+/// The unit of CPU times in `/proc`, which is the same on every Linux, whatever the kernel's own tick.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Looks now.
+/// Reads the figures; `None` if `/proc` does not have them.
 pub(super) fn look() -> Option<Process> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
@@ -24,13 +25,13 @@ pub(super) fn look() -> Option<Process> {
     Some(Process { resident_bytes: resident_bytes(&status)?, open_files, cpu_seconds: cpu_seconds(&stat)? })
 }
 
-/// From the line `VmRSS:    1234 kB`.
+/// Parses the line `VmRSS:    1234 kB`.
 fn resident_bytes(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The fields 14 and 15. The second is a name in parentheses, which may hold spaces.
+/// Adds fields 14 and 15 (user and system time). Field 2 is a name in parentheses that may contain spaces.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
     let ticks = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;

@@ -1,9 +1,9 @@
-//! How long each stage of a request took. Written by the stages without a lock, read when the request ends.
+//! Times the stages of a request. The stages write without a lock; the times are read when the request ends.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// The stages, in the order of a request.
+/// All stages, in the order of a request.
 pub const STAGES: [Stage; 9] = [
     Stage::Authenticate,
     Stage::Authorize,
@@ -19,28 +19,28 @@ pub const STAGES: [Stage; 9] = [
 /// A stage of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Who calls.
+    /// Identifies the caller.
     Authenticate,
-    /// Whether they may.
+    /// Checks the caller's grants.
     Authorize,
-    /// The arguments are typed and the rules looked at.
+    /// Types the arguments and checks the rules.
     Arguments,
-    /// The policies are put into the plan.
+    /// Applies the policies to the plan.
     Govern,
-    /// The query waits for its turn.
+    /// Waits in the queue.
     Queue,
-    /// The physical plan is made.
+    /// Builds the physical plan.
     Plan,
-    /// From the start of the query to its first rows.
+    /// Runs the query up to its first rows.
     FirstRow,
-    /// Rows after the first are waited for.
+    /// Waits for the rows after the first.
     Stream,
-    /// Rows become bytes.
+    /// Encodes rows as bytes.
     Encode,
 }
 
 impl Stage {
-    /// The word for it.
+    /// The name in logs, metrics and headers.
     pub fn name(self) -> &'static str {
         match self {
             Stage::Authenticate => "authenticate",
@@ -56,16 +56,16 @@ impl Stage {
     }
 }
 
-/// The times of one request.
+/// The stage times of one request.
 #[derive(Debug)]
 pub struct Stages {
     begun: Instant,
-    /// Where the next stage that follows the one before begins.
+    /// The start of the next sequential stage.
     last: AtomicU64,
     times: [Times; STAGES.len()],
 }
 
-/// Nanoseconds. `end` is 0 as long as the stage was not come to.
+/// Times in nanoseconds since the start of the request. `end` is 0 until the stage has run.
 #[derive(Debug, Default)]
 struct Times {
     start: AtomicU64,
@@ -73,19 +73,19 @@ struct Times {
     busy: AtomicU64,
 }
 
-/// When a stage was at work, from the beginning of the request.
+/// The times of a stage, relative to the start of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
-    /// When it was come to.
+    /// When the stage first started.
     pub start: Duration,
-    /// When it was left for the last time.
+    /// When the stage last ended.
     pub end: Duration,
-    /// How long it was at work; less than from start to end where stages take turns.
+    /// The working time; less than `end - start` if stages alternate.
     pub busy: Duration,
 }
 
 impl Stages {
-    /// No stage was come to yet.
+    /// Starts the clock of a request.
     pub fn begin() -> Self {
         Self { begun: Instant::now(), last: AtomicU64::new(0), times: Default::default() }
     }
@@ -95,31 +95,31 @@ impl Stages {
         self.begun
     }
 
-    /// A stage that follows another begins here.
+    /// Starts the next sequential stage now.
     pub fn follow(&self) {
         self.last.store(self.now(), Ordering::Relaxed);
     }
 
-    /// A stage ends that began where the one before ended.
+    /// Ends a stage that began when the previous one ended.
     pub fn end(&self, stage: Stage) {
         let now = self.now();
         let start = self.last.swap(now, Ordering::Relaxed);
         self.add(stage, start, now, now.saturating_sub(start));
     }
 
-    /// A stage was at work for so long, until now.
+    /// Adds `busy` to a stage that ends now.
     pub fn took(&self, stage: Stage, busy: Duration) {
         self.took_until(stage, busy, Duration::ZERO);
     }
 
-    /// A stage was at work for so long, until so long ago.
+    /// Adds `busy` to a stage that ended `ago`.
     pub fn took_until(&self, stage: Stage, busy: Duration, ago: Duration) {
         let end = self.now().saturating_sub(nanos(ago));
         let busy = nanos(busy);
         self.add(stage, end.saturating_sub(busy), end, busy);
     }
 
-    /// What a stage has taken; `None` where the request did not come to it.
+    /// The times of a stage; `None` if it has not run.
     pub fn taken(&self, stage: Stage) -> Option<Taken> {
         let times = &self.times[stage as usize];
         let end = times.end.load(Ordering::Relaxed);
@@ -131,7 +131,7 @@ impl Stages {
         })
     }
 
-    /// The time of all stages together.
+    /// The total working time of all stages.
     pub fn busy(&self) -> Duration {
         STAGES.iter().filter_map(|stage| self.taken(*stage)).map(|taken| taken.busy).sum()
     }

@@ -1,7 +1,7 @@
-//! The watch over one request: what its stages took, what it came to, and one event when it ends.
+//! The timer of a request: records its stage times and results, and emits one event when it ends.
 //!
-//! All clones are one watch. When the last is dropped and nobody has ended the request, the caller has left. What is
-//! written often is atomic, so that no request waits for another.
+//! All clones share one timer. If the last clone is dropped before the request has ended, the caller has disconnected.
+//! Frequently written fields are atomic, so that requests do not wait for each other.
 
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -23,20 +23,20 @@ use super::{Observer, method_name};
 use crate::app::Served;
 use crate::audit::Outcome;
 
-/// The most bytes of a plan in the log.
+/// The maximum size of a plan in the log, in bytes.
 const PLAN: usize = 4_096;
 
-/// The watch over a request, or over none.
+/// The timer of a request, or a no-op.
 #[derive(Clone, Default)]
 pub struct Watch(Option<Arc<Watched>>);
 
-/// What is known of a request when it comes in.
+/// The properties of a new request.
 pub struct Opened {
-    /// Its id.
+    /// The request id.
     pub request_id: String,
-    /// Its method.
+    /// The HTTP method.
     pub method: Method,
-    /// Its path as it may be in the log.
+    /// The path, in the form that may be logged.
     pub path: String,
 }
 
@@ -46,17 +46,17 @@ struct Watched {
     opened: Opened,
     stages: Stages,
     endpoint: OnceLock<Arc<Series>>,
-    /// What all its queries read; a page with the number of all rows takes two.
+    /// Statistics of all its queries; a page with a total row count runs two.
     query: Mutex<Option<QueryStatistics>>,
     rows: AtomicU64,
     bytes: AtomicU64,
-    /// 0 until the head of the answer is made.
+    /// 0 until the response starts.
     status: AtomicU16,
     streams: AtomicBool,
     has_ended: AtomicBool,
     tells_timing: AtomicBool,
     has_told_of_all_rows: AtomicBool,
-    /// Filled in only where slow queries are told of.
+    /// Filled only if slow queries are logged.
     details: Mutex<Details>,
     trace: Option<Trace>,
 }
@@ -89,8 +89,8 @@ impl Watch {
         })))
     }
 
-    /// An endpoint is asked for. Only a name that the project has is kept, and a hidden one only once it was granted: what a
-    /// caller makes up goes nowhere.
+    /// Records the endpoint that the request names. Only a name of the project is kept, and a hidden endpoint only
+    /// after it was granted, so that invented names go nowhere.
     pub fn asked(&self, endpoint: &str) {
         let Some(watched) = &self.0 else { return };
         if watched.served.project.find(endpoint).is_some_and(|planned| !planned.endpoint().hidden) {
@@ -98,21 +98,21 @@ impl Watch {
         }
     }
 
-    /// What follows is a stage.
+    /// Starts the next sequential stage.
     pub fn follow(&self) {
         if let Some(watched) = &self.0 {
             watched.stages.follow();
         }
     }
 
-    /// A stage has ended, which began where the one before ended.
+    /// Ends a stage that began when the previous one ended.
     pub fn end(&self, stage: Stage) {
         if let Some(watched) = &self.0 {
             watched.stages.end(stage);
         }
     }
 
-    /// It is known who calls.
+    /// Records the caller.
     pub fn authenticated(&self, principal: &Principal) {
         let Some(watched) = &self.0 else { return };
         let observe = &watched.served.config().observe;
@@ -124,7 +124,7 @@ impl Watch {
         }
     }
 
-    /// The caller may call this endpoint, which the project has.
+    /// Records that the caller may call this endpoint of the project.
     pub fn granted(&self, endpoint: &str) {
         if let Some(watched) = &self.0 {
             watched.stages.end(Stage::Authorize);
@@ -132,7 +132,7 @@ impl Watch {
         }
     }
 
-    /// The plan is governed. `policy` gives its fingerprint where it may be told.
+    /// Records the governed plan. `policy` returns its fingerprint if that may be logged.
     pub fn governed(&self, outline: impl FnOnce() -> PlanOutline, policy: impl FnOnce() -> Option<String>) {
         let Some(watched) = &self.0 else { return };
         watched.stages.end(Stage::Govern);
@@ -143,7 +143,7 @@ impl Watch {
         }
     }
 
-    /// Of some tables this caller sees every row, because of a role: that is told of each request, and once.
+    /// Reports once for each request that the caller sees every row of some tables, because of a role.
     pub fn sees_all_rows(&self, principal: &Principal, tables: &[String]) {
         let Some(watched) = self.0.as_ref().filter(|_| !tables.is_empty()) else { return };
         if watched.has_told_of_all_rows.swap(true, Ordering::Relaxed) {
@@ -157,12 +157,12 @@ impl Watch {
         });
     }
 
-    /// The engine, watched by this.
+    /// Wraps an engine so that this timer observes its queries.
     pub fn over<'a>(&self, engine: &'a dyn Engine) -> WatchedEngine<'a> {
         WatchedEngine { engine, watch: self.clone() }
     }
 
-    /// Runs a plan: how long it waits, is planned and runs is seen.
+    /// Runs a plan, and records the times of waiting, planning and running.
     ///
     /// # Errors
     /// Those of the engine.
@@ -181,7 +181,7 @@ impl Watch {
         Ok(rows.metered(Arc::new(Running { watched: Arc::clone(watched), _running: running })))
     }
 
-    /// Makes bytes of rows, and adds the time that this takes.
+    /// Encodes rows, and adds the time to [`Stage::Encode`].
     pub fn encode<T>(&self, encode: impl FnOnce() -> T) -> T {
         let Some(watched) = &self.0 else { return encode() };
         let begun = Instant::now();
@@ -190,7 +190,7 @@ impl Watch {
         encoded
     }
 
-    /// So much was handed to the connection.
+    /// Records what was handed to the connection.
     pub fn sent(&self, rows: u64, bytes: usize) {
         if let Some(watched) = &self.0 {
             watched.rows.fetch_add(rows, Ordering::Relaxed);
@@ -198,14 +198,14 @@ impl Watch {
         }
     }
 
-    /// The answer will be sent piece by piece.
+    /// Records that the response is streamed.
     pub fn streams(&self) {
         if let Some(watched) = &self.0 {
             watched.streams.store(true, Ordering::Relaxed);
         }
     }
 
-    /// The head of the answer is made. One that streams is not at its end yet, unless nobody wants its body.
+    /// Records the start of the response. Ends the request, unless a body is still to be streamed.
     pub fn answered(&self, status: u16, error: Option<&Error>, bytes: Option<u64>, has_body: bool) {
         let Some(watched) = &self.0 else { return };
         watched.status.store(status, Ordering::Relaxed);
@@ -219,22 +219,22 @@ impl Watch {
         watched.end(Outcome::of_answer(status, error.is_some()), error.map(|error| error.code), error);
     }
 
-    /// The last piece was sent.
+    /// Ends the request after the last piece was sent.
     pub fn completed(&self) {
         if let Some(watched) = &self.0 {
             watched.end(Outcome::Answered, None, None);
         }
     }
 
-    /// The answer is cut in the middle.
+    /// Ends the request because the response is cut.
     pub fn cut(&self, error: Option<&Error>) {
         if let Some(watched) = &self.0 {
             watched.end(Outcome::Cut, error.map(|error| error.code), error);
         }
     }
 
-    /// Adds the headers that are for this caller: how long the stages took until now, if it has a role for which the project
-    /// tells that, and its place among the traces. Time tells of data that a caller does not see, so nobody else gets it.
+    /// Adds `server-timing` and `traceresponse`. Only callers with a configured role get `server-timing`, because times
+    /// reveal data that a caller does not see.
     pub fn add_headers(&self, headers: &mut HeaderMap) {
         let Some(watched) = &self.0 else { return };
         if watched.tells_timing.load(Ordering::Relaxed)
@@ -250,7 +250,7 @@ impl Watch {
     }
 }
 
-/// Whether a caller is told how long the stages took.
+/// Whether the caller gets `server-timing`.
 pub fn tells_timing(observe: &Observe, principal: &Principal) -> bool {
     observe.server_timing_for.iter().any(|role| principal.has_role(role))
 }
@@ -275,7 +275,7 @@ impl Watched {
         timing
     }
 
-    /// Emits the event, the first time.
+    /// Emits the event, once.
     fn end(&self, outcome: Outcome, code: Option<Code>, error: Option<&Error>) {
         if self.has_ended.swap(true, Ordering::Relaxed) {
             return;
@@ -317,7 +317,7 @@ impl Drop for Watched {
     }
 }
 
-/// An engine whose queries belong to a request.
+/// An engine whose queries a request timer observes.
 pub struct WatchedEngine<'a> {
     engine: &'a dyn Engine,
     watch: Watch,
@@ -330,7 +330,7 @@ impl Engine for WatchedEngine<'_> {
     }
 }
 
-/// A query that runs, for its stream to tell how it goes.
+/// A running query, which reports its progress to the timer.
 struct Running {
     watched: Arc<Watched>,
     _running: Counted,
@@ -350,7 +350,7 @@ impl Meter for Running {
     }
 }
 
-/// Emits one event now and the other when it is dropped.
+/// Emits one event now and another when dropped.
 struct Counted {
     observer: Arc<Observer>,
     last: Event<'static>,
@@ -369,7 +369,7 @@ impl Drop for Counted {
     }
 }
 
-/// So much of a plan, cut at a character.
+/// Truncates a plan to [`PLAN`] bytes at a character boundary.
 fn cut(mut plan: String) -> String {
     if plan.len() > PLAN {
         let end = (0..=PLAN).rev().find(|at| plan.is_char_boundary(*at)).unwrap_or(0);

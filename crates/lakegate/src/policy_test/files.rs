@@ -1,4 +1,4 @@
-//! Finds and reads the files of tests.
+//! Finds and reads policy test files.
 
 use std::path::{Path, PathBuf};
 
@@ -6,13 +6,13 @@ use lakegate_core::project::{Finding, PolicyTestFile};
 
 use crate::project::{ProjectError, read_text};
 
-/// The folder of a project's tests, in its own folder.
+/// The project's folder for tests.
 pub const FOLDER: &str = "tests";
 
-/// Reads these files, or without any all `*.toml` in the project's `tests/`.
+/// Reads the named files, or all `*.toml` files in the project's `tests/` if none is named.
 ///
 /// # Errors
-/// When a file can not be read, or all faults of all files at once.
+/// If a file is unreadable; otherwise all faults of all files at once.
 pub fn read(project: &Path, named: &[PathBuf]) -> Result<Vec<PolicyTestFile>, ProjectError> {
     let paths = match named {
         [] => in_folder(project)?,
@@ -28,7 +28,7 @@ pub fn read(project: &Path, named: &[PathBuf]) -> Result<Vec<PolicyTestFile>, Pr
     if findings.is_empty() { Ok(files) } else { Err(ProjectError::Faulty(findings)) }
 }
 
-/// The files of the folder, in the order of their names, each with the path that messages show.
+/// The files of the folder by name, each with the path that messages show.
 fn in_folder(project: &Path) -> Result<Vec<(String, PathBuf)>, ProjectError> {
     let folder = project.join(FOLDER);
     if !folder.is_dir() {
@@ -39,7 +39,7 @@ fn in_folder(project: &Path) -> Result<Vec<(String, PathBuf)>, ProjectError> {
     for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        // Editors leave hidden files beside the ones that they edit.
+        // Editors leave hidden files beside edited ones.
         if path.extension().is_some_and(|extension| extension == "toml") && !name.starts_with('.') {
             paths.push((format!("{FOLDER}/{name}"), path));
         }
@@ -52,7 +52,7 @@ fn shown(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// A path from where one stands; or, as messages show it, from the project's folder.
+/// The path relative to the current folder or, as in messages, relative to the project.
 fn found(project: &Path, path: &Path) -> PathBuf {
     let below = project.join(path);
     if !path.exists() && below.exists() { below } else { path.to_owned() }

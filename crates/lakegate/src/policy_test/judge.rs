@@ -1,4 +1,4 @@
-//! Compares what came of a call with what was expected of it.
+//! Compares the result of a call with a test's expectation.
 
 use lakegate_core::error::Error;
 use lakegate_core::project::{Expectation, Located};
@@ -11,25 +11,25 @@ use serde_json::{Map, Value as Json};
 use crate::causes::causes;
 use crate::http::status_of;
 
-/// The most rows that are shown of an answer.
+/// The maximum number of response rows to show.
 const SHOWN_ROWS: usize = 3;
-/// The most characters that are shown of a value.
+/// The maximum number of characters of a value to show.
 const SHOWN_CHARACTERS: usize = 200;
 
-/// An expectation that did not hold.
+/// A failed expectation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
     /// The key of `[tests.expect]`.
     pub expectation: &'static str,
-    /// What it says.
+    /// The expected value.
     pub expected: String,
-    /// What came.
+    /// The actual value.
     pub came: String,
 }
 
-/// What came of a call.
+/// The result of a call.
 pub(super) enum Came {
-    /// Rows, and what their columns are made of.
+    /// Rows, and the sources of their columns.
     Answered(Answer, Vec<ColumnView>),
     /// A refusal.
     Refused(Error),
@@ -37,7 +37,7 @@ pub(super) enum Came {
 
 type Row = Map<String, Json>;
 
-/// Everything that does not hold.
+/// All failed expectations.
 pub(super) fn judge(expect: &Expectation, came: &Came, project: &PlannedProject) -> Vec<Failure> {
     let mut failures = Failures::default();
     match came {
@@ -67,7 +67,8 @@ impl Failures {
     }
 }
 
-/// A refusal as its caller would be told; and of a failure the causes, which only the log of a server has.
+/// A refusal as its caller would see it. A server failure (5xx) includes the error chain, which otherwise only the log
+/// has.
 fn told(error: &Error) -> String {
     let said = |error: &Error| match &error.hint {
         Some(hint) => format!("{}; {hint}", error.detail),
@@ -139,7 +140,7 @@ fn judge_rows(
         }
     }
     if let Some(predicate) = &expect.only_rows_where {
-        // An answer without rows would prove any predicate, and a filter that keeps everything away would go unnoticed.
+        // A response without rows would satisfy every predicate, and hide a filter that removes all rows.
         let may_be_empty = expect.min_rows == Some(0) || expect.rows == Some(0);
         if rows == 0 && !may_be_empty {
             let came = "no row at all, which proves nothing; where that is right, say `min_rows = 0`";
@@ -209,7 +210,7 @@ fn matches(wanted: &Row, row: &Row) -> bool {
     wanted.iter().all(|(name, wanted)| row.get(name).is_some_and(|came| same(wanted, came)))
 }
 
-/// Equal, numbers as numbers.
+/// Whether two values are equal; numbers compare as numbers.
 fn same(one: &Json, other: &Json) -> bool {
     match (one, other) {
         (Json::Number(one), Json::Number(other)) => match (one.as_i64(), other.as_i64()) {
@@ -227,7 +228,7 @@ fn same(one: &Json, other: &Json) -> bool {
     }
 }
 
-/// The columns of a row that are told; one that the row has not is left out.
+/// The members of `row` that `told` names; members that the row lacks are left out.
 fn only(row: &Row, told: &Row) -> Row {
     told.keys().filter_map(|name| Some((name.clone(), row.get(name)?.clone()))).collect()
 }

@@ -1,7 +1,7 @@
-//! Tests of a project's policies: calls as somebody with an expectation, and the matrix of who may what.
+//! Policy tests of a project: impersonated calls with expectations, and the access matrix.
 //!
-//! The format of the files is `lakegate_core::project`'s business, printing is `cli::test`'s. Nothing is served and no token
-//! is made.
+//! `lakegate_core::project` defines the file format, and `cli::test` prints the results. Tests start no server and
+//! create no tokens.
 
 mod files;
 mod judge;

@@ -1,5 +1,5 @@
-//! Runs tests: each is a call as its principal, through the same stages as a request from the moment on at which it is
-//! known who asks.
+//! Runs policy tests. Each test is a call by its principal that passes the same stages as a request after
+//! authentication.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,21 +24,21 @@ use crate::http::status_of;
 use crate::pipeline::{self, Asked};
 use crate::seal::Seal;
 
-/// How many tests run at once.
+/// The number of tests that run at once.
 const AT_ONCE: usize = 4;
 
-/// What came of a test.
+/// The result of a test.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// The test.
     pub test: Test,
-    /// The status that a caller would have got.
+    /// The status that a caller would get.
     pub status: u16,
     /// The code of the refusal.
     pub code: Option<&'static str>,
-    /// The number of rows of the answer.
+    /// The number of rows in the response.
     pub rows: Option<usize>,
-    /// What was expected and did not hold; nothing when the test passed.
+    /// The failed expectations; empty if the test passed.
     pub failures: Vec<Failure>,
 }
 
@@ -68,7 +68,7 @@ async fn asked(
     now: DateTime<Utc>,
 ) -> Result<(Answer, Vec<ColumnView>), Error> {
     let Test { test, world, .. } = test;
-    // That there is such a principal was checked; without one nothing is granted.
+    // The existence of the principal was checked before; a missing one would have no grants.
     let record = world.principals.get(&test.principal.text).cloned();
     let record = record.unwrap_or_else(|| PrincipalRecord::new("", test.principal.text.as_str(), now));
     let grants = world.grants_of(&record);
@@ -76,7 +76,7 @@ async fn asked(
     let endpoint = test.endpoint.text.as_str();
     let raw = arguments(test)?;
     let asked = Asked { principal: &who, grants: &grants, endpoint, raw: raw.clone(), now, came: Instant::now() };
-    // No cursor comes from elsewhere.
+    // A test uses no cursor from elsewhere, so any key will do.
     let seal = Seal::new([0; 32]);
     let (stream, _) =
         pipeline::run(engine, &seal, pipeline::prepare(project, &seal, asked, &Trail::default()).await?).await?;
@@ -96,7 +96,7 @@ fn arguments(test: &PolicyTest) -> Result<RawArguments, Error> {
     Ok(raw)
 }
 
-/// What the columns are made of, for the grants that admit these arguments.
+/// The lineage of the columns, for the grants that admit these arguments.
 fn lineage(
     project: &PlannedProject,
     who: &Principal,

@@ -1,4 +1,4 @@
-//! The principals and grants that tests run with: those of their file, or those of the access store.
+//! The principals and grants that tests run with: those of the test file, or those of the access store.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use lakegate_query::plan::PlannedProject;
 
 use crate::store::{Store, StoreError};
 
-/// Principals by name, and grants that were not revoked.
+/// Principals by name, and unrevoked grants.
 #[derive(Clone, Debug, Default)]
 pub struct World {
     /// The principals.
@@ -19,32 +19,32 @@ pub struct World {
     pub grants: Vec<Grant>,
 }
 
-/// A test with the world that it runs in.
+/// A test with its principals and grants.
 #[derive(Clone, Debug)]
 pub struct Test {
     /// The path of its file.
     pub file: String,
-    /// What is called, and what is expected.
+    /// The call and its expectation.
     pub test: PolicyTest,
-    /// Who there is.
+    /// The principals and grants.
     pub world: Arc<World>,
 }
 
 impl World {
-    /// All that the store has.
+    /// The principals and unrevoked grants of the store.
     ///
     /// # Errors
-    /// When the store can not be read.
+    /// If the store is unreadable.
     pub async fn of_store(store: &Store) -> Result<Self, StoreError> {
         let principals = store.principals().await?.into_iter().map(|record| (record.name.clone(), record));
         let grants = store.grants().await?.into_iter().filter(|listing| listing.revoked_at.is_none());
         Ok(Self { principals: principals.collect(), grants: grants.map(|listing| listing.grant).collect() })
     }
 
-    /// All that the files declare, together; `None` when none of them declares anything.
+    /// The declarations of all files together; `None` if no file declares any.
     ///
     /// # Errors
-    /// When a principal is one thing here and another there.
+    /// If two files declare the same principal differently.
     pub fn of_files(files: &[PolicyTestFile]) -> Result<Option<Self>, Vec<Finding>> {
         let mut world = Self::default();
         let mut findings = Vec::new();
@@ -66,7 +66,7 @@ impl World {
         if findings.is_empty() { Ok(is_declared.then_some(world)) } else { Err(findings) }
     }
 
-    /// The grants that can be about the principal.
+    /// The grants to the principal and to its roles.
     pub(super) fn grants_of(&self, record: &PrincipalRecord) -> Vec<Grant> {
         let is_meant = |grant: &&Grant| match &grant.to {
             Grantee::Principal(name) => *name == record.name,
@@ -76,7 +76,7 @@ impl World {
     }
 }
 
-/// The tests of the files, each with its world. `stored` is there when a file needs it.
+/// The tests of the files, each with its principals and grants. `stored` is required if a file declares none.
 pub fn tests(files: Vec<PolicyTestFile>, stored: Option<World>) -> Vec<Test> {
     let stored = Arc::new(stored.unwrap_or_default());
     let of = |file: PolicyTestFile| {
@@ -90,7 +90,7 @@ pub fn tests(files: Vec<PolicyTestFile>, stored: Option<World>) -> Vec<Test> {
     files.into_iter().flat_map(of).collect()
 }
 
-/// What the files name and there is not.
+/// Names in the files that do not exist in the project, or among the principals.
 pub fn faults(project: &PlannedProject, files: &[PolicyTestFile], stored: Option<&World>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let endpoints = || project.endpoints().map(|planned| planned.endpoint().name.as_str()).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! The project's files as they look from outside: whether one was edited is seen without reading any.
+//! Detects edits of the project's files by modification time and size, without reading them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::time::SystemTime;
 
 use lakegate_core::project::CONFIG_FILE;
 
-/// The state of the project's files, as far as it can be seen without reading them.
+/// The modification time and size of the project's files.
 pub(crate) type Seen = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
 
-/// The project's files as they were last served, and as they were last seen.
+/// The state of the project's files when they were last served, and when they were last checked.
 pub(crate) struct Files {
     pub(super) served: Seen,
     pub(super) seen: Seen,

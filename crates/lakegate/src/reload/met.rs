@@ -1,5 +1,5 @@
-//! Looking at the tables because a request has met a file that is not the one that was listed: the tables have gone on, and
-//! the request need not fail for it.
+//! Stale-file retry: refreshes the tables because a request found a file that differs from the listed one, so that the
+//! request need not fail.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,19 +9,19 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::{TICK, refresh_alone};
 use crate::app::{App, Served};
 
-/// How long a request waits for other tables, at most.
+/// The maximum time that a request waits for the refresh.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is served once the tables were looked at again, if that is something else than what the request `had`. Requests
-/// that meet the same look once, and nobody looks more often than a tick.
+/// Refreshes the tables. Returns the served state if it differs from the one that the request `had`. Requests that find
+/// the same stale file share one refresh, and refreshes are at least one tick apart.
 ///
-/// `None` where nothing else is to be expected: it is not there by `deadline`, the store is away, or tables are served as they
-/// were or cannot be read for a passing reason, and are looked at in their own time.
+/// `None` if nothing new is available by `deadline`, if the store is unreachable, or if tables have a passing fault.
+/// Tables with such a fault are served as they were or not at all, and are retried on their own schedule.
 pub async fn look_for(app: &Arc<App>, had: &Arc<Served>, deadline: Instant) -> Option<Arc<Served>> {
     let (met, project) = (Instant::now(), &had.project);
     let has_fault = || !project.away().passing().is_empty() || app.reloads.state().tables_fault.is_some();
     if !project.lake().is_lost() && !has_fault() {
-        // To its end, whether this request waits so long or not: others may, and what is found counts for the next ones.
+        // Runs to its end even if this request stops waiting, because others may wait, and later requests benefit.
         let looking = tokio::spawn({
             let (app, had) = (Arc::clone(app), Arc::clone(had));
             async move { look(&app, &had, met).await }
@@ -31,7 +31,7 @@ pub async fn look_for(app: &Arc<App>, had: &Arc<Served>, deadline: Instant) -> O
     other(app, had).filter(|_| Instant::now() < deadline)
 }
 
-/// Looks at the tables, unless somebody has since a file was met.
+/// Refreshes the tables, unless that has happened since the stale file was found.
 pub(super) async fn look(app: &App, had: &Arc<Served>, met: Instant) {
     let mut looked = app.reloads.busy.lock().await;
     if other(app, had).is_some() || looked.is_some_and(|looked| looked > met) {
@@ -40,11 +40,11 @@ pub(super) async fn look(app: &App, had: &Arc<Served>, met: Instant) {
     if let Some(looked) = *looked {
         sleep_until(looked + TICK).await;
     }
-    // What is wrong is remembered and logged there.
+    // The refresh itself records and logs a fault.
     let _ = refresh_alone(app, &mut looked).await;
 }
 
-/// What is served now, if it is something else.
+/// The served state, if it differs.
 fn other(app: &App, had: &Arc<Served>) -> Option<Arc<Served>> {
     Some(app.served()).filter(|served| !Arc::ptr_eq(served, had))
 }

@@ -1,7 +1,7 @@
-//! Changes while a server runs: project files that were edited, and files of the lake that are others than before.
+//! Reloading while the server runs: picks up edited project files and changed files of the lake.
 //!
-//! What is new is read and checked whole, away from the requests, and then served in one step; what has a fault changes
-//! nothing and is told. What can not change without a restart is told, too.
+//! Changes are read and checked in full, apart from the requests, and then take effect at once. A change with a fault
+//! has no effect and is reported. A change that requires a restart is reported as well.
 
 mod files;
 mod met;
@@ -23,52 +23,52 @@ use crate::project::ProjectError;
 pub(crate) use files::{Files, Seen};
 pub use met::look_for;
 
-/// How often somebody looks whether it is time to look.
+/// The interval at which schedules are checked.
 const TICK: Duration = Duration::from_millis(500);
 
-/// How often tables are looked at that can not be read yet, where the project says never.
+/// The interval at which unavailable tables are checked, if the project sets none.
 const WAITING: Duration = Duration::from_secs(10);
 
-/// What came of looking for changes, for operators.
+/// The results of reloading, for operators.
 #[derive(Debug, Default)]
 pub struct Reloads {
-    /// One at a time; and when somebody last began to look at the tables.
+    /// Allows one reload at a time. Holds the time when the last check of the tables began.
     busy: tokio::sync::Mutex<Option<Instant>>,
     state: Mutex<ReloadState>,
 }
 
-/// What there is to tell about changes.
+/// A report of reloads.
 #[derive(Clone, Debug, Default)]
 pub struct ReloadState {
-    /// When the project was last read again and served.
+    /// When a changed project was last loaded and served.
     pub project_at: Option<DateTime<Utc>>,
-    /// When other files of tables were last served.
+    /// When changed table files were last served.
     pub tables_at: Option<DateTime<Utc>>,
-    /// How often the project was read again and served.
+    /// The number of reloads of the project.
     pub projects: u64,
-    /// How often other files of tables were served.
+    /// The number of refreshes of tables.
     pub tables: u64,
-    /// How often something was found that could not be served.
+    /// The number of failures.
     pub failures: u64,
-    /// What is wrong with the project as it is now, and why it is not served.
+    /// The fault that keeps the current project files from being served.
     pub project_fault: Option<Fault>,
-    /// The same for the tables.
+    /// The fault that keeps the current table files from being served.
     pub tables_fault: Option<Fault>,
-    /// Settings that have changed and count from the next start on.
+    /// Changed settings that take effect at the next start.
     pub after_restart: Vec<&'static str>,
 }
 
-/// Why what is there now is not served.
+/// Why the current state is not served.
 #[derive(Clone, Debug)]
 pub struct Fault {
-    /// Since when.
+    /// When it was first found.
     pub since: DateTime<Utc>,
-    /// What is wrong, as `lakegate check` says it. For operators alone.
+    /// The fault, worded as in `lakegate check`; for operators only.
     pub text: String,
 }
 
 impl Reloads {
-    /// What there is to tell now.
+    /// The current report.
     pub fn state(&self) -> ReloadState {
         self.lock().clone()
     }
@@ -77,7 +77,7 @@ impl Reloads {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers a fault; one that is known already is not told again.
+    /// Records a fault. Logs it only if it is new.
     fn failed(&self, what: &str, error: &ProjectError, fault: impl FnOnce(&mut ReloadState) -> &mut Option<Fault>) {
         let text = chain(Some(error));
         let mut state = self.lock();
@@ -90,10 +90,10 @@ impl Reloads {
     }
 }
 
-/// Reads the project again, and serves it if it is good.
+/// Reloads the project, and serves it if it has no faults.
 ///
 /// # Errors
-/// What is wrong with it; that is remembered and logged, too.
+/// The fault of the project, which is also recorded and logged.
 pub async fn reload(app: &App) -> Result<(), ProjectError> {
     let mut looked = app.reloads.busy.lock().await;
     let (before, began) = (app.served(), Instant::now());
@@ -125,16 +125,16 @@ pub async fn reload(app: &App) -> Result<(), ProjectError> {
     }
 }
 
-/// Looks at the files of all tables, and serves other ones if there are such.
+/// Checks the files of all tables, and serves changed ones.
 ///
 /// # Errors
-/// When they can not be read; that is remembered and logged, too.
+/// If they are unreadable; that is also recorded and logged.
 pub async fn refresh(app: &App) -> Result<(), ProjectError> {
     let mut looked = app.reloads.busy.lock().await;
     refresh_alone(app, &mut looked).await
 }
 
-/// The same for who holds the lock.
+/// Refreshes the tables for a caller that holds the lock.
 async fn refresh_alone(app: &App, looked: &mut Option<Instant>) -> Result<(), ProjectError> {
     *looked = Some(Instant::now());
     let (changed, unlisted) = app.served().project.changed_tables().await;
@@ -142,7 +142,7 @@ async fn refresh_alone(app: &App, looked: &mut Option<Instant>) -> Result<(), Pr
         true => Ok(None),
         false => app.refresh_tables().await.map(Some),
     };
-    // What can be served anew is, whatever is the matter with other tables.
+    // Tables that can be refreshed are, regardless of faults in others.
     let outcome = refreshed.and_then(|served| {
         let away = served.as_ref().map(|served| served.project.away());
         if let Some(away) = away
@@ -160,7 +160,7 @@ async fn refresh_alone(app: &App, looked: &mut Option<Instant>) -> Result<(), Pr
         if let Some((table, error)) = unlisted {
             return Err(ProjectError::Unlisted(table, Box::new(error)));
         }
-        // A table that is broken since the start, and is no other now, was told then.
+        // A table that has been broken and unchanged since the start was reported then.
         match away.map(|away| away.passing()) {
             Some(findings) if !findings.is_empty() => Err(ProjectError::Kept(findings)),
             _ => Ok(()),
@@ -179,12 +179,12 @@ async fn refresh_alone(app: &App, looked: &mut Option<Instant>) -> Result<(), Pr
     }
 }
 
-/// Looks for changes as often as the project says, and at once when told by SIGHUP. Dropping the handle ends it.
+/// Checks for changes on the project's schedule, and immediately on SIGHUP. Dropping the handle stops it.
 pub fn watch(app: Arc<App>) -> AbortOnDropHandle<()> {
-    // From now on, and not when the task comes to it: without a handler the signal would end the process.
+    // Install the handler now and not in the task, because without it the signal ends the process.
     let mut told = Told::new();
     AbortOnDropHandle::new(tokio::spawn(async move {
-        // As they were before they were read: what was edited since then is seen.
+        // The state before the first read, so that later edits are noticed.
         let mut files = Files::all(app.seen_at_start().clone());
         let mut looked = Looked::now();
         let mut ticks = tokio::time::interval(TICK);
@@ -194,7 +194,7 @@ pub fn watch(app: Arc<App>) -> AbortOnDropHandle<()> {
             let is_told = tokio::select! {
                 () = told.next() => true,
                 _ = ticks.tick() => false,
-                // A request has met a file that is not the one that is served, and may have looked itself.
+                // A request has found a stale file, and may have refreshed the tables itself.
                 () = served.project.lake().changed() => {
                     met::look(&app, &served, Instant::now()).await;
                     continue;
@@ -211,17 +211,18 @@ pub fn watch(app: Arc<App>) -> AbortOnDropHandle<()> {
             }
             if is_due(&mut looked.project, config.project) {
                 let found = Files::look(app.folder());
-                // An editor writes several files, or one in several steps: what still changes is looked at again later.
+                // An editor may write several files, or one in several steps, so files that still change are checked
+                // later.
                 if found != files.served && found == files.seen {
                     let _ = reload(&app).await;
                     files.served.clone_from(&found);
                 }
                 files.seen = found;
             }
-            // Tables that can not be read yet are looked at in any case.
+            // Tables that are unavailable are checked in any case.
             let waits = !app.served().project.away().is_nothing();
             if is_due(&mut looked.tables, config.tables.or(waits.then_some(WAITING))) {
-                // What failed for a passing reason, such as a lake that was away, is tried again.
+                // Retry a project that failed for a passing reason, such as an unreachable lake.
                 if app.reloads.state().project_fault.is_some() {
                     let _ = reload(&app).await;
                 }
@@ -231,7 +232,7 @@ pub fn watch(app: Arc<App>) -> AbortOnDropHandle<()> {
     }))
 }
 
-/// When was last looked.
+/// The times of the last checks.
 struct Looked {
     project: Instant,
     tables: Instant,
@@ -244,7 +245,7 @@ impl Looked {
     }
 }
 
-/// Whether it is time to look, and then it was looked just now.
+/// Whether a check is due. If so, sets its time to now.
 fn is_due(last: &mut Instant, every: Option<Duration>) -> bool {
     let is_due = every.is_some_and(|every| last.elapsed() >= every);
     if is_due {
@@ -253,7 +254,7 @@ fn is_due(last: &mut Instant, every: Option<Duration>) -> bool {
     is_due
 }
 
-/// SIGHUP, where there is such a thing.
+/// Listens for SIGHUP, on systems that have it.
 pub(crate) struct Told {
     #[cfg(unix)]
     signal: Option<tokio::signal::unix::Signal>,
@@ -277,7 +278,7 @@ impl Told {
     }
 }
 
-/// What the listeners, the log and the store are made with is made once.
+/// Settings of the listeners, the log and the store are read only at the start.
 fn after_restart(before: &Config, now: &Config) -> Vec<&'static str> {
     let (old, new) = (&before.server, &now.server);
     [

@@ -1,6 +1,7 @@
-//! When trackcodes are created: by day of the week, month and hour, over the last four months of 2022.
+//! Distributes creation times of trackcodes over weekdays, months and hours of the last four months of 2022.
 //!
-//! Creation follows the place of a trackcode in the whole sample, so that ids grow with time as in a live system.
+//! The creation time follows the position of a trackcode in the whole sample, so that ids grow with time as in a live
+//! system.
 
 use super::random::Stream;
 
@@ -16,29 +17,29 @@ const DAYS: u64 = 122;
 /// The last microsecond of 2022.
 pub(super) const END: i64 = START + DAYS as i64 * DAY - 1;
 
-/// From Monday on.
+/// The weights of the weekdays, from Monday on.
 const WEEKDAY_WEIGHTS: [u64; 7] = [100, 102, 104, 103, 110, 58, 34];
-/// Month by month: business grows, November has its sales days.
+/// Days and weight of each month: business grows, and November has its sales days.
 const MONTH_WEIGHTS: [(u64, u64); 4] = [(30, 80), (31, 96), (30, 125), (31, 112)];
 const HOUR_WEIGHTS: [u64; 24] =
     [6, 4, 2, 1, 1, 2, 6, 14, 30, 48, 58, 62, 60, 55, 58, 60, 58, 52, 44, 36, 28, 22, 16, 10];
 
-/// The weights of all hours, added up, to find the hour of a place.
+/// The cumulative weights of all hours, which map a position to an hour.
 #[derive(Clone, Debug)]
 pub(super) struct Calendar {
-    /// The weight of all hours before each hour, and of all at the end.
+    /// The total weight before each hour; the last entry is the total of all.
     before: Vec<u64>,
     places: u64,
 }
 
 impl Calendar {
-    /// A calendar for so many trackcodes.
+    /// A calendar for `places` trackcodes.
     pub(super) fn new(places: u64) -> Self {
         let months = MONTH_WEIGHTS.iter().flat_map(|(days, weight)| (0..*days).map(move |_| *weight));
         let mut before = vec![0];
         let mut total = 0;
         for (day, month_weight) in months.enumerate() {
-            // The first day is a Thursday, the fourth of a week.
+            // The first day is a Thursday, the fourth day of a week.
             let day_weight = month_weight * WEEKDAY_WEIGHTS[(day + 3) % 7];
             for hour_weight in HOUR_WEIGHTS {
                 total += day_weight * hour_weight;
@@ -48,7 +49,8 @@ impl Calendar {
         Self { before, places }
     }
 
-    /// When the trackcode at this place was created. Nearly in the order of the places, as machines note times late.
+    /// The creation time of the trackcode at this position. Times are only nearly in order, because machines record
+    /// them late.
     pub(super) fn creation(&self, place: u64, random: &mut Stream) -> i64 {
         let total = u128::from(self.before[self.before.len() - 1]);
         let within = u128::from(random.below(1 << 32));

@@ -1,4 +1,4 @@
-//! The columns of the sample's files, and its rows as columns.
+//! The column definitions of the sample's files, and the conversion of its rows to columns.
 
 use lakegate_query::lake::write::{Column, ColumnData, ColumnKind};
 

@@ -1,4 +1,4 @@
-//! The tables around the trackcodes: countries, cities, services, boxes, clients and routes.
+//! Generates the dimension tables: countries, cities, services, boxes, clients and routes.
 
 use super::model::{City, Client, Country, ProductSize, Route, Service};
 use super::random::Stream;
@@ -13,8 +13,8 @@ const COUNTRIES: [(i64, &str, &str, i64, &str); 5] = [
     (5, "COLOMBIA", "CO", 57, "COP"),
 ];
 
-/// Id, name, country, time zone, longitude and latitude in millidegrees, and the share of routes (of all shares).
-/// Two cities are called santiago, and one has no route.
+/// Id, name, country, time zone, longitude and latitude in millidegrees, and the city's share of routes. Two cities are
+/// called santiago, and one has no route.
 #[rustfmt::skip]
 const CITIES: [(i64, &str, i64, &str, i64, i64, usize); 20] = [
     (1, "lima", 1, "America/Lima", -77_043, -12_046, 9),
@@ -39,7 +39,7 @@ const CITIES: [(i64, &str, i64, &str, i64, i64, usize); 20] = [
     (38, "barranquilla", 5, "America/Bogota", -74_796, 10_964, 0),
 ];
 
-/// Names come several times, as every country has its own.
+/// Names repeat, because every country has its own services.
 #[rustfmt::skip]
 const SERVICES: [(i64, &str); 28] = [
     (1, "regular"), (2, "programado1"), (3, "programado2"), (6, "rush"), (7, "express \"2h\", noche"), (11, "consolidado"),
@@ -63,7 +63,7 @@ const PRICE_CENTS: [i64; 9] =
 /// Quantiles of distances, in metres.
 const METRES: [i64; 9] = [0, 9_000, 21_000, 38_000, 57_000, 76_000, 110_000, 240_000, 4_341_360];
 
-/// Routes of a cycle, in which every city has its share.
+/// The number of routes in a cycle, in which every city has its share.
 pub(super) const ROUTE_CYCLE: usize = 57;
 
 const FIRST_ROUTE_ID: i64 = 59_363;
@@ -108,18 +108,18 @@ pub(super) fn product_sizes() -> Vec<ProductSize> {
     SIZES.into_iter().map(row).collect()
 }
 
-/// The id of some box.
+/// The id of a random box.
 pub(super) fn a_product_size(random: &mut Stream) -> i64 {
     random.pick(&SIZES).0
 }
 
-/// The client at this place of all clients. Ids have gaps, as in a system that lost some.
+/// The client at this index. Ids have gaps, as in a system that has deleted some.
 pub(super) fn client(seed: u64, index: u64) -> Client {
     let mut random = Stream::new(seed, CLIENTS, index);
     let enterprise_key = text::uuid(&mut random);
     let (mut business_name, mut comercial_name) = text::company(&mut random);
     let mut address = text::address(&mut random);
-    // From 192 clients on, every hostile value is some client's name or address, whatever the seed.
+    // With 192 clients or more, every hostile value is the name or address of a client, whatever the seed.
     let hostile = text::HOSTILE[(index / 8) as usize % text::HOSTILE.len()];
     match index % 24 {
         2 => business_name = hostile.to_owned(),
@@ -136,7 +136,7 @@ pub(super) fn client(seed: u64, index: u64) -> Client {
     Client { id, address, business_name, comercial_name, city_id, service_ids, enterprise_key }
 }
 
-/// The service of a trackcode: mostly one of its client's.
+/// A random service of a trackcode, mostly one of its client's.
 pub(super) fn a_service(client: Option<&Client>, random: &mut Stream) -> Option<i64> {
     if random.chance(20) {
         return None;
@@ -149,12 +149,12 @@ pub(super) fn a_service(client: Option<&Client>, random: &mut Stream) -> Option<
     }
 }
 
-/// The id of the route at this place of all routes; it grows with the place.
+/// The id of the route at this index. Ids grow with the index.
 pub(super) fn route_id(seed: u64, index: u64) -> i64 {
     FIRST_ROUTE_ID + 2 * index as i64 + (Stream::new(seed, ROUTES, index).word() & 1) as i64
 }
 
-/// The route at this place of all routes.
+/// The route at this index.
 pub(super) fn route(seed: u64, index: u64) -> Route {
     let mut random = Stream::new(seed, ROUTES, index);
     let id = FIRST_ROUTE_ID + 2 * index as i64 + (random.word() & 1) as i64;
@@ -180,7 +180,7 @@ pub(super) fn route(seed: u64, index: u64) -> Route {
     }
 }
 
-/// The city of the route at this place: cities alternate by their shares.
+/// The city of the route at this index. Cities alternate by their shares.
 fn route_city(index: u64) -> i64 {
     let mut slot = index as usize % ROUTE_CYCLE;
     for (id, .., share) in CITIES {
@@ -192,7 +192,7 @@ fn route_city(index: u64) -> i64 {
     unreachable!("the shares of all cities add up to a cycle")
 }
 
-/// The places of a cycle whose routes drive in this city: the first, and how many.
+/// The slots of a cycle whose routes are in this city: the first slot and their number.
 pub(super) fn route_slots(city_id: i64) -> (u64, u64) {
     let mut first = 0;
     for (id, .., share) in CITIES {
@@ -204,7 +204,7 @@ pub(super) fn route_slots(city_id: i64) -> (u64, u64) {
     (0, 0)
 }
 
-/// A point near a city, as `POINT (longitude latitude)` with six digits.
+/// A random point near a city, as `POINT (longitude latitude)` with six decimals.
 pub(super) fn point(city_id: Option<i64>, random: &mut Stream) -> String {
     let (.., longitude, latitude, _) = *CITIES.iter().find(|city| Some(city.0) == city_id).unwrap_or(&CITIES[0]);
     let x = longitude * 1_000 + random.between(-150_000, 150_000);

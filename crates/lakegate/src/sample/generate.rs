@@ -1,8 +1,8 @@
-//! The sample itself: who has how many trackcodes, and each client's trackcodes and orders.
+//! Generates the sample: the number of trackcodes of each client, and each client's trackcodes and orders.
 //!
-//! Rows are made a client at a time, so that memory is bounded by the biggest client and not by the scale. Every
-//! trackcode has a place in the whole sample, drawn by a permutation: ids and times follow the place, so those of one
-//! client are scattered over all ids, as in a system that many use at once.
+//! Rows are generated client by client, so that the biggest client bounds the memory and not the scale. A permutation
+//! gives every trackcode a position in the whole sample. Ids and times follow the position, so those of one client are
+//! scattered over all ids, as in a system with many concurrent users.
 
 use super::SampleError;
 use super::calendar::{Calendar, HOUR};
@@ -11,7 +11,7 @@ use super::model::{City, Client, Country, Order, ProductSize, Route, Rows, Servi
 use super::random::{Permutation, Stream};
 use super::text;
 
-/// A hundred million trackcodes: more than anybody makes on one machine.
+/// A hundred million trackcodes, more than is practical on one machine.
 const MAX_SCALE: f64 = 1_000.0;
 const TRACKCODES_AT_SCALE_1: f64 = 100_000.0;
 const CLIENTS_AT_SCALE_1: f64 = 1_400.0;
@@ -20,7 +20,7 @@ const FEWEST_CLIENTS: u64 = 20;
 
 const FIRST_TRACKCODE_ID: i64 = 1_020_779;
 const FIRST_ORDER_ID: i64 = 1_395_742;
-/// Order ids of a trackcode: more than any has, so that there are gaps.
+/// Order ids reserved for each trackcode: more than any uses, so that ids have gaps.
 const ORDER_ID_BLOCK: i64 = 16;
 
 /// Domains of random streams and permutations.
@@ -28,20 +28,20 @@ const RANKS: u64 = 10;
 const PLACES: u64 = 11;
 const SHIPMENTS: u64 = 12;
 
-/// Quantiles of what goods are worth, in cents.
+/// Quantiles of goods' values, in cents.
 const PRICE_CENTS: [i64; 9] = [50, 1_050, 1_690, 2_410, 3_310, 4_550, 6_500, 10_460, 188_423];
-/// Quantiles of what parcels weigh, in grams.
+/// Quantiles of parcel weights, in grams.
 const GRAMS: [i64; 9] = [38, 540, 790, 1_050, 1_350, 1_740, 2_310, 3_390, 41_665];
 
-/// A sample of one seed and scale: the same rows whenever it is made.
+/// A sample with one seed and scale. It always has the same rows.
 #[derive(Clone, Debug)]
 pub struct Sample {
     seed: u64,
     scale: f64,
     clients: Vec<Client>,
-    /// For each client, its rank by size.
+    /// The rank of each client by size.
     ranks: Vec<u64>,
-    /// For each client, the number of trackcodes of those before it; at the end, of all clients.
+    /// The number of trackcodes before each client; the last entry is the total of all clients.
     offsets: Vec<u64>,
     trackcodes: u64,
     routes: u64,
@@ -49,10 +49,10 @@ pub struct Sample {
     calendar: Calendar,
 }
 
-/// What one client sent: trackcodes by creation and id, and their orders in the same order.
+/// The shipments of one client: trackcodes by creation and id, and their orders in the same order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shipments {
-    /// The client; none for the trackcodes whose client is unknown.
+    /// The client; `None` for trackcodes without a known client.
     pub client_id: Option<i64>,
     /// The trackcodes.
     pub trackcodes: Vec<Trackcode>,
@@ -94,17 +94,17 @@ impl Sample {
         })
     }
 
-    /// The seed that it was made from.
+    /// The seed.
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// The scale that it was made for.
+    /// The scale.
     pub fn scale(&self) -> f64 {
         self.scale
     }
 
-    /// Number of all trackcodes.
+    /// The total number of trackcodes.
     pub fn trackcode_count(&self) -> u64 {
         self.trackcodes
     }
@@ -119,12 +119,13 @@ impl Sample {
         self.client_by_rank(0)
     }
 
-    /// The client without a trackcode: the last rank.
+    /// The client without trackcodes: the last rank.
     pub fn idle_client(&self) -> &Client {
         self.client_by_rank(self.clients.len() - 1)
     }
 
-    /// The clients by number of trackcodes, the biggest first. A rank beyond the last is the last.
+    /// The client at this rank by number of trackcodes, where 0 is the biggest. A rank beyond the last returns the
+    /// last.
     pub fn client_by_rank(&self, rank: usize) -> &Client {
         let rank = rank.min(self.clients.len() - 1) as u64;
         let index = self.ranks.iter().position(|other| *other == rank).expect("ranks are a permutation of the clients");
@@ -156,12 +157,12 @@ impl Sample {
         (0..self.routes).map(|index| dimension::route(self.seed, index))
     }
 
-    /// What each client sent, by client id; what nobody is known to have sent comes last.
+    /// The shipments of each client, by client id; those without a known client come last.
     pub fn shipments(&self) -> impl Iterator<Item = Shipments> {
         (0..=self.clients.len()).map(|index| self.shipments_of(index))
     }
 
-    /// All rows at once: for small scales.
+    /// All rows at once, for small scales.
     pub fn rows(&self) -> Rows {
         let mut rows = Rows {
             countries: self.countries(),
@@ -180,7 +181,7 @@ impl Sample {
         rows
     }
 
-    /// The shipments of the client at this index; of nobody, when it is one beyond the last.
+    /// The shipments of the client at this index; an index one past the last means those without a client.
     fn shipments_of(&self, index: usize) -> Shipments {
         let client = self.clients.get(index);
         let end = self.offsets.get(index + 1).copied().unwrap_or(self.trackcodes);
@@ -205,7 +206,7 @@ impl Sample {
     }
 
     fn trackcode(&self, place: u64, client: Option<&Client>, sender: Sender, random: &mut Stream) -> Trackcode {
-        // Most parcels stay in the client's city, or in the first one when nobody knows it.
+        // Most parcels stay in the client's city, or in the first city if the client's is unknown.
         let city_id = client.and_then(|client| client.city_id);
         Trackcode {
             id: FIRST_TRACKCODE_ID + 3 * place as i64 + random.between(0, 2),
@@ -254,14 +255,15 @@ impl Sample {
         orders
     }
 
-    /// A route of about the same time, mostly in the client's city. Now and then none took the order.
+    /// The id of a route at about the same time, mostly in the client's city; sometimes `None`, for an order that no
+    /// route took.
     fn a_route(&self, place: u64, client: Option<&Client>, random: &mut Stream) -> Option<i64> {
         if random.chance(300) {
             return None;
         }
         let around = (u128::from(place) * u128::from(self.routes) / u128::from(self.trackcodes)) as u64;
         let soon = around + random.below(self.routes / 40 + 1);
-        // At the end of the year there is no later route: an earlier one then.
+        // At the end of the year there is no later route, so an earlier one is used.
         let index = if soon < self.routes { soon } else { 2 * self.routes - 1 - soon };
         let city_id = client.and_then(|client| client.city_id).unwrap_or_default();
         let (first, count) = dimension::route_slots(city_id);
@@ -273,7 +275,7 @@ impl Sample {
         Some(dimension::route_id(self.seed, if at_home < self.routes { at_home } else { index }))
     }
 
-    /// Two orders that lost their trackcode: rows that belong to nobody.
+    /// Two orders without a trackcode, so that some rows belong to nobody.
     fn stray_orders(&self, trackcodes: &[Trackcode]) -> Vec<Order> {
         let stray = |trackcode: &Trackcode| {
             let place = (trackcode.id - FIRST_TRACKCODE_ID) / 3;
@@ -290,7 +292,7 @@ impl Sample {
     }
 }
 
-/// A place from which a client sends.
+/// An address from which a client sends.
 #[derive(Clone, Debug)]
 struct Sender {
     address: String,
@@ -304,7 +306,8 @@ impl Sender {
     }
 }
 
-/// Trackcodes of each rank: 15 % for the first, none for the last, and for the others shares like 1/3, 1/4, 1/5, …
+/// The number of trackcodes of each rank: 15 % for the first, none for the last, and shares like 1/3, 1/4, 1/5, …
+/// between.
 fn sizes(clients: u64, trackcodes: u64) -> Vec<u64> {
     let biggest = trackcodes * 15 / 100;
     let rest = u128::from(trackcodes - biggest);
@@ -322,16 +325,16 @@ fn sizes(clients: u64, trackcodes: u64) -> Vec<u64> {
     sizes
 }
 
-/// When an attempt started and ended: one in seven never started, and some ends were never noted.
+/// The start and end of an attempt: one in seven has no start, and some ends are missing.
 fn attempt_times(planned: i64, promise: i64, random: &mut Stream) -> (Option<i64>, Option<i64>) {
     let end = milliseconds(planned + random.between(HOUR / 6, 14 * HOUR));
     if random.chance(1_400) {
-        // As it is in real data: a few have an end all the same.
+        // As in real data, a few of these have an end.
         return (None, random.chance(40).then_some(end));
     }
     let end = match random.below(100) {
         0..4 => None,
-        // The two sides of "at or before".
+        // Both sides of "at or before".
         4 if promise > planned => Some(promise),
         5 if promise > planned => Some(promise + 1),
         _ => Some(end),
@@ -339,7 +342,7 @@ fn attempt_times(planned: i64, promise: i64, random: &mut Stream) -> (Option<i64
     (Some(planned), end)
 }
 
-/// Promises are mostly made for a whole hour.
+/// Rounds most promises down to a whole hour.
 fn whole_hour(time: i64, random: &mut Stream) -> i64 {
     if random.chance(8_000) { time - time % HOUR } else { time }
 }

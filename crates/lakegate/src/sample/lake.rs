@@ -1,7 +1,7 @@
-//! Writes a sample as a lake of Parquet files, whole or not at all.
+//! Writes a sample as a lake of Parquet files, atomically.
 //!
-//! The files are clustered by client and creation, which is what makes a client's range cheap to find. `trackcode`
-//! and `order` are folders of several files, the other tables one file each.
+//! The files are clustered by client and creation, so that a client's date range is cheap to read. `trackcode` and
+//! `order` are folders of several files; the other tables are one file each.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -12,20 +12,20 @@ use lakegate_query::lake::write::{Codec, Column, ColumnData, TableWriter, WriteO
 use super::model::Rows;
 use super::{Sample, SampleError, columns};
 
-/// Says which sample a lake holds; also marks a folder as one that may be replaced.
+/// Describes the sample in a lake, and marks a folder as one that may be replaced.
 const MARKER: &str = "sample.json";
-/// Changes when the rows or files of a seed and scale change.
+/// Bump when the rows or files of a seed and scale change.
 const LAYOUT: u32 = 2;
-/// Held by the process that makes the lake.
+/// Locked by the process that writes the lake.
 const LOCK: &str = ".lock";
-/// A file of `trackcode` has at least so many rows, and a table at most about eight files.
+/// The minimum number of rows in a `trackcode` file, and the approximate maximum number of files in a table.
 const PART_ROWS: u64 = 25_000;
 const MOST_PARTS: u64 = 8;
 
-/// Writes all tables into `dir`, and calls `progress` with the trackcodes done and all of them.
+/// Writes all tables into `dir`. Calls `progress` with the number of trackcodes done and their total.
 ///
-/// The lake is made beside `dir` and moved there when it is complete. An older sample is replaced; a folder that holds
-/// anything else is an error, and is left as it is.
+/// The lake is written beside `dir` and renamed when it is complete. An older sample is replaced. A folder with any
+/// other content is an error and stays unchanged.
 pub fn write_lake(sample: &Sample, dir: &Path, mut progress: impl FnMut(u64, u64)) -> Result<(), SampleError> {
     if !may_replace(dir).map_err(|source| SampleError::File { path: dir.to_owned(), source })? {
         return Err(SampleError::Exists { path: dir.to_owned() });
@@ -53,7 +53,7 @@ fn marker_of(sample: &Sample) -> String {
     )
 }
 
-/// Nothing there, an empty folder, or an older sample.
+/// Whether `dir` is missing, empty, or an older sample.
 fn may_replace(dir: &Path) -> io::Result<bool> {
     match fs::read_dir(dir) {
         Ok(mut entries) => Ok(entries.next().is_none() || dir.join(MARKER).is_file()),
@@ -73,7 +73,7 @@ fn dimensions(sample: &Sample, dir: &Path) -> Result<(), SampleError> {
     file("route", &columns::ROUTE, columns::routes(&sample.routes().collect::<Vec<_>>()))
 }
 
-/// A table of one file.
+/// Writes a table as one file.
 fn one_file(
     dir: &Path,
     name: &'static str,
@@ -87,7 +87,7 @@ fn one_file(
     table.close()
 }
 
-/// Writes any rows as a lake of one file a table: for lakes that differ from a sample in a way that one chooses.
+/// Writes arbitrary rows as a lake with one file for each table, for lakes that deliberately differ from a sample.
 pub fn write_rows(rows: &Rows, dir: &Path) -> Result<(), SampleError> {
     fs::create_dir_all(dir).map_err(|source| SampleError::File { path: dir.to_owned(), source })?;
     let file = |name, columns: &[Column], data| one_file(dir, name, columns, &[], data);
@@ -101,7 +101,7 @@ pub fn write_rows(rows: &Rows, dir: &Path) -> Result<(), SampleError> {
     file("order", &columns::ORDER, columns::orders(&rows.orders))
 }
 
-/// `trackcode` and `order` side by side: the same clients are in the files of the same number.
+/// Writes `trackcode` and `order` in parallel, so that files with the same number hold the same clients.
 fn shipments(sample: &Sample, dir: &Path, progress: &mut impl FnMut(u64, u64)) -> Result<(), SampleError> {
     let all = sample.trackcode_count();
     let part_rows = PART_ROWS.max(all.div_ceil(MOST_PARTS));
@@ -124,7 +124,7 @@ fn shipments(sample: &Sample, dir: &Path, progress: &mut impl FnMut(u64, u64)) -
     order.close()
 }
 
-/// A table and the file of it that is being written.
+/// A table, and its file that is being written.
 struct Table<'a> {
     dir: &'a Path,
     name: &'static str,
@@ -143,7 +143,7 @@ impl<'a> Table<'a> {
         Self { dir, name, columns, options, writer: None }
     }
 
-    /// Closes the current file and starts the next, which is a numbered one of a folder if the table has several.
+    /// Closes the current file and opens the next: a numbered file in a folder, if the table has several.
     fn open(&mut self, part: Option<u64>) -> Result<(), SampleError> {
         self.close()?;
         let file = match part {
@@ -172,8 +172,8 @@ impl<'a> Table<'a> {
     }
 }
 
-/// The hidden folder beside the lake in which it is made. Only one process at a time has it; what a killed one left
-/// there is thrown away by the next.
+/// The hidden folder beside the lake in which it is written. Only one process at a time holds it. The next process
+/// deletes the remains of a killed one.
 struct Staging {
     path: PathBuf,
     lock: Option<File>,
@@ -196,7 +196,7 @@ impl Staging {
         Ok(staging)
     }
 
-    /// Removes all but the lock.
+    /// Deletes everything but the lock.
     fn clear(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
@@ -209,7 +209,7 @@ impl Staging {
         Ok(())
     }
 
-    /// Gives the lake its name, in place of an older one.
+    /// Renames the folder to `dir`, and replaces an older lake.
     fn move_to(mut self, dir: &Path) -> Result<(), SampleError> {
         let file_error = |source| SampleError::File { path: dir.to_owned(), source };
         drop(self.lock.take());
@@ -223,7 +223,7 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // After the move there is nothing left; after a failure the error says more than a second one would.
+        // After the rename nothing is left to delete; after a failure, the first error matters more than a second one.
         if self.lock.take().is_some() {
             let _ = fs::remove_dir_all(&self.path);
         }

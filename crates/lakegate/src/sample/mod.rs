@@ -1,8 +1,8 @@
-//! The logistics sample: a deterministic lake of any size, and the project that serves it.
+//! The logistics sample: generates a deterministic lake of any size, and the project that serves it.
 //!
-//! The same seed and scale give the same rows on every machine and in every version: randomness comes from the raw
-//! words of ChaCha8, arithmetic is that of integers, and nothing depends on the order of a hash map. Serving is not
-//! this module's business.
+//! The same seed and scale produce the same rows on every machine and in every version: randomness comes from the raw
+//! words of ChaCha8, arithmetic is in integers, and nothing depends on the order of a hash map. Serving is done
+//! elsewhere.
 
 pub mod generate;
 pub mod lake;
@@ -24,35 +24,35 @@ use std::path::PathBuf;
 
 use lakegate_query::lake::write::WriteError;
 
-/// Why a sample could not be made or written.
+/// Why a sample could not be generated or written.
 #[derive(Debug, thiserror::Error)]
 pub enum SampleError {
-    /// A scale that no lake can have.
+    /// The scale is out of range.
     #[error("the scale must be a number above 0 and at most {max}, not {scale}")]
     Scale {
-        /// What was asked for.
+        /// The requested scale.
         scale: f64,
-        /// The largest scale.
+        /// The maximum scale.
         max: f64,
     },
-    /// A file that is there already and is not the sample's.
+    /// A file that is not part of the sample already exists.
     #[error("`{}` is there already; nothing was written", path.display())]
     Exists {
         /// The file or folder.
         path: PathBuf,
     },
-    /// Another process is making the same lake.
+    /// Another process is writing the same lake.
     #[error("another process is writing `{}`", path.display())]
     Busy {
         /// The folder.
         path: PathBuf,
     },
-    /// The file system refused.
+    /// A file system error.
     #[error("cannot write `{}`", path.display())]
     File {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
     /// A table could not be written.
@@ -60,7 +60,7 @@ pub enum SampleError {
     Table {
         /// The table.
         table: &'static str,
-        /// Why.
+        /// The cause.
         source: WriteError,
     },
 }

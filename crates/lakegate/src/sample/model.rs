@@ -1,69 +1,69 @@
-//! The rows of the logistics model, one struct a table, with the fields in the order of the files' columns.
+//! The rows of the logistics model: one struct for each table, with fields in column order.
 //!
-//! Times are microseconds since 1970 without a zone.
+//! Times are microseconds since 1970, without a time zone.
 
 /// A country that the carrier serves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Country {
-    /// Its id.
+    /// The id.
     pub id: i64,
-    /// Its name, in capitals.
+    /// The name, in upper case.
     pub name: String,
-    /// Two letters.
+    /// The two-letter country code.
     pub region: String,
     /// The telephone prefix.
     pub prefix_phone: i64,
-    /// The currency's three letters.
+    /// The three-letter currency code.
     pub currency_iso: String,
 }
 
 /// A city of a country.
 #[derive(Clone, Debug, PartialEq)]
 pub struct City {
-    /// Its name, in small letters. Two cities may share one.
+    /// The name, in lower case. Two cities may share one.
     pub name: String,
     /// Its country.
     pub country_id: i64,
-    /// The time zone's name.
+    /// The name of the time zone.
     pub timezone: String,
-    /// Its id.
+    /// The id.
     pub id: i64,
 }
 
-/// A client of the carrier: who sends.
+/// A client of the carrier, who sends parcels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Client {
-    /// Its id.
+    /// The id.
     pub id: i64,
-    /// Where it is.
+    /// The address.
     pub address: String,
-    /// Its registered name.
+    /// The registered name.
     pub business_name: String,
-    /// The name that its customers know.
+    /// The trade name, which its customers know.
     pub comercial_name: String,
-    /// Its city, where known.
+    /// Its city, if known.
     pub city_id: Option<i64>,
     /// The services that it may use.
     pub service_ids: Vec<i32>,
-    /// The key by which the client's systems are known: a secret.
+    /// The key that identifies the client's systems; a secret.
     pub enterprise_key: String,
 }
 
 /// A kind of delivery.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
-    /// Its id.
+    /// The id.
     pub id: i64,
-    /// Its name. Several services may share one.
+    /// The name. Several services may share one.
     pub name: String,
 }
 
 /// A kind of box.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProductSize {
-    /// Its id.
+    /// The id.
     pub id: i64,
-    /// Its name.
+    /// The name.
     pub name: String,
     /// Centimetres.
     pub dim_x: f64,
@@ -73,53 +73,53 @@ pub struct ProductSize {
     pub dim_z: f64,
 }
 
-/// A drive of one vehicle, which carries orders of several clients.
+/// A trip of one vehicle, which carries orders of several clients.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// Its id.
+    /// The id.
     pub id: i64,
-    /// Eight hexadecimal digits, as drivers know it.
+    /// Eight hexadecimal digits, for drivers.
     pub code: String,
-    /// The price that counts, where one was agreed.
+    /// The effective price, if one was agreed.
     pub price_official: Option<f64>,
     /// The price before changes.
     pub price_original: Option<f64>,
-    /// The price with what was added to find a driver.
+    /// The price with the incentive that was needed to find a driver.
     pub price_with_incentive: Option<f64>,
     /// Metres.
     pub distance: i64,
-    /// The city where it drives.
+    /// The city of the route.
     pub city_id: i64,
 }
 
-/// A parcel, from the moment that a client announces it.
+/// A parcel, from its announcement by a client.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trackcode {
-    /// Its id.
+    /// The id.
     pub id: i64,
     /// When it was announced.
     pub creation: i64,
-    /// Who sends it; unknown for a few.
+    /// The sending client; unknown for a few.
     pub client_id: Option<i64>,
     /// Whether it goes through a warehouse.
     pub crossdocking: bool,
-    /// Where it is fetched.
+    /// The pickup address.
     pub pickup_address: String,
-    /// Where it goes.
+    /// The delivery address.
     pub drop_address: String,
-    /// The kind of delivery, where known.
+    /// The kind of delivery, if known.
     pub service_id: Option<i64>,
-    /// What is in it.
+    /// The content.
     pub product_description: String,
-    /// What that is worth.
+    /// The value of the content.
     pub product_price: f64,
     /// Its box.
     pub product_size_id: i64,
     /// Kilograms.
     pub product_weight: f64,
-    /// Where it goes, as a point of longitude and latitude.
+    /// The delivery location, as a point of longitude and latitude.
     pub drop_point: String,
-    /// Where it is fetched, likewise.
+    /// The pickup location, as a point of longitude and latitude.
     pub pickup_point: String,
 }
 
@@ -128,19 +128,19 @@ pub struct Trackcode {
 pub struct Order {
     /// The trackcode; unknown for a few.
     pub trackcode_id: Option<i64>,
-    /// The route that took it, where one did.
+    /// The route that took it, if any.
     pub route_id: Option<i64>,
-    /// Its id.
+    /// The id.
     pub id: i64,
     /// When the delivery was promised.
     pub promise_time: Option<i64>,
-    /// When the attempt started; none when it never did.
+    /// When the attempt started; `None` if it never did.
     pub start_time: Option<i64>,
-    /// When it ended, where that was noted.
+    /// When the attempt ended, if recorded.
     pub end_time: Option<i64>,
 }
 
-/// All rows of a sample at once: for small scales and for tests.
+/// All rows of a sample at once, for small scales and tests.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rows {
     /// All countries, by id.

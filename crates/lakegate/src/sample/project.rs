@@ -1,6 +1,6 @@
-//! The projects that lakegate can write: the logistics sample, and a small one to start from.
+//! Writes the projects in the binary: the logistics sample, and a small starter project.
 //!
-//! They are part of the binary, so that neither needs the source tree. The sample's data is [`super::write_lake`]'s.
+//! Both are embedded, so that no source tree is needed. [`super::write_lake`] writes the sample's data.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::SampleError;
 
-/// A path below the project's folder, with `/`, and the content.
+/// A path below the project folder, with `/` as separator, and the file's content.
 pub type ProjectFile = (&'static str, &'static str);
 
 macro_rules! logistics {
@@ -62,11 +62,11 @@ pub fn starter_files() -> &'static [ProjectFile] {
     STARTER
 }
 
-/// The file of the key of masks, which is made and not copied.
+/// The file of the mask key, which is generated and not copied.
 const MASK_KEY: &str = "mask.key";
 
-/// Writes the logistics project into `dir`, with a key of masks of its own. Files that are there with the same content
-/// stay; if any has another content, nothing is written. A key that is there stays, whatever it is.
+/// Writes the logistics project into `dir`, with a new mask key. Existing files with the same content stay. If any file
+/// differs, nothing is written. An existing key always stays.
 pub fn write_project(dir: &Path) -> Result<(), SampleError> {
     let mut missing = Vec::new();
     for (path, content) in LOGISTICS {
@@ -97,7 +97,7 @@ fn write_mask_key(path: &Path) -> Result<(), SampleError> {
     }
 }
 
-/// Writes the starter project into `dir`. If any of its files is there already, nothing is written.
+/// Writes the starter project into `dir`. If any of its files exists, nothing is written.
 pub fn write_starter(dir: &Path) -> Result<(), SampleError> {
     if let Some((path, _)) = STARTER.iter().find(|(path, _)| dir.join(path).symlink_metadata().is_ok()) {
         return Err(SampleError::Exists { path: dir.join(path) });
@@ -116,7 +116,7 @@ fn write_new(dir: &Path, files: &[ProjectFile]) -> Result<(), SampleError> {
     Ok(())
 }
 
-/// Makes a file that must not be there yet: between the look and the write, somebody may have put one there.
+/// Creates a file that must not exist yet, because one may have appeared since the check.
 fn create(path: &Path, content: &str) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;

@@ -1,18 +1,18 @@
-//! Randomness that is the same everywhere: streams of ChaCha8, own mappings to ranges, and a keyed permutation.
+//! Deterministic randomness: ChaCha8 streams, custom mappings to ranges, and a keyed permutation.
 //!
-//! Nothing here is for secrets.
+//! Not for secrets.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// One stream of random words, named by a seed, a domain and an index.
+/// A stream of random words, identified by a seed, a domain and an index.
 #[derive(Clone, Debug)]
 pub(super) struct Stream {
     words: ChaCha8Rng,
 }
 
 impl Stream {
-    /// The stream of one thing: `domain` is its table, `index` its place there.
+    /// The stream of one item: `domain` is its table, `index` its position there.
     pub(super) fn new(seed: u64, domain: u64, index: u64) -> Self {
         let mut key = [0; 32];
         for (at, part) in key.chunks_exact_mut(8).enumerate() {
@@ -28,7 +28,7 @@ impl Stream {
         self.words.next_u64()
     }
 
-    /// A number below `limit`, which is not 0. The bias is below one in 2^32 for every limit used here.
+    /// A number below `limit`, which must not be 0. The bias is below one in 2^32 for every limit used here.
     pub(super) fn below(&mut self, limit: u64) -> u64 {
         ((u128::from(self.word()) * u128::from(limit)) >> 64) as u64
     }
@@ -38,7 +38,7 @@ impl Stream {
         low + self.below((high - low + 1) as u64) as i64
     }
 
-    /// True `parts` times in 10,000.
+    /// True with a probability of `parts` in 10,000.
     pub(super) fn chance(&mut self, parts: u64) -> bool {
         self.below(10_000) < parts
     }
@@ -48,7 +48,7 @@ impl Stream {
         &items[self.below(items.len() as u64) as usize]
     }
 
-    /// A number from a distribution given by its quantiles at equal steps, straight lines between them.
+    /// A number from a distribution given by its quantiles at equal steps, with linear interpolation.
     pub(super) fn quantile(&mut self, quantiles: &[i64]) -> i64 {
         let last = quantiles.len() - 1;
         let place = self.below(last as u64 * 65_536);
@@ -57,7 +57,7 @@ impl Stream {
     }
 }
 
-/// A bijection of `0..size`, keyed by a seed: a Feistel network, walked until it lands inside.
+/// A bijection of `0..size`, keyed by a seed: a Feistel network with cycle walking.
 #[derive(Clone, Debug)]
 pub(super) struct Permutation {
     size: u64,
@@ -72,7 +72,7 @@ impl Permutation {
         Self { size, half_bits: bits.div_ceil(2).max(1), keys }
     }
 
-    /// Where `index`, which is below the size, goes.
+    /// The image of `index`, which must be below the size.
     pub(super) fn at(&self, index: u64) -> u64 {
         let mask = (1 << self.half_bits) - 1;
         let mut place = index;
@@ -89,7 +89,7 @@ impl Permutation {
     }
 }
 
-/// The finaliser of SplitMix64: every bit of the input reaches every bit of the output.
+/// The finaliser of SplitMix64, in which every input bit affects every output bit.
 pub(super) fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);

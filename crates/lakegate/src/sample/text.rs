@@ -1,4 +1,4 @@
-//! Invented names, streets and goods, and the values that break careless encoders.
+//! Invented names, streets and goods, and values that break careless encoders.
 
 use super::random::Stream;
 
@@ -33,7 +33,7 @@ const SECOND: [&str; 16] = [
 
 const FORMS: [&str; 8] = ["S.A.C.", "S.A.", "E.I.R.L.", "SpA", "S. de R.L. de C.V.", "S.A.S.", "Ltda.", "& Cía."];
 
-/// What people and other systems really put into text fields: each has broken some encoder, log or spreadsheet.
+/// Values that people and other systems really put into text fields. Each has broken some encoder, log or spreadsheet.
 pub(super) const HOSTILE: [&str; 24] = [
     "O'Higgins 12, \"El Portal\", piso 3",
     "'; DROP TABLE trackcode; --",
@@ -74,7 +74,7 @@ pub(super) fn address(random: &mut Stream) -> String {
     format!("{street} {number}{part}")
 }
 
-/// What is in a parcel. One in 250 is hostile.
+/// The content of a parcel. One in 250 is hostile.
 pub(super) fn goods(random: &mut Stream) -> String {
     if random.chance(40) {
         return (*random.pick(&HOSTILE)).to_owned();
@@ -82,7 +82,7 @@ pub(super) fn goods(random: &mut Stream) -> String {
     format!("{} {}", random.pick(&GOODS), random.between(1, 9_999))
 }
 
-/// The registered name of a client and the name on its shop.
+/// The registered name of a client, and its trade name.
 pub(super) fn company(random: &mut Stream) -> (String, String) {
     let shop = format!("{} {}", random.pick(&FIRST), random.pick(&SECOND));
     let business = format!("{shop} {}", random.pick(&FORMS));
@@ -94,7 +94,7 @@ pub(super) fn company(random: &mut Stream) -> (String, String) {
     }
 }
 
-/// Some digits in base 16.
+/// Random hexadecimal digits.
 pub(super) fn hex(random: &mut Stream, digits: usize) -> String {
     format!("{:016x}", random.word())[..digits].to_owned()
 }

@@ -1,9 +1,9 @@
-//! The server's side of the access store: looks tokens up with a memory in front, and refuses when in doubt.
+//! The server's view of the access store: looks up tokens through a cache, and refuses if it is not sure.
 //!
-//! What is remembered belongs to a *generation*: the count of changes that this process knows of, read before the store
-//! was. A change makes a new generation, so an answer that was read before a change and arrives after it is never used.
-//! A change by another process is noticed by [`super::background`] within a fraction of a second. Should it notice
-//! nothing because the store does not answer, memory older than [`MAX_AGE`] does not count and callers are refused.
+//! Cache entries belong to a *generation*: the number of changes that this process knows of, read before the store is
+//! read. A change starts a new generation, so an answer that was read before a change and arrives after it is never
+//! used. [`super::background`] notices a change by another process within a fraction of a second. If it cannot, because
+//! the store does not respond, entries older than [`MAX_AGE`] are invalid and callers are refused.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -24,17 +24,18 @@ use super::last_use::LastUse;
 use super::open::Store;
 use crate::seal::Seal;
 
-/// How long an answer counts after the moment at which it was last known to be what the store says.
+/// The time that a cache entry stays valid after the store last confirmed it.
 const MAX_AGE: Duration = Duration::from_secs(4);
-/// How long a lookup may take. Together with [`MAX_AGE`] within the 5 s that a revocation may take at worst.
+/// The timeout of a lookup. Together with [`MAX_AGE`] it is below the 5 s within which a revocation must take effect.
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(2);
-/// The most tokens remembered.
+/// The maximum number of cached tokens.
 const MOST_KNOWN: u64 = 100_000;
-/// The most unknown tokens remembered. They are kept apart: a flood of them must not push out a known one.
+/// The maximum number of cached unknown tokens. They have their own cache, so that a flood of them cannot evict known
+/// ones.
 const MOST_UNKNOWN: u64 = 20_000;
-/// The most JWTs of which the grants are remembered; apart from tokens, which they must not push out.
+/// The maximum number of JWTs with cached grants. They have their own cache, so that they cannot evict tokens.
 const MOST_ASSERTED: u64 = 50_000;
-/// How long a token that nobody presents stays in memory.
+/// The time after which an unused token leaves the cache.
 const IDLE: Duration = Duration::from_secs(600);
 
 /// The access of a server. Cheap to clone.
@@ -49,13 +50,13 @@ pub(super) struct Inner {
     known: Cache<Key, Known>,
     unknown: Cache<Key, Millis>,
     asserted: Cache<Key, Known>,
-    /// When the store last confirmed that the current generation is what it holds.
+    /// When the store last confirmed the current generation.
     confirmed_at: AtomicU64,
     last_use: LastUse,
     seal: Seal,
 }
 
-/// A generation and a token.
+/// The generation and the token hash.
 type Key = (u64, TokenHash);
 
 #[derive(Clone, Debug)]
@@ -64,10 +65,10 @@ struct Known {
     read_at: Millis,
 }
 
-/// Milliseconds of this process's life.
+/// Milliseconds since the process started.
 pub(super) type Millis = u64;
 
-/// A lookup that gave no credential.
+/// A lookup without a credential.
 #[derive(Debug, thiserror::Error)]
 enum Miss {
     #[error("no such token")]
@@ -77,12 +78,12 @@ enum Miss {
 }
 
 impl Access {
-    /// Starts on an open store. Shut the background down at the end: it writes what is still to be written.
+    /// Starts on an open store. Call [`Background::shutdown`] at the end, because it writes what is pending.
     pub async fn start(store: Store) -> Result<(Self, Background), StoreError> {
         Self::start_with(store, None).await
     }
 
-    /// The same, and exports changes of the store, whoever made them, to a sink.
+    /// Starts on an open store, and exports all changes of the store, whichever process made them, to a sink.
     pub async fn start_with(store: Store, sink: Option<Arc<dyn ChangeSink>>) -> Result<(Self, Background), StoreError> {
         let now = now_millis();
         let version = store.access_version().await?;
@@ -105,12 +106,12 @@ impl Access {
         Ok((Self { inner }, background))
     }
 
-    /// What callers carry for the servers over this store is made and opened with it.
+    /// Signs and verifies values that callers carry between servers of this store, such as cursors.
     pub fn seal(&self) -> &Seal {
         &self.inner.seal
     }
 
-    /// The principal behind a token, authenticated now, and all that the store knows about it. Notes the token's use.
+    /// Authenticates a token: returns its principal, and all that the store knows about the token. Records the use.
     pub async fn authenticate(
         &self,
         token: &PresentedToken,
@@ -122,7 +123,7 @@ impl Access {
         Ok((principal, credential))
     }
 
-    /// The administrator behind an admin token, authenticated now. Notes the token's use.
+    /// Authenticates an admin token. Records the use.
     pub async fn authenticate_admin(&self, token: &PresentedToken, now: DateTime<Utc>) -> Result<Admin, Error> {
         let credential = self.credential(token).await?;
         let admin = authenticate_admin(&credential, now)?;
@@ -130,7 +131,7 @@ impl Access {
         Ok(admin)
     }
 
-    /// The principal that an issuer vouches for, authenticated now, with the grants to its name and its roles.
+    /// Authenticates a principal that an issuer vouches for, with the grants to its name and its roles.
     pub async fn authenticate_assertion(
         &self,
         asserted: &Asserted,
@@ -140,7 +141,7 @@ impl Access {
         Ok((authenticate(&credential, now)?, credential))
     }
 
-    /// What an issuer says, with the grants to the name and its roles; also when its time is over.
+    /// The claims of an issuer, with the grants to the name and its roles. Expired claims are included.
     pub async fn asserted_credential(&self, asserted: &Asserted) -> Result<Arc<Credential>, Error> {
         let inner = &self.inner;
         let key = (inner.store.changes(), asserted.hash());
@@ -154,7 +155,7 @@ impl Access {
         }
     }
 
-    /// All that the store knows about a token; also one that is expired or revoked.
+    /// All that the store knows about a token. Expired and revoked tokens are included.
     pub async fn credential(&self, token: &PresentedToken) -> Result<Arc<Credential>, Error> {
         let inner = &self.inner;
         let key = (inner.store.changes(), token.hash());
@@ -167,7 +168,7 @@ impl Access {
         if inner.unknown.get(&key).await.is_some_and(|read_at| inner.is_fresh(read_at)) {
             return Err(unknown_token());
         }
-        // Callers with the same token wait for one read.
+        // Callers with the same token share one read (single flight).
         match inner.known.try_get_with(key, inner.read(token.hash())).await {
             Ok(known) if inner.is_fresh(known.read_at) => Ok(known.credential),
             Ok(_) => Err(StoreError::Slow.into()),
@@ -178,28 +179,28 @@ impl Access {
         }
     }
 
-    /// How often the store has changed, as far as it is known here. Read it before a credential: one that was read later is
-    /// as it was then, as long as [`Access::is_unchanged_since`] says so.
+    /// The generation of the store. Read it before a credential: the credential is current as long as
+    /// [`Access::is_unchanged_since`] returns true.
     pub fn generation(&self) -> u64 {
         self.inner.store.changes()
     }
 
-    /// Whether nothing in the store has changed since then, as far as it is known here, and that is known lately enough.
+    /// Whether the store is known to be unchanged since `generation`, and has confirmed that recently enough.
     pub fn is_unchanged_since(&self, generation: u64) -> bool {
         self.generation() == generation && self.inner.is_fresh(0)
     }
 
-    /// Notes that a token was used, of which it is known that it is taken.
+    /// Records a use of a token that is known to be valid.
     pub fn note_use(&self, token_id: &str, now: DateTime<Utc>) {
         self.inner.last_use.note(token_id, now);
     }
 
-    /// Whether decisions can be made now: the store has answered lately.
+    /// Whether access can be decided now: fails if the store has not responded recently.
     pub fn ready(&self) -> Result<(), Error> {
         if self.inner.is_fresh(0) { Ok(()) } else { Err(StoreError::Slow.into()) }
     }
 
-    /// The store, for changes; what they turn is turned at once here and within a moment in other processes.
+    /// The store, for changes. They take effect here immediately, and in other processes within moments.
     pub fn store(&self) -> &Store {
         &self.inner.store
     }
@@ -230,7 +231,7 @@ impl Inner {
         }
     }
 
-    /// Whether an answer of the current generation, read then, is known to have been true within [`MAX_AGE`].
+    /// Whether an answer of the current generation, read at `read_at`, was confirmed within [`MAX_AGE`].
     fn is_fresh(&self, read_at: Millis) -> bool {
         let true_at = read_at.max(self.confirmed_at.load(Ordering::Acquire));
         now_millis().saturating_sub(true_at) <= MAX_AGE.as_millis() as u64
@@ -240,15 +241,15 @@ impl Inner {
         &self.store
     }
 
-    /// Everything remembered was true at this moment.
+    /// Records that the current generation was valid at this moment.
     pub(super) fn confirm(&self, at: Millis) {
         self.confirmed_at.fetch_max(at, Ordering::AcqRel);
     }
 
-    /// Forgets everything.
+    /// Drops all cache entries.
     pub(super) fn forget(&self) {
         self.store.count_change();
-        // The new generation alone would do; this makes room at once.
+        // The new generation would suffice, but this frees the memory immediately.
         self.known.invalidate_all();
         self.unknown.invalidate_all();
         self.asserted.invalidate_all();

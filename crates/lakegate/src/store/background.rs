@@ -1,7 +1,7 @@
-//! What runs beside the requests: it watches the store for changes by other processes, exports changes, and writes last
-//! uses in batches.
+//! The background tasks of the access store: watch for changes by other processes, export changes, and write last uses
+//! in batches.
 //!
-//! The tasks belong to [`Background`]: shutting it down ends them after a last write, dropping it aborts them.
+//! [`Background`] owns the tasks: shutting it down stops them after a last write, and dropping it aborts them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +15,13 @@ use super::access::{Inner, READ_TIMEOUT, now_millis};
 use super::change_log::{ChangeSink, export_changes};
 use super::error::StoreError;
 
-/// How often the store is asked whether something changed.
+/// The interval at which the store is checked for changes.
 const WATCH_EVERY: Duration = Duration::from_millis(250);
-/// How often last uses are written.
+/// The interval at which last uses are written.
 const WRITE_EVERY: Duration = Duration::from_secs(5);
-/// How long an export that failed waits for the next try.
+/// The pause after a failed export.
 const EXPORT_AGAIN: Duration = Duration::from_secs(5);
-/// How long the end waits for the last write.
+/// The timeout of the last write at shutdown.
 const LAST_WRITE: Duration = Duration::from_secs(10);
 
 /// The background tasks of an [`super::Access`].
@@ -45,7 +45,7 @@ impl Background {
         Self { cancel, tasks }
     }
 
-    /// Ends the tasks and writes what is still to be written.
+    /// Stops the tasks and writes what is pending.
     pub async fn shutdown(mut self) {
         self.cancel.cancel();
         let all = async { while self.tasks.join_next().await.is_some() {} };
@@ -55,9 +55,9 @@ impl Background {
     }
 }
 
-/// Compares the store's version with the one last seen, and forgets everything when it is another.
+/// Compares the store's version with the last known one, and clears the cache when it differs.
 async fn watch(access: Arc<Inner>, version: i64, changed: Arc<Notify>, cancel: CancellationToken) {
-    // `None` after a failure: whatever is found then may be another store.
+    // `None` after a failure, because the store may be another one afterwards.
     let mut seen = Some(version);
     let mut ticks = ticks(WATCH_EVERY);
     let mut answers = true;
@@ -66,7 +66,7 @@ async fn watch(access: Arc<Inner>, version: i64, changed: Arc<Notify>, cancel: C
             () = cancel.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        // Taken before the store is asked: what it says was so at this moment or later.
+        // Taken before the query, so its answer holds at this moment or later.
         let asked_at = now_millis();
         match look(&access).await {
             Ok((version, replaced)) => {
@@ -93,7 +93,7 @@ async fn watch(access: Arc<Inner>, version: i64, changed: Arc<Notify>, cancel: C
     }
 }
 
-/// The version of the store, and whether its file is another one than before.
+/// The version of the store, and whether its file was replaced.
 async fn look(access: &Inner) -> Result<(i64, bool), StoreError> {
     let store = access.store();
     let replaced = store.identity().look_again();
@@ -103,14 +103,14 @@ async fn look(access: &Inner) -> Result<(i64, bool), StoreError> {
     Ok((version, replaced))
 }
 
-/// Exports changes: those that are left from before at once, later ones when the watch has noticed them, and once more at the
-/// end. Its own task, because the watch must not wait for a sink.
+/// Exports changes: earlier ones at the start, later ones when the watch task notices them, and once more at the end.
+/// It is a separate task, because the watch task must not wait for a sink.
 async fn export(access: Arc<Inner>, sink: Arc<dyn ChangeSink>, changed: Arc<Notify>, cancel: CancellationToken) {
     let mut fails = false;
     loop {
         match export_changes(access.store(), &*sink).await {
             Ok(_) => fails = false,
-            // Said once, and not every few seconds for as long as it lasts.
+            // Logged once, not every few seconds while it lasts.
             Err(error) if !fails => {
                 let error = &error as &(dyn std::error::Error + 'static);
                 tracing::error!(error, "changes of the access store could not be exported; they are kept");
@@ -129,7 +129,7 @@ async fn export(access: Arc<Inner>, sink: Arc<dyn ChangeSink>, changed: Arc<Noti
     }
 }
 
-/// Writes last uses until the end, and once more then.
+/// Writes last uses periodically, and once more at the end.
 async fn write(access: Arc<Inner>, cancel: CancellationToken) {
     let mut ticks = ticks(WRITE_EVERY);
     let mut fails = false;
@@ -140,7 +140,7 @@ async fn write(access: Arc<Inner>, cancel: CancellationToken) {
         };
         match access.write_last_use().await {
             Ok(()) => fails = false,
-            // Said once, and not every few seconds for as long as it lasts.
+            // Logged once, not every few seconds while it lasts.
             Err(error) if !fails => {
                 let error = &error as &(dyn std::error::Error + 'static);
                 tracing::warn!(error, "the last uses of tokens could not be written; they are kept for the next time");

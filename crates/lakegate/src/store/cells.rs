@@ -1,4 +1,5 @@
-//! How values lie in the store's columns: times as microseconds, attributes as typed JSON, details of changes as JSON.
+//! Converts values to and from the store's columns: times as microseconds, attributes as typed JSON, details of changes
+//! as JSON.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use serde_json::json;
 
 use super::error::StoreError;
 
-/// A time to the microsecond, as it will be read back.
+/// Truncates a time to the microsecond, as it will be read back.
 pub(super) fn to_micros(time: DateTime<Utc>) -> i64 {
     time.timestamp_micros()
 }
@@ -23,12 +24,12 @@ pub(super) fn from_optional_micros(micros: Option<i64>) -> Result<Option<DateTim
     micros.map(from_micros).transpose()
 }
 
-/// A time in the detail of a change.
+/// A time for the detail of a change.
 pub(super) fn time(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
-/// `{"client_id": {"type": "integer", "value": 4562}}`
+/// Attributes as JSON, such as `{"client_id": {"type": "integer", "value": 4562}}`.
 pub(super) fn attributes_to_json(attributes: &BTreeMap<String, Value>) -> String {
     let members = attributes
         .iter()
@@ -36,7 +37,7 @@ pub(super) fn attributes_to_json(attributes: &BTreeMap<String, Value>) -> String
     serde_json::Value::Object(members.collect()).to_string()
 }
 
-/// Reads them back. What can not be read is an error and never a missing attribute.
+/// Parses attributes. An unreadable attribute is an error, never a missing attribute.
 pub(super) fn attributes_from_json(text: &str) -> Result<BTreeMap<String, Value>, StoreError> {
     let corrupt = || StoreError::Corrupt("the attributes of a principal".to_owned());
     let json: serde_json::Value = serde_json::from_str(text).map_err(|_| corrupt())?;
@@ -50,12 +51,12 @@ pub(super) fn attributes_from_json(text: &str) -> Result<BTreeMap<String, Value>
     Ok(attributes)
 }
 
-/// What serde writes of a value.
+/// Serialises a value as JSON.
 pub(super) fn to_json(value: &impl Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Refused(error.to_string()))
 }
 
-/// Reads it back; `what` names it in the error.
+/// Parses JSON; the error names it as `what`.
 pub(super) fn from_json<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|_| StoreError::Corrupt(what.to_owned()))
 }

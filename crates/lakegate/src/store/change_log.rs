@@ -1,7 +1,7 @@
-//! The changes that were made, as they were written down: the list of them, and which ones an audit log does not have yet.
+//! Reads the change log, and exports changes to an audit log.
 //!
-//! A change is exported at least once: a process that ends between the two exports it, or another one does, again. The ids
-//! tell which is which.
+//! Each change is exported at least once: if a process ends between the export and its mark, the change is exported
+//! again. The ids identify duplicates.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -17,22 +17,22 @@ use super::cells::{from_json, from_micros};
 use super::error::StoreError;
 use super::open::Store;
 
-/// How many changes are exported at once.
+/// The number of changes in one export.
 const BATCH: u32 = 500;
 
 /// A change of principals, tokens or grants.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ChangeRecord {
-    /// Greater than that of every change before it in the same store; never used again.
+    /// Greater than the id of every earlier change in the same store; never reused.
     pub id: i64,
-    /// When it was made.
+    /// When the change was made.
     #[serde(serialize_with = "rfc3339")]
     pub at: DateTime<Utc>,
-    /// Who made it: `cli:USER` or `admin:PRINCIPAL:TOKEN_ID`.
+    /// Its author: `cli:USER` or `admin:PRINCIPAL:TOKEN_ID`.
     pub actor: String,
-    /// What was done, such as `token.issue`.
+    /// The action, such as `token.issue`.
     pub action: String,
-    /// With what, before and after; no secret.
+    /// The details before and after; holds no secret.
     pub detail: Json,
 }
 
@@ -40,28 +40,28 @@ fn rfc3339<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, 
     serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Micros, true))
 }
 
-/// Where changes are written down for good, such as an audit log.
+/// A permanent record of changes, such as an audit log.
 pub trait ChangeSink: fmt::Debug + Send + Sync {
-    /// Keeps the changes. Once this is done they are durable, and are not handed out again.
+    /// Appends the changes. When the future completes they are durable, and are not exported again.
     fn append<'a>(&'a self, changes: &'a [ChangeRecord]) -> BoxFuture<'a, Result<(), SinkError>>;
 }
 
-/// Why a sink could not keep them.
+/// Why a sink could not append changes.
 pub type SinkError = Box<dyn StdError + Send + Sync>;
 
-/// Why changes were not exported. They will be, with the next export.
+/// Why changes were not exported. The next export tries again.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// The store does not give them.
+    /// The store could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The sink does not take them.
+    /// The sink did not accept the changes.
     #[error("changes of the access store could not be written to the audit log; they are kept for the next time")]
     Sink(#[source] SinkError),
 }
 
 impl Store {
-    /// The changes before the one of this id, or the last ones; the newest first.
+    /// The latest changes, or those before the given id; newest first.
     pub async fn change_log(&self, limit: u32, before: Option<i64>) -> Result<Vec<ChangeRecord>, StoreError> {
         let rows = sqlx::query(
             "SELECT id, at, actor, action, detail FROM changes WHERE ? IS NULL OR id < ? ORDER BY id DESC LIMIT ?",
@@ -74,7 +74,7 @@ impl Store {
         rows.iter().map(record_of).collect()
     }
 
-    /// Changes that no audit log has yet; the oldest first.
+    /// Changes that are not exported yet, oldest first.
     pub async fn unexported_changes(&self, limit: u32) -> Result<Vec<ChangeRecord>, StoreError> {
         let rows =
             sqlx::query("SELECT id, at, actor, action, detail FROM changes WHERE exported = 0 ORDER BY id LIMIT ?")
@@ -84,7 +84,7 @@ impl Store {
         rows.iter().map(record_of).collect()
     }
 
-    /// Notes that an audit log has them. Turns no decision and changes nothing that a change says.
+    /// Marks changes as exported. Affects no access decision and no content of a change.
     pub async fn mark_exported(&self, ids: &[i64]) -> Result<(), StoreError> {
         if ids.is_empty() {
             return Ok(());
@@ -97,10 +97,10 @@ impl Store {
     }
 }
 
-/// Hands every change that was not exported yet to the sink. Returns how many there were.
+/// Exports all changes that are not exported yet. Returns their number.
 ///
 /// # Errors
-/// When the store or the sink fails; what was not exported stays so.
+/// If the store or the sink fails. Changes that were not exported stay marked so.
 pub async fn export_changes(store: &Store, sink: &dyn ChangeSink) -> Result<usize, ExportError> {
     let mut exported = 0;
     loop {

@@ -1,7 +1,7 @@
-//! Who changes the store: every change is made by a [`Changes`], which knows the actor, and can be committed only
-//! together with a row that says what was done.
+//! Makes changes to the store. Every change goes through [`Changes`], which knows the actor, and can be committed only
+//! together with a change log row.
 //!
-//! The row is written in the change's own transaction: there is no change without it, and none of a change that was not.
+//! The row is part of the change's own transaction, so neither exists without the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,22 +17,22 @@ use super::cells::to_micros;
 use super::error::StoreError;
 use super::open::Store;
 
-/// Who makes a change, as it is kept with the change.
+/// The author of a change, as the change log records it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor(String);
 
 impl Actor {
-    /// Somebody at the command line: `cli:USER`.
+    /// A user of the command line: `cli:USER`.
     pub fn cli(user: &str) -> Self {
         Self(format!("cli:{user}"))
     }
 
-    /// Somebody with an admin token: `admin:PRINCIPAL:TOKEN_ID`.
+    /// The holder of an admin token: `admin:PRINCIPAL:TOKEN_ID`.
     pub fn admin(admin: &Admin) -> Self {
         Self(format!("admin:{}:{}", admin.name(), admin.token_id()))
     }
 
-    /// The demo, which makes its own principals.
+    /// The demo, which creates its own principals.
     pub fn demo() -> Self {
         Self("demo".to_owned())
     }
@@ -44,7 +44,7 @@ impl fmt::Display for Actor {
     }
 }
 
-/// The attributes whose values are never written down beside the principal itself.
+/// The attributes whose values appear nowhere but in the principal itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretAttributes(Secret);
 
@@ -55,12 +55,12 @@ enum Secret {
 }
 
 impl SecretAttributes {
-    /// Every one: for where it is not known which.
+    /// All attributes, for when the project's list is not known.
     pub fn all() -> Self {
         Self(Secret::All)
     }
 
-    /// Those of these names.
+    /// The attributes with these names.
     pub fn these(names: impl IntoIterator<Item = String>) -> Self {
         Self(Secret::These(names.into_iter().collect()))
     }
@@ -72,8 +72,8 @@ impl SecretAttributes {
         }
     }
 
-    /// A value for a listing: `***` for one that the project calls secret. Where it is not known which are, whoever lists
-    /// them has the store itself at hand, and sees it.
+    /// A value for a listing; `***` if the project declares it secret. If the project's list is not known, the value is
+    /// shown, because the user then has direct access to the store.
     pub fn listed(&self, name: &str, value: &Value) -> Json {
         match &self.0 {
             Secret::These(names) if names.contains(name) => "***".into(),
@@ -81,13 +81,13 @@ impl SecretAttributes {
         }
     }
 
-    /// Attributes as JSON, those that are secret as `***`.
+    /// Attributes as JSON, with `***` for the secret ones.
     pub(super) fn hide<'a>(&self, attributes: impl IntoIterator<Item = (&'a String, &'a Value)>) -> Json {
         let shown = |name: &str, value: &Value| if self.covers(name) { "***".into() } else { value.to_json() };
         attributes.into_iter().map(|(name, value)| (name.clone(), shown(name, value))).collect::<Map<_, _>>().into()
     }
 
-    /// Of two states of attributes, what differs: before and after. An attribute that is not there is left out.
+    /// The differences between two states of attributes: before and after. Missing attributes are omitted.
     pub(super) fn hide_difference(
         &self,
         before: &BTreeMap<String, Value>,
@@ -100,7 +100,7 @@ impl SecretAttributes {
     }
 }
 
-/// What was done.
+/// The kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     PrincipalAdd,
@@ -132,7 +132,7 @@ impl Action {
     }
 }
 
-/// The store in the hands of somebody who may change it.
+/// The store with an actor, which allows changes.
 #[derive(Clone, Copy, Debug)]
 pub struct Changes<'a> {
     store: &'a Store,
@@ -141,7 +141,7 @@ pub struct Changes<'a> {
 }
 
 impl Store {
-    /// The store, to be changed by this actor.
+    /// The store, ready for changes by this actor.
     pub fn by<'a>(&'a self, actor: &'a Actor, secret: &'a SecretAttributes) -> Changes<'a> {
         Changes { store: self, actor, secret }
     }
@@ -152,20 +152,21 @@ impl<'a> Changes<'a> {
         self.secret
     }
 
-    /// Starts a change.
+    /// Begins a change.
     pub(super) async fn begin(&self) -> Result<Change<'a>, StoreError> {
         Ok(Change { transaction: self.store.begin_write().await?, by: *self })
     }
 }
 
-/// A change under way. Dropping it undoes it; [`Change::commit`] alone keeps it, and asks what was done.
+/// A change in progress. Dropping it rolls it back; only [`Change::commit`] keeps it, and requires an action for the
+/// log.
 pub(super) struct Change<'a> {
     transaction: Transaction<'static, Sqlite>,
     by: Changes<'a>,
 }
 
 impl Change<'_> {
-    /// Ends the change and keeps it, with the row that says so.
+    /// Commits the change with its change log row.
     pub(super) async fn commit(mut self, now: DateTime<Utc>, action: Action, detail: Json) -> Result<(), StoreError> {
         sqlx::query("INSERT INTO changes (at, actor, action, detail) VALUES (?, ?, ?, ?)")
             .bind(to_micros(now))
@@ -177,7 +178,7 @@ impl Change<'_> {
         self.by.store.commit(self.transaction).await
     }
 
-    /// Ends the change and keeps nothing of it.
+    /// Rolls the change back.
     pub(super) async fn undo(self) -> Result<(), StoreError> {
         Ok(self.transaction.rollback().await?)
     }

@@ -1,14 +1,14 @@
-//! Whether the file that is open is still the one at its path.
+//! Checks that the open file is still the file at its path.
 //!
-//! A deleted or replaced file stays readable for who has it open. An answer from it would be an answer from a store
-//! that the operator has taken away.
+//! A deleted or replaced file stays readable through an open handle. An answer from it would come from a store that the
+//! operator has removed.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The file behind a path, as the system numbers it.
+/// The identity (device and inode) of the file at a path.
 #[derive(Debug)]
 pub(super) struct FileIdentity {
     path: PathBuf,
@@ -29,7 +29,7 @@ impl FileIdentity {
         Self { path: path.to_owned(), state: Mutex::new(State { known, replaced_at: None }) }
     }
 
-    /// Looks at the path again. `true` when another file is there than before; an error when none is.
+    /// Checks the path again. Returns `true` if another file is there than before; fails if there is none.
     pub(super) fn look_again(&self) -> io::Result<bool> {
         let found = file_number(&self.path);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,7 +42,7 @@ impl FileIdentity {
         found.map(|_| replaced)
     }
 
-    /// Whether another file came to the path in the last `age`.
+    /// Whether the file at the path was replaced in the last `age`.
     pub(super) fn replaced_within(&self, age: Duration) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.replaced_at.is_some_and(|replaced_at| replaced_at.elapsed() <= age)
@@ -57,6 +57,6 @@ fn file_number(path: &Path) -> io::Result<FileNumber> {
 
 #[cfg(not(unix))]
 fn file_number(path: &Path) -> io::Result<FileNumber> {
-    // An open file can not be replaced on such a system.
+    // On such a system an open file cannot be replaced.
     std::fs::metadata(path).map(|_| (0, 0))
 }

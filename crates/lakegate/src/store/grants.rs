@@ -1,4 +1,4 @@
-//! Grants in the store: add, list, revoke.
+//! Adds, lists and revokes grants in the store.
 
 use std::collections::BTreeSet;
 
@@ -19,35 +19,35 @@ use super::random::new_id;
 /// A grant to add.
 #[derive(Clone, Debug)]
 pub struct GrantRequest {
-    /// Who may.
+    /// The principal or role.
     pub to: Grantee,
-    /// What they may call.
+    /// The endpoint.
     pub endpoint: EndpointPattern,
-    /// Whether it gives or takes away.
+    /// Whether it allows or denies.
     pub effect: Effect,
-    /// What it gives of the endpoint, or takes away of it.
+    /// The columns, unmasking and rules.
     pub terms: Terms,
-    /// From when on it does not count.
+    /// When it expires.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
 impl GrantRequest {
-    /// A grant of the whole endpoint, for good.
+    /// A permanent grant of the whole endpoint.
     pub fn new(to: Grantee, endpoint: EndpointPattern) -> Self {
         Self { to, endpoint, effect: Effect::Allow, terms: Terms::default(), expires_at: None }
     }
 }
 
-/// What came of a request.
+/// The result of adding a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Granting {
     /// The grant is new.
     Added(Grant),
-    /// The same grant, with the same terms and expiry, is in force already.
+    /// The same grant, with equal terms and expiry, is already in force.
     Unchanged(Grant),
 }
 
-/// A grant, and whether it was ended.
+/// A grant, and whether it was revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantListing {
     /// The grant.
@@ -57,8 +57,8 @@ pub struct GrantListing {
 }
 
 impl Changes<'_> {
-    /// Adds a grant. One that is in force already with the same terms and expiry is left as it is. One with the same terms
-    /// and another expiry is an error; with other terms it is another grant, and what both give is added up.
+    /// Adds a grant. An equal grant in force is left unchanged. The same terms with another expiry are an error.
+    /// Different terms make another grant, and the caller gets the union of both.
     pub async fn add_grant(&self, request: GrantRequest, now: DateTime<Utc>) -> Result<Granting, StoreError> {
         if let EndpointPattern::Named(name) = &request.endpoint {
             NameKind::Endpoint.check(name)?;
@@ -102,7 +102,7 @@ impl Changes<'_> {
         Ok(Granting::Added(grant))
     }
 
-    /// Revokes a grant for good. `false`: it was revoked already.
+    /// Revokes a grant permanently. Returns `false` if it was already revoked.
     pub async fn revoke_grant(&self, id: &str, now: DateTime<Utc>) -> Result<(GrantListing, bool), StoreError> {
         let mut change = self.begin().await?;
         let listing = existing(&mut change, id).await?;
@@ -122,7 +122,7 @@ impl Changes<'_> {
 }
 
 impl Store {
-    /// All grants, also expired and revoked ones; those to principals first, by name.
+    /// All grants, including expired and revoked ones; those to principals come first, by name.
     pub async fn grants(&self) -> Result<Vec<GrantListing>, StoreError> {
         let rows = sqlx::query(
             "SELECT g.id, g.role, g.endpoint, g.effect, g.terms, g.created_at, g.expires_at, g.revoked_at, p.name \
@@ -134,14 +134,14 @@ impl Store {
         rows.iter().map(listing_of).collect()
     }
 
-    /// The grant of this id.
+    /// The grant with this id.
     pub async fn grant(&self, id: &str) -> Result<GrantListing, StoreError> {
         let mut read = self.pool().begin().await?;
         existing(&mut read, id).await
     }
 }
 
-/// Whom a grant is for, as the columns have it.
+/// The grantee as it is stored in the columns.
 pub(super) struct GranteeRow {
     principal_id: Option<String>,
     role: Option<String>,
@@ -181,7 +181,7 @@ pub(super) async fn insert(change: &mut Change<'_>, grantee: &GranteeRow, grant:
     Ok(())
 }
 
-/// A grant in the detail of a change.
+/// A grant for the detail of a change.
 fn described(grant: &Grant) -> Json {
     let (principal, role) = match &grant.to {
         Grantee::Principal(name) => (Some(name), None),
@@ -197,7 +197,7 @@ fn described(grant: &Grant) -> Json {
     })
 }
 
-/// The grants in force for a principal: to itself and to its roles. Expired ones are among them.
+/// The unrevoked grants of a principal: to itself and to its roles. Includes expired grants.
 pub(super) async fn of_principal(connection: &mut SqliteConnection, id: &str) -> Result<Vec<Grant>, StoreError> {
     let rows = sqlx::query(
         "SELECT g.id, g.role, g.endpoint, g.effect, g.terms, g.created_at, g.expires_at, p.name \
@@ -213,7 +213,7 @@ pub(super) async fn of_principal(connection: &mut SqliteConnection, id: &str) ->
     rows.iter().map(grant_of).collect()
 }
 
-/// The grants in force for a name and for roles that the store need not know. Expired ones are among them.
+/// The unrevoked grants to a name and to roles that the store need not know. Includes expired grants.
 pub(super) async fn of_name(
     connection: &mut SqliteConnection,
     name: &str,
@@ -249,7 +249,8 @@ fn listing_of(row: &SqliteRow) -> Result<GrantListing, StoreError> {
     Ok(GrantListing { grant: grant_of(row)?, revoked_at: from_optional_micros(row.try_get("revoked_at")?)? })
 }
 
-/// The grant in a row with the columns `id, role, endpoint, effect, terms, created_at, expires_at` and the principal's `name`.
+/// Reads the grant from a row with the columns `id, role, endpoint, effect, terms, created_at, expires_at` and the
+/// principal's `name`.
 fn grant_of(row: &SqliteRow) -> Result<Grant, StoreError> {
     let to = match (row.try_get::<Option<String>, _>("name")?, row.try_get::<Option<String>, _>("role")?) {
         (Some(name), None) => Grantee::Principal(name),
@@ -259,7 +260,7 @@ fn grant_of(row: &SqliteRow) -> Result<Grant, StoreError> {
     let endpoint = EndpointPattern::from_text(row.try_get("endpoint")?);
     let created_at = from_micros(row.try_get("created_at")?)?;
     let mut grant = Grant::new(row.try_get::<String, _>("id")?, to, endpoint, created_at);
-    // What can not be read is an error and never a grant without terms.
+    // Unreadable terms are an error, never a grant without terms.
     let corrupt = || StoreError::Corrupt("the effect of a grant".to_owned());
     grant.effect = Effect::from_name(row.try_get("effect")?).ok_or_else(corrupt)?;
     grant.terms = from_json(row.try_get("terms")?, "the terms of a grant")?;

@@ -1,7 +1,7 @@
-//! Puts the plan of an import into the store: all of it in one transaction, and only what is not there yet.
+//! Applies an import plan to the store, in one transaction. It adds only what is missing.
 //!
-//! An import adds and never takes away, and it brings nothing back: a token or a grant that was revoked since an
-//! earlier import stays revoked, a disabled principal stays disabled.
+//! An import removes nothing and restores nothing: a token or grant that was revoked since an earlier import stays
+//! revoked, and a disabled principal stays disabled.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -20,26 +20,26 @@ use super::principals::{self, NewPrincipal};
 use super::random::new_id;
 use super::tokens::{self, NewRow, TokenRequest};
 
-/// The attribute that an imported principal gets.
+/// The attribute of an imported principal.
 const ATTRIBUTE: &str = "client_id";
 
-/// The label that an imported token gets.
+/// The label of an imported token.
 pub const IMPORTED_LABEL: &str = "imported";
 
-/// What an import did, or would do.
+/// The result of an import, or of its dry run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportOutcome {
-    /// Principals that are new.
+    /// The number of new principals.
     pub principals_added: usize,
-    /// Tokens that are new.
+    /// The number of new tokens.
     pub tokens_added: usize,
-    /// Grants that are new.
+    /// The number of new grants.
     pub grants_added: usize,
-    /// Principals, tokens and grants that were there already.
+    /// The number of principals, tokens and grants that already exist.
     pub unchanged: usize,
-    /// Of those, tokens and grants that were revoked here and stay so.
+    /// The number of these that are tokens and grants which were revoked and stay so.
     pub still_revoked: usize,
-    /// What was refused.
+    /// The refused entries.
     pub conflicts: Vec<Conflict>,
     /// Clients without a key.
     pub without_key: Vec<i64>,
@@ -53,7 +53,8 @@ impl ImportOutcome {
 }
 
 impl Changes<'_> {
-    /// Puts the plan in, or only looks what that would do. `progress` hears after each client how many are done.
+    /// Imports the plan, or only computes the result. Calls `progress` after each client with the number of clients
+    /// done.
     pub async fn import(
         &self,
         plan: &ImportPlan,
@@ -99,11 +100,11 @@ impl Changes<'_> {
     }
 }
 
-/// What the store holds before the import, as far as it matters.
+/// The relevant content of the store before the import.
 struct Present {
     principals: HashMap<String, (String, Option<Value>)>,
     tokens: HashMap<Vec<u8>, PresentToken>,
-    /// Principal id and endpoint of each grant; whether it was revoked.
+    /// For each principal id and endpoint with a grant: whether it was revoked.
     grants: HashMap<(String, String), bool>,
 }
 
@@ -141,7 +142,7 @@ impl Present {
     }
 }
 
-/// What was added for one client, for the detail of the change.
+/// The additions for one client, for the detail of the change.
 #[derive(Default, PartialEq)]
 struct Added {
     principal: bool,

@@ -1,4 +1,4 @@
-//! Remembers when tokens were last taken until the next batch is written; a request never waits for that.
+//! Buffers the last uses of tokens until they are written in a batch, so that no request waits for the write.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::error::StoreError;
 use super::open::Store;
 
-/// The most tokens remembered at once. More than that between two batches: the rest is noted at its next use.
+/// The maximum number of buffered tokens. Further ones are recorded at their next use after the batch is written.
 const MOST: usize = 100_000;
 
 /// Uses that are not written yet.
@@ -27,7 +27,7 @@ impl LastUse {
         }
     }
 
-    /// Writes what waits. What can not be written waits on.
+    /// Writes the buffered uses. If that fails, they stay buffered.
     pub(super) async fn flush(&self, store: &Store) -> Result<(), StoreError> {
         let batch: Vec<_> = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,18 +1,18 @@
-//! Where the access store is: `sqlite:PATH`, as text and as a path.
+//! The location of the access store: `sqlite:PATH`, as text and as a path.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
 
-/// Where the access store is.
+/// The location of the access store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreLocation {
     path: PathBuf,
 }
 
 impl StoreLocation {
-    /// Reads `sqlite:PATH`; a relative path starts at `base`.
+    /// Parses `sqlite:PATH`. A relative path starts at `base`.
     pub fn parse(text: &str, base: &Path) -> Result<Self, StoreError> {
         let unusable = |problem: &str| StoreError::Location { text: shown(text), problem: problem.to_owned() };
         let Some(path) = text.strip_prefix("sqlite:") else {
@@ -33,7 +33,7 @@ impl StoreLocation {
         Ok(Self { path: base.join(path) })
     }
 
-    /// The file.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -45,7 +45,7 @@ impl fmt::Display for StoreLocation {
     }
 }
 
-/// Whatever stands between `//` and `@` of a URL may be a password.
+/// Hides the part of a URL between `//` and `@`, which may hold a password.
 fn shown(text: &str) -> String {
     match (text.find("//"), text.rfind('@')) {
         (Some(start), Some(end)) if start < end => format!("{}…{}", &text[..start + 2], &text[end..]),

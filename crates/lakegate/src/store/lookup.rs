@@ -1,4 +1,4 @@
-//! Reads all that the store knows about one token, or about whom an issuer vouches for, as it was at one moment.
+//! Reads everything that decides a caller's access from one snapshot: by token, or by the claims of an issuer.
 
 use std::sync::Arc;
 
@@ -11,9 +11,10 @@ use super::open::Store;
 use super::{grants, principals, tokens};
 
 impl Store {
-    /// The token of this hash, its principal, and the grants of both principal and roles. `None`: no such token.
+    /// The token with this hash, its principal, and the grants to the principal and its roles; `None` if there is no
+    /// such token.
     pub(super) async fn credential(&self, hash: TokenHash) -> Result<Option<Credential>, StoreError> {
-        // One transaction: never the roles of before a change with the grants of after it.
+        // One transaction, so that the roles and the grants belong to the same state.
         let mut read = self.pool().begin().await?;
         let row = sqlx::query(
             "SELECT t.id, t.label, t.created_at, t.expires_at, t.revoked_at, t.last_used_at, t.successor, t.scope, t.admin, \
@@ -36,8 +37,9 @@ impl Store {
         Ok(Some(Credential { proof: token.into(), principal: Arc::new(principal), grants: grants.into() }))
     }
 
-    /// What an issuer says, with the grants to that name and to those roles. Attributes and roles that the store has for
-    /// the name are not added: the claims say all of them. A disabled principal of the name is disabled here as well.
+    /// The claims of an issuer, with the grants to the name and the roles in them. Attributes and roles in the store
+    /// are not added, because the claims are complete. A principal of this name that is disabled in the store is
+    /// disabled here as well.
     pub(super) async fn asserted_credential(&self, asserted: &Asserted) -> Result<Credential, StoreError> {
         let mut principal = asserted.principal().clone();
         let mut read = self.pool().begin().await?;
@@ -48,12 +50,12 @@ impl Store {
         Ok(Credential { proof, principal: Arc::new(principal), grants: grants.into() })
     }
 
-    /// The count of changes that can turn a decision, made by any process.
+    /// The number of changes, by any process, that can affect an access decision.
     pub(super) async fn access_version(&self) -> Result<i64, StoreError> {
         Ok(sqlx::query_scalar("SELECT version FROM access_version").fetch_one(self.pool()).await?)
     }
 
-    /// The grants that a principal of this name has, itself or through its roles; expired ones are among them.
+    /// The grants that the principal of this name has, itself or through its roles. Includes expired grants.
     pub async fn grants_of(&self, principal: &str) -> Result<Vec<lakegate_core::access::Grant>, StoreError> {
         let mut read = self.pool().begin().await?;
         let record = principals::existing(&mut read, principal).await?;

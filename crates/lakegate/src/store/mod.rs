@@ -1,7 +1,8 @@
-//! The access store: principals, tokens and grants, kept in a SQLite file that is made on first use.
+//! The access store: principals, tokens and grants in a SQLite file, which is created on first use.
 //!
-//! Every change is one transaction, and leaves a row that says who made it. What is allowed is not decided here: `lakegate_core::access` decides on what this
-//! hands out. [`Store`] reads, [`Changes`] writes; [`Access`] is the server's side of it, with a memory in front.
+//! Every change is one transaction that also records its author. Access is not decided here: `lakegate_core::access`
+//! decides it from what the store returns. [`Store`] reads and [`Changes`] writes; [`Access`] is the server's cached
+//! view.
 
 mod access;
 mod background;

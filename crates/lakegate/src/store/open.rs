@@ -1,4 +1,4 @@
-//! Opens the store's file: makes it on first use, for its owner alone, and brings its tables up to date.
+//! Opens the file of the access store: creates it on first use with owner-only permissions, and migrates its schema.
 
 use std::io;
 use std::path::Path;
@@ -16,18 +16,18 @@ use super::location::StoreLocation;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
-/// `PRAGMA application_id` of a store; the same number is in the first migration.
+/// The `PRAGMA application_id` of a store; the first migration sets the same number.
 const APPLICATION_ID: i32 = 0x6c6b_6774;
 
-/// How long a writer waits for another.
+/// The time that a writer waits for another.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An open access store. Cheap to clone; clones share connections.
 #[derive(Clone, Debug)]
 pub struct Store {
-    /// For reads. Apart from the writer, so that a change that waits for another process does not hold up lookups.
+    /// For reads. Separate from the writer, so that a change that waits for another process does not delay lookups.
     readers: SqlitePool,
-    /// One connection: changes of one process take turns anyway.
+    /// A single connection, because the changes of one process are serialised anyway.
     writer: SqlitePool,
     location: StoreLocation,
     changes: Arc<AtomicU64>,
@@ -35,7 +35,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store; makes it if it is not there.
+    /// Opens the store, and creates it if it does not exist.
     pub async fn open(location: &StoreLocation) -> Result<Self, StoreError> {
         make_file(location.path())?;
         let identity = Arc::new(FileIdentity::of(location.path()));
@@ -45,7 +45,7 @@ impl Store {
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT)
             .journal_mode(SqliteJournalMode::Wal)
-            // A token that was printed must be there after a power cut.
+            // A printed token must survive a power failure.
             .synchronous(SqliteSynchronous::Full)
             .disable_statement_logging();
         prepare(&options, location.path()).await?;
@@ -59,12 +59,12 @@ impl Store {
         })
     }
 
-    /// Where it is.
+    /// The location of the store.
     pub fn location(&self) -> &StoreLocation {
         &self.location
     }
 
-    /// Closes all connections. Other clones can no longer be used.
+    /// Closes all connections. Clones become unusable.
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
@@ -78,24 +78,24 @@ impl Store {
         &self.identity
     }
 
-    /// How often this handle and its clones have changed something, or heard of a change.
+    /// The number of changes that this handle and its clones have made or noticed.
     pub(super) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// Counts a change. Call it after the commit: who reads the count before reading the store then either sees the
-    /// change or has a count that is old.
+    /// Counts a change. Call it after the commit, so that a reader who reads the count before the store either sees the
+    /// change or has an old count.
     pub(super) fn count_change(&self) {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Starts to write: waits for the write lock at once, so that what is read first is still so when it is written. What
-    /// can turn a decision is written by a [`super::changes::Change`] only.
+    /// Begins a write transaction with the write lock held, so that values read first still hold when it writes. Only a
+    /// [`super::changes::Change`] may write what affects access decisions.
     pub(super) async fn begin_write(&self) -> Result<Transaction<'static, sqlx::Sqlite>, StoreError> {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
 
-    /// Ends a change that can turn a decision.
+    /// Commits a change that can affect access decisions.
     pub(super) async fn commit(&self, change: Transaction<'static, sqlx::Sqlite>) -> Result<(), StoreError> {
         let committed = change.commit().await;
         self.count_change();
@@ -110,15 +110,15 @@ fn pool(connections: u32, options: SqliteConnectOptions, identity: &Arc<FileIden
         .acquire_timeout(BUSY_TIMEOUT)
         .test_before_acquire(false)
         .before_acquire(move |connection, metadata| {
-            // A connection from before the file was replaced still reads the old one, and one whose transaction somehow
-            // stayed open reads the past.
+            // A connection from before the file was replaced still reads the old file, and one with an open transaction
+            // reads an old snapshot.
             let usable = !identity.replaced_within(metadata.age) && !connection.is_in_transaction();
             Box::pin(async move { Ok(usable) })
         })
         .connect_lazy_with(options)
 }
 
-/// Makes an empty file that only its owner can read; SQLite gives the files beside it the same mode.
+/// Creates an empty file that only its owner can read. SQLite creates its companion files with the same mode.
 fn make_file(path: &Path) -> Result<(), StoreError> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
@@ -131,7 +131,7 @@ fn make_file(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Checks that it is a store and brings its tables up to date; waits where another process is doing the same.
+/// Checks that the file is a store and migrates its schema. Waits if another process is doing the same.
 async fn prepare(options: &SqliteConnectOptions, path: &Path) -> Result<(), StoreError> {
     let deadline = Instant::now() + BUSY_TIMEOUT;
     loop {
@@ -143,7 +143,7 @@ async fn prepare(options: &SqliteConnectOptions, path: &Path) -> Result<(), Stor
         }
         .await;
         match outcome {
-            // Switching to WAL does not wait for others on its own.
+            // Switching to WAL does not honour the busy timeout.
             Err(StoreError::Busy) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(20)).await,
             outcome => return outcome,
         }
@@ -152,7 +152,7 @@ async fn prepare(options: &SqliteConnectOptions, path: &Path) -> Result<(), Stor
 
 async fn bring_up_to_date(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
     let read = async {
-        // One transaction, so that another process can not make the tables between the two questions.
+        // One transaction, so that another process cannot create the tables between the two queries.
         let mut read = connection.begin().await?;
         let application: i32 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *read).await?;
         let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *read).await?;
@@ -166,7 +166,7 @@ async fn bring_up_to_date(connection: &mut SqliteConnection, path: &Path) -> Res
     if application == APPLICATION_ID && is_up_to_date(connection).await? {
         return Ok(());
     }
-    // All migrations in one transaction, under the write lock: two processes that meet here do it once.
+    // All migrations run in one transaction under the write lock, so that concurrent processes migrate once.
     let mut change = connection.begin_with("BEGIN IMMEDIATE").await?;
     MIGRATIONS.run_direct(None, &mut *change, false).await.map_err(StoreError::Migration)?;
     Ok(change.commit().await?)
@@ -182,12 +182,12 @@ async fn is_up_to_date(connection: &mut SqliteConnection) -> Result<bool, StoreE
     Ok(found == known)
 }
 
-/// SQLite reads a file only when it is first asked for something; 26 is SQLITE_NOTADB.
+/// Recognises a file that is not a database. SQLite reads a file only at the first query; 26 is SQLITE_NOTADB.
 fn not_a_database(error: sqlx::Error, path: &Path) -> StoreError {
     let path = path.display().to_string();
     match error.as_database_error().and_then(|error| error.code()).as_deref() {
         Some("26") => StoreError::NotAStore { path },
-        // SQLITE_CANTOPEN, SQLITE_READONLY and its kin.
+        // SQLITE_CANTOPEN, and SQLITE_READONLY with its extended codes.
         Some(code) if code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 8 | 14)) => {
             StoreError::Open { path, source: io::Error::other(error) }
         }

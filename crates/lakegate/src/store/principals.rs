@@ -1,4 +1,4 @@
-//! Principals in the store: add, list, show, change, disable, enable.
+//! Adds, lists, shows, changes, disables and enables principals in the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,35 +16,35 @@ use super::error::StoreError;
 use super::open::Store;
 use super::random::new_id;
 
-/// The most attributes, and the most roles, of one principal.
+/// The maximum number of attributes, and of roles, of one principal.
 const MOST: usize = 200;
 
 /// A principal to add.
 #[derive(Clone, Debug, Default)]
 pub struct NewPrincipal {
-    /// Its name; must be new.
+    /// The name, which must be new.
     pub name: String,
-    /// Its attributes.
+    /// The attributes.
     pub attributes: BTreeMap<String, Value>,
-    /// Its roles.
+    /// The roles.
     pub roles: BTreeSet<String>,
 }
 
-/// What to change of a principal; the rest stays.
+/// The changes to a principal.
 #[derive(Clone, Debug, Default)]
 pub struct PrincipalChange {
     /// Attributes to set.
     pub set_attributes: BTreeMap<String, Value>,
-    /// Attributes to take away.
+    /// Attributes to remove.
     pub remove_attributes: BTreeSet<String>,
-    /// Roles to give.
+    /// Roles to add.
     pub add_roles: BTreeSet<String>,
-    /// Roles to take away.
+    /// Roles to remove.
     pub remove_roles: BTreeSet<String>,
 }
 
 impl PrincipalChange {
-    /// Whether it names nothing to change.
+    /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
         let Self { set_attributes, remove_attributes, add_roles, remove_roles } = self;
         set_attributes.is_empty() && remove_attributes.is_empty() && add_roles.is_empty() && remove_roles.is_empty()
@@ -65,7 +65,7 @@ impl Changes<'_> {
         Ok(record)
     }
 
-    /// Changes attributes and roles. Returns the principal as it is then.
+    /// Changes attributes and roles. Returns the changed principal.
     pub async fn change_principal(
         &self,
         name: &str,
@@ -123,7 +123,7 @@ impl Changes<'_> {
         Ok(record)
     }
 
-    /// Disables a principal: none of its tokens is taken until it is enabled. `false`: it was disabled already.
+    /// Disables a principal: its tokens are refused until it is enabled. Returns `false` if it was already disabled.
     pub async fn disable_principal(&self, name: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
         let mut change = self.begin().await?;
         let record = existing(&mut change, name).await?;
@@ -139,7 +139,7 @@ impl Changes<'_> {
         Ok(true)
     }
 
-    /// Enables a disabled principal. `false`: it was not disabled.
+    /// Enables a disabled principal. Returns `false` if it was not disabled.
     pub async fn enable_principal(&self, name: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
         let mut change = self.begin().await?;
         let record = existing(&mut change, name).await?;
@@ -179,14 +179,14 @@ impl Store {
         Ok(records)
     }
 
-    /// The principal of this name.
+    /// The principal with this name.
     pub async fn principal(&self, name: &str) -> Result<PrincipalRecord, StoreError> {
         let mut read = self.pool().begin().await?;
         existing(&mut read, name).await
     }
 }
 
-/// The principal of this name, with its roles.
+/// The principal with this name and its roles; `None` if there is none.
 pub(super) async fn find(connection: &mut SqliteConnection, name: &str) -> Result<Option<PrincipalRecord>, StoreError> {
     let row = sqlx::query("SELECT id, name, attributes, created_at, disabled_at FROM principals WHERE name = ?")
         .bind(name)
@@ -211,7 +211,7 @@ pub(super) async fn roles_of(connection: &mut SqliteConnection, id: &str) -> Res
     Ok(roles.into_iter().collect())
 }
 
-/// Adds a principal whose name is known to be new.
+/// Inserts a principal whose name is known to be new.
 pub(super) async fn insert(
     change: &mut Change<'_>,
     new: NewPrincipal,
@@ -257,7 +257,7 @@ fn check(attributes: &BTreeMap<String, Value>, roles: &BTreeSet<String>) -> Resu
     Ok(())
 }
 
-/// The principal in a row with the columns `id, name, attributes, created_at, disabled_at`; without its roles.
+/// Reads the principal, without its roles, from a row with the columns `id, name, attributes, created_at, disabled_at`.
 fn record_of(row: &SqliteRow) -> Result<PrincipalRecord, StoreError> {
     let mut record = PrincipalRecord::new(
         row.try_get::<String, _>("id")?,

@@ -1,4 +1,4 @@
-//! Secrets and ids from the system's random source: the only place that draws them.
+//! Generates the store's secrets and ids. No other file of the store reads the system's random source.
 
 use lakegate_core::access::NewToken;
 

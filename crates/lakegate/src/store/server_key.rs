@@ -1,22 +1,22 @@
-//! The key that the servers over one store share. Made on first use; it seals what callers get to carry, see
-//! [`crate::seal`], and opens nothing of the store.
+//! The key that all servers of one store share, created on first use. It signs values that callers carry, see
+//! [`crate::seal`], and gives no access to the store.
 
 use super::error::StoreError;
 use super::open::Store;
 use super::random::bytes;
 
 impl Store {
-    /// The key; a new one where there is none yet.
+    /// Returns the key, and creates it if the store has none.
     ///
     /// # Errors
-    /// When the store can not be read or written.
+    /// If the store cannot be read or written.
     pub async fn server_key(&self) -> Result<[u8; 32], StoreError> {
         if let Some(key) = self.known_server_key().await? {
             return Ok(key);
         }
         let new = bytes::<32>()?;
         let mut change = self.begin_write().await?;
-        // Another process may have been quicker; then its key is the key.
+        // If another process was faster, its key is the key.
         sqlx::query("INSERT INTO server_key (id, key) VALUES (1, ?) ON CONFLICT DO NOTHING")
             .bind(new.as_slice())
             .execute(&mut *change)

@@ -1,4 +1,4 @@
-//! Tokens in the store: issue, list, rotate, revoke. Only hashes are kept.
+//! Issues, lists, rotates and revokes tokens in the store, which keeps only their hashes.
 
 use chrono::{DateTime, Duration, Utc};
 use lakegate_core::access::{NewToken, Scope, TokenHash, TokenRecord, looks_like_token};
@@ -12,23 +12,23 @@ use super::error::StoreError;
 use super::open::Store;
 use super::principals;
 
-/// The longest label, in characters.
+/// The maximum length of a label, in characters.
 const LONGEST_LABEL: usize = 200;
 
-/// What a token is to be.
+/// The properties of a new token.
 #[derive(Clone, Debug, Default)]
 pub struct TokenRequest {
-    /// What its owner calls it.
+    /// The owner's label.
     pub label: Option<String>,
-    /// From when on it is not taken.
+    /// When it expires.
     pub expires_at: Option<DateTime<Utc>>,
-    /// What of the principal's access it carries.
+    /// The part of the principal's access that the token carries.
     pub scope: Scope,
-    /// Whether it is for administration, and for nothing else.
+    /// Whether it is for the admin API only.
     pub admin: bool,
 }
 
-/// A token and whose it is.
+/// A token and its principal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenListing {
     /// The token.
@@ -37,26 +37,26 @@ pub struct TokenListing {
     pub principal: String,
 }
 
-/// How a token is replaced.
+/// The options of a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotation {
-    /// How long the old token is still taken; zero: it is revoked at once.
+    /// The time that the old token stays valid. Zero revokes it immediately.
     pub grace: Duration,
-    /// When the new one expires.
+    /// When the new token expires.
     pub expiry: Expiry,
 }
 
-/// When the successor of a token expires.
+/// The expiry of a successor token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
-    /// After as long as its predecessor was made for; never, if that never was to.
+    /// After the lifetime for which its predecessor was issued; never, if that has no expiry.
     SameLifetime,
-    /// Then.
+    /// At this time.
     At(DateTime<Utc>),
 }
 
 impl Changes<'_> {
-    /// Keeps a new token for a principal.
+    /// Stores a new token for a principal.
     pub async fn issue_token(
         &self,
         principal: &str,
@@ -75,7 +75,7 @@ impl Changes<'_> {
         Ok(listing)
     }
 
-    /// Keeps a successor of a token, and ends the token itself at once or after the grace.
+    /// Stores the successor of a token, and ends the old token immediately or after the grace period.
     pub async fn rotate_token(
         &self,
         id: &str,
@@ -103,7 +103,7 @@ impl Changes<'_> {
         insert(&mut change, row, now).await?;
 
         let end_of_grace = now.checked_add_signed(rotation.grace);
-        // Never longer than it had.
+        // Never later than its own expiry.
         let old_expires_at = [old.token.expires_at, end_of_grace].into_iter().flatten().min();
         let revoked_at = (rotation.grace <= Duration::zero()).then(|| to_micros(now));
         sqlx::query("UPDATE tokens SET successor = ?, expires_at = ?, revoked_at = ? WHERE id = ?")
@@ -126,7 +126,7 @@ impl Changes<'_> {
         Ok(listing)
     }
 
-    /// Revokes a token for good. `false`: it was revoked already.
+    /// Revokes a token permanently. Returns `false` if it was already revoked.
     pub async fn revoke_token(&self, id: &str, now: DateTime<Utc>) -> Result<(TokenListing, bool), StoreError> {
         let mut change = self.begin().await?;
         let (listing, _) = existing(&mut change, id).await?;
@@ -148,7 +148,7 @@ impl Changes<'_> {
 }
 
 impl Store {
-    /// All tokens, or those of one principal; the newest last.
+    /// All tokens, or those of one principal; sorted by principal, newest last.
     pub async fn tokens(&self, principal: Option<&str>) -> Result<Vec<TokenListing>, StoreError> {
         let mut read = self.pool().begin().await?;
         if let Some(name) = principal {
@@ -167,7 +167,7 @@ impl Store {
         rows.iter().map(listing_of).collect()
     }
 
-    /// Notes when tokens were last taken. Turns no decision, so nobody who keeps one needs to hear of it.
+    /// Records the last uses of tokens. This affects no access decision, so caches need no notice.
     pub(super) async fn note_last_use(&self, uses: &[(String, DateTime<Utc>)]) -> Result<(), StoreError> {
         let mut change = self.begin_write().await?;
         for (id, used_at) in uses {
@@ -210,7 +210,7 @@ pub(super) async fn insert(change: &mut Change<'_>, row: NewRow<'_>, now: DateTi
     Ok(())
 }
 
-/// A token in the detail of a change; its hash is not in it.
+/// A token for the detail of a change, without its hash.
 fn described(token: &TokenRecord) -> Json {
     json!({
         "label": token.label,
@@ -221,8 +221,8 @@ fn described(token: &TokenRecord) -> Json {
     })
 }
 
-/// The token in a row with the columns `id, label, created_at, expires_at, revoked_at, last_used_at, successor, scope,
-/// admin`.
+/// Reads the token from a row with the columns `id, label, created_at, expires_at, revoked_at, last_used_at, successor,
+/// scope, admin`.
 pub(super) fn record_of(row: &SqliteRow) -> Result<TokenRecord, StoreError> {
     let mut record = TokenRecord::new(row.try_get::<String, _>("id")?, from_micros(row.try_get("created_at")?)?);
     record.label = row.try_get("label")?;
@@ -235,7 +235,7 @@ pub(super) fn record_of(row: &SqliteRow) -> Result<TokenRecord, StoreError> {
     Ok(record)
 }
 
-/// The token of this id, and the id of its principal.
+/// The token with this id, and the id of its principal.
 async fn existing(connection: &mut SqliteConnection, id: &str) -> Result<(TokenListing, String), StoreError> {
     let row = sqlx::query(
         "SELECT t.id, t.label, t.created_at, t.expires_at, t.revoked_at, t.last_used_at, t.successor, t.scope, t.admin, p.name, t.principal_id \
@@ -244,7 +244,7 @@ async fn existing(connection: &mut SqliteConnection, id: &str) -> Result<(TokenL
     .bind(id)
     .fetch_optional(connection)
     .await?;
-    // Someone may have passed the whole token: what goes into a message is at most an id.
+    // The user may have passed a whole token, so a message holds at most the length of an id.
     let name = || id.chars().take(40).collect::<String>();
     match row {
         Some(row) => Ok((listing_of(&row)?, row.try_get("principal_id")?)),

@@ -1,4 +1,4 @@
-//! The commands `principal`, `token` and `grant`, run as the binary that a user runs.
+//! The commands `principal`, `token` and `grant`, run as the real binary.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::binary::{Project, Ran};
 
-/// The id of a token, from its text.
+/// Extracts the id from a token's text.
 fn id_of(token: &str) -> &str {
     token.split('_').nth(1).unwrap()
 }
@@ -169,7 +169,7 @@ fn grants_are_added_listed_and_revoked() {
     assert_eq!(project.json(&["principal", "show", "acme"])["grants"].as_array().unwrap().len(), 2);
     assert!(project.ok(&["grant", "revoke", id]).contains("is revoked"));
     assert_eq!((count(&["grant", "list"]), count(&["grant", "list", "--all"])), (2, 3));
-    // What was revoked can be given anew.
+    // A revoked grant can be added again.
     assert_ne!(project.json(&["grant", "add", "--role", "client", "--endpoint", "orders"])["id"], json!(id));
 }
 
@@ -228,7 +228,7 @@ fn the_store_is_where_it_is_said_to_be() {
     project.ok(&["principal", "add", "acme"]);
     assert!(project.path().join("deep/other.db").exists());
 
-    // From elsewhere, by option and by environment.
+    // Address the project from another folder, by option and by environment variable.
     let elsewhere = Project::new();
     let there = project.path().to_str().unwrap();
     assert_eq!(elsewhere.json(&["principal", "list", "--project", there]).as_array().unwrap().len(), 1);
@@ -265,7 +265,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
         project.ok(&["principal", "add", name, "--attribute", &attributes]);
     }
     let mut child = project.start(&["principal", "list", "--json"]);
-    // More than a pipe holds, and nobody reads it.
+    // The output exceeds a pipe's buffer, and no reader is left.
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
     let mut stderr = String::new();
@@ -289,7 +289,7 @@ fn help_teaches() {
     assert!(!project.path().join("access.db").exists());
 }
 
-/// Whatever the moment at which an issuing process is killed: a token that was printed is kept, and nothing else is odd.
+/// A process that issues a token is killed at various moments: a printed token must exist in a consistent store.
 #[tokio::test]
 async fn a_token_that_was_printed_survives_a_kill() {
     let project = Project::new();
@@ -302,7 +302,7 @@ async fn a_token_that_was_printed_survives_a_kill() {
         let mut stdout = child.stdout.take().unwrap();
         let mut output = String::new();
         if delay % 3 == 0 {
-            // At the very moment at which it is printed.
+            // Kill at the moment the token is printed.
             let mut first = [0];
             if stdout.read(&mut first).unwrap() == 1 {
                 output.push(char::from(first[0]));
@@ -326,7 +326,7 @@ async fn a_token_that_was_printed_survives_a_kill() {
     assert!(store.tokens(Some("acme")).await.unwrap().iter().all(|listing| listing.token.revoked_at.is_none()));
 }
 
-/// Passes time without a timer's coarse grain: the point is to hit different moments.
+/// Busy-waits, because a timer is too coarse to hit different moments.
 fn spin(duration: std::time::Duration) {
     let start = std::time::Instant::now();
     while start.elapsed() < duration {

@@ -1,4 +1,4 @@
-//! `access import`: what goes in, what is refused, and that a killed import leaves nothing half-made.
+//! `access import`: what it adds, what it refuses, and that a killed import leaves no partial state.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -18,7 +18,7 @@ fn key(number: u64) -> String {
     format!("5ce7f90d-0000-4000-8000-{number:012}")
 }
 
-/// All rows of the store as text, for comparing.
+/// All rows of the store as text, for comparison.
 async fn dump(project: &Project) -> Vec<String> {
     let mut connection =
         SqliteConnectOptions::new().filename(project.path().join("access.db")).connect().await.unwrap();
@@ -37,7 +37,7 @@ async fn dump(project: &Project) -> Vec<String> {
     dump
 }
 
-/// What a key may do: `None` if it is nobody's, else the principal and whether it may call the endpoint.
+/// Authenticates a key: `None` if it is unknown, else the principal and whether it may call the endpoint.
 async fn may(project: &Project, key: &str, endpoint: &str) -> Option<(String, bool)> {
     let location = StoreLocation::parse("sqlite:access.db", project.path()).unwrap();
     let (access, background) = Access::start(Store::open(&location).await.unwrap()).await.unwrap();
@@ -98,7 +98,7 @@ async fn running_it_again_changes_nothing() {
     );
     assert_eq!(dump(&project).await, before);
 
-    // What an operator took away meanwhile is not given back.
+    // A second import does not restore what an operator revoked in between.
     let shown = project.json(&["principal", "show", "client-1"]);
     project.ok(&["token", "revoke", shown["tokens"][0]["id"].as_str().unwrap()]);
     project.ok(&["grant", "revoke", shown["grants"][0]["id"].as_str().unwrap()]);
@@ -111,7 +111,7 @@ async fn running_it_again_changes_nothing() {
     assert_eq!(may(&project, &key(1), "orders").await, None);
     assert_eq!(may(&project, &key(2), "orders").await, None);
 
-    // New rows of a grown table go in beside.
+    // New rows of the source table are added.
     let file =
         project.write("table.csv", format!("id,enterpriseKey,orders,money\n1,{},t,t\n3,{},t,\n", key(1), key(3)));
     assert!(import(&project, &file).stdout.starts_with("added 1 principal, 1 token and 1 grant"));
@@ -178,7 +178,7 @@ async fn what_is_ambiguous_is_refused_and_the_rest_goes_in() {
     for refused in [1, 4, 5, 6, 8] {
         assert_eq!(may(&project, &key(refused), "orders").await, None, "{refused}");
     }
-    // The same again: nothing changes, and what was refused still is.
+    // Importing the same file again changes nothing, and refuses the same rows.
     let before = dump(&project).await;
     assert_eq!(project.run(&arguments).code, Some(3));
     assert_eq!(dump(&project).await, before);
@@ -195,7 +195,7 @@ async fn a_key_of_another_principal_stays_its_own() {
     assert!(ran.stderr.contains("of client 2 is already a token of principal `client-1`"), "{}", ran.stderr);
     assert_eq!(may(&project, &key(1), "orders").await, Some(("client-1".to_owned(), true)));
 
-    // Shared in a later table: the first owner keeps it until it is revoked, and the report says so.
+    // A key that a later table shares stays with its first owner until it is revoked, and the report names that owner.
     let third = project.write("third.csv", format!("id,enterpriseKey,orders\n1,{0},t\n3,{0},t\n", key(1)));
     let ran = import(&project, &third);
     assert_eq!(ran.code, Some(3));
@@ -226,7 +226,7 @@ fn a_file_that_is_no_such_table_changes_nothing() {
     assert_eq!(project.json(&["principal", "list"]), json!([]));
 }
 
-/// Kills the import at moments that are spread over its whole run.
+/// Kills the import at several moments of its run.
 #[tokio::test]
 async fn a_killed_import_leaves_nothing_and_can_be_run_again() {
     const CLIENTS: usize = 5_000;
@@ -234,7 +234,7 @@ async fn a_killed_import_leaves_nothing_and_can_be_run_again() {
     for client in 0..CLIENTS {
         csv.push_str(&format!("{client},{},t,t,\n", key(client as u64)));
     }
-    // The log grows with what is written and not committed; by its size one knows how far the import is.
+    // The write-ahead log grows with uncommitted writes, so its size shows the progress of the import.
     let moments = [0, 200_000, 600_000, 1_200_000, u64::MAX].into_iter().chain(std::iter::repeat_n(1, 12));
     let (mut killed_while_writing, mut finished) = (0, 0);
     for written in moments {
@@ -273,7 +273,7 @@ async fn a_killed_import_leaves_nothing_and_can_be_run_again() {
     assert!(killed_while_writing >= 1 && finished >= 1, "{killed_while_writing} killed, {finished} finished");
 }
 
-/// Waits until the file has this size or the process has ended. `true` when it ended.
+/// Waits until the file has this size or the process has ended. Returns `true` when the process ended.
 fn wait_for_size(child: &mut Child, file: &Path, size: u64) -> bool {
     let start = Instant::now();
     loop {

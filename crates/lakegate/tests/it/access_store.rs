@@ -1,4 +1,4 @@
-//! The access store as the server uses it: what is kept, how it is looked up, and how soon a change counts.
+//! The access store as the server uses it: persistence, lookups, and how soon a change takes effect.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -56,13 +56,13 @@ fn presented(token: &NewToken) -> PresentedToken {
     PresentedToken::parse(token.text()).unwrap()
 }
 
-/// The name of the principal, or the code of the refusal.
+/// The principal's name, or the error code.
 async fn who(access: &Access, token: &NewToken, now: DateTime<Utc>) -> Result<String, Code> {
     let authenticated = access.authenticate(&presented(token), now).await;
     authenticated.map(|(principal, _)| principal.name().to_owned()).map_err(|error| error.code)
 }
 
-/// The id of the grant that decides, or the code of the refusal.
+/// The id of the deciding grant, or the error code.
 async fn decide(access: &Access, token: &NewToken, endpoint: &str, now: DateTime<Utc>) -> Result<String, Code> {
     let (principal, credential) = access.authenticate(&presented(token), now).await.map_err(|error| error.code)?;
     authorize(&principal, endpoint, &credential.grants, now)
@@ -70,7 +70,7 @@ async fn decide(access: &Access, token: &NewToken, endpoint: &str, now: DateTime
         .map_err(|refusal| Error::from(refusal).code)
 }
 
-/// Asks again until it is so. A change has to be seen within the 5 seconds of the promise.
+/// Polls until the value is as expected. A change must take effect within the promised 5 seconds.
 async fn within_5_seconds<T: PartialEq + std::fmt::Debug>(expected: T, mut ask: impl AsyncFnMut() -> T) {
     let start = Instant::now();
     loop {
@@ -207,7 +207,7 @@ async fn each_refusal_has_its_code() {
 
     let good = issue(&store, "acme", Some(at(100))).await;
     assert_eq!(who(&access, &good, at(1)).await, Ok("acme".to_owned()));
-    // Remembered, and still judged by the time of each request.
+    // Served from the cache, but its expiry is still checked on each request.
     assert_eq!(who(&access, &good, at(99)).await, Ok("acme".to_owned()));
     assert_eq!(who(&access, &good, at(100)).await, Err(Code::AccessTokenExpired));
     assert_eq!(who(&access, &new_token().unwrap(), at(1)).await, Err(Code::AccessTokenUnknown));
@@ -258,7 +258,7 @@ async fn grants_of_the_principal_and_of_its_roles_count_and_no_others() {
     let own = grant(Grantee::Principal("acme".to_owned()), "orders", None).await;
     assert_eq!(decide(&access, &acme, "orders", at(50)).await, Ok(own.clone()));
 
-    // Adding the same again changes nothing; with another expiry it is an error and not a silent second one.
+    // Adding an identical grant changes nothing. Another expiry is an error and does not silently add a second grant.
     assert_eq!(grant(Grantee::Principal("acme".to_owned()), "orders", None).await, own);
     let request = GrantRequest {
         expires_at: Some(at(9)),
@@ -300,7 +300,8 @@ async fn rotation_ends_the_old_token_at_once_or_after_the_grace() {
     assert_eq!(who(&access, &second, at(69)).await, acme());
     assert_eq!(who(&access, &second, at(70)).await, Err(Code::AccessTokenExpired));
 
-    // Made at 10 to live until 500: 490 seconds, and so does its successor. A grace never prolongs.
+    // The token was issued at 10 and expires at 500, so its lifetime is 490 seconds, and so is its successor's. A grace
+    // period never extends a token.
     let (fourth, expires_at) = rotate(&third, 100_000, Expiry::SameLifetime).await.unwrap();
     assert_eq!(expires_at, Some(at(500)));
     assert_eq!(who(&access, &third, at(500)).await, Err(Code::AccessTokenExpired));
@@ -314,7 +315,7 @@ async fn rotation_ends_the_old_token_at_once_or_after_the_grace() {
 async fn a_change_by_another_process_counts_within_moments() {
     let (_folder, location) = folder();
     let store = Store::open(&location).await.unwrap();
-    // Its own connections and its own memory, as a second process has them.
+    // Separate connections and a separate cache, like a second process.
     let elsewhere = Store::open(&location).await.unwrap();
     let (access, background) = Access::start(store.clone()).await.unwrap();
     add(&store, "acme", &["client"]).await;
@@ -355,18 +356,18 @@ async fn after_a_revocation_returns_no_lookup_takes_the_token() {
                     loop {
                         let was_revoked = revoked.load(Ordering::SeqCst);
                         let answer = who(&access, &token, at(1)).await;
-                        // On a machine that is busy otherwise a read may take too long; that is no leak.
+                        // On a busy machine a read may time out; that is not a leak.
                         if was_revoked && answer != Err(Code::AccessStoreUnavailable) {
                             return answer;
                         }
-                        // An answer from memory never waits, and whoever never waits starves the rest.
+                        // A cached answer never yields, so this loop would starve other tasks.
                         tokio::task::yield_now().await;
                     }
                 })
             })
             .collect();
         let outcome = by(&store).revoke_token(token.id(), at(1)).await;
-        // Before anything can fail here: the readers wait for it.
+        // Set this before any assertion can fail, because the readers wait for it.
         revoked.store(true, Ordering::SeqCst);
         outcome.unwrap();
         for reader in readers {
@@ -432,7 +433,7 @@ async fn a_store_that_was_taken_away_or_replaced_is_not_answered_from() {
     let token = issue(&store, "acme", None).await;
     who(&access, &token, at(1)).await.unwrap();
 
-    // The open file stays readable for who has it open; that must not matter.
+    // A process that has the file open can still read it; that must not matter.
     let aside = folder.path().join("aside");
     std::fs::create_dir(&aside).unwrap();
     let move_all = |from: &Path, to: &Path| {
@@ -443,12 +444,12 @@ async fn a_store_that_was_taken_away_or_replaced_is_not_answered_from() {
     move_all(folder.path(), &aside);
     within_5_seconds(Err(Code::AccessStoreUnavailable), async || who(&access, &token, at(1)).await).await;
 
-    // Another store at the same place, in which the token is nobody's.
+    // Another store at the same path, which does not know the token.
     let other = Store::open(&location).await.unwrap();
     within_5_seconds(Err(Code::AccessTokenUnknown), async || who(&access, &token, at(1)).await).await;
     other.close().await;
 
-    // And the first one back.
+    // Restore the first store.
     move_all(&aside, folder.path());
     within_5_seconds(Ok("acme".to_owned()), async || who(&access, &token, at(1)).await).await;
     background.shutdown().await;

@@ -1,11 +1,11 @@
-//! The admin API does what the commands do: every route, with what it answers and what is so afterwards.
+//! The admin API does what the commands do: tests each route, its response, and the state afterwards.
 
 use lakegate_core::access::{EndpointPattern, Grantee};
 use serde_json::{Value as Json, json};
 
 use crate::app::{Answer, TestApp};
 
-/// A project with one shared table and an endpoint for it.
+/// A project with a shared table and two endpoints for it.
 pub(crate) const FILES: &[(&str, &str)] = &[
     ("lakegate.toml", "[lake]\nlocation = \"lake/\"\n\n[tables.city]\nlocation = \"city.csv\"\nshared = true\n"),
     ("lake/city.csv", "id,name\n1,Berlin\n2,Paris\n"),
@@ -16,7 +16,7 @@ pub(crate) const FILES: &[(&str, &str)] = &[
     ),
 ];
 
-/// A good answer of this status.
+/// Asserts a successful response with this status, and returns its body.
 #[track_caller]
 fn good(answer: Answer, status: u16) -> Json {
     assert_eq!(answer.status, status, "{}", answer.text());
@@ -122,7 +122,7 @@ async fn grants_are_added_shown_listed_and_revoked() {
     );
     assert_eq!((&added["terms"], &added["state"]), (&new["terms"], &json!("active")));
     assert_eq!(app.get(&token, "/api/cities").await.rows().len(), 2);
-    // The same once more changes nothing, and says so.
+    // Repeating the request changes nothing, and the status shows it.
     assert_eq!(good(app.admin(&admin, "POST", "/admin/grants", new).await, 200), added);
 
     let denial = json!({ "principal": "acme", "endpoint": "*", "effect": "deny", "expires_at": "2999-01-01" });
@@ -190,7 +190,7 @@ async fn changes_are_listed_page_by_page_with_who_made_them() {
     assert!(page[0]["at"].as_str().unwrap().ends_with('Z'));
     let next = format!("/admin/changes?before={}", page[1]["id"]);
     let page = good(app.admin(&admin, "GET", &next, Json::Null).await, 200);
-    // The test's own: alice and her token.
+    // The principal and the token of the test itself.
     assert_eq!(names(&page), ["a", "alice", "alice"]);
     assert_eq!(page[1]["actor"], "cli:test");
 }

@@ -1,4 +1,4 @@
-//! Every change of the access store leaves one row with who made it, by whichever way, and no secret in it.
+//! Each change of the access store leaves one row with its actor, through every interface, and without secrets.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -11,7 +11,7 @@ use crate::admin_api::FILES;
 use crate::app::TestApp;
 use crate::binary::Project;
 
-/// What a change says, without its time.
+/// A change without its time.
 fn said(change: &ChangeRecord) -> (&str, &str, &Json) {
     (&change.actor, &change.action, &change.detail)
 }
@@ -93,7 +93,7 @@ async fn each_request_of_the_api_leaves_one_row_by_its_admin() {
     assert_eq!(rotation.detail["before"]["expires_at"], Json::Null);
     assert!(rotation.detail["after"]["expires_at"].is_string() && rotation.detail["after"]["revoked_at"].is_null());
 
-    // Nothing secret is in the table: no value of the attribute, no token, no hash of one.
+    // The table contains no secret: no attribute value, no token, no token hash.
     let path = app.folder.path().join("access.db");
     let mut raw = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
     for row in sqlx::query("SELECT hex(hash) AS hash FROM tokens").fetch_all(&mut raw).await.unwrap() {
@@ -156,7 +156,7 @@ async fn each_command_leaves_one_row_by_its_user() {
     );
 }
 
-/// Which attributes are secret is not known without a project: then every one is.
+/// Without a project, the secret attributes are unknown, so every attribute is masked.
 #[tokio::test]
 async fn without_a_project_no_attribute_is_written_down() {
     let project = Project::new();

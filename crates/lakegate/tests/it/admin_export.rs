@@ -1,4 +1,4 @@
-//! Changes reach the audit log at least once, whatever ends in between.
+//! Changes reach the audit log at least once, whichever process ends in between.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -19,7 +19,7 @@ use serde_json::{Value as Json, json};
 use crate::app::by;
 use crate::binary::Project;
 
-/// A log in memory, which can be broken.
+/// A log in memory that can be made to fail.
 #[derive(Debug, Default)]
 struct Log {
     kept: Mutex<Vec<ChangeRecord>>,
@@ -91,7 +91,7 @@ async fn what_the_log_does_not_take_stays_to_be_exported() {
     log.broken.store(false, Ordering::SeqCst);
     assert_eq!(export_changes(&store, &log).await.unwrap(), 1);
 
-    // A process that ended between the log and the note: it is in the log twice, with the same id.
+    // A process ends between the log write and the export's record: the log has the change twice, with one id.
     add(&store, "p1").await;
     let changes = store.unexported_changes(10).await.unwrap();
     log.append(&changes).await.unwrap();
@@ -101,14 +101,14 @@ async fn what_the_log_does_not_take_stays_to_be_exported() {
     assert_eq!(kept[1], kept[2]);
 }
 
-/// The changes that the audit log of a project has, in its order.
+/// The changes in a project's audit log, in file order.
 fn logged(project: &Project) -> Vec<Json> {
     let text = std::fs::read_to_string(project.path().join("audit/audit.ndjson")).unwrap_or_default();
     let records = text.lines().map(|line| serde_json::from_str::<Json>(line).unwrap());
     records.filter(|record| record["kind"] == "change").collect()
 }
 
-/// The principals of these changes, each change once however often it is there.
+/// The principals of these changes, with duplicates of a change removed.
 fn changed(records: &[Json]) -> Vec<String> {
     let ids = records.iter().map(|record| record["id"].as_str().unwrap()).enumerate();
     let mut known = BTreeSet::new();
@@ -139,7 +139,7 @@ async fn a_command_writes_its_change_into_the_audit_log_and_no_server_writes_it_
     assert_eq!(logged(&project), records);
 }
 
-/// The process that made a change could not write it down; the next server does it.
+/// If a process cannot export its change, the next server does.
 #[tokio::test]
 async fn a_server_exports_what_others_left_and_what_they_do_meanwhile() {
     let project = Project::new();
@@ -159,12 +159,12 @@ async fn a_server_exports_what_others_left_and_what_they_do_meanwhile() {
     };
     holds(&["left"]).await;
     assert_eq!(logged(&project).len(), 1);
-    // The command writes it itself, and the server may at the same moment.
+    // The command writes the change itself, and the server may do so at the same moment.
     project.ok(&["principal", "add", "meanwhile"]);
     holds(&["left", "meanwhile"]).await;
     add(access.store(), "own").await;
     holds(&["left", "meanwhile", "own"]).await;
-    // A change just before the end goes out with it.
+    // A change just before the shutdown is exported by it.
     add(access.store(), "last").await;
     background.shutdown().await;
     assert_eq!(changed(&logged(&project)), ["left", "meanwhile", "own", "last"]);

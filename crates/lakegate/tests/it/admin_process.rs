@@ -1,4 +1,4 @@
-//! The real binary with the admin API: where it listens, that it says the same as the commands, and that it drains.
+//! The admin API of the real binary: its listen address, agreement with the commands, and draining.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -10,7 +10,7 @@ use crate::binary::Project;
 use crate::server_process::{serve, shop};
 use crate::wire::{Exchange, Process, Reply};
 
-/// The starter project with an admin. Gives the admin's token.
+/// The starter project with an admin. Returns the admin's token.
 fn administered() -> (Project, String) {
     let (project, _) = shop();
     project.ok(&["principal", "add", "alice", "--project", "shop"]);
@@ -40,7 +40,7 @@ fn the_api_and_the_commands_say_the_same() {
     assert_eq!(ask(&server, &token, "POST", "/admin/grants", denial).status, 201);
 
     let command = |arguments: &[&str]| project.json(&[arguments, &["--project", "shop"]].concat());
-    // When a token was last used is written from time to time.
+    // `last_used_at` is written at intervals, so leave it out.
     let timeless = |mut json: Json| {
         let tokens = if json.is_array() { &mut json } else { &mut json["tokens"] };
         for token in tokens.as_array_mut().into_iter().flatten() {
@@ -59,7 +59,7 @@ fn the_api_and_the_commands_say_the_same() {
         let answer = ask(&server, &token, "GET", path, "").json();
         assert_eq!(timeless(answer), timeless(command(arguments)), "{path}");
     }
-    // Also what only changes: the second time nothing does, so that both can be asked.
+    // Compare commands that change state too: the second call changes nothing, so both can run.
     for (path, arguments) in [
         ("/admin/principals/acme/disable", &["principal", "disable", "acme"]),
         ("/admin/principals/acme/enable", &["principal", "enable", "acme"]),
@@ -70,7 +70,7 @@ fn the_api_and_the_commands_say_the_same() {
     let actor = format!("admin:alice:{}", token.split('_').nth(1).unwrap());
     assert_eq!(changes[2]["actor"], json!(actor));
     assert!(changes[0]["actor"].as_str().unwrap().starts_with("cli:"), "{changes}");
-    // A command's revocation counts here within moments, as for any token.
+    // A revocation by a command also takes effect here within moments.
     project.ok(&["token", "revoke", token.split('_').nth(1).unwrap(), "--project", "shop"]);
     crate::wire::until("the admin token is refused", || ask(&server, &token, "GET", "/admin/tokens", "").status == 401);
     let ran = server.stop();
@@ -91,7 +91,7 @@ fn it_is_served_where_it_is_asked_for_and_not_otherwise() {
     let arguments = ["serve", "--project", "shop", "--listen", "127.0.0.1:0", "--json"];
     let server = Process::start(project.command(&arguments).env("LAKEGATE_ADMIN_LISTEN", "127.0.0.1:0"));
     assert_eq!(ask(&server, &token, "GET", "/admin/tokens", "").status, 200);
-    // Endpoints are not here, and the routes of the API are not there.
+    // The admin address serves no endpoints, and the API address serves no admin routes.
     assert_eq!(ask(&server, &token, "GET", "/api", "").refusal(), (404, "request_path_unknown".to_owned()));
     server.stop();
 
@@ -116,7 +116,7 @@ fn it_drains_and_ends_with_the_server() {
     let (project, token) = administered();
     let mut server = serve(&project, &["--admin-listen", "127.0.0.1:0"]);
     let idle = TcpStream::connect(admin_address(&server)).unwrap();
-    // A request whose body is still to come is answered.
+    // A request whose body is still outstanding is answered.
     let address = admin_address(&server).to_owned();
     let headers = [("token", token.as_str()), ("content-type", "application/json"), ("content-length", "16")];
     let mut begun = Exchange::begin_without_body(&address, "/admin/principals", &headers);

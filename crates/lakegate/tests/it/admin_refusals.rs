@@ -1,5 +1,4 @@
-//! What the admin API refuses: other tokens, web pages, and whatever a path does not take; and admin tokens on the API of
-//! endpoints.
+//! Requests that the admin API refuses: wrong tokens, web pages, and invalid input. Also admin tokens on endpoints.
 
 use axum::body::Body;
 use axum::http::Request;
@@ -46,7 +45,7 @@ async fn every_route_takes_admin_tokens_alone() {
         assert_eq!(without.problem(), (401, "access_token_missing".to_owned()), "{method} {path}");
     }
     assert_eq!(app.store.change_log(100, None).await.unwrap(), before);
-    // All three headers are taken.
+    // All three token headers are accepted.
     for (name, value) in [("authorization", format!("Bearer {admin}")), ("x-api-key", admin.clone()), ("token", admin)]
     {
         let request = Request::get("/admin/tokens").header(name, value).body(Body::empty()).unwrap();
@@ -74,7 +73,7 @@ async fn an_admin_token_calls_no_endpoint() {
         assert_eq!(app.get(&admin, &format!("/api/{endpoint}")).await.problem(), refused);
     }
     assert_eq!(app.post(&admin, "/api/cities", &json!({})).await.problem(), refused);
-    // And no other router has the routes of the admin API.
+    // Only the admin router has the admin routes.
     assert_eq!(app.get(&admin, "/admin/tokens").await.problem(), (404, "request_path_unknown".to_owned()));
 }
 
@@ -106,7 +105,7 @@ async fn what_makes_no_sense_gets_a_problem_that_says_so() {
     let before = app.store.change_log(1000, None).await.unwrap();
 
     let cases = [
-        // Not there.
+        // Not found.
         ("GET", "/admin/principals/nobody", Json::Null, 404, "admin_unknown"),
         ("PATCH", "/admin/principals/nobody", json!({ "add_roles": ["a"] }), 404, "admin_unknown"),
         ("POST", "/admin/principals/nobody/disable", Json::Null, 404, "admin_unknown"),
@@ -119,10 +118,10 @@ async fn what_makes_no_sense_gets_a_problem_that_says_so() {
         ("GET", "/admin/grants/nothing", Json::Null, 404, "admin_unknown"),
         ("POST", "/admin/grants/nothing/revoke", Json::Null, 404, "admin_unknown"),
         ("POST", "/admin/grants", json!({ "principal": "nobody", "endpoint": "*" }), 404, "admin_unknown"),
-        // There already.
+        // Already exists.
         ("POST", "/admin/principals", json!({ "name": "acme" }), 409, "admin_exists"),
         ("POST", "/admin/grants", long, 409, "admin_exists"),
-        // Not good.
+        // Invalid.
         ("POST", "/admin/principals", json!({ "name": "a b" }), 422, "admin_refused"),
         ("POST", "/admin/principals", json!({ "name": "b", "roles": ["1"] }), 422, "admin_refused"),
         ("POST", "/admin/principals", json!({ "name": "b", "attributes": { "x": null } }), 422, "admin_refused"),
@@ -153,7 +152,7 @@ async fn what_makes_no_sense_gets_a_problem_that_says_so() {
         ),
         ("GET", "/admin/grants?principal=acme&role=client", Json::Null, 422, "admin_refused"),
         ("GET", "/admin/changes?limit=0", Json::Null, 422, "admin_refused"),
-        // Not what the path takes.
+        // Malformed for this path.
         ("POST", "/admin/principals", Json::Null, 400, "admin_request_malformed"),
         ("POST", "/admin/principals", json!({ "name": "b", "rolls": [] }), 400, "admin_request_malformed"),
         ("POST", "/admin/principals", json!({ "name": 7 }), 400, "admin_request_malformed"),
@@ -186,7 +185,7 @@ async fn what_makes_no_sense_gets_a_problem_that_says_so() {
     }
     assert_eq!(app.store.change_log(1000, None).await.unwrap(), before, "a refusal leaves nothing");
 
-    // A token that ended has no second successor.
+    // A token that ended cannot be rotated again.
     assert_eq!(app.admin(&admin, "POST", &format!("/admin/tokens/{id}/rotate"), Json::Null).await.status, 201);
     let again = app.admin(&admin, "POST", &format!("/admin/tokens/{id}/rotate"), Json::Null).await;
     assert_eq!(again.problem(), (409, "admin_token_ended".to_owned()));
@@ -237,11 +236,11 @@ async fn web_pages_are_refused() {
         &[own, ("origin", "http://127.0.0.1:9999")],
         &[own, ("origin", "null")],
         &[own, ("origin", "")],
-        // A name that somebody else owns can point here.
+        // A DNS name of somebody else can resolve to this address.
         &[("host", "evil.example:8081"), ("origin", "http://evil.example:8081")],
         &[own, ("sec-fetch-site", "cross-site")],
         &[own, ("sec-fetch-site", "same-site")],
-        // A page of a name that points here reads without an origin.
+        // A page on such a name sends reads without an `Origin` header.
         &[("host", "rebound.example:8081"), ("sec-fetch-site", "same-origin")],
         &[own, ("origin", "http://127.0.0.1:8081"), ("origin", "http://example.com")],
     ] {

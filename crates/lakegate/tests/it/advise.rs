@@ -1,4 +1,4 @@
-//! `lakegate advise`: that it finds the right columns in projects of which it knows nothing, and says the same each time.
+//! `lakegate advise`: it finds the right columns in unknown projects, and repeats its answer on each run.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::binary::Project;
 
-/// A model with a letter before each column, and a chain of policies.
+/// A model with a letter prefix on each column, and a chain of policies.
 const CHAIN: &str = r#"
 [lake]
 location = "lake"

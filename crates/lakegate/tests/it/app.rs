@@ -1,4 +1,4 @@
-//! A server in this process: a project folder, its access store and the router, without a socket. No tests here.
+//! An in-process server for tests: a project folder, its access store and the router, without a socket. No tests.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -39,14 +39,14 @@ pub(crate) struct TestApp {
     _background: Background,
 }
 
-/// The store, to be changed by a test.
+/// The store, with an actor for changes by a test.
 pub(crate) fn by(store: &Store) -> Changes<'_> {
     static ACTOR: LazyLock<Actor> = LazyLock::new(|| Actor::cli("test"));
     static SECRET: LazyLock<SecretAttributes> = LazyLock::new(|| SecretAttributes::these([]));
     store.by(&ACTOR, &SECRET)
 }
 
-/// What came back.
+/// A complete response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -63,13 +63,13 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// The rows of a good answer.
+    /// The rows of a 200 response.
     pub(crate) fn rows(&self) -> Vec<Json> {
         assert_eq!(self.status, 200, "{}", self.text());
         self.json().as_array().unwrap().clone()
     }
 
-    /// Status and code of a problem, whose shape is checked on the way.
+    /// Status and code of a problem response. Checks its form too.
     pub(crate) fn problem(&self) -> (u16, String) {
         let problem = self.json();
         assert_eq!(self.headers["content-type"], "application/problem+json");
@@ -80,7 +80,7 @@ impl Answer {
 }
 
 impl TestApp {
-    /// Serves the logistics project over these rows.
+    /// Serves the logistics project with these rows.
     pub(crate) async fn logistics(rows: &Rows) -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_project(folder.path()).unwrap();
@@ -88,7 +88,7 @@ impl TestApp {
         Self::serve(folder).await
     }
 
-    /// The same, with nothing of the lake kept in memory.
+    /// Serves the logistics project without resident tables or caches.
     pub(crate) async fn logistics_from_files(rows: &Rows) -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_project(folder.path()).unwrap();
@@ -97,21 +97,21 @@ impl TestApp {
         Self::serve(folder).await
     }
 
-    /// Serves a project of these files, paths relative to its folder.
+    /// Serves a project with these files; paths are relative to its folder.
     pub(crate) async fn project(files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_files(folder.path(), files);
         Self::serve(folder).await
     }
 
-    /// The same, with a server that a test changes before it begins.
+    /// Like [`Self::project`], but changes the app before it is served.
     pub(crate) async fn project_with(files: &[(&str, &str)], change: impl FnOnce(&mut App)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_files(folder.path(), files);
         Self::serve_with(folder, change).await
     }
 
-    /// Serves what is in a folder.
+    /// Serves the project in a folder.
     pub(crate) async fn serve(folder: TempDir) -> Self {
         Self::serve_with(folder, |_| ()).await
     }
@@ -128,7 +128,7 @@ impl TestApp {
         Self { folder, store, audit, front: Front::new(Arc::clone(&app)), app, admin, _background: background }
     }
 
-    /// Adds a principal with a role, grants it every endpoint without the masks of the sample, and gives a token of it.
+    /// Adds a principal with a role, grants it every endpoint with the sample's masks lifted, and returns a token.
     pub(crate) async fn admit(&self, name: &str, role: &str, attributes: &[(&str, Value)]) -> String {
         self.add_principal(name, role, attributes).await;
         self.add_terms(Effect::Allow, Grantee::Principal(name.to_owned()), "*", &unmasked()).await;
@@ -149,7 +149,7 @@ impl TestApp {
             .unwrap();
     }
 
-    /// A principal with a role and grants of these terms on one endpoint, and a token of it.
+    /// Adds a principal with grants of these terms on one endpoint, and returns a token.
     pub(crate) async fn admit_with(&self, name: &str, endpoint: &str, terms: &[Json]) -> String {
         self.add_principal(name, "client", &[("client_id", Value::Scalar(Scalar::Integer(1)))]).await;
         for terms in terms {
@@ -172,7 +172,7 @@ impl TestApp {
         token.text().to_owned()
     }
 
-    /// A token for the admin API, of a principal that is made for it.
+    /// A token for the admin API, of a new principal.
     pub(crate) async fn admin_token(&self, name: &str) -> String {
         self.add_principal(name, "admin", &[]).await;
         let token = new_token().unwrap();
@@ -181,7 +181,7 @@ impl TestApp {
         token.text().to_owned()
     }
 
-    /// A request to the admin API, with a JSON body unless that is null.
+    /// Sends a request to the admin API, with a JSON body unless `body` is null.
     pub(crate) async fn admin(&self, token: &str, method: &str, path: &str, body: Json) -> Answer {
         let request = Request::builder().method(method).uri(path).header("authorization", format!("Bearer {token}"));
         let request = match body {
@@ -209,12 +209,12 @@ impl TestApp {
         self.send(request.body(Body::from(body.to_owned())).unwrap()).await
     }
 
-    /// What answers, for requests that a test makes beside others.
+    /// The service itself, for tests with concurrent requests.
     pub(crate) fn front(&self) -> &Front {
         &self.front
     }
 
-    /// The head of an answer, and its body still to be read.
+    /// Returns the response head; the body is not read yet.
     pub(crate) async fn respond(&self, request: Request<Body>) -> Response {
         self.front.clone().answer(request).await.unwrap()
     }
@@ -224,7 +224,7 @@ impl TestApp {
     }
 }
 
-/// Terms that lift every mask of the sample that has a tag.
+/// Terms that unmask every tagged mask of the sample.
 pub(crate) fn unmasked() -> Json {
     serde_json::json!({ "unmask": ["tag:address", "tag:point", "tag:route"] })
 }
@@ -235,10 +235,10 @@ async fn answer_of(response: Response) -> Answer {
     Answer { status: parts.status.as_u16(), headers: parts.headers, body }
 }
 
-/// For the end of a `lakegate.toml` without a section `[server]`.
+/// Appended to a `lakegate.toml` without a `[server]` section.
 pub(crate) const NOTHING_IN_MEMORY: &str = "\n[server]\ncache_limit_mb = 0\n";
 
-/// Adds to the end of a project's `lakegate.toml`.
+/// Appends text to a project's `lakegate.toml`.
 pub(crate) fn append(folder: &Path, text: &str) {
     let path = folder.join("lakegate.toml");
     let config = std::fs::read_to_string(&path).unwrap();

@@ -1,5 +1,5 @@
-//! How it was: `as_of`, the names of states of the data, and pages that stay on one version, over a Delta table whose log
-//! the tests write.
+//! Time travel: `as_of`, names of data versions, and pages that stay on one version, on a Delta table with a
+//! handwritten log.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -38,16 +38,16 @@ const COLUMNS: [Column; 3] = [
     Column::repeating("product", ColumnKind::Text),
 ];
 
-/// A Delta table that is written version by version. Version n was committed n hours after the first.
+/// A Delta table that the test writes version by version. Version n was committed n hours after the first.
 struct Delta<'a> {
     folder: &'a Path,
     columns: [Column; 3],
 }
 
-/// When version 0 was committed.
+/// Commit time of version 0, in seconds since 1970.
 const BEGIN: u64 = 1_735_689_600;
 
-/// The time of so many seconds after the first version.
+/// The time `seconds` after the first version.
 fn time(seconds: i64) -> String {
     let time = chrono::DateTime::from_timestamp(BEGIN as i64 + seconds, 0).unwrap();
     time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
@@ -59,7 +59,7 @@ impl<'a> Delta<'a> {
         Self { folder, columns }
     }
 
-    /// Commits a version that adds a file of these rows, and takes away the file of an earlier version.
+    /// Commits a version that adds a file of these rows, and removes the file of an earlier version.
     fn commit(&self, version: u64, rows: &[(i64, i64, &str)], removes: Option<u64>) {
         let mut actions = Vec::new();
         if version == 0 {
@@ -102,12 +102,12 @@ impl<'a> Delta<'a> {
     }
 }
 
-/// Twenty rows of the first version: the even ones are client 1's, the odd ones client 2's.
+/// Twenty rows of version 0: even ids belong to client 1, odd ids to client 2.
 fn first_rows() -> Vec<(i64, i64, &'static str)> {
     (0..20).map(|id| (id, 1 + id % 2, "tea")).collect()
 }
 
-/// Sales of three versions: twenty rows; one more of client 1; and then those of the first version are gone.
+/// Three versions of sales: twenty rows; one more row per client; one new row, and the rows of version 0 are removed.
 async fn app() -> TestApp {
     let folder = tempfile::tempdir().unwrap();
     let lake = folder.path().join("lake");
@@ -183,7 +183,7 @@ async fn a_state_that_never_was_or_is_to_come_is_refused() {
     assert_eq!(problem("sales?as_of=9223372036854775807").await, refused(422, "as_of_unknown"));
     assert_eq!(problem("sales?as_of=2999-01-01").await, refused(400, "arguments_invalid"));
     assert_eq!(problem("sales?as_of=yesterday").await, refused(400, "arguments_invalid"));
-    // A number is of one table; an endpoint that does not tell of the past says so.
+    // A version number names a version of one table. An endpoint without time travel refuses `as_of`.
     assert_eq!(problem("both?as_of=0").await, refused(400, "arguments_invalid"));
     assert_eq!(problem("now?as_of=0").await, refused(400, "arguments_invalid"));
 }
@@ -210,7 +210,7 @@ async fn masks_columns_and_parts_are_those_of_now() {
     assert_ne!(rows[0]["product"], "tea");
 }
 
-/// A right that was taken away is not given back by asking for the time when it was there.
+/// `as_of` does not restore revoked rights.
 #[tokio::test]
 async fn rights_are_those_of_now() {
     let app = app().await;
@@ -239,7 +239,7 @@ async fn every_answer_names_the_state_of_its_data() {
     let now = get("/api/sales").await;
     let version = header(&now, "lakegate-data-version").unwrap().to_owned();
     assert_eq!(header(&now, "lakegate-as-of"), Some("2"));
-    // Which rows of it are asked for does not matter.
+    // The requested rows do not affect the version.
     assert_eq!(header(&get("/api/sales?limit=1").await, "lakegate-data-version"), Some(version.as_str()));
     let same = get(&format!("/api/sales?as_of={}", time(7_200))).await;
     assert_eq!(header(&same, "lakegate-data-version"), Some(version.as_str()));
@@ -247,10 +247,10 @@ async fn every_answer_names_the_state_of_its_data() {
     let before = get("/api/sales?as_of=1").await;
     assert_ne!(header(&before, "lakegate-data-version"), Some(version.as_str()));
     assert_eq!(header(&before, "lakegate-as-of"), Some("1"));
-    // Two tables have no number in common.
+    // Two tables share no version number.
     let both = get("/api/both?limit=1").await;
     assert_eq!(header(&both, "lakegate-as-of"), Some(time(7_200).as_str()));
-    // An endpoint that does not tell of the past names its state, and no time to ask for.
+    // An endpoint without time travel reports its data version, but no time for `as_of`.
     let plain = get("/api/now").await;
     assert!(header(&plain, "lakegate-data-version").is_some() && header(&plain, "lakegate-as-of").is_none());
 
@@ -276,7 +276,7 @@ async fn pages_stay_on_the_version_of_the_first_one() {
         let sale = Delta { folder: &folder, columns: COLUMNS };
         let mut next = 3;
         while let Some(link) = header(&answer, "link") {
-            // Between any two pages, rows come and go.
+            // Rows are added and removed between any two pages.
             sale.commit(next, &[(next as i64 - 100, 1, "new")], (next == 3).then_some(2));
             lakegate::reload::refresh(&app.app).await.unwrap();
             next += 1;

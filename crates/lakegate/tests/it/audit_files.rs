@@ -12,12 +12,12 @@ use serde_json::{Value as Json, json};
 
 use crate::binary::Project;
 
-/// The files of a log, the one that is written to last.
+/// The files of a log; the current one is last.
 fn files(folder: &Path) -> Vec<PathBuf> {
     [put_aside(folder).unwrap(), vec![folder.join(CURRENT)]].concat()
 }
 
-/// All whole lines of a log, in the order of its files.
+/// All complete lines of a log, in file order.
 fn lines(folder: &Path) -> Vec<String> {
     let texts = files(folder).into_iter().map(|path| std::fs::read_to_string(path).unwrap());
     texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
@@ -74,7 +74,7 @@ fn a_half_line_of_a_killed_process_stays_alone() {
         let path = folder.path().join(CURRENT);
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text + half).unwrap();
-        // Also a writer that has had the file open all the time.
+        // A writer that kept the file open notices it too.
         open.append(b"{\"line\":2}\n", false).unwrap();
     }
     assert_eq!(lines(folder.path()), ["{\"line\":1}", "{\"line\":", "{\"line\":2}", "{\"lin", "{\"line\":2}"]);
@@ -114,7 +114,7 @@ fn request(number: u32, more: Json) -> String {
     format!("{record}\n")
 }
 
-/// A log of three files with a broken line in the second.
+/// A log of three files, with a broken line in the second.
 fn logged() -> Project {
     let project = Project::new();
     project.write("lakegate.toml", "[server]\naudit_folder = \"logs\"\n");
@@ -132,7 +132,7 @@ fn logged() -> Project {
     project
 }
 
-/// Ids of the records that are printed.
+/// Ids of the printed records.
 fn ids(project: &Project, arguments: &[&str]) -> Vec<String> {
     let printed = project.ok(&[&["audit"], arguments, &["--json"]].concat());
     let records = printed.lines().map(|line| serde_json::from_str::<Json>(line).unwrap());
@@ -198,7 +198,7 @@ fn a_log_is_followed_through_rotation() {
     assert_eq!(next(), "c1");
     append_changes(&folder, &[change(2)]).unwrap();
     assert_eq!(next(), "c2");
-    // So small that every write is to a new file.
+    // With this size limit, each write starts a new file.
     let mut log = LogFile::new(&folder, Some(1), 0);
     for number in 3..6 {
         log.append(format!("{{\"id\":\"c{number}\"}}\n").as_bytes(), false).unwrap();

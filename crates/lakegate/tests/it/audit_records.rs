@@ -1,4 +1,4 @@
-//! What the audit log says of each kind of request, and what is never in it.
+//! The audit record of each kind of request, and what no record contains.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -17,7 +17,7 @@ use serde_json::{Value as Json, json};
 
 use crate::app::{TestApp, by, write_files};
 
-/// A value of a row that the callers here may not see.
+/// A value in a row that no caller here may see.
 const CANARY: &str = "canary-of-another-tenant";
 
 const CONFIG: &str = "[lake]
@@ -74,7 +74,7 @@ fn text(text: &str) -> Value {
     Value::Scalar(Scalar::String(text.to_owned()))
 }
 
-/// The text of the log, once everything is in it.
+/// The text of the log after a flush.
 async fn log(app: &TestApp) -> String {
     app.audit.flush().await;
     std::fs::read_to_string(app.folder.path().join("audit/audit.ndjson")).unwrap()
@@ -84,7 +84,7 @@ pub(crate) async fn records(app: &TestApp) -> Vec<Json> {
     log(app).await.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The only record since the last look, without what differs from run to run.
+/// Asserts that exactly one record was added, and returns it without the fields that vary between runs.
 async fn record(app: &TestApp, seen: &mut usize) -> Json {
     let records = records(app).await;
     assert_eq!(records.len(), *seen + 1, "{records:#?}");
@@ -252,7 +252,7 @@ async fn nothing_secret_is_in_the_log() {
         ("pin", Value::List(ScalarType::String, ["hush-4711", "7"].map(|pin| Scalar::String(pin.into())).into())),
     ];
     let token = app.admit("acme", "client", &attributes).await;
-    // This principal has to say its secret attribute, and nothing else.
+    // This principal must send its secret attribute as an argument, and nothing else.
     app.add_principal("bound", "client", &[("tenant", text("A")), ("pin", text("bound-secret"))]).await;
     let term = ParameterTerm { attribute: Some("pin".to_owned()), ..ParameterTerm::default() };
     let terms = Terms { parameters: BTreeMap::from([("pin".to_owned(), term)]), ..Terms::default() };
@@ -269,7 +269,7 @@ async fn nothing_secret_is_in_the_log() {
     assert_eq!(app.get(&bound, "/api/notes").await.status, 200);
     assert_eq!(app.get(&bound, "/api/notes?pin=another-guess").await.status, 422);
     let records = records(&app).await;
-    // A digest that a secret goes into would tell whether a guess is right.
+    // A fingerprint over a secret would confirm a guess, so it is left out.
     assert!(records.iter().all(|record| record.get("policy").is_none()));
     assert_eq!(records[0]["arguments"], json!({ "code": "***", "ids": [1, 2, 3], "from": 1 }));
     assert_eq!(records[1]["arguments"], json!({ "word": "***", "ids": "***", "from": "***" }));
@@ -279,7 +279,7 @@ async fn nothing_secret_is_in_the_log() {
     assert_eq!(records[5]["arguments"], json!({ "pin": "***", "ids": [1, 2, 3], "from": 1 }));
     assert_eq!(records[6]["argument_names"], json!(["pin"]));
 
-    // Tokens where none belongs: known and unknown ones, of lakegate's form and of another, in every header.
+    // Tokens in wrong places: known and unknown ones, in lakegate's format and another, in each header.
     let secret = token.rsplit('_').next().unwrap();
     for path in [
         format!("/api/notes?word={token}"),
@@ -346,7 +346,7 @@ async fn what_callers_send_does_not_make_a_record_large() {
     assert_eq!(records[2]["arguments"]["ids"][100], "… 900 more");
 }
 
-/// The handler's future is dropped before there is an answer.
+/// The handler's future is dropped before it responds.
 #[tokio::test]
 async fn a_caller_who_leaves_before_the_answer_is_recorded() {
     let app = notes("").await;

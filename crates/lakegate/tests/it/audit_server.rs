@@ -1,4 +1,4 @@
-//! The audit log of the real binary: killed, told to stop, left by its clients.
+//! The audit log of the real binary: after a kill, a signal, and clients that disconnect.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -10,7 +10,7 @@ use crate::wire::{Exchange, until};
 
 const MANY: &str = "/*---\nsummary = \"Many rows\"\n---*/\nSELECT a.n * 1000 + b.n AS n, 'some text that makes the row longer, and longer still' AS text FROM many AS a CROSS JOIN many AS b\n";
 
-/// The starter project with an endpoint of more rows than the buffers of two sockets hold.
+/// The starter project, with an endpoint whose response exceeds the buffers of two sockets.
 fn project(server: &str) -> (Project, String) {
     let (project, token) = shop();
     let numbers = (0..600).map(|n| format!("{n}\n")).collect::<String>();
@@ -22,7 +22,7 @@ fn project(server: &str) -> (Project, String) {
     (project, token)
 }
 
-/// The whole lines of the log that are about requests: those about changes came with the principal and its grant.
+/// The complete request records of the log. Change records are left out.
 fn records(project: &Project) -> Vec<Json> {
     let text = std::fs::read_to_string(project.path().join("shop/audit/audit.ndjson")).unwrap_or_default();
     let records = text.split_inclusive('\n').filter_map(|line| serde_json::from_str(line.strip_suffix('\n')?).ok());
@@ -54,7 +54,7 @@ fn an_answer_that_is_cut_is_recorded() {
     let server = serve(&project, &[]);
     let mut stalled = Exchange::begin(server.address(), "GET", "/api/many", &[("token", &token)], "");
     stalled.read_at_least(1000);
-    // While the client is still there and does not read.
+    // The client is still connected, but does not read.
     until("the record", || records(&project).len() == 1);
     let record = records(&project).remove(0);
     assert_eq!((&record["outcome"], &record["code"]), (&json!("cut"), &json!("engine_timed_out")));
@@ -72,7 +72,7 @@ fn the_end_of_the_server_loses_no_record() {
     let mut running = Exchange::begin(server.address(), "GET", "/api/many", &[("token", &token)], "");
     running.read_at_least(1000);
     server.signal("TERM");
-    // A second signal does not wait for the answer that runs.
+    // A second signal does not wait for the running response.
     until("it is told", || std::net::TcpStream::connect(server.address()).is_err());
     server.signal("TERM");
     assert_eq!(server.wait().code, Some(1));
@@ -98,7 +98,7 @@ fn a_killed_server_leaves_a_log_that_the_next_goes_on_with() {
             server.signal("KILL");
             server.wait();
             assert_eq!(records(&project).len(), answered, "{mode}, round {round}");
-            // As if it had been killed in the middle of a write.
+            // Simulate a kill in the middle of a write.
             let path = project.path().join("shop/audit/audit.ndjson");
             let text = std::fs::read_to_string(&path).unwrap();
             std::fs::write(&path, text + "{\"kind\":\"request\",\"ev").unwrap();

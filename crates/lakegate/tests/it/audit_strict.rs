@@ -1,4 +1,4 @@
-//! `audit = "strict"`: nothing is answered without a durable record. And what `on` does when the disk refuses.
+//! `audit = "strict"`: no response without a durable record. Also the behaviour of `on` when the disk fails.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 
 use crate::app::TestApp;
 
-/// An answer that is far longer than what is held back, and a short one.
+/// Two endpoints: one with a response far longer than the held-back part, and one with a short response.
 async fn served(mode: &str) -> (TestApp, String) {
     let config = format!(
         "[lake]\nlocation = \"lake/\"\n[server]\naudit = \"{mode}\"\n[tables.many]\nlocation = \"many.csv\"\nshared = true\n"
@@ -39,7 +39,7 @@ async fn records(app: &TestApp) -> Vec<Json> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Without a flush: what is there now.
+/// Outcomes on disk now, without a flush.
 fn outcomes(app: &TestApp) -> Vec<String> {
     let text = std::fs::read_to_string(app.folder.path().join("audit/audit.ndjson")).unwrap();
     let records = text.lines().map(|line| serde_json::from_str::<Json>(line).unwrap());
@@ -75,7 +75,7 @@ async fn a_long_answer_has_one_record_where_nobody_waits() {
     assert_eq!((&ended["rows"], &ended["bytes"]), (&json!(360_000), &json!(whole.body.len())));
 }
 
-/// Takes the log away in a way that holds for every user, and gives it back.
+/// Breaks the log in a way that also affects root.
 fn break_log(folder: &Path, how: &str) {
     let audit = folder.join("audit");
     std::fs::rename(&audit, folder.join("away")).unwrap();
@@ -119,7 +119,7 @@ async fn without_a_log_nothing_is_answered() {
     }
 }
 
-/// The record at the end can not be written: the body must not come to its end.
+/// When the final record cannot be written, the body must not end normally.
 #[tokio::test]
 async fn an_answer_whose_end_can_not_be_recorded_is_cut() {
     let (app, token) = served("strict").await;
@@ -149,7 +149,7 @@ async fn where_nobody_waits_the_service_goes_on() {
     assert_eq!((&gap["kind"], &gap["lost"]), (&json!("gap"), &json!(3)));
 }
 
-/// The body is dropped before its end.
+/// The client drops the body before its end.
 #[tokio::test]
 async fn a_caller_who_leaves_in_the_middle_is_recorded() {
     for mode in ["on", "strict"] {
@@ -158,7 +158,7 @@ async fn a_caller_who_leaves_in_the_middle_is_recorded() {
         let mut body = app.respond(request).await.into_body().into_data_stream();
         let piece = body.next().await.unwrap().unwrap();
         drop(body);
-        // The task that makes the answer is told to end, and ends a moment later.
+        // The response task is cancelled, and ends a moment later.
         let mut seen = records(&app).await;
         while seen.last().is_none_or(|last| last["event"] == "started") {
             tokio::task::yield_now().await;

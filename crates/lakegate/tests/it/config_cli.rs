@@ -1,4 +1,4 @@
-//! The real binary: what environment variables override, what `lakegate config` prints, and `lakegate health`.
+//! The real binary: environment variables as overrides, `lakegate config`, and `lakegate health`.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -92,7 +92,7 @@ fn the_configuration_is_printed_with_where_it_comes_from_and_without_secrets() {
     assert!(!ran.stdout.contains("hunter2"));
 }
 
-/// What is printed is a project file that says the same.
+/// The printed configuration is an equivalent project file.
 #[test]
 fn what_is_printed_can_be_read_again() {
     let project = Project::new();
@@ -121,7 +121,7 @@ fn faults_in_variables_are_faults_and_unknown_ones_are_told() {
     assert!(ran.code == Some(0) && ran.stderr.contains(warning), "{ran:?}");
 }
 
-/// A variable changes how a server serves, where its store is, and nothing of its policies.
+/// Variables override server settings and the store's location, but never policies.
 #[test]
 fn a_server_obeys_variables_except_for_policy() {
     let (project, token) = shop();
@@ -155,7 +155,7 @@ fn health_is_an_exit_code() {
     let url = server.said["url"].as_str().unwrap();
     let ran = run(&project, &["health", "--url", url], &[]);
     assert_eq!((ran.code, ran.stdout.trim()), (Some(0), "ready"));
-    // The address of the project, of a variable, or of all interfaces.
+    // The address can come from the project or a variable, and may be all interfaces.
     for name in ["LAKEGATE_LISTEN", "LAKEGATE_SERVER_LISTEN"] {
         let listen = server.address().replace("127.0.0.1", "0.0.0.0");
         let ran = run(&project, &["health", "--project", "shop"], &[(name, listen.as_str())]);
@@ -174,7 +174,7 @@ fn health_is_an_exit_code() {
     assert_eq!(run(&project, &["health", "--url", "file:///etc/passwd"], &[]).code, Some(1));
 }
 
-/// A variable that is misspelt in a unit, an image or on the page would be without effect.
+/// A misspelt variable in the examples would silently have no effect.
 #[test]
 fn variables_in_examples_are_those_that_count() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

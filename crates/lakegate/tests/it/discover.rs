@@ -1,5 +1,4 @@
-//! `lakegate discover`: what it finds in lakes of all kinds, what it writes, and that nothing is served before somebody
-//! has decided.
+//! `lakegate discover`: what it finds in various lakes, what it writes, and that undecided tables are not served.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -15,7 +14,7 @@ use crate::binary::Project;
 use crate::object_store::ObjectStore;
 use crate::wire::Process;
 
-/// An empty folder: without the project file that others have.
+/// An empty folder, without a project file.
 fn folder() -> Project {
     let project = Project::new();
     std::fs::remove_file(project.path().join("lakegate.toml")).unwrap();
@@ -32,7 +31,7 @@ fn parquet(project: &Project, path: &str, names: [&'static str; 2], ids: std::op
     writer.finish().unwrap();
 }
 
-/// A lake with a table of each kind, and with what is none.
+/// A lake with a table of each kind, and with files that are not tables.
 fn lake(project: &Project) {
     project.write("lake/client.csv", "id,name,email\n1,Ana,a@x.co\n2,Bo,b@x.co\n3,Cy,c@x.co\n");
     parquet(project, "lake/parcel/part-0.parquet", ["id", "client_id"], 0..50);
@@ -43,7 +42,7 @@ fn lake(project: &Project) {
     parquet(project, "lake/mixed/alpha-2.parquet", ["alpha", "x"], 5..9);
     parquet(project, "lake/mixed/beta.parquet", ["beta", "y"], 0..5);
     project.write("lake/deep/a/city/x.csv", "id,name\n1,Bogota\n");
-    // No tables.
+    // Not tables.
     project.write("lake/parcel/_SUCCESS", "");
     project.write("lake/parcel/.part-0.parquet.crc", "x");
     project.write("lake/_tmp/x.csv", "id\n1\n");
@@ -129,7 +128,7 @@ fn a_lake_of_all_kinds_becomes_tables_and_the_rest_is_told() {
 fn nothing_is_served_until_somebody_decides_and_then_it_is() {
     let project = folder();
     project.write("lake/client.csv", "id,name\n1,Ana\n2,Bo\n");
-    // Into a project whose folder is not there yet.
+    // Write into a project folder that does not exist yet.
     project.ok(&["discover", "lake", "--into", "new/shop"]);
     let made = std::fs::read_to_string(project.path().join("new/shop/lakegate.toml")).unwrap();
     assert!(made.starts_with("[lake]\nlocation = \"../../lake/\"\n"), "{made}");

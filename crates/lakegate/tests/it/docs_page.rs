@@ -1,4 +1,4 @@
-//! `/docs`: a page that works offline, runs only its own scripts and tells nothing to who has no token.
+//! `/docs`: the page works offline, runs only its own scripts, and shows nothing to a caller without a token.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -20,7 +20,7 @@ async fn get(app: &TestApp, path: &str) -> Answer {
     app.send(Request::get(path).body(Body::empty()).unwrap()).await
 }
 
-/// What stands in `src="…"` and `href="…"`.
+/// The values of all `src="…"` and `href="…"` attributes.
 fn links(html: &str) -> Vec<&str> {
     let parts = html.split(['=', ' ', '\n', '>']);
     let quoted = parts.filter_map(|part| part.strip_prefix('"')?.strip_suffix('"'));
@@ -38,7 +38,7 @@ async fn the_page_has_all_its_files_and_nothing_from_elsewhere() {
         links,
         ["/docs/favicon.png", "/docs/swagger-ui.css", "/docs/page.css", "/docs/swagger-ui-bundle.js", "/docs/page.js"]
     );
-    // No script and no style in the page itself, and nothing of any other host.
+    // No inline scripts or styles, and no links to other hosts.
     assert!(!html.contains("://") && !html.contains("<style") && !html.contains("style=") && !html.contains("onclick"));
     assert_eq!(html.matches("<script").count(), html.matches("<script src=\"/docs/").count());
     for link in links {
@@ -49,7 +49,7 @@ async fn the_page_has_all_its_files_and_nothing_from_elsewhere() {
     let bundle = get(&app, "/docs/swagger-ui-bundle.js").await;
     assert_eq!(bundle.headers["content-type"], "text/javascript; charset=utf-8");
     assert!(bundle.text().contains("SwaggerUIBundle"));
-    // A field with a name would be sent in the URL, were the script not there.
+    // Without the script, a form would send named fields in the URL.
     assert!(html.contains("<input id=\"token\"") && !html.contains(" name=\"token\"") && !html.contains("action="));
 }
 

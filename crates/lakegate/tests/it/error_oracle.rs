@@ -1,5 +1,5 @@
-//! The error oracle: predicates that fail on a foreign row only. The caller gets its own rows and 200, whatever lies in
-//! the rows of others; with a caller who owns half of the table, with NULL owners, and in both file formats.
+//! The error oracle: predicates that fail only on other tenants' rows. The caller must get its own rows and 200,
+//! whatever the other rows contain. Covers a caller that owns half of the table, NULL owners, and both file formats.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -23,7 +23,7 @@ location = "one.csv"
 shared = true
 "#;
 
-/// Each query fails if it is evaluated on a foreign row. `$x` is an integer from the caller.
+/// Each query fails if it is evaluated on another tenant's row. `$x` is an integer argument.
 const ATTACKS: &[(&str, &str)] = &[
     ("cast", "SELECT id FROM note WHERE CAST(text AS BIGINT) >= $x ORDER BY id"),
     ("cast_in_select", "SELECT id, CAST(text AS BIGINT) AS number FROM note WHERE id >= $x ORDER BY id"),
@@ -64,8 +64,8 @@ const ATTACKS: &[(&str, &str)] = &[
     ("limit", "SELECT id FROM note WHERE CAST(text AS BIGINT) >= $x LIMIT 1000"),
 ];
 
-/// The caller owns half of the rows; others own the rest, and some have no owner. Rows of owners alternate or are
-/// clustered, which decides what shares a batch.
+/// The caller owns half of the rows; others own the rest, and some rows have no owner. Owners alternate or are
+/// clustered, which decides which rows share a batch.
 struct Notes {
     ids: Vec<i64>,
     tenants: Vec<Option<&'static str>>,
@@ -164,14 +164,14 @@ async fn a_predicate_that_fails_on_a_foreign_row_gives_the_callers_rows() {
             let got = answer.rows().iter().map(|row| row["id"].as_i64().unwrap()).collect::<Vec<_>>();
             match *name {
                 "aggregate" => assert_eq!(got, [*own.last().unwrap()], "{what}"),
-                // Own rows with a division that is 1: all of them.
+                // The quotient of each own row is 1, so all of them match.
                 _ => assert_eq!(got, own, "{what}"),
             }
         }
     }
 }
 
-/// An argument that makes the query itself fail is a fault of the call, and the same one whoever else has rows.
+/// An argument that makes the query fail is a client error, and the error does not depend on other tenants' rows.
 #[tokio::test]
 async fn a_failing_query_tells_nothing_of_what_it_read() {
     let folder = tempfile::tempdir().unwrap();
@@ -179,7 +179,7 @@ async fn a_failing_query_tells_nothing_of_what_it_read() {
     write_csv(folder.path(), &notes(false));
     let app = TestApp::serve(folder).await;
     let nobody = app.admit("nobody", "client", &[("tenant", Value::Scalar(Scalar::String("nobody".into())))]).await;
-    // No row is the caller's, so no row is cast.
+    // The caller owns no rows, so no value is cast.
     let answer = app.post(&nobody, "/api/cast", &json!({ "x": 1 })).await;
     assert_eq!((answer.status, answer.text()), (200, "[]"));
     let owner = app.admit("b", "client", &[("tenant", Value::Scalar(Scalar::String("B".into())))]).await;
@@ -190,7 +190,7 @@ async fn a_failing_query_tells_nothing_of_what_it_read() {
     }
 }
 
-/// A condition without columns goes below any barrier. One that can fail would tell whether others have rows at all.
+/// A condition without columns is pushed below any barrier. A failure would reveal whether others have rows.
 #[tokio::test]
 async fn a_condition_without_columns_that_can_fail_is_not_served() {
     let folder = tempfile::tempdir().unwrap();

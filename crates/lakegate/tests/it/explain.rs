@@ -1,4 +1,4 @@
-//! `lakegate explain` and the admin API's way to the same: what is told of calls that would be answered and that would not.
+//! `lakegate explain` and its admin API route: reports on calls that would succeed and calls that would be refused.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -36,7 +36,7 @@ const FILES: &[(&str, &str)] = &[
     ),
 ];
 
-/// The value of the secret attribute of everybody here.
+/// The value of the secret attribute of each principal here.
 const PIN: &str = "7788";
 
 async fn app() -> TestApp {
@@ -61,7 +61,7 @@ fn run(app: &TestApp, arguments: &[&str]) -> Ran {
     ran
 }
 
-/// The exit code and the JSON of a command, which the admin API tells with the same words.
+/// Exit code and JSON of the command. Asserts that the admin API returns equal JSON.
 async fn explained(app: &TestApp, admin: &str, name: &str, arguments: &Json) -> (Option<i32>, Json) {
     let pairs = arguments.as_object().unwrap().iter().map(|(name, value)| format!("{name}={value}"));
     let pairs = pairs.collect::<Vec<_>>();
@@ -75,7 +75,7 @@ async fn explained(app: &TestApp, admin: &str, name: &str, arguments: &Json) -> 
     (ran.code, told)
 }
 
-/// The lines of a text, each with single spaces.
+/// The lines of a text, with runs of spaces collapsed.
 fn lines(text: &str) -> Vec<String> {
     text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
@@ -109,7 +109,7 @@ async fn an_allowed_call_is_told_with_all_that_decides_it() {
     assert_eq!(table("sale")["rows"], "filtered");
     assert_eq!(table("sale")["values"], json!({ "client_id": 1, "pin": "***" }));
     assert!(told["plan"].as_str().unwrap().contains("sale"), "{told}");
-    // It would tell when a secret attribute is guessed.
+    // A fingerprint would confirm a guess of a secret attribute.
     assert!(told["fingerprint"].is_null(), "{told}");
 
     let ran = run(&app, &["sales", "--as", "acme", "most=3"]);
@@ -140,7 +140,7 @@ async fn a_refused_call_is_told_with_what_the_caller_is_told() {
         (told["refusal"]["code"].as_str().unwrap().to_owned(), told)
     };
 
-    // By a rule of the grant.
+    // Refused by a rule of the grant.
     admit(&app, "ruled", json!({ "parameters": { "most": { "max": "5" } } })).await;
     let (code, told) = refused(explained(&app, &admin, "ruled", &json!({ "most": 6 })).await);
     assert_eq!(code, "argument_not_granted");
@@ -152,7 +152,7 @@ async fn a_refused_call_is_told_with_what_the_caller_is_told() {
     assert!(ran.stdout.contains("the caller is told  argument_not_granted: "), "{}", ran.stdout);
     assert!(ran.stdout.contains("decision   refused: "), "{}", ran.stdout);
 
-    // Without a grant, and with one that a denial takes away.
+    // Refused without a grant, and by a denial that overrides a grant.
     app.add_principal("stranger", "client", &attributes()).await;
     let (code, told) = refused(explained(&app, &admin, "stranger", &json!({})).await);
     assert_eq!((code.as_str(), &told["grants"]), ("access_not_granted", &json!([])));
@@ -164,7 +164,7 @@ async fn a_refused_call_is_told_with_what_the_caller_is_told() {
     let parts = told["grants"].as_array().unwrap().iter().map(|grant| grant["part"].as_str().unwrap());
     assert!(parts.into_iter().any(|part| part == "takes away"), "{told}");
 
-    // Without an attribute that a row filter asks for.
+    // Refused because an attribute that a row filter uses is missing.
     let [_, pin] = attributes();
     app.add_principal("nobody", "client", &[pin]).await;
     app.add_terms(Effect::Allow, Grantee::Principal("nobody".to_owned()), "sales", &json!({})).await;
@@ -175,7 +175,7 @@ async fn a_refused_call_is_told_with_what_the_caller_is_told() {
     let ran = run(&app, &["sales", "--as", "nobody"]);
     assert!(ran.code == Some(3) && ran.stdout.contains("no attribute client_id"), "{ran:?}");
 
-    // With arguments that are none.
+    // Refused because of invalid arguments.
     let (code, _) = refused(explained(&app, &admin, "ruled", &json!({ "least": 1 })).await);
     assert_eq!(code, "arguments_invalid");
 }
@@ -226,7 +226,7 @@ async fn what_can_not_be_explained_is_said() {
         let answer = app.admin(&admin, "POST", "/admin/explain", body.clone()).await;
         assert_eq!(answer.problem(), (status, code.to_owned()), "{body}");
     }
-    // Modifiers are explained like the call that has them.
+    // Modifiers are explained as in the call itself.
     let body = |select: &str| json!({ "principal": "acme", "endpoint": "sales", "select": select });
     let answer = app.admin(&admin, "POST", "/admin/explain", body("id")).await;
     assert_eq!(answer.json()["allowed"], true);
@@ -255,7 +255,7 @@ async fn the_audit_log_is_searched_over_the_admin_api() {
         let answer = app.admin(&admin, "GET", &format!("/admin/audit?{query}"), Json::Null).await;
         answer.rows()
     };
-    // The looks themselves are requests too; only the calls of endpoints are counted.
+    // Explain requests are recorded too, but only endpoint calls are counted here.
     for (query, wanted) in [
         ("endpoint=sales", 3),
         ("endpoint=sales&principal=acme", 2),

@@ -1,4 +1,4 @@
-//! Column grants: what a grant does not show is in no row, no docs, no modifier and no error.
+//! Column grants: a column that a grant does not show appears in no row, documentation, modifier or error.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -32,7 +32,7 @@ async fn app(columns: &str) -> TestApp {
     .await
 }
 
-/// The columns that `GET /api` shows of the endpoint; `None` when it is not listed.
+/// The columns that `GET /api` lists for the endpoint; `None` when the endpoint is not listed.
 async fn listed(app: &TestApp, token: &str) -> Option<Vec<String>> {
     let listed = app.get(token, "/api").await.json();
     let endpoint = listed["endpoints"].as_array()?.iter().find(|endpoint| endpoint["name"] == "sales")?.clone();
@@ -48,7 +48,7 @@ async fn a_grant_shows_the_columns_that_it_lists_and_nothing_of_others() {
     assert_eq!(listed(&app, &narrow).await.unwrap(), ["id", "price"]);
     assert!(!app.get(&narrow, "/api").await.text().contains("secret"));
 
-    // A column that is not shown and one that does not exist are refused with the same words.
+    // A hidden column and a missing one are refused with the same message.
     for modifier in ["select", "order"] {
         let refusal = async |name: &str| {
             let answer = app.get(&narrow, &format!("/api/sales?{modifier}={name}")).await;
@@ -162,7 +162,7 @@ async fn the_command_line_gives_and_takes_columns() {
     let (done, said) = run("grant deny --role client --endpoint * --column secret");
     assert!(done && said.contains("columns=secret"), "{said}");
     let answer = loop {
-        // The other process's change is heard of within a moment.
+        // The other process's change takes effect within moments.
         let answer = app.get(&token, "/api/sales").await;
         if answer.status == 200 && !answer.text().contains("secret") {
             break answer;

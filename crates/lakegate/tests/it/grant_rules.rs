@@ -1,5 +1,4 @@
-//! What grants ask of arguments and answers: fixed values, narrower ranges, spans, row caps. A broken rule is 422 and says
-//! what is allowed.
+//! Rules of grants: fixed values, narrower ranges, spans, row caps. A violation is a 422 with the allowed values.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -49,7 +48,7 @@ async fn app() -> TestApp {
     TestApp::project(&files).await
 }
 
-/// The ids of the answer, or the refusal's code, parameters and details.
+/// The ids in the response, or the error code with parameters and details.
 async fn ids(app: &TestApp, token: &str, arguments: &Json) -> Result<Vec<i64>, String> {
     let answer = app.post(token, "/api/sales", arguments).await;
     if answer.status == 200 {
@@ -79,10 +78,10 @@ async fn a_fixed_parameter_is_filled_in_and_no_other_value_is_taken() {
         let wanted = refused("city: parameter `city` must be `rome`, or left out");
         assert_eq!(ids(&app, &token, &json!({ "city": other })).await, wanted, "{other:?}");
     }
-    // What is wrong in itself stays a 400, and says nothing of the grant.
+    // An invalid argument is still a 400, and reveals nothing about the grant.
     let wrong = ids(&app, &token, &json!({ "city": "much too long a name" })).await.unwrap_err();
     assert!(wrong.starts_with("400 arguments_invalid") && !wrong.contains("rome"), "{wrong}");
-    // A rule whose value is none of the parameter's own is one that admits nothing.
+    // A rule whose value is invalid for the parameter admits nothing.
     let token = app.admit_with("b", "sales", &[json!({ "parameters": { "client": { "fixed": "one" } } })]).await;
     assert!(ids(&app, &token, &json!({})).await.unwrap_err().contains("does not fit"));
     let token =
@@ -134,7 +133,7 @@ async fn a_narrowed_parameter_must_be_given_and_lie_within() {
     assert_eq!(ids(&app, &token, &with(json!("2022-01-10"), json!("rome"), json!([1, 2]))).await, Ok(vec![3]));
     for (arguments, fault) in [
         (with(json!("2022-01-09"), json!("rome"), json!([1])), "from: parameter `from` must be at least `2022-01-10`"),
-        // The default is held to the rule as well.
+        // The rule applies to the default value too.
         (with(Json::Null, json!("rome"), json!([1])), "from: parameter `from` must be at least `2022-01-10`"),
         (with(json!("2022-02-01"), json!("oslo"), json!([1])), "city: parameter `city` must be one of `rome`, `bonn`"),
         (
@@ -162,7 +161,7 @@ async fn a_span_bounds_the_distance_of_two_arguments() {
     assert_eq!(ids(&app, &token, &json!({ "to": "2022-02-02" })).await, wanted, "the default counts");
     let open = refused("to: `from` and `to` must be given, at most 31d apart");
     assert_eq!(ids(&app, &token, &json!({ "from": "2022-01-01" })).await, open);
-    // A rule about what is no parameter is one that nobody could keep to; for every endpoint it speaks of others.
+    // Nobody can satisfy a rule about an unknown parameter. In a grant for all endpoints, it concerns other endpoints.
     let typo = json!({ "spans": [{ "from": "start", "to": "to", "at_most": "31d" }] });
     let token = app.admit_with("b", "sales", std::slice::from_ref(&typo)).await;
     assert!(ids(&app, &token, &json!({})).await.unwrap_err().contains("`start`, which is no parameter"));
@@ -185,10 +184,10 @@ async fn nothing_of_one_grant_is_had_with_arguments_that_only_another_allows() {
     assert_eq!(columns(json!({ "city": "rome" })).await, ["id", "client"]);
     let both = json!({ "from": "2022-01-01", "to": "2022-01-20", "city": "rome" });
     assert_eq!(columns(both).await, ["id", "city", "client"]);
-    // Neither admits these; the answer is of the grant that comes nearest, and nothing runs.
+    // No grant admits these arguments. The error is from the grant that comes closest, and no query runs.
     let refusal = ids(&app, &token, &json!({ "from": "2022-01-01", "to": "2022-12-31", "city": "oslo" })).await;
     assert!(refusal.unwrap_err().starts_with("422 argument_not_granted"));
-    // `select` is held to what these arguments give.
+    // `select` may use only columns that these arguments unlock.
     let select = async |query: &str, arguments: Json| {
         app.post(&token, &format!("/api/sales?select={query}"), &arguments).await.status
     };
@@ -204,7 +203,7 @@ async fn an_answer_over_the_row_cap_is_refused_whole() {
     let answer = app.post(&token, "/api/sales", &json!({})).await;
     assert_eq!(answer.problem(), (422, "result_too_large".to_owned()));
     assert!(answer.text().contains("more than 3 rows") && !answer.text().contains("rome"), "{}", answer.text());
-    // The wider of two caps, and none at all, count.
+    // The larger of two caps applies; a grant without a cap removes the limit.
     app.add_terms(Effect::Allow, Grantee::Role("client".to_owned()), "sales", &json!({ "max_rows": 4 })).await;
     assert_eq!(ids(&app, &token, &json!({})).await.unwrap().len(), 4);
 }
@@ -230,7 +229,7 @@ async fn scopes_of_tokens_only_narrow() {
         assert_eq!(ids(&app, &token, &json!({})).await, Err("403 access_out_of_scope".to_owned()));
         assert_eq!(app.get(&token, "/api").await.json(), json!({ "endpoints": [] }));
     }
-    // A scope names what the principal may not call: nothing is gained.
+    // A scope with an endpoint that the principal may not call adds no right.
     app.add_principal("b", "other", &[]).await;
     let token = new_token().unwrap();
     let endpoints = Some(std::collections::BTreeSet::from(["sales".to_owned()]));

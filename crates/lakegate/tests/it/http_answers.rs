@@ -1,4 +1,4 @@
-//! Every sample endpoint, for several callers and ranges, answers what an independent computation over the same rows says.
+//! Each sample endpoint equals an independent computation over its rows, for several callers and ranges.
 
 use chrono::{DateTime, Utc};
 use lakegate::sample::Sample;
@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use crate::app::TestApp;
 use crate::oracle::{Caller, ENDPOINTS, answer};
 
-/// Ranges that cut in the middle of a day, take everything, one moment, and nothing.
+/// A range with a bound in the middle of a day, one that covers everything, a short one with offsets, and an empty one.
 pub(crate) const RANGES: [(&str, &str); 4] = [
     ("2022-10-01", "2022-10-31T23:59:59.999999Z"),
     ("1970-01-01", "2100-01-01"),
@@ -31,7 +31,7 @@ pub(crate) fn client_ids(ids: &[i64]) -> Value {
     }
 }
 
-/// Callers of a sample: the biggest client, a middling one, one without rows, one that stands for three, an operator.
+/// Callers of a sample: the biggest client, a medium one, one without rows, one for three clients, and an operator.
 pub(crate) async fn callers(app: &TestApp, sample: &Sample) -> Vec<(String, String, Caller)> {
     let biggest = sample.biggest_client().id;
     let middling = sample.client_by_rank(7).id;
@@ -101,13 +101,13 @@ async fn get_and_post_and_all_headers_give_the_same_answer() {
         let request = axum::http::Request::get(&query).header(header, value).body(axum::body::Body::empty()).unwrap();
         assert_eq!(app.send(request).await.body, posted.body, "{header}");
     }
-    // A part of the arguments in each is one call too.
+    // A call may split its arguments between the query string and the body.
     let mixed =
         app.post(&token, &format!("{path}?start_datetime=2022-09-01"), &json!({ "end_datetime": "2022-12-31" })).await;
     assert_eq!(mixed.body, posted.body);
 }
 
-/// Equal rows; in the same order where the order is part of the answer.
+/// Asserts equal rows, and equal order where the endpoint defines one.
 pub(crate) fn compare(what: &str, mut got: Vec<Json>, mut wanted: Vec<Json>, ordered: bool) {
     assert_eq!(got.len(), wanted.len(), "rows of {what}");
     if !ordered {
@@ -119,7 +119,7 @@ pub(crate) fn compare(what: &str, mut got: Vec<Json>, mut wanted: Vec<Json>, ord
     }
 }
 
-/// Equal as JSON, columns in the same order; `10.0` and `10` are the same number.
+/// JSON equality with equal column order; `10.0` and `10` are equal.
 fn same(got: &Json, wanted: &Json) -> bool {
     match (got, wanted) {
         (Json::Number(got), Json::Number(wanted)) => got == wanted || got.as_f64() == wanted.as_f64(),

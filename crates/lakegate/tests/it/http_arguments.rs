@@ -1,4 +1,4 @@
-//! Hostile arguments for every endpoint of the sample: the right status and code, every wrong one named, none repeated.
+//! Hostile arguments for each endpoint of the sample: status, code, each invalid argument named, no value repeated.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use crate::app::{Answer, TestApp};
 use crate::http_refusals::{endpoints, refused};
 
-/// What a parser, a formatter or an engine could take for something else. None is a timestamp.
+/// Texts that a parser, a formatter or an engine might misinterpret. None is a timestamp.
 const PAYLOADS: &[&str] = &[
     "'",
     "\"",
@@ -76,7 +76,7 @@ const PAYLOADS: &[&str] = &[
     "\u{feff}2022-10-01",
 ];
 
-/// JSON that is no string at all, or none in one piece.
+/// JSON that is not a string, or not a single one.
 fn other_json() -> Vec<Json> {
     vec![
         json!(1),
@@ -100,7 +100,7 @@ async fn app() -> (TestApp, String) {
     (app, token)
 }
 
-/// The parameters that a refusal names, with the code of each, in its order.
+/// The parameters that a refusal names, in order, each with its code.
 fn named(answer: &Answer) -> Vec<(String, String)> {
     assert_eq!(refused(answer), (400, "arguments_invalid".to_owned()), "{}", answer.text());
     let problem = answer.json();
@@ -136,7 +136,7 @@ async fn no_payload_passes_in_any_parameter_of_any_endpoint() {
                     .await;
                 assert_eq!(named(&posted), pairs(&[(hostile, "argument_type")]), "{what}");
                 assert_eq!(got.json()["errors"], posted.json()["errors"], "{what}");
-                // An argument is never repeated: not as text, and not as JSON writes it.
+                // An error never repeats an argument, neither as plain text nor escaped as JSON.
                 if payload.len() > 4 && !"2022-10-01".contains(payload) {
                     assert!(!posted.text().contains(payload), "{what}: {}", posted.text());
                     assert!(!posted.text().contains(json!(payload).to_string().trim_matches('"')), "{what}");
@@ -204,7 +204,7 @@ async fn every_wrong_argument_is_named_at_once() {
             let got = app.post_text(&token, &path, body).await;
             assert_eq!(named(&got), pairs(wanted), "{endpoint} {body}");
         }
-        // Once in the query string and once in the body is twice.
+        // An argument in both the query string and the body is a duplicate.
         let body = json!({ "start_datetime": "2022-10-01", "end_datetime": "2022-10-02" });
         let twice = app.post(&token, &format!("{path}?start_datetime=2022-10-01"), &body).await;
         assert_eq!(named(&twice), pairs(&[("start_datetime", "argument_duplicate")]), "{endpoint}");
@@ -239,7 +239,7 @@ async fn an_inverted_range_breaks_the_rule_and_the_widest_one_does_not() {
     }
 }
 
-/// A small request must not get a huge refusal, nor keep the server busy with it.
+/// A small request must not cause a huge error or much work.
 #[tokio::test]
 async fn a_flood_of_unknown_names_is_told_in_short() {
     let (app, token) = app().await;

@@ -1,4 +1,4 @@
-//! Bodies and query strings that can not be read: no JSON object, too large, or not encoded.
+//! Unreadable bodies and query strings: not a JSON object, too large, or badly encoded.
 
 use axum::http::Request;
 use serde_json::json;
@@ -39,12 +39,12 @@ async fn bodies_that_are_no_json_object_are_refused() {
                 .await;
         assert!(is(&got, 400, "request_body_malformed"), "{body:?}: {}", got.text());
         assert!(!got.text().contains("least\\\""), "{}", got.text());
-        // Whoever does not even say that it is JSON is told about that first.
+        // Without a JSON media type, the error is about the media type first.
         let typed = Request::post("/api/notes").header("content-type", "application/x-www-form-urlencoded");
         let got = send(&app, &token, typed, body.to_vec()).await;
         assert!(is(&got, 415, "request_media_type"), "{body:?}: {}", got.text());
     }
-    // Clients of the first system do not all say what they send; what is JSON is taken.
+    // Some clients of the legacy system send no media type or another one, so JSON bodies are accepted anyway.
     for media_type in
         [None, Some("application/json; charset=utf-8"), Some("application/vnd.x+json"), Some("text/plain")]
     {
@@ -68,7 +68,7 @@ async fn a_body_over_the_limit_is_refused() {
     for bytes in [1001, 100_000] {
         let got = send(&app, &token, Request::post("/api/notes"), body(bytes)).await;
         assert!(is(&got, 413, "request_body_too_large"), "{bytes}: {}", got.text());
-        // Nobody's body is not read at all.
+        // Without a valid token, the body is not read.
         let got = app.send(Request::post("/api/notes").body(body(bytes).into()).unwrap()).await;
         assert!(is(&got, 401, "access_token_missing"), "{bytes}: {}", got.text());
     }

@@ -1,4 +1,4 @@
-//! Bounds on the head of a request, and what health and the status of a server tell.
+//! Size limits on request heads, and what the health and status routes report.
 
 use axum::body::Body;
 use axum::http::Request;
@@ -31,7 +31,7 @@ async fn a_url_that_is_too_long_is_refused_and_the_body_is_not_bound_by_it() {
     assert!(refused.json()["detail"].as_str().unwrap().contains("at most 300"), "{}", refused.text());
     assert!(!refused.text().contains("xxx"));
     assert_eq!(app.post(&token, "/api/echo", &json!({ "text": text })).await.rows(), [json!({ "text": text })]);
-    // Also without a token, and where nothing is.
+    // Also without a token, and on an unknown path.
     assert_eq!(app.get("", &format!("/{text}")).await.problem().0, 414);
 }
 
@@ -46,12 +46,12 @@ async fn headers_that_are_too_large_are_refused() {
     let refused = with(2_000).await;
     assert_eq!(refused.problem(), (431, "request_headers_too_large".to_owned()));
     assert!(!refused.text().contains("yyy"));
-    // The admin API has the same bounds.
+    // The admin API has equal limits.
     let request = Request::get("/admin/status").header("x-more", "y".repeat(2_000)).body(Body::empty()).unwrap();
     assert_eq!(app.send_admin(request).await.problem().0, 431);
 }
 
-/// Nobody has to say who they are for it, so it names no table, path or principal.
+/// Readiness needs no token, so it names no table, path or principal.
 #[tokio::test]
 async fn readiness_tells_every_reason_and_no_names() {
     let (app, _) = served().await;
@@ -66,7 +66,7 @@ async fn readiness_tells_every_reason_and_no_names() {
     for name in ["plan", "echo", "acme", "lake/", app.folder.path().to_str().unwrap()] {
         assert!(!refused.text().contains(name), "{name} in {}", refused.text());
     }
-    // It lives, and what comes nevertheless is answered.
+    // The server is still alive, and still answers requests that arrive.
     assert_eq!(app.get("", "/health/live").await.status, 200);
 
     let token = app.admin_token("alice").await;
@@ -89,11 +89,11 @@ async fn the_status_is_for_admins_and_tells_what_is_served() {
     let project = &status["project"];
     assert_eq!(project["endpoints"], 1);
     assert_eq!(project["tables"][0]["name"], "secret_plan");
-    // A CSV file does not tell how many rows it has.
+    // The row count of a CSV file is unknown.
     assert_eq!((&project["tables"][0]["files"], &project["tables"][0]["rows"]), (&json!(1), &json!(null)));
 }
 
-/// A project that can not be served is a warning without names, because the one before is served on; admins are told more.
+/// A reload that fails is a warning without names, because the previous project is still served; admins see more.
 #[tokio::test]
 async fn a_fault_after_the_start_is_a_warning() {
     let (app, client) = served().await;

@@ -1,4 +1,4 @@
-//! `now()` and `current_date()` are the time of the request, although plans are kept between requests.
+//! `now()` and `current_date()` return the time of the request, although plans are reused between requests.
 
 use chrono::NaiveDateTime;
 use lakegate::clock;

@@ -1,5 +1,4 @@
-//! Formats and compression of answers over HTTP: what is asked for is what comes, with headers that say so, and an answer
-//! that breaks does not look complete.
+//! Formats and compression of responses over HTTP: the negotiated form, its headers, and truncation on failure.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -20,7 +19,7 @@ fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
     answer.headers.get(name).map(|value| value.to_str().unwrap())
 }
 
-/// A project whose endpoint gives so many rows and then, if it is told, fails.
+/// A project whose endpoint returns this number of rows, and fails at a chosen row.
 async fn numbers(rows: usize) -> (TestApp, String) {
     let mixed = |n: usize| n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let lines =
@@ -76,7 +75,7 @@ async fn an_unknown_format_is_told_which_there_are() {
     assert!(is(&send(&app, &token, refused, Body::empty()).await, 406, "request_format_unknown"));
 }
 
-/// Refusals and what is not rows stay what they are, whatever is accepted.
+/// Errors and lists stay JSON, whatever the client accepts.
 #[tokio::test]
 async fn refusals_and_lists_stay_json() {
     let (app, token, _) = app().await;
@@ -99,7 +98,7 @@ async fn answers_are_compressed_for_who_takes_that() {
         let packed = send(&app, &token, get("/api/numbers"), Body::empty()).await;
         assert_eq!((packed.status, header(&packed, "content-encoding")), (200, Some(coding.name())));
         assert!(packed.body.len() * 3 < plain.body.len(), "{coding:?}: {}", packed.body.len());
-        // What is compressed in itself stays as it is.
+        // Formats with their own compression are not compressed again.
         let parquet = send(&app, &token, get("/api/numbers?format=parquet"), Body::empty()).await;
         assert_eq!((parquet.status, header(&parquet, "content-encoding")), (200, None));
         assert!(parquet.body.starts_with(b"PAR1") && parquet.body.ends_with(b"PAR1"));
@@ -157,7 +156,7 @@ async fn a_workbook_of_too_many_rows_is_refused_with_what_to_do() {
     assert_eq!(app.get(&token, "/api/numbers?format=xlsx").await.status, 200);
 }
 
-/// Each representation has a validator of its own, and what is kept is given as it was first sent.
+/// Each representation has its own validator, and a cached response is sent in its original form.
 #[tokio::test]
 async fn an_answer_that_is_kept_keeps_its_form() {
     let (app, token) = numbers(2_000).await;
@@ -191,11 +190,11 @@ async fn an_answer_that_is_kept_keeps_its_form() {
     }
     validators.sort();
     validators.dedup();
-    // JSON is JSON whether it is named or not, and Parquet is never compressed again.
+    // Explicit and default JSON share a validator, and Parquet is never compressed again.
     assert_eq!(validators.len(), 5 * 4 + 1);
 }
 
-/// What fails in the middle is refused with a status, or cut; nothing of it comes to an end.
+/// A query that fails midway returns an error status or a truncated response, never a complete one.
 #[tokio::test]
 async fn a_query_that_fails_midway_is_never_a_whole_answer() {
     let (app, token) = numbers(40_000).await;
@@ -208,7 +207,7 @@ async fn a_query_that_fails_midway_is_never_a_whole_answer() {
             let status = response.status().as_u16();
             let body = response.into_body().collect().await;
             match format {
-                // They give nothing before the end, or before a row group is full.
+                // These formats return no bytes before the end, or before a row group is full.
                 Format::Parquet | Format::Xlsx => assert_eq!(status, 422),
                 _ => assert!(status == 422 || (status == 200 && body.is_err()), "{format:?} {coding}: {status}"),
             }
@@ -223,7 +222,7 @@ async fn a_query_that_fails_midway_is_never_a_whole_answer() {
             }
         }
     }
-    // The rest was short enough to be refused.
+    // The other combinations were small enough to return an error status.
     for format in ["json", "ndjson", "csv", "arrow"] {
         assert!(cut.contains(&format!("{format} identity")) && cut.contains(&format!("{format} gzip")), "{cut:?}");
     }

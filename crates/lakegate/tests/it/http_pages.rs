@@ -1,4 +1,4 @@
-//! Parts of an answer: `limit` and `offset`, pages with cursors, and the number of all rows.
+//! Parts of a result: `limit` and `offset`, pages with cursors, and the total row count.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -18,7 +18,7 @@ location = "sale.csv"
 row_filter = "client_id IN (principal('client_id'))"
 "#;
 
-/// Rows of two clients, many of them alike in the column that the endpoints order by.
+/// Rows of two clients. Many rows are equal in the column by which the endpoints order.
 fn sales() -> String {
     let mut text = "id,client_id,product,price\n".to_owned();
     for id in 0..200 {
@@ -32,7 +32,7 @@ async fn app(more_config: &str) -> TestApp {
     TestApp::project(&[
         ("lakegate.toml", &format!("{CONFIG}{more_config}")),
         ("lake/sale.csv", &sales()),
-        // Ordered by hidden columns, by none, with a limit of its own, by an expression, and in groups.
+        // Ordered by a hidden column, unordered, with its own limit, ordered by an expression, and grouped.
         ("endpoints/by_hidden.sql", &endpoint("SELECT id, product FROM sale ORDER BY price DESC")),
         ("endpoints/unordered.sql", &endpoint("SELECT id, product, price FROM sale")),
         ("endpoints/limited.sql", &endpoint("SELECT id, price FROM sale ORDER BY price LIMIT 30")),
@@ -46,7 +46,7 @@ async fn app(more_config: &str) -> TestApp {
 
 const ENDPOINTS: [&str; 6] = ["by_hidden", "unordered", "limited", "by_expression", "groups", "nested"];
 
-/// The query of the next page, which the answer's two headers agree on.
+/// The query string of the next page. Asserts that both headers agree.
 fn next(answer: &Answer) -> Option<String> {
     let cursor = answer.headers.get("lakegate-next-cursor").map(|cursor| cursor.to_str().unwrap());
     let link = answer.headers.get("link").map(|link| link.to_str().unwrap().to_owned());
@@ -56,7 +56,7 @@ fn next(answer: &Answer) -> Option<String> {
     Some(query)
 }
 
-/// All pages, one after the other.
+/// All pages, one after another.
 async fn pages(app: &TestApp, token: &str, path: &str, query: &str) -> Vec<Vec<Json>> {
     let mut answer = app.get(token, &format!("{path}{query}")).await;
     let mut pages = vec![answer.rows()];
@@ -91,7 +91,7 @@ async fn pages_have_every_row_once_in_the_order_of_the_endpoint() {
                 assert!(full.iter().all(|page| page.len() == size) && last.len() <= size, "{endpoint}");
                 let all = pages.concat();
                 if endpoint == "limited" {
-                    // Which of the rows that are alike are among the first thirty is open; that there are thirty is not.
+                    // Ties make it undefined which rows are among the first thirty, but thirty rows are returned.
                     assert_eq!(sorted(all.clone()).len(), 30);
                     let prices = |rows: &[Json]| rows.iter().map(|row| row["price"].clone()).collect::<Vec<_>>();
                     assert_eq!(prices(&all), prices(&whole));
@@ -147,7 +147,7 @@ async fn a_cursor_is_good_for_its_own_request_only() {
     for query in ["parts?least=2", "parts?least=1&order=id.desc", "unordered?", "parts?least=1&limit=5"] {
         assert_eq!(get(&token, query).await.problem(), (400, "arguments_invalid".to_owned()), "{query}");
     }
-    // Another caller's pages are other pages.
+    // A cursor is not valid for another caller.
     app.add_principal(
         "other",
         "client",
@@ -166,7 +166,7 @@ async fn a_cursor_is_good_for_its_own_request_only() {
     assert_eq!(refused.problem(), (400, "arguments_invalid".to_owned()));
     assert!(refused.text().contains("of another request"), "{}", refused.text());
 
-    // What was not given out is refused, whatever is changed in it.
+    // A modified cursor is refused, whichever byte changed.
     for at in [0, 5, 20, 40, cursor.len() - 1] {
         let mut broken = cursor.clone().into_bytes();
         broken[at] = if broken[at] == b'A' { b'B' } else { b'A' };
@@ -243,7 +243,7 @@ async fn a_body_goes_with_pages_too() {
     assert_eq!(app.post(&token, &format!("/api/parts{query}"), &json!({ "least": 2 })).await.rows().len(), 30);
 }
 
-/// Both run for ten rows.
+/// Both run the query with a limit of ten rows.
 #[tokio::test]
 async fn a_page_is_not_taken_for_a_part_that_is_one_row_longer() {
     let app = app("").await;

@@ -1,4 +1,4 @@
-//! Parameters of every type, with every constraint, in `GET` and `POST`: what is taken, what is refused, and with what.
+//! Parameters of each type and constraint, in `GET` and `POST`: accepted values, refused values, and the errors.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -78,7 +78,7 @@ type = "string"
 SELECT $text AS text, length($text) AS length FROM one WHERE n = 1
 "#;
 
-/// The columns of the lake: in CSV, times have nanoseconds, which reach less far than an argument may.
+/// CSV timestamps have nanosecond precision in the lake, so their range is smaller than that of an argument.
 const RANGE: &str = r#"/*---
 summary = "Rows in a range of time, and of price"
 [params.from]
@@ -115,7 +115,7 @@ pub(crate) fn query(path: &str, pairs: &[(&str, &str)]) -> String {
     format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"))
 }
 
-/// The one wrong argument of a refusal: its name and its code.
+/// Name and code of the single invalid argument in an error.
 pub(crate) fn wrong(answer: &Answer) -> (String, String) {
     assert_eq!(refused(answer), (400, "arguments_invalid".to_owned()), "{}", answer.text());
     let errors = answer.json()["errors"].as_array().unwrap().clone();
@@ -150,7 +150,7 @@ async fn values_are_taken_exactly() {
         assert_eq!(got, posted, "{name} {in_query}");
         let value = &got[0][name];
         let same = match (value.as_str(), back.as_str()) {
-            // A time zone and trailing zeros are the encoder's business.
+            // The encoder decides on the time zone and trailing zeros.
             (Some(got), Some(back)) if name == "at" => got.starts_with(back),
             _ => *value == back || value.as_f64().is_some_and(|got| Some(got) == back.as_f64() && name == "real"),
         };
@@ -246,7 +246,7 @@ async fn other_values_are_refused_by_name() {
     }
 }
 
-/// An argument may lie outside of what the column can hold. The caller is told so; nothing is cut, and nothing fails.
+/// An argument may exceed the range of the column's type. The caller gets an error; nothing is clamped.
 #[tokio::test]
 async fn arguments_beyond_the_columns_type_are_told() {
     let (app, token) = app().await;
@@ -255,7 +255,7 @@ async fn arguments_beyond_the_columns_type_are_told() {
     for (from, to, wanted) in [
         ("2022-10-01", "2022-10-03", &[1, 2][..]),
         ("1678-01-01", "2262-01-01", &[1, 2]),
-        // Between two microseconds: the bound is exact.
+        // Between two microseconds, because the bound is exact.
         ("2022-10-01T08:30:00.123456Z", "2022-10-01T08:30:00.123457Z", &[1]),
         ("2022-10-01T08:30:00.123457Z", "2022-10-01T08:30:00.123458Z", &[]),
     ] {

@@ -1,4 +1,4 @@
-//! Every endpoint of the sample against every kind of caller: status, code, and that no refusal tells anything.
+//! Each endpoint of the sample against each kind of caller: status, code, and no information in the refusal.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -18,7 +18,7 @@ use serde_json::json;
 
 use crate::app::{Answer, TestApp, by, unmasked};
 
-/// Headers that an answer may have; whatever else appears has to be looked at.
+/// Headers that a response may have; any other header needs a review.
 const HEADERS: &[&str] = &[
     "allow",
     "cache-control",
@@ -34,7 +34,7 @@ const HEADERS: &[&str] = &[
 /// Members that a problem may have.
 const MEMBERS: &[&str] = &["type", "title", "status", "code", "detail", "parameter", "hint", "errors", "request_id"];
 
-/// What no refusal may hold: where the lake is, the query, the engine, the source, and secrets of [`admit_all`].
+/// Text that no refusal may contain: the lake's location, query, engine, sources, secrets of [`admit_all`].
 const LEAKS: &[&str] = &[
     ".parquet",
     "/tmp",
@@ -53,11 +53,11 @@ const LEAKS: &[&str] = &[
     "secret-value",
 ];
 
-/// Status and code of a refusal, after a look at all that it says.
+/// Status and code of a refusal. Checks all its content.
 pub(crate) fn refused(answer: &Answer) -> (u16, String) {
     let (status, code) = answer.problem();
     let problem = answer.json();
-    // The media type is no file of the lake.
+    // This media type looks like a file of the lake.
     let text = answer.text().replace("vnd.apache.parquet", "");
     for (member, value) in problem.as_object().unwrap() {
         assert!(MEMBERS.contains(&member.as_str()), "`{member}` in {text}");
@@ -78,7 +78,7 @@ pub(crate) fn refused(answer: &Answer) -> (u16, String) {
     (status, code)
 }
 
-/// The endpoints that are served, as the folder has them: none can be forgotten.
+/// The names of all endpoints in the folder, so that none is forgotten.
 pub(crate) fn endpoints(app: &TestApp) -> Vec<String> {
     let files = std::fs::read_dir(app.folder.path().join("endpoints")).unwrap();
     let mut names =
@@ -88,10 +88,10 @@ pub(crate) fn endpoints(app: &TestApp) -> Vec<String> {
     names
 }
 
-/// What a caller gets from an endpoint: a refusal of this status and code, or an answer.
+/// The expected refusal of an endpoint, as status and code; `None` for a successful response.
 type Wanted = Box<dyn Fn(&str) -> Option<(u16, &'static str)>>;
 
-/// A kind of caller: the headers that it sends, and what it gets from an endpoint.
+/// A kind of caller: its request headers, and the expected result of each endpoint.
 struct Kindred {
     what: &'static str,
     headers: Vec<(&'static str, Vec<u8>)>,
@@ -164,7 +164,7 @@ async fn callers(app: &TestApp, client: i64) -> Vec<Kindred> {
     app.add_principal("secret-name-by-role", "granted", &own).await;
     let by_role = app.token("secret-name-by-role", None).await;
     let operator = app.admit("secret-name-operator", "operator", &[]).await;
-    // A role's name is exact: one that only looks like it sees what a client sees, and this one has no client.
+    // Role names are case-sensitive: this role sees what a client sees, and the principal has no client.
     let not_operator = app.admit("secret-name-not-operator", "Operator", &[]).await;
     let key = first_system_key(app, client);
     let admin = app.admin_token("secret-name-admin").await;
@@ -229,7 +229,7 @@ async fn callers(app: &TestApp, client: i64) -> Vec<Kindred> {
     callers
 }
 
-/// A key of the first system, taken over as an operator takes it over: with the command, beside the running server.
+/// Imports a key of the legacy system with the command, while the server runs, as an operator does.
 fn first_system_key(app: &TestApp, client: i64) -> String {
     let key = "5ce7f90d-0000-4000-8000-000000000001";
     let columns = endpoints(app);
@@ -288,21 +288,21 @@ async fn every_endpoint_holds_against_every_kind_of_caller() {
             assert_eq!(of(equal), of("a client"), "{endpoint}");
         }
         if endpoint == "count_trackcode_by_client_city_by_range" {
-            // No city of so small a sample has enough clients, and one client is never enough.
+            // In such a small sample, no city has enough clients, and a single client is never enough.
             assert!(rows.iter().all(|(_, rows)| rows.is_empty()), "{endpoint}");
             continue;
         }
         assert_ne!(of("an operator"), of("a client"), "{endpoint}");
         assert_ne!(of("for no client"), of("a client"), "{endpoint}");
     }
-    // Every code of 401 and 403 has a caller here, but for those that only the admin API gives.
+    // Some caller here gets each code of 401 and 403, except for those that only the admin API returns.
     let refusals = CODES.iter().filter(|code| matches!(code.kind(), Kind::Unauthenticated | Kind::Forbidden));
     for code in refusals.filter(|code| !matches!(code, Code::AccessNotAdmin | Code::AdminOriginRefused)) {
         assert!(met.contains(code.name()), "no caller gets `{code}`");
     }
 }
 
-/// `GET /api` shows to each caller exactly what it may call.
+/// `GET /api` lists exactly the endpoints that the caller may call.
 #[tokio::test]
 async fn the_list_is_of_the_granted_endpoints() {
     let sample = Sample::new(5, 0.002).unwrap();
@@ -314,7 +314,7 @@ async fn the_list_is_of_the_granted_endpoints() {
         }
         let listed = app.send(request.body(Body::empty()).unwrap()).await;
         let wanted = |endpoint: &str| (caller.wanted)(endpoint);
-        // A token that is for none of them is taken, and calls none of them.
+        // A token that is scoped to other endpoints is valid, but can call none of these.
         if caller.what == "out of scope" {
             assert_eq!(listed.json(), json!({ "endpoints": [] }));
             continue;
@@ -328,7 +328,7 @@ async fn the_list_is_of_the_granted_endpoints() {
         assert_eq!(listed.status, 200, "{}", caller.what);
         let listed = listed.json()["endpoints"].as_array().unwrap().clone();
         let names = listed.iter().map(|endpoint| endpoint["name"].as_str().unwrap()).collect::<Vec<_>>();
-        // A missing attribute is no missing grant.
+        // A missing attribute does not affect the grant.
         let granted = |endpoint: &&String| {
             let not_granted = ["access_not_granted", "access_grant_expired", "access_out_of_scope"];
             wanted(endpoint).is_none_or(|(_, code)| !not_granted.contains(&code))

@@ -1,5 +1,5 @@
-//! The same request of the same caller again and again: every answer and every record is like the first, and nothing that
-//! was found out counts for longer than what it was found out of.
+//! A caller repeats a request: each response and audit record equals the first one, and no memoised decision outlives
+//! its basis.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -61,7 +61,7 @@ async fn ask(app: &TestApp, method: Method, token: &str, headers: &[(&str, &str)
     app.send(request.body(Body::empty()).unwrap()).await
 }
 
-/// Asks until the request is remembered: the first makes the answer, the second finds it.
+/// Repeats the request until it is memoised: the first call creates the response, the second finds it.
 async fn remembered(app: &TestApp, token: &str) {
     let before = app.app.served().repeated.count();
     for _ in 0..3 {
@@ -70,14 +70,14 @@ async fn remembered(app: &TestApp, token: &str) {
     assert_eq!(app.app.served().repeated.count(), before + 1);
 }
 
-/// The headers but those that are others each time, and the length, which the connection adds where it is not there.
+/// Headers without the request id, and without the length, which the connection may add.
 fn lasting(mut headers: HeaderMap) -> HeaderMap {
     headers.remove("x-request-id").unwrap();
     headers.remove("content-length");
     headers
 }
 
-/// A record without what is another each time.
+/// A record without the fields that differ for each request.
 fn without_times(mut record: Json) -> Json {
     for field in ["time", "duration_ms", "request_id"] {
         record.as_object_mut().unwrap().remove(field).unwrap();
@@ -99,12 +99,12 @@ async fn every_answer_and_every_record_is_like_the_first() {
     assert_eq!(app.app.served().repeated.count(), 1);
     let records = records(&app).await;
     assert_eq!(records.len(), 4);
-    // What holds a secret attribute is hidden in each of them.
+    // The values that contain a secret attribute are hidden in each record.
     assert_eq!((&records[0]["path"], &records[0]["unfiltered"]), (&json!("(hidden)"), &json!(["note"])));
     assert_eq!(records[0]["argument_names"], json!(["from", "word"]));
     for record in &records[1..] {
         assert_eq!(without_times(record.clone()), without_times(records[0].clone()));
-        // What is another each time has the same form, and all stands in the same order.
+        // Fields that vary have equal formats, and all fields have equal order.
         assert_eq!(record["time"].as_str().map(str::len), records[0]["time"].as_str().map(str::len));
         assert!(record["time"].as_str().is_some_and(|time| time.parse::<DateTime<Utc>>().is_ok()));
         assert_eq!(record["request_id"].as_str().map(str::len), Some(36));
@@ -178,7 +178,7 @@ async fn what_is_taken_away_is_gone() {
     for _ in 0..3 {
         assert_eq!(ask(&app, Method::HEAD, &token, &[]).await.status, 200);
     }
-    // Another caller of the same request has its own rows.
+    // Another caller of the same path gets its own rows.
     assert_eq!(app.get(&other, PATH).await.rows(), [json!({ "id": 3, "tenant": "B" })]);
 
     let columns = json!({ "columns": ["tenant"] });
@@ -187,7 +187,7 @@ async fn what_is_taken_away_is_gone() {
         assert_eq!(app.get(&token, PATH).await.rows(), [json!({ "id": 1 }), json!({ "id": 2 })]);
     }
     app.add_terms(Effect::Deny, Grantee::Role("client".to_owned()), "notes", &json!({})).await;
-    // Not the way of a GET, which is answered at once.
+    // Unlike GET, HEAD does not use the fast path.
     assert_eq!(ask(&app, Method::HEAD, &token, &[]).await.status, 403);
     for _ in 0..2 {
         assert_eq!(app.get(&token, PATH).await.problem(), (403, "access_not_granted".to_owned()));
@@ -209,7 +209,7 @@ async fn a_grant_that_ends_ends_for_what_is_remembered() {
     refused_from(&app, &token, ends, (403, "access_grant_expired")).await;
 }
 
-/// Asks until it is refused, which it is from that moment on and not before.
+/// Repeats the request until it is refused. Asserts that this happens at `ends`, not earlier or later.
 async fn refused_from(app: &TestApp, token: &str, ends: DateTime<Utc>, problem: (u16, &str)) {
     let mut answers = 0;
     loop {
@@ -224,7 +224,7 @@ async fn refused_from(app: &TestApp, token: &str, ends: DateTime<Utc>, problem: 
         assert_eq!(answer.problem(), (problem.0, problem.1.to_owned()));
         break;
     }
-    // A slow machine may have had no time for more.
+    // A slow machine may not have had time for more requests.
     assert!(answers < 3 || app.app.served().repeated.count() == 1);
 }
 

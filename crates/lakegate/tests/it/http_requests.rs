@@ -1,5 +1,5 @@
-//! Requests that are wrong before their arguments are looked at: paths, methods, formats, tokens in the URL, headers that
-//! pretend, and hidden endpoints.
+//! Requests that fail before their arguments are read: unknown paths, methods, formats, tokens in the URL, forged
+//! headers, and hidden endpoints.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -27,8 +27,8 @@ const NOTES: &str = "id,tenant,text\n1,1,a\n2,2,b\n3,2,c\n";
 
 const NOTES_SQL: &str = "/*---\nsummary = \"The caller's notes\"\n[params.least]\ntype = \"integer\"\ndefault = 0\n---*/\nSELECT id FROM note WHERE id >= $least ORDER BY id\n";
 
-/// A project with the endpoints `notes` and, hidden, `secret`; a caller for tenant 2 with grants for all, and one with
-/// a grant for `notes` alone.
+/// A project with the endpoint `notes` and the hidden endpoint `secret`. Returns a token for tenant 2 with grants for
+/// all endpoints, and one with a grant for `notes` only.
 pub(crate) async fn app() -> (TestApp, String, String) {
     let hidden = NOTES_SQL.replacen("summary", "hidden = true\nsummary", 1);
     let app = TestApp::project(&[
@@ -75,7 +75,7 @@ async fn other_paths_lead_nowhere() {
         "/api/*",
         "/api/%27%3B%20DROP%20TABLE%20note%3B--",
         "/api/%F0%9F%A6%80",
-        // Bytes that are no text: as unknown as any other name.
+        // Bytes that are not valid text are treated as an unknown name.
         "/api/%ff",
         "/api/notes%c0%af",
         &long,
@@ -165,7 +165,7 @@ async fn formats_that_can_not_be_made_are_refused() {
         let got = send(&app, &token, Request::get("/api/notes").header("accept", accept), Body::empty()).await;
         assert_eq!(got.rows().len(), 2, "{accept}");
     }
-    // `format` wins over `Accept`.
+    // `format` overrides `Accept`.
     let both = Request::get("/api/notes?format=json").header("accept", "text/html");
     assert_eq!(send(&app, &token, both, Body::empty()).await.rows().len(), 2);
     let twice = app.get(&token, "/api/notes?format=json&format=json").await;
@@ -187,7 +187,7 @@ async fn a_token_in_the_url_is_refused_and_not_repeated() {
             format!("X-API-Key={secret}"),
             format!("Authorization=Bearer+{secret}"),
             format!("enterpriseKey={secret}"),
-            // Under a name that nobody thought of, or as the name.
+            // Under an unexpected name, or as the name itself.
             format!("key={secret}"),
             format!("least={secret}"),
             secret.clone(),
@@ -206,11 +206,11 @@ async fn a_token_in_the_url_is_refused_and_not_repeated() {
             }
         }
     }
-    // Even when nothing but the name is there: the client is told before it puts a token there.
+    // Refused even without a value, so that the client learns it before it puts a token there.
     assert!(is(&app.get(&token, "/api/notes?token=").await, 400, "request_token_in_url"));
 }
 
-/// Who calls is what the token says, and nothing else.
+/// Only the token identifies the caller.
 #[tokio::test]
 async fn headers_that_name_somebody_change_nothing() {
     let (app, token, _) = app().await;
@@ -245,7 +245,7 @@ async fn headers_that_name_somebody_change_nothing() {
     }
 }
 
-/// What a caller without a grant gets of a hidden endpoint is what it gets of one that is not there.
+/// For a caller without a grant, a hidden endpoint behaves like one that does not exist.
 #[tokio::test]
 async fn a_hidden_endpoint_is_not_there() {
     let (app, all, one) = app().await;
@@ -257,7 +257,7 @@ async fn a_hidden_endpoint_is_not_there() {
     assert_eq!(names(app.get(&all, "/api").await), ["notes", "secret"]);
     assert_eq!(names(app.get(&one, "/api").await), ["notes"]);
 
-    // Equal byte for byte, but for the id of the request.
+    // Equal byte for byte, except for the request id.
     let bare = |answer: Answer| {
         let id = answer.headers["x-request-id"].to_str().unwrap().to_owned();
         let headers = answer.headers.iter().map(|(name, value)| format!("{name}: {value:?}").replace(&id, ""));

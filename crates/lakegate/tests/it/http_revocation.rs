@@ -1,4 +1,4 @@
-//! What is taken away is gone with the next request: on this server at once, by another process within a moment.
+//! A revocation takes effect with the next request on this server, and within moments when another process makes it.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -14,14 +14,14 @@ use crate::http_refusals::refused;
 const CONFIG: &str = "[lake]\nlocation = \"lake/\"\n[tables.one]\nlocation = \"one.csv\"\nshared = true\n";
 const SQL: &str = "/*---\nsummary = \"One\"\n---*/\nSELECT n FROM one\n";
 
-/// A revocation by another process is noticed within a second or so; this is long past that, and is never waited for.
+/// Timeout for a revocation by another process. It usually takes about a second, so this is never reached.
 const AT_MOST: Duration = Duration::from_secs(5);
 
 async fn app() -> TestApp {
     TestApp::project(&[("lakegate.toml", CONFIG), ("lake/one.csv", "n\n1\n"), ("endpoints/one.sql", SQL)]).await
 }
 
-/// What somebody may do to the store.
+/// A change that an operator may make to the store.
 #[derive(Clone, Copy, Debug)]
 enum Change {
     Revoke,
@@ -57,7 +57,7 @@ async fn a_change_on_this_server_counts_at_once() {
     for (change, (status, code)) in CHANGES {
         let app = app().await;
         let token = app.admit("caller", "client", &[]).await;
-        // Several times, so that the token is remembered.
+        // Several times, so that the token is cached.
         for _ in 0..3 {
             assert_eq!(app.get(&token, "/api/one").await.status, 200);
         }
@@ -78,7 +78,7 @@ async fn a_change_by_another_process_counts_within_a_moment() {
         let app = app().await;
         let token = app.admit("caller", "client", &[]).await;
         assert_eq!(app.get(&token, "/api/one").await.status, 200);
-        // A handle of its own shares nothing with the server's but the file.
+        // A second handle shares only the file with the server.
         let location = StoreLocation::parse("sqlite:access.db", app.folder.path()).unwrap();
         let other = Store::open(&location).await.unwrap();
         make(change, &other, &token).await;
@@ -95,7 +95,7 @@ async fn a_change_by_another_process_counts_within_a_moment() {
     }
 }
 
-/// A token that was unknown a moment ago is not remembered as unknown once another process has made it.
+/// A token that was unknown is not cached as unknown after another process has issued it.
 #[tokio::test]
 async fn a_token_of_another_process_is_known_within_a_moment() {
     let app = app().await;

@@ -1,4 +1,4 @@
-//! Parameters that one could think of putting into SQL text: lists, and strings of any kind. They are values.
+//! Parameters that naive code might splice into SQL text: lists and strings. They are always bound as values.
 
 use lakegate_core::value::{Scalar, ScalarType, Value};
 use serde_json::json;
@@ -47,7 +47,7 @@ async fn lists_come_repeated_or_as_an_array() {
     assert_eq!(wrong(&both), ("numbers".to_owned(), "argument_duplicate".to_owned()));
 }
 
-/// A text is a value, whatever is in it: it comes back as it went in, from the query string and from JSON.
+/// A text is only a value, whatever it contains: it comes back unchanged, from the query string and from JSON.
 #[tokio::test]
 async fn sql_in_a_text_is_text() {
     let (app, token) = app().await;
@@ -83,7 +83,7 @@ async fn sql_in_a_text_is_text() {
     assert_eq!(wrong(&nul), ("text".to_owned(), "argument_constraint".to_owned()));
 }
 
-/// An empty list, as an argument and as the attribute of a policy, is no fault: nothing is in it.
+/// An empty list, as an argument or as an attribute in a policy, is valid and matches no rows.
 #[tokio::test]
 async fn an_empty_list_gives_no_rows() {
     let config = "[lake]\nlocation = \"lake/\"\n[tables.note]\nlocation = \"note.csv\"\nrow_filter = \"tenant IN (principal('tenant'))\"\n";

@@ -1,4 +1,4 @@
-//! Answers that are not made twice: validators and 304, and answers that are kept for whoever may have the same.
+//! Avoiding repeated work: validators with 304, and cached responses that only callers with equal rights share.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::app::{Answer, TestApp};
 
-/// Counts the queries that run; each waits until it is let go.
+/// Counts the queries that run; each waits for the gate.
 struct Counting {
     ran: Arc<AtomicUsize>,
     gate: Arc<Semaphore>,
@@ -57,7 +57,7 @@ impl Counted {
         Self { app, ran, gate }
     }
 
-    /// A caller for these clients.
+    /// Adds a caller for these clients.
     async fn admit(&self, name: &str, clients: &[i64]) -> String {
         let clients = crate::http_answers::client_ids(clients);
         self.app.add_principal(name, "client", &[("client_id", clients)]).await;
@@ -65,7 +65,7 @@ impl Counted {
         self.app.token(name, None).await
     }
 
-    /// How many queries ran since this was asked before.
+    /// The number of queries since the last call.
     fn ran(&self) -> usize {
         self.ran.swap(0, Ordering::SeqCst)
     }
@@ -110,7 +110,7 @@ async fn who_has_the_answer_is_told_so_without_a_query() {
         let answer = counted.get(&token, "/api/sales", Some(asked)).await;
         assert_eq!((answer.status, counted.ran()), (200, 1), "{asked}");
     }
-    // A POST asks for nothing conditionally.
+    // A POST ignores conditional headers.
     let request = Request::post("/api/sales").header("token", &token).header("if-none-match", &validator);
     let answer = counted.app.send(request.body(Body::empty()).unwrap()).await;
     assert_eq!((answer.status, answer.headers.get("etag")), (200, None));
@@ -135,7 +135,7 @@ async fn a_validator_is_of_one_callers_rows_in_one_form() {
         assert_ne!(counted.validator(token, path).await, validator, "{path}");
         assert_eq!(counted.get(token, path, Some(&validator)).await.status, 200, "{path}");
     }
-    // Validators are looked at after authorisation: they get nobody in.
+    // Authorisation precedes validators, so a validator grants no access.
     let nobody = counted.get("lg_unknown_token_of_nobody_at_all", "/api/sales", Some("*")).await;
     assert_eq!(nobody.status, 401);
     let narrow = counted.app.admit_with("narrow", "never", &[json!({})]).await;
@@ -152,10 +152,10 @@ async fn an_answer_is_kept_for_whoever_may_have_the_same_and_for_nobody_else() {
     assert_eq!((rows(&one).await, rows(&same).await, counted.ran()), (first.clone(), first.clone(), 1));
     assert_ne!(rows(&other).await, first);
     assert_eq!(counted.ran(), 1);
-    // By body or by query string, the answer is the same.
+    // Arguments in the body or in the query string share one cached response.
     assert_eq!((counted.app.post(&one, "/api/sales", &json!({})).await.text(), counted.ran()), (first.as_str(), 0));
 
-    // Who loses a grant loses what was kept, too.
+    // A caller who loses a grant loses access to the cached response too.
     counted
         .app
         .add_terms(Effect::Deny, Grantee::Principal("same".into()), "sales", &json!({ "columns": ["product"] }))
@@ -204,7 +204,7 @@ async fn identical_requests_at_one_time_run_once() {
         futures::future::join_all((0..20).map(|at| ask([&one, &same, &other][at % 3]))).await
     };
     let opened = async {
-        // Everybody has come to wait when both queries have begun: the requests were made before this is looked at.
+        // Once both queries have started, all other requests wait for them, because they were sent before this check.
         while counted.ran.load(Ordering::SeqCst) < 2 {
             tokio::task::yield_now().await;
         }
@@ -249,7 +249,7 @@ async fn an_answer_that_is_too_large_is_not_kept() {
     assert_eq!((kept, counted.app.app.results.flying()), (0, 0));
 }
 
-/// The audit log tells of an answer that was kept what it tells of every answer.
+/// The audit log records a cached response like any other.
 #[tokio::test]
 async fn kept_answers_are_recorded_like_others() {
     let counted = Counted::new("").await;

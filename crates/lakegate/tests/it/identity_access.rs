@@ -1,4 +1,4 @@
-//! What a JWT's caller may: grants of the store, attributes and roles of the claims, a scope that narrows.
+//! Rights of a JWT caller: grants from the store, attributes and roles from the claims, and a scope that narrows.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -16,14 +16,14 @@ use crate::app::{TestApp, by};
 use crate::http_refusals::refused;
 use crate::identity_issuer::{Signer, config, key_set, serve, with};
 
-/// Long past what anything here takes; never waited for.
+/// Timeout, far longer than any step here takes.
 const AT_MOST: Duration = Duration::from_secs(20);
 
 async fn app() -> TestApp {
     serve(&config("keys.json", "EdDSA"), &[("keys.json", &key_set(&[&Signer::ed()]))]).await
 }
 
-/// The same, with every endpoint granted to the role that the claims map to.
+/// The app of [`app`], with each endpoint granted to the role that the claims map to.
 async fn granting() -> TestApp {
     let app = app().await;
     app.grant(Grantee::Role("partner".to_owned()), EndpointPattern::All, None).await;
@@ -62,7 +62,7 @@ async fn without_a_grant_nobody_may_and_grants_count_at_once() {
     assert_eq!(get(&app, json!({}), "/api/own").await, not_granted);
     assert_eq!(listed(&app, json!({})).await, ["one"]);
 
-    // A grant to the one name, which the store has to know for that.
+    // A grant to this principal only, which must exist in the store for that.
     app.add_principal("acme:bob", "nothing", &[]).await;
     app.grant(Grantee::Principal("acme:bob".to_owned()), EndpointPattern::Named("own".to_owned()), None).await;
     assert_eq!(get(&app, json!({}), "/api/own").await.0, 200);
@@ -86,14 +86,14 @@ async fn rows_are_those_of_the_claims() {
     assert_eq!(get(&app, json!({ "client_id": null }), "/api/own").await, missing);
     assert_eq!(get(&app, json!({ "client_id": null }), "/api/one").await.0, 200, "no policy asks for it");
 
-    // What the store has for the name adds nothing.
+    // Attributes and roles in the store do not add to the claims.
     let eight = Value::Scalar(Scalar::Integer(8));
     app.add_principal("acme:bob", "operator", &[("client_id", eight)]).await;
     assert_eq!(get(&app, json!({ "client_id": null }), "/api/own").await, missing);
     assert_eq!(app.get(&token(json!({})), "/api/own").await.rows(), [json!({ "n": 1 })]);
 }
 
-/// `operator` sees every row, and no claim makes one.
+/// The role `operator` sees all rows, and no claim maps to it.
 #[tokio::test]
 async fn a_claim_gives_no_role_that_is_not_mapped() {
     let app = granting().await;
@@ -125,7 +125,7 @@ async fn a_scope_only_narrows() {
         assert_eq!(get(&app, json!({ "scope": none }), "/api/one").await, out, "{none}");
         assert!(listed(&app, json!({ "scope": none })).await.is_empty());
     }
-    // A scope is no grant.
+    // A scope is not a grant.
     assert_eq!(get(&app, json!({ "roles": [] }), "/api/one").await, no(403, "access_not_granted"));
 }
 
@@ -144,7 +144,7 @@ async fn who_is_disabled_is_locked_out_at_once() {
     by(&app.store).enable_principal("acme:bob", clock::now()).await.unwrap();
     assert_eq!(app.get(&token, "/api/one").await.status, 200);
 
-    // And by another process, within a moment.
+    // When another process disables the principal, that takes effect within moments.
     let location = StoreLocation::parse("sqlite:access.db", app.folder.path()).unwrap();
     by(&Store::open(&location).await.unwrap()).disable_principal("acme:bob", clock::now()).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(5);
@@ -173,7 +173,7 @@ async fn without_the_store_nobody_is_let_in() {
     }
     let unavailable = no(503, "access_store_unavailable");
     assert_eq!(refused(&app.get(&token, "/api/one").await), unavailable);
-    // Nor somebody who was not there before.
+    // A principal that was never seen before is refused too.
     assert_eq!(get(&app, json!({ "sub": "alice" }), "/api/one").await, unavailable);
 }
 
@@ -234,7 +234,7 @@ async fn a_request_is_recorded_under_the_name_and_without_the_jwt() {
     }
     let records = crate::audit_records::records(&app).await;
     let told = records.iter().map(|record| json!([record["principal"], record["token"], record["status"]]));
-    // Whose an expired one was is known, since its signature is good; a forged one is nobody's.
+    // An expired token identifies its principal, because its signature is valid; a forged one does not.
     let wanted =
         [json!(["acme:bob", "jwt:acme:j-1", 200]), json!(["acme:bob", "jwt:acme:j-1", 401]), json!([null, null, 401])];
     assert_eq!(told.collect::<Vec<_>>(), wanted);

@@ -1,6 +1,7 @@
-//! An issuer for tests: keys that sign, a key set, a server that publishes it, and a project that believes it. No tests here.
+//! A JWT issuer for tests: signing keys, a key set, a server that publishes it, and a project that trusts it. It
+//! contains no tests.
 //!
-//! The private keys at the end are TEST KEYS. They were made for this file, are in public, and sign nothing else.
+//! The private keys at the end are TEST KEYS. They were made for this file, are public, and sign nothing else.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -19,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::app::TestApp;
 
-/// A private key, with the algorithm and the `kid` that it signs with.
+/// A private key with its algorithm and `kid`.
 #[derive(Clone)]
 pub(crate) struct Signer {
     pub(crate) kid: &'static str,
@@ -44,7 +45,7 @@ impl Signer {
         Self { kid: "ed-1", algorithm: Algorithm::EdDSA, key: EncodingKey::from_ed_der(&decoded(ED)) }
     }
 
-    /// For each algorithm a key, and another of the same kind.
+    /// Two keys for each algorithm.
     pub(crate) fn pairs() -> [(Self, Self); 3] {
         let other_ec = Self { kid: "ec-2", key: EncodingKey::from_ec_der(&decoded(OTHER_EC)), ..Self::ec() };
         let other_ed = Self { kid: "ed-2", key: EncodingKey::from_ed_der(&decoded(OTHER_ED)), ..Self::ed() };
@@ -60,7 +61,7 @@ impl Signer {
         json!({ "alg": self.alg(), "typ": "JWT", "kid": self.kid })
     }
 
-    /// The public half.
+    /// The public key as a JWK.
     pub(crate) fn jwk(&self) -> Json {
         let mut jwk = serde_json::to_value(Jwk::from_encoding_key(&self.key, self.algorithm).unwrap()).unwrap();
         jwk["kid"] = self.kid.into();
@@ -79,12 +80,12 @@ impl Signer {
     }
 }
 
-/// A key set of these keys.
+/// A key set with the public keys of these signers.
 pub(crate) fn key_set(signers: &[&Signer]) -> String {
     json!({ "keys": signers.iter().map(|signer| signer.jwk()).collect::<Vec<_>>() }).to_string()
 }
 
-/// Claims that are good for a while, for client 7.
+/// Claims for client 7, valid for ten minutes.
 pub(crate) fn claims() -> Json {
     let now = clock::now().timestamp();
     json!({
@@ -93,7 +94,7 @@ pub(crate) fn claims() -> Json {
     })
 }
 
-/// The claims with some replaced; `null` takes one away.
+/// The claims with some values replaced; `null` removes a claim.
 pub(crate) fn with(change: Json) -> Json {
     let mut claims = claims();
     for (name, value) in change.as_object().unwrap() {
@@ -105,7 +106,7 @@ pub(crate) fn with(change: Json) -> Json {
     claims
 }
 
-/// A project with a shared table, a governed one, and an issuer whose keys are at `jwks`.
+/// A project with a shared table, a governed table, and an issuer with its keys at `jwks`.
 pub(crate) fn config(jwks: &str, algorithm: &str) -> String {
     format!(
         r#"
@@ -137,7 +138,7 @@ partner-users = "partner"
     )
 }
 
-/// Serves the project, with these files beside it.
+/// Serves the project with these additional files.
 pub(crate) async fn serve(config: &str, files: &[(&str, &str)]) -> TestApp {
     let sql = |table: &str| format!("/*---\nsummary = \"Rows\"\n---*/\nSELECT n FROM {table} ORDER BY n\n");
     let (one, own) = (sql("one"), sql("own"));
@@ -152,7 +153,7 @@ pub(crate) async fn serve(config: &str, files: &[(&str, &str)]) -> TestApp {
     TestApp::project(&all).await
 }
 
-/// What a server of key sets answers.
+/// The response of a key server.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
     Body(String),
@@ -160,7 +161,7 @@ pub(crate) enum Reply {
     Redirect(String),
 }
 
-/// A server of key sets on this machine, which counts what it is asked. Dropping it ends it.
+/// A local HTTP server for key sets that counts its requests. Dropping it stops it.
 pub(crate) struct KeyServer {
     pub(crate) url: String,
     reply: Arc<Mutex<Reply>>,
@@ -190,7 +191,7 @@ impl KeyServer {
         *self.reply.lock().unwrap() = reply;
     }
 
-    /// How often it was asked.
+    /// Number of requests so far.
     pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
@@ -218,7 +219,7 @@ pub(crate) fn encoded(bytes: &[u8]) -> String {
     text
 }
 
-/// What base64 of either alphabet stands for.
+/// Decodes base64 in either alphabet.
 pub(crate) fn decoded(text: &str) -> Vec<u8> {
     let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
     for byte in text.bytes().filter(|byte| *byte != b'=') {

@@ -1,4 +1,4 @@
-//! Key sets of issuers: which keys are taken, how they change, and what holds while they can not be had.
+//! Key sets of issuers: accepted keys, key rotation, and behaviour while the keys cannot be fetched.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -14,7 +14,7 @@ use crate::app::TestApp;
 use crate::http_refusals::refused;
 use crate::identity_issuer::{KeyServer, Reply, Signer, claims, config, key_set, serve};
 
-/// Long past what anything here takes; never waited for.
+/// Timeout, far longer than any step here takes.
 const AT_MOST: Duration = Duration::from_secs(20);
 
 async fn believing(url: &str) -> TestApp {
@@ -62,17 +62,17 @@ async fn a_key_that_is_taken_away_ends_its_tokens_and_a_new_one_counts() {
     app.app.served().identity.refresh().await;
     assert_eq!(refused(&app.get(&token, "/api/one").await), unknown(), "a remembered token outlived its key");
     assert_eq!((got(&app, &new).await, got(&app, &old).await), (good(), unknown()));
-    // Another key under the old name is another key.
+    // Another key with the old `kid` is a different key.
     server.set(Reply::Body(key_set(&[&Signer { kid: old.kid, ..new.clone() }])));
     app.app.served().identity.refresh().await;
     assert_eq!(refused(&app.get(&token, "/api/one").await), unknown());
-    // A set without keys is a set: the issuer has taken all of them away.
+    // An empty key set is valid: the issuer has revoked all keys.
     server.set(Reply::Body("{\"keys\": []}".to_owned()));
     app.app.served().identity.refresh().await;
     assert_eq!((got(&app, &new).await, got(&app, &old).await), (unknown(), unknown()));
 }
 
-/// Everything that a server of keys may answer and that is no key set.
+/// Responses of a key server that are not valid key sets.
 fn faults(elsewhere: &str) -> Vec<Reply> {
     let jwk = Signer::rsa().jwk();
     let text = |text: &str| Reply::Body(text.to_owned());
@@ -126,7 +126,7 @@ async fn an_issuer_without_keys_refuses_and_the_server_goes_on() {
         assert_eq!(app.get(&token, "/api/one").await.status, 200, "API tokens need no issuer");
         assert_eq!(app.get("", "/health/ready").await.status, 200);
     }
-    // What can be told without keys is told.
+    // Errors that need no keys are still detected.
     let stranger = signer.sign(&crate::identity_issuer::with(json!({ "iss": "https://evil.test/" })));
     assert_eq!(refused(&app.get(&stranger, "/api/one").await), unknown());
     server.set(Reply::Body(key_set(&[&signer])));
@@ -134,7 +134,7 @@ async fn an_issuer_without_keys_refuses_and_the_server_goes_on() {
     assert_eq!(got(&app, &signer).await, good());
 }
 
-/// Nobody listens at the start; a file is not there.
+/// At the start, the key server is down, or the key file is missing.
 #[tokio::test]
 async fn keys_that_come_later_count_from_then_on() {
     let signer = Signer::rsa();
@@ -149,7 +149,7 @@ async fn keys_that_come_later_count_from_then_on() {
     app.app.served().identity.refresh().await;
     assert_eq!(got(&app, &signer).await, unavailable(), "a folder is no file");
     std::fs::remove_dir(&path).unwrap();
-    // No refresh is asked for: after failures the server tries again by itself, within seconds at first.
+    // No refresh is requested: after a failure the server retries by itself, at first within seconds.
     std::fs::write(&path, key_set(&[&signer])).unwrap();
     let deadline = Instant::now() + AT_MOST;
     while got(&app, &signer).await != good() {
@@ -161,7 +161,7 @@ async fn keys_that_come_later_count_from_then_on() {
     assert_eq!((got(&app, &signer).await, got(&app, &Signer::other_rsa()).await), (unknown(), good()));
 }
 
-/// The issuers of a project, with other times than a project may ask for.
+/// The issuers of a project, with times outside the configurable range.
 async fn identity(app: &TestApp, refresh: Duration, max_stale: Duration) -> Identity {
     let mut issuers = app.app.served().config().issuers.clone();
     for issuer in issuers.values_mut() {
@@ -170,7 +170,7 @@ async fn identity(app: &TestApp, refresh: Duration, max_stale: Duration) -> Iden
     Identity::start(&issuers, app.folder.path(), app.app.access.clone()).await
 }
 
-/// The code of a refusal of this token, or `None` for an answer.
+/// The error code for this token; `None` if it is accepted.
 async fn code(identity: &Identity, signer: &Signer) -> Option<Code> {
     let presented = Presented::from_bytes(signer.sign(&claims()).as_bytes()).unwrap();
     identity.authenticate(&presented, clock::now()).await.err().map(|error| error.code)
@@ -216,7 +216,7 @@ async fn keys_are_kept_fresh_in_the_background_until_the_end() {
     assert_eq!(code(&identity, &old).await, Some(Code::AccessTokenUnknown));
 }
 
-/// A key of the set that is not for this, under its own `kid`, verifies nothing.
+/// A key that is not meant for these signatures verifies nothing, even under its own `kid`.
 #[tokio::test]
 async fn only_keys_for_these_signatures_are_taken() {
     let signer = Signer::rsa();
@@ -247,7 +247,7 @@ async fn only_keys_for_these_signatures_are_taken() {
         (json!({ "use": null }), true),
         (json!({ "kty": "EC" }), false),
         (json!({ "kty": "oct", "k": n }), false),
-        // Weak: a short modulus, and exponents that make forging easy.
+        // Weak keys: a short modulus, and exponents that make forging easy.
         (json!({ "n": n[..160] }), false),
         (json!({ "e": "AQ" }), false),
         (json!({ "e": "" }), false),
@@ -256,7 +256,7 @@ async fn only_keys_for_these_signatures_are_taken() {
         (json!({ "n": format!("{n}=") }), false),
         (json!({ "kid": 7 }), false),
     ] {
-        // The second key keeps a lonely one from being taken without its name.
+        // Without a second key, a key set with one key would accept it without a `kid`.
         let keys = [jwk(change.clone()), Signer::other_rsa().jwk(), Signer::ec().jwk(), Signer::ed().jwk()];
         server.set(Reply::Body(json!({ "keys": keys }).to_string()));
         app.app.served().identity.refresh().await;
@@ -265,7 +265,7 @@ async fn only_keys_for_these_signatures_are_taken() {
     }
 }
 
-/// Keys of other algorithms stand in the same set and verify nothing, whatever the token says.
+/// Keys of other algorithms in the key set verify nothing, whatever the token's header claims.
 #[tokio::test]
 async fn a_key_of_another_algorithm_is_not_there() {
     let everybody = Signer::pairs();

@@ -1,4 +1,4 @@
-//! JWTs that are good, and every way in which others have taken ones that are not.
+//! Valid JWTs, and known attacks with invalid ones.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -14,14 +14,14 @@ use crate::app::TestApp;
 use crate::http_refusals::refused;
 use crate::identity_issuer::{KeyServer, Reply, Signer, claims, config, decoded, encoded, key_set, serve, with};
 
-/// A project that believes this key, with a grant of every endpoint to the role `partner`.
+/// A project that trusts these keys, with a grant of each endpoint to the role `partner`.
 async fn believing(signers: &[&Signer]) -> TestApp {
     let app = serve(&config("keys.json", &signers[0].alg()), &[("keys.json", &key_set(signers))]).await;
     app.grant(Grantee::Role("partner".to_owned()), EndpointPattern::All, None).await;
     app
 }
 
-/// The reason in the log for a refusal that tells the caller nothing.
+/// The reason for a refusal, which only the log contains.
 async fn reason(app: &TestApp, token: &str) -> String {
     let presented = Presented::from_bytes(token.as_bytes());
     let error = match presented {
@@ -35,7 +35,7 @@ async fn reason(app: &TestApp, token: &str) -> String {
     error.source.map(|source| source.to_string()).unwrap_or_default()
 }
 
-/// Asserts that a token is nobody's, for this reason, and that the caller is told what every caller with a bad token is.
+/// Asserts that a token is refused for this reason, and that the caller gets the generic error for an invalid token.
 async fn assert_refused(app: &TestApp, what: &str, token: &str, wanted: &str) {
     let found = reason(app, token).await;
     assert!(found.contains(wanted), "{what}: {found}");
@@ -85,7 +85,7 @@ async fn the_header_decides_nothing() {
         let wrong_alg = format!("`alg` is not `{alg}`");
         let unsigned = |header: &str| format!("{}.{}.", encoded(header.as_bytes()), encoded(text.as_bytes()));
 
-        // No signature at all, in every spelling.
+        // Unsigned tokens, with each spelling of the algorithm.
         for none in ["none", "None", "NONE", "nOnE", ""] {
             let header = header(&signer, json!({ "alg": none }));
             assert_refused(&app, "none", &unsigned(&header), "").await;
@@ -93,7 +93,7 @@ async fn the_header_decides_nothing() {
         }
         assert_refused(&app, "no signature", &unsigned(&signer.header().to_string()), "").await;
 
-        // The public key as a shared secret, in every form that a server may have it in.
+        // The public key used as a shared secret, in each form that a server may hold.
         let jwk = signer.jwk();
         for secret in ["n", "x"].iter().filter_map(|member| jwk[*member].as_str()) {
             for secret in [secret.as_bytes().to_vec(), decoded(secret), jwk.to_string().into_bytes()] {
@@ -110,7 +110,7 @@ async fn the_header_decides_nothing() {
             assert_refused(&app, other_alg, &token, &wrong_alg).await;
         }
 
-        // The key is one of the set, whatever the token brings along. Nothing is fetched.
+        // The verifying key must come from the key set, whatever the token contains. Nothing is fetched.
         let url = trap.url.as_str();
         for change in [
             json!({ "jku": url }),
@@ -192,19 +192,19 @@ async fn a_signature_is_good_to_the_last_bit() {
         if signer.algorithm == Algorithm::ES256 {
             assert_refused(&app, "DER", &signed(&der(&bytes)), "signature").await;
         }
-        // A part of another good token.
+        // The claims of another valid token.
         let elsewhere = signer.sign(&with(json!({ "sub": "eve" })));
         let payload = elsewhere.split('.').nth(1).unwrap();
         let parts = good.split('.').collect::<Vec<_>>();
         assert_refused(&app, "other claims", &format!("{}.{payload}.{}", parts[0], parts[2]), "signature").await;
-        // The right key of the set, named by the header, is not the one that signed.
+        // The header names one key of the set, but another key signed.
         let swapped = other.sign_text(&signer.header().to_string(), &claims().to_string());
         assert_refused(&app, "the other key of the set", &swapped, "signature").await;
         assert_eq!(app.get(&good, "/api/one").await.status, 200);
     }
 }
 
-/// An ECDSA signature as ASN.1 has it.
+/// An ECDSA signature in ASN.1 DER.
 fn der(fixed: &[u8]) -> Vec<u8> {
     let integer = |bytes: &[u8]| {
         let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
@@ -292,7 +292,7 @@ async fn claims_are_held_against_the_issuer_and_the_time() {
         let token = signer.sign_text(&signer.header().to_string(), &twice);
         assert_refused(&app, "a claim twice", &token, "every member comes once").await;
 
-        // A good signature earns the word that it is over, and no more.
+        // Only a token with a valid signature gets the specific error that it has expired.
         let expired = signer.sign(&with(json!({ "iat": now - 700, "exp": now - 60 })));
         assert_eq!(refused(&app.get(&expired, "/api/one").await), (401, "access_token_expired".to_owned()));
         let forged = expired.rsplit_once('.').unwrap().0.to_owned() + "." + &"A".repeat(86);
@@ -304,7 +304,7 @@ async fn claims_are_held_against_the_issuer_and_the_time() {
     }
 }
 
-/// A remembered signature is no remembered answer: the time is asked at each request.
+/// Only the signature check is cached; the expiry is checked on each request.
 #[tokio::test]
 async fn a_remembered_token_still_expires() {
     let signer = Signer::ed();
@@ -325,7 +325,7 @@ async fn a_remembered_token_still_expires() {
     assert_eq!(error.code, Code::AccessTokenUnknown);
 }
 
-/// Two issuers, one of which is not to be trusted with the other's principals.
+/// One of two issuers must not be able to impersonate the other's principals.
 #[tokio::test]
 async fn an_issuer_vouches_for_nobody_of_another() {
     let (acme, evil) = (Signer::rsa(), Signer::other_rsa());
@@ -333,7 +333,7 @@ async fn an_issuer_vouches_for_nobody_of_another() {
     config
         .push_str("[issuers.evil]\nissuer = \"https://evil.test/\"\naudience = \"lakegate\"\nalgorithm = \"RS256\"\n");
     config.push_str("jwks = \"evil.json\"\nroles_claim = \"roles\"\n");
-    // The key of `evil` calls itself like that of `acme`.
+    // `evil` uses the `kid` of `acme`.
     let evil = Signer { kid: acme.kid, ..evil };
     let files = [("keys.json", key_set(&[&acme])), ("evil.json", key_set(&[&evil]))];
     let app = serve(&config, &files.each_ref().map(|(path, text)| (*path, text.as_str()))).await;

@@ -1,4 +1,4 @@
-//! `lakegate ingest` as a user runs it: recipes, options, exit codes, the report, and that `check` reads recipes too.
+//! `lakegate ingest` as a user runs it: recipes, options, exit codes, the report, and validation of recipes by `check`.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -70,7 +70,7 @@ fn a_recipe_is_run_by_its_name_and_rejected_rows_are_written_down() {
         ran.stderr
     );
 
-    // More than may be rejected, and the table is as it was.
+    // Too many rejected rows leave the table unchanged.
     let before = files(&project);
     let ran = project.run(&["ingest", "tables/client.ingest.toml", "--max-rejects", "0", "--rejects", "rejects.csv"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");

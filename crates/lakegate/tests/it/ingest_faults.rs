@@ -1,4 +1,4 @@
-//! Ingest that is killed, finds no room, or meets another one: the table is as it was, and the next run works.
+//! Ingestion that is killed, lacks disk space, or meets another one: the table is unchanged, and the next run works.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
@@ -16,7 +16,7 @@ use crate::wire::{PATIENCE, Process, until};
 const ENDPOINT: &str =
     "/*---\nsummary = \"Sums\"\n---*/\nSELECT count(*) AS rows, min(run) AS least, max(run) AS greatest FROM item";
 
-/// Rows that are all of one run.
+/// Rows per run. Each row has the number of its run.
 const ROWS: usize = 60_000;
 
 fn project(location: &str, format: &str) -> Project {
@@ -49,7 +49,7 @@ fn start(project: &Project, arguments: &[String]) -> std::process::Child {
     project.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Rows, and the runs that they are of, as a server answers.
+/// The row count and the lowest and highest run number, as a server returns them.
 fn sums(project: &Project) -> (u64, u64, u64) {
     let (server, token) = serve(project);
     let sums = asked(&server, &token);
@@ -90,7 +90,7 @@ fn a_killed_ingest_leaves_the_table_as_it_was_and_the_next_one_works() {
         for step in 0..8 {
             let mut child = start(&project, &ingest(2));
             if step == 0 {
-                // In the middle of writing, for certain.
+                // Kill it while it is certainly writing.
                 until("a file is being written", || leftovers(&project.path().join("lake")) > 0);
             } else {
                 std::thread::sleep(Duration::from_millis(40 * step));
@@ -112,13 +112,13 @@ fn a_killed_ingest_leaves_the_table_as_it_was_and_the_next_one_works() {
     }
 }
 
-/// A file that may not grow is to a writer what a full disk is.
+/// A file size limit acts on a writer like a full disk.
 #[test]
 fn an_ingest_without_room_leaves_the_table_as_it_was() {
     let project = project("item/", "parquet");
     Ran::of(start(&project, &ingest(1)).wait_with_output().unwrap());
     let binary = env!("CARGO_BIN_EXE_lakegate");
-    // Blocks of 1024 bytes; the signal that goes with it is ignored, as a full disk sends none.
+    // The limit is in blocks of 1024 bytes. Ignore its signal, because a full disk sends none.
     let script = format!("trap '' XFSZ; ulimit -f 64; exec {binary} {}", ingest(2).join(" "));
     let output = std::process::Command::new("bash").arg("-c").arg(script).current_dir(project.path()).output().unwrap();
     let ran = Ran::of(output);
@@ -128,7 +128,7 @@ fn an_ingest_without_room_leaves_the_table_as_it_was() {
     assert_eq!(sums(&project), (ROWS as u64, 1, 1));
 }
 
-/// An upload that was cut off, whose last row would have all that comes behind it: rows of other tenants too.
+/// In a truncated upload, an unclosed quote would swallow the following rows, including those of other tenants.
 #[test]
 fn a_csv_that_is_cut_in_a_quoted_value_leaves_the_table_as_it_was() {
     let project = project("item/", "parquet");
@@ -158,7 +158,7 @@ fn of_two_ingests_at_once_one_waits_for_nothing_and_says_so() {
     assert_eq!(sums(&project), (ROWS as u64, 1, 1));
 }
 
-/// Callers get the rows of one run or of the other, or are told to come again; never of both, and never others.
+/// Callers get the rows of one run, or an error that asks them to retry; never a mix of runs, and no other rows.
 #[test]
 fn a_table_is_replaced_while_a_server_reads_it() {
     ["parquet", "delta", "iceberg"].into_iter().for_each(replaced_while_read);

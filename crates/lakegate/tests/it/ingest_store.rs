@@ -1,4 +1,4 @@
-//! Tables in an object store that `lakegate ingest` writes: every format, what can not be done at once, and a store that refuses.
+//! `lakegate ingest` into an object store: each format, changes that are not atomic there, and a store that fails.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -18,7 +18,7 @@ async fn project() -> (ObjectStore, Arc<Project>) {
     (store, Arc::new(project))
 }
 
-/// Runs the binary while the store in this process answers it.
+/// Runs the binary on another thread, while this process serves the object store.
 async fn ingest(project: &Arc<Project>, more: &[&str]) -> Ran {
     let project = Arc::clone(project);
     let more = more.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -53,7 +53,7 @@ async fn tables_in_an_object_store_are_written_in_every_format() {
         }
         let ran = ingest(&project, &UPSERT).await;
         if format == "parquet" {
-            // Two objects are not replaced in one step.
+            // Two objects cannot be replaced atomically.
             assert_eq!(ran.code, Some(1), "{ran:?}");
             assert!(ran.stderr.contains("make it a Delta or Iceberg table"), "{}", ran.stderr);
         } else {

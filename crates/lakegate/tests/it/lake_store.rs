@@ -1,5 +1,5 @@
-//! A lake in an object store: the same answers as from a folder, and what callers get while the store fails. Nothing wrong
-//! is served, and nobody has to start the server again.
+//! A lake in an object store: equal responses to those from a folder, and responses while the store fails. No wrong
+//! rows are served, and the server needs no restart.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -37,7 +37,7 @@ fn query(sql: &str) -> String {
     format!("/*---\nsummary = \"s\"\n---*/\n{sql}")
 }
 
-/// A Parquet file of sales.
+/// Writes a Parquet file of sales.
 fn write_sales(path: &Path, sales: &[(i64, i64)]) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let columns = [Column::new("id", ColumnKind::Integer), Column::new("client_id", ColumnKind::Integer)];
@@ -47,7 +47,7 @@ fn write_sales(path: &Path, sales: &[(i64, i64)]) {
     writer.finish().unwrap();
 }
 
-/// A store with two tables, and the folder of a project over them.
+/// A store with two tables, and the folder of a project over it.
 async fn shop() -> (ObjectStore, tempfile::TempDir) {
     let store = ObjectStore::start().await;
     write_sales(&store.bucket().join("lake/sale/a.parquet"), &[(1, 1), (2, 1), (3, 2)]);
@@ -79,7 +79,7 @@ async fn the_sample_has_the_same_answers_from_an_object_store() {
     hold_against_the_oracle(&TestApp::serve(folder).await, &sample, &rows).await;
 }
 
-/// A request reads the ranges that it needs. What was listed and what stands in footers is known.
+/// A request reads only the ranges that it needs. Listings and footers are cached.
 #[tokio::test]
 async fn a_request_lists_nothing_and_reads_no_footer() {
     let (store, folder) = shop().await;
@@ -99,7 +99,7 @@ async fn a_request_lists_nothing_and_reads_no_footer() {
     }
 }
 
-/// A policy over a partition folder: the files of others are not even asked for.
+/// With a policy on a partition column, no file of another partition is requested.
 #[tokio::test]
 async fn partitions_of_others_are_not_read() {
     let (store, folder) = shop().await;
@@ -155,10 +155,10 @@ async fn what_passes_is_tried_again_and_what_stays_is_a_503_for_that_table_alone
     }
 }
 
-/// Text is unpacked on its way, and a failure comes out of the unpacker.
+/// Text is decompressed while it streams, so a failure surfaces in the decompressor.
 #[tokio::test]
 async fn packed_text_whose_end_does_not_come_is_a_503() {
-    // Two lines, packed with gzip: `{"id":1}` and `{"id":2}`.
+    // Two gzipped lines: `{"id":1}` and `{"id":2}`.
     const LINES: [u8; 34] = [
         31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 171, 86, 202, 76, 81, 178, 50, 172, 229, 170, 6, 51, 140, 106, 185, 0, 6, 44,
         165, 4, 18, 0, 0, 0,
@@ -193,7 +193,7 @@ async fn a_store_that_goes_and_comes_back_is_served_again_without_a_restart() {
         ready.json()["errors"],
         json!([{ "code": "lake_unavailable", "detail": "the lake can not be reached" }])
     );
-    // What was served is not forgotten because it can not be listed.
+    // A failed listing does not drop tables that are being served.
     refresh(&app.app).await.unwrap_err();
     store.come_back().await;
     assert_eq!(app.get(&acme, "/api/sales").await.text(), before.text());
@@ -202,7 +202,7 @@ async fn a_store_that_goes_and_comes_back_is_served_again_without_a_restart() {
     assert!(app.app.reloads.state().tables_fault.is_none());
 }
 
-/// The server comes up, says to whom it matters that a table is away, and serves it as soon as it can be read.
+/// The server starts, reports an unavailable table to callers with access, and serves it once it is readable.
 #[tokio::test]
 async fn a_server_starts_while_a_table_can_not_be_read() {
     let (store, folder) = shop().await;
@@ -216,7 +216,7 @@ async fn a_server_starts_while_a_table_can_not_be_read() {
     let away = app.get(&acme, "/api/sales").await;
     assert_eq!(away.problem(), (503, "lake_unavailable".to_owned()));
     assert!(away.headers.contains_key("retry-after"));
-    // Who may not call it learns what they always learn.
+    // Callers without a grant get their usual errors.
     assert_eq!(app.get(&other, "/api/sales").await.problem(), (403, "access_not_granted".to_owned()));
     assert_eq!(app.get("nobody", "/api/sales").await.status, 401);
     assert_eq!(app.get(&acme, "/api/cities").await.text(), r#"[{"name":"Bogota"}]"#);
@@ -229,8 +229,8 @@ async fn a_server_starts_while_a_table_can_not_be_read() {
     assert_eq!(app.get(&acme, "/health/ready").await.json(), json!({ "status": "ready" }));
 }
 
-/// The store of this test does not do what `If-Match` asks. A file in which all rows are of one client is replaced by one of
-/// the same size in which some or all are of another: by the old statistics, all rows would be shown.
+/// This store ignores `If-Match`. A file with rows of one client only is replaced by a file of the same size with rows
+/// of another client: with the old statistics, all rows would be returned.
 #[tokio::test]
 async fn a_file_that_was_replaced_is_never_read_by_what_was_known_of_the_old_one() {
     let (store, folder) = shop().await;
@@ -242,17 +242,17 @@ async fn a_file_that_was_replaced_is_never_read_by_what_was_known_of_the_old_one
     write_sales(&file, &[(7, 1), (8, 2)]);
     assert_eq!(app.get(&one, "/api/sales").await.text(), r#"[{"id":7}]"#, "met, looked for and read anew");
     write_sales(&file, &[(7, 2), (8, 2)]);
-    // An answer that is not kept.
+    // A response that is not cached.
     assert_eq!(app.get(&one, "/api/sales?limit=5").await.text(), "[]");
 }
 
-/// A request that begins anew is one of then: a right that ended while it waited is no more.
+/// A retried request is authorised again, so it notices a right that ended while it waited.
 #[tokio::test]
 async fn who_is_disabled_while_a_request_waits_for_other_tables_gets_nothing() {
     let (store, folder) = shop().await;
     let app = TestApp::serve(folder).await;
     let token = app.admit_with("acme", "*", &[json!({})]).await;
-    // Who looks at the tables, and does not come to an end, keeps others waiting.
+    // A refresh that never finishes keeps other requests waiting.
     let mut looking = Box::pin(refresh(&app.app));
     assert!(futures::poll!(&mut looking).is_pending());
     write_sales(&store.bucket().join("lake/sale/a.parquet"), &[(7, 1)]);
@@ -269,7 +269,7 @@ async fn who_is_disabled_while_a_request_waits_for_other_tables_gets_nothing() {
     assert!(["grants", "arguments", "policy"].iter().all(|found| record.get(found).is_none()), "{record}");
 }
 
-/// What can be served anew is, whatever is the matter with other tables.
+/// A table that can be refreshed is, whatever the state of other tables.
 #[tokio::test]
 async fn one_table_that_is_away_or_broken_does_not_keep_others_as_they_were() {
     let (store, folder) = shop().await;
@@ -286,7 +286,7 @@ async fn one_table_that_is_away_or_broken_does_not_keep_others_as_they_were() {
     assert!(said.contains("`sale` can not be listed"), "{said}");
     store.mend();
     assert_eq!(app.get(&acme, "/api/sales").await.rows().len(), 2);
-    // A file that breaks while it is served.
+    // A file that becomes corrupt while it is served.
     let file = store.bucket().join("lake/sale/a.parquet");
     let good = std::fs::read(&file).unwrap();
     for broken in [&good[..good.len() / 2], b"nothing".as_slice()] {

@@ -1,4 +1,4 @@
-//! Limits over HTTP: rows, size, what may be read, rates, turns; who says them, and how they are told.
+//! Limits over HTTP: rows, size, scanned data, rates, concurrency; where they are set, and how they are reported.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -12,11 +12,11 @@ use serde_json::{Value as Json, json};
 
 use crate::app::{Answer, TestApp};
 
-/// Work without an end that takes no memory: the engine gathers the left side of a join, and the right one passes by.
+/// An endless query that needs no memory: the engine collects the left side of each join, and streams the right side.
 const ENDLESS: &str = "SELECT max(a.n + bcd.n) AS m FROM number AS a CROSS JOIN \
      (SELECT b.n + cd.n AS n FROM number AS b CROSS JOIN (SELECT c.n + d.n AS n FROM number AS c CROSS JOIN number AS d) AS cd) AS bcd";
 
-/// A table of a thousand shared numbers, one of ten rows of client 1 and ten of client 2, and endpoints over them.
+/// A shared table of a thousand numbers, a table with ten rows each of clients 1 and 2, and endpoints over them.
 async fn app(limits: &str, of_endpoint: &str) -> TestApp {
     let numbers = (0..1_000).map(|n| format!("{n}\n")).collect::<String>();
     let sales = (0..20).map(|n| format!("{n},{}\n", n % 2 + 1)).collect::<String>();
@@ -49,7 +49,7 @@ async fn an_answer_is_cut_only_where_the_endpoint_says_so_and_then_says_so_itsel
     let answer = cut.get(&token, "/api/numbers").await;
     assert_eq!(answer.rows(), (0..7).map(|n| json!({ "n": n })).collect::<Vec<_>>());
     assert_eq!(header(&answer, "lakegate-truncated"), Some("true"));
-    // Ten rows are its own; the other ten are nobody's business.
+    // Only the caller's own ten rows count.
     let answer = cut.get(&token, "/api/sales").await;
     assert_eq!((answer.rows().len(), header(&answer, "lakegate-truncated")), (7, Some("true")));
 
@@ -57,11 +57,11 @@ async fn an_answer_is_cut_only_where_the_endpoint_says_so_and_then_says_so_itsel
     let token = whole.admit_with("a", "*", &[json!({})]).await;
     let answer = whole.get(&token, "/api/sales").await;
     assert_eq!((answer.rows().len(), header(&answer, "lakegate-truncated")), (10, None));
-    // The grant's bound is tighter, and what happens then is the endpoint's to say.
+    // The grant has the tighter limit, but the endpoint decides what happens at the limit.
     let token = whole.admit_with("b", "*", &[json!({ "max_rows": 9 })]).await;
     let answer = whole.get(&token, "/api/sales").await;
     assert_eq!((answer.rows().len(), header(&answer, "lakegate-truncated")), (9, Some("true")));
-    // Some megabytes are more than are held for other reasons, and the head is right all the same.
+    // A few megabytes exceed every other buffer, and the head is still correct.
     let large = app("", "[limits]\nmax_rows = 99999\non_max_rows = \"truncate\"\n").await;
     let token = large.admit_with("a", "*", &[json!({})]).await;
     let answer = large.get(&token, "/api/many").await;
@@ -78,7 +78,7 @@ async fn the_tightest_of_server_endpoint_and_grant_counts() {
         assert_eq!(answer.problem(), (422, "result_too_large".to_owned()));
         assert!(answer.text().contains(&format!("more than {most} rows")), "{}", answer.text());
     }
-    // A second grant widens the first, and not the endpoint.
+    // A second grant relaxes the first one, but not the endpoint's limit.
     let app = app("", "[limits]\nmax_rows = 6\n").await;
     let token = app.admit_with("a", "*", &[json!({ "max_rows": 2 }), json!({})]).await;
     assert!(app.get(&token, "/api/sales").await.text().contains("more than 6 rows"));
@@ -117,7 +117,7 @@ async fn requests_of_a_principal_are_counted_and_told() {
     let answer = app.get(&a, "/api/sales").await;
     assert_eq!((answer.status, left(&answer)), (200, told(3)));
     assert_eq!(header(&answer, "ratelimit-policy"), Some("\"requests-per-day\";q=4;w=86400"));
-    // Whatever comes of it, and with whichever token.
+    // Every request counts, whatever its status and token.
     let other = app.token("a", None).await;
     for (path, status, left_then) in [("/api/numbers", 403, 2), ("/api/nothing", 404, 1), ("/api", 200, 0)] {
         let answer = app.get(&other, path).await;
@@ -127,7 +127,7 @@ async fn requests_of_a_principal_are_counted_and_told() {
     assert_eq!((answer.problem(), left(&answer)), ((429, "access_rate_exceeded".to_owned()), told(0)));
     let wait: u64 = header(&answer, "retry-after").unwrap().parse().unwrap();
     assert!((1..=86_400).contains(&wait));
-    // Nobody else is meant, and who is not known has no count.
+    // Other principals are not affected, and an unknown caller has no count.
     assert_eq!(left(&app.get(&b, "/api/sales").await), told(3));
     let unknown = app.get("nobody", "/api/sales").await;
     assert_eq!((unknown.status, header(&unknown, "ratelimit")), (401, None));
@@ -144,17 +144,17 @@ async fn an_endpoint_and_a_grant_count_its_own_calls() {
         Some("\"endpoint-requests-per-second\";q=2;w=2, \"endpoint-requests-per-day\";q=3;w=86400")
     );
     assert!(header(&answer, "ratelimit").unwrap().contains("\"endpoint-requests-per-day\";r=2"));
-    // Another endpoint has its own.
+    // Another endpoint has its own count.
     let answer = app.get(&token, "/api/numbers").await;
     assert!(header(&answer, "ratelimit").unwrap().contains("\"endpoint-requests-per-day\";r=2"));
-    // A second grant without a rate takes the rate away, and not what the endpoint says.
+    // A second grant without a rate removes the first grant's rate, but not the endpoint's.
     app.add_terms(Effect::Allow, Grantee::Role("client".to_owned()), "sales", &json!({})).await;
     let statuses =
         [app.get(&token, "/api/sales").await, app.get(&token, "/api/sales").await, app.get(&token, "/api/sales").await];
     assert_eq!(statuses.map(|answer| answer.status), [200, 200, 429]);
 }
 
-/// The endpoint that never ends, as long as somebody holds what is given.
+/// Calls the endless endpoint, and holds its resources until the task is aborted.
 fn hold(app: &TestApp, token: &str) -> tokio::task::JoinHandle<(u16, Option<String>)> {
     let request = Request::get("/api/heavy").header("token", token).body(Body::empty()).unwrap();
     let front = app.front().clone();
@@ -179,12 +179,12 @@ async fn until(what: &str, is: impl Fn() -> bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_principal_with_many_callers_leaves_room_for_the_others() {
-    // Without kept answers: of equal requests that come together, only one would run and wait.
+    // Without the response cache, because of several equal concurrent requests only one would run.
     let server = "[cache]\nresults_mb = 0\n[server]\nmax_concurrent_queries = 2\n[limits]\nmax_waiting = 4\nmax_waiting_each = 3\n";
     let app = app(server, "").await;
     let (heavy, light) =
         (app.admit_with("heavy", "*", &[json!({})]).await, app.admit_with("light", "*", &[json!({})]).await);
-    // Half of the places are the most of one principal, and three more wait.
+    // One principal may use half of the slots; three more of its requests wait.
     let held = (0..4).map(|_| hold(&app, &heavy)).collect::<Vec<_>>();
     until("they run and wait", || (app.app.engine_load().running, app.app.engine_load().waiting) == (1, 3)).await;
     let answer = app.get(&heavy, "/api/sales").await;
@@ -194,7 +194,7 @@ async fn one_principal_with_many_callers_leaves_room_for_the_others() {
     for _ in 0..10 {
         assert_eq!(app.get(&light, "/api/sales").await.rows().len(), 10);
     }
-    // The other place is taken too: now the light one waits with others, and the queue is full for a third.
+    // The other slot is taken too: the light principal now waits, and the queue is full for a third.
     let second = hold(&app, &light);
     until("it runs", || app.app.engine_load().running == 2).await;
     let waiting = hold(&app, &light);
@@ -203,7 +203,7 @@ async fn one_principal_with_many_callers_leaves_room_for_the_others() {
     let answer = app.get(&third, "/api/sales").await;
     assert_eq!(answer.problem(), (503, "engine_overloaded".to_owned()));
     assert!(header(&answer, "retry-after").is_some());
-    // Who leaves makes room at once, whether it runs or waits.
+    // A caller that disconnects frees its slot at once, whether its query runs or waits.
     waiting.abort();
     until("a place in the queue", || app.app.engine_load().waiting == 3).await;
     second.abort();

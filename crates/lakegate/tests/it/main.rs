@@ -1,7 +1,7 @@
 //! All integration tests of lakegate, as one binary, so that the engine is linked once.
 //!
-//! Everything that needs more than one crate, a process or a file belongs here; rules that are pure are tested where
-//! they are. One module a subject, its name starting with the part's; nothing but `mod` lines in this file.
+//! Tests that need more than one crate, a process or a file belong here; pure rules are tested next to their code. Each
+//! subject has one module, and its name starts with the name of the area. This file contains only `mod` lines.
 
 mod access_cli;
 mod access_import;

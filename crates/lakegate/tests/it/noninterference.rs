@@ -1,5 +1,5 @@
-//! Non-interference: what a caller gets from the whole lake is what anybody would get from a lake with the caller's rows
-//! alone, byte for byte; and no change to foreign rows changes a byte of it.
+//! Non-interference: a caller's responses on the whole lake equal, byte for byte, the ungoverned responses on a lake
+//! with the caller's rows only; and no change to other clients' rows changes them.
 
 use std::collections::BTreeSet;
 
@@ -11,10 +11,10 @@ use crate::app::{Answer, TestApp};
 use crate::http_answers::{RANGES, client_ids};
 use crate::oracle::ENDPOINTS;
 
-/// Stands in every text of every foreign row.
+/// Occurs in each text of each row of other clients.
 const CANARY: &str = "CANARY-9f3a";
 
-/// The rows that a client's caller may see. Which these are follows from the model and not from the policies' text.
+/// The rows that a client may see, derived from the data model and not from the policies.
 fn only_of(rows: &Rows, client: i64) -> Rows {
     let mut own = rows.clone();
     own.clients.retain(|row| row.id == client);
@@ -26,7 +26,7 @@ fn only_of(rows: &Rows, client: i64) -> Rows {
     own
 }
 
-/// The rows with a canary in every text of the foreign ones, and their numbers and times turned over.
+/// The rows, with a canary in each text of other clients' rows, and with their numbers and times changed.
 fn with_canaries(rows: &Rows, client: i64) -> Rows {
     let own = only_of(rows, client);
     let mut marked = rows.clone();
@@ -56,7 +56,7 @@ fn with_canaries(rows: &Rows, client: i64) -> Rows {
     marked
 }
 
-/// The rows without half of the foreign ones.
+/// The rows without half of those of other clients.
 fn without_many(rows: &Rows, client: i64) -> Rows {
     let mut fewer = rows.clone();
     fewer.trackcodes.retain(|row| row.client_id == Some(client) || row.id % 2 == 0);
@@ -68,7 +68,7 @@ async fn answers(rows: &Rows, client: Option<i64>, in_memory: bool) -> Vec<Answe
     let app = if in_memory { TestApp::logistics(rows).await } else { TestApp::logistics_from_files(rows).await };
     let token = match client {
         Some(id) => app.admit("caller", "client", &[("client_id", client_ids(&[id]))]).await,
-        // Sees every row of its lake: the ungoverned answer.
+        // The operator sees all rows of its lake, so this response is ungoverned.
         None => app.admit("caller", "operator", &[]).await,
     };
     let mut answers = Vec::new();

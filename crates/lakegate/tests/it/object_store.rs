@@ -1,4 +1,4 @@
-//! An object store in this process that is spoken to over HTTP, and that can be made to fail. No tests here.
+//! An in-process object store over HTTP that can be made to fail. It contains no tests.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -24,24 +24,24 @@ use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
-/// The bucket in which the lake of a test is.
+/// The bucket of the test lake.
 pub(crate) const BUCKET: &str = "lake-bucket";
-/// The credentials that the store knows.
+/// The credentials that the store accepts.
 pub(crate) const KEY: &str = "AKIATESTTESTTEST";
 pub(crate) const SECRET: &str = "a-secret-that-no-log-may-hold";
 
-/// What goes wrong with requests.
+/// A kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The answer is 503.
+    /// The store responds with 503.
     Busy,
-    /// The connection ends before an answer.
+    /// The connection ends before the response.
     Cut,
     /// The connection ends in the middle of the body.
     Torn,
-    /// The body is shorter than the head says, and ends as if that were right.
+    /// The body is truncated, with a matching length in the head.
     Short,
-    /// The answer comes late.
+    /// The response is delayed.
     Slow(Duration),
     /// The credentials are refused.
     Denied,
@@ -57,9 +57,9 @@ pub(crate) struct ObjectStore {
 
 #[derive(Default)]
 struct State {
-    /// What goes wrong, with requests whose path has this in it, how many times more.
+    /// The fault, the text in the paths that it affects, and the remaining number of times.
     fault: Mutex<Option<(Fault, String, usize)>>,
-    /// Method, path and range of every request.
+    /// Method, path and range of each request.
     log: Mutex<Vec<String>>,
 }
 
@@ -72,12 +72,12 @@ impl ObjectStore {
         store
     }
 
-    /// The folder of the bucket; what is written there is in the store.
+    /// The folder of the bucket; files in it are objects of the store.
     pub(crate) fn bucket(&self) -> PathBuf {
         self.folder.path().join(BUCKET)
     }
 
-    /// What a project says in `[lake]` to read from below a prefix. Its credentials are in two files.
+    /// The `[lake]` section of a project for a prefix. Writes the credentials to two files.
     pub(crate) fn lake(&self, project: &Path, prefix: &str) -> String {
         std::fs::write(project.join("store.id"), KEY).unwrap();
         std::fs::write(project.join("store.secret"), format!("{SECRET}\n")).unwrap();
@@ -89,22 +89,22 @@ impl ObjectStore {
         )
     }
 
-    /// From now on, requests for paths with this text fail, so many times.
+    /// Makes the next `times` requests with `path` in their paths fail.
     pub(crate) fn fail(&self, fault: Fault, path: &str, times: usize) {
         *self.state.fault.lock().unwrap() = Some((fault, path.to_owned(), times));
     }
 
-    /// Nothing fails any more.
+    /// Ends all faults.
     pub(crate) fn mend(&self) {
         *self.state.fault.lock().unwrap() = None;
     }
 
-    /// The requests since this was asked last.
+    /// The requests since the last call.
     pub(crate) fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.state.log.lock().unwrap())
     }
 
-    /// Ends the server and its connections.
+    /// Stops the server and its connections.
     pub(crate) async fn go_away(&mut self) {
         if let Some(server) = self.server.take() {
             server.abort();
@@ -112,7 +112,7 @@ impl ObjectStore {
         }
     }
 
-    /// Starts it again, where it was.
+    /// Starts the server again at its old address.
     pub(crate) async fn come_back(&mut self) {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
@@ -126,7 +126,7 @@ impl ObjectStore {
 }
 
 async fn serve(listener: TcpListener, store: S3Service, state: Arc<State>) {
-    // They end with the task that holds them.
+    // The connections end with the task that owns them.
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let Ok((socket, _)) = listener.accept().await else { continue };
@@ -181,7 +181,7 @@ async fn answer(
     let body = match fault {
         Some(Fault::Torn) => {
             let pieces = stream::iter([Ok(Frame::data(half))]).chain(stream::once(async {
-                // The head and the half are on their way before the end.
+                // Send the head and half of the body before the connection ends.
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 Err(cut())
             }));

@@ -1,5 +1,5 @@
-//! What is put together by hand because it is written for every request: lines of the log, times, and records of requests that
-//! were answered before. Each is, letter for letter, what the libraries write.
+//! Hand-written formatting for each request equals the libraries' output, byte for byte: log lines, times, and audit
+//! records of memoised requests.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ fn a_line_is_the_one_that_the_log_would_write() {
             observer.notice(&Event::RequestEnded(&ended));
             drop(guard);
             let usual = lines.text();
-            // The first word that is a time, of either form.
+            // The timestamp, in either log format.
             let at = usual.find("20").unwrap();
             let time = usual[at..at + 27].parse::<DateTime<Utc>>().unwrap();
             let said = Said::in_form(form, "GET", "/api/notes", "notes");

@@ -1,4 +1,4 @@
-//! The log: one line a request, in text or JSON, in which nothing can pretend to be another line; and slow queries.
+//! The log: one line per request, in text or JSON, without log injection; and slow queries.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -16,7 +16,7 @@ use crate::observe_project::{many, notes};
 use crate::server_process::shop;
 use crate::wire::Process;
 
-/// Lines, kept.
+/// Captured log output.
 #[derive(Clone, Default)]
 pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -32,7 +32,7 @@ impl Write for Lines {
 }
 
 impl Lines {
-    /// What this thread logs from now on, as long as the guard lives.
+    /// Captures this thread's log output while the guard lives.
     pub(crate) fn of_this_thread(form: LogForm, colours: bool) -> (Self, tracing::subscriber::DefaultGuard) {
         let lines = Self::default();
         let writer = lines.clone();
@@ -40,7 +40,7 @@ impl Lines {
         (lines, tracing::subscriber::set_default(subscriber))
     }
 
-    /// What was logged.
+    /// The output so far.
     pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
@@ -75,7 +75,7 @@ async fn a_request_is_one_line_with_its_id() {
     );
     assert_eq!(logged[0]["response.bytes"], good.body.len());
     assert_eq!((&logged[1]["message"], &logged[1]["error.code"]), (&"refused".into(), &"arguments_invalid".into()));
-    // Neither arguments nor rows nor tokens.
+    // No arguments, rows or tokens.
     for word in ["canary-argument", "canary-row", token.as_str()] {
         assert!(!lines.text().contains(word), "{word}: {}", lines.text());
     }
@@ -114,7 +114,7 @@ async fn a_role_that_sees_all_rows_is_told_of_each_time() {
     assert_eq!((&line["principal.name"], &line["endpoint.name"]), (&"op".into(), &"notes".into()));
 }
 
-/// A caller can write a line end, a code for terminals or quotes into a path, percent-encoded or not.
+/// A caller can put line breaks, terminal codes or quotes into a path, percent-encoded or not.
 #[tokio::test]
 async fn a_caller_can_not_write_lines() {
     for form in [LogForm::Text, LogForm::Json] {
@@ -139,8 +139,8 @@ async fn a_caller_can_not_write_lines() {
 }
 
 proptest! {
-    /// Whatever text an event has, in a field or in its message, displayed or debugged: it is one line without control
-    /// characters, and with JSON the field is what it was.
+    /// An event with any text in a field or in its message, with `Display` or `Debug`, is one line without control
+    /// characters. In JSON the field keeps its value.
     #[test]
     fn an_event_is_one_line(text in "(?s).{0,40}|[\u{0}-\u{9f}\u{2028}\u{202e}]{0,12}") {
         for (form, colours) in [(LogForm::Text, false), (LogForm::Text, true), (LogForm::Json, false)] {
@@ -153,7 +153,7 @@ proptest! {
             let is_fine = |character: char| !character.is_control() || (colours && character == '\u{1b}');
             prop_assert!(line.chars().all(is_fine), "{line:?}");
             if colours {
-                // Only the codes that choose colours are left.
+                // Only colour codes remain.
                 for code in line.split('\u{1b}').skip(1) {
                     let end = code.trim_start_matches(|character: char| "[;0123456789".contains(character));
                     prop_assert!(end.starts_with('m'), "{line:?}");
@@ -184,7 +184,7 @@ async fn a_slow_query_is_told_of_with_its_stages_and_its_plan_without_values() {
     }
     let plan = slow["plan"].as_str().unwrap();
     assert!(plan.contains("Barrier") && plan.len() <= 4_100, "{plan}");
-    // The caller's attribute and argument stand there by their names.
+    // The plan shows attributes and arguments by name, not by value.
     assert!(!slow.to_string().contains("canary-tenant") && plan.contains("$most"), "{plan}");
     let metrics = app.admin(&app.admin_token("ada").await, "GET", "/metrics", Json::Null).await;
     assert!(metrics.text().contains("lakegate_slow_queries_total{endpoint=\"many\"} 1\n"), "{}", metrics.text());
@@ -200,7 +200,7 @@ async fn a_quick_query_is_not_slow_and_nothing_is_without_the_key() {
     }
 }
 
-/// A fingerprint that is made of a secret, among others, could be tried out, so it is told as little as in the audit log.
+/// A fingerprint over a secret would confirm guesses, so the log leaves it out, like the audit log.
 #[tokio::test]
 async fn a_fingerprint_of_a_secret_is_not_told() {
     for (more, told) in [("", true), ("\n[access]\nsecret_attributes = [\"tenant\"]\n", false)] {

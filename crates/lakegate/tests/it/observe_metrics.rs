@@ -1,4 +1,4 @@
-//! `GET /metrics`: who may read them, that they count what happened, and that no caller can put anything into them.
+//! `GET /metrics`: access to it, correct counts, and no input from callers in its output.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -17,7 +17,7 @@ use crate::observe_project::{CANARIES, many, notes, with_role};
 
 const METRICS_FOR: &str = "\n[observe]\nmetrics_for = [\"monitor\"]\n";
 
-/// The samples of an exposition: the name with its labels, and the value.
+/// The samples of an exposition: name with labels, and value.
 struct Metrics(BTreeMap<String, f64>);
 
 impl Metrics {
@@ -35,7 +35,7 @@ impl Metrics {
         Self(samples.collect())
     }
 
-    /// The value of a sample; one that is not there has counted nothing.
+    /// The value of a sample; 0 if it is missing.
     fn get(&self, name: &str) -> f64 {
         self.0.get(name).copied().unwrap_or(0.0)
     }
@@ -69,7 +69,7 @@ async fn metrics_are_for_admin_tokens_and_the_roles_that_the_project_names() {
     }
     let nobody = app.send_admin(Request::get("/metrics").body(Body::empty()).unwrap()).await;
     assert_eq!(refused(nobody), (401, "access_token_missing".to_owned()));
-    // Such a token reads metrics and does nothing else, and callers of endpoints do not find them.
+    // This token reads metrics only, and the callers' API has no metrics.
     assert_eq!(refused(app.admin(&monitor, "GET", "/admin/principals", Json::Null).await).0, 403);
     assert_eq!(refused(app.get(&monitor, "/api/notes").await).0, 403);
     assert_eq!(refused(app.get(&admin, "/metrics").await).0, 404);
@@ -104,7 +104,7 @@ async fn metrics_count_what_happened() {
         let of_notes = |name: &str| metrics.get(&format!("{name}{{endpoint=\"notes\"}}"));
         assert_eq!(of_notes("lakegate_request_duration_seconds_count"), 5.0);
         assert_eq!(of_notes("lakegate_answer_rows_total"), 6.0);
-        // All rows of the table are read, those of other tenants too; the answer has two of three.
+        // The scan reads all three rows, including those of other tenants; the response has two.
         assert_eq!(of_notes("lakegate_scanned_rows_total"), 9.0, "{from_files}");
         assert!(of_notes("lakegate_answer_bytes_total") > 100.0);
         if !from_files {
@@ -144,8 +144,8 @@ async fn buckets_add_up() {
     }
 }
 
-/// What a caller can choose: paths, names, arguments, headers, methods, tokens. None of it, and nothing of the caller or of
-/// rows, is in the metrics, and no label has a value that was not there before.
+/// Callers choose paths, names, arguments, headers, methods and tokens. The metrics contain no such input, no principal
+/// and no row, and no label gets a new value.
 #[tokio::test]
 async fn a_caller_can_not_make_labels() {
     let (app, token) = notes("").await;
@@ -163,7 +163,7 @@ async fn a_caller_can_not_make_labels() {
         app.send(odd.body(Body::empty()).unwrap()).await;
     }
     app.get(&token, "/api/%22%7D%201%0Acanary-name%7Ba=%22").await;
-    // One that is not granted is told that there is no such endpoint, and makes no label of it.
+    // Without a grant, this endpoint is unknown, so it creates no label.
     assert_eq!(app.get(&outsider, "/api/secret").await.status, 404);
     app.get(&outsider, "/api/notes").await;
     let answer = app.admin(&admin, "GET", "/metrics", Json::Null).await;
@@ -184,12 +184,12 @@ async fn a_caller_can_not_make_labels() {
     assert!(metrics.values("code").is_subset(&codes));
     assert!(metrics.values("stage").is_subset(&STAGES.iter().map(|stage| stage.name()).collect()));
     assert!(metrics.values("status").iter().all(|status| status.parse::<u16>().unwrap() < 600));
-    // It was granted to this caller, so that it counts under its name.
+    // This caller has a grant, so the endpoint's name becomes a label.
     app.get(&token, "/api/secret").await;
     assert_eq!(Metrics::of(&app, &admin).await.values("endpoint"), BTreeSet::from(["", "notes", "secret"]));
 }
 
-/// A query that runs is seen to run, with its memory; when its caller has left, nothing of it is left.
+/// A running query and its memory show in the metrics, and nothing remains after its caller disconnects.
 #[tokio::test]
 async fn a_caller_who_leaves_is_counted_and_leaves_nothing_behind() {
     let (app, token) = many("").await;
@@ -199,7 +199,7 @@ async fn a_caller_who_leaves_is_counted_and_leaves_nothing_behind() {
     assert!(running.body_mut().frame().await.unwrap().is_ok());
     let metrics = Metrics::of(&app, &admin).await;
     assert_eq!(metrics.get("lakegate_queries_running"), 1.0);
-    // It has not ended, so it is not counted.
+    // The response has not ended, so it is not counted yet.
     assert_eq!(metrics.get("lakegate_requests_total{endpoint=\"many\",status=\"200\"}"), 0.0);
     drop(running);
     let cancelled = "lakegate_request_outcomes_total{outcome=\"cancelled\"}";
@@ -214,7 +214,7 @@ async fn a_caller_who_leaves_is_counted_and_leaves_nothing_behind() {
     }
 }
 
-/// With one place for queries, the second is seen to wait until the first has ended.
+/// With one query slot, the second query waits until the first one ends.
 #[tokio::test]
 async fn a_query_that_waits_is_counted() {
     let (app, token) = many("\n[server]\nmax_concurrent_queries = 1\n").await;
@@ -264,12 +264,12 @@ async fn kept_answers_and_reloads_are_counted() {
     assert_eq!(["miss", "hit", "not_modified", "joined"].map(cache), [1.0, 1.0, 1.0, 0.0]);
     let reloads = |outcome| metrics.get(&format!("lakegate_reloads_total{{outcome=\"{outcome}\"}}"));
     assert_eq!(["taken", "refused"].map(reloads), [1.0, 1.0]);
-    // An answer that was kept is sent like any other, and nothing is read for it.
+    // A cached response counts as a response, but no rows are scanned for it.
     assert_eq!(metrics.get("lakegate_answer_rows_total{endpoint=\"kept\"}"), 4.0);
     assert_eq!(metrics.get("lakegate_scanned_rows_total{endpoint=\"kept\"}"), 3.0);
 }
 
-/// With the number of all rows, a request takes two queries.
+/// With an exact row count, a request runs two queries.
 #[tokio::test]
 async fn what_all_queries_of_a_request_read_is_counted() {
     let (app, token) = notes("").await;
@@ -297,7 +297,7 @@ async fn events_of_other_parts_are_counted() {
     assert_eq!(metrics.get("lakegate_reloads_total{outcome=\"taken\"}"), 0.0);
 }
 
-/// A record that the disk does not take is counted.
+/// A record that cannot be written is counted.
 #[cfg(unix)]
 #[tokio::test]
 async fn lost_records_of_the_audit_log_are_counted() {
@@ -313,7 +313,7 @@ async fn lost_records_of_the_audit_log_are_counted() {
     assert!(lost >= 1.0, "{lost}");
 }
 
-/// What `deploy/` asks Prometheus for is there.
+/// All metrics that the files in `deploy/` query exist.
 #[test]
 fn dashboards_and_alerts_ask_for_metrics_that_there_are() {
     let files = [
@@ -336,7 +336,7 @@ fn dashboards_and_alerts_ask_for_metrics_that_there_are() {
     }
 }
 
-/// `docs/observability.md` has a row for each metric, with its type and its labels, and no other.
+/// `docs/observability.md` has one row for each metric, with its type and labels, and no other rows.
 #[tokio::test]
 async fn the_page_lists_every_metric() {
     let (app, _) = notes("").await;

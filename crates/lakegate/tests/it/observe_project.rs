@@ -1,4 +1,4 @@
-//! A small project whose rows, callers and arguments are words that must not be found in what operators see. No tests here.
+//! A small project with canary words in rows, callers and arguments, which operators must not see. No tests.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -11,7 +11,7 @@ use lakegate_core::value::{Scalar, Value};
 
 use crate::app::{TestApp, by};
 
-/// Words of callers and rows.
+/// Words in callers and rows.
 pub(crate) const CANARIES: [&str; 6] =
     ["canary-caller", "canary-tenant", "canary-argument", "canary-row", "canary-name", "canary-foreign"];
 
@@ -21,7 +21,7 @@ const ROWS: &str =
     "id,tenant,body\n1,canary-tenant,canary-row 1\n2,canary-tenant,canary-row 2\n3,canary-foreign,canary-foreign 3\n";
 const MANY: &str = "/*---\nsummary = \"Many rows\"\ncache_seconds = 0\n[params.most]\ntype = \"integer\"\ndefault = 100\n---*/\nSELECT a.id * 100 + b.id AS id, a.body || ' and ' || b.body || ' and ' || c.body AS body FROM note AS a CROSS JOIN note AS b CROSS JOIN note AS c WHERE a.id < $most";
 
-/// The project with these sections more, and a caller who may call everything.
+/// The project with additional sections, and a token for a caller with grants for all endpoints.
 pub(crate) async fn notes(more: &str) -> (TestApp, String) {
     let hidden = NOTES.replacen("summary", "hidden = true\nsummary", 1);
     let app = TestApp::project(&[
@@ -36,7 +36,7 @@ pub(crate) async fn notes(more: &str) -> (TestApp, String) {
     (app, token)
 }
 
-/// The same with an endpoint of so many rows that its answer is sent piece by piece.
+/// Like [`notes`], with an endpoint whose response is streamed in pieces.
 pub(crate) async fn many(more: &str) -> (TestApp, String) {
     let rows = (0..100).map(|id| format!("{id},canary-tenant,canary-row {id}\n")).collect::<String>();
     let app = TestApp::project(&[
@@ -53,7 +53,7 @@ fn tenant() -> (&'static str, Value) {
     ("tenant", Value::Scalar(Scalar::String("canary-tenant".to_owned())))
 }
 
-/// A principal with this role and no grants, and a token of it, for these endpoints only where some are given.
+/// Adds a principal with this role and no grants. Returns its token, which is scoped to `endpoints` if given.
 pub(crate) async fn with_role(app: &TestApp, name: &str, role: &str, endpoints: Option<&[&str]>) -> String {
     app.add_principal(name, role, &[]).await;
     let endpoints = endpoints.map(|names| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>());

@@ -1,4 +1,4 @@
-//! `Server-Timing`: for callers with a role that the project names, and for nobody else.
+//! `Server-Timing`: sent only to callers with a role that the project names.
 
 use crate::app::TestApp;
 use crate::observe_project::{many, notes};
@@ -10,7 +10,7 @@ async fn timing(app: &TestApp, token: &str, path: &str) -> Option<String> {
     answer.headers.get("server-timing").map(|timing| String::from_utf8_lossy(timing.as_bytes()).into_owned())
 }
 
-/// The names in the header; each has a duration that is a number.
+/// The names in the header. Asserts that each has a numeric duration.
 fn names(timing: &str) -> Vec<&str> {
     let metric = |metric: &'_ str| -> usize {
         let (name, duration) = metric.split_once(";dur=").unwrap_or_else(|| panic!("{metric}"));
@@ -30,7 +30,7 @@ async fn roles_that_the_project_names_are_told_what_stages_took() {
     let stages = ["authenticate", "authorize", "arguments", "govern", "queue", "plan", "first_row"];
     assert_eq!(names(&told)[..7], stages, "{told}");
     assert_eq!(names(&told).last(), Some(&"total"));
-    // Of a refusal too, as far as it came.
+    // An error has the stages up to its cause.
     let refused = timing(&app, &developer, "/api/notes?wrd=1").await.unwrap_or_default();
     assert_eq!(names(&refused), ["authenticate", "authorize", "total"]);
 }
@@ -45,7 +45,7 @@ async fn of_an_answer_in_pieces_the_head_tells_what_is_known_by_then() {
     assert!(names(&told).contains(&"first_row") && names(&told).contains(&"encode"), "{told}");
 }
 
-/// How long a query takes depends on rows that a caller does not see.
+/// A query's duration depends on rows that the caller does not see.
 #[tokio::test]
 async fn nobody_else_is_told() {
     let (app, caller) = notes(FOR_OPERATORS).await;
@@ -54,7 +54,7 @@ async fn nobody_else_is_told() {
             assert_eq!(timing(&app, token, path).await, None, "{path}");
         }
     }
-    // Nor where the project names no role, whatever roles there are.
+    // Without a configured role, no caller gets the header.
     let (app, _) = notes("").await;
     let operator = app.admit("op", "operator", &[]).await;
     assert_eq!(timing(&app, &operator, "/api/notes").await, None);

@@ -1,4 +1,4 @@
-//! Traces: what a collector gets, and that callers decide nothing about them but which trace they belong to.
+//! Traces: what a collector receives, and that a caller controls only the trace that a request belongs to.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -22,12 +22,12 @@ use crate::observe_project::{CANARIES, many, notes};
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
 
-/// A collector in this process, which keeps the bodies that it gets.
+/// An in-process collector that keeps the bodies it receives.
 #[derive(Clone, Default)]
 struct Collector(Arc<Mutex<Vec<Bytes>>>);
 
 impl Collector {
-    /// Listens, and gives the section of a project that sends traces here.
+    /// Starts a collector, and returns the project section that exports traces to it.
     async fn start(more: &str) -> (Self, String) {
         let collector = Self::default();
         let take = |State(collector): State<Self>, headers: HeaderMap, body: Bytes| async move {
@@ -42,7 +42,7 @@ impl Collector {
         (collector, format!("\n[observe.traces]\nendpoint = \"http://{address}/v1/traces\"\n{more}\n"))
     }
 
-    /// All spans, once the server has sent its last.
+    /// All spans, after the exporter is shut down.
     async fn spans(&self, app: &TestApp) -> Vec<Span> {
         app.app.observer.shutdown().await;
         let bodies = self.0.lock().unwrap();
@@ -101,10 +101,10 @@ async fn a_request_is_a_span_with_one_for_each_stage_in_the_trace_of_its_caller(
     assert_eq!(text(root, "lakegate.outcome"), "answered");
     assert_eq!(number(root, "http.response.status_code"), 200);
     assert_eq!(number(root, "lakegate.rows"), 2);
-    // The caller is told the span that its request became.
+    // The response names the span of the request.
     let told = answer.headers["traceresponse"].to_str().unwrap();
     assert_eq!(told, format!("00-{TRACE}-{}-01", hex(&root.span_id)));
-    // All but the stage that a short answer does not come to.
+    // All stages except `stream`, which a short response does not reach.
     let stages = STAGES.iter().map(|stage| stage.name()).filter(|name| *name != "stream" || names(&spans, "stream"));
     for stage in stages {
         let span = spans.iter().find(|span| span.name == stage).unwrap_or_else(|| panic!("{stage}"));
@@ -128,7 +128,7 @@ fn names(spans: &[Span], name: &str) -> bool {
     spans.iter().any(|span| span.name == name)
 }
 
-/// What a caller makes up (paths, methods, names, tokens) is not in a trace of a refused request either.
+/// The trace of a refused request contains no caller input: no path, method, name or token.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_has_its_code_and_nothing_that_the_caller_made_up() {
     let (collector, section) = Collector::start("").await;
@@ -157,7 +157,7 @@ async fn a_refusal_has_its_code_and_nothing_that_the_caller_made_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_caller_can_have_less_traced_and_not_more() {
-    // The header, how much the project samples, and whether the request is traced.
+    // The header, the project's sampling ratio, and whether the request is traced.
     let good = format!("00-{TRACE}-{CALLER}-01");
     let low = format!("00-{:032x}-{CALLER}-01", 1);
     for (headers, ratio, traced) in [
@@ -178,7 +178,7 @@ async fn a_caller_can_have_less_traced_and_not_more() {
     }
 }
 
-/// A header that is not exactly what the specification says begins a trace of its own, as does one that comes twice.
+/// A malformed or repeated header is ignored, so the request starts a new trace.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_malformed_header_is_as_if_it_had_not_come() {
     let (collector, section) = Collector::start("").await;
@@ -208,10 +208,10 @@ async fn an_answer_in_pieces_is_one_span_to_its_end() {
     assert!(names(&spans, "stream") && names(&spans, "encode"));
 }
 
-/// Requests do not wait for a collector that is away or refuses, and what it did not take is counted.
+/// Requests do not wait for a collector that is unavailable or refuses data, and lost spans are counted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collector_that_is_away_is_nothing_to_a_caller() {
-    // A port that was free a moment ago, where nobody listens.
+    // A free port without a listener.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let section = format!("\n[observe.traces]\nendpoint = \"http://{nobody}/v1/traces\"\n");
     let (app, token) = notes(&section).await;
@@ -225,7 +225,7 @@ async fn a_collector_that_is_away_is_nothing_to_a_caller() {
         metrics.text().lines().find(|line| line.starts_with("lakegate_trace_exports_total{outcome=\"failed\"}"));
     let failed = failed.unwrap().rsplit(' ').next().unwrap().parse::<f64>().unwrap();
     assert!(failed >= 1.0, "{failed}");
-    // After the end too.
+    // Also after the shutdown.
     assert_eq!(get(&app, &token, "/api/notes", &[]).await.status, 200);
 }
 

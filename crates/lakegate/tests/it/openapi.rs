@@ -1,4 +1,4 @@
-//! `GET /api/openapi.json`: to each caller exactly what it may call, and nothing of how the project keeps others apart.
+//! `GET /api/openapi.json`: it shows each caller exactly what it may call, and nothing about the project's policies.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -83,7 +83,7 @@ async fn app() -> TestApp {
     .await
 }
 
-/// A caller of ward 7 with grants of these terms on one endpoint.
+/// A caller of ward 7 with grants of these terms on one endpoint. Returns its token.
 async fn admit(app: &TestApp, name: &str, endpoint: &str, terms: &[Json]) -> String {
     app.add_principal(name, "nurse", &[("ward", Value::Scalar(Scalar::Integer(7)))]).await;
     for terms in terms {
@@ -101,7 +101,7 @@ async fn document(app: &TestApp, token: &str) -> Json {
     got.json()
 }
 
-/// Every reference leads somewhere.
+/// Asserts that each `$ref` resolves.
 fn check_references(document: &Json, part: &Json) {
     match part {
         Json::Object(members) => {
@@ -140,7 +140,7 @@ async fn the_document_of_one_caller_is_this() {
     });
     let token = admit(&app, "nora", "visits", &[terms]).await;
     let mut document = document(&app, &token).await;
-    // The lists of codes grow with the codes; that each has its place is another test.
+    // Remove the lists of error codes, because they grow; another test checks that each code is listed.
     document["components"].as_object_mut().unwrap().remove("responses");
     document["components"]["schemas"].as_object_mut().unwrap().retain(|name, _| name.starts_with("visits"));
     for operation in ["get", "post"] {
@@ -172,7 +172,7 @@ async fn each_caller_has_a_document_of_its_own_grants() {
         assert!(!text.contains(hidden), "{hidden} in {text}");
     }
 
-    // A denial takes away what a grant gives, an expired or foreign grant gives nothing.
+    // A denial overrides a grant, and an expired grant or one for another principal has no effect.
     let denied = admit(&app, "denied", "*", &[json!({})]).await;
     app.add_terms(Effect::Deny, Grantee::Principal("denied".to_owned()), "visits", &json!({ "columns": ["day"] }))
         .await;
@@ -185,7 +185,7 @@ async fn each_caller_has_a_document_of_its_own_grants() {
     let gone = json!({ "columns": ["no_such_column"] });
     assert_eq!(paths(&document(&app, &admit(&app, "gone", "visits", &[gone]).await).await), ["/api"]);
 
-    // Who has the document is told so; who may see another is not told anything by its validator.
+    // A caller with the current document gets 304. A validator from another caller's document reveals nothing.
     let with = async |token: &str, validator: &str| {
         let request = Request::get("/api/openapi.json").header("token", token).header("if-none-match", validator);
         app.send(request.body(Body::empty()).unwrap()).await
@@ -199,7 +199,7 @@ async fn each_caller_has_a_document_of_its_own_grants() {
     assert_eq!(with(&denied, validator).await.status, 200);
     assert_eq!(with("lg_unknown", validator).await.status, 401);
 
-    // The version is another one when the document is, and the same when it is the same.
+    // The version depends only on the document's content.
     let again = document(&app, &admit(&app, "again", "visits", &[json!({ "columns": ["id"] })]).await).await;
     assert_eq!(again, narrow);
     assert_ne!(again["info"]["version"], whole["info"]["version"]);
@@ -222,7 +222,7 @@ async fn what_a_grant_asks_is_in_the_document_of_its_caller_alone() {
     }
 }
 
-/// Neither the SQL, nor the names of tables and columns of the lake, nor policies, masks, attributes and principals.
+/// The document contains no SQL, no tables or columns of the lake, and no policies, masks, attributes or principals.
 #[tokio::test]
 async fn nothing_of_the_project_behind_the_endpoints_is_told() {
     let app = app().await;
@@ -267,7 +267,7 @@ async fn the_document_needs_a_token() {
     assert_eq!(app.post(&token, "/api/openapi.json", &json!({})).await.problem().0, 405);
 }
 
-/// Every code that the server gives has its place: under the status that it comes with, or among the parts of a problem.
+/// Each error code is listed: under the status that it comes with, or as part of a problem.
 #[tokio::test]
 async fn every_code_is_in_the_document() {
     let app = app().await;
@@ -299,20 +299,20 @@ async fn every_code_is_in_the_document() {
     };
     let (all, parts) = (listed(&schemas["Code"]["enum"]), listed(&schemas["Fault"]["properties"]["code"]["enum"]));
     for code in CODES {
-        // Those of another listener, and those for who runs the server.
+        // Codes of the admin listener, and codes for operators.
         let others = ["admin_", "health_"];
         if *code == Code::AccessNotAdmin || others.iter().any(|stage| code.name().starts_with(stage)) {
             assert!(!all.contains(code.name()), "{code}");
             continue;
         }
         assert!(all.contains(code.name()), "{code}");
-        // No request of the document meets these two.
+        // No request in the document can return these two codes.
         let is_elsewhere = matches!(code, Code::RequestPathUnknown | Code::RequestMethodNotAllowed);
         assert!(is_elsewhere || found.contains(code.name()) || parts.contains(code.name()), "{code}");
     }
 }
 
-/// What the server takes beside arguments is in the document, and nothing else is.
+/// The document lists all inputs besides arguments that the server accepts, and no others.
 #[tokio::test]
 async fn the_modifiers_and_formats_are_those_that_the_server_takes() {
     let app = app().await;
@@ -340,7 +340,7 @@ async fn the_modifiers_and_formats_are_those_that_the_server_takes() {
     }
 }
 
-/// Headers that say something of an answer beyond what every HTTP client knows are in the document.
+/// The document describes all response headers, except for those that each HTTP client knows.
 #[tokio::test]
 async fn the_headers_of_answers_are_in_the_document() {
     const OF_HTTP: [&str; 8] = [
@@ -377,7 +377,7 @@ async fn the_headers_of_answers_are_in_the_document() {
     }
 }
 
-/// The answers of the sample fit the schemas that the document gives them, for a caller with masks as for one without.
+/// Responses of the sample match their schemas in the document, for a caller with masks and one without.
 #[tokio::test]
 async fn answers_fit_their_schemas() {
     let sample = Sample::new(5, 0.01).unwrap();
@@ -407,7 +407,7 @@ async fn answers_fit_their_schemas() {
     }
 }
 
-/// What the command prints is what the principal's token gets.
+/// The command prints the document that the principal's token gets.
 #[tokio::test]
 async fn the_command_prints_the_same_document() {
     let app = app().await;

@@ -1,5 +1,4 @@
-//! `lakegate optimize`: answers stay the same while less is read for them, also for a server that goes on; and whatever
-//! breaks in between, the table is as it was.
+//! `lakegate optimize`: equal responses from fewer reads, also on a running server; unchanged tables after a failure.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -16,7 +15,7 @@ use crate::wire::{PATIENCE, Process, until};
 
 const RANGE: &str = "start_datetime=2022-10-01&end_datetime=2022-10-31";
 
-/// The sample with a folder for each table of several files.
+/// The sample project, with one folder for each table of several files.
 fn sample(scale: f64) -> Project {
     let project = Project::new();
     std::fs::remove_file(project.path().join("lakegate.toml")).unwrap();
@@ -24,7 +23,7 @@ fn sample(scale: f64) -> Project {
     let lake = project.path().join("lake");
     write_lake(&Sample::new(3, scale).unwrap(), &lake, |_, _| {}).unwrap();
     let config = std::fs::read_to_string(project.path().join("lakegate.toml")).unwrap();
-    // A server that reads files, and looks at them often.
+    // The server reads files without caching, and refreshes tables often.
     let config = config + "\n[server]\ncache_limit_mb = 0\n[reload]\ntables_seconds = 1\n";
     project.write("lakegate.toml", config);
     project
@@ -54,7 +53,7 @@ fn answers(server: &Process, token: &str) -> Vec<Vec<String>> {
     endpoints.map(rows).to_vec()
 }
 
-/// The files of a folder of the lake, with their sizes.
+/// The files in a folder of the lake, with their sizes.
 fn files(project: &Project, folder: &str) -> BTreeSet<(String, u64)> {
     let entries = std::fs::read_dir(project.path().join("lake").join(folder)).unwrap();
     let entries = entries.map(|entry| {
@@ -64,7 +63,7 @@ fn files(project: &Project, folder: &str) -> BTreeSet<(String, u64)> {
     entries.collect()
 }
 
-/// What runs that were killed leave in the lake.
+/// Number of files that killed runs left in the lake.
 fn leftovers(folder: &Path) -> usize {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
     entries.filter(|name| name.to_string_lossy().ends_with(".partial")).count()
@@ -79,7 +78,7 @@ fn answers_stay_the_same_and_a_request_reads_less() {
     assert!(wanted.iter().all(|rows| !rows.is_empty()));
     drop(server);
     let outcome = |arguments: &[&str]| project.json(&[&["optimize"], arguments].concat()).as_array().unwrap().clone();
-    // In the order of something else, a client's rows are everywhere.
+    // Clustered by other columns, a client's rows are spread over the whole table.
     let scattered = outcome(&["trackcode", "--cluster-by", "product_weight,id", "--row-group-rows", "5000"]);
     let reads = |outcome: &Value, when: &str| outcome[when]["reads"]["now"].as_f64().unwrap();
     assert!(reads(&scattered[0], "after") > 5.0, "{scattered:?}");
@@ -94,7 +93,7 @@ fn answers_stay_the_same_and_a_request_reads_less() {
     assert!(done.iter().all(|outcome| outcome["before"]["rows"] == outcome["after"]["rows"]), "{done:?}");
     assert!(reads(&done[1], "after") <= 2.0 && reads(&done[1], "before") > 5.0, "{done:?}");
     assert_eq!(done[1]["after"]["files"], 1);
-    // What was laid out is not laid out again.
+    // A second run finds nothing to do for a table that is already clustered.
     let again = outcome(&["--all", "--dry-run"]);
     assert!(again.iter().all(|outcome| outcome["table"] != "trackcode"), "{again:?}");
     let advice = project.json(&["advise", "order"]);
@@ -121,7 +120,7 @@ fn a_server_sees_the_old_rows_or_the_new_ones_and_never_others() {
                         assert_eq!(rows, wanted[1]);
                         asked.store(true, Ordering::Relaxed);
                     }
-                    // An answer that was cut tells that it is not whole.
+                    // A truncated response reveals that it is incomplete.
                     200 | 503 => {}
                     status => panic!("{status}: {}", reply.text()),
                 }
@@ -163,7 +162,7 @@ fn a_run_that_is_killed_leaves_the_table_and_the_next_cleans_up() {
 fn a_full_disk_leaves_the_table() {
     let project = sample(0.3);
     let before = files(&project, "trackcode");
-    // The most that a file may have stands for a disk that is full.
+    // A file size limit stands for a full disk.
     let script = format!(
         "trap '' XFSZ; ulimit -f 300; exec {} optimize trackcode --cluster-by id",
         env!("CARGO_BIN_EXE_lakegate")

@@ -1,7 +1,7 @@
-//! What every sample endpoint must answer, computed from the generated rows with loops and maps.
+//! Computes the expected response of each sample endpoint from the generated rows, with loops and maps.
 //!
-//! Independent on purpose: no SQL, no engine, and nothing of the code that answers requests. It knows who may see what
-//! from the words of the model (a row is its client's), not from the project's policies.
+//! It is deliberately independent: no SQL, no engine, and no code of the server. Visibility follows the data model (a
+//! row belongs to its client), not the project's policies.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +9,10 @@ use chrono::{DateTime, NaiveDateTime};
 use lakegate::sample::model::{Order, Route, Rows, Trackcode};
 use serde_json::{Map, Value, json};
 
-/// One record of an answer, with its fields in the order of the endpoint's columns.
+/// One record of a response, with its fields in the endpoint's column order.
 pub(crate) type Record = Map<String, Value>;
 
-/// All sample endpoints, and whether the order of their rows is part of the answer.
+/// All sample endpoints, and whether each one defines the order of its rows.
 pub(crate) const ENDPOINTS: [(&str, bool); 11] = [
     ("all_orders_by_range", false),
     ("get_money_from_routes_by_range", false),
@@ -27,20 +27,20 @@ pub(crate) const ENDPOINTS: [(&str, bool); 11] = [
     ("count_trackcode_by_client_city_by_range", true),
 ];
 
-/// A city with fewer clients is in no count of cities.
+/// Minimum number of clients in a city; smaller groups are suppressed.
 const LEAST_CLIENTS: usize = 5;
 
-/// Who asks.
+/// The visibility of a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Caller {
-    /// Somebody who stands for these clients.
+    /// A caller for these clients.
     Clients(BTreeSet<i64>),
-    /// Somebody who sees every row, also those of nobody.
+    /// A caller who sees all rows, including those without a client.
     All,
 }
 
 impl Caller {
-    /// Somebody who stands for one client.
+    /// A caller for one client.
     pub(crate) fn client(id: i64) -> Self {
         Caller::Clients(BTreeSet::from([id]))
     }
@@ -53,8 +53,8 @@ impl Caller {
     }
 }
 
-/// The answer of an endpoint to a caller without masks, for the trackcodes created from `start` to `end`, both included,
-/// which are microseconds since 1970.
+/// The response of an endpoint to a caller without masks, for the trackcodes created from `start` to `end`. Both bounds
+/// are inclusive, in microseconds since 1970.
 pub(crate) fn answer(endpoint: &str, rows: &Rows, caller: &Caller, start: i64, end: i64) -> Vec<Record> {
     let seen = Seen::new(rows, caller, start, end);
     match endpoint {
@@ -73,12 +73,12 @@ pub(crate) fn answer(endpoint: &str, rows: &Rows, caller: &Caller, start: i64, e
     }
 }
 
-/// A timestamp without zone as answers have it: a fraction only where there is one, of three or six digits.
+/// A timestamp without a zone, as in responses: with a fraction of three or six digits only if it is not zero.
 pub(crate) fn timestamp(micros: i64) -> String {
     naive(micros).format("%Y-%m-%dT%H:%M:%S%.f").to_string()
 }
 
-/// The date of a timestamp as answers have it.
+/// The date of a timestamp, as in responses.
 pub(crate) fn date(micros: i64) -> String {
     naive(micros).format("%Y-%m-%d").to_string()
 }
@@ -87,7 +87,7 @@ fn naive(micros: i64) -> NaiveDateTime {
     DateTime::from_timestamp_micros(micros).expect("a time of the sample is a time of the calendar").naive_utc()
 }
 
-/// What the caller sees of the range, and the rows around it.
+/// The visible rows of the range, and the rows they refer to.
 struct Seen<'a> {
     trackcodes: Vec<&'a Trackcode>,
     orders_of: BTreeMap<i64, Vec<&'a Order>>,
@@ -121,7 +121,7 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// Each order of the range with its trackcode.
+    /// Each order of the range, with its trackcode.
     fn orders(&self) -> impl Iterator<Item = (&'a Trackcode, &'a Order)> {
         self.trackcodes.iter().flat_map(|trackcode| {
             let orders = self.orders_of.get(&trackcode.id).map(Vec::as_slice).unwrap_or_default();
@@ -192,7 +192,7 @@ fn most_visited_location(seen: &Seen<'_>) -> Vec<Record> {
             visits.entry((date(trackcode.creation), city)).or_default().insert(trackcode.id);
         }
     }
-    // The map is in the order of date and name already, and the sort keeps that order among equals.
+    // The map is sorted by date and name, and the stable sort keeps that order among equal counts.
     let mut amounts = visits.into_iter().map(|(place, ids)| (place, ids.len())).collect::<Vec<_>>();
     amounts.sort_by(|(_, left), (_, right)| right.cmp(left));
     let row = |((day, city), amount)| {
@@ -210,7 +210,7 @@ fn count_trackcode(seen: &Seen<'_>) -> Vec<Record> {
     days.into_iter().map(row).collect()
 }
 
-/// Trackcodes with an order that never started, by id.
+/// Ids of trackcodes with an order that never started.
 fn lost(seen: &Seen<'_>) -> BTreeSet<i64> {
     let never_started = seen.orders().filter(|(_, order)| order.start_time.is_none());
     never_started.map(|(trackcode, _)| trackcode.id).collect()

@@ -1,5 +1,5 @@
-//! Lists beside lists: policies and queries with several `IN` and `NOT IN` over one column, some of them of attributes and
-//! arguments. The optimiser merges such lists by how they are written; what they mean must not change.
+//! Policies and queries with several `IN` and `NOT IN` lists over one column, some of them from attributes and
+//! arguments. The optimiser merges such lists by their text, and this must not change their meaning.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -8,11 +8,11 @@ use serde_json::json;
 
 use crate::app::{NOTHING_IN_MEMORY, TestApp, append, write_files};
 
-/// Tenants by id, from 1; the last row is nobody's.
+/// Tenants by id, from 1; the last row has none.
 const TENANTS: [Option<&str>; 9] =
     [Some("A"), Some("B"), Some("C"), Some("X"), Some("Y"), Some("A"), Some("X"), Some("Q"), None];
 
-/// A filter, and what it means for a tenant, the caller's `tenants` and the caller's `hidden`.
+/// Evaluates a filter for a row's tenant, with the caller's `tenants` and `hidden`.
 type Meaning = fn(&str, &[&str], &[&str]) -> bool;
 const POLICIES: &[(&str, Meaning)] = &[
     ("tenant IN (principal('tenants')) AND tenant NOT IN ('X')", |t, own, _| own.contains(&t) && t != "X"),
@@ -36,7 +36,7 @@ const POLICIES: &[(&str, Meaning)] = &[
     ),
 ];
 
-/// A query over the shared table, and what it means for a tenant and the lists `s` and `u`.
+/// A query over the shared table, and its result for a tenant and the lists `s` and `u`.
 const QUERIES: &[(&str, Meaning)] = &[
     ("tenant IN ($s) AND tenant NOT IN ('X') AND ($u IS NULL OR tenant IS NOT NULL)", |t, s, _| {
         s.contains(&t) && t != "X"
@@ -47,7 +47,7 @@ const QUERIES: &[(&str, Meaning)] = &[
     ("tenant IN ($s, 'zzz') AND tenant NOT IN ('X', 'Y') AND tenant NOT IN ($u)", |t, s, u| {
         s.contains(&t) && !["X", "Y"].contains(&t) && !u.contains(&t)
     }),
-    // Items that are columns are compared by how they are written too.
+    // The optimiser compares columns in a list by their text too.
     ("tenant IN (tenant, 'A') AND tenant NOT IN ('X') AND tenant IN ($s) AND tenant NOT IN ($u)", |t, s, u| {
         t != "X" && s.contains(&t) && !u.contains(&t)
     }),
@@ -149,7 +149,7 @@ async fn a_column_without_any_value_is_null_in_memory_too() {
     }
 }
 
-/// A row that can not be read would fail the queries of everybody, so it is found when the project is loaded.
+/// An unreadable row would make each caller's query fail, so loading the project detects it.
 #[tokio::test]
 async fn a_text_file_with_a_row_that_can_not_be_read_is_not_served() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! `lakegate test`: every expectation holds and does not hold, and says which and why.
+//! `lakegate test`: each expectation, both when it holds and when it fails, with the reported reason.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -22,7 +22,7 @@ shared = true
 mask = "redact"
 "#;
 
-/// Client 1 has three sales, client 2 two.
+/// Client 1 has three sales, client 2 has two.
 const SALES: &str =
     "id,client_id,product,price,buyer\n1,1,pen,2.5,Ada\n2,1,ink,9,Bob\n3,1,cap,,Cy\n4,2,pen,7,Dee\n5,2,ink,1,Eve\n";
 
@@ -37,7 +37,7 @@ default = 100
 ---*/
 SELECT id, client_id, product, price, buyer FROM sale WHERE id >= $least AND id <= $most ORDER BY id"#;
 
-/// Who there is in most tests.
+/// Principals and grants of most tests.
 pub(crate) const ACCESS: &str = r#"
 [principals.one]
 roles = ["client"]
@@ -69,18 +69,18 @@ pub(crate) fn project() -> Project {
     project
 }
 
-/// A test of a call of `sales` by this principal.
+/// A test that calls `sales` as a principal.
 pub(crate) fn call(name: &str, who: &str, expect: &str) -> String {
     format!("[[tests]]\nname = \"{name}\"\nas = \"{who}\"\nendpoint = \"sales\"\n[tests.expect]\n{expect}\n")
 }
 
-/// Runs `lakegate test` with JSON.
+/// Runs `lakegate test --json`.
 pub(crate) fn run_json(project: &Project, arguments: &[&str]) -> (Option<i32>, Json) {
     let Ran { code, stdout, stderr } = project.run(&[&["test", "--json"], arguments].concat());
     (code, serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout} {stderr}")))
 }
 
-/// What came of one test with this expectation: what did not hold, as `key | expected | came`.
+/// Runs one test per expectation. Returns the failures of each test as `key | expected | came`.
 fn failures(project: &Project, cases: &[(&str, &str)]) -> Vec<Vec<String>> {
     let tests = cases.iter().enumerate().map(|(at, (who, expect))| call(&format!("test {at}"), who, expect));
     project.write("tests/a.toml", format!("{ACCESS}{}", tests.collect::<String>()));
@@ -331,7 +331,7 @@ fn without_principals_of_its_own_a_file_uses_the_store() {
     project.ok(&["principal", "add", "acme", "--attribute", "client_id=1", "--role", "client"]);
     project.ok(&["grant", "add", "--role", "client", "--endpoint", "sales"]);
     project.ok(&["test"]);
-    // With principals of its own, it does not.
+    // A file with its own principals does not use the access store.
     project.write("tests/a.toml", format!("[principals.acme]\n{}", call("t", "acme", "status = 403")));
     project.ok(&["test"]);
 }

@@ -1,4 +1,4 @@
-//! `lakegate test`: what is wrong with files of tests is said with its place, all at once, and nothing is run.
+//! `lakegate test`: faults in test files are all reported at once, with their positions, and no test runs.
 
 use crate::policy_test::{ACCESS, call, project, run_json};
 
@@ -44,7 +44,7 @@ fn what_the_project_has_not_is_a_fault_of_the_file() {
         ]
     );
     assert!(ran.stdout.lines().all(|line| line.starts_with("tests/a.toml:")), "{}", ran.stdout);
-    // The matrix goes by the same files.
+    // The matrix reads these files too.
     assert_eq!(project.run(&["test", "--matrix"]).stdout, ran.stdout);
 }
 

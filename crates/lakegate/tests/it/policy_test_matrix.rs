@@ -1,11 +1,11 @@
-//! `lakegate test --matrix`: who may what, and that access can not become wider without somebody saying so.
+//! `lakegate test --matrix`: the access of each role or principal, and detection of wider access than was saved.
 
 use serde_json::{Value as Json, json};
 
 use crate::binary::Project;
 use crate::policy_test::{ACCESS, call, project, run_json};
 
-/// What has become wider and what narrower since the matrix was saved, and the exit code.
+/// The changes since the matrix was saved, as widened and narrowed access. Checks the exit code.
 fn changes(project: &Project) -> (Vec<String>, Vec<String>) {
     let (code, said) = run_json(project, &["--matrix"]);
     let list = |key: &str| {
@@ -20,7 +20,7 @@ fn changes(project: &Project) -> (Vec<String>, Vec<String>) {
     (widened, narrowed)
 }
 
-/// Saves the matrix of one grant, and compares with that of the other.
+/// Saves the matrix with one grant, and compares it with the matrix of another grant.
 fn of_grants(before: &str, after: &str) -> (Vec<String>, Vec<String>) {
     let project = project();
     let grant = |terms: &str| format!("[[grants]]\nrole = \"client\"\nendpoint = \"sales\"\n{terms}\n");
@@ -104,7 +104,7 @@ fn new_subjects_and_endpoints_are_wider() {
     let ran = project.run(&["test", "--matrix"]);
     assert!(ran.stdout.contains("WIDER   client at products: may call it now\n"), "{}", ran.stdout);
     assert!(ran.stderr.contains("access is wider than saved"), "{}", ran.stderr);
-    // Whoever saves says that it is right.
+    // Saving accepts the wider access.
     project.ok(&["test", "--matrix", "--save"]);
     assert_eq!(changes(&project), (vec![], vec![]));
     std::fs::remove_file(project.path().join("tests/b.toml")).unwrap();
@@ -178,7 +178,7 @@ fn a_rule_that_is_only_another_one_is_wider() {
     assert_eq!(widened.len(), 1);
 }
 
-/// What one grant gives with any arguments does not hide that another gives more with some.
+/// A grant without rules must not hide that another grant gives more for some arguments.
 #[test]
 fn a_rule_that_guards_a_column_is_not_hidden_by_a_grant_without_rules() {
     let plain = "[[grants]]\nrole = \"client\"\nendpoint = \"sales\"\ncolumns = [\"id\"]\n";
@@ -197,8 +197,7 @@ fn a_rule_that_guards_a_column_is_not_hidden_by_a_grant_without_rules() {
     assert_eq!(changes(&project).0, Vec::<String>::new());
 }
 
-/// A role that is only denied something gives nothing, with the denial and without it; but somebody may have it beside
-/// another role.
+/// A role with denials only has no access anyway, but a principal may have it together with another role.
 #[test]
 fn a_denial_that_is_gone_or_weaker_is_wider() {
     let whole = "[[grants]]\nrole = \"contractor\"\nendpoint = \"sales\"\neffect = \"deny\"\n";
@@ -291,7 +290,7 @@ fn policies_become_wider_and_narrower() {
             1,
             "{widened:#?}"
         );
-        // And back: narrower, or another filter or mask, of which nobody knows.
+        // The reverse change narrows the access. For a changed filter or mask, the direction is unknown.
         project.ok(&["test", "--matrix", "--save"]);
         project.write(file, text);
         let (widened, narrowed) = changes(&project);
@@ -312,7 +311,7 @@ fn principals_have_a_matrix_of_their_own() {
     project.write("tests/a.toml", format!("{ACCESS}{own}"));
     let said = project.ok(&["test", "--matrix", "--by", "principal", "--save"]);
     assert!(said.contains("own rows, 1 masked, refused: no client_id"), "{said}");
-    // What was saved says what the lines are.
+    // The saved matrix determines whether lines are roles or principals.
     assert!(project.ok(&["test", "--matrix"]).starts_with("PRINCIPAL"));
     assert!(project.fails(&["test", "--matrix", "--by", "role"]).contains("`tests/matrix.json` is by principal"));
     project.write("tests/a.toml", format!("{ACCESS}{own}attributes = {{ client_id = 2 }}\n"));
@@ -352,7 +351,7 @@ fn tests_compare_the_matrix_when_there_is_one() {
     assert_eq!((code, &said["failed"], &said["ok"]), (Some(1), &json!(0), &json!(false)));
     let wider = json!({ "subject": "guest", "change": "is new, and may call `products`" });
     assert_eq!(said["matrix"]["widened"], json!([wider]));
-    // Whoever asks for some tests gets just those.
+    // A selection of tests skips the matrix.
     project.ok(&["test", "--filter", "t"]);
     project.ok(&["test", "tests/a.toml"]);
 }

@@ -1,5 +1,5 @@
-//! Broken projects, and what `check` says of them. The projects are data: `check/*.case`, whose format is told in
-//! `check/README.md`; what needs links, broken files or the binary is here.
+//! Broken projects, and the findings of `check`. The projects are data files, `check/*.case`, in the format of
+//! `check/README.md`; cases that need links, corrupt files or the binary are here.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ location = \"city.csv\"
 shared = true
 ";
 const FRONT_MATTER: &str = "/*---\nsummary = \"s\"\n---*/\n";
-/// What every case has, unless it says otherwise.
+/// Files that each case has, unless it overrides them.
 const FILES: &[(&str, &str)] = &[
     ("lake/note.csv", "id,tenant,text,salary,day,at\n1,A,x,1.5,2022-10-01,2022-10-01T08:00:00\n"),
     ("lake/line.csv", "id,note_id,text\n1,1,x\n"),
@@ -29,7 +29,7 @@ const FILES: &[(&str, &str)] = &[
     ("endpoints/e.sql", "/*---\nsummary = \"s\"\n---*/\nSELECT id FROM note"),
 ];
 
-/// One project of a file of cases.
+/// One project of a case file.
 struct Case {
     name: String,
     files: Vec<(String, String)>,
@@ -210,7 +210,7 @@ fn check_says_the_same_in_json_and_by_its_exit_code() {
         report["findings"][1],
         json!({ "path": "endpoints/f.sql", "line": 4, "column": 16, "message": "there is no table `nte`", "help": "did you mean `note`?" })
     );
-    // What has no faults to list is told on stderr, and is a failure as well.
+    // Faults that are not findings go to stderr, and also fail.
     let elsewhere = project.run(&["check", "--project", "nowhere"]);
     assert_eq!((elsewhere.code, elsewhere.stdout.as_str()), (Some(1), ""));
     assert!(elsewhere.stderr.contains("lakegate init"), "{}", elsewhere.stderr);

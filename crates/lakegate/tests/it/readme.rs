@@ -1,4 +1,4 @@
-//! The README and the pages in `docs/` against the binary: commands that run, flags that exist, keys that are taken.
+//! Checks the README and the pages in `docs/` against the binary: commands run, flags exist, keys are accepted.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -35,7 +35,7 @@ fn pages() -> Vec<(String, String)> {
     pages.iter().map(page).collect()
 }
 
-/// The fenced blocks of a language, in order.
+/// The fenced code blocks of a language, in order.
 fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
     let opening = format!("```{language}\n");
     page.split(&opening).skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect()
@@ -45,7 +45,7 @@ fn page(name: &str) -> String {
     pages().into_iter().find(|(page, _)| page == name).unwrap().1
 }
 
-/// Runs a block as a shell does that has lakegate installed, and a token of somebody who may call.
+/// Runs a block in a shell with lakegate on its path, and a valid token in `TOKEN`.
 fn shell(folder: &Path, script: &str, token: &str) -> Ran {
     let program = Path::new(env!("CARGO_BIN_EXE_lakegate"));
     let path = std::env::join_paths(
@@ -57,7 +57,7 @@ fn shell(folder: &Path, script: &str, token: &str) -> Ran {
     Ran::of(command.output().unwrap())
 }
 
-/// Your own project, word for word: what is installed is on the path, and what serves is served on a free port.
+/// Runs the README's section on your own project, with lakegate already installed and the server on a free port.
 #[test]
 fn the_commands_of_the_readme_run_from_nothing_to_an_answer() {
     let readme = page("README.md");
@@ -77,7 +77,7 @@ fn the_commands_of_the_readme_run_from_nothing_to_an_answer() {
     assert!(!server.get("/api/best_products", token).rows().is_empty());
 }
 
-/// The endpoint that the README shows is one of that project.
+/// The README's example endpoint works in that project.
 #[test]
 fn the_endpoint_of_the_readme_works_in_the_project_of_the_readme() {
     let (project, token) = shop();
@@ -88,7 +88,7 @@ fn the_endpoint_of_the_readme_works_in_the_project_of_the_readme() {
     let rows = server.get("/api/sales_since?since=2000-01-01", &token).rows();
     assert!(!rows.is_empty());
     for (page, text) in pages() {
-        // Whatever SQL file a page shows is a good one, but for what its lake has.
+        // Each SQL file on a page is valid, apart from the tables of its lake.
         for sql in blocks(&text, "sql") {
             let files = ProjectFiles {
                 config: "[lake]\nlocation = \".\"\n".into(),
@@ -101,7 +101,7 @@ fn the_endpoint_of_the_readme_works_in_the_project_of_the_readme() {
     }
 }
 
-/// The `curl` lines of the pages, against a served demo.
+/// Runs the `curl` lines of the pages against a demo server.
 #[test]
 fn the_curl_lines_of_the_pages_are_answered() {
     if !curl_is_there() {
@@ -127,7 +127,7 @@ fn the_curl_lines_of_the_pages_are_answered() {
     }
     assert_eq!(calls, 4);
 
-    // The page on formats gets a line of CSV and a file.
+    // The page on formats fetches a line of CSV and a file.
     let formats = page("docs/formats.md");
     let [block] = blocks(&formats, "sh").try_into().unwrap();
     let script = block.replace("http://127.0.0.1:8080", server.said["url"].as_str().unwrap());
@@ -136,7 +136,7 @@ fn the_curl_lines_of_the_pages_are_answered() {
     assert!(std::fs::read(project.path().join("count_orders_by_range.parquet")).unwrap().ends_with(b"PAR1"));
 }
 
-/// docs/admin.md, in the order of the page, against a server with the admin API.
+/// Runs docs/admin.md, in the page's order, against a server with the admin API.
 #[test]
 fn the_curl_lines_of_the_page_on_administration_are_answered() {
     if !curl_is_there() {
@@ -150,7 +150,7 @@ fn the_curl_lines_of_the_page_on_administration_are_answered() {
     let grant = project.json(&["grant", "add", "--role", "r", "--endpoint", "*", "--project", "shop"])["id"].clone();
     let text = page("docs/admin.md");
     let calls = blocks(&text, "sh").into_iter().filter(|block| block.contains("curl ")).collect::<Vec<_>>().join("\n");
-    // The starter's principal has the name of the one that the page adds.
+    // The page adds a principal with the name of the starter's principal, so use another name.
     let script = calls
         .replace("acme", "globex")
         .replace("http://127.0.0.1:8081", server.said["admin_url"].as_str().unwrap())
@@ -163,7 +163,7 @@ fn the_curl_lines_of_the_page_on_administration_are_answered() {
     assert_eq!(answers, calls.matches("curl ").count());
 }
 
-/// docs/access.md, from its first command to its last, in the order of the page.
+/// Runs all commands of docs/access.md, in the page's order.
 #[test]
 fn the_commands_of_the_page_on_access_run() {
     let project = Project::new();
@@ -186,7 +186,7 @@ fn the_commands_of_the_page_on_access_run() {
             let script = line.replace("TOKEN_ID", &id("token")).replace("GRANT_ID", &id("grant"));
             let ran = shell(&folder, &script, "");
             if line.contains("access import") {
-                // An empty file is no table; that the command knows what it was given is all that is seen here.
+                // The file is empty, so check only that the command tried to read it.
                 assert!(ran.stderr.contains("access_control_table.parquet"), "{ran:?}");
                 continue;
             }
@@ -195,7 +195,7 @@ fn the_commands_of_the_page_on_access_run() {
     }
 }
 
-/// Every `lakegate …` in the pages, in the sample's files and in the help of the commands is a command with its options.
+/// Each `lakegate …` in the pages, the sample's files and the help is a valid command with valid options.
 #[test]
 fn every_command_that_is_shown_exists() {
     let mut shown = pages();
@@ -207,7 +207,7 @@ fn every_command_that_is_shown_exists() {
     let mut commands = 0;
     for (place, text) in &shown {
         for (at, _) in text.match_indices("lakegate ") {
-            // Prose says the name too; what is shown to be typed stands in a block, indented, or between backquotes.
+            // Prose contains the name too; a command to type is in a block, indented, or in backquotes.
             let line = text[..at].rsplit('\n').next().unwrap();
             let (before, fence) = (text[..at].chars().next_back(), text[..at].matches("```").count() % 2 == 1);
             let typed = before == Some('`')
@@ -227,7 +227,7 @@ fn every_command_that_is_shown_exists() {
     assert!(commands > 50, "{commands}");
 }
 
-/// The long help of a command and of all below it.
+/// The long help of a command and of all its subcommands.
 fn helps(command: &clap::Command, into: &mut Vec<(String, String)>) {
     into.push((format!("help of `{}`", command.get_name()), command.clone().render_long_help().to_string()));
     for below in command.get_subcommands() {
@@ -254,7 +254,7 @@ fn is_command(place: &str, typed: &str) {
     }
 }
 
-/// Whatever stands in a `toml` block of the pages is taken, as it is or in its section.
+/// Each `toml` block of the pages is accepted, as it is or within its section.
 #[test]
 fn every_key_that_is_shown_is_taken() {
     for (name, text) in pages() {
@@ -275,10 +275,10 @@ fn every_key_that_is_shown_is_taken() {
                 config = format!("{lake}[tables.event]\nlocation = \"event\"\nshared = true\n{block}\n");
             }
             let (_, findings) = Checked::read(&ProjectFiles { config: config.clone(), ..ProjectFiles::default() });
-            // A block may show one key of a table whose other keys are not its subject.
+            // A block may show one key of a table without the table's required keys.
             let mut expected = vec!["has no `location`", "has neither `row_filter` nor `shared`"];
             if name == "docs/discover.md" {
-                // What is written there is for somebody to decide on.
+                // docs/discover.md shows configurations that still need a decision.
                 expected.push("nobody has decided yet");
             }
             let faults = findings.iter().map(ToString::to_string);
@@ -288,7 +288,7 @@ fn every_key_that_is_shown_is_taken() {
     }
 }
 
-/// The problem that docs/errors.md shows is the one that is made.
+/// The problem in docs/errors.md equals a real one.
 #[test]
 fn the_problem_of_the_page_on_errors_is_the_one_that_is_made() {
     let project = Project::new();

@@ -1,4 +1,4 @@
-//! Changes while the server runs: a project that was edited, and a lake with other files.
+//! Changes while the server runs: an edited project, and a lake with other files.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -65,7 +65,7 @@ async fn a_project_with_a_fault_changes_nothing_and_is_told() {
     let good = (CONFIG.to_owned(), ENDPOINT.to_owned());
     let unfiltered = CONFIG.lines().filter(|line| !line.starts_with("row_filter")).collect::<Vec<_>>().join("\n");
     for (config, endpoint, told) in [
-        // A governed table never loses its policy by an edit.
+        // An edit never removes the policy of a governed table.
         (unfiltered, good.1.clone(), "neither `row_filter` nor `shared`"),
         (good.0.clone(), ENDPOINT.replace("product", "prodct"), "endpoints/sales.sql:4:12"),
         (good.0.clone(), String::new(), "there is no front matter"),
@@ -107,7 +107,7 @@ async fn a_policy_that_was_changed_counts_from_then_on() {
     assert!(!app.get(&token, "/api/sales").await.text().contains("ink"));
 }
 
-/// The body of the old project, read while the new one is served.
+/// The response of the old project is read while the new project is served.
 #[tokio::test]
 async fn a_request_ends_with_the_project_that_it_began_with() {
     let mut sales = "id,client_id,product\n".to_owned();
@@ -142,7 +142,7 @@ async fn other_files_of_a_table_are_served_without_a_restart() {
         refresh(&app.app).await.unwrap();
         assert_eq!(app.get(&token, "/api/sales").await.text(), r#"[{"id":7,"product":"new"}]"#);
 
-        // A table that can not be served leaves the one before in place, as far as its rows are in memory.
+        // A table that cannot be served leaves its previous version in place, if that is resident.
         write(&app, "lake/sale.csv", "id,client_id\n7,1\n");
         assert!(refresh(&app.app).await.unwrap_err().to_string().contains("product"));
         if config == CONFIG {
@@ -157,8 +157,7 @@ async fn other_files_of_a_table_are_served_without_a_restart() {
     }
 }
 
-/// Orders are governed through their trackcodes; whose they are is computed once, and again when a trackcode has another
-/// client.
+/// The row filter of orders uses their trackcodes. Owners are precomputed, and updated when a trackcode changes.
 #[tokio::test]
 async fn rows_follow_their_parent_to_another_caller() {
     let sample = Sample::new(3, 0.02).unwrap();
@@ -224,7 +223,7 @@ fn a_server_sees_edits_by_itself_and_at_once_when_told() {
     {
         let sale = project.path().join("shop/lake/sale.csv");
         let rows = std::fs::read_to_string(&sale).unwrap();
-        // Nothing of the caller is left.
+        // Remove all rows of the caller.
         let others = rows.lines().filter(|line| line.split(',').nth(1) != Some("1")).collect::<Vec<_>>().join("\n");
         std::fs::write(&sale, others + "\n").unwrap();
         server.signal("HUP");
@@ -233,7 +232,7 @@ fn a_server_sees_edits_by_itself_and_at_once_when_told() {
     server.stop();
 }
 
-/// Ends the callers, also when the test fails.
+/// Stops the callers, also when the test fails.
 #[cfg(unix)]
 struct Over<'a>(&'a AtomicBool);
 
@@ -244,7 +243,7 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Each answer is whole, and is that of one project: with the old column or with the new one.
+/// Each response is complete, and comes from one project: with the old column or with the new one.
 #[cfg(unix)]
 #[test]
 fn no_request_fails_while_projects_and_tables_are_replaced() {
@@ -271,7 +270,7 @@ fn no_request_fails_while_projects_and_tables_are_replaced() {
         let product = project.path().join("shop/lake/product.csv");
         for round in 1..=15 {
             edit(project.path(), &format!("{} AS round", round - 1), &format!("{round} AS round"));
-            // Another version of a table, put into its place in one step.
+            // Replace the table's file atomically.
             let rows = std::fs::read_to_string(&product).unwrap();
             let new = project.path().join("product.new");
             std::fs::write(&new, format!("{rows}{},thing {round},1.50\n", 1_000 + round)).unwrap();
@@ -299,7 +298,7 @@ location = \"item.csv\"
 row_filter = \"parcel_id IN (SELECT id FROM parcel)\"
 ";
 
-/// Whose a row is, is computed beforehand, and nothing of how is in the plan: what was kept is not for who is meant now.
+/// Row owners are precomputed and not part of the plan, so a changed owner column must invalidate cached responses.
 #[tokio::test]
 async fn an_answer_is_not_kept_when_rows_belong_to_others_by_another_column() {
     for (from, to, ids) in [
@@ -382,8 +381,8 @@ async fn a_column_of_partitions_that_is_read_otherwise_makes_another_answer() {
     assert_eq!(app.get(&token, "/api/days").await.text(), "[{\"day\":1}]");
 }
 
-/// Columns of a CSV file are read by their places: with others in them, a row filter and a mask would be about others, too.
-/// Who meets such a file is answered from it as it is listed then.
+/// CSV columns are read by position: if they change, a row filter and a mask would apply to the wrong columns. A
+/// request that meets a replaced file is answered after the table was listed again.
 #[tokio::test]
 async fn a_file_that_was_replaced_is_read_as_it_was_listed_or_not_at_all() {
     let masked = "[tables.sale.columns.product]\nmask = \"redact\"\n";
@@ -424,7 +423,7 @@ async fn a_file_that_was_replaced_is_read_as_it_was_listed_or_not_at_all() {
     assert_eq!(get().await.rows().len(), 2);
 }
 
-/// Who meets a replaced file does not wait until the lake is looked at anyway, and is not refused.
+/// A request that meets a replaced file triggers a refresh; it neither waits for the next one nor fails.
 #[test]
 fn a_server_that_meets_a_replaced_file_looks_at_once() {
     let (project, token) = shop();
@@ -445,7 +444,7 @@ fn a_server_that_meets_a_replaced_file_looks_at_once() {
     server.stop();
 }
 
-/// An answer of several files, the last of which is gone or another one when it is its turn.
+/// The response covers several files, and the last one disappears or is replaced before it is read.
 #[tokio::test]
 async fn an_answer_whose_file_is_lost_midway_is_cut() {
     let mut part = "id,client_id,product\n".to_owned();
@@ -476,7 +475,7 @@ async fn an_answer_whose_file_is_lost_midway_is_cut() {
     }
 }
 
-/// What is wrong with one table is told, and nothing else is missing.
+/// A broken table is reported, and all others are served.
 #[tokio::test]
 async fn a_table_that_is_broken_at_the_start_keeps_no_other_from_being_served() {
     const NOTES: &str = "[tables.note]\nlocation = \"note.ndjson\"\nshared = true\n";
@@ -496,18 +495,18 @@ async fn a_table_that_is_broken_at_the_start_keeps_no_other_from_being_served() 
     assert_eq!(app.get(&token, "/health/ready").await.json(), ready);
     let check = lakegate::project::load(app.folder.path(), None).await.unwrap_err().to_string();
     assert!(check.contains("table `note`") && check.contains("note.ndjson"), "{check}");
-    // The lake is looked at and the project edited as ever.
+    // Refresh and reload still work.
     refresh(&app.app).await.unwrap();
     write(&app, "lake/sale.csv", &SALES.replace("pen", "cup"));
     refresh(&app.app).await.unwrap();
     write(&app, "endpoints/sales.sql", &ENDPOINT.replace("id, product", "product"));
     reload(&app.app).await.unwrap();
     assert_eq!(app.get(&token, "/api/sales").await.text(), r#"[{"product":"cup"},{"product":"ink"}]"#);
-    // A fault of the project is one whatever is wrong with tables.
+    // Project faults are reported together with table faults.
     write(&app, "lakegate.toml", &config.replace("client_id IN", "clint_id IN"));
     let error = reload(&app.app).await.unwrap_err().to_string();
     assert!(error.contains("clint_id") && error.contains("table `note`"), "{error}");
-    // Neither does a table that was served go away by an edit.
+    // An edit cannot remove a table that is being served.
     write(&app, "lakegate.toml", &config.replace("sale.csv", "gone.csv"));
     assert!(reload(&app.app).await.unwrap_err().to_string().contains("there is nothing at `gone.csv`"));
     write(&app, "lakegate.toml", &config);
@@ -518,7 +517,7 @@ async fn a_table_that_is_broken_at_the_start_keeps_no_other_from_being_served() 
     assert_eq!(app.get(&token, "/health/ready").await.json(), json!({ "status": "ready" }));
 }
 
-/// With no table at all there is nothing to be served.
+/// A project without any readable table does not start.
 #[tokio::test]
 async fn a_project_of_which_no_table_can_be_read_is_not_started() {
     let app = app(CONFIG).await;

@@ -1,6 +1,6 @@
-//! The sample lake and its oracle by themselves: determinism, shape, integrity, and what is written to disk.
+//! The sample lake and its oracle on their own: determinism, shape, integrity, and the files on disk.
 //!
-//! Whether the served endpoints answer like the oracle is tested where they are served.
+//! Other tests compare the served endpoints with the oracle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -22,7 +22,7 @@ fn small() -> Sample {
     Sample::new(7, 0.02).expect("a scale above 0")
 }
 
-/// FNV-1a over the debug form of each row.
+/// FNV-1a hash of the `Debug` form of each row.
 fn fingerprint<T: Debug>(rows: &[T]) -> String {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for row in rows {
@@ -36,7 +36,7 @@ fn fingerprint<T: Debug>(rows: &[T]) -> String {
 #[test]
 fn a_seed_and_scale_give_the_same_rows_for_ever() {
     let rows = small().rows();
-    // When this changes, the sample changes for everybody who made it before: raise `LAYOUT` in sample/lake.rs.
+    // A change here changes the sample for existing users: raise `LAYOUT` in sample/lake.rs.
     let prints = [
         fingerprint(&rows.countries),
         fingerprint(&rows.cities),
@@ -125,7 +125,7 @@ fn every_reference_leads_somewhere() {
     }
 }
 
-/// The ids of a table, which must be different from each other.
+/// The ids of a table. Asserts that they are unique.
 fn ids(all: impl Iterator<Item = i64> + Clone) -> BTreeSet<i64> {
     let distinct = all.clone().collect::<BTreeSet<_>>();
     assert_eq!(distinct.len(), all.count());
@@ -160,7 +160,7 @@ fn the_rows_have_what_makes_a_lake_hard() {
     some("early", count(|row| row.end_time.is_some() && row.end_time < row.promise_time));
     some("routes without a price", rows.routes.iter().filter(|row| row.price_official.is_none()).count());
 
-    // A route carries several clients, and the same trackcode twice.
+    // A route carries several clients, and may carry a trackcode twice.
     let client_of = rows.trackcodes.iter().map(|row| (row.id, row.client_id)).collect::<BTreeMap<_, _>>();
     let mut carried: BTreeMap<i64, BTreeSet<Option<i64>>> = BTreeMap::new();
     let mut pairs = BTreeSet::new();
@@ -183,7 +183,7 @@ fn ids_grow_with_time_and_are_scattered_over_clients() {
     by_id.sort_by_key(|row| row.id);
     let neighbours = by_id.windows(2).filter(|pair| pair[0].client_id == pair[1].client_id).count();
     assert!(neighbours < by_id.len() / 10, "{neighbours} neighbours of one client");
-    // Never more than a day behind, which is what a time that only has a date costs.
+    // Creation times go back by less than two days, because some have only a date.
     let mut latest = 0;
     for row in by_id {
         assert!(row.creation > latest - 2 * DAY);
@@ -365,7 +365,7 @@ fn the_oracle_keeps_callers_apart_and_an_operator_sees_the_rows_of_nobody() {
     assert_eq!(listed(&both), listed(&Caller::client(big)) + listed(&Caller::client(second)));
     assert_eq!(listed(&Caller::Clients(BTreeSet::new())), 0);
 
-    // Orders without a trackcode are in no answer, not even an operator's.
+    // Orders without a trackcode are in no response, not even an operator's.
     let orders = count("count_orders_by_range", &Caller::All);
     assert_eq!(orders[0]["count"], rows.orders.len() - 2);
     for (endpoint, _) in oracle::ENDPOINTS {

@@ -1,4 +1,4 @@
-//! The sample's own tests of its policies: they hold over a sample lake, and no endpoint is without one.
+//! The sample's own policy tests: they pass on a sample lake, and each endpoint has a test.
 
 use lakegate::sample::{Sample, write_project, write_rows};
 
@@ -19,7 +19,7 @@ fn the_policies_of_the_sample_hold_and_every_endpoint_has_a_test() {
         let name = path.file_stem().unwrap().to_str().unwrap();
         assert!(tests.contains(&format!("endpoint = \"{name}\"\n")), "no test of {name}");
     }
-    // Every principal of the file calls something, so that the roles are all held.
+    // The tests call endpoints with each role.
     for role in ["owner", "partner", "support", "operator"] {
         assert!(tests.contains(&format!("roles = [\"{role}\"]")), "{role}");
     }

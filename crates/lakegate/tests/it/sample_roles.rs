@@ -1,4 +1,4 @@
-//! The roles of the demo, served by the real binary: what an owner, a partner, support and an operator get of the sample.
+//! The demo's roles, served by the real binary: what an owner, a partner, support and an operator get.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -17,10 +17,10 @@ const SCALE: &str = "0.08";
 const MONTH: (&str, &str) = ("2022-10-01", "2022-11-01");
 const YEAR: (&str, &str) = ("2022-01-01", "2022-12-31T23:59:59.999999Z");
 const CITIES: &str = "count_trackcode_by_client_city_by_range";
-/// An endpoint that asks for what nobody may see.
+/// An endpoint that selects a column that nobody may see.
 const KEYS: &str = "/*---\nsummary = \"Keys\"\n---*/\nSELECT id, enterprise_key FROM client ORDER BY id\n";
 
-/// A running demo, and the rows that it serves.
+/// A running demo, and the rows it serves.
 struct Demo {
     _project: Project,
     server: Process,
@@ -60,7 +60,7 @@ impl Demo {
         oracle::answer(endpoint, &self.rows, caller, micros(start), micros(end))
     }
 
-    /// What an owner or partner would get without masks.
+    /// The unmasked rows of an owner or partner.
     fn own(&self, endpoint: &str, range: (&str, &str)) -> Vec<Record> {
         self.raw(endpoint, &Caller::client(self.client), range)
     }
@@ -70,7 +70,7 @@ fn objects(records: Vec<Record>) -> Vec<Json> {
     records.into_iter().map(Json::Object).collect()
 }
 
-/// The middle of a point's cell of 0.05 degrees, out of the point's millionths of a degree.
+/// The centre of a point's grid cell of 0.05 degrees, computed from the point in millionths of a degree.
 fn cell(point: &Json) -> String {
     let inner = point.as_str().unwrap().strip_prefix("POINT (").unwrap().strip_suffix(')').unwrap();
     let middle = |degrees: &str| {
@@ -83,7 +83,7 @@ fn cell(point: &Json) -> String {
     format!("POINT ({} {})", middle(longitude), middle(latitude))
 }
 
-/// Rows without their route's code, and the code of each.
+/// Splits rows into the rows without route codes, and the route codes of each trackcode.
 fn split_codes(rows: &[Json]) -> (Vec<Json>, BTreeMap<i64, BTreeSet<String>>) {
     let mut codes: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
     let mut rest = rows.to_vec();
@@ -95,7 +95,7 @@ fn split_codes(rows: &[Json]) -> (Vec<Json>, BTreeMap<i64, BTreeSet<String>>) {
     (rest, codes)
 }
 
-/// Holds rows with pseudonyms against raw ones: all but the codes is the same, and each code has one pseudonym of its own.
+/// Compares pseudonymised rows with raw ones: all other columns are equal, and each code has one pseudonym of its own.
 fn compare_pseudonyms(what: &str, got: &[Json], wanted: &[Json], ordered: bool) {
     let (got, pseudonyms) = split_codes(got);
     let (wanted, codes) = split_codes(wanted);
@@ -147,10 +147,10 @@ fn a_partner_sees_its_clients_rows_in_part_and_masked() {
         }
     }
     let got = demo.ask(&name, "delivery_points_by_range", MONTH).rows();
-    // With the pseudonyms, a trackcode's routes are in another order; nothing else of them differs.
+    // Pseudonyms change the order of a trackcode's routes, and nothing else.
     compare_pseudonyms("a partner's points", &got, &objects(wanted), true);
 
-    // A month and a day is too much, and so is a column that is not granted, as a column or as an order.
+    // A range over 31 days is refused, and so is a column that is not granted, in `select` or `order`.
     for endpoint in ["all_orders_by_range", "delivery_points_by_range"] {
         let refused = demo.ask(&name, endpoint, ("2022-10-01", "2022-11-02"));
         assert_eq!(refused.refusal(), (422, "argument_not_granted".to_owned()));
@@ -175,7 +175,7 @@ fn an_owner_sees_its_addresses_and_an_operator_sees_everything() {
         let got = demo.ask(&owner, endpoint, YEAR).rows();
         compare_pseudonyms(endpoint, &got, &objects(demo.own(endpoint, YEAR)), ordered);
     }
-    // One pseudonym stands for a route, whoever of a client asks for it.
+    // Two callers of a client get the same pseudonym for a route.
     let points = |name: &str| demo.ask(name, "delivery_points_by_range", MONTH).rows();
     assert_eq!(split_codes(&points(&owner)).1, split_codes(&points(&demo.partner())).1);
 
@@ -197,7 +197,7 @@ fn support_counts_cities_with_enough_clients_and_sees_nothing_else() {
     let got = demo.ask("support", CITIES, YEAR).rows();
     compare(CITIES, got.clone(), objects(demo.raw(CITIES, &Caller::All, YEAR)), true);
 
-    // Counted the other way round: a city is there if, and only if, enough of its clients sent something.
+    // Count independently: a city is present exactly if enough of its clients sent something.
     let senders = demo.rows.trackcodes.iter().filter_map(|row| row.client_id).collect::<BTreeSet<_>>();
     let name_of = demo.rows.cities.iter().map(|city| (city.id, city.name.as_str())).collect::<BTreeMap<_, _>>();
     let mut clients: BTreeMap<&str, usize> = BTreeMap::new();
@@ -211,7 +211,7 @@ fn support_counts_cities_with_enough_clients_and_sees_nothing_else() {
         assert_eq!(shown.contains(city), *count >= 5, "{city}: {count}");
     }
     assert!(!shown.is_empty() && shown.len() < clients.len(), "{clients:?}");
-    // Its own client is never enough for a client.
+    // A client alone never reaches the minimum group size.
     assert_eq!(demo.ask(&demo.owner(), CITIES, YEAR).rows(), Vec::<Json>::new());
 }
 

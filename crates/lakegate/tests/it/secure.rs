@@ -1,4 +1,4 @@
-//! Certificates made for a test, and a client of HTTP/1.1 and HTTP/2 with and without TLS. No tests here.
+//! Test certificates, and a client for HTTP/1.1 and HTTP/2 with and without TLS. It contains no tests.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -18,10 +18,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// The name in all certificates.
+/// The host name in all certificates.
 pub(crate) const NAME: &str = "lake.example";
 
-/// An authority of its own.
+/// A certificate authority for a test.
 pub(crate) struct Authority {
     root: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
@@ -37,7 +37,7 @@ impl Authority {
         Self { root, issuer: Issuer::new(params, key) }
     }
 
-    /// Writes a new certificate and its key, as a tool that renews does: the one, then the other.
+    /// Writes a new certificate, then its key, as a renewal tool does.
     pub(crate) fn issue(&self, certificate: &Path, key: &Path) {
         let pair = KeyPair::generate().unwrap();
         let params = CertificateParams::new([NAME.to_owned()]).unwrap();
@@ -46,7 +46,7 @@ impl Authority {
         std::fs::write(key, pair.serialize_pem()).unwrap();
     }
 
-    /// A connection with TLS, and the certificate that the server showed.
+    /// Connects with TLS. Also returns the server's certificate.
     pub(crate) async fn connect(
         &self,
         address: &str,
@@ -78,7 +78,7 @@ pub(crate) enum Connection {
 }
 
 impl Connection {
-    /// Without TLS.
+    /// Connects without TLS.
     pub(crate) async fn plain(address: &str, is_two: bool) -> Self {
         Self::over(TcpStream::connect(address).await.unwrap(), is_two).await
     }
@@ -110,7 +110,7 @@ impl Connection {
         }
     }
 
-    /// Whether the server has ended it.
+    /// Whether the server has closed the connection.
     pub(crate) fn is_closed(&self) -> bool {
         match self {
             Self::One(sender) => sender.is_closed(),
@@ -119,7 +119,7 @@ impl Connection {
     }
 }
 
-/// The whole body, or that it is not whole.
+/// The complete body; an error when it is truncated.
 pub(crate) async fn body(response: Response<Incoming>) -> hyper::Result<Bytes> {
     use http_body_util::BodyExt;
     Ok(response.into_body().collect().await?.to_bytes())

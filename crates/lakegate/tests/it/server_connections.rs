@@ -1,4 +1,4 @@
-//! The real binary and its connections: HTTP/1.1 and HTTP/2, and clients that send nothing, too much, or do not read.
+//! The real binary's connections: HTTP/1.1 and HTTP/2, and clients that send nothing, send too much, or do not read.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -19,7 +19,7 @@ fn connect(server: &Process) -> TcpStream {
     socket
 }
 
-/// What comes until the server closes; a server that does not is a failure.
+/// Reads until the server closes the connection; fails if it does not.
 fn read_to_close(mut socket: TcpStream) -> String {
     let mut read = Vec::new();
     match socket.read_to_end(&mut read) {
@@ -30,7 +30,7 @@ fn read_to_close(mut socket: TcpStream) -> String {
     String::from_utf8_lossy(&read).into_owned()
 }
 
-/// Long enough for any answer that is not held up.
+/// Whether nothing arrives within 300 ms, which is enough for a response that is not held up.
 fn says_nothing(socket: &mut TcpStream) -> bool {
     socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let read = socket.read(&mut [0; 64]);
@@ -48,7 +48,7 @@ fn a_client_that_sends_no_whole_head_is_not_waited_for() {
     write!(slow, "GET /api HTTP/1.1\r\nhost: x\r\n").unwrap();
     let mut preface = connect(&server);
     write!(preface, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
-    // A second request on a connection is bound in the same way.
+    // The timeout applies to the second request on a connection too.
     let mut second = connect(&server);
     write!(second, "GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     assert!(second.read(&mut [0; 1024]).unwrap() > 0);
@@ -93,14 +93,14 @@ async fn both_versions_of_http_are_served() {
     }
 }
 
-/// On one connection of HTTP/2 more requests than may run at once wait for each other.
+/// On one HTTP/2 connection, requests over the stream limit wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_on_one_connection_are_bound() {
     let (project, token) = shop();
     configure(&project, "[http]\nmax_streams = 2\n");
     let server = serve(&project, &[]);
     let mut first = Connection::plain(server.address(), true).await;
-    // The client knows of the bound when it has an answer.
+    // The client learns the limit with the first response.
     let wanted = body(first.get("/api/best_products", &token).await.unwrap()).await.unwrap();
     let Connection::Two(sender) = first else { unreachable!() };
     let calls = (0..20).map(|_| {
@@ -120,7 +120,7 @@ fn a_head_that_is_too_large_is_refused_at_every_size() {
         let path = format!("/api/{}", "a".repeat(path));
         let mut socket = connect(&server);
         let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\ntoken: {token}\r\nx: {}\r\n\r\n", "b".repeat(header));
-        // The server may answer and close before all of it was sent.
+        // The server may respond and close the connection before all bytes are sent.
         let _ = socket.write_all(head.as_bytes());
         let mut answer = [0; 12];
         match socket.read_exact(&mut answer) {
@@ -131,7 +131,7 @@ fn a_head_that_is_too_large_is_refused_at_every_size() {
     assert_eq!(server.get("/api", &token).status, 200);
 }
 
-/// The query's time limit is far away; it is the connection that ends it.
+/// The connection's write timeout ends the response, long before the query's time limit.
 #[test]
 fn a_client_that_does_not_read_is_cut() {
     let (project, token) = project("max_concurrent_queries = 1\ntimeout_seconds = 600");
@@ -144,7 +144,7 @@ fn a_client_that_does_not_read_is_cut() {
     assert!(is_complete(&begin(&server, &token).finish()));
 }
 
-/// The same where the socket takes everything and the window of the request does not.
+/// The socket accepts all bytes, but the stream's flow-control window is full.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_of_http_2_that_does_not_read_is_cut() {
     let (project, token) = project("max_concurrent_queries = 1\ntimeout_seconds = 600");
@@ -168,7 +168,7 @@ fn who_comes_beyond_the_bound_on_connections_waits() {
     let mut second = connect(&server);
     write!(second, "GET /api HTTP/1.1\r\nhost: x\r\ntoken: {token}\r\nconnection: close\r\n\r\n").unwrap();
     assert!(says_nothing(&mut second));
-    // Callers do not keep operators out.
+    // Connections of callers do not block the admin API.
     let admin = server.said["admin_url"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
     let mut admin = TcpStream::connect(admin).unwrap();
     admin.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -178,7 +178,7 @@ fn who_comes_beyond_the_bound_on_connections_waits() {
     assert!(read_to_close(second).starts_with("HTTP/1.1 200"));
 }
 
-/// A server that has no more files serves those who are there, and goes on when some have left.
+/// A server without free file descriptors serves its open connections, and accepts new ones once some have closed.
 #[cfg(unix)]
 #[test]
 fn a_server_without_free_files_goes_on() {

@@ -1,4 +1,4 @@
-//! `lakegate demo`, as a user runs it: one line of JSON, a second run, a taken port, and one that was killed.
+//! `lakegate demo`, as a user runs it: its JSON line, a second run, a port in use, and a killed run.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -51,7 +51,7 @@ fn a_demo_says_one_line_and_serves_and_a_second_run_uses_what_is_there() {
     let callable = |token: &str| first.get("/api", token).json()["endpoints"].as_array().unwrap().len();
     assert_eq!(before.iter().map(|(_, token)| callable(token)).collect::<Vec<_>>(), [11, 11, 2, 1, 11]);
 
-    // A second one at the same address can not serve, and must not take anything from the one that does.
+    // A second demo on the same address cannot serve, and must not disturb the first one.
     let ran = crate::binary::Ran::of(demo(&project, first.address()).output().unwrap());
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran:?}");
     assert!(ran.stderr.contains(first.address()) && ran.stderr.contains("--listen"), "{}", ran.stderr);
@@ -74,7 +74,7 @@ fn a_demo_says_one_line_and_serves_and_a_second_run_uses_what_is_there() {
     assert!(second.stop().stderr.contains("is there already"));
 }
 
-/// For people, the same things as words: what can be pasted works.
+/// The text output has the same facts, and its commands can be pasted.
 #[test]
 fn a_demo_prints_lines_to_paste() {
     let project = Project::new();
@@ -85,7 +85,7 @@ fn a_demo_prints_lines_to_paste() {
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let mut printed = Vec::new();
         for line in lines {
-            // The address of the admin API comes last; a demo whose output nobody reads any more would end.
+            // The admin address is the last line. Keep the pipe open, because a demo without a reader ends.
             let last = line.ends_with("/admin");
             printed.push(line);
             if last {
@@ -119,7 +119,7 @@ fn end(mut child: Child) {
     child.wait().unwrap();
 }
 
-/// Killed while it makes the lake, it leaves nothing that a later run takes for a lake.
+/// A run that is killed while it creates the lake leaves nothing that a later run mistakes for a lake.
 #[test]
 fn a_demo_that_was_killed_is_made_up_for_by_the_next() {
     let project = Project::new();

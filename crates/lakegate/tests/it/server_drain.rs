@@ -1,5 +1,5 @@
-//! The real binary and its end: what runs is answered, what is overdue is cut and recorded as cut, and clients of a server
-//! that is started again and again get whole answers or none.
+//! Shutdown of the real binary: running requests are answered, overdue ones are cut and recorded as such, and clients
+//! of a server that restarts repeatedly get complete responses or none.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -17,7 +17,7 @@ fn a_signal_under_load_lets_every_running_answer_end() {
     let (project, token) = project("");
     let mut server = serve(&project, &[]);
     let mut running = (0..6).map(|_| begin(&server, &token)).collect::<Vec<_>>();
-    // A request of which only a part has come.
+    // Send only a part of a request.
     let mut late = TcpStream::connect(server.address()).unwrap();
     late.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(late, "GET /api/best_products HTTP/1.1\r\n").unwrap();
@@ -28,7 +28,7 @@ fn a_signal_under_load_lets_every_running_answer_end() {
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
     until("new connections are refused", || TcpStream::connect(server.address()).is_err());
-    // All of them are read slowly, in turn.
+    // Read all of them slowly, in turn.
     for _ in 0..20 {
         running.iter_mut().for_each(|exchange| assert!(exchange.read(16 * 1024)));
     }
@@ -49,7 +49,7 @@ fn what_is_overdue_is_cut_and_recorded_as_cut() {
         let stalled = begin(&server, &token);
         server.signal("TERM");
         if hurried {
-            // Whoever asks twice does not want to wait.
+            // A second signal means that the operator does not want to wait.
             until("new connections are refused", || TcpStream::connect(server.address()).is_err());
             server.signal("TERM");
         }
@@ -64,7 +64,7 @@ fn what_is_overdue_is_cut_and_recorded_as_cut() {
     }
 }
 
-/// While a load balancer learns that the server is about to go, it is not ready and answers all the same.
+/// During the drain delay, the server reports that it is not ready, so that load balancers notice, but still answers.
 #[test]
 fn a_server_that_waits_before_it_drains_is_not_ready_and_answers() {
     let (project, token) = shop();
@@ -77,7 +77,7 @@ fn a_server_that_waits_before_it_drains_is_not_ready_and_answers() {
     kept.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(kept, "GET /api/best_products HTTP/1.1\r\nhost: x\r\ntoken: {token}\r\n\r\n").unwrap();
     let mut answer = String::new();
-    // It ends, although the client would have kept it.
+    // The server closes the connection, although the client would keep it open.
     kept.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("}]"), "{answer}");
     server.signal("TERM");
@@ -85,13 +85,13 @@ fn a_server_that_waits_before_it_drains_is_not_ready_and_answers() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
 }
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Debug, PartialEq)]
 enum Called {
     Answered,
-    /// Nothing of an answer came.
+    /// No byte of a response arrived.
     Refused,
-    /// A part of one came.
+    /// Only a part of the response arrived.
     Broken(String),
 }
 

@@ -1,4 +1,4 @@
-//! The real binary, as a server: where it serves from, under which path, when it is ready, and how it ends.
+//! The real binary as a server: lake location, base path, readiness, and shutdown.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::binary::Project;
 use crate::wire::{Exchange, PATIENCE, Process, until};
 
-/// The starter project in `shop`, with a caller for client 1. Gives the caller's token.
+/// The starter project in `shop`, with a caller for client 1. Returns the caller's token.
 pub(crate) fn shop() -> (Project, String) {
     let project = Project::new();
     project.ok(&["init", "shop"]);
@@ -19,7 +19,7 @@ pub(crate) fn shop() -> (Project, String) {
     (project, token)
 }
 
-/// Adds to the end of the starter's `lakegate.toml`.
+/// Appends text to the starter's `lakegate.toml`.
 pub(crate) fn configure(project: &Project, text: &str) {
     let path = project.path().join("shop/lakegate.toml");
     let config = std::fs::read_to_string(&path).unwrap();
@@ -51,7 +51,7 @@ fn another_lake_is_served_by_option_and_by_environment() {
     let arguments = ["serve", "--project", "shop", "--listen", "127.0.0.1:0", "--json"];
     let server = Process::start(project.command(&arguments).env("LAKEGATE_LAKE", project.path().join("other")));
     assert_eq!(server.get("/api/best_products", &token).json(), wanted);
-    // The option is closer than the environment.
+    // An option overrides an environment variable.
     let server = Process::start(
         project.command(&[&arguments[..], &["--lake", "shop/lake"]].concat()).env("LAKEGATE_LAKE", "other"),
     );
@@ -61,7 +61,7 @@ fn another_lake_is_served_by_option_and_by_environment() {
     assert!(missing.contains("there is no lake at `nowhere`") && missing.contains("--lake"), "{missing}");
 }
 
-/// A client of the first system changes its base URL and nothing else.
+/// A client of the legacy system needs to change only its base URL.
 #[test]
 fn a_base_path_serves_clients_of_the_first_system() {
     for (base_path, prefix, other) in [
@@ -84,7 +84,7 @@ fn a_base_path_serves_clients_of_the_first_system() {
             (404, "endpoint_unknown".to_owned())
         );
         assert_eq!(server.post(other, &token, "{}").refusal(), (404, "request_path_unknown".to_owned()), "{base_path}");
-        // What else is served stays where it is.
+        // Other routes ignore the base path.
         assert_eq!(server.get("/health/live", "").status, 200);
         assert_eq!(server.get("/api", &token).json()["endpoints"].as_array().unwrap().len(), 2);
         assert_eq!(server.get("/", &token).refusal(), (404, "request_path_unknown".to_owned()));
@@ -131,7 +131,7 @@ fn a_project_with_faults_is_not_served() {
     for finding in ["lakegate.toml:", "base_pth", "endpoints/broken.sql:4:", "nowhere", "endpoints/drop.sql:4:"] {
         assert!(said.contains(finding), "{finding} in {said}");
     }
-    // The same faults as `check` finds.
+    // The server reports the findings of `check`.
     let checked = project.run(&["check", "--project", "shop"]);
     assert_eq!(checked.code, Some(1));
     for finding in checked.stdout.lines() {
@@ -139,7 +139,7 @@ fn a_project_with_faults_is_not_served() {
     }
 }
 
-/// Ctrl-C and SIGTERM with nothing to do end the server at once, also when clients keep their connections.
+/// Ctrl-C and SIGTERM end an idle server immediately, even with open connections.
 #[test]
 fn a_signal_ends_an_idle_server() {
     for signal in ["INT", "TERM"] {
@@ -158,7 +158,7 @@ fn a_signal_ends_an_idle_server() {
     }
 }
 
-/// The log says who was refused and why, and holds no token: none from a header, a query string or a path.
+/// The log contains each refusal with its reason, and no token: none from a header, a query string or a path.
 #[test]
 fn the_log_has_no_token_and_no_colours() {
     let (project, token) = shop();
@@ -198,7 +198,7 @@ fn a_server_that_nobody_may_call_says_so() {
     assert!(said.contains("nobody may call yet") && said.contains("lakegate principal add"), "{said}");
 }
 
-/// A unit of systemd is up when its server can be called, and told to be going when it drains.
+/// The systemd unit becomes ready when the server accepts requests, and is notified when it drains.
 #[cfg(unix)]
 #[test]
 fn systemd_is_told() {

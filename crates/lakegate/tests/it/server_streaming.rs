@@ -1,4 +1,4 @@
-//! Large answers of the real binary: read slowly, left in the middle, not read at all, and cut short by a signal.
+//! Large responses of the real binary: clients that read slowly, leave or do not read, and signals.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -9,7 +9,7 @@ use crate::binary::Project;
 use crate::server_process::{serve, shop};
 use crate::wire::{Exchange, Process, Reply, until};
 
-/// Rows of the large answer: some tens of megabytes, far more than the buffers of two sockets hold.
+/// Rows of the large response: tens of megabytes, far more than the buffers of two sockets.
 const ROWS: usize = 600 * 600;
 const MANY: &str = "/*---\nsummary = \"Many rows\"\n---*/\nSELECT a.n * 1000 + b.n AS n, 'some text that makes the row longer, and longer still' AS text, a.n AS a, b.n AS b FROM many AS a CROSS JOIN many AS b\n";
 
@@ -41,7 +41,7 @@ fn a_slow_reader_gets_the_whole_answer() {
     let (project, token) = project("max_concurrent_queries = 4");
     let server = serve(&project, &[]);
     let mut slow = begin(&server, &token);
-    // Others are served between its reads.
+    // Other requests are served between its reads.
     for _ in 0..200 {
         slow.read(16 * 1024);
         std::thread::sleep(Duration::from_millis(1));
@@ -51,7 +51,7 @@ fn a_slow_reader_gets_the_whole_answer() {
     assert_eq!(server.stop().code, Some(0));
 }
 
-/// The one place among the running queries is free again when the client has left, long before the time limit.
+/// When the client disconnects, the only query slot is free again, long before the time limit.
 #[test]
 fn a_client_that_leaves_ends_its_query() {
     let (project, token) = project("max_concurrent_queries = 1\ntimeout_seconds = 600");
@@ -63,14 +63,14 @@ fn a_client_that_leaves_ends_its_query() {
     assert!(is_complete(&begin(&server, &token).finish()));
 }
 
-/// A client that stops reading and stays keeps its place no longer than the time limit, and its answer does not look
-/// complete.
+/// A client that stops reading but stays connected holds its slot only until the time limit, and its response does not
+/// look complete.
 #[test]
 fn a_client_that_does_not_read_does_not_keep_the_query() {
     let (project, token) = project("max_concurrent_queries = 1\ntimeout_seconds = 3");
     let server = serve(&project, &[]);
     let stalled = begin(&server, &token);
-    // Waits for the place, and its own time limit is over not much later than that of the one before.
+    // This request waits for the slot, and its own time limit ends shortly after the first one's.
     until("the place is free", || server.get("/api/best_products", &token).status == 200);
     let cut = stalled.finish();
     assert!(cut.status == 200 && !cut.whole, "{}", cut.head);
@@ -92,7 +92,7 @@ fn a_signal_lets_a_running_answer_end_and_lets_nobody_in() {
     }
 }
 
-/// A client that says that a body comes, and sends none, is answered when the time limit is over.
+/// A client that announces a body and sends none gets an error at the time limit.
 #[test]
 fn a_body_that_does_not_come_is_not_waited_for() {
     let (project, token) = project("timeout_seconds = 1");

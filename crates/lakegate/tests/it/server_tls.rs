@@ -1,4 +1,4 @@
-//! The real binary with TLS: who is served, how a certificate is replaced, and what a client without TLS is told.
+//! The real binary with TLS: accepted clients, certificate renewal, and the response to a client without TLS.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -13,7 +13,7 @@ use crate::secure::{Authority, Connection, body};
 use crate::server_process::{configure, serve, shop};
 use crate::wire::{PATIENCE, Process, until};
 
-/// The starter project with a certificate of the authority. Gives the files of it.
+/// The starter project with a certificate of the authority. Returns the certificate's files too.
 fn encrypted(authority: &Authority, refresh: u32) -> (Project, String, [PathBuf; 2]) {
     let (project, token) = shop();
     let files = ["shop/chain.pem", "shop/key.pem"].map(|path| project.path().join(path));
@@ -43,7 +43,7 @@ async fn https_is_served_in_both_versions_of_tls_and_http() {
         }
     }
     assert!(answers[0].len() > 10 && answers.iter().all(|answer| *answer == answers[0]));
-    // Whoever trusts another authority does not get to a request.
+    // A client that trusts another authority cannot send a request.
     assert!(Authority::new().connect(server.address(), "h2", &[&TLS13]).await.is_err());
     let health = project.command(&["health", "--url", server.said["url"].as_str().unwrap()]).output().unwrap();
     assert!(health.status.success(), "{health:?}");
@@ -69,7 +69,7 @@ fn plain_http_is_refused_with_a_word() {
         let problem: serde_json::Value = serde_json::from_str(problem).unwrap();
         assert_eq!(problem["code"], "request_not_encrypted");
     }
-    // Neither letters nor a handshake.
+    // Neither text nor a TLS handshake.
     let mut noise = TcpStream::connect(server.address()).unwrap();
     noise.set_read_timeout(Some(PATIENCE)).unwrap();
     noise.write_all(&[0; 64]).unwrap();
@@ -83,7 +83,7 @@ fn plain_http_is_refused_with_a_word() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_is_replaced_while_the_server_runs() {
     let authority = Authority::new();
-    // By a signal, and by looking.
+    // By a signal, and by the periodic check.
     for (refresh, is_told) in [(600, true), (1, false)] {
         let (project, token, [certificate, key]) = encrypted(&authority, refresh);
         let server = serve(&project, &[]);
@@ -104,10 +104,10 @@ async fn a_certificate_is_replaced_while_the_server_runs() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         assert_ne!(now, first);
-        // Who was connected stays so.
+        // Open connections stay open.
         assert_eq!(kept.get("/api", &token).await.unwrap().status(), 200);
 
-        // One that is no good is told, and the one before stays.
+        // An invalid certificate is reported, and the previous one stays in use.
         std::fs::write(&key, "nothing").unwrap();
         let log = server.follow();
         until("it is told", || {
@@ -129,7 +129,7 @@ fn a_server_without_its_certificate_does_not_start() {
     let (project, _, [certificate, key]) = encrypted(&authority, 600);
     let serve = ["serve", "--project", "shop", "--listen", "127.0.0.1:0"];
     let other = project.path().join("other.pem");
-    // The key of another certificate.
+    // The key belongs to another certificate.
     authority.issue(&other, &key);
     let said = project.fails(&serve);
     assert!(said.contains("can not be used with the key in") && said.contains("key.pem"), "{said}");
@@ -138,8 +138,8 @@ fn a_server_without_its_certificate_does_not_start() {
     assert!(said.contains("chain.pem` can not be read"), "{said}");
 }
 
-/// At an address of other machines the admin API is encrypted as soon as there is a certificate; at one of this machine
-/// with a certificate of its own only.
+/// On an address that other machines can reach, the admin API uses TLS as soon as the API has a certificate. On a
+/// loopback address it uses TLS only with a certificate of its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_admin_api_is_encrypted_where_others_could_listen() {
     let authority = Authority::new();

@@ -1,4 +1,4 @@
-//! `min_group_size`: groups of fewer subjects are not in the answer, whatever the query makes of them.
+//! `min_group_size`: groups with fewer subjects are suppressed, whatever the form of the query.
 
 use serde_json::json;
 
@@ -14,7 +14,7 @@ row_filter = "ward = principal('ward')"
 unfiltered_for = ["support"]
 "#;
 
-/// Ward a: rome has 3 patients in 4 visits, oslo 2 in 2, bonn 1 in 3, and one visit of nobody.
+/// In ward a, rome has 3 patients in 4 visits, oslo has 2 in 2, bonn has 1 in 3, and one visit has no patient.
 const VISITS: &str = "city,patient,ward,cost\nrome,1,a,1\nrome,1,a,2\nrome,2,a,3\nrome,3,a,4\noslo,4,a,5\noslo,5,a,6\n\
     bonn,6,a,7\nbonn,6,a,8\nbonn,6,a,9\noslo,,a,10\noslo,7,b,11\nbonn,8,b,12\nbonn,9,b,13\n";
 
@@ -90,7 +90,7 @@ async fn a_query_that_could_get_around_it_is_a_fault_of_the_project() {
             "a subquery beside the groups",
         ),
         ("SELECT city, count(*) AS n FROM visit GROUP BY city", "`v` is not a table of this query"),
-        // The engine panicked over it.
+        // The engine used to panic on this query.
         (
             "SELECT DISTINCT ON (city) city, count(*) AS n FROM visit AS v GROUP BY city ORDER BY city",
             "`min_group_size` needs a query that groups its rows at the end",

@@ -1,4 +1,4 @@
-//! Delta and Iceberg tables in an object store, from their first version to a served and changed one.
+//! Delta and Iceberg tables in an object store, from their creation to a served table that changes.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -14,7 +14,7 @@ fn ids(answer: &Answer) -> Vec<i64> {
     answer.rows().iter().map(|row| row["id"].as_i64().unwrap()).collect()
 }
 
-/// A store, and a project over it with a table that is not there yet.
+/// A store, and a project over it whose table does not exist yet.
 async fn shop(format: &str) -> (ObjectStore, Arc<Project>) {
     let store = ObjectStore::start().await;
     let project = Project::new();
@@ -38,7 +38,7 @@ async fn ingest(project: &Arc<Project>, rows: &str, more: &'static [&'static str
     assert_eq!(ran.code, Some(0), "{ran:?}");
 }
 
-/// The project as a server in this process reads it.
+/// Serves the project in this process.
 async fn serve(store: &ObjectStore, project: &Project) -> TestApp {
     let folder = tempfile::tempdir().unwrap();
     let read = |name: &str| std::fs::read_to_string(project.path().join(name)).unwrap();
@@ -62,7 +62,7 @@ async fn they_are_served_with_their_past_and_their_faults() {
         let page = get("?page_size=1").await;
         let next = page.headers["lakegate-next-cursor"].to_str().unwrap().to_owned();
 
-        // What is served knows where its data is: it asks for ranges of data files, and for nothing else.
+        // The location of the data is cached, so a request reads only ranges of data files.
         store.requests();
         assert_eq!(ids(&get("?limit=5").await), [1, 3]);
         let requests = store.requests();
@@ -76,7 +76,7 @@ async fn they_are_served_with_their_past_and_their_faults() {
         assert_eq!(ids(&get(&format!("?as_of={then}")).await), [1, 3], "{format}");
         assert_eq!(ids(&get(&format!("?page_size=1&cursor={next}")).await), [3], "{format}");
 
-        // The log is away: what is served stays. The data is away: 503, and then it is there again.
+        // Without the log, the table is still served. Without the data, requests get a 503, and recover later.
         for (fault, path) in [(Fault::Busy, "_delta_log"), (Fault::Cut, "metadata"), (Fault::Denied, "list-type")] {
             store.fail(fault, path, usize::MAX);
             let _ = lakegate::reload::refresh(&app.app).await;
@@ -98,7 +98,7 @@ async fn they_are_served_with_their_past_and_their_faults() {
     }
 }
 
-/// Metadata that names another bucket, or a place beside the lake, is not followed.
+/// Metadata that points to another bucket, or outside of the lake, is not followed.
 #[tokio::test(flavor = "multi_thread")]
 async fn metadata_that_leads_out_of_the_lake_is_not_followed() {
     let (store, project) = shop("iceberg").await;

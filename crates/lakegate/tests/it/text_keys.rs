@@ -1,4 +1,4 @@
-//! Keys of tenants in text files: two that differ stay two, however much they look like one number.
+//! Tenant keys in text files: two different keys stay different, even if they look like one number.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -19,7 +19,7 @@ async fn app(files: &[(&str, &str)]) -> TestApp {
     TestApp::serve(folder).await
 }
 
-/// What somebody whose tenant is this sees.
+/// The rows that a caller with this tenant sees.
 async fn seen(app: &TestApp, name: &str, tenant: Scalar) -> Result<Vec<String>, u16> {
     app.add_principal(name, "client", &[("tenant", Value::Scalar(tenant))]).await;
     app.add_terms(
@@ -51,7 +51,7 @@ async fn codes_that_look_like_numbers_are_text() {
             assert_eq!(seen(&app, key, Scalar::String(key.to_owned())).await, Ok(vec![format!("of {key}")]), "{key}");
         }
     }
-    // Also when the two are in two files.
+    // Also when the keys are in different files.
     let app =
         app(&[("lake/visit/a.csv", "tenant,what\n7,of 7\n"), ("lake/visit/b.csv", "tenant,what\n007,of 007\n")]).await;
     for key in ["7", "007"] {
@@ -59,7 +59,7 @@ async fn codes_that_look_like_numbers_are_text() {
     }
 }
 
-/// A file that comes while the table is served, and makes doubles of its large keys, is not served.
+/// A new file that would turn the large keys of a served table into doubles is refused.
 #[tokio::test]
 async fn large_keys_do_not_become_one_when_a_fraction_comes() {
     let (one, other) = (9_007_199_254_740_992_i64, 9_007_199_254_740_993_i64);
@@ -80,7 +80,7 @@ async fn large_keys_do_not_become_one_when_a_fraction_comes() {
     }
 }
 
-/// Whole numbers of 64 bits are not compared with doubles in a row filter: two of them may be one double.
+/// A row filter never compares 64-bit integers as doubles, because two of them may round to one double.
 #[tokio::test]
 async fn keys_of_a_parent_are_not_compared_as_doubles() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The real binary as a server process, and a small HTTP/1.1 client over a bare socket. No tests here.
+//! The real binary as a server process, and a minimal HTTP/1.1 client on a raw socket. It contains no tests.
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
@@ -13,10 +13,10 @@ use serde_json::Value as Json;
 
 use crate::binary::Ran;
 
-/// Far more than anything here takes; reaching it is a failure, never a proof.
+/// Timeout, far longer than any step here takes; reaching it is a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Asks until it is so.
+/// Polls until the condition holds.
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
@@ -25,18 +25,18 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A server that has said where it serves. Killed when dropped.
+/// A server process that has printed its address. Drop kills it.
 pub(crate) struct Process {
     child: Child,
     stdout: BufReader<ChildStdout>,
     log: Arc<Mutex<String>>,
     reading: Option<JoinHandle<()>>,
-    /// What it said, with `--json`.
+    /// The JSON line that it printed.
     pub(crate) said: Json,
 }
 
 impl Process {
-    /// Starts a command with `--json` and reads its one line.
+    /// Starts a command with `--json`, and reads its JSON line.
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
@@ -62,18 +62,18 @@ impl Process {
         self.said["url"].as_str().unwrap().split_once("://").unwrap().1
     }
 
-    /// What it has logged so far, as it grows.
+    /// The log, which grows while the process runs.
     pub(crate) fn follow(&self) -> Arc<Mutex<String>> {
         Arc::clone(&self.log)
     }
 
-    /// Sends a signal such as `INT`.
+    /// Sends a signal, such as `INT`.
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap();
         assert!(sent.success());
     }
 
-    /// Waits for the end; what came after the first line is the stdout.
+    /// Waits for the process to end. The returned stdout lacks the first line.
     pub(crate) fn wait(&mut self) -> Ran {
         until("the process ends", || self.child.try_wait().unwrap().is_some());
         let mut stdout = String::new();
@@ -83,13 +83,13 @@ impl Process {
         Ran { code: self.child.wait().unwrap().code(), stdout, stderr }
     }
 
-    /// Ends it as an operator does.
+    /// Stops the process with SIGTERM.
     pub(crate) fn stop(mut self) -> Ran {
         self.signal("TERM");
         self.wait()
     }
 
-    /// A request, answered.
+    /// Sends a GET request and returns its response.
     pub(crate) fn get(&self, path: &str, token: &str) -> Reply {
         Exchange::begin(self.address(), "GET", path, &[("token", token)], "").finish()
     }
@@ -106,13 +106,13 @@ impl Drop for Process {
     }
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: Vec<u8>,
-    /// Whether the answer came to its end; a cut one does not.
+    /// Whether the response is complete; `false` when it was cut.
     pub(crate) whole: bool,
 }
 
@@ -126,19 +126,19 @@ impl Reply {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The rows of a good answer.
+    /// The rows of a 200 response.
     pub(crate) fn rows(&self) -> Vec<Json> {
         assert_eq!(self.status, 200, "{}", self.text());
         self.json().as_array().unwrap().clone()
     }
 
-    /// Status and code of a refusal.
+    /// Status and code of an error response.
     pub(crate) fn refusal(&self) -> (u16, String) {
         (self.status, self.json()["code"].as_str().unwrap_or_default().to_owned())
     }
 }
 
-/// A request that was sent, and whose answer is read by and by.
+/// A request whose response is read piece by piece.
 pub(crate) struct Exchange {
     socket: TcpStream,
     read: Vec<u8>,
@@ -153,7 +153,7 @@ impl Exchange {
         begun
     }
 
-    /// A `POST` whose body does not come.
+    /// Begins a `POST` without sending its body.
     pub(crate) fn begin_without_body(address: &str, path: &str, headers: &[(&str, &str)]) -> Self {
         Self::head(address, "POST", path, headers)
     }
@@ -172,7 +172,7 @@ impl Exchange {
         Self { socket, read: Vec::new() }
     }
 
-    /// Reads what is there, at most so many bytes; `false` at the end.
+    /// Reads up to `bytes` available bytes; `false` at the end.
     pub(crate) fn read(&mut self, bytes: usize) -> bool {
         let before = self.read.len();
         self.read.resize(before + bytes, 0);
@@ -182,7 +182,7 @@ impl Exchange {
         read > 0
     }
 
-    /// Reads until so many bytes are there.
+    /// Reads until at least `bytes` bytes have arrived.
     pub(crate) fn read_at_least(&mut self, bytes: usize) {
         while self.read.len() < bytes {
             assert!(self.read(64 * 1024), "it ended after {} bytes", self.read.len());
@@ -206,7 +206,7 @@ impl Exchange {
     }
 }
 
-/// The body of a chunked answer, and whether its last chunk came.
+/// The body of a chunked response, and whether its last chunk arrived.
 fn unchunked(mut raw: &[u8]) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
     loop {

@@ -1,7 +1,7 @@
-//! What to make of the access-control table of the first system: one row a client, with its key and its endpoints.
+//! Plans the import of the previous system's access-control table: one row a client, with its key and its endpoints.
 //!
-//! Pure: [`table`] reads cells into rows, [`plan`] turns rows into principals, grants and tokens, and says what can not
-//! go in. What the access store already holds is not this module's business. No key is in any message.
+//! Pure: [`table`] parses cells into rows, and [`plan`] turns rows into principals, grants, tokens and conflicts.
+//! Comparing them with the access store is done elsewhere. No message contains a key.
 
 mod table;
 
@@ -15,30 +15,30 @@ use super::token::{PresentedToken, TokenError, TokenHash};
 /// One row of the table.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ImportRow {
-    /// Its number in the file, from 1, the header not counted.
+    /// The row number in the file, from 1, without the header.
     pub row: usize,
-    /// The client's id. `None`: missing or not a whole number.
+    /// The client's id; `None` if it is missing or not a whole number.
     pub client: Option<i64>,
     /// The client's key: a secret.
     pub key: Option<String>,
-    /// The endpoints it may call.
+    /// The endpoints that the client may call.
     pub endpoints: BTreeSet<String>,
 }
 
-/// What to create, and what can not be.
+/// The principals to create, and the conflicts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportPlan {
-    /// The clients, by id.
+    /// The clients, ordered by id.
     pub clients: Vec<PlannedClient>,
-    /// What is refused; the rest goes in.
+    /// The refused entries; everything else is imported.
     pub conflicts: Vec<Conflict>,
-    /// Clients that have no key in the table: they go in and can call nothing until they get a token.
+    /// Clients without a key in the table. They are imported, but cannot call anything until they get a token.
     pub without_key: Vec<i64>,
-    /// What every grant shows unmasked, since the system before had no masks.
+    /// The columns and tags that every grant unmasks, because the previous system had no masks.
     pub unmask: BTreeSet<Unmask>,
 }
 
-/// A principal to be, with its grants and tokens.
+/// A principal to create, with its grants and tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedClient {
     /// The value of the attribute `client_id`.
@@ -49,51 +49,51 @@ pub struct PlannedClient {
     pub keys: BTreeSet<TokenHash>,
 }
 
-/// Something in the table that is not taken over.
+/// An entry of the table that is not imported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Conflict {
-    /// One key in rows of several clients: with it, whose rows would a caller see? The key is refused; the clients go
-    /// in without it.
+    /// Rows of several clients share a key, so it is unclear whose rows a caller would see. The key is refused; the
+    /// clients are imported without it.
     SharedKey {
         /// The hash of the key.
         key: TokenHash,
         /// The clients that share it.
         clients: Vec<i64>,
-        /// The token that it already is in the store, and its principal. An import takes nothing away.
+        /// The id and principal of the token that the key already is in the store. An import removes nothing.
         in_force: Option<(String, String)>,
     },
-    /// Rows of one client that grant different endpoints. Taking all of them would let one key do what only the other
-    /// could, so the client is refused.
+    /// Rows of one client grant different endpoints. Merging them would let one key do what only the other could, so
+    /// the client is refused.
     DifferingRows {
         /// The client.
         client: i64,
         /// Its rows.
         rows: Vec<usize>,
     },
-    /// A row that names no client. It is refused.
+    /// A row without a client id. It is refused.
     NoClient {
         /// The row.
         row: usize,
     },
-    /// A key that can not be a token. It is refused; the client goes in without it.
+    /// A key that cannot be a token. It is refused; the client is imported without it.
     UnusableKey {
         /// The client.
         client: i64,
         /// The row.
         row: usize,
-        /// What is wrong with the key.
+        /// The reason why the key is refused.
         error: TokenError,
     },
-    /// A key that the store knows as a token of another principal. It is refused; the client goes in without it.
+    /// The store has the key as a token of another principal. The key is refused; the client is imported without it.
     KeyOfAnother {
         /// The hash of the key.
         key: TokenHash,
-        /// The client that has it in the table.
+        /// The client that has the key in the table.
         client: i64,
-        /// The principal that has it in the store.
+        /// The principal that has the key in the store.
         principal: String,
     },
-    /// The store has a principal of the client's name with another `client_id`. The client is refused.
+    /// The store has a principal with the client's name but another `client_id`. The client is refused.
     PrincipalDiffers {
         /// The client.
         client: i64,
@@ -102,7 +102,7 @@ pub enum Conflict {
     },
 }
 
-/// Turns the rows of the table into what to create.
+/// Turns the rows of the table into a plan of what to create.
 pub fn plan(rows: &[ImportRow]) -> ImportPlan {
     let mut plan = ImportPlan::default();
     let mut owners: BTreeMap<&str, BTreeSet<Option<i64>>> = BTreeMap::new();
@@ -117,7 +117,7 @@ pub fn plan(rows: &[ImportRow]) -> ImportPlan {
         }
     }
     for (key, owners) in &owners {
-        // A row without a client counts as an owner: the key may stand for anybody.
+        // A row without a client counts as an owner, because nobody knows whose key it is.
         if let (true, Ok(token)) = (owners.len() > 1, PresentedToken::parse(key)) {
             let clients = owners.iter().flatten().copied().collect();
             plan.conflicts.push(Conflict::SharedKey { key: token.hash(), clients, in_force: None });
@@ -155,13 +155,13 @@ impl PlannedClient {
     }
 }
 
-/// The name of the principal that a client of the first system becomes.
+/// The name of a client's principal.
 pub fn principal_name(client_id: i64) -> String {
     format!("client-{client_id}")
 }
 
 impl Conflict {
-    /// A word for machines.
+    /// A machine-readable name.
     pub fn kind(&self) -> &'static str {
         match self {
             Conflict::SharedKey { .. } => "shared_key",
@@ -173,7 +173,7 @@ impl Conflict {
         }
     }
 
-    /// The clients that it is about.
+    /// Its clients.
     pub fn clients(&self) -> Vec<i64> {
         match self {
             Conflict::SharedKey { clients, .. } => clients.clone(),
@@ -185,7 +185,7 @@ impl Conflict {
         }
     }
 
-    /// The key that it is about, as far as that can be shown.
+    /// The fingerprint of its key.
     pub fn fingerprint(&self) -> Option<String> {
         match self {
             Conflict::SharedKey { key, .. } | Conflict::KeyOfAnother { key, .. } => Some(key.fingerprint()),

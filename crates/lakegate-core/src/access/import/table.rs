@@ -1,6 +1,6 @@
-//! The cells of the access-control table as rows: `id`, `enterpriseKey`, and one boolean column an endpoint.
+//! Parses the cells of the access-control table: `id`, `enterpriseKey`, and one boolean column an endpoint.
 //!
-//! A column that is not what it should be is an error of the whole file, because then nobody knows what else is not.
+//! An unexpected column fails the whole file, because then the rest of it cannot be trusted either.
 
 use std::collections::BTreeSet;
 
@@ -8,32 +8,32 @@ use super::ImportRow;
 use crate::access::name::{NameError, NameKind};
 use crate::value::Scalar;
 
-/// The column of the client's id. Upper and lower case do not matter: query engines fold them.
+/// The column of the client's id. Its letter case is ignored, because query engines fold it.
 pub const ID_COLUMN: &str = "id";
 /// The column of the client's key.
 pub const KEY_COLUMN: &str = "enterpriseKey";
 
-/// A table that is no access-control table.
+/// The reason why a table is not an access-control table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
-    /// `id` or `enterpriseKey` is not there.
+    /// `id` or `enterpriseKey` is missing.
     #[error("there is no column `{column}`; the table has {}", columns(.found))]
     MissingColumn {
         /// The column.
         column: &'static str,
-        /// Those that are there.
+        /// The columns that exist.
         found: Vec<String>,
     },
-    /// Two columns of one name.
+    /// Two columns have the same name.
     #[error("there are two columns `{0}`; leave one out")]
     DuplicateColumn(String),
-    /// Not one endpoint.
+    /// The table has no endpoint column.
     #[error("there is no endpoint column beside `{ID_COLUMN}` and `{KEY_COLUMN}`; add one boolean column an endpoint")]
     NoEndpoints,
-    /// A column that can not be an endpoint.
+    /// A column name is not a valid endpoint name.
     #[error("{0}; if the column is no endpoint, leave it out with `--ignore-column`")]
     EndpointName(#[from] NameError),
-    /// A cell that is not a boolean.
+    /// A cell is not a boolean.
     #[error(
         "column `{column}` is not boolean in row {row}; use true, false or nothing, or leave the column out with `--ignore-column`"
     )]
@@ -43,18 +43,18 @@ pub enum TableError {
         /// The row.
         row: usize,
     },
-    /// A key that is not text.
+    /// A key is not text.
     #[error("column `{KEY_COLUMN}` is not text in row {row}")]
     KeyNotText {
         /// The row.
         row: usize,
     },
-    /// A column to ignore that is not there, or that is needed.
+    /// A column to ignore does not exist, or is required.
     #[error("column `{0}` can not be ignored: it is not in the table, or is needed")]
     CanNotIgnore(String),
 }
 
-/// What a column is for.
+/// The role of a column.
 enum Role {
     Id,
     Key,
@@ -62,7 +62,7 @@ enum Role {
     Ignored,
 }
 
-/// Reads the cells. NULL, in a boolean column, is "not granted".
+/// Parses the cells. NULL in a boolean column means "not granted".
 pub fn table(
     columns: &[String],
     cells: &[Vec<Option<Scalar>>],
@@ -132,7 +132,7 @@ fn roles(columns: &[String], ignore: &[String]) -> Result<Vec<Role>, TableError>
     Ok(roles)
 }
 
-/// A whole number, also where a tool has made `4562.0` of it because other rows are empty.
+/// Parses a whole number. Also accepts `4562.0`, which tools write for a column with empty rows.
 fn whole_number(cell: &Scalar) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match cell {

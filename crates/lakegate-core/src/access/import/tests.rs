@@ -1,4 +1,4 @@
-//! Tables of every shape that a grown access-control table takes.
+//! Access-control tables in every shape that they take over time.
 
 use proptest::prelude::*;
 
@@ -62,7 +62,7 @@ fn missing_keys_are_no_shared_key() {
 
 #[test]
 fn two_rows_of_one_client() {
-    // The same row twice is one.
+    // A duplicate row counts once.
     let twice = plan(&[row(1, Some(1), Some(A), &["x"]), row(2, Some(1), Some(A), &["x"])]);
     assert_eq!(clients(&twice), [(1, vec![hash(A)])]);
     assert!(twice.conflicts.is_empty());
@@ -71,7 +71,7 @@ fn two_rows_of_one_client() {
         plan(&[row(1, Some(1), Some(A), &["x"]), row(2, Some(1), Some(B), &["x"]), row(3, Some(1), None, &["x"])]);
     assert_eq!(clients(&two), [(1, vec![hash(A), hash(B)])]);
     assert!(two.conflicts.is_empty() && two.without_key.is_empty());
-    // Two keys with different endpoints would each get what the other had.
+    // Two keys with different endpoints would each get the endpoints of the other.
     let differing =
         plan(&[row(1, Some(1), Some(A), &["x"]), row(2, Some(1), Some(B), &["y"]), row(3, Some(3), Some(C), &[])]);
     assert_eq!(clients(&differing), [(3, vec![hash(C)])]);
@@ -150,7 +150,7 @@ fn any_row() -> impl Strategy<Value = (Option<i64>, Option<&'static str>, bool, 
 }
 
 proptest! {
-    /// What must never happen, over all small tables: a key that opens more than its rows of the table did.
+    /// Over all small tables: no key gets more access than its rows of the table had.
     #[test]
     fn no_key_opens_more_than_it_did(rows in proptest::collection::vec(any_row(), 0..10)) {
         let rows: Vec<ImportRow> = rows
@@ -174,7 +174,7 @@ proptest! {
                 }
             }
         }
-        // Nothing is dropped in silence: every client is planned or in a conflict.
+        // Nothing is dropped silently: every client is planned or in a conflict.
         for row in &rows {
             if let Some(id) = row.client {
                 let planned = plan.clients.iter().any(|client| client.client_id == id);

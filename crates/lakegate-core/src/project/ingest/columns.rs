@@ -1,33 +1,33 @@
-//! `[columns.NAME]` of a recipe: what becomes of one column.
+//! Parses `[columns.NAME]` of a recipe: how one column is filled.
 
 use super::super::finding::suggest_or_list;
 use super::super::reader::Section;
 use super::kind::{ColumnKind, PlainKind};
 
-/// What is said of a column of the table.
+/// The options of one column of the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecipeColumn {
     /// The name in the table.
     pub name: String,
-    /// The name in the files, when that is another.
+    /// The name in the files, if it differs.
     pub from: Option<String>,
-    /// The type; `None` is the table's, or what the values look like.
+    /// The type; `None` uses the table's type, or infers it from the values.
     pub kind: Option<ColumnKind>,
-    /// How dates and times are written, in the words of `strftime`; without any, the usual ways are tried.
+    /// The formats of dates and times, in `strftime` syntax; if empty, the usual formats are tried.
     pub formats: Vec<String>,
-    /// Words that stand for NULL in this column, beside those of all columns.
+    /// Words that mean NULL in this column, in addition to those of all columns.
     pub nulls: Vec<String>,
-    /// A value that every row has, instead of one of the files.
+    /// A constant value for every row, instead of one from the files.
     pub value: Option<String>,
 }
 
 impl RecipeColumn {
-    /// A column of which nothing is said yet.
+    /// A column without options.
     pub fn new(name: &str) -> Self {
         Self { name: name.to_owned(), ..Self::default() }
     }
 
-    /// What the column is called in the files.
+    /// The name in the files.
     pub fn source(&self) -> &str {
         self.from.as_deref().unwrap_or(&self.name)
     }

@@ -1,8 +1,8 @@
-//! The types that a recipe gives to columns.
+//! The column types of a recipe.
 
 use std::fmt;
 
-/// What one value is.
+/// The type of one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PlainKind {
     /// Text.
@@ -19,17 +19,17 @@ pub enum PlainKind {
     Timestamp,
 }
 
-/// What a column holds.
+/// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnKind {
-    /// A value.
+    /// A single value.
     Plain(PlainKind),
     /// A list of values.
     List(PlainKind),
 }
 
 impl PlainKind {
-    /// The kinds by name.
+    /// The types by name.
     pub const NAMES: [(&str, Self); 6] = [
         ("string", Self::String),
         ("integer", Self::Integer),
@@ -39,7 +39,7 @@ impl PlainKind {
         ("timestamp", Self::Timestamp),
     ];
 
-    /// The kind of a name.
+    /// The type with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
     }
@@ -50,7 +50,7 @@ impl PlainKind {
 }
 
 impl ColumnKind {
-    /// Reads `integer` or `list<integer>`.
+    /// Parses `integer` or `list<integer>`.
     pub fn parse(text: &str) -> Option<Self> {
         let plain = PlainKind::from_name;
         match text.strip_prefix("list<").and_then(|inner| inner.strip_suffix('>')) {

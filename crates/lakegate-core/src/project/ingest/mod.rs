@@ -1,7 +1,7 @@
-//! `tables/NAME.ingest.toml`: a recipe that says how files become rows of a table. Text becomes a checked model, or all its
-//! faults.
+//! Parses `tables/NAME.ingest.toml`: a recipe for filling a table from files. Returns a checked recipe and all
+//! findings.
 //!
-//! Reads no data: whether the files are there and have the columns is found out by whoever ingests.
+//! Reads no data: the ingest itself checks that the files exist and have the columns.
 
 mod columns;
 mod kind;
@@ -12,51 +12,51 @@ use super::reader::{Placed, Section, Source};
 pub use columns::RecipeColumn;
 pub use kind::{ColumnKind, PlainKind};
 
-/// What the names of recipe files end with.
+/// The suffix of recipe file names.
 pub const RECIPE_ENDING: &str = ".ingest.toml";
 
 /// A checked recipe.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    /// Where it stands: the path of its file, or what the command line is called in messages.
+    /// Position of the recipe: its file, or a name for the command line.
     pub position: Position,
     /// The table of the project.
     pub table: String,
-    /// Files, or globs of files; relative to the project's folder, or absolute.
+    /// Paths or globs; relative to the project folder, or absolute.
     pub from: Vec<String>,
-    /// What the rows are to the table.
+    /// The effect of the rows on the table.
     pub mode: IngestMode,
-    /// The columns that tell rows apart, for `upsert`.
+    /// The columns that identify a row, for `upsert`.
     pub key: Vec<String>,
-    /// What a table is made as, where there is none yet: `parquet`, `delta` or `iceberg`.
+    /// The format of a new table: `parquet`, `delta` or `iceberg`. `None` if not set.
     pub into: Option<String>,
-    /// What the files are; `None` when their names and first bytes tell.
+    /// The format of the files; `None` infers it from their names and first bytes.
     pub source: Option<SourceFormat>,
-    /// How text files are read.
+    /// The parsing options for text files.
     pub text: TextOptions,
-    /// Columns of the files that are left out.
+    /// Columns of the files to ignore.
     pub drop: Vec<String>,
-    /// What is said of single columns, in the order of the file.
+    /// The options of single columns, in the order of the file.
     pub columns: Vec<RecipeColumn>,
-    /// Whether columns that the table has not are added to it.
+    /// Whether to add columns that the table does not have.
     pub new_columns: bool,
-    /// How many rows may be rejected.
+    /// Number of rows that may be rejected.
     pub max_rejects: Allowance,
 }
 
-/// What new rows are to a table.
+/// The effect of new rows on a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IngestMode {
-    /// More rows.
+    /// Adds the rows.
     #[default]
     Append,
-    /// Its only rows.
+    /// Replaces all rows.
     Replace,
-    /// Rows that take the place of those with the same key.
+    /// Replaces rows that have the same key, and adds the others.
     Upsert,
 }
 
-/// What a source file is.
+/// The format of a source file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceFormat {
     /// Text with a delimiter.
@@ -67,35 +67,36 @@ pub enum SourceFormat {
     Parquet,
 }
 
-/// How text becomes values.
+/// The parsing options for text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextOptions {
-    /// The encoding's label; a byte order mark in a file counts more. `None` is UTF-8, or UTF-16 where the bytes show it.
+    /// The encoding's label; a byte order mark in a file takes precedence. `None` is UTF-8, or UTF-16 if the bytes show
+    /// it.
     pub encoding: Option<String>,
-    /// The delimiter of CSV; `None` finds it out.
+    /// The delimiter of CSV; `None` detects it.
     pub delimiter: Option<u8>,
-    /// The quote of CSV; `None` has none.
+    /// The quote of CSV; `None` disables quoting.
     pub quote: Option<u8>,
-    /// Names of columns, for files without a header line.
+    /// Column names, for files without a header line.
     pub header: Option<Vec<String>>,
-    /// Words that stand for NULL, beside the empty cell.
+    /// Words that mean NULL, in addition to the empty cell.
     pub nulls: Vec<String>,
-    /// Words that stand for true.
+    /// Words that mean true.
     pub true_words: Vec<String>,
-    /// Words that stand for false.
+    /// Words that mean false.
     pub false_words: Vec<String>,
-    /// Whether numbers have a comma before their fraction.
+    /// Whether numbers have a decimal comma.
     pub decimal_comma: bool,
-    /// The offset from UTC, in minutes, of times that do not say theirs.
+    /// The offset from UTC, in minutes, of times without an offset.
     pub offset_minutes: i32,
 }
 
-/// How many rows may be rejected, before nothing is ingested.
+/// Number of rows that may be rejected. Above it, nothing is ingested.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Allowance {
-    /// So many.
+    /// An absolute number.
     Rows(u64),
-    /// So many of a hundred.
+    /// A percentage of the rows.
     Percent(f64),
 }
 
@@ -128,7 +129,7 @@ impl SourceFormat {
 }
 
 impl Allowance {
-    /// Reads `10` or `1.5%`.
+    /// Parses `10` or `1.5%`.
     pub fn parse(text: &str) -> Option<Self> {
         match text.strip_suffix('%') {
             Some(percent) => {
@@ -139,7 +140,7 @@ impl Allowance {
         }
     }
 
-    /// Whether so many of so many rows may be rejected.
+    /// Whether this many of `rows` rows may be rejected.
     pub fn allows(self, rejected: u64, rows: u64) -> bool {
         match self {
             Self::Rows(most) => rejected <= most,
@@ -148,13 +149,13 @@ impl Allowance {
     }
 }
 
-/// The one of a list of names, or a fault with a suggestion.
+/// Looks up a name, or returns a help text with a suggestion.
 pub fn named<T: Copy>(names: &[(&str, T)], written: &str) -> Result<T, String> {
     let found = names.iter().find(|(name, _)| *name == written).map(|(_, value)| *value);
     found.ok_or_else(|| suggest_or_list(written, names.iter().map(|(name, _)| *name)))
 }
 
-/// Reads `-05:00`, `+0530` or `UTC` as minutes from UTC.
+/// Parses `-05:00`, `+0530` or `UTC` as minutes from UTC.
 pub fn parse_offset(text: &str) -> Option<i32> {
     if matches!(text, "UTC" | "Z") {
         return Some(0);
@@ -172,7 +173,7 @@ pub fn parse_offset(text: &str) -> Option<i32> {
     (hours <= 18 && minutes < 60).then_some(sign * (hours * 60 + minutes))
 }
 
-/// Reads a delimiter: one character, or `\t`.
+/// Parses a delimiter: one character, or `\t`.
 pub fn parse_delimiter(text: &str) -> Option<u8> {
     match text.as_bytes() {
         b"\\t" => Some(b'\t'),
@@ -182,7 +183,7 @@ pub fn parse_delimiter(text: &str) -> Option<u8> {
 }
 
 impl Recipe {
-    /// A recipe without a file, with what everything is when nothing is said.
+    /// A recipe without a file, with default options.
     pub fn of_command(table: &str) -> Self {
         Self {
             position: Position::outside("the command line"),
@@ -200,13 +201,13 @@ impl Recipe {
         }
     }
 
-    /// Reads the text of a file and gathers all faults; with faults, the recipe is what could be read.
+    /// Reads the text of a file, and returns all findings. With findings, the recipe holds whatever could be read.
     pub fn read(path: &str, text: &str) -> (Self, Vec<Finding>) {
         let (source, table) = Source::new(path, text, 0..text.len());
         let file_name = path.rsplit('/').next().unwrap_or(path);
         let mut recipe = Self::of_command(file_name.strip_suffix(RECIPE_ENDING).unwrap_or(file_name));
         recipe.position = Position::start(path);
-        // What is not TOML can not be looked at any further.
+        // Invalid TOML cannot be checked any further.
         if source.has_findings() {
             return (recipe, source.into_findings());
         }

@@ -1,4 +1,4 @@
-//! Recipes: what is read of them, and every fault at once.
+//! Tests of parsing recipes, and of reporting all their faults at once.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! `[principals.NAME]` and `[[grants]]` of a test file: access that exists for its tests only.
+//! Parses `[principals.NAME]` and `[[grants]]` of a test file: access that exists for its tests only.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::project::limits::read_limits;
 use crate::project::reader::{Placed, Section, Source};
 use crate::value::{Scalar, ScalarType, Value, ValueType};
 
-/// Reads principals and grants; `None` when the file has neither.
+/// Reads principals and grants; `None` if the file has neither.
 pub(super) fn read(root: &mut Section<'_, '_>) -> Option<TestAccess> {
     let source = root.source();
     let is_declared = root.has("principals") || root.has("grants");
@@ -32,7 +32,7 @@ pub(super) fn read(root: &mut Section<'_, '_>) -> Option<TestAccess> {
         if let Grantee::Principal(name) = &grant.to
             && !access.principals.contains_key(name)
         {
-            // The id is the place, and the finding has one of its own.
+            // A grant's id is its position, which the finding already has.
             let help = suggest_or_list(name, access.principals.keys().map(String::as_str));
             source.report_at(
                 &endpoint.position,
@@ -73,7 +73,7 @@ fn principal(name: &str, mut section: Section<'_, '_>) -> PrincipalRecord {
     record
 }
 
-/// A value whose type is how it is written, or a table with `type` and `value`.
+/// Reads an attribute: a value whose type follows from its spelling, or a table with `type` and `value`.
 fn attribute(source: &Source<'_>, name: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {
     let fault = |message: String, help: &str| {
         source.report(&value.span(), message, Some(help.to_owned()));

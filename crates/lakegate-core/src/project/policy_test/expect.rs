@@ -1,4 +1,4 @@
-//! `[tests.expect]`: what must come of a call.
+//! Parses `[tests.expect]`: the expected outcome of a call.
 
 use serde_json::{Map, Value as Json};
 
@@ -7,44 +7,44 @@ use crate::error::{CODES, Code};
 use crate::project::finding::{Position, suggest_or_list};
 use crate::project::reader::{Placed, Section};
 
-/// The largest number that TOML has.
+/// The largest integer in TOML.
 const MOST: u64 = i64::MAX as u64;
 
-/// What must come of a call; everything that is said must hold.
+/// The expected outcome of a call; every expectation must hold.
 #[derive(Clone, Debug)]
 pub struct Expectation {
-    /// Where it stands.
+    /// Position of the section.
     pub position: Position,
     /// The HTTP status.
     pub status: Option<u16>,
     /// The code of the refusal.
     pub code: Option<Code>,
-    /// What the detail of the refusal, or of one of its errors, contains.
+    /// A text that the detail of the refusal, or of one of its errors, contains.
     pub detail_contains: Option<String>,
-    /// The number of rows.
+    /// Number of rows.
     pub rows: Option<u64>,
-    /// The least number of rows.
+    /// Minimum number of rows.
     pub min_rows: Option<u64>,
-    /// The greatest number of rows.
+    /// Maximum number of rows.
     pub max_rows: Option<u64>,
-    /// The columns of the answer, in this order.
+    /// The columns of the result, in this order.
     pub columns: Option<Vec<String>>,
-    /// Columns that are not in the answer.
+    /// Columns that are not in the result.
     pub absent: Vec<String>,
-    /// Columns that are in the answer and made under a mask.
+    /// Columns that are in the result and computed from masked values.
     pub masked: Vec<String>,
-    /// Columns that are in the answer and not made under a mask.
+    /// Columns that are in the result and computed from unmasked values only.
     pub unmasked: Vec<String>,
-    /// A SQL predicate over the answer's columns that is true for each row.
+    /// A SQL predicate over the result's columns that is true for each row.
     pub only_rows_where: Option<Located>,
-    /// All rows in order, of each the columns that are told.
+    /// All rows in order, each with the columns to compare.
     pub values: Option<Vec<Map<String, Json>>>,
-    /// Rows that are among the rows, of each the columns that are told.
+    /// Rows that the result contains, each with the columns to compare.
     pub contains: Vec<Map<String, Json>>,
 }
 
 impl Expectation {
-    /// Whether anything is said about rows, so that the call must be answered.
+    /// Whether an expectation concerns rows, so that the call must succeed.
     pub fn is_about_rows(&self) -> bool {
         let counts = [self.rows, self.min_rows, self.max_rows];
         let lists = [&self.absent, &self.masked, &self.unmasked];
@@ -56,7 +56,7 @@ impl Expectation {
             || !self.contains.is_empty()
     }
 
-    /// Whether the call must be answered with rows.
+    /// Whether the call must return rows.
     pub fn is_answer(&self) -> bool {
         self.status == Some(200) || self.is_about_rows()
     }
@@ -66,7 +66,7 @@ impl Expectation {
     }
 }
 
-/// Reads the section and reports what can never hold.
+/// Reads the section, and reports expectations that can never hold.
 pub(super) fn read(mut section: Section<'_, '_>) -> Expectation {
     let source = section.source();
     let span = section.span().clone();

@@ -1,7 +1,6 @@
-//! `tests/*.toml`: calls as somebody, and what must come of them. Text becomes a checked model, or all its faults.
+//! Parses `tests/*.toml`: calls as a principal, and their expected outcome. Returns the checked tests and all findings.
 //!
-//! Runs nothing: that the endpoints and principals exist, and whether the expectations hold, is found out by whoever runs
-//! the tests.
+//! Runs nothing: the test runner checks that endpoints and principals exist and that the expectations hold.
 
 mod access;
 mod expect;
@@ -20,9 +19,9 @@ pub use expect::Expectation;
 /// A file of tests.
 #[derive(Clone, Debug)]
 pub struct PolicyTestFile {
-    /// The path, as it was given.
+    /// The path, as given.
     pub path: String,
-    /// The principals and grants of the file; without any, those of the access store count.
+    /// The principals and grants of the file; `None` uses those of the access store.
     pub access: Option<TestAccess>,
     /// The tests, in the order of the file.
     pub tests: Vec<PolicyTest>,
@@ -33,37 +32,37 @@ pub struct PolicyTestFile {
 pub struct TestAccess {
     /// The principals by name.
     pub principals: BTreeMap<String, PrincipalRecord>,
-    /// The grants; the id of each is the place where it stands.
+    /// The grants; the id of each is its position.
     pub grants: Vec<Grant>,
-    /// The endpoints that grants name, with their places.
+    /// The endpoints that grants name, with their positions.
     pub endpoints: Vec<Located>,
 }
 
-/// `[[tests]]`: one call and what is expected of it.
+/// `[[tests]]`: one call and its expected outcome.
 #[derive(Clone, Debug)]
 pub struct PolicyTest {
-    /// What it proves; no other test of the file has the name.
+    /// The name of the test, unique in the file: what it proves.
     pub name: Located,
     /// The principal that calls.
     pub principal: Located,
     /// The endpoint.
     pub endpoint: Located,
-    /// The arguments, as a JSON body would have them.
+    /// The arguments, as in a JSON body.
     pub arguments: Map<String, Json>,
     /// The modifier `select`.
     pub select: Option<String>,
     /// The modifier `order`.
     pub order: Option<String>,
-    /// What must come of it.
+    /// The expected outcome.
     pub expect: Expectation,
 }
 
-/// A text with its place.
+/// A text with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
     /// The text.
     pub text: String,
-    /// Where it stands.
+    /// Its position.
     pub position: Position,
 }
 
@@ -74,11 +73,11 @@ impl Located {
 }
 
 impl PolicyTestFile {
-    /// Reads the text of a file and gathers all faults; with faults, the file is what could be read.
+    /// Reads the text of a file, and returns all findings. With findings, the file holds whatever could be read.
     pub fn read(path: &str, text: &str) -> (Self, Vec<Finding>) {
         let (source, table) = Source::new(path, text, 0..text.len());
         let mut file = Self { path: path.to_owned(), access: None, tests: Vec::new() };
-        // What is not TOML can not be looked at any further.
+        // Invalid TOML cannot be checked any further.
         if source.has_findings() {
             return (file, source.into_findings());
         }
@@ -129,7 +128,7 @@ fn test(mut section: Section<'_, '_>) -> Option<PolicyTest> {
     })
 }
 
-/// Takes a string that must be there.
+/// Reads a required string.
 fn needed<'a, 's>(
     section: &mut Section<'a, 's>,
     key: &str,

@@ -1,4 +1,4 @@
-//! Test files as they are written, and what is said of those that are wrong.
+//! Tests of parsing test files, and of the findings for invalid ones.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ fn read(text: &str) -> (PolicyTestFile, Vec<String>) {
     (file, findings.iter().map(ToString::to_string).collect())
 }
 
-/// What is said of a test with this expectation.
+/// The findings for a test with this expectation.
 fn faults_of(expect: &str) -> Vec<String> {
     let (_, findings) =
         read(&format!("[[tests]]\nname = \"t\"\nas = \"p\"\nendpoint = \"e\"\n[tests.expect]\n{expect}"));

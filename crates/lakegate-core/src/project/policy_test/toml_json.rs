@@ -1,4 +1,4 @@
-//! TOML values as the JSON that a caller would send, or as the text that a grant keeps.
+//! Converts TOML values to the JSON that a caller would send, or to the text that a grant stores.
 
 use serde_json::{Map, Number, Value as Json};
 use toml::Spanned;
@@ -6,13 +6,13 @@ use toml::de::DeValue;
 
 use crate::project::reader::{Section, Source};
 
-/// The members of a table; those that have no JSON form are reported and left out.
+/// Converts the members of a table; those without a JSON form are reported and left out.
 pub(super) fn members(source: &Source<'_>, section: Section<'_, '_>) -> Map<String, Json> {
     let values = section.named_values().into_iter();
     values.filter_map(|(name, value)| Some((name.value, json(source, value)?))).collect()
 }
 
-/// The JSON form; dates and times are strings. What has none is reported.
+/// Converts a value to JSON; dates and times become strings. A value without a JSON form is reported.
 pub(super) fn json(source: &Source<'_>, value: &Spanned<DeValue<'_>>) -> Option<Json> {
     let fault = |what: String| {
         source.report(&value.span(), what, None);
@@ -38,7 +38,7 @@ pub(super) fn json(source: &Source<'_>, value: &Spanned<DeValue<'_>>) -> Option<
     }
 }
 
-/// The text of a single value, as a query string would have it.
+/// Converts a single value to text, as in a query string.
 pub(super) fn text(source: &Source<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<String> {
     match json(source, value)? {
         Json::String(text) => Some(text),

@@ -1,4 +1,4 @@
-//! The scalar function that masks a column in a plan. No SQL can name it: it is in no registry.
+//! Defines the scalar function that masks a column in a plan. No SQL can call it, because it is in no registry.
 
 use std::sync::Arc;
 
@@ -14,9 +14,10 @@ use super::Mask;
 /// The placeholder of a query's salt.
 pub(crate) const SALT: &str = "$catalog.salt";
 
-/// One column under its mask. Equal when table, column, mask and key are.
+/// The mask of one column. Equal if table, column, mask and key are.
 ///
-/// All that the optimiser could conclude from values (bounds, orderings, simplification) is left at its default: nothing.
+/// Everything that the optimiser could infer about values (bounds, orderings, simplification) keeps its default, which
+/// infers nothing.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct MaskFunction {
     name: &'static str,
@@ -26,7 +27,7 @@ pub(crate) struct MaskFunction {
     signature: Signature,
 }
 
-/// `input`, which is `column` of `table`, under its mask.
+/// The mask applied to `input`, which is `column` of `table`.
 pub(crate) fn expr(table: &str, column: &str, mask: Arc<Mask>, input: Expr) -> Expr {
     let function = MaskFunction {
         name: mask.function_name(),
@@ -43,7 +44,7 @@ pub(crate) fn expr(table: &str, column: &str, mask: Arc<Mask>, input: Expr) -> E
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), args))
 }
 
-/// The mask that an expression is, if it is one.
+/// The expression's mask function, if it is one.
 pub(crate) fn of(expr: &Expr) -> Option<&MaskFunction> {
     match expr {
         Expr::ScalarFunction(call) => call.func.inner().downcast_ref(),
@@ -94,7 +95,7 @@ impl ScalarUDFImpl for MaskFunction {
         let (of, mask) = match args.args.as_slice() {
             [of] => (of, Arc::clone(&self.mask)),
             [of, ColumnarValue::Scalar(ScalarValue::Utf8View(Some(salt)))] => (of, Arc::new(self.mask.salted(salt))),
-            // A plan that is looked at and never run has no salt, and its mask gives NULL.
+            // A plan that is checked and never run has no salt, and its mask returns NULL.
             [of, _] => (of, Arc::clone(&self.mask)),
             _ => return internal_err!("a mask takes one column"),
         };
@@ -104,7 +105,7 @@ impl ScalarUDFImpl for MaskFunction {
                 let masked = value
                     .to_array_of_size(1)
                     .and_then(|values| ScalarValue::try_from_array(&mask.apply(&values), 0))
-                    // The text of this error could hold the value.
+                    // The text of this error could contain the value.
                     .or_else(|_| ScalarValue::try_new_null(args.return_field.data_type()))?;
                 Ok(ColumnarValue::Scalar(masked))
             }

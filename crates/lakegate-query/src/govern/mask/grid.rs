@@ -1,19 +1,20 @@
-//! Masks of points: `POINT (lon lat)` becomes the centre of its cell.
+//! Masks points: `POINT (lon lat)` becomes the centre of its grid cell.
 //!
-//! A cell begins at a multiple of the step. The arithmetic is that of decimal numbers, so that a point on the border of
-//! two cells is in the upper one, however its digits fall in binary.
+//! A cell starts at a multiple of the step. The arithmetic is decimal, so that a point on the border of two cells is
+//! always in the upper one, however its digits round in binary.
 
 use std::fmt::Write;
 
 use lakegate_core::project::Step;
 
-/// Digits behind the point that are looked at; all that a coordinate of this size has in binary.
+/// Fraction digits that are used. A coordinate of this size has no more in binary.
 const DECIMALS: u32 = 15;
 const UNIT: i128 = 10_i128.pow(DECIMALS);
-/// The greatest longitude and latitude.
+/// Maximum longitude and latitude.
 const LIMITS: (i128, i128) = (180, 90);
 
-/// Writes the centre of the point's cell behind `out`; `false`, and nothing written, for what is no point on the globe.
+/// Appends the centre of the point's cell to `out`. Returns `false` and appends nothing if the text is not a point on
+/// the globe.
 pub(super) fn write_cell(text: &str, step: Step, out: &mut String) -> bool {
     let cell = || {
         let (longitude, latitude) = coordinates(text)?;
@@ -51,8 +52,7 @@ fn strip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
     start.eq_ignore_ascii_case(word).then_some(rest)
 }
 
-/// The centre of a coordinate's cell, as a whole number of the last of its decimals, of which it has one more than the
-/// step.
+/// The centre of a coordinate's cell, in units of its last decimal. It has one decimal more than the step.
 fn centre(coordinate: &str, limit: i128, step: Step) -> Option<i128> {
     let coordinate = floor_units(coordinate, limit)?;
     let (digits, scale) = (i128::from(step.digits()), 10_i128.checked_pow(u32::from(step.scale()))?);
@@ -67,7 +67,7 @@ fn centre(coordinate: &str, limit: i128, step: Step) -> Option<i128> {
 /// A coordinate in units of the fifteenth decimal, rounded down.
 fn floor_units(text: &str, limit: i128) -> Option<i128> {
     let value = text.parse::<f64>().ok().filter(|value| value.abs() <= limit as f64)?;
-    // The shortest decimals that are this number: those that were written, where the text had no more than 15.
+    // The shortest decimal that reads as this number. It equals the text if that has at most 15 digits.
     let decimal = format!("{}", value.abs());
     let (whole, fraction) = decimal.split_once('.').unwrap_or((&decimal, ""));
     let (kept, rest) = fraction.split_at(fraction.len().min(DECIMALS as usize));
@@ -86,7 +86,7 @@ fn write_decimal(value: i128, decimals: u32, out: &mut String) {
     let unit = 10_u128.pow(decimals);
     let magnitude = value.unsigned_abs();
     let sign = if value < 0 { "-" } else { "" };
-    // Writing to a string can not fail.
+    // Writing to a string cannot fail.
     let _ = write!(out, "{sign}{}", magnitude / unit);
     if !magnitude.is_multiple_of(unit) {
         let _ = write!(out, ".{:0width$}", magnitude % unit, width = decimals as usize);

@@ -1,4 +1,4 @@
-//! The key of `hash` masks. It comes from a secret and is never shown; what is shown is its id.
+//! Holds the key of `hash` masks. It comes from a secret and is never shown; only its id is.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -7,29 +7,29 @@ use std::sync::Arc;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-/// The fewest characters of a key.
+/// Minimum length of a key, in characters.
 const LEAST_CHARACTERS: usize = 32;
 
-/// A key of `hash` masks. Two are equal when their text was.
+/// A key of `hash` masks. Two keys are equal if their text is.
 #[derive(Clone)]
 pub struct MaskKey {
-    /// The state of the HMAC after the key; the key itself is not kept.
+    /// The HMAC state after the key. The key itself is not kept.
     state: Hmac<Sha256>,
-    /// A digest of the key under a label of its own.
+    /// A digest of the key with its own domain label.
     fingerprint: [u8; 32],
     id: String,
 }
 
-/// Why a text is no key. Says nothing of the text.
+/// The error for a text that is no key. Reveals nothing of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the key of masks must have at least 32 characters; make one with `openssl rand -base64 32`")]
 pub struct WeakMaskKey;
 
 impl MaskKey {
-    /// Takes the text of a secret, without the line break at its end.
+    /// Makes a key from the text of a secret, without the line break at its end.
     ///
     /// # Errors
-    /// [`WeakMaskKey`] for one that is shorter than 32 characters.
+    /// [`WeakMaskKey`] for a text shorter than 32 characters.
     pub fn new(secret: &str) -> Result<Self, WeakMaskKey> {
         let text = secret.strip_suffix('\n').unwrap_or(secret);
         let text = text.strip_suffix('\r').unwrap_or(text);
@@ -43,12 +43,12 @@ impl MaskKey {
         Ok(Self { state, fingerprint, id })
     }
 
-    /// A short name for the key that is no secret: another key has another one.
+    /// A short id for the key, which is not secret. Another key has another id.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The HMAC of nothing yet, under this key.
+    /// The HMAC state under this key, before any message.
     pub(super) fn state(&self) -> Hmac<Sha256> {
         self.state.clone()
     }
@@ -74,7 +74,7 @@ impl Hash for MaskKey {
     }
 }
 
-/// A `hash` mask of one domain and kind of value, ready for values.
+/// A `hash` mask for one domain and kind of value, ready to use.
 #[derive(Clone)]
 pub(super) struct Pseudonyms {
     key: Arc<MaskKey>,
@@ -83,7 +83,7 @@ pub(super) struct Pseudonyms {
     state: Hmac<Sha256>,
 }
 
-/// The kind of value in the message: the text `1` and the number 1 have different pseudonyms.
+/// The kind of value is part of the message, so that the text `1` and the number 1 have different pseudonyms.
 const TEXT: u8 = b't';
 const INTEGER: u8 = b'i';
 const UUID: u8 = b'u';
@@ -129,7 +129,7 @@ impl Pseudonyms {
         }
     }
 
-    /// The pseudonym of a UUID: one of version 8, which is for bits of any origin (RFC 9562).
+    /// The pseudonym of a UUID: a UUID of version 8, which allows custom bits (RFC 9562).
     pub(super) fn uuid(&self, value: &[u8]) -> [u8; 16] {
         uuid::Builder::from_custom_bytes(self.bits(value)).into_uuid().into_bytes()
     }

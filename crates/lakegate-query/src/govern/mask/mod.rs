@@ -1,7 +1,7 @@
-//! Masks over Arrow arrays: what the values of a column become for a caller who may not see them.
+//! Masks Arrow arrays: computes the values that a column has for a caller who may not see the raw ones.
 //!
-//! A mask is total: it gives a value or NULL for whatever it meets, and never an error. What it gives is in new arrays:
-//! no byte of a masked value is left behind in a buffer, under a NULL, or in a dictionary.
+//! A mask returns a value or NULL for every input, and never an error. It returns new arrays: no byte of a masked value
+//! remains in a buffer, under a NULL or in a dictionary.
 
 mod function;
 mod grid;
@@ -37,35 +37,35 @@ use crate::uuids;
 use key::Pseudonyms;
 use text::TextMask;
 
-/// The mask of a column, made for its type.
+/// The mask of a column, compiled for its type.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Mask(Node);
 
 /// A mask of a column or of a field of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MaskRule<'a> {
-    /// The names of fields below the column; empty for the column itself.
+    /// The names of nested fields below the column; empty for the column itself.
     pub(crate) path: &'a [String],
     /// The mask.
     pub(crate) spec: &'a MaskSpec,
-    /// Whether `null` takes the mask's place on a type that does not take it, as for the mask of a tag.
+    /// Whether `null` replaces the mask on a type that does not support it, as for the mask of a tag.
     pub(crate) or_null: bool,
 }
 
-/// What is done to an array. It was made for the array's type; on another type, it gives NULLs.
+/// The operation on an array. It is compiled for one type; on any other type, it returns NULLs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Node {
-    /// The values themselves.
+    /// Masks the values themselves.
     Leaf(Leaf),
-    /// The items of a list.
+    /// Masks the items of a list.
     Items(Box<Node>),
-    /// Fields of a struct; the others stay as they are.
+    /// Masks fields of a struct. Fields that are not named stay unchanged.
     Fields(BTreeMap<String, Node>),
-    /// The second over what the first gives.
+    /// Applies the second to the result of the first.
     Then(Box<Node>, Box<Node>),
 }
 
-/// What is done to values that are not nested.
+/// The operation on values that are not nested.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Leaf {
     Null,
@@ -73,18 +73,18 @@ enum Leaf {
     Pseudonyms(Pseudonyms),
     Truncate(Granularity),
     Round(Step),
-    /// What a catalog demands.
+    /// An action that a catalog demands.
     Catalog(CatalogAction),
-    /// Digests behind the salt of one query.
+    /// Digests with the salt of one query.
     Salted(String),
 }
 
 impl Mask {
-    /// Makes the mask of a column of this type from the rules for it and its fields. Of two rules for one place, the
+    /// Compiles the mask of a column of this type from the rules for it and its fields. Of two rules for one place, the
     /// stricter one applies.
     ///
     /// # Errors
-    /// Says in words which mask does not take which type, or which field there is not.
+    /// A message about a type that does not support its mask, or an unknown field.
     pub(crate) fn compile(
         rules: &[MaskRule<'_>],
         data_type: &DataType,
@@ -93,8 +93,8 @@ impl Mask {
         Node::compile(rules, data_type, key, "").map(Mask)
     }
 
-    /// What a catalog demands of a column that takes it, and then the project's mask, if there is one: it sees no more than
-    /// the catalog lets us show.
+    /// The action that a catalog demands for a column, followed by the project's mask, if there is one. The mask only
+    /// receives what the catalog allows us to show.
     pub(crate) fn demanded(action: CatalogAction, then: Option<&Mask>) -> Mask {
         let first = Node::Leaf(Leaf::Catalog(action));
         Mask(match then {
@@ -122,22 +122,22 @@ impl Mask {
         }
     }
 
-    /// The array under the mask: of the same length, and of the type [`Self::data_type`] says.
+    /// The masked array, which has the same length and the type that [`Self::data_type`] returns.
     pub(crate) fn apply(&self, array: &ArrayRef) -> ArrayRef {
         self.0.apply(array, None)
     }
 
-    /// The type of masked values: that of the values, except that a field can be NULL where its mask can give NULL.
+    /// The type of masked values: that of the values, except that a field becomes nullable if its mask can return NULL.
     pub(crate) fn data_type(&self, data_type: &DataType) -> DataType {
         self.0.data_type(data_type)
     }
 
-    /// Whether the mask can give NULL for what is not NULL.
+    /// Whether the mask can return NULL for a value that is not NULL.
     pub(crate) fn can_give_null(&self) -> bool {
         self.0.can_give_null()
     }
 
-    /// What the function is called in plans.
+    /// The function's name in plans.
     fn function_name(&self) -> &'static str {
         let mut node = &self.0;
         while let Node::Items(inner) | Node::Then(_, inner) = node {
@@ -178,7 +178,7 @@ impl Node {
         }
     }
 
-    /// One mask for all values of the type, which takes it.
+    /// One mask for all values of a type that supports it.
     fn of_values(spec: &MaskSpec, data_type: &DataType, key: Option<&Arc<MaskKey>>) -> Result<Node, String> {
         if let Some(item) = item_of(data_type).filter(|_| *spec != MaskSpec::Null) {
             return Ok(Node::Items(Box::new(Self::of_values(spec, item.data_type(), key)?)));
@@ -204,7 +204,7 @@ impl Node {
         }))
     }
 
-    /// Masks of fields of a struct, or of the structs in a list.
+    /// Masks for fields of a struct, or of the structs in a list.
     fn of_fields(
         rules: &[MaskRule<'_>],
         data_type: &DataType,
@@ -242,7 +242,7 @@ impl Node {
         Ok(Node::Fields(nodes))
     }
 
-    /// `hidden` has the rows that are NULL because what they are part of is.
+    /// `hidden` marks the rows that are NULL because the value that contains them is.
     fn apply(&self, array: &ArrayRef, hidden: Option<&NullBuffer>) -> ArrayRef {
         let target = self.data_type(array.data_type());
         let masked = match self {
@@ -298,7 +298,7 @@ impl Node {
 }
 
 impl Leaf {
-    /// `None` where only NULLs can be given.
+    /// Returns `None` if the result can only be NULLs.
     fn apply(&self, array: &ArrayRef, hidden: Option<&NullBuffer>) -> Option<ArrayRef> {
         match self {
             Leaf::Null => None,
@@ -327,7 +327,7 @@ impl Leaf {
     }
 }
 
-/// Why values of this type do not take the mask; lists take what their items take.
+/// Why values of this type do not support the mask. Lists support what their items support.
 fn fault(spec: &MaskSpec, data_type: &DataType) -> Option<String> {
     if *spec == MaskSpec::Null || *data_type == DataType::Null {
         return None;

@@ -1,4 +1,4 @@
-//! Masks of fields and items: what is masked, what stays, and what is left under NULLs.
+//! Tests masks of fields and items: the masked parts, the unchanged parts, and the bytes left under NULLs.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ fn field(name: &str, data_type: DataType) -> Field {
     Field::new(name, data_type, true)
 }
 
-/// Buyers with an address, a name and a number; the second is NULL over values that are there.
+/// Buyers with an address, a name and a number. The second is NULL but has values underneath.
 fn buyers() -> ArrayRef {
     let email: ArrayRef = Arc::new(StringArray::from(vec!["CANARY-1@x.org", "CANARY-2@x.org", "CANARY-3@y.org"]));
     let name: ArrayRef = Arc::new(StringViewArray::from(vec!["shown and long enough", "HIDDEN and long enough", "c"]));

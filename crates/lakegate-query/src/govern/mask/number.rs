@@ -1,4 +1,5 @@
-//! Masks of numbers: the nearest multiple of a step, half away from zero; and pseudonyms of integers and UUIDs.
+//! Masks numbers: rounds to the nearest multiple of a step, half away from zero, and makes pseudonyms of integers and
+//! UUIDs.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use super::key::Pseudonyms;
 use super::rebuild::primitives;
 use crate::uuids;
 
-/// `None` for an array that is neither of integers of 64 bits nor of UUIDs.
+/// Returns `None` for an array that has neither 64-bit integers nor UUIDs.
 pub(super) fn pseudonyms(array: &ArrayRef, hidden: Option<&NullBuffer>, keyed: &Pseudonyms) -> Option<ArrayRef> {
     match array.data_type() {
         DataType::Int64 => {
@@ -34,7 +35,7 @@ pub(super) fn pseudonyms(array: &ArrayRef, hidden: Option<&NullBuffer>, keyed: &
     }
 }
 
-/// Whether the type has multiples of the step; `None` for one that has no numbers.
+/// Whether the type has multiples of the step; `None` for a type that is not numeric.
 pub(super) fn takes_step(data_type: &DataType, step: Step) -> Option<bool> {
     match data_type {
         DataType::Float16 | DataType::Float32 | DataType::Float64 => Some(true),
@@ -46,7 +47,7 @@ pub(super) fn takes_step(data_type: &DataType, step: Step) -> Option<bool> {
     }
 }
 
-/// `None` for an array that has no numbers, or none of which could be a multiple of the step.
+/// Returns `None` for an array that is not numeric, or whose type has no multiple of the step.
 pub(super) fn round(array: &ArrayRef, hidden: Option<&NullBuffer>, step: Step) -> Option<ArrayRef> {
     macro_rules! integers {
         ($type:ty) => {{
@@ -61,7 +62,7 @@ pub(super) fn round(array: &ArrayRef, hidden: Option<&NullBuffer>, step: Step) -
     macro_rules! decimals {
         ($type:ty, $precision:expr, $scale:expr) => {{
             type Native = <$type as ArrowPrimitiveType>::Native;
-            // A step that 128 bits do not hold is above every number of 38 digits.
+            // A step that does not fit into 128 bits exceeds every number of 38 digits.
             let step = unscaled(step, $scale)?.to_i128().map_or(u128::MAX, i128::unsigned_abs);
             let greatest = 10_i128.checked_pow(u32::from($precision))? - 1;
             primitives::<$type>(array, hidden, |value| {
@@ -102,8 +103,8 @@ pub(super) fn round(array: &ArrayRef, hidden: Option<&NullBuffer>, step: Step) -
     }
 }
 
-/// The step as an unscaled decimal of this scale; `None` when the scale has no multiples of it. A step beyond 256 bits
-/// becomes the greatest number, which is above every decimal too.
+/// The step as an unscaled decimal of this scale; `None` if the scale has no multiples of it. A step beyond 256 bits
+/// becomes the greatest number, which also exceeds every decimal.
 fn unscaled(step: Step, scale: i8) -> Option<i256> {
     let digits = i256::from_i128(i128::from(step.digits()));
     let power = |exponent: i32| i256::from_i128(10).checked_pow(exponent.unsigned_abs());
@@ -116,8 +117,8 @@ fn unscaled(step: Step, scale: i8) -> Option<i256> {
     if is_whole { digits.checked_div(power) } else { None }
 }
 
-/// The multiple of `step` that is nearest to `value`, half away from zero, among those from `least`, which is not above
-/// 0, to `greatest`.
+/// The multiple of `step` that is nearest to `value`, half away from zero, between `least`, which is at most 0, and
+/// `greatest`.
 fn nearest(value: i128, step: u128, least: i128, greatest: i128) -> i128 {
     let limit = if value < 0 { least } else { greatest }.unsigned_abs();
     let magnitude = value.unsigned_abs().min(limit);
@@ -125,11 +126,11 @@ fn nearest(value: i128, step: u128, least: i128, greatest: i128) -> i128 {
     let lower = magnitude - rest;
     let is_up = rest >= step - rest && step <= limit - lower;
     let multiple = if is_up { lower + step } else { lower };
-    // It is not above the limit, which is the magnitude of a number of this sign.
+    // The multiple is at most the limit, which is the magnitude of a number of this sign.
     if value < 0 { 0_i128.wrapping_sub_unsigned(multiple) } else { multiple as i128 }
 }
 
-/// [`nearest`] for numbers of 256 bits.
+/// A 256-bit version of [`nearest`].
 fn nearest_wide(value: i256, step: i256, greatest: i256) -> Option<i256> {
     let is_negative = value < i256::ZERO;
     let magnitude = if is_negative { value.checked_neg().unwrap_or(greatest) } else { value }.min(greatest);
@@ -140,9 +141,9 @@ fn nearest_wide(value: i256, step: i256, greatest: i256) -> Option<i256> {
     if is_negative { multiple.checked_neg() } else { Some(multiple) }
 }
 
-/// The multiple that is nearest; `fit` gives `None` for one that the type does not hold. No number, no multiple: NULL.
+/// The nearest multiple. `fit` returns `None` for a multiple that the type cannot hold. NaN and infinities become NULL.
 fn nearest_float<T>(value: f64, step: Step, fit: impl Fn(f64) -> Option<T>) -> Option<T> {
-    /// From here on, a step is finer than what tells a number from the next.
+    /// From here on, a step is finer than the distance between neighbouring floats.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if !value.is_finite() {
         return None;
@@ -152,7 +153,7 @@ fn nearest_float<T>(value: f64, step: Step, fit: impl Fn(f64) -> Option<T>) -> O
     if count.abs() >= EXACT {
         return fit(value);
     }
-    // Adding zero makes -0 a 0, which does not tell on which side of it the value was.
+    // Adding zero turns -0 into 0, because -0 would reveal the sign of the value.
     let multiple = |count: f64| count * digits / unit + 0.0;
     fit(multiple(count)).or_else(|| fit(multiple(count - count.signum())))
 }

@@ -1,4 +1,4 @@
-//! What holds for every mask over every array: length, type, row by row, and no byte left behind.
+//! Tests every mask over every array: length, type, independence of rows, and no raw byte left behind.
 
 use std::sync::Arc;
 
@@ -85,7 +85,7 @@ fn types() -> Vec<DataType> {
     types
 }
 
-/// A number for each row; 0 is NULL.
+/// One number per row; 0 is NULL.
 fn build(data_type: &DataType, rows: &[u64]) -> ArrayRef {
     let nulls = || NullBuffer::from_iter(rows.iter().map(|row| *row != 0));
     let children = |size: usize| {
@@ -118,7 +118,7 @@ fn build(data_type: &DataType, rows: &[u64]) -> ArrayRef {
             Arc::new(StructArray::new(fields.clone(), fields.iter().map(build_field).collect(), Some(nulls())))
         }
         DataType::List(item) => {
-            // Rows that are NULL have items too.
+            // Rows that are NULL have items, too.
             let items = build(item.data_type(), &children(2));
             let offsets = OffsetBuffer::from_lengths(rows.iter().map(|_| 2));
             Arc::new(ListArray::new(Arc::clone(item), offsets, items, Some(nulls())))
@@ -151,7 +151,7 @@ fn build(data_type: &DataType, rows: &[u64]) -> ArrayRef {
             let values = rows.iter().map(|row| (*row != 0).then(|| number(*row))).collect::<Int64Array>();
             let values: ArrayRef = Arc::new(values);
             match data_type {
-                // The numbers themselves, also where the cast from a number would multiply.
+                // Keep the numbers unchanged, although a cast from a number would multiply in some types.
                 DataType::Timestamp(..) | DataType::Date64 => cast(&values, data_type).unwrap(),
                 DataType::Date32 => cast(&cast(&values, &DataType::Int32).unwrap(), data_type).unwrap(),
                 _ => cast(&values, data_type).unwrap(),
@@ -173,7 +173,7 @@ fn text(row: u64) -> String {
     }
 }
 
-/// The path to what is masked: the field, where there is one.
+/// The mask of the field `masked`, or of the value if there is none.
 fn mask_of(spec: &MaskSpec, data_type: &DataType) -> Option<Mask> {
     let path = if format!("{data_type:?}").contains("masked") { "masked" } else { "" };
     compile(path, spec, data_type).ok()

@@ -1,7 +1,7 @@
-//! Arrays built anew: primitive ones value by value, nested ones around their masked parts.
+//! Builds new arrays: primitive ones value by value, nested ones around their masked parts.
 //!
-//! What is not masked may be used again as it is, with one exception: what lies under the NULL of a masked struct. It is
-//! left out, so that a field that is read without its struct tells nothing.
+//! Parts that are not masked may be reused, with one exception: values under the NULL of a masked struct. They are
+//! dropped, so that a field that is read without its struct reveals nothing.
 
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ use datafusion::arrow::datatypes::{ArrowDictionaryKeyType, ArrowNativeType, Data
 
 use crate::arrays::{copied, gather, gather_views, struct_of};
 
-/// Each value that is there becomes what `mask` says; `None` is NULL. `None` for an array of another type.
+/// Applies `mask` to each value that is not NULL; `None` from `mask` is NULL. Returns `None` for an array of another
+/// type.
 pub(super) fn primitives<T: ArrowPrimitiveType>(
     array: &ArrayRef,
     hidden: Option<&NullBuffer>,
@@ -31,11 +32,12 @@ pub(super) fn primitives<T: ArrowPrimitiveType>(
         .enumerate()
         .map(|(row, value)| if is_there(row) { mask(*value) } else { None })
         .collect::<PrimitiveArray<T>>();
-    // The time zone, or the precision and scale.
+    // Restores the time zone, or the precision and scale.
     Some(Arc::new(masked.with_data_type(array.data_type().clone())))
 }
 
-/// A struct with masked fields; `mask` gives `None` for a field that stays as it is. `None` for an array of another type.
+/// A struct with masked fields. `mask` returns `None` for a field that stays unchanged. Returns `None` for an array of
+/// another type.
 pub(super) fn fields(
     array: &ArrayRef,
     hidden: Option<&NullBuffer>,
@@ -55,7 +57,7 @@ pub(super) fn fields(
     struct_of(target, children.collect(), nulls, array.len())
 }
 
-/// A list with masked items, and nothing of what no row has. `None` for an array of another type.
+/// A list with masked items, without the items that no row refers to. Returns `None` for an array of another type.
 pub(super) fn items(
     array: &ArrayRef,
     hidden: Option<&NullBuffer>,
@@ -112,7 +114,7 @@ fn list_view<O: OffsetSizeTrait>(
     Some(Arc::new(list.ok()?))
 }
 
-/// The array with NULL in the hidden rows, and with nothing of what was in them.
+/// The array with NULL in the hidden rows, and without the values that were in them.
 fn without_hidden(array: &ArrayRef, hidden: &NullBuffer) -> ArrayRef {
     try_without_hidden(array, hidden).unwrap_or_else(|| new_null_array(array.data_type(), array.len()))
 }
@@ -156,7 +158,7 @@ fn try_without_hidden(array: &ArrayRef, hidden: &NullBuffer) -> Option<ArrayRef>
             )
         }
         DataType::Union(..) | DataType::RunEndEncoded(..) => {
-            // They hold no NULLs of their own: a hidden row becomes one that is not hidden.
+            // These arrays have no validity of their own, so a hidden row gets the value of a visible one.
             let other = (0..array.len()).find(|row| hidden.is_valid(*row))?;
             let rows = (0..array.len()).map(|row| if hidden.is_valid(row) { row as u64 } else { other as u64 });
             take(array, &UInt64Array::from_iter_values(rows), None).ok()
@@ -166,7 +168,7 @@ fn try_without_hidden(array: &ArrayRef, hidden: &NullBuffer) -> Option<ArrayRef>
     }
 }
 
-/// The dictionary with its used values only, in the order of their first use.
+/// The dictionary with only its used values, in the order of their first use.
 fn used_values<K: ArrowDictionaryKeyType>(array: &DictionaryArray<K>, nulls: &NullBuffer) -> Option<ArrayRef> {
     let mut renumbered = vec![None::<usize>; array.values().len()];
     let (mut used, mut keys) = (Vec::new(), Vec::with_capacity(array.len()));

@@ -1,5 +1,5 @@
-//! The actions of Iceberg's read restrictions: what they give is the standard's, to the byte, so that every reader that
-//! obeys a catalog gives the same.
+//! Implements the actions of Iceberg's read restrictions. The results match the standard to the byte, so that all
+//! readers that obey a catalog return the same values.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use super::text::TextMask;
 use super::time;
 use crate::lake::{CatalogAction as Action, fixed_value};
 
-/// How many characters some actions show.
+/// Number of characters that some actions show.
 const SHOWN: usize = 4;
 
-/// The values under an action; `None` where only NULLs can be given.
+/// The values after an action; `None` if the result can only be NULLs.
 pub(super) fn apply(action: Action, array: &ArrayRef, hidden: Option<&NullBuffer>) -> Option<ArrayRef> {
     match action {
         Action::ReplaceWithNull => None,
-        // NULL becomes the value, too: who is not told the values is not told which there are.
+        // NULL becomes the value, too: a caller who may not see the values may not see which of them exist.
         Action::MaskToFixedValue => fixed_value(array.data_type())?.to_array_of_size(array.len()).ok(),
         Action::TruncateToYear => time::truncate(array, hidden, Granularity::Year),
         Action::TruncateToMonth => time::truncate(array, hidden, Granularity::Month),
@@ -29,18 +29,18 @@ pub(super) fn apply(action: Action, array: &ArrayRef, hidden: Option<&NullBuffer
         Action::ShowFirst4 => TextMask::Alphanum { first: SHOWN, last: 0 }.apply(array, hidden),
         Action::ShowLast4 => TextMask::Alphanum { first: 0, last: SHOWN }.apply(array, hidden),
         Action::Sha256Global => salted(array, hidden, ""),
-        // Without the salt of the query there is nothing to give.
+        // Without the salt of the query, there is no value to return.
         Action::Sha256QueryLocal => None,
     }
 }
 
-/// The digests of values behind a salt.
+/// The digests of values with a salt.
 pub(super) fn salted(array: &ArrayRef, hidden: Option<&NullBuffer>, salt: &str) -> Option<ArrayRef> {
     let digest = |bytes: &[u8]| digest(salt, bytes);
     let nulls = NullBuffer::union(array.nulls(), hidden);
     let is_there = |row: &usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*row));
     match array.data_type() {
-        // Numbers are digested and read as little-endian bytes.
+        // Numbers are hashed and read as little-endian bytes.
         DataType::Int32 => primitives::<Int32Type>(array, hidden, |value| {
             Some(i32::from_le_bytes(*digest(&value.to_le_bytes()).first_chunk()?))
         }),
@@ -61,7 +61,7 @@ pub(super) fn salted(array: &ArrayRef, hidden: Option<&NullBuffer>, salt: &str) 
     }
 }
 
-/// Whether an action can give NULL for what is not NULL.
+/// Whether an action can return NULL for a value that is not NULL.
 pub(super) fn can_give_null(action: Action) -> bool {
     matches!(
         action,
@@ -69,8 +69,8 @@ pub(super) fn can_give_null(action: Action) -> bool {
     )
 }
 
-/// Writes a text of which the first and last characters are shown, and of the others what they are: `n` for a digit, some
-/// signs as they are, `x` for all others. A text that is all shown stays as it is.
+/// Writes a text that shows its first and last characters as they are. Among the others, a digit becomes `n`, some
+/// signs stay, and the rest become `x`. A text no longer than the shown characters stays unchanged.
 pub(super) fn write_alphanum(text: &str, first: usize, last: usize, out: &mut String) {
     let count = text.chars().count();
     let is_shown = |at: usize| at < first || at + last >= count;
@@ -127,7 +127,7 @@ mod tests {
             texts(Action::ShowLast4, &values),
             some(&["xxxxxxxxnnnnnn@xxxxx.com", "nnnn-nnnn-nnnn-4444", "é😀 x", "a1", ""])
         );
-        // As NIST publishes it.
+        // As published by NIST.
         assert_eq!(
             texts(Action::Sha256Global, &[Some("abc"), None])[0].as_deref(),
             Some("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")

@@ -1,4 +1,4 @@
-//! What the tests of masks share.
+//! Helpers for the tests of masks.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub(super) fn grid(by: &str) -> MaskSpec {
     MaskSpec::Grid { step: step(by) }
 }
 
-/// One rule, with the fields of its path parted by dots.
+/// Compiles one rule, whose path has fields separated by dots.
 pub(super) fn compile(path: &str, spec: &MaskSpec, data_type: &DataType) -> Result<Mask, String> {
     let path = path.split('.').filter(|field| !field.is_empty()).map(str::to_owned).collect::<Vec<_>>();
     Mask::compile(&[MaskRule { path: &path, spec, or_null: false }], data_type, Some(&key()))
@@ -49,7 +49,7 @@ pub(super) fn apply(spec: &MaskSpec, array: &ArrayRef) -> ArrayRef {
     masked
 }
 
-/// The values as text, NULL as `NULL`.
+/// The values as text; NULL is `NULL`.
 pub(super) fn shown(array: &ArrayRef) -> Vec<String> {
     let nulls = array.logical_nulls();
     let is_null = |row: usize| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
@@ -57,7 +57,7 @@ pub(super) fn shown(array: &ArrayRef) -> Vec<String> {
     (0..array.len()).map(|row| if is_null(row) { "NULL".to_owned() } else { text(row) }).collect()
 }
 
-/// Every type that text can have.
+/// Every Arrow type of text.
 pub(super) fn text_types() -> Vec<DataType> {
     let dictionary = |values: DataType| DataType::Dictionary(Box::new(DataType::Int16), Box::new(values));
     vec![
@@ -70,7 +70,7 @@ pub(super) fn text_types() -> Vec<DataType> {
     ]
 }
 
-/// What a mask makes of texts, the same in every type, whole and as a slice.
+/// The masked texts, checked to be equal in every type, whole and as a slice.
 pub(super) fn masked_texts(spec: &MaskSpec, texts: &[Option<&str>]) -> Vec<Option<String>> {
     let mut padded = vec![Some("somebody@else.org"), None];
     padded.extend(texts);
@@ -88,7 +88,7 @@ pub(super) fn masked_texts(spec: &MaskSpec, texts: &[Option<&str>]) -> Vec<Optio
     answers.remove(0)
 }
 
-/// Whether any buffer of the array, or of what it is made of, has these bytes, in this order or the other.
+/// Whether any buffer of the array or of its children contains these bytes, in either order.
 pub(super) fn holds(array: &ArrayRef, needle: &[u8]) -> bool {
     fn data_holds(data: &datafusion::arrow::array::ArrayData, needle: &[u8]) -> bool {
         let reversed = needle.iter().rev().copied().collect::<Vec<_>>();

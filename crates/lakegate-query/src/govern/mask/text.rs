@@ -1,4 +1,4 @@
-//! Masks of text, in every array that text can be in: plain, large, views, dictionaries.
+//! Masks text in every Arrow type of text: plain, large, views and dictionaries.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use lakegate_core::project::Step;
 use super::key::Pseudonyms;
 use super::{grid, standard};
 
-/// What stands in place of any text.
+/// Replaces any text.
 const REDACTED: &str = "[redacted]";
-/// What stands in place of a part of a text, however long it was.
+/// Replaces a part of a text, whatever the length of the part.
 const PADDING: &str = "****";
-/// A text that has fewer characters than this beside what is kept of it is not shown in part.
+/// Minimum number of hidden characters. A text that would hide fewer is not shown in part.
 const LEAST_HIDDEN: usize = 4;
 
 /// A mask of text.
@@ -32,19 +32,19 @@ pub(super) enum TextMask {
     Email,
     Hash(Pseudonyms),
     Grid(Step),
-    /// Of other characters than the first and last, what they are.
+    /// Shows the first and last characters, and the class of each other character.
     Alphanum {
         first: usize,
         last: usize,
     },
-    /// SHA-256 behind a salt, which may be empty.
+    /// SHA-256 with a salt, which may be empty.
     Digest {
         salt: String,
     },
 }
 
 impl TextMask {
-    /// `None` for an array that is not of text, or when the masked text does not fit into one array.
+    /// Returns `None` for an array that is not text, or if the masked text does not fit into one array.
     pub(super) fn apply(&self, array: &ArrayRef, hidden: Option<&NullBuffer>) -> Option<ArrayRef> {
         match array.data_type() {
             DataType::Utf8 => self.plain::<i32>(array.as_string_opt::<i32>()?, hidden),
@@ -65,7 +65,7 @@ impl TextMask {
         }
     }
 
-    /// Writes what becomes of a text, or of no text, behind `out`; `false` for NULL.
+    /// Appends the masked form of a text, or of NULL, to `out`; `false` if it is NULL.
     fn write(&self, text: Option<&str>, out: &mut String) -> bool {
         let Some(text) = text else {
             if *self == Self::Redact {
@@ -85,7 +85,7 @@ impl TextMask {
         true
     }
 
-    /// Masks row by row, in one buffer that is used again. `None` as soon as `take` gives it.
+    /// Masks row by row in one reused buffer. Returns `None` as soon as `take` does.
     fn each<'a>(
         &self,
         array: impl ArrayAccessor<Item = &'a str>,
@@ -119,8 +119,8 @@ impl TextMask {
         Some(Arc::new(masked.finish()))
     }
 
-    /// A new dictionary of what the used values become. Equal ones are one: two keys for one text would tell that the
-    /// texts behind it differ.
+    /// A new dictionary of the masked forms of the used values. Equal forms share one key, because two keys would
+    /// reveal that the texts behind them differ.
     fn dictionary<K: ArrowDictionaryKeyType>(
         &self,
         array: &DictionaryArray<K>,
@@ -141,7 +141,7 @@ impl TextMask {
         values: impl ArrayAccessor<Item = &'a str>,
         hidden: Option<&NullBuffer>,
     ) -> Option<ArrayRef> {
-        /// Puts a masked text into the new dictionary, once.
+        /// Adds a masked text to the new dictionary, once.
         fn number(masked: &str, keys: &mut HashMap<String, usize>, texts: &mut Vec<String>) -> usize {
             *keys.entry(masked.to_owned()).or_insert_with(|| {
                 texts.push(masked.to_owned());
@@ -152,7 +152,7 @@ impl TextMask {
         let (mut numbers, mut texts) = (HashMap::new(), Vec::new());
         let mut masked = String::new();
         let null = self.write(None, &mut masked).then(|| number(&masked, &mut numbers, &mut texts));
-        // What each value became, when it was met; the inner `None` is NULL.
+        // The key of each value that has been masked; the inner `None` is NULL.
         let mut known = vec![None::<Option<usize>>; values.len()];
         let mut keys = Vec::with_capacity(array.len());
         for row in 0..array.len() {
@@ -214,7 +214,7 @@ fn partial(text: &str, prefix: usize, suffix: usize, out: &mut String) {
     out.push_str(&text[end..]);
 }
 
-/// Padding, and the domain behind it when the text is an address.
+/// Padding, followed by the domain if the text is an email address.
 fn email(text: &str, out: &mut String) {
     out.push_str(PADDING);
     let Some((local, domain)) = text.split_once('@') else { return };
@@ -229,7 +229,7 @@ fn is_local_part(text: &str) -> bool {
     !text.is_empty() && text.len() <= 64 && !text.contains(odd)
 }
 
-/// A domain of two labels or more: a single word behind an `@` could be anything.
+/// A domain of at least two labels. A single word after an `@` could be anything.
 fn is_domain(text: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty()

@@ -1,4 +1,4 @@
-//! Masks of times and dates: the beginning of the hour, day, month or year, in UTC, also before 1970.
+//! Masks times and dates: truncates to the hour, day, month or year in UTC, also before 1970.
 
 use chrono::{Datelike, NaiveDate};
 use datafusion::arrow::array::ArrayRef;
@@ -14,7 +14,7 @@ use super::rebuild;
 const SECONDS_OF_HOUR: i64 = 3_600;
 const SECONDS_OF_DAY: i64 = 86_400;
 
-/// `None` for an array that has no times. A time whose beginning the type does not hold becomes NULL.
+/// Returns `None` for an array without times. A time whose truncated value does not fit into the type becomes NULL.
 pub(super) fn truncate(array: &ArrayRef, hidden: Option<&NullBuffer>, to: Granularity) -> Option<ArrayRef> {
     match array.data_type() {
         DataType::Date32 => {
@@ -41,7 +41,7 @@ pub(super) fn truncate(array: &ArrayRef, hidden: Option<&NullBuffer>, to: Granul
     }
 }
 
-/// A time since 1970 in units of which a second has `per_second`.
+/// Truncates a time since 1970. `per_second` is the number of its units in a second.
 fn beginning(time: i64, per_second: i64, to: Granularity) -> Option<i64> {
     let day = SECONDS_OF_DAY * per_second;
     match to {
@@ -51,7 +51,7 @@ fn beginning(time: i64, per_second: i64, to: Granularity) -> Option<i64> {
     }
 }
 
-/// The first day of a day's month or year, in days since 1970; a day is its own hour and day.
+/// The first day of the month or year that contains a day, in days since 1970; the day itself for hours and days.
 fn first_day(day: i64, to: Granularity) -> Option<i64> {
     let month = match to {
         Granularity::Hour | Granularity::Day => return Some(day),

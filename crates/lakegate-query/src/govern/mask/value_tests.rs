@@ -1,4 +1,4 @@
-//! What each mask makes of values, at the edges of what they can be.
+//! Tests the value of each mask at the edges of its input types.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -323,7 +323,7 @@ fn a_dictionary_keeps_no_value_that_is_masked_or_not_used() {
     let masked = apply(&hash(""), &array);
     assert!(!holds(&masked, b"CANARY") && masked.as_dictionary::<Int32Type>().values().len() == 2);
     assert!(holds(&array, b"CANARY"));
-    // Different texts that look alike under the mask have one key.
+    // Different texts with one masked form share one key.
     let masked = apply(&MaskSpec::Email, &array);
     assert_eq!(masked.as_dictionary::<Int32Type>().values().len(), 1);
     let empty: ArrayRef = Arc::new(DictionaryArray::<Int16Type>::from_iter(std::iter::empty::<Option<&str>>()));

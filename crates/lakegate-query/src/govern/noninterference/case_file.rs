@@ -1,5 +1,5 @@
-//! Cases as files that stand for themselves: the project, every row and whether the caller sees it, the masks that hold for the
-//! caller, and the query. The format is told in the README beside them.
+//! Reads and writes self-contained case files: the project, every row and whether the caller sees it, the masks in
+//! force for the caller, and the query. The README beside them describes the format.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -60,7 +60,7 @@ impl CaseFile {
     }
 }
 
-/// Reads what [`CaseFile::written`] writes.
+/// Parses the output of [`CaseFile::written`].
 pub(super) fn parse(text: &str) -> CaseFile {
     let mut sections = text.split("== ");
     let head = sections.next().unwrap();
@@ -110,7 +110,7 @@ pub(super) fn parse(text: &str) -> CaseFile {
     let seen = |(table, visible): (&Plain, &Vec<bool>)| {
         table.rows.iter().zip(visible).filter(|(_, sees)| **sees).map(|(row, _)| row.clone()).collect::<Vec<_>>()
     };
-    // Without the rows that the caller does not see, it sees the same.
+    // The changed lake has only the rows that the caller sees.
     let changed = tables.iter().zip(&visible).map(seen).collect();
     let view = View { caller: Caller::from_json(&json("caller: ")), visible, masks, changed };
     CaseFile {

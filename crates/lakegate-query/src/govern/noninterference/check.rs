@@ -1,4 +1,4 @@
-//! Asks queries of a governed lake and of the copies that it must not differ from, and says where it does.
+//! Runs queries on a governed lake and on the copies whose results must be equal, and reports the differences.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
@@ -15,7 +15,7 @@ use super::generate::HOSTILE_NUMBER;
 use super::world::{Caller, Kind, Row};
 use crate::plan::PlannedProject;
 
-/// A table as it is written.
+/// A table as it is written to files.
 #[derive(Clone, Debug)]
 pub(super) struct Plain {
     pub(super) name: String,
@@ -25,7 +25,7 @@ pub(super) struct Plain {
     pub(super) files: usize,
 }
 
-/// A lake under a project's policies, and what callers see of it.
+/// A lake under a project's policies, and the views of its callers.
 #[derive(Clone, Debug)]
 pub(super) struct Setting {
     pub(super) config: String,
@@ -33,15 +33,15 @@ pub(super) struct Setting {
     pub(super) views: Vec<View>,
 }
 
-/// What a caller sees.
+/// The view of one caller.
 #[derive(Clone, Debug)]
 pub(super) struct View {
     pub(super) caller: Caller,
     /// For each table, whether each row is visible.
     pub(super) visible: Vec<Vec<bool>>,
-    /// For each table, the masks that hold for the caller.
+    /// For each table, the masks in force for the caller.
     pub(super) masks: Vec<Vec<(String, String)>>,
-    /// The rows of each table in another lake, of which the caller sees the same.
+    /// The rows of each table in another lake that looks the same to the caller.
     pub(super) changed: Vec<Vec<Row>>,
 }
 
@@ -53,16 +53,16 @@ pub(super) struct Question {
     pub(super) fallible: BTreeSet<(String, String)>,
 }
 
-/// What came of a question.
+/// The outcome of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Rows(Vec<String>),
-    /// The code.
+    /// The error code.
     Failed(String),
     Panicked(String),
 }
 
-/// A difference.
+/// A difference between two outcomes.
 #[derive(Clone, Debug)]
 pub(super) struct Difference {
     pub(super) view: usize,
@@ -70,30 +70,30 @@ pub(super) struct Difference {
     pub(super) text: String,
 }
 
-/// What happened, in numbers.
+/// Counts of outcomes, and the differences.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pub(super) differences: Vec<Difference>,
-    /// Pairs of a caller and a query whose answers were compared.
+    /// Pairs of a caller and a query whose results were compared.
     pub(super) cases: usize,
-    /// Answers that were compared with the one that is right.
+    /// Results that were compared with the expected one.
     pub(super) comparisons: usize,
     pub(super) nonempty: usize,
-    /// Cases in which an ungoverned query over the whole lake gives another answer.
+    /// Cases in which an ungoverned query over the whole lake has another result.
     pub(super) governed: usize,
-    /// Cases in which the same query over the whole lake fails, and the caller's does not.
+    /// Cases in which the ungoverned query over the whole lake fails, but the expected result is different.
     pub(super) would_fail: usize,
     /// Cases that failed on the caller's own rows on both sides.
     pub(super) failed: usize,
-    /// Cases in which one side failed, as it may on these rows.
+    /// Comparisons in which exactly one side failed, as it may on these rows.
     pub(super) either: usize,
-    /// Cases whose plan over hot tables is a shortcut.
+    /// Cases that have a prepared plan over resident tables.
     pub(super) shortcuts: usize,
-    /// Questions that are no endpoint, with or without policies, and why.
+    /// Questions that are not valid endpoints even without policies, with the reason for each.
     pub(super) refused: BTreeMap<usize, String>,
-    /// Questions that are no endpoint because of policies or masks.
+    /// Questions that are not valid endpoints because of policies or masks.
     pub(super) refused_when_governed: BTreeMap<usize, String>,
-    /// The project itself.
+    /// Why the project did not load.
     pub(super) no_project: Option<String>,
 }
 
@@ -147,7 +147,7 @@ fn terms(caller: &Caller) -> Terms {
     Terms { unmask: caller.unmask.iter().map(unmask).collect(), ..Terms::default() }
 }
 
-/// A project with those of the questions that it takes; the others with what is said of them.
+/// A project with all valid questions, and the findings about the others.
 async fn load(
     lake: &std::path::Path,
     config: &str,
@@ -212,7 +212,7 @@ async fn has_shortcut(
     }
 }
 
-/// Whether an answer is the right one.
+/// Compares an outcome with the expected one.
 fn compare(got: &Outcome, wanted: &Outcome, may_fail: bool) -> Result<(), String> {
     match (got, wanted) {
         _ if got == wanted && !matches!(got, Outcome::Panicked(_)) => Ok(()),
@@ -221,7 +221,7 @@ fn compare(got: &Outcome, wanted: &Outcome, may_fail: bool) -> Result<(), String
     }
 }
 
-/// Asks all questions for all callers.
+/// Runs all questions for all callers.
 pub(super) async fn check(setting: &Setting, questions: &[Question]) -> Report {
     let mut report = Report::default();
     let whole = copy::lake(&setting.tables, &setting.rows());

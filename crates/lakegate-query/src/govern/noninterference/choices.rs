@@ -1,7 +1,8 @@
-//! A source of choices that can be replayed: what is generated is a function of a list of numbers, so a shorter list, or one
-//! with smaller numbers, is a simpler thing of the same kind. Every generator takes its simplest way at 0.
+//! Provides random choices that can be replayed. A generated value is a function of a list of numbers, so a shorter
+//! list, or one with smaller numbers, gives a simpler value of the same kind. Every generator makes its simplest value
+//! for 0.
 
-/// Numbers that were chosen, or are to be chosen again.
+/// The numbers that were drawn, or that are replayed.
 #[derive(Clone, Debug)]
 pub(super) struct Choices {
     taken: Vec<u32>,
@@ -10,12 +11,12 @@ pub(super) struct Choices {
 }
 
 impl Choices {
-    /// New choices, the same for the same seed.
+    /// New choices, determined by the seed.
     pub(super) fn random(seed: u64) -> Self {
         Self { taken: Vec::new(), at: 0, random: Some(seed) }
     }
 
-    /// Choices that were taken before; after the last one, it is always the simplest.
+    /// Replays choices. After the last one, every choice is the simplest.
     pub(super) fn replay(taken: &[u32]) -> Self {
         Self { taken: taken.to_vec(), at: 0, random: None }
     }
@@ -39,12 +40,12 @@ impl Choices {
         next as usize % bound
     }
 
-    /// A number of a range.
+    /// A number from `least` to `most`.
     pub(super) fn between(&mut self, least: i64, most: i64) -> i64 {
         least + self.below((most - least + 1) as usize) as i64
     }
 
-    /// True in so many of a hundred; false is the simpler answer.
+    /// True with this probability in percent; false is the simpler choice.
     pub(super) fn chance(&mut self, percent: usize) -> bool {
         self.below(100) >= 100 - percent
     }
@@ -54,7 +55,7 @@ impl Choices {
         &items[self.below(items.len())]
     }
 
-    /// The place of one of several ways by their weights; the first is the simplest.
+    /// An index, drawn by weight; the first is the simplest.
     pub(super) fn weighted(&mut self, weights: &[usize]) -> usize {
         let mut left = self.below(weights.iter().sum());
         for (at, weight) in weights.iter().enumerate() {
@@ -67,7 +68,7 @@ impl Choices {
     }
 }
 
-/// The next number of a sequence that has no pattern to speak of.
+/// The next number of a pseudorandom sequence (`SplitMix64`).
 pub(super) fn splitmix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut mixed = *state;

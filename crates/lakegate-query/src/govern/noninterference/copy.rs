@@ -1,5 +1,5 @@
-//! Writes lakes: the whole one, and the copy in which only a caller's rows are and the masks are on the values. Neither is
-//! made with the engine.
+//! Writes lakes: the whole one, and the copy that has only a caller's rows with masked values. Does not use DataFusion
+//! for either.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(super) fn lake(tables: &[Plain], rows: &[Vec<Row>]) -> TempDir {
     folder
 }
 
-/// The lake of the rows that are visible, under masks.
+/// The lake of the visible rows, masked.
 pub(super) fn own_lake(tables: &[Plain], visible: &[Vec<bool>], masks: &[Vec<(String, String)>]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for ((table, visible), masks) in tables.iter().zip(visible).zip(masks) {
@@ -43,7 +43,7 @@ pub(super) fn own_lake(tables: &[Plain], visible: &[Vec<bool>], masks: &[Vec<(St
     folder
 }
 
-/// The masks of columns as values, from TOML.
+/// Parses the masks of columns from TOML.
 fn specs(masks: &[(String, String)]) -> Vec<(Vec<String>, MaskSpec)> {
     let columns = masks.iter().map(|(column, mask)| format!("[tables.t.columns.{}]\nmask = {mask}\n", json!(column)));
     let config = format!(

@@ -1,5 +1,5 @@
-//! Generates lakes: few values, so that joins find something; tenants that share files; text that fails when it is cast, in
-//! rows that the first caller does not see.
+//! Generates lakes: few distinct values, so that joins match; tenants that share files; and text that fails when it is
+//! cast, in rows that the first caller does not see.
 
 use serde_json::{Value as Json, json};
 
@@ -10,7 +10,7 @@ const NAMES: [&str; 6] = ["org", "item", "order", "event", "city", "extra"];
 pub(super) const TENANTS: [&str; 6] = ["A", "B", "C", "D", "a", "B' OR '1'='1"];
 pub(super) const KINDS: [&str; 4] = ["x", "y", "z", ""];
 pub(super) const HOSTILE: [&str; 6] = ["SECRET-TOKEN", "12x", "", "9223372036854775808", "1e3", "٣"];
-/// The value of `q` by which a division fails.
+/// The value of `q` that makes a division fail.
 pub(super) const HOSTILE_NUMBER: i64 = 7;
 
 pub(super) fn world(choices: &mut Choices) -> World {
@@ -31,7 +31,7 @@ pub(super) fn world(choices: &mut Choices) -> World {
     world
 }
 
-/// What the first caller sees is clean, and much of the rest fails when it is cast or divided by.
+/// Makes the rows that the first caller sees safe, and many others fail when they are cast or divided by.
 fn spoil_foreign_rows(choices: &mut Choices, world: &mut World) {
     let visible = world.visible(&world.callers[0]);
     for (table, visible) in world.tables.iter_mut().zip(visible) {
@@ -108,7 +108,7 @@ fn table(choices: &mut Choices, name: &str, parents: &[String], most: usize, hal
     }
 }
 
-/// Keys at the ends of the range and below zero, in rows and in what refers to them.
+/// Sets keys at the ends of the range and below zero, in rows and in references to them.
 fn with_extreme_keys(choices: &mut Choices, columns: &[(String, Kind)], rows: &mut [Row]) {
     const EXTREME: [i64; 4] = [-1, i64::MIN, i64::MAX, 0];
     let place = |name: &str| columns.iter().position(|(column, _)| column == name).unwrap();
@@ -201,7 +201,7 @@ fn filter(choices: &mut Choices, parents: &[String]) -> Filter {
             let (one, other) = both(Filter::Open, leaf);
             Filter::Or(one, other)
         }
-        3 => Filter::Not(Box::new(leaf)),
+        3 => Filter::Not(Box::new(of_rows(leaf))),
         _ => {
             let (one, other) = both(leaf, condition(choices));
             Filter::Not(Box::new(Filter::Or(one, other)))
@@ -209,8 +209,8 @@ fn filter(choices: &mut Choices, parents: &[String]) -> Filter {
     }
 }
 
-/// Replaces every filter but the first by one with subqueries under `OR`, `NOT`, `CASE` and `IS`, over columns with NULLs. They
-/// read the first two tables alone: every reader of a table brings the table's own filter with it.
+/// Replaces every filter but the first with one that has subqueries under `OR`, `NOT`, `CASE` and `IS`, over columns
+/// with NULLs. They read only the first two tables, because each table that is read also adds its own filter.
 pub(super) fn with_nested_subqueries(world: &mut World, choices: &mut Choices) {
     let names = world.tables.iter().map(|table| table.name.clone()).collect::<Vec<_>>();
     for (at, table) in world.tables.iter_mut().enumerate() {
@@ -223,17 +223,20 @@ pub(super) fn with_nested_subqueries(world: &mut World, choices: &mut Choices) {
             }
         }
         if at > 0 {
-            let filter = nested(choices, &names[..at.min(1 + usize::from(at % 3 == 2))], 2);
-            // `check` refuses a filter that names no column, such as `NOT (NOT (false))`, but for `false` itself.
-            table.filter = Some(match names_a_column(&filter) {
-                true => filter,
-                false => Filter::Or(Box::new(filter), Box::new(Filter::TenantIs)),
-            });
+            table.filter = Some(of_rows(nested(choices, &names[..at.min(1 + usize::from(at % 3 == 2))], 2)));
         }
     }
 }
 
-/// Whether a filter has a leaf beside `false`.
+/// A filter that names a column. `check` refuses every other, such as `NOT (false)`, except `false` itself.
+fn of_rows(filter: Filter) -> Filter {
+    match names_a_column(&filter) {
+        true => filter,
+        false => Filter::Or(Box::new(filter), Box::new(Filter::TenantIs)),
+    }
+}
+
+/// Whether a filter has a leaf other than `false`.
 fn names_a_column(filter: &Filter) -> bool {
     match filter {
         Filter::Nobody => false,
@@ -324,7 +327,7 @@ fn masks(choices: &mut Choices, columns: &[(String, Kind)]) -> Vec<MaskAt> {
     ];
     let mut masks = Vec::new();
     for (column, kind) in columns {
-        // Keys seldom: without them, joins find nothing.
+        // Mask keys rarely, because joins on masked keys match nothing.
         let percent = if *kind == Kind::Key || column == "q" || column == "code" { 6 } else { 18 };
         if !choices.chance(percent) {
             continue;

@@ -1,9 +1,9 @@
-//! Non-interference: a governed answer over a lake is the ungoverned answer over a copy in which only the caller's rows are and
-//! the masks are on the values; and rows that the caller does not see change nothing of it.
+//! Tests non-interference: a governed result over a lake equals the ungoverned result over a copy that has only the
+//! caller's rows with masked values, and rows that the caller does not see do not change it.
 //!
-//! Lakes, policies, masks, callers and queries are generated. `LAKEGATE_PROPERTY_CASES=N` asks for more cases than a usual
-//! run has, `LAKEGATE_PROPERTY_SEED=N` for others. A case that fails is made small and written to
-//! `cases/noninterference/`; all cases there are asked again by every run.
+//! Lakes, policies, masks, callers and queries are generated. `LAKEGATE_PROPERTY_CASES=N` runs more cases than the
+//! default, and `LAKEGATE_PROPERTY_SEED=N` runs other ones. A failing case is shrunk and written to
+//! `cases/noninterference/`; every run repeats all cases there.
 
 mod case_file;
 mod check;
@@ -29,7 +29,7 @@ use world::{Row, World};
 
 const QUERIES: usize = 6;
 
-/// A world as it is written and seen; the seed decides on the changes of foreign rows.
+/// A world as it is written, with the views of its callers. The seed determines the changes of foreign rows.
 fn setting(world: &World, seed: u64) -> Setting {
     let plain = |table: &world::Table| Plain {
         name: table.name.clone(),
@@ -51,7 +51,7 @@ fn setting(world: &World, seed: u64) -> Setting {
     }
 }
 
-/// Rows of a lake in which the foreign ones are others, and fewer or more.
+/// The rows of a lake whose foreign rows are changed, removed or added.
 fn changed(world: &World, caller: &world::Caller, visible: &[Vec<bool>], choices: &mut Choices) -> Vec<Vec<Row>> {
     let own = |world: &World, visible: &[Vec<bool>]| {
         let own = |(table, visible): (&world::Table, &Vec<bool>)| {
@@ -84,7 +84,7 @@ fn changed(world: &World, caller: &world::Caller, visible: &[Vec<bool>], choices
         }
         table.rows = rows;
     }
-    // A change can make a row visible; then it was too much.
+    // If the change made a row visible, discard it.
     match own(&other, &other.visible(caller)) == seen {
         true => other.tables.into_iter().map(|table| table.rows).collect(),
         false => seen,
@@ -123,7 +123,7 @@ impl Sum {
         let mut choices = Choices::random(seed);
         let world = World::generate(&mut choices);
         let queries = (0..QUERIES as u64).map(|at| {
-            // Each query has choices of its own, so that it can be made again alone.
+            // Each query has its own choices, so that it can be generated again alone.
             query(&world, &mut Choices::random(seed.wrapping_mul(1_000_003).wrapping_add(at)))
         });
         let queries = queries.collect::<Vec<_>>();
@@ -219,7 +219,7 @@ impl Sum {
     }
 }
 
-/// A message without what differs from query to query.
+/// A message without the parts that vary from query to query.
 fn kind_of(reason: &str) -> String {
     let short = reason.chars().filter(|each| !each.is_ascii_digit()).take(140);
     short.collect::<String>().replace('\n', " ")
@@ -229,7 +229,7 @@ fn number_of(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Worlds of every so-manyth seed until there are enough cases.
+/// Runs worlds whose seeds are `step` apart until there are enough cases.
 fn run(first: u64, step: u64, wanted: usize) -> Sum {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (mut sum, started, mut seed) = (Sum::default(), Instant::now(), first);
@@ -304,8 +304,8 @@ async fn every_kept_case_gives_the_answer_of_the_callers_own_masked_rows() {
     }
 }
 
-/// The parser took `open IS NOT DISTINCT FROM false AND tenant = …` for `open IS NOT DISTINCT FROM (false AND tenant = …)`,
-/// which is true for every row that is not open, whoever it belongs to.
+/// The parser read `open IS NOT DISTINCT FROM false AND tenant = …` as
+/// `open IS NOT DISTINCT FROM (false AND tenant = …)`, which is true for every row that is not open, whoever owns it.
 #[tokio::test]
 async fn a_comparison_that_would_swallow_the_rest_of_a_row_filter_is_refused() {
     let lake = super::testing::cases_folder().join("lake");

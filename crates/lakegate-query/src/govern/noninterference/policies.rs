@@ -1,7 +1,7 @@
-//! Row filters with subqueries in every place of a condition, over NULLs on either side: a caller sees the rows that plain Rust says,
-//! from files and from memory.
+//! Tests row filters with subqueries in every place of a condition, over NULLs on either side: a caller sees the rows
+//! that plain Rust computes, from files and from memory.
 //!
-//! `LAKEGATE_PROPERTY_CASES=N` asks for more filters than a usual run has.
+//! `LAKEGATE_PROPERTY_CASES=N` runs more filters than the default.
 
 use super::super::mask::MaskKey;
 use super::super::testing;
@@ -12,13 +12,14 @@ use super::generate::with_nested_subqueries;
 use super::world::{Filter, World};
 use super::{number_of, setting};
 
-/// What came of the filters of one lake.
+/// The outcomes of the filters of one lake.
 #[derive(Debug, Default)]
 struct Tally {
     filters: usize,
     with_rows: usize,
     with_hidden_rows: usize,
-    /// Lakes with a filter that is the same for every row, such as `(EXISTS (…)) IS NOT NULL`, which `check` refuses.
+    /// Lakes with a filter that has the same outcome for every row, such as `(EXISTS (…)) IS NOT NULL`, which `check`
+    /// refuses.
     refused: usize,
     faults: Vec<String>,
 }
@@ -86,7 +87,7 @@ impl Tally {
     }
 }
 
-/// Lists of the caller's below `IS` and `CASE` are refused.
+/// Replaces the caller's lists below `IS` and `CASE`, where they are refused.
 fn without_misplaced_lists(filter: &mut Filter, is_below: bool) {
     match filter {
         Filter::TenantIn if is_below => *filter = Filter::TenantIs,

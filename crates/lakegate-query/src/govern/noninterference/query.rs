@@ -1,5 +1,5 @@
-//! Generates queries over a generated lake: valid SQL whose answer does not depend on the order of rows, as a bag or, with a
-//! total `ORDER BY`, as a list.
+//! Generates queries over a generated lake: valid SQL whose result does not depend on the order of rows, compared as a
+//! bag or, with a total `ORDER BY`, as a list.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -14,13 +14,13 @@ use super::world::{Kind, World, quoted};
 /// A query as an endpoint takes it.
 #[derive(Clone, Debug)]
 pub(super) struct Query {
-    /// With front matter where it has parameters.
+    /// With front matter if it has parameters.
     pub(super) sql: String,
     pub(super) arguments: Json,
     pub(super) is_ordered: bool,
-    /// What fails for some values: tables and columns that are cast to integers, or divided by.
+    /// Tables and columns whose values can make the query fail, because they are cast to integers or divided by.
     pub(super) fallible: BTreeSet<(String, String)>,
-    /// What it is made of, for the count.
+    /// The SQL features that it uses, for the statistics.
     pub(super) features: BTreeSet<&'static str>,
     pub(super) choices: Vec<u32>,
 }
@@ -29,7 +29,7 @@ pub(super) struct Query {
 struct Column {
     sql: String,
     kind: Type,
-    /// The table and column, when it is one and nothing else.
+    /// The table and column, if the expression is a plain column.
     origin: Option<(String, String)>,
 }
 
@@ -37,7 +37,7 @@ struct Column {
 struct Relation {
     sql: String,
     columns: Vec<Column>,
-    /// Columns that no two rows have the same of; empty when there may be none.
+    /// Columns whose values are unique together; empty if none are known.
     unique: Vec<String>,
 }
 
@@ -57,7 +57,7 @@ struct Maker<'a> {
     ctes: Vec<(String, Vec<Type>)>,
 }
 
-/// Makes a query.
+/// Generates a query.
 pub(super) fn query(world: &World, choices: &mut Choices) -> Query {
     let mut maker = Maker {
         world,
@@ -77,7 +77,7 @@ pub(super) fn query(world: &World, choices: &mut Choices) -> Query {
         body.match_indices(&name)
             .any(|(start, _)| !body[start + name.len()..].starts_with(|next: char| next.is_ascii_digit()))
     };
-    // Some were made for an expression that then became another one.
+    // Omit parameters of expressions that were replaced.
     for (at, (kind, value)) in params.into_iter().enumerate().filter(|(at, _)| is_used(*at)) {
         write!(front, "[params.p{at}]\ntype = \"{kind}\"\n").unwrap();
         arguments.insert(format!("p{at}"), value);
@@ -129,7 +129,7 @@ impl Maker<'_> {
         }
     }
 
-    /// Puts a total order, and perhaps a limit, on a query whose columns can be sorted.
+    /// Adds a total order, and perhaps a limit, to a query whose columns can be sorted.
     fn ordered(&mut self, body: Body) -> (String, bool) {
         let sortable = body.types.iter().all(|kind| SCALAR.contains(kind) || *kind == Quotient);
         if !sortable || !self.choices.chance(45) {
@@ -176,13 +176,13 @@ impl Maker<'_> {
             }
             sql += &self.body(1, Some(&types)).sql;
         }
-        // The operators do not all bind alike, and that is the same for both sides.
+        // The operators differ in precedence, but do so on both sides.
         let alias = self.name('u');
         let names = (0..types.len()).map(|at| format!("{alias}.c{at} AS c{at}")).collect::<Vec<_>>().join(", ");
         Body { sql: format!("SELECT {names} FROM (\n{sql}\n) AS {alias}"), types }
     }
 
-    /// One `SELECT`, with these columns or with any.
+    /// One `SELECT`, with these columns or with arbitrary ones.
     fn body(&mut self, depth: usize, wanted: Option<&[Type]>) -> Body {
         let (from, scope, unique) = self.from(depth);
         let condition = self.choices.chance(55).then(|| self.condition(&scope, depth));
@@ -318,7 +318,7 @@ impl Maker<'_> {
         }
     }
 
-    /// Window functions that give rows with equal keys equal values, or have a total order.
+    /// Window functions that return equal values for rows with equal keys, or have a total order.
     fn windows(&mut self, from: &str, filter: &str, scope: &[Column], unique: &[String]) -> Body {
         self.note("window");
         let (items, mut types) = self.items(scope, false);
@@ -402,7 +402,7 @@ impl Maker<'_> {
             };
             match way {
                 5 => {
-                    // No pair of columns of one type: a single row of the other, so that it stays small.
+                    // No two columns share a type to join by.
                     write!(sql, "\nCROSS JOIN {}", next.sql).unwrap();
                 }
                 4 => {
@@ -419,7 +419,7 @@ impl Maker<'_> {
         (sql, scope, unique)
     }
 
-    /// Columns of the same type of both sides, keys before others.
+    /// An equality of two columns of the same type, preferably keys.
     fn equality(&mut self, left: &[Column], right: &[Column]) -> Option<String> {
         let kinds = [KEY, KEY, KEY, INT, TEXT, DATE];
         let start = self.choices.below(kinds.len());
@@ -474,13 +474,13 @@ impl Maker<'_> {
             origin: Some((table.name.clone(), name.clone())),
         };
         let columns = table.columns.iter().map(column).collect();
-        // A masked key may be the same in two rows.
+        // A masked key may occur in two rows.
         let is_masked = table.masks.iter().any(|mask| mask.column == "id");
         let unique = if is_masked { Vec::new() } else { vec![format!("{alias}.id")] };
         Relation { sql: format!("\"{}\" AS {alias}", table.name), columns, unique }
     }
 
-    /// A condition, with subqueries where the depth allows them.
+    /// A condition, with subqueries if the depth allows them.
     fn condition(&mut self, scope: &[Column], depth: usize) -> String {
         let mut parts = vec![self.simple_condition(scope, 2)];
         if self.choices.chance(25) {
@@ -563,7 +563,7 @@ impl Maker<'_> {
         let compare = *self.choices.of(&["<>", ">=", "<", "=", "IS DISTINCT FROM", "<=", ">", "IS NOT DISTINCT FROM"]);
         let kinds =
             SCALAR.into_iter().filter(|kind| scope.iter().any(|column| column.kind == *kind)).collect::<Vec<_>>();
-        // A condition on parameters alone that can fail is refused: it would be asked of rows of others.
+        // A condition on parameters only that can fail is refused, because it would be evaluated on foreign rows.
         let Some(kind) = (!kinds.is_empty()).then(|| *self.choices.of(&kinds)) else { return "true".to_owned() };
         match self.choices.weighted(&[6, 3, 2, 2, 2, 2, 2, 1, 3]) {
             0 => format!("({} {compare} {})", self.value(kind, scope, 1), self.constant(kind)),
@@ -644,7 +644,7 @@ impl Maker<'_> {
         if fitting.is_empty() { None } else { Some((*self.choices.of(&fitting)).clone()) }
     }
 
-    /// A fixed value or a parameter.
+    /// A literal or a parameter.
     fn constant(&mut self, kind: Type) -> String {
         let is_param = self.choices.chance(30);
         match kind {

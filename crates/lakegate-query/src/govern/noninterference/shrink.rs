@@ -1,4 +1,4 @@
-//! Makes a failing case small: fewer choices in the query, then fewer rows, masks, filters and tables.
+//! Shrinks a failing case: fewer choices in the query, then fewer rows, masks, filters and tables.
 
 use std::time::{Duration, Instant};
 
@@ -15,12 +15,12 @@ const LONGEST: Duration = Duration::from_secs(120);
 pub(super) struct Failing {
     pub(super) world: World,
     pub(super) query: Query,
-    /// For the lake with other foreign rows.
+    /// Determines the lake with changed foreign rows.
     pub(super) seed: u64,
 }
 
 impl Failing {
-    /// What is wrong, if it is.
+    /// The difference, if the case fails.
     pub(super) async fn difference(&self) -> Option<String> {
         let setting = setting(&self.world, self.seed);
         let questions: [Question; 1] = [question(&self.query)];
@@ -29,7 +29,7 @@ impl Failing {
     }
 }
 
-/// The smallest case that was found in the time.
+/// The smallest failing case found within the time limit.
 pub(super) async fn shrink(mut failing: Failing) -> Failing {
     let end = Instant::now() + LONGEST;
     let mut size = 16;
@@ -91,7 +91,7 @@ pub(super) async fn shrink(mut failing: Failing) -> Failing {
     failing
 }
 
-/// Changes the case and says whether it still fails; otherwise it stays as it was.
+/// Applies a change if the case still fails with it, and returns whether it does.
 async fn replaced(failing: &mut Failing, change: impl FnOnce(&mut Failing)) -> bool {
     let mut candidate = failing.clone();
     change(&mut candidate);

@@ -1,4 +1,4 @@
-//! Types of the expressions that generated queries are made of.
+//! The types of expressions in generated queries.
 
 use super::world::Kind;
 
@@ -6,7 +6,8 @@ use super::world::Kind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Type {
     Plain(Kind),
-    /// The outcome of a division: it is compared and shown, and not calculated with, since sums depend on the order.
+    /// The result of a division. It is compared and returned but not used in arithmetic, because sums of it depend on
+    /// the order.
     Quotient,
 }
 
@@ -26,7 +27,7 @@ pub(super) const BUYER: Type = Plain(Kind::Buyer);
 /// Types whose values can be compared, sorted and grouped.
 pub(super) const SCALAR: [Type; 8] = [INT, TEXT, KEY, DATE, TIME, DEC, FLOAT, BOOL];
 
-/// NULL of a type.
+/// A NULL of this type.
 pub(super) fn null(kind: Type) -> &'static str {
     match kind {
         KEY | INT => "CAST(NULL AS BIGINT)",

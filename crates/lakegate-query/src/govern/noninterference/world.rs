@@ -1,4 +1,5 @@
-//! A lake with policies and callers as plain values, and who sees which rows of it, worked out without the engine.
+//! Models a lake with policies and callers as plain values, and computes the rows that each caller sees without
+//! DataFusion.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -10,7 +11,7 @@ use super::choices::Choices;
 /// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
-    /// An integer that is joined by and never calculated with, because it may be a pseudonym.
+    /// An integer that is used in joins but not in arithmetic, because it may be a pseudonym.
     Key,
     Int,
     Text,
@@ -45,7 +46,7 @@ impl Kind {
 
 pub(super) type Row = Vec<Json>;
 
-/// A mask in `lakegate.toml`: of a column or of a field of one, or of a tag.
+/// A mask in `lakegate.toml`: of a column or of a field of one, its own or from a tag.
 #[derive(Clone, Debug)]
 pub(super) struct MaskAt {
     pub(super) column: String,
@@ -54,7 +55,7 @@ pub(super) struct MaskAt {
     pub(super) tag: Option<&'static str>,
 }
 
-/// Tags with their masks; the first is the strictest of all, the other does not fit every type.
+/// Tags with their masks. The first mask is the strictest of all; the second does not support every type.
 pub(super) const TAGS: [(&str, &str); 2] = [("pii", "\"null\""), ("words", "\"redact\"")];
 
 /// A row filter.
@@ -66,7 +67,7 @@ pub(super) enum Filter {
     TenantIn,
     /// `n IN (principal('ns'))`
     NumberIn,
-    /// `tenant IN (…)` or `NOT IN`, with fixed values.
+    /// `tenant IN (…)` or `NOT IN`, with literals.
     TenantOf(Vec<String>, bool),
     TenantMissing,
     TenantLike(String),
@@ -78,7 +79,7 @@ pub(super) enum Filter {
     Open,
     /// `false`
     Nobody,
-    /// `parent_id IN (SELECT id FROM parent)`, where the parent's kind may be excluded.
+    /// `parent_id IN (SELECT id FROM parent)`, possibly without parents of one kind.
     ParentIn(String, Option<String>),
     /// `[NOT] EXISTS (SELECT 1 FROM parent WHERE parent.id = parent_id)`
     ParentExists(String, bool),
@@ -87,7 +88,7 @@ pub(super) enum Filter {
     And(Box<Filter>, Box<Filter>),
     Or(Box<Filter>, Box<Filter>),
     Not(Box<Filter>),
-    /// `(…) IS NOT TRUE` and its kin.
+    /// `(…) IS NOT TRUE` and similar.
     Is(Box<Filter>, &'static str),
     /// `CASE WHEN … THEN … ELSE … END`
     Case(Box<Filter>, Box<Filter>, Box<Filter>),
@@ -101,12 +102,12 @@ pub(super) struct Membership {
     /// The parent's column.
     pub(super) of: &'static str,
     pub(super) only: Only,
-    /// A column that the parent's row has in common with the table's.
+    /// A column that must have the same value in the parent's row and in the table's.
     pub(super) same: Option<&'static str>,
     pub(super) negated: bool,
 }
 
-/// Which of the parent's rows count.
+/// The parent's rows that the subquery selects.
 #[derive(Clone, Debug)]
 pub(super) enum Only {
     All,
@@ -128,7 +129,7 @@ pub(super) struct Table {
     /// Whether auditors see all rows.
     pub(super) open_to_auditors: bool,
     pub(super) masks: Vec<MaskAt>,
-    /// Rows of a row group.
+    /// Rows per row group.
     pub(super) group: usize,
     pub(super) files: usize,
 }
@@ -139,7 +140,7 @@ pub(super) struct Caller {
     pub(super) ts: Vec<String>,
     pub(super) ns: Vec<i64>,
     pub(super) is_auditor: bool,
-    /// What the grant shows unmasked.
+    /// The masks that the grant lifts.
     pub(super) unmask: Vec<String>,
 }
 
@@ -217,13 +218,13 @@ impl Filter {
         }
     }
 
-    /// What SQL says of a row: true, false or NULL. `seen` has the rows of parents that the caller sees.
+    /// SQL's outcome for a row: true, false or NULL. `seen` has the parents' rows that the caller sees.
     fn holds(&self, table: &Table, row: &Row, caller: &Caller, seen: &Seen<'_>) -> Option<bool> {
         let tenant = table.text(row, "tenant");
         let parent = table.number(row, "parent_id");
         match self {
             Filter::TenantIs => tenant.map(|tenant| tenant == caller.t),
-            // A list without items holds for no row, nor does its opposite.
+            // For an empty list, neither the condition nor its negation is true.
             Filter::TenantIn if caller.ts.is_empty() => None,
             Filter::TenantIn => tenant.map(|tenant| caller.ts.iter().any(|item| item == tenant)),
             Filter::NumberIn if caller.ns.is_empty() => None,
@@ -325,7 +326,7 @@ impl Membership {
 }
 
 impl World {
-    /// Which rows of each table a caller sees.
+    /// For each table, whether the caller sees each row.
     pub(super) fn visible(&self, caller: &Caller) -> Vec<Vec<bool>> {
         let mut seen = Seen::new();
         let mut visible = Vec::new();
@@ -343,7 +344,7 @@ impl World {
         visible
     }
 
-    /// The masks of a table that hold for a caller: columns (or fields) and masks as TOML.
+    /// The masks of a table in force for a caller: columns (or fields), and masks as TOML.
     pub(super) fn in_force(&self, table: &Table, caller: &Caller) -> Vec<(String, String)> {
         let lifts = |what: String| caller.unmask.contains(&what);
         let mut masks = Vec::new();
@@ -358,13 +359,13 @@ impl World {
                 ("words", Some(Kind::Text | Kind::Texts)) => TAGS[1].1.to_owned(),
                 _ => "\"null\"".to_owned(),
             });
-            // Where both are there, the tag's is `null`: see the generator.
+            // If a column has both masks, the tag's is `null`, as the generator makes it.
             masks.push((mask.column.clone(), of_tag.or_else(|| mask.own.clone()).unwrap()));
         }
         masks
     }
 
-    /// `lakegate.toml`.
+    /// The text of `lakegate.toml`.
     pub(super) fn config(&self) -> String {
         let mut text = "[lake]\nlocation = \".\"\n[masking]\nkey = \"env:LAKEGATE_MASK_KEY\"\n".to_owned();
         let tags = self.tables.iter().flat_map(|table| &table.masks).filter_map(|mask| mask.tag);

@@ -1,6 +1,6 @@
-//! Subqueries outside of `WHERE` and `HAVING`: each `EXISTS` becomes a column of a mark join below the node that asks for it.
+//! Rewrites subqueries outside of `WHERE` and `HAVING`: each `EXISTS` becomes a column of a mark join below its node.
 //!
-//! The engine does this for conditions of filters alone, and refuses the rest.
+//! DataFusion does this only for filter conditions and refuses the rest.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use super::refused;
 use super::shape::{is_correlated, subquery_of};
 use crate::govern::policy::has_subquery;
 
-/// A node that is no filter, with marks in the places of its subqueries.
+/// A node other than a filter, with its subqueries replaced by mark columns.
 pub(super) fn outside_of_filters(node: LogicalPlan, rewriter: &mut Rewriter, scope: &DFSchema) -> Result<LogicalPlan> {
     match node {
         LogicalPlan::Projection(projection) => {
@@ -82,8 +82,8 @@ pub(super) fn outside_of_filters(node: LogicalPlan, rewriter: &mut Rewriter, sco
     }
 }
 
-/// An expression of an aggregate with columns in the place of correlated subqueries that stand for values: the engine computes
-/// these below projections and filters alone.
+/// An expression of an aggregate with its correlated scalar subqueries replaced by columns. DataFusion computes such
+/// subqueries below projections and filters only.
 fn with_values_below(expr: Expr, values: &mut Vec<Expr>, rewriter: &mut Rewriter) -> Result<Expr> {
     expr.transform_up(|inner| match inner {
         Expr::ScalarSubquery(subquery) if is_correlated(&subquery.subquery) => {
@@ -96,7 +96,7 @@ fn with_values_below(expr: Expr, values: &mut Vec<Expr>, rewriter: &mut Rewriter
     .data()
 }
 
-/// Conditions of an inner join with a subquery, as conditions of the rows that the rest of it joins.
+/// Moves the conditions of an inner join that have a subquery into a filter above the join.
 fn above_join(join: Join, rewriter: &mut Rewriter, scope: &DFSchema) -> Result<LogicalPlan> {
     let (mut above, mut kept) = (Vec::new(), Vec::new());
     for conjunct in join.filter.into_iter().flat_map(split_conjunction_owned) {
@@ -112,7 +112,7 @@ fn above_join(join: Join, rewriter: &mut Rewriter, scope: &DFSchema) -> Result<L
     }
 }
 
-/// An expression with columns in the place of each `EXISTS`; `input` becomes a join that has these columns.
+/// Replaces each `EXISTS` with a column, and `input` with a join that has these columns.
 fn marked(expr: Expr, input: &mut LogicalPlan, rewriter: &mut Rewriter) -> Result<Expr> {
     expr.transform_up(|inner| match inner {
         Expr::Exists(exists) => mark(&exists, input, rewriter).map(Transformed::yes),
@@ -154,7 +154,7 @@ fn mark(exists: &Exists, input: &mut LogicalPlan, rewriter: &mut Rewriter) -> Re
     Ok(if exists.negated { not(mark) } else { mark })
 }
 
-/// A condition in which the subquery's own columns have the name of the join's side.
+/// A condition whose references to the subquery's own columns are qualified with `name`, the join's side.
 fn renamed(condition: Expr, own: &BTreeSet<Column>, name: &str) -> Result<Expr> {
     condition
         .transform_up(|inner| match inner {

@@ -1,7 +1,8 @@
-//! `IN`, `NOT IN`, `ANY` and `ALL` over a subquery as conditions of two-valued `EXISTS`.
+//! Rewrites `IN`, `NOT IN`, `ANY` and `ALL` over a subquery as conditions of `EXISTS`, which is never NULL.
 //!
-//! `x IN (S)` is true where a value of `S` equals `x`; or else NULL where `S` has a NULL, or `x` is NULL and `S` has a row; or else
-//! false. Where only truth counts, as in a conjunct under `OR`, NULL and false need not be told apart and less is asked.
+//! `x IN (S)` is true if a value of `S` equals `x`. Else it is NULL if `S` has a NULL, or if `x` is NULL and `S` has a
+//! row. Else it is false. If only truth matters, as in a conjunct under `OR`, the condition need not distinguish NULL
+//! from false and is simpler.
 
 use std::sync::Arc;
 
@@ -17,12 +18,12 @@ use super::refused;
 use super::shape::is_correlated;
 use crate::govern::policy::has_subquery;
 
-/// Which outcomes of a condition must be told apart.
+/// The outcomes of a condition that its context must distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
-    /// True from the others.
+    /// True from NULL and false.
     Truth,
-    /// False from the others.
+    /// False from NULL and true.
     Falsity,
     /// True, false and NULL.
     Value,
@@ -38,14 +39,14 @@ impl Need {
     }
 }
 
-/// Rewrites conditions; numbers the names that it gives, so that no two of a plan are alike.
+/// Rewrites conditions. Numbers the names that it makes, so that they are unique in a plan.
 #[derive(Debug, Default)]
 pub(super) struct Rewriter {
     names: usize,
 }
 
-/// Whether a NULL of the values that are compared is none to the engine's joins, which look for marked ones: those of a column
-/// that is NULL in every row are not marked.
+/// Whether DataFusion's joins overlook NULLs among the compared values. They look at validity bitmaps, but a column
+/// that is NULL in every row has none.
 fn hides_nulls(membership: &InSubquery, scope: &DFSchema) -> bool {
     fn is_plain(data_type: &DataType) -> bool {
         match data_type {
@@ -60,14 +61,14 @@ fn hides_nulls(membership: &InSubquery, scope: &DFSchema) -> bool {
 }
 
 impl Rewriter {
-    /// A name that no SQL gives and no other call returns.
+    /// A name that occurs in no SQL, and that no other call returns.
     pub(super) fn name(&mut self) -> String {
         self.names += 1;
         format!("__subquery_{}", self.names)
     }
 
-    /// A conjunct of a `WHERE` or `HAVING`. The engine's own joins are right for an `IN` that stands alone, and for a `NOT IN` of
-    /// a value of the row that is not correlated; these stay as they are.
+    /// Rewrites a conjunct of a `WHERE` or `HAVING`. Keeps an `IN` that stands alone, and a `NOT IN` over a value of
+    /// the row with an uncorrelated subquery, because DataFusion's own joins are right for these.
     pub(super) fn conjunct(&mut self, conjunct: Expr, scope: &DFSchema) -> Result<Expr> {
         let conjunct = match conjunct {
             Expr::Not(inner) => match *inner {
@@ -92,7 +93,7 @@ impl Rewriter {
         }
     }
 
-    /// An expression over `scope` in which every subquery gives what SQL says, as far as it is needed.
+    /// Rewrites an expression over `scope` so that every subquery has SQL's outcome, as far as `need` asks.
     pub(super) fn exact(&mut self, expr: Expr, need: Need, scope: &DFSchema) -> Result<Expr> {
         if !has_subquery(&expr) {
             return Ok(expr);
@@ -160,7 +161,8 @@ impl Rewriter {
         }
     }
 
-    /// `x < ANY (S)`: true where a comparison is true, or else NULL where one is NULL, or else false. `ALL` turns it round.
+    /// `x < ANY (S)`: true if a comparison is true, else NULL if one is NULL, else false. For `ALL`, true and false are
+    /// swapped.
     fn comparison(
         &mut self,
         x: Expr,
@@ -183,7 +185,7 @@ impl Rewriter {
         when(decides, lit(outcome)).when(exists(compared.is_null())?, null()).otherwise(lit(!outcome))
     }
 
-    /// The subquery's rows, with its one column under a name of its own: no column of the outer query is called so.
+    /// The subquery's rows, with its only column under a new name that no column of the outer query has.
     fn values(&mut self, x: &Expr, subquery: &Subquery) -> Result<(LogicalPlan, Expr)> {
         let plan = subquery.subquery.as_ref();
         if plan.schema().fields().len() != 1 {
@@ -196,7 +198,7 @@ impl Rewriter {
                 "compute the first one as a column in a CTE, and compare that column",
             );
         }
-        // The engine tells columns of a correlated subquery and of the query around it apart by their names.
+        // DataFusion distinguishes the columns of a correlated subquery from those of the outer query by name.
         if is_correlated(plan) && x.column_refs().iter().any(|column| names_of(plan).contains(&column.relation)) {
             return refused(
                 &subquery.spans,
@@ -226,7 +228,8 @@ impl Rewriter {
         exists_where(&nulls, None, &subquery.spans)
     }
 
-    /// Whether the values are NULL, each answer once: two rows at most, so that a join with them costs nothing.
+    /// The distinct outcomes of `IS NULL` over the values. These are at most two rows, so a join with them costs
+    /// nothing.
     fn nulls(&mut self, values: &LogicalPlan, column: &Expr) -> Result<(LogicalPlan, Expr)> {
         let is_null = format!("{}_null", self.name());
         let nulls = LogicalPlanBuilder::from(values.clone())
@@ -251,7 +254,7 @@ fn exists_where(plan: &LogicalPlan, condition: Option<Expr>, spans: &Spans) -> R
     Ok(Expr::Exists(Exists { subquery, negated: false }))
 }
 
-/// An expression of the query around a subquery, as the subquery refers to it.
+/// An expression of the outer query, written as the subquery refers to it.
 fn outer(expr: &Expr, scope: &DFSchema) -> Result<Expr> {
     let outer = expr.clone().transform_up(|inner| match inner {
         Expr::Column(column) => {
@@ -264,7 +267,7 @@ fn outer(expr: &Expr, scope: &DFSchema) -> Result<Expr> {
     Ok(outer.data)
 }
 
-/// The names of the tables that a subquery's conditions can refer to. Below an alias, others cannot be seen.
+/// The names of the tables that a subquery's conditions can refer to. Tables below an alias are not visible.
 fn names_of(plan: &LogicalPlan) -> Vec<Option<TableReference>> {
     let mut names = plan.schema().iter().map(|(qualifier, _)| qualifier.cloned()).collect::<Vec<_>>();
     if !matches!(plan, LogicalPlan::SubqueryAlias(_)) {

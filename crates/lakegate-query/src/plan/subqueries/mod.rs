@@ -1,10 +1,10 @@
-//! Subqueries with SQL's three-valued logic: rewrites `IN`, `NOT IN`, `ANY` and `ALL` so that NULL is carried exactly, and
-//! refuses the correlated shapes that the engine answers wrongly.
+//! Gives subqueries SQL's three-valued logic: rewrites `IN`, `NOT IN`, `ANY` and `ALL` so that NULL is exact, and
+//! refuses correlated shapes that DataFusion evaluates wrongly.
 //!
-//! The engine turns a subquery that does not stand alone in a conjunct into a mark join whose mark is true or false and never
-//! NULL: `NULL NOT IN (SELECT …)` becomes true, and a row filter shows what it should hide. So only
-//! `EXISTS`, which has two values, is left in such places; see [`membership`]. What may be correlated is [`shape`]'s business,
-//! and subqueries outside of `WHERE` and `HAVING` are [`marks`]'s.
+//! DataFusion turns a subquery that does not stand alone in a conjunct into a mark join whose mark is true or false but
+//! never NULL. `NULL NOT IN (SELECT …)` becomes true, and a row filter shows rows that it should hide. So such places
+//! keep only `EXISTS`, which has two values; see [`membership`]. [`shape`] checks correlated subqueries, and [`marks`]
+//! rewrites subqueries outside of `WHERE` and `HAVING`.
 
 mod marks;
 mod membership;
@@ -27,7 +27,7 @@ use membership::Rewriter;
 pub(crate) struct Refused {
     pub(crate) message: &'static str,
     pub(crate) help: &'static str,
-    /// The subquery's place in the text, where the planner knows it.
+    /// The subquery's position in the text, if the planner knows it.
     pub(crate) span: Option<Span>,
 }
 
@@ -40,13 +40,13 @@ fn refused<T>(spans: &Spans, message: &'static str, help: &'static str) -> Resul
     Err(DataFusionError::External(Box::new(Refused { message, help, span })))
 }
 
-/// The plan with every subquery in a form that the engine evaluates as SQL defines it.
+/// The plan with every subquery in a form that DataFusion evaluates as SQL defines it.
 ///
 /// # Errors
-/// [`Refused`] where there is no such form.
+/// [`Refused`] if a subquery has no such form.
 pub(crate) fn exact(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut rewriter = Rewriter::default();
-    // Upwards: the subqueries of a node are in their final form before the node itself is looked at.
+    // Bottom-up: the subqueries of a node are in their final form before the node itself is rewritten.
     let rewritten = plan.transform_up_with_subqueries(|node| {
         let Transformed { data: node, transformed, .. } = shape::without_self_comparisons(node)?;
         if transformed {

@@ -1,8 +1,8 @@
-//! Which correlated subqueries the engine answers rightly: those whose references to the query around them stand in plain
-//! `WHERE` conjuncts, with nothing above them that counts, groups, limits or unites rows.
+//! Refuses correlated subqueries that DataFusion evaluates wrongly. Allowed are those whose references to the outer
+//! query are in plain `WHERE` conjuncts, with nothing above them that counts, groups, limits or combines rows.
 //!
-//! The engine pulls such conjuncts up into the condition of a join. Above an aggregate, `LIMIT`, a window or a set operation
-//! that changes what is computed, so these are refused with a rewriting.
+//! DataFusion pulls such conjuncts up into a join condition. Above an aggregate, a `LIMIT`, a window or a set operation
+//! this changes the result, so these are refused with a suggested rewriting.
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, NullEquality, Result};
@@ -17,13 +17,13 @@ use crate::govern::policy::has_subquery;
 const JOIN_INSTEAD: &str =
     "compute it in a CTE without the reference, grouped by the columns that are compared, and join that";
 
-/// Whether a plan refers to columns of a query around it, in subqueries of its own not counted.
+/// Whether a plan refers to columns of an outer query. Does not look into its nested subqueries.
 pub(super) fn is_correlated(plan: &LogicalPlan) -> bool {
     !plan.all_out_ref_exprs().is_empty()
 }
 
-/// The node with `x IS NOT NULL` where it compares a value of the query around it with itself: the engine leaves out such a
-/// conjunct, as if no value were NULL.
+/// Replaces each comparison of an outer value with itself by `x IS NOT NULL`. DataFusion drops such a conjunct, as if
+/// no value were NULL.
 pub(super) fn without_self_comparisons(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let LogicalPlan::Filter(filter) = node else { return Ok(Transformed::no(node)) };
     if !split_conjunction(&filter.predicate).into_iter().any(|conjunct| compared_with_itself(conjunct).is_some()) {
@@ -43,7 +43,7 @@ fn compared_with_itself(conjunct: &Expr) -> Option<&Expr> {
     (left == right && left.contains_outer()).then_some(left.as_ref())
 }
 
-/// Refuses the subqueries of a node that the engine would not answer rightly.
+/// Refuses the subqueries of a node that DataFusion would evaluate wrongly.
 pub(super) fn check(node: &LogicalPlan, scope: &DFSchema) -> Result<()> {
     node.apply_expressions(|expr| {
         expr.apply(|inner| {
@@ -56,7 +56,7 @@ pub(super) fn check(node: &LogicalPlan, scope: &DFSchema) -> Result<()> {
     Ok(())
 }
 
-/// A subquery, and whether it stands for a value.
+/// The subquery of an expression, and whether it is a scalar subquery.
 pub(super) fn subquery_of(expr: &Expr) -> Option<(&Subquery, bool)> {
     match expr {
         Expr::Exists(exists) => Some((&exists.subquery, false)),
@@ -88,7 +88,7 @@ fn one(subquery: &Subquery, is_value: bool, scope: &DFSchema) -> Result<()> {
     }
 }
 
-/// A correlated subquery that stands for a value: one aggregate without groups over plain rows.
+/// Allows a correlated scalar subquery only if it is one aggregate without groups over plain rows.
 fn value(plan: &LogicalPlan, subquery: &Subquery) -> Result<()> {
     match plan {
         LogicalPlan::Projection(projection) => {
@@ -107,11 +107,12 @@ fn value(plan: &LogicalPlan, subquery: &Subquery) -> Result<()> {
     }
 }
 
-/// What a subquery may be correlated by.
+/// The conditions by which a subquery may be correlated.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum By {
     Anything,
-    /// Columns of its own that equal something of the query around it: they become keys of an aggregate's groups.
+    /// Equalities between its own columns and expressions of the outer query. The columns become group keys of an
+    /// aggregate.
     Columns,
 }
 
@@ -124,7 +125,7 @@ fn plain(plan: &LogicalPlan, subquery: &Subquery, by: By) -> Result<()> {
             no_references(plan, subquery)?;
             plain(&projection.input, subquery, by)
         }
-        // The engine pulls references out of a derived table and leaves its columns as they were.
+        // DataFusion pulls references out of a derived table but does not change the table's columns.
         LogicalPlan::SubqueryAlias(_) => refused(
             &subquery.spans,
             "a derived table inside a subquery refers to the query around it",
@@ -215,7 +216,7 @@ fn no_references(node: &LogicalPlan, subquery: &Subquery) -> Result<()> {
     }
 }
 
-/// Whether a conjunct compares a column of the subquery with an expression over the outer query's.
+/// Whether a conjunct compares a column of the subquery with an expression over the outer query.
 fn is_equality(conjunct: &Expr) -> bool {
     let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = conjunct else { return false };
     let is_inner = |expr: &Expr| matches!(expr, Expr::Column(_));

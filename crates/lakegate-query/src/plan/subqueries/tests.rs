@@ -1,4 +1,5 @@
-//! Subqueries under `OR`, `NOT`, `CASE` and `IS`, over values with NULLs: rows as SQL defines them, in queries and in row filters.
+//! Tests subqueries under `OR`, `NOT`, `CASE` and `IS`, over values with NULLs, against the rows that SQL defines, in
+//! queries and in row filters.
 
 use tempfile::TempDir;
 
@@ -6,7 +7,7 @@ use crate::govern::testing;
 
 const TABLES: [(&str, &str); 4] = [
     ("doc", "id,tenant,owner,k\n0,A,x,1\n1,A,y,2\n2,A,,\n3,A,z,3\n4,B,x,4\n5,B,q,5\n6,B,,\n7,,w,6\n"),
-    // With a NULL, and without.
+    // One table with a NULL, and one without.
     ("bl", "name,n\nx,1\n,\n"),
     ("gr", "name,n\nx,1\nq,5\n"),
     ("copies", "name,n\nx,1\nx,2\nx,3\n,4\n"),
@@ -25,7 +26,7 @@ fn config() -> String {
     format!("[lake]\nlocation = \".\"\n{}", TABLES.map(table).concat())
 }
 
-/// Conditions on `doc`, and the rows for which they are true.
+/// Conditions on `doc`, and the ids of the rows for which they are true.
 const CONDITIONS: [(&str, &[i64]); 26] = [
     ("tenant = 'A' OR owner NOT IN (SELECT name FROM bl)", &[0, 1, 2, 3]),
     ("tenant = 'A' OR owner NOT IN (SELECT name FROM gr)", &[0, 1, 2, 3, 7]),
@@ -48,7 +49,7 @@ const CONDITIONS: [(&str, &[i64]); 26] = [
     ("k NOT IN (SELECT b.n FROM bl AS b WHERE b.n < doc.k)", &[0, 1, 2, 3, 4, 5, 6, 7]),
     ("id = 7 OR EXISTS (SELECT 1 FROM gr WHERE gr.n = doc.k)", &[0, 5, 7]),
     ("0 NOT IN (SELECT DISTINCT n FROM bl)", &[]),
-    // Compared with itself, what is NULL is not equal either.
+    // A NULL does not equal itself.
     ("EXISTS (SELECT 1 FROM gr WHERE doc.k = doc.k)", &[0, 1, 3, 4, 5, 7]),
     ("k NOT IN (SELECT n FROM gr WHERE doc.owner = doc.owner AND gr.n > 1)", &[0, 1, 2, 3, 4, 6, 7]),
     ("NOT EXISTS (SELECT 1 FROM gr WHERE doc.k = doc.k)", &[2, 6]),
@@ -60,7 +61,7 @@ fn lines(ids: &[i64]) -> Vec<String> {
     ids.iter().map(i64::to_string).collect()
 }
 
-/// The rows of each query, from files and from memory.
+/// Checks the rows of each query, read from files and from resident tables.
 async fn assert_rows(config: &str, queries: &[(String, Vec<String>)], caller: &str) {
     let lake = lake();
     let names = (0..queries.len()).map(|at| format!("q{at}")).collect::<Vec<_>>();
@@ -84,13 +85,13 @@ async fn a_query_gives_the_rows_for_which_its_subqueries_are_true() {
     assert_rows(&config(), &queries, "").await;
 }
 
-/// A subquery that does not stand alone in a conjunct was true where it should be NULL, and showed hidden rows.
+/// A subquery that did not stand alone in a conjunct was true in place of NULL, and showed hidden rows.
 #[tokio::test]
 async fn a_row_filter_shows_the_rows_for_which_its_subqueries_are_true() {
     let mut config = config();
     let mut queries = Vec::new();
     for (at, (condition, ids)) in CONDITIONS.iter().enumerate() {
-        // Aggregates and fixed values compared with each other are no part of a row filter.
+        // A row filter has no aggregates and does not compare literals with each other.
         if condition.contains("HAVING") || condition.starts_with("0 NOT IN") {
             continue;
         }
@@ -144,7 +145,7 @@ async fn a_subquery_may_stand_in_a_select_list_an_aggregate_and_the_condition_of
     assert_rows(&config(), &queries.map(|(sql, rows)| (sql.to_owned(), rows)), "").await;
 }
 
-/// Each would be answered wrongly, or fail in the engine.
+/// DataFusion would evaluate each of these wrongly, or fail.
 #[tokio::test]
 async fn a_correlated_subquery_that_the_engine_answers_wrongly_is_refused_with_a_rewriting() {
     let queries = [
@@ -197,7 +198,7 @@ async fn a_correlated_subquery_that_the_engine_answers_wrongly_is_refused_with_a
     }
 }
 
-/// A condition without columns was moved below the aggregate, which then counted nothing and gave a row.
+/// A condition without columns was pushed below the aggregate, which then counted nothing and returned a row.
 #[tokio::test]
 async fn a_condition_without_columns_stays_above_an_aggregate_that_always_has_a_row() {
     let lake = lake();
@@ -243,7 +244,8 @@ async fn set_operations_with_all_count_copies() {
     assert_rows(&config(), &queries, "").await;
 }
 
-/// The engine evaluates the conditions of a filter in any order; the division met the row that the other condition leaves out.
+/// DataFusion evaluates the conditions of a filter in any order, so the division reached the row that the other
+/// condition excludes.
 #[tokio::test]
 async fn a_condition_guards_those_that_can_fail() {
     let queries = [
@@ -263,7 +265,7 @@ async fn distinct_over_a_window_with_a_limit_is_answered() {
     assert_rows(&config(), &[(sql.to_owned(), vec!["x|2".to_owned()])], "").await;
 }
 
-/// The engine's joins look for marked NULLs, and a column without any value has none.
+/// DataFusion's joins look at validity bitmaps, and a column without any value has none.
 #[tokio::test]
 async fn what_is_null_in_every_row_is_in_no_list_and_out_of_none() {
     let lake = lake();
@@ -285,7 +287,7 @@ async fn what_is_null_in_every_row_is_in_no_list_and_out_of_none() {
             &format!("location = \"nil.csv\"\nrow_filter = \"{condition}\""),
         );
         let project = testing::try_project(lake.path(), &filtered, &[("e", "SELECT id FROM nil ORDER BY id")]).await;
-        // What compares nothing with a column is no row filter.
+        // A condition that compares nothing with a column is not a row filter.
         let Ok(project) = project else { continue };
         let plan = testing::governed(&project, &testing::principal(""), "e", "{}").unwrap();
         assert_eq!(testing::rows(plan).await.unwrap(), wanted, "{condition}");

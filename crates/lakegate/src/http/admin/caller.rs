@@ -1,5 +1,5 @@
-//! Who calls the admin API: a [`Desk`] is made of an admin token and of nothing else, and requests of web pages are refused
-//! before that.
+//! Authenticates callers of the admin API: only an admin token yields a [`Desk`], and requests of web pages are refused
+//! before the token is checked.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl FromRequestParts<Arc<State>> for Desk {
     }
 }
 
-/// Refuses what no operator's tool sends: a request of a web page, and a token in the URL.
+/// Refuses requests that no operator's tool sends: those of a web page, and those with a token in the URL.
 pub(super) async fn guard(request: Request, next: Next) -> Result<Response, Failure> {
     if is_of_a_page(request.headers(), request.uri()) {
         return Err(Error::new(Code::AdminOriginRefused, "a web page of another site made this request")
@@ -49,8 +49,8 @@ pub(super) async fn guard(request: Request, next: Next) -> Result<Response, Fail
     Ok(next.run(request).await)
 }
 
-/// Whether a browser sent it for a page that this server did not serve. A page may only come from where it calls, and from
-/// an address: a name could be made to point here by whoever owns it.
+/// Whether a browser sent this request for a page of another origin. A page passes only if its origin is the called
+/// host and that host is an IP address or `localhost`, because the owner of a DNS name could point it at this server.
 fn is_of_a_page(headers: &HeaderMap, uri: &Uri) -> bool {
     let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
     if site.is_some_and(|site| !matches!(site, b"same-origin" | b"none")) {
@@ -58,7 +58,7 @@ fn is_of_a_page(headers: &HeaderMap, uri: &Uri) -> bool {
     }
     let called = headers.get(HOST).and_then(|host| host.to_str().ok()).or(uri.authority().map(Authority::as_str));
     let mut origins = headers.get_all(ORIGIN).iter();
-    // A page that a name points here sends no origin when it only reads.
+    // A page behind such a DNS name sends no `Origin` with plain reads.
     let Some(origin) = origins.next() else { return site.is_some() && !called.is_some_and(is_address) };
     let (Ok(origin), Some(called), None) = (origin.to_str(), called, origins.next()) else { return true };
     let page = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));

@@ -1,4 +1,4 @@
-//! `/admin/grants`: grants and denials.
+//! `/admin/grants`: lists, adds, shows and revokes grants and denials.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -16,7 +16,7 @@ pub(super) async fn list(desk: Desk, Filter(filter): Filter<GrantFilter>) -> Res
     Ok(Json(grants.iter().map(|listing| GrantAnswer::of(listing, now)).collect()))
 }
 
-/// A grant that is there already is answered as it is, and nothing was created.
+/// Returns 201 for a new grant, and 200 with the existing grant if it is already in force.
 pub(super) async fn add(desk: Desk, Body(request): Body<AddGrant>) -> Result<Response, Failure> {
     let now = clock::now();
     let request = request.into_request(now).map_err(refusal)?;

@@ -1,4 +1,4 @@
-//! Why a principal gets what it gets, and what was asked and answered.
+//! `/admin/explain` and `/admin/audit`: explains what decides a call, and searches the audit log.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::clock;
 use crate::explain::{Explanation, explain as explained};
 use crate::http::respond::Failure;
 
-/// The most records of one answer.
+/// The maximum number of records in one response.
 const MOST_RECORDS: usize = 10_000;
 
-/// Which call of whom.
+/// The call to explain: principal, endpoint, arguments and modifiers.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Explain {
@@ -36,7 +36,7 @@ pub(super) struct Explain {
     order: Option<String>,
 }
 
-/// What decides a call. Nothing is run.
+/// Explains what decides a call, without running it.
 pub(super) async fn explain(
     desk: Desk,
     Extension(served): Extension<Arc<Served>>,
@@ -54,7 +54,7 @@ pub(super) async fn explain(
     Ok(Json(explained(&served.project, planned, details.principal, grants, raw, clock::now()).await))
 }
 
-/// What records must be like.
+/// The filter of an audit search.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AuditFilter {
@@ -70,7 +70,7 @@ pub(super) struct AuditFilter {
     limit: Option<usize>,
 }
 
-/// The last records of the audit log that fit, in the order of time.
+/// The latest audit records that match the filter, oldest first.
 pub(super) async fn audit(
     _: Desk,
     extract::State(state): extract::State<Arc<State>>,

@@ -1,5 +1,5 @@
-//! `GET /metrics`: the metrics for Prometheus. For admin tokens, and for principals with a role that the project names, so
-//! that whoever collects metrics needs no token that can do more.
+//! `GET /metrics`: metrics for Prometheus. Takes admin tokens, and tokens of principals with a role in `metrics_for`,
+//! so that a metrics collector needs no token with more rights.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use crate::clock;
 use crate::http::respond::Failure;
 use crate::http::token;
 
-/// The format OpenMetrics, which Prometheus asks for first.
+/// The OpenMetrics content type, which Prometheus prefers.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// All metrics as they are now.
+/// Returns all metrics as they are now.
 pub(super) async fn metrics(
     State(state): State<Arc<super::State>>,
     Extension(served): Extension<Arc<Served>>,
@@ -33,7 +33,7 @@ pub(super) async fn metrics(
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response())
 }
 
-/// Whether whoever has this token may read metrics.
+/// Checks that the token may read metrics.
 async fn admit(state: &super::State, served: &Served, trail: &Trail, token: &Presented) -> Result<(), Error> {
     let now = clock::now();
     let refused = match trail.authenticate_admin(&state.app, served, token, now).await {
@@ -48,7 +48,7 @@ async fn admit(state: &super::State, served: &Served, trail: &Trail, token: &Pre
     if !roles.iter().any(|role| principal.has_role(role)) {
         return Err(refused);
     }
-    // A token for some endpoints is for them and for nothing else.
+    // A token that is scoped to endpoints is good for those endpoints and nothing else.
     if principal.scope().endpoints.is_some() {
         return Err(Error::new(Code::AccessOutOfScope, "this token is for some endpoints only, and not for metrics")
             .hint("issue one without a scope"));

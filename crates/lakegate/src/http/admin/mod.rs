@@ -1,7 +1,7 @@
-//! The admin API: its routes under `/admin`, for a listener of its own. Only admin tokens are taken, and no web page is.
-//! Beside it, the metrics.
+//! The admin API: the routes under `/admin` on a listener of their own, and `/metrics` beside them. Takes admin tokens
+//! only and refuses requests of web pages.
 //!
-//! What can be asked and what is answered is [`crate::admin`]'s; here are paths, bodies and statuses.
+//! Request and response bodies are defined in [`crate::admin`]; this module has paths and statuses.
 
 mod caller;
 mod grants;
@@ -27,7 +27,8 @@ use super::respond::Failure;
 use crate::app::App;
 use crate::store::SecretAttributes;
 
-/// What the admin API works on. Handlers get at the store through a [`crate::admin::Desk`] alone, which takes a token.
+/// The state of the admin routes. Handlers reach the store only through a [`crate::admin::Desk`], which requires an
+/// admin token.
 struct State {
     app: Arc<App>,
     secret: SecretAttributes,

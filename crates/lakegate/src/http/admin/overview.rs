@@ -1,4 +1,4 @@
-//! What was changed, and what can be granted.
+//! `/admin/changes` and `/admin/endpoints`: the change log, and the endpoints that can be granted.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::app::Served;
 use crate::http::respond::Failure;
 use crate::store::ChangeRecord;
 
-/// The changes of principals, tokens and grants, the newest first.
+/// The changes of principals, tokens and grants, newest first.
 pub(super) async fn changes(
     desk: Desk,
     Filter(filter): Filter<ChangesFilter>,
@@ -19,7 +19,7 @@ pub(super) async fn changes(
     Ok(Json(desk.change_log(&filter).await.map_err(refusal)?))
 }
 
-/// The endpoints of the project that is served, also hidden ones.
+/// All endpoints of the served project, hidden ones included.
 pub(super) async fn endpoints(
     _: Desk,
     Extension(served): Extension<Arc<Served>>,

@@ -1,4 +1,4 @@
-//! `/admin/principals`.
+//! `/admin/principals`: lists, adds, shows, changes, disables and enables principals.
 
 use axum::Json;
 use axum::response::Response;

@@ -1,11 +1,11 @@
-//! What the store refuses, as a problem for whoever called the admin API.
+//! Turns errors of the access store into problem responses of the admin API.
 
 use lakegate_core::access::looks_like_token;
 use lakegate_core::error::{Code, Error};
 
 use crate::store::StoreError;
 
-/// The problem. Only here a caller learns what the store said: on the API of endpoints it learns nothing.
+/// The problem for an error of the store. Only the admin API reports such details; the endpoint API does not.
 pub(super) fn refusal(error: StoreError) -> Error {
     let refused = match error {
         StoreError::Missing { what, name } => {
@@ -31,7 +31,8 @@ pub(super) fn refusal(error: StoreError) -> Error {
         }
         other => return other.into(),
     };
-    // A name that was sent comes back and is logged; a whole token in its place must not be.
+    // A problem repeats the name that the caller sent, and the log keeps it; a whole token in its place must not leak
+    // so.
     if looks_like_token(&refused.detail) {
         return Error::new(refused.code, "the request holds a token where a name or an id belongs");
     }

@@ -1,4 +1,4 @@
-//! What a request of the admin API carries: a JSON object, a query string, a name in the path; each strictly.
+//! Strict extractors for admin requests: a JSON object, a query string, and a name in the path.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use crate::http::body;
 use crate::http::respond::Failure;
 use crate::http::served;
 
-/// The JSON object in the body; no body is an empty object.
+/// The JSON object in the body. An empty body counts as an empty object.
 pub(super) struct Body<T>(pub(super) T);
 
-/// The query string, which has no other names than those of `T`.
+/// The query string. Names that are not fields of `T` are refused.
 pub(super) struct Filter<T>(pub(super) T);
 
 /// The name or id in the path.
@@ -71,14 +71,14 @@ impl FromRequestParts<Arc<State>> for Named {
     }
 }
 
-/// serde would take an array for an object; a request is an object.
+/// Parses a JSON object. serde would accept an array for a struct, so this checks the first byte.
 fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
     let broken = |detail: String| Error::new(Code::RequestBodyMalformed, detail);
     if text.trim_ascii_start().first() != Some(&b'{') {
         return Err(broken("the body is not a JSON object".to_owned()));
     }
     serde_json::from_slice(text).map_err(|error| {
-        // What it says may hold what was sent, and that may be anything.
+        // serde's message can quote what was sent, and that can be a token.
         let said = error.to_string();
         let said = if looks_like_token(&said) { "it holds a token where none belongs".to_owned() } else { said };
         match error.is_data() {

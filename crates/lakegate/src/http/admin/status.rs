@@ -1,4 +1,4 @@
-//! How the server is: everything that health does not tell to those without a token.
+//! `/admin/status`: the state of the server, with everything that `/health` hides because it takes no token.
 
 use std::sync::Arc;
 
@@ -12,18 +12,18 @@ use crate::app::{App, EngineLoad, Served};
 use crate::http::health;
 use crate::reload::{Fault, ReloadState};
 
-/// The state of a server. What is of the process stands above, what is of the project that is served now in `project`.
+/// The state of a server. The process is described at the top level, the served project in `project`.
 #[derive(Serialize)]
 pub(super) struct Status {
     version: &'static str,
     started_at: String,
     uptime_seconds: u64,
     ready: bool,
-    /// Why it is not ready; empty where it is.
+    /// The reasons why the server is not ready; empty if it is.
     not_ready: Vec<Reason>,
     draining: bool,
     connections: usize,
-    /// How many queries run and wait, and the memory that they have.
+    /// Running and queued queries, and the memory that they hold.
     engine: EngineLoad,
     project: ProjectStatus,
     reload: ReloadStatus,
@@ -39,26 +39,26 @@ struct Reason {
 struct ProjectStatus {
     endpoints: usize,
     tables: Vec<TableStatus>,
-    /// Tables that could not be read since the server started. Endpoints that need them answer 503.
+    /// Tables that could not be read since the server started. Endpoints that need them return 503.
     unavailable: Vec<UnavailableTable>,
     /// Environment variables that have no effect.
     warnings: Vec<String>,
 }
 
-/// What came of looking for changes while the server runs.
+/// The results of reloading while the server runs.
 #[derive(Serialize)]
 struct ReloadStatus {
-    /// When the project was last read again and served, and how often.
+    /// When a changed project was last loaded and served, and how often that has happened.
     project_at: Option<String>,
     projects: u64,
-    /// The same for other files of tables.
+    /// When changed table files were last taken up, and how often.
     tables_at: Option<String>,
     tables: u64,
     failures: u64,
-    /// Why what is there now is not served.
+    /// Why the current files are not served.
     project_fault: Option<FaultStatus>,
     tables_fault: Option<FaultStatus>,
-    /// Settings that count from the next start on.
+    /// Changed settings that take effect at the next start.
     after_restart: Vec<&'static str>,
 }
 
@@ -71,7 +71,7 @@ struct FaultStatus {
 #[derive(Serialize)]
 struct UnavailableTable {
     name: String,
-    /// What is wrong, as `lakegate check` says it.
+    /// The fault, worded as in `lakegate check`.
     reason: String,
 }
 
@@ -79,10 +79,10 @@ struct UnavailableTable {
 struct TableStatus {
     name: String,
     version: String,
-    /// `None` where the files do not tell.
+    /// `None` if the files do not record their row count.
     rows: Option<usize>,
     files: usize,
-    /// `None` where everything is served as it is written.
+    /// `None` if nothing is skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<SkippedStatus>,
 }
@@ -94,7 +94,7 @@ struct SkippedStatus {
     files: u64,
 }
 
-/// The status now.
+/// Returns the current status.
 pub(super) async fn show(
     _: Desk,
     extract::State(state): extract::State<Arc<State>>,

@@ -1,4 +1,4 @@
-//! `/admin/tokens`. The text of a token is in the answer that makes it, and in no other.
+//! `/admin/tokens`: lists, issues, rotates and revokes tokens. Only the response that creates a token holds its text.
 
 use axum::Json;
 use axum::response::Response;

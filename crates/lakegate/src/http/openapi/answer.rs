@@ -1,9 +1,9 @@
-//! The JSON Schema of rows: what the JSON encoder makes of an endpoint's columns.
+//! The JSON Schema of rows, which describes what the JSON encoder writes for an endpoint's columns.
 
 use lakegate_query::plan::{ColumnKind, OutputColumn, Part};
 use serde_json::{Map, Value, json};
 
-/// The schema of one row. No column is required, because `select` may leave any of them out.
+/// The schema of one row. No column is required, because `select` can leave out any of them.
 pub(super) fn row(columns: &[OutputColumn]) -> Value {
     let members = columns.iter().map(|column| (column.name.clone(), schema(&column.kind, column.nullable)));
     json!({
@@ -44,7 +44,7 @@ fn schema(kind: &ColumnKind, nullable: bool) -> Value {
         ColumnKind::Null => ("null", json!({})),
         ColumnKind::Any => return json!({}),
     };
-    // JSON has no infinity and no NaN, and no calendar reaches every date of the lake: such become null.
+    // JSON has no infinity and no NaN, and some dates of the lake are outside every calendar; such values become null.
     let may_have_no_form = matches!(kind, ColumnKind::Float { .. } | ColumnKind::Date | ColumnKind::Timestamp { .. });
     let nullable = nullable || may_have_no_form;
     let json_type = match nullable && json_type != "null" {

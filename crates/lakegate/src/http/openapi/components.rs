@@ -1,10 +1,10 @@
-//! What every document has, whoever asks: the schemas of problems and of the list, headers, and how a token is sent.
+//! The OpenAPI components that are the same for every caller: problem and list schemas, headers, and security schemes.
 
 use serde_json::{Map, Value, json};
 
 use super::problems;
 
-/// The schemas that are no endpoint's own. Their names begin with a capital, which those of endpoints do not.
+/// The schemas that belong to no endpoint. Their names begin with a capital letter, unlike those of endpoints.
 pub(super) fn schemas() -> Map<String, Value> {
     let codes = problems::codes().map(|code| Value::from(code.name())).collect::<Vec<_>>();
     let parts = problems::codes_of_parts().map(|code| Value::from(code.name())).collect::<Vec<_>>();
@@ -106,7 +106,7 @@ pub(super) fn schemas() -> Map<String, Value> {
     }
 }
 
-/// The headers of answers.
+/// The response headers.
 pub(super) fn headers() -> Value {
     json!({
         "x-request-id": {
@@ -157,12 +157,12 @@ pub(super) fn headers() -> Value {
     })
 }
 
-/// One of the three headers.
+/// The security requirement: one of the three token headers.
 pub(super) fn security() -> Value {
     json!([{ "bearer": [] }, { "x_api_key": [] }, { "token": [] }])
 }
 
-/// The headers in which a token may come.
+/// The headers that can carry a token.
 pub(super) fn security_schemes() -> Value {
     json!({
         "bearer": { "type": "http", "scheme": "bearer", "description": "A token or a JWT" },

@@ -1,9 +1,9 @@
-//! `GET /api/openapi.json`: an OpenAPI 3.1 document of exactly what this caller may call, made when it is asked for.
+//! `GET /api/openapi.json`: builds an OpenAPI 3.1 document of exactly what this caller may call.
 //!
-//! It tells what the caller's own grants give and ask, and nothing of how the project keeps others apart: no SQL, no table,
-//! no row filter, no mask, no attribute. It is plain JSON and not the types of a library, because it needs the whole of
-//! JSON Schema (`const`, types in arrays, integers of 64 bits) and nothing of a library's macros. Nothing is kept between
-//! requests: a document depends on all grants of its caller and on the time, and is made in less time than a query takes.
+//! The document describes what the caller's grants allow and require, and nothing of how the project separates callers:
+//! no SQL, table, row filter, mask or attribute. It is built as plain JSON, because it needs all of JSON Schema
+//! (`const`, type arrays, 64-bit integers), which typed OpenAPI libraries do not cover. It is not cached: it depends on
+//! all grants of its caller and on the time, and takes less time to build than a query takes to run.
 
 mod answer;
 mod components;
@@ -29,7 +29,7 @@ use crate::app::Served;
 use crate::audit::Trail;
 use crate::clock;
 
-/// The document for the caller of this token.
+/// Returns the document for the caller of this token.
 pub(super) async fn document(
     Extension(served): Extension<Arc<Served>>,
     Extension(trail): Extension<Trail>,
@@ -74,7 +74,8 @@ pub fn openapi(project: &PlannedProject, principal: &Principal, grants: &[Grant]
             "securitySchemes": components::security_schemes(),
         },
     });
-    // A document that says something else has another version; what runs here is nobody's business.
+    // The version is a digest of the document, so that it changes with the content and does not reveal the server's
+    // version.
     let version = Sha256::digest(document.to_string());
     document["info"]["version"] = hexadecimal(&version[..6]).into();
     document

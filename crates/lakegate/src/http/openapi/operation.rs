@@ -1,4 +1,4 @@
-//! The operations of one endpoint: what may be given, what comes back.
+//! The OpenAPI operations of one endpoint: its parameters, request body and responses.
 
 use lakegate_core::catalog::{
     MOST_ROWS_OF_A_PAGE, Offer, Place, body_example, body_schema, example, offer, parameter_words, schema, terms_words,
@@ -16,7 +16,7 @@ use super::problems::{self, Group};
 /// The tag of endpoints.
 pub(super) const TAG: &str = "endpoints";
 
-/// The path of the list, and its operation.
+/// The path and operation of `GET /api`.
 pub(super) fn list() -> (String, Value) {
     let answer = json!({
         "description": "The endpoints",
@@ -32,7 +32,7 @@ pub(super) fn list() -> (String, Value) {
     ("/api".to_owned(), json!({ "get": operation }))
 }
 
-/// The path of an endpoint and its operations. The schemas of its arguments and rows are added to the others.
+/// The path of an endpoint and its operations. Adds the schemas of its arguments and rows to `schemas`.
 pub(super) fn path(offered: &Offered<'_>, schemas: &mut Map<String, Value>) -> (String, Value) {
     let endpoint = offered.planned.endpoint();
     let offer = offer(&offered.authorized, endpoint);
@@ -117,7 +117,7 @@ fn description(offered: &Offered<'_>, offer: &Offer<'_>) -> String {
     paragraphs.join("\n\n")
 }
 
-/// A parameter of the query string.
+/// A query parameter for an argument.
 fn parameter(offer: &Offer<'_>, at: usize) -> Value {
     let param = &offer.endpoint().params[at];
     let mut described = Map::new();
@@ -132,16 +132,16 @@ fn parameter(offer: &Offer<'_>, at: usize) -> Value {
         described.insert("explode".to_owned(), true.into());
     }
     described.insert("schema".to_owned(), schema(offer, at, Place::Query));
-    // An empty list is no argument in a query string.
+    // A query string cannot express an empty list.
     if let Some(example) = example(offer, at).filter(|example| *example != json!([])) {
         described.insert("example".to_owned(), example);
     }
     described.into()
 }
 
-/// What is not an argument: the form of the answer.
+/// The query parameters that control the form of the response.
 fn modifiers(columns: &[OutputColumn]) -> Vec<Value> {
-    // A comma is between names, never in one.
+    // A comma separates names, so a name that contains one cannot be selected.
     let names = columns.iter().map(|column| column.name.as_str()).filter(|name| !name.contains(','));
     let selectable = names.clone().map(Value::from).collect::<Vec<_>>();
     let ordered = names.flat_map(|name| {
@@ -203,7 +203,7 @@ fn modifiers(columns: &[OutputColumn]) -> Vec<Value> {
     modifiers
 }
 
-/// For endpoints that tell of the past.
+/// The `as_of` parameter, for endpoints with time travel.
 fn as_of() -> Value {
     json!({
         "name": "as_of",
@@ -218,7 +218,7 @@ fn responses(answer: Value, group: Group) -> Value {
     Map::from_iter(std::iter::once(("200".to_owned(), answer)).chain(problems::of(group))).into()
 }
 
-/// The media types of an answer. JSON Schema describes JSON; of the others it has nothing to say.
+/// The media types of a response. Only JSON gets a schema, because JSON Schema describes no other format.
 fn content(rows: &Value) -> Value {
     let of = |format: Format| {
         let described = if format == Format::Json { json!({ "schema": rows }) } else { json!({}) };
@@ -227,7 +227,7 @@ fn content(rows: &Value) -> Value {
     Format::ALL.into_iter().map(of).collect::<Map<_, _>>().into()
 }
 
-/// The header that asks whether an answer is still the same.
+/// The `If-None-Match` header, for conditional requests.
 fn if_none_match() -> Value {
     json!({
         "name": "If-None-Match",

@@ -1,4 +1,4 @@
-//! The problem answers of each kind of operation, made of the one list of error codes.
+//! The problem responses of each kind of operation, derived from the one list of error codes.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -8,14 +8,14 @@ use serde_json::{Map, Value, json};
 
 use super::super::respond::status_of;
 
-/// Operations that can give the same codes.
+/// Operations that can return the same codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Group {
     /// An endpoint with arguments in the query string.
     Query,
     /// An endpoint with arguments in the body.
     Body,
-    /// What tells about endpoints.
+    /// An operation that describes endpoints.
     List,
 }
 
@@ -30,8 +30,7 @@ impl Group {
         }
     }
 
-    /// Whether an operation of this group can be answered with this code. A code that is not known here is one of
-    /// endpoints.
+    /// Whether an operation of this group can return this code. Endpoints can return any code that is not listed here.
     fn gives(self, code: Code) -> bool {
         match code {
             Code::RequestPathUnknown | Code::RequestMethodNotAllowed => false,
@@ -51,12 +50,12 @@ impl Group {
     }
 }
 
-/// Whether only those get it who run the server: from the admin API, which listens elsewhere, or from `/health`.
+/// Whether only operators get this code: from the admin API, which has its own listener, or from `/health`.
 fn is_of_others(code: Code) -> bool {
     code == Code::AccessNotAdmin || ["admin_", "health_"].iter().any(|stage| code.name().starts_with(stage))
 }
 
-/// Whether it stands in `errors` only, under a code for all of them.
+/// Whether the code appears only inside `errors`, under a code for all of them.
 fn is_part(code: Code) -> bool {
     matches!(
         code,
@@ -68,12 +67,12 @@ fn is_part(code: Code) -> bool {
     )
 }
 
-/// The codes that callers of endpoints can get, in the order of the stages.
+/// The codes that callers of endpoints can get, ordered by stage.
 pub(super) fn codes() -> impl Iterator<Item = Code> {
     CODES.iter().copied().filter(|code| !is_of_others(*code))
 }
 
-/// The codes that stand in `errors`.
+/// The codes that appear inside `errors`.
 pub(super) fn codes_of_parts() -> impl Iterator<Item = Code> {
     CODES.iter().copied().filter(|code| is_part(*code) || *code == Code::ArgumentNotGranted)
 }
@@ -86,13 +85,13 @@ fn by_status(group: Group) -> BTreeMap<u16, Vec<Code>> {
     statuses
 }
 
-/// The name of the answer of a status: that of the first group with the same codes.
+/// The component name for a status: that of the first group with the same codes.
 fn name(group: Group, status: u16, codes: &[Code]) -> String {
     let same = Group::ALL.into_iter().find(|other| by_status(*other).get(&status).is_some_and(|same| same == codes));
     format!("Problem{status}{}", same.unwrap_or(group).suffix())
 }
 
-/// References to the problem answers of an operation, by status.
+/// References to the problem responses of an operation, by status.
 pub(super) fn of(group: Group) -> impl Iterator<Item = (String, Value)> {
     static REFERENCES: LazyLock<[Vec<(String, Value)>; Group::ALL.len()]> =
         LazyLock::new(|| Group::ALL.map(references));
@@ -107,7 +106,7 @@ fn references(group: Group) -> Vec<(String, Value)> {
     by_status(group).into_iter().map(reference).collect()
 }
 
-/// All problem answers that [`of`] refers to, and the one that is neither a problem nor rows.
+/// All problem responses that [`of`] refers to, and the 304 response.
 pub(super) fn responses() -> Map<String, Value> {
     static RESPONSES: LazyLock<Map<String, Value>> = LazyLock::new(|| {
         let not_modified = json!({

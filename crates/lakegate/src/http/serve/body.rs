@@ -1,5 +1,5 @@
-//! The body of an answer on a connection. On HTTP/2 it is given out in small pieces, so that it is seen whether the client
-//! takes them; on HTTP/1.1 the socket tells.
+//! A response body that reports whether the client takes it. On HTTP/2 the body is cut into small pieces for this; on
+//! HTTP/1.1 the socket shows it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,20 +10,20 @@ use hyper::body::{Frame, SizeHint};
 
 use super::watch::Turn;
 
-/// The largest piece on HTTP/2, in bytes, which is that of a frame. What is handed over at once is out of sight.
+/// The largest piece on HTTP/2 in bytes, which is the size of a frame. Progress within a piece is not visible.
 const PIECE: usize = 16 << 10;
 
-/// A body under watch.
+/// A body that reports progress to its [`Turn`].
 pub(super) struct WatchedBody {
     inner: Body,
-    /// What is left of the last piece.
+    /// The rest of the last piece.
     rest: Bytes,
     turn: Turn,
 }
 
 impl WatchedBody {
     pub(super) fn new(inner: Body, turn: Turn) -> Self {
-        // From now on it is the client's turn.
+        // From now on the server waits for the client.
         turn.waits();
         Self { inner, rest: Bytes::new(), turn }
     }

@@ -1,4 +1,4 @@
-//! One connection from its handshake to its end: HTTP/1.1 or HTTP/2, under timeouts, and told when the server ends.
+//! Serves one connection from its handshake to its end: HTTP/1.1 or HTTP/2, with timeouts and graceful shutdown.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -26,28 +26,28 @@ use super::watch::{FRESH, Timeouts, Verdict, Watch};
 use crate::http::{Front, respond};
 use crate::status::ServerStatus;
 
-/// What may be in front of the headers and the URL in the buffer of a request, in bytes.
+/// Bytes in a request's buffer beyond the URL and the headers.
 const MORE_HEAD: usize = 8 << 10;
-/// What is kept of an answer for each request of HTTP/2, in bytes.
+/// Bytes of a response that are buffered for each HTTP/2 request.
 const SEND_BUFFER: usize = 128 << 10;
-/// How many requests of HTTP/2 a client may take back before they were looked at, and how many it may get wrong; a client
-/// that does more is one that only wants to make work.
+/// The number of HTTP/2 requests that a client may reset before they are processed, and of those that it may get wrong.
+/// A client beyond that only wants to cause work.
 const RESETS: usize = 32;
 const WRONG_STREAMS: usize = 256;
 
-/// How often a connection is looked at while the server ends.
+/// The interval between checks of a connection during shutdown.
 const WHILE_STOPPING: Duration = Duration::from_millis(50);
 
-/// How the connections of a listener are served.
+/// The settings that all connections of a listener share.
 pub(super) struct Handling {
     builder: auto::Builder<TokioExecutor>,
     timeouts: Timeouts,
     front: Front,
     tls: Option<Arc<Certificates>>,
     status: Arc<ServerStatus>,
-    /// The server ends; what runs is answered.
+    /// Cancelled at shutdown; running requests still finish.
     pub(super) stopping: CancellationToken,
-    /// The time for that is over.
+    /// Cancelled when the time to drain is over.
     pub(super) cut: CancellationToken,
 }
 
@@ -72,9 +72,9 @@ impl Handling {
         Self { builder, timeouts: Timeouts::of(config), front, tls, status, stopping, cut }
     }
 
-    /// Serves a connection to its end.
+    /// Serves a connection until it ends.
     pub(super) async fn serve(&self, stream: TcpStream) {
-        // Small answers must not wait for an acknowledgement.
+        // Small responses must not wait for an acknowledgement (Nagle's algorithm).
         let _ = stream.set_nodelay(true);
         let watch = Watch::new();
         let Some(tls) = &self.tls else {
@@ -103,7 +103,7 @@ impl Handling {
         }
     }
 
-    /// The server ends, and who has not shaken hands by now does not get to it.
+    /// Completes when the server has been stopping for [`FRESH`]; a handshake still open by then is dropped.
     async fn overdue(&self) {
         self.stopping.cancelled().await;
         tokio::time::sleep(FRESH).await;
@@ -123,14 +123,14 @@ impl Handling {
             })
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
-        // A connection is polled for every request. What else it waits for is asked only when it has something to say: each
-        // of these takes a lock that all connections share.
+        // A connection is polled for every request. The signals are polled only when they wake, because polling each
+        // one takes a lock that all connections share.
         let mut signals = FuturesUnordered::<BoxFuture<'_, Signal>>::new();
         signals.push(self.cut.cancelled().map(|()| Signal::Cut).boxed());
         signals.push(self.stopping.cancelled().map(|()| Signal::Stopping).boxed());
         let after = |pause: Duration| sleep(pause).map(|()| Signal::Look).boxed();
         signals.push(after(self.timeouts.tick()));
-        // When it was told to end, and whether it is known that the server does.
+        // The time of the graceful shutdown, and whether the server is stopping.
         let (mut told, mut stopping) = (None::<Instant>, false);
         loop {
             let signal = tokio::select! {
@@ -162,7 +162,7 @@ impl Handling {
                     told = Some(now);
                     connection.as_mut().graceful_shutdown();
                 }
-                // It has nothing to do, was told to go, and stays.
+                // The connection is idle, and the client did not close it after the graceful shutdown.
                 Some(told) if watch.is_idle() && now.duration_since(told) >= self.timeouts.write => return,
                 _ => {}
             }
@@ -170,26 +170,26 @@ impl Handling {
     }
 }
 
-/// Why a connection is looked at.
+/// The reason to check a connection.
 enum Signal {
-    /// The time for what runs is over.
+    /// The time to drain is over.
     Cut,
-    /// The server ends.
+    /// The server is stopping.
     Stopping,
-    /// It is time to look.
+    /// A periodic check is due.
     Look,
 }
 
-/// Whether the first byte is one of a request without encryption. A handshake begins with a byte that is no letter.
+/// Whether the first byte belongs to an unencrypted request. A TLS handshake begins with a byte that is not a letter.
 async fn speaks_plainly(stream: &TcpStream) -> bool {
     let mut first = [0];
     matches!(stream.peek(&mut first).await, Ok(1) if first[0].is_ascii_alphabetic())
 }
 
-/// Says what is wrong to a client that speaks HTTP where TLS is spoken.
+/// Sends a problem response to a client that speaks plain HTTP on a TLS port.
 async fn refuse_plain(mut stream: TcpStream) {
     tracing::debug!("a request came without encryption");
-    // What it has sent is read, or the answer is lost in a reset.
+    // The sent bytes must be read, or a reset discards the response.
     let mut sent = [0; 4_096];
     let _ = stream.try_read(&mut sent);
     if stream.write_all(respond::not_encrypted().as_bytes()).await.is_ok() {

@@ -1,4 +1,4 @@
-//! Takes connections, up to a bound, and goes on when that fails for a while.
+//! Accepts connections up to a maximum, and survives errors of `accept`.
 
 use std::io;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use tokio_util::task::TaskTracker;
 use super::connection::Handling;
 use crate::status::ServerStatus;
 
-/// How long nothing is taken after the system had no more to give, such as file descriptors.
+/// The pause after the system ran out of a resource such as file descriptors.
 const REST: Duration = Duration::from_millis(100);
-/// How often the same trouble is told.
+/// The interval at which a lasting problem is logged.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// Takes connections until the server ends, and waits for their end.
+/// Accepts connections until shutdown. The tracker waits for their end.
 pub(super) async fn serve(
     listener: TcpListener,
     most: usize,
@@ -42,7 +42,7 @@ pub(super) async fn serve(
                 full.tell(|| tracing::warn!(most, "there are as many connections as may be; others wait"));
                 tokio::select! {
                     () = stopping.cancelled() => break,
-                    // It is never closed.
+                    // The semaphore is never closed.
                     place = Arc::clone(&places).acquire_owned() => match place {
                         Ok(place) => place,
                         Err(_) => break,
@@ -66,7 +66,7 @@ pub(super) async fn serve(
             }
         }
     }
-    // Who came before the end is answered; closing the listener would reset these.
+    // Connections in the backlog are still served, because closing the listener would reset them.
     if let Ok(listener) = listener.into_std() {
         while let Ok(place) = Arc::clone(&places).try_acquire_owned()
             && let Ok((stream, _)) = listener.accept()
@@ -80,13 +80,13 @@ pub(super) async fn serve(
     }
 }
 
-/// Whether the error is of one connection, which has gone before it was taken.
+/// Whether the error concerns one connection that the client closed before it was accepted.
 fn is_of_the_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// Something that is told from time to time as long as it lasts.
+/// Logs a lasting problem at most once per [`TELL_EVERY`].
 #[derive(Default)]
 struct Trouble(Option<Instant>);
 

@@ -1,4 +1,4 @@
-//! Listens, serves, and drains at the end: what runs is finished, what is new is refused.
+//! The listeners of the server, and its shutdown: running requests finish, new ones are refused.
 
 mod body;
 mod connection;
@@ -29,18 +29,18 @@ use connection::Handling;
 pub use signal::interrupted;
 pub use tls::{CertificateError, Certificates};
 
-/// A server that listens.
+/// A server that is bound and ready to run.
 pub struct Server {
     app: Arc<App>,
     config: Http,
     endpoints: Listener,
     admin: Option<Listener>,
-    /// Looks for changes as long as there is a server.
+    /// Watches for changes for the lifetime of the server.
     _watch: AbortOnDropHandle<()>,
 }
 
-/// An address with what is served there. The admin API has one of its own, so that it can be out of reach of whoever calls
-/// endpoints.
+/// A bound address and the service behind it. The admin API has its own, so that callers of endpoints need not reach
+/// it.
 struct Listener {
     listener: TcpListener,
     address: SocketAddr,
@@ -48,25 +48,25 @@ struct Listener {
     tls: Option<Arc<Certificates>>,
 }
 
-/// Why a server can not serve.
+/// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The address is taken or not of this machine.
+    /// The address is in use or does not belong to this machine.
     #[error("`{0}` can not be listened at")]
     Listen(String, #[source] io::Error),
-    /// The certificate is no good.
+    /// The certificate is unusable.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
 }
 
-/// How long connections that have nothing to answer may take to end, when what runs is to be cut.
+/// Time for idle connections to close before the remaining ones are cut.
 const LAST_MOMENT: Duration = Duration::from_millis(250);
 
-/// How the server ended.
+/// The result of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Drained {
-    /// How many connections were cut, because what ran on them did not end in time.
+    /// The number of connections that were cut because their requests did not finish in time.
     pub cut: usize,
 }
 
@@ -85,10 +85,10 @@ impl Listener {
 }
 
 impl Server {
-    /// Binds an address; port 0 takes a free one.
+    /// Binds an address. Port 0 picks a free port.
     ///
     /// # Errors
-    /// When the address is taken or not of this machine, or when the certificate is no good.
+    /// If the address is in use or does not belong to this machine, or if the certificate is unusable.
     pub async fn bind(listen: &str, app: App) -> Result<Self, ServerError> {
         let config = app.served().config().http.clone();
         let app = Arc::new(app);
@@ -98,13 +98,13 @@ impl Server {
         Ok(Self { app, config, endpoints, admin: None, _watch: watch })
     }
 
-    /// Serves the admin API too, at another address; port 0 takes a free one.
+    /// Also serves the admin API at another address. Port 0 picks a free port.
     ///
-    /// It is encrypted with the certificate of `[admin.tls]`; without that, with the one of the endpoints, unless it is
-    /// reached from this machine only.
+    /// It uses the certificate of `[admin.tls]`. Without that, it uses the certificate of the endpoints, except on a
+    /// loopback address.
     ///
     /// # Errors
-    /// When the address is taken or not of this machine, or when the certificate is no good.
+    /// If the address is in use or does not belong to this machine, or if the certificate is unusable.
     pub async fn with_admin(mut self, listen: &str, secret: SecretAttributes) -> Result<Self, ServerError> {
         let mut admin = Listener::bind(listen, Front::of(admin_router(Arc::clone(&self.app), secret))).await?;
         let served = self.app.served();
@@ -118,29 +118,29 @@ impl Server {
         Ok(self)
     }
 
-    /// Where it serves, with the scheme.
+    /// The URL of the endpoint API.
     pub fn url(&self) -> String {
         self.endpoints.url()
     }
 
-    /// Where the admin API is, if it is served, with the scheme.
+    /// The URL of the admin API; `None` if it is not served.
     pub fn admin_url(&self) -> Option<String> {
         self.admin.as_ref().map(Listener::url)
     }
 
-    /// Where the admin API can be reached from other machines without encryption, if it can.
+    /// The admin address, if other machines can reach it without encryption.
     pub fn open_admin(&self) -> Option<SocketAddr> {
         let admin = self.admin.as_ref()?;
         (!admin.address.ip().is_loopback() && admin.tls.is_none()).then_some(admin.address)
     }
 
-    /// The most connections that it takes at once.
+    /// The maximum number of open connections, over all listeners.
     pub fn max_connections(&self) -> usize {
         self.config.max_connections * if self.admin.is_some() { 2 } else { 1 }
     }
 
-    /// Serves until `stop` is done and the requests that ran by then are answered, or their time to drain is over. What
-    /// still runs then is cut, and recorded as cut. A second signal cuts at once.
+    /// Serves until `stop` completes, then drains: running requests finish, or are cut and recorded as cut when the
+    /// time to drain is over. A second signal cuts immediately.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Drained {
         let Self { app, config, endpoints, admin, _watch } = self;
         let certificates = endpoints.tls.iter().chain(admin.iter().filter_map(|admin| admin.tls.as_ref()));
@@ -162,8 +162,8 @@ impl Server {
         let ending = async {
             stop.await;
             app.status.drain();
-            // A load balancer may need a while to see that it is not ready any more. A second signal is somebody who does
-            // not want to wait.
+            // A load balancer may need a while to see that the server is not ready. A second signal means that the
+            // operator does not want to wait.
             let hurried = timeout(config.drain_delay, interrupted()).await.is_ok();
             stopping.cancel();
             if !hurried {
@@ -184,11 +184,12 @@ impl Server {
             () = reloading => false,
         };
         let mut drained = Drained { cut: 0 };
-        // What has nothing more to answer is about to end, and is not cut.
+        // Idle connections are about to close, and do not count as cut.
         if is_overdue && timeout(LAST_MOMENT, &mut serving).await.is_err() {
             drained.cut = connections.len();
             tracing::warn!(connections = drained.cut, "what did not end while draining is cut");
-            // First the records: a request that is dropped before would be recorded as left by its caller.
+            // The audit log shuts down first: a request dropped before that would be recorded as abandoned by its
+            // caller.
             app.audit.shutdown().await;
             cut.cancel();
             serving.await;

@@ -1,9 +1,9 @@
-//! How a server is told to end.
+//! Listens for the signals that stop the server.
 
 use std::future::Future;
 
-/// Done on Ctrl-C, and on SIGTERM where there is one, from the moment of this call on: who is told before anybody waits
-/// for it is heard, too.
+/// Completes on Ctrl-C, and on SIGTERM where it exists. Signals count from this call on, even before the future is
+/// polled.
 pub fn interrupted() -> impl Future<Output = ()> + Send + 'static {
     #[cfg(unix)]
     {
@@ -18,7 +18,7 @@ pub fn interrupted() -> impl Future<Output = ()> + Send + 'static {
     }
     #[cfg(not(unix))]
     async {
-        // Without a handler there is no way to be told; then only the process's end ends the server.
+        // Without a handler no signal can arrive, and only the end of the process stops the server.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -31,7 +31,7 @@ async fn received(signal: std::io::Result<tokio::signal::unix::Signal>) {
         Ok(mut signal) => {
             signal.recv().await;
         }
-        // Without a handler there is no way to be told; then only the process's end ends the server.
+        // Without a handler no signal can arrive, and only the end of the process stops the server.
         Err(_) => std::future::pending().await,
     }
 }

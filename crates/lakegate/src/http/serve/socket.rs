@@ -1,4 +1,4 @@
-//! A socket under watch: whether bytes come, and whether it takes what is written.
+//! A socket that reports received bytes and blocked writes to the connection state.
 
 use std::io;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use super::watch::Watch;
 
-/// A connection of TCP.
+/// A TCP connection that reports its progress.
 pub(super) struct WatchedSocket {
     stream: TcpStream,
     watch: Arc<Watch>,

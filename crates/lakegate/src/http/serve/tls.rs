@@ -1,7 +1,7 @@
-//! The certificate of a listener, and how it is replaced while the server runs.
+//! Loads the certificate of a listener, and replaces it while the server runs.
 //!
-//! TLS 1.2 and 1.3 by rustls; HTTP/2 and HTTP/1.1 are offered. A new certificate that is no good is told in the log, and the
-//! one before stays.
+//! Uses rustls with TLS 1.2 and 1.3, and offers HTTP/2 and HTTP/1.1. An unusable new certificate is logged, and the
+//! previous one stays in use.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -22,27 +22,27 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
-/// The largest file of a certificate or a key, in bytes.
+/// The maximum size of a certificate or key file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Why a certificate can not be taken. It names files and holds nothing of them.
+/// Why a certificate cannot be used. The error names files and holds none of their content.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// A file can not be read.
+    /// A file cannot be read.
     #[error("`{}` can not be read", .0.display())]
     Unreadable(PathBuf, #[source] io::Error),
-    /// There is no certificate in the file.
+    /// The file has no certificate.
     #[error("`{}` has no certificate in PEM", .0.display())]
     NoCertificate(PathBuf),
-    /// There is no key in the file.
+    /// The file has no private key.
     #[error("`{}` has no private key in PEM", .0.display())]
     NoKey(PathBuf),
-    /// They can not be used, or not together.
+    /// The certificate or the key is unusable, or they do not belong together.
     #[error("the certificate in `{}` can not be used with the key in `{}`", .0.display(), .1.display())]
     Unusable(PathBuf, PathBuf, #[source] rustls::Error),
 }
 
-/// The certificate of a listener, as it is now.
+/// The current certificate of a listener.
 pub struct Certificates {
     certificate: PathBuf,
     key: PathBuf,
@@ -50,11 +50,11 @@ pub struct Certificates {
     provider: Arc<CryptoProvider>,
     current: Arc<Current>,
     acceptor: TlsAcceptor,
-    /// A digest of the files when they were looked at last, good or not.
+    /// A digest of the files at the last check, usable or not.
     seen: Mutex<u64>,
 }
 
-/// What each handshake takes its certificate from.
+/// The certificate that each handshake resolves to.
 struct Current(ArcSwap<CertifiedKey>);
 
 impl fmt::Debug for Current {
@@ -70,10 +70,10 @@ impl ResolvesServerCert for Current {
 }
 
 impl Certificates {
-    /// Reads the files; relative paths start at the folder.
+    /// Reads the files. Relative paths start at `folder`.
     ///
     /// # Errors
-    /// When they can not be used.
+    /// If the files cannot be used.
     pub fn load(tls: &Tls, folder: &Path) -> Result<Arc<Self>, CertificateError> {
         let (certificate, key) = (folder.join(&tls.certificate), folder.join(&tls.key));
         let provider = Arc::new(aws_lc_rs::default_provider());
@@ -91,18 +91,18 @@ impl Certificates {
         Ok(Arc::new(Self { certificate, key, refresh, provider, current, acceptor, seen }))
     }
 
-    /// Shakes hands.
+    /// The acceptor for TLS handshakes.
     pub(super) fn acceptor(&self) -> &TlsAcceptor {
         &self.acceptor
     }
 
-    /// Takes what is in the files now, if that has changed. Handshakes from now on use it; connections stay as they are.
-    /// Says in the log what came of it.
+    /// Loads the files if they have changed, and logs the result. New handshakes use the new certificate; open
+    /// connections are not affected.
     pub fn reload(&self) {
         let files = match Files::read(&self.certificate, &self.key) {
             Ok(files) => files,
             Err(error) => {
-                // An unreadable file is told once, until something changes.
+                // An unreadable file is logged once, until something changes.
                 if self.is_new(0) {
                     told(error);
                 }
@@ -126,7 +126,7 @@ impl Certificates {
         std::mem::replace(&mut *seen, digest) != digest
     }
 
-    /// Looks at the files from time to time. Dropping the handle ends it.
+    /// Checks the files periodically. Dropping the handle stops it.
     pub(super) fn watch(self: &Arc<Self>) -> AbortOnDropHandle<()> {
         let certificates = Arc::clone(self);
         AbortOnDropHandle::new(tokio::spawn(async move {
@@ -135,7 +135,7 @@ impl Certificates {
             loop {
                 ticks.tick().await;
                 let certificates = Arc::clone(&certificates);
-                // Files may lie on a disk that is slow.
+                // The files may be on a slow disk.
                 if tokio::task::spawn_blocking(move || certificates.reload()).await.is_err() {
                     tracing::error!("the certificate can not be looked at");
                 }
@@ -148,7 +148,7 @@ fn told(error: CertificateError) {
     tracing::error!("the new certificate is not taken, the one before stays: {:#}", anyhow::Error::new(error));
 }
 
-/// The files of a certificate as they are.
+/// The content of the certificate and key files.
 struct Files<'p> {
     paths: [&'p Path; 2],
     certificate: Vec<u8>,
@@ -174,7 +174,7 @@ impl<'p> Files<'p> {
         digest.finish()
     }
 
-    /// The certificate with its key, which is the one that belongs to it.
+    /// Parses the certificate chain and the key, and checks that they belong together.
     fn certified(&self, provider: &CryptoProvider) -> Result<CertifiedKey, CertificateError> {
         let [certificate, key] = self.paths.map(Path::to_owned);
         let chain = CertificateDer::pem_slice_iter(&self.certificate).collect::<Result<Vec<_>, _>>();

@@ -1,7 +1,7 @@
-//! What a connection is doing, and since when: whether it waits for a request, runs some, or can not get rid of an answer.
-//! From that follows whether it is kept.
+//! The state of a connection: waiting for a request, running some, or blocked on a client that does not read; and since
+//! when. Decides whether the connection stays open.
 //!
-//! It reads clocks and sets none; who drives the connection asks.
+//! It reads clocks but sets no timers; the connection's driver polls it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,54 +10,54 @@ use std::time::{Duration, Instant};
 use axum::http::Version;
 use lakegate_core::project::Http;
 
-/// How long a connection that has sent nothing yet is given when the server ends: its request may be on the way.
+/// At shutdown, how long a connection that has sent nothing yet stays open, because its request may be on the way.
 pub(super) const FRESH: Duration = Duration::from_secs(1);
 
-/// How long what may last.
+/// The timeouts of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeouts {
-    /// A TLS handshake, and the head of a request.
+    /// For a TLS handshake, and for the head of a request.
     pub(super) header: Duration,
-    /// A connection without a request.
+    /// For an idle connection.
     pub(super) keep_alive: Duration,
-    /// An answer of which the client takes nothing.
+    /// For a response that the client does not read.
     pub(super) write: Duration,
 }
 
-/// What becomes of a connection.
+/// The decision on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It stays.
+    /// Keep it open.
     Keep,
-    /// It ends, when what runs on it is answered.
+    /// Close it after its running requests are answered.
     WindDown,
-    /// It ends now, and this is why.
+    /// Close it now, for this reason.
     Cut(&'static str),
 }
 
-/// One connection, as its parts see it.
+/// The state of one connection, shared by its parts.
 #[derive(Debug)]
 pub(super) struct Watch(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
     opened: Instant,
-    /// When the first bytes of a request came that is not complete.
+    /// When the first bytes of the incomplete request arrived.
     head_since: Option<Instant>,
     idle_since: Instant,
-    /// Whether any request has come.
+    /// Whether a request has arrived on this connection.
     used: bool,
-    /// HTTP/2: bytes that come are not always a request.
+    /// HTTP/2, where incoming bytes are not always a request.
     multiplexed: bool,
     running: usize,
     next: u64,
-    /// Answers on HTTP/2 that have more for the client, which does not take it. The socket may take that of others.
+    /// HTTP/2 responses with data that the client does not take. The socket may still accept data of other responses.
     waiting: HashMap<u64, Instant>,
-    /// The socket takes no more.
+    /// Since when the socket accepts no more bytes.
     blocked_since: Option<Instant>,
 }
 
-/// A request that runs, or whose answer is still sent. Dropped at its end.
+/// A request in progress, until its response is sent. Dropping it ends the request.
 #[derive(Debug)]
 pub(super) struct Turn {
     watch: Arc<Watch>,
@@ -70,7 +70,7 @@ impl Timeouts {
         Self { header: config.header_timeout, keep_alive: config.keep_alive, write: config.write_timeout }
     }
 
-    /// How often a connection is looked at: a timeout is late by a quarter at most.
+    /// The interval between checks, so that a timeout is at most a quarter late.
     pub(super) fn tick(&self) -> Duration {
         let shortest = self.header.min(self.keep_alive).min(self.write);
         (shortest / 4).clamp(Duration::from_millis(50), Duration::from_secs(5))
@@ -97,14 +97,14 @@ impl Watch {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection is ready for requests; what came before was a handshake.
+    /// Marks the connection ready for requests, after the handshake.
     pub(super) fn open(&self) {
         let mut state = self.state();
         state.opened = Instant::now();
         state.head_since = None;
     }
 
-    /// Bytes came.
+    /// Records that bytes arrived.
     pub(super) fn came(&self) {
         let mut state = self.state();
         if state.running == 0 && state.head_since.is_none() {
@@ -112,7 +112,7 @@ impl Watch {
         }
     }
 
-    /// The socket takes nothing.
+    /// Records that the socket accepts no bytes.
     pub(super) fn blocked(&self) {
         let mut state = self.state();
         if state.blocked_since.is_none() {
@@ -120,12 +120,12 @@ impl Watch {
         }
     }
 
-    /// The socket took something.
+    /// Records that the socket accepted bytes.
     pub(super) fn went(&self) {
         self.state().blocked_since = None;
     }
 
-    /// A request is complete up to its body.
+    /// Begins a request whose head is complete.
     pub(super) fn begin(self: &Arc<Self>, version: Version) -> Turn {
         let mut state = self.state();
         state.head_since = None;
@@ -136,7 +136,7 @@ impl Watch {
         Turn { watch: Arc::clone(self), number: state.next, multiplexed: state.multiplexed }
     }
 
-    /// Whether no request runs and no answer is sent.
+    /// Whether no request runs and no response is being sent.
     pub(super) fn is_idle(&self) -> bool {
         self.state().running == 0
     }
@@ -164,7 +164,7 @@ impl Watch {
         Verdict::Keep
     }
 
-    /// Whether the connection can be told that the server ends, without losing a request that is on its way.
+    /// Whether the connection can shut down gracefully without losing a request that is on its way.
     pub(super) fn may_end(&self, now: Instant) -> bool {
         let state = self.state();
         let in_a_head = state.head_since.is_some() && !state.multiplexed;
@@ -177,19 +177,19 @@ impl Watch {
 }
 
 impl Turn {
-    /// Whether the connection has other requests too, so that the socket does not tell of this one.
+    /// Whether the connection carries other requests too, so that the socket does not show the progress of this one.
     pub(super) fn is_multiplexed(&self) -> bool {
         self.multiplexed
     }
 
-    /// There is something for the client, and nobody fetches it.
+    /// Records that data waits for the client.
     pub(super) fn waits(&self) {
         if self.multiplexed {
             self.watch.state().waiting.insert(self.number, Instant::now());
         }
     }
 
-    /// The client has taken what there was.
+    /// Records that the client took the data.
     pub(super) fn proceeds(&self) {
         if self.multiplexed {
             self.watch.state().waiting.remove(&self.number);

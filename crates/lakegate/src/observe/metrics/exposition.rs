@@ -1,4 +1,4 @@
-//! The metrics as text for Prometheus, written by `prometheus-client` in the format OpenMetrics.
+//! Writes the metrics as text for Prometheus, in the OpenMetrics format of `prometheus-client`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use crate::audit::Outcome;
 use crate::observe::event::{CacheAnswer, Reload};
 use crate::observe::stage::STAGES;
 
-/// The text for one look at the metrics.
+/// The text of one scrape.
 pub(in crate::observe) fn exposition(metrics: Arc<Metrics>, now: Now) -> String {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Look { metrics, now }));
     let mut text = String::new();
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _ = encode(&mut text, &registry);
     text
 }
@@ -37,7 +37,7 @@ struct Look {
     now: Now,
 }
 
-/// One of the counters of an endpoint.
+/// Selects one of the counters of an endpoint.
 type CounterOf = fn(&Series) -> &AtomicU64;
 
 type Result = std::result::Result<(), fmt::Error>;
@@ -123,12 +123,12 @@ impl Collector for Look {
     }
 }
 
-/// Where families are written to.
+/// A writer of metric families.
 struct Page<'a, 'e> {
     encoder: &'a mut DescriptorEncoder<'e>,
 }
 
-/// Where the values of one family are written to.
+/// A writer of the values of one family.
 struct Values<'a>(MetricEncoder<'a>);
 
 impl Page<'_, '_> {
@@ -168,12 +168,12 @@ impl Page<'_, '_> {
 }
 
 impl Values<'_> {
-    /// The encoder for a value without labels.
+    /// An encoder for a value without labels.
     fn reborrow(&mut self) -> std::result::Result<MetricEncoder<'_>, fmt::Error> {
         self.0.encode_family(&[] as &[(&str, &str); 0])
     }
 
-    /// A counter; one that is 0 is left out unless it is asked for.
+    /// Writes a counter; omits a zero unless `zero_too` is set.
     fn counter<const N: usize>(&mut self, labels: &[(&str, &str); N], count: &AtomicU64, zero_too: bool) -> Result {
         match count.load(Ordering::Relaxed) {
             0 if !zero_too => Ok(()),

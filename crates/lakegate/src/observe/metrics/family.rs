@@ -1,28 +1,28 @@
-//! The metrics that there are, with their types and what they say. `docs/observability.md` explains each; a test compares.
+//! The table of metric families, with their types and help texts. A test compares it with `docs/observability.md`.
 
-/// A metric under its name, for all values of its labels.
+/// A metric family: one name, for all label values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Family {
-    /// Its name, without the `_total` that counters get.
+    /// The name, without the `_total` suffix of counters.
     pub name: &'static str,
-    /// What it is in Prometheus.
+    /// The Prometheus type.
     pub kind: Kind,
-    /// Its labels.
+    /// The label names.
     pub labels: &'static [&'static str],
-    /// What it says, in a sentence without a full stop.
+    /// The help text, without a full stop.
     pub help: &'static str,
 }
 
-/// The types of metrics.
+/// The Prometheus metric types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows.
+    /// A value that only grows.
     Counter,
-    /// Goes up and down.
+    /// A value that goes up and down.
     Gauge,
-    /// Counts by size.
+    /// A distribution of values.
     Histogram,
-    /// Labels alone.
+    /// Labels without a value.
     Info,
 }
 
@@ -68,7 +68,7 @@ families! {
 }
 
 impl Kind {
-    /// The word for it.
+    /// The name that Prometheus uses.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Counter => "counter",

@@ -1,10 +1,10 @@
-//! A histogram of durations without a lock: a counter for each bucket, and the sum.
+//! A lock-free histogram of durations: a counter for each bucket, and the sum.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The upper bounds of the buckets, in nanoseconds: from a tenth of a millisecond, which a cached answer takes, to the
-/// usual time limit of a query. Above is one bucket more.
+/// The upper bounds of the buckets, in nanoseconds: from 0.1 ms, the time of a cached response, to the usual time limit
+/// of a query. One more bucket is above them.
 const BOUNDS: [u64; 17] = [
     100_000,
     250_000,
@@ -25,27 +25,27 @@ const BOUNDS: [u64; 17] = [
     60_000_000_000,
 ];
 
-/// How often durations fell between which bounds.
+/// The number of durations in each bucket, and their sum.
 #[derive(Debug, Default)]
 pub(super) struct Histogram {
     buckets: [AtomicU64; BOUNDS.len() + 1],
     nanos: AtomicU64,
 }
 
-/// A histogram as it is at one moment.
+/// A copy of a histogram's values.
 pub(super) struct Counted {
     /// The sum, in seconds.
     pub(super) sum: f64,
-    /// How many there are.
+    /// The number of durations.
     pub(super) count: u64,
-    /// The upper bound in seconds, and how many there are between it and the bound before.
+    /// The upper bound of each bucket in seconds, and the number of durations in it.
     pub(super) buckets: Vec<(f64, u64)>,
 }
 
 impl Histogram {
     pub(super) fn observe(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        // A duration that is a bound belongs below it.
+        // A duration equal to a bound belongs to the bucket below it.
         let bucket = BOUNDS.partition_point(|bound| *bound < nanos);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.nanos.fetch_add(nanos, Ordering::Relaxed);
@@ -55,7 +55,7 @@ impl Histogram {
         let bounds = BOUNDS.iter().map(|nanos| seconds(*nanos)).chain([f64::INFINITY]);
         let counts = self.buckets.iter().map(|count| count.load(Ordering::Relaxed));
         let buckets = bounds.zip(counts).collect::<Vec<_>>();
-        // Counted from the buckets, so that the last of them is the count whatever is counted meanwhile.
+        // Sum the buckets, so that the count agrees with them despite concurrent updates.
         let count = buckets.iter().map(|(_, count)| count).sum();
         Counted { sum: seconds(self.nanos.load(Ordering::Relaxed)), count, buckets }
     }

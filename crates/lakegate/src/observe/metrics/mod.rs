@@ -1,7 +1,7 @@
-//! Metrics: counters that listen to events, and what Prometheus reads of them.
+//! Metrics: counts events, and exposes the counters to Prometheus.
 //!
-//! Labels come from closed sets and from the names of the project's endpoints, so a caller can not make a new one. All
-//! counters are atomic; the only thing that is looked up for a request is its endpoint, once and without a lock.
+//! Labels come from closed sets and from the project's endpoint names, so a caller cannot create one. All counters are
+//! atomic. The only lookup for a request is that of its endpoint, once and without a lock.
 
 mod exposition;
 mod family;
@@ -24,13 +24,13 @@ use super::process::Process;
 use super::stage::STAGES;
 use crate::audit::Outcome;
 
-/// The statuses that HTTP has: 100 to 599.
+/// The number of HTTP statuses, 100 to 599.
 const STATUSES: usize = 500;
 
 /// All counters of a server.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// Requests that are for no endpoint of the project.
+    /// Counts requests that match no endpoint of the project.
     elsewhere: Series,
     endpoints: ArcSwap<BTreeMap<String, Arc<Series>>>,
     stages: [Histogram; STAGES.len()],
@@ -47,7 +47,7 @@ pub struct Metrics {
 /// The counters of one endpoint.
 #[derive(Debug)]
 pub struct Series {
-    /// The endpoint's name; empty for requests that are for none.
+    /// The endpoint's name; empty for requests that match none.
     name: String,
     by_status: Box<[AtomicU64]>,
     duration: Histogram,
@@ -64,22 +64,22 @@ pub struct Series {
 #[derive(Debug)]
 struct Refusals(Box<[AtomicU64]>);
 
-/// What is looked at when somebody asks, and not counted.
+/// Values that are read at each scrape instead of being counted.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
-    /// How long the server runs.
+    /// The time since the server started.
     pub uptime: Duration,
-    /// Memory of what is kept decoded of tables.
+    /// Bytes held by resident tables (the block cache).
     pub hot_bytes: u64,
-    /// Memory that running queries have reserved.
+    /// Bytes that running queries have reserved.
     pub reserved_bytes: u64,
     /// Prepared plans that did not carry their policies and were not used.
     pub refused_plans: u64,
-    /// Records of the audit log that wait for the disk.
+    /// Audit records that wait to be written to disk.
     pub audit_waiting: u64,
-    /// Records of the audit log that the disk did not take.
+    /// Audit records that could not be written to disk.
     pub audit_lost: u64,
-    /// The process, where the system tells.
+    /// The process, if the system reports it.
     pub process: Option<Process>,
 }
 
@@ -87,7 +87,7 @@ impl Metrics {
     pub(super) fn notice(&self, event: &Event<'_>) {
         match event {
             Event::RequestEnded(ended) => self.count(ended),
-            // Who sees what is nothing to count: the log and the audit log have it.
+            // Metrics do not count this event; the log and the audit log record it.
             Event::AllRowsSeen { .. } => {}
             Event::QueryWaits => add(&self.waiting, 1),
             Event::QueryWaitsNoMore => subtract(&self.waiting),
@@ -98,7 +98,8 @@ impl Metrics {
         }
     }
 
-    /// The counters of an endpoint of the project. They stay when a later project has it no more: a counter never falls.
+    /// The counters of an endpoint. They remain when a later project drops the endpoint, because a counter never
+    /// decreases.
     pub(super) fn endpoint(&self, name: &str) -> Arc<Series> {
         if let Some(series) = self.endpoints.load().get(name) {
             return Arc::clone(series);
@@ -113,7 +114,7 @@ impl Metrics {
         found
     }
 
-    /// A collector was asked to take spans.
+    /// Counts an export of spans, successful or not.
     pub(super) fn exported(&self, good: bool) {
         add(if good { &self.exports_good } else { &self.exports_failed }, 1);
     }
@@ -147,14 +148,14 @@ impl Metrics {
         }
     }
 
-    /// All series: that of no endpoint first, then those of endpoints by their names.
+    /// The counters of all endpoints, by name.
     fn series(&self) -> Vec<Arc<Series>> {
         self.endpoints.load().values().map(Arc::clone).collect()
     }
 }
 
 impl Series {
-    /// Without a count yet.
+    /// Counters at zero.
     pub(super) fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),

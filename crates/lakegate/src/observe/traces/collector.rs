@@ -1,6 +1,6 @@
-//! The way to a collector: a bounded queue, and a thread that sends what is in it as OTLP over HTTP.
+//! Sends spans to a collector: a bounded queue, and a thread that sends its spans as OTLP over HTTP.
 //!
-//! Who puts a span in never waits. The thread counts what was sent and what was not, and says so in the log now and again.
+//! Queueing a span never blocks. The thread counts exports and failures, and logs failures from time to time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,20 +15,20 @@ use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SpanData,
 
 use crate::observe::metrics::Metrics;
 
-/// The most spans that wait; about three hundred requests.
+/// The maximum number of queued spans, from about three hundred requests.
 const WAITING: usize = 4_096;
-/// How long the collector may take for a batch.
+/// The timeout for sending a batch to the collector.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a collector that goes on refusing is told of.
+/// The interval at which a lasting failure is logged.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
-/// A collector of spans.
+/// A connection to a span collector.
 pub(super) struct Collector(BatchSpanProcessor);
 
 impl Collector {
-    /// Starts the thread. Whether anybody listens there is not asked.
+    /// Starts the thread, without checking that a collector listens.
     pub(super) fn start(config: &Traces, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
-        // A client that blocks must not be made where tasks run.
+        // A blocking client must not be created on a thread that runs async tasks.
         let client = std::thread::spawn(|| {
             reqwest::blocking::Client::builder()
                 .timeout(TIMEOUT)
@@ -52,12 +52,12 @@ impl Collector {
         Ok(Self(processor))
     }
 
-    /// Puts a span into the queue, or drops it where that is full.
+    /// Queues a span, or drops it if the queue is full.
     pub(super) fn take(&self, span: SpanData) {
         self.0.on_end(span);
     }
 
-    /// Sends what waits, and ends the thread. Blocks.
+    /// Sends the queued spans and stops the thread. Blocks.
     pub(super) fn shutdown(&self, most: Duration) {
         if self.0.shutdown_with_timeout(most).is_err() {
             tracing::warn!("the last spans could not be sent to the collector in time");
@@ -65,7 +65,7 @@ impl Collector {
     }
 }
 
-/// A client that counts.
+/// An HTTP client that counts exports.
 #[derive(Debug)]
 struct Counting {
     client: reqwest::blocking::Client,

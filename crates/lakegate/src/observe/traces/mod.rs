@@ -1,7 +1,7 @@
-//! Traces: when a request has ended, its spans are made from what its stages took and sent to a collector.
+//! Builds the spans of a request from its stage times when it ends, and sends them to a collector.
 //!
-//! Spans are made here, one by one, and not of what libraries log: so there is nothing in them but what stands in this
-//! file. Nothing is made for requests that are not sampled. What a collector does not take in time is dropped.
+//! Spans are built explicitly and not from what libraries log, so they hold nothing but what this file puts in.
+//! Requests that are not sampled have no spans. Spans that the collector does not accept in time are dropped.
 
 mod collector;
 
@@ -24,39 +24,39 @@ use collector::Collector;
 
 const TRACEPARENT: &str = "traceparent";
 
-/// What makes spans of requests and sends them.
+/// Builds spans of requests and sends them.
 pub(super) struct Tracing {
     collector: Arc<Collector>,
-    /// Of 2^32 requests, how many are traced.
+    /// The number of traced requests in 2^32.
     sampled: u64,
     scope: InstrumentationScope,
 }
 
-/// Where a request belongs among traces.
+/// The position of a request in a trace.
 #[derive(Debug)]
 pub struct Trace {
-    /// The request's own span.
+    /// The span of the request.
     span: TraceParent,
-    /// The caller's span, zero for none.
+    /// The caller's span id; zero if there is none.
     parent: [u8; 8],
-    /// When it began, for the clock of a collector.
+    /// The start of the request as wall-clock time.
     begun: SystemTime,
 }
 
 impl Trace {
-    /// The id of the trace.
+    /// The trace id.
     pub fn id(&self) -> tracing::field::DisplayValue<TraceId> {
         tracing::field::display(TraceId::from_bytes(self.span.trace_id))
     }
 
-    /// What the caller is told: the trace and the span that its request became.
+    /// The `traceresponse` header: the trace and the span of the request.
     pub(super) fn response(&self) -> String {
         self.span.to_string()
     }
 }
 
 impl Tracing {
-    /// Starts to send what will be traced.
+    /// Starts the collector.
     pub(super) fn start(config: &Traces, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
         let collector = Arc::new(Collector::start(config, metrics)?);
         let sampled = (config.sample_ratio * 2f64.powi(32)).round() as u64;
@@ -64,8 +64,8 @@ impl Tracing {
         Ok(Self { collector, sampled, scope })
     }
 
-    /// Finds the place of a request. A caller that does not sample is not sampled; one that does, or says nothing, is as often
-    /// as the project says. Chance decides and not the caller's trace id, which it could choose.
+    /// Creates the trace of a request. If the caller does not sample, neither does the server; otherwise the project's
+    /// ratio applies. A random number decides and not the trace id, because the caller could choose that.
     pub(super) fn begin(&self, headers: &HeaderMap) -> Trace {
         let mut came = headers.get_all(TRACEPARENT).iter();
         let caller = match (came.next(), came.next()) {
@@ -95,7 +95,7 @@ impl Tracing {
         }
     }
 
-    /// The span of a whole request.
+    /// Builds the span of a whole request.
     fn request(&self, trace: &Trace, ended: &Ended<'_>) -> SpanData {
         let endpoint = ended.endpoint.map(|endpoint| endpoint.name().to_owned());
         let name = match &endpoint {
@@ -146,15 +146,15 @@ impl Tracing {
         }
     }
 
-    /// Sends what waits, for as long as the end of a server may take.
+    /// Sends the queued spans at shutdown, within [`LAST_EXPORT`].
     pub(super) async fn shutdown(&self) {
         let collector = Arc::clone(&self.collector);
-        // It waits on a thread of its own for the collector.
+        // The shutdown blocks its thread while it waits for the collector.
         let _ = tokio::task::spawn_blocking(move || collector.shutdown(LAST_EXPORT)).await;
     }
 }
 
-/// How long the end of the server waits for the last spans.
+/// The time that a shutdown waits for the last spans.
 const LAST_EXPORT: Duration = Duration::from_secs(5);
 
 fn context(trace: &Trace, span_id: [u8; 8]) -> SpanContext {
@@ -171,7 +171,7 @@ fn number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Bytes that nobody can foresee. Without a source of chance they are fixed, which leaves traces out or joins them, no more.
+/// Random bytes. Without a random source they are constant, which only omits or merges traces.
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0xff; N];
     let _ = getrandom::fill(&mut bytes);

@@ -1,6 +1,6 @@
-//! How a matrix differs from the one that was saved, and which differences widen access.
+//! Compares an access matrix with the saved one, and classifies which differences widen access.
 //!
-//! Whatever can not be shown to be narrower is taken for wider.
+//! A difference counts as wider unless it is provably narrower.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,24 +11,24 @@ use serde::Serialize;
 use super::rules::{TypeOf, is_within};
 use super::{Cell, FILTERED, Matrix, denial};
 
-/// The differences between a matrix and the one that was saved.
+/// The differences between a matrix and the saved one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Comparison {
-    /// What gives more than before, or may.
+    /// Changes that widen access, or may.
     pub widened: Vec<Change>,
-    /// What gives less than before, or the same in other words.
+    /// Changes that narrow access, or only reword it.
     pub narrowed: Vec<Change>,
 }
 
-/// One difference.
+/// A difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// The role or principal.
     pub subject: String,
-    /// The endpoint; `None` when it is about the subject as a whole.
+    /// The endpoint; `None` if the change concerns the subject as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// What is different.
+    /// The change.
     pub change: String,
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// Compares what is with what was saved; both have the same kind of subjects.
+/// Compares the current matrix with the saved one. Both must have the same kind of subjects.
 pub fn compare(project: &PlannedProject, saved: &Matrix, current: &Matrix) -> Comparison {
     let mut comparison = Comparison::default();
     for (subject, cells) in &current.subjects {

@@ -1,4 +1,4 @@
-//! Computes a matrix from grants and policies.
+//! Computes an access matrix from grants and policies.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +29,7 @@ pub fn subjects(project: &PlannedProject, by: By, world: &World) -> Vec<(String,
         }
     }
     let of = |role: String| {
-        // No principal has a name with a space, so no grant to a principal is to this one.
+        // No principal has a name with a space, so no grant to a principal matches this one.
         let record = PrincipalRecord::new("", format!("role {role}"), DateTime::UNIX_EPOCH).with_role(role.as_str());
         (role, record)
     };
@@ -40,7 +40,7 @@ pub fn subjects(project: &PlannedProject, by: By, world: &World) -> Vec<(String,
 pub fn compute(project: &PlannedProject, by: By, world: &World, now: DateTime<Utc>) -> Matrix {
     let row = |(name, record): (String, PrincipalRecord)| {
         let grants = world.grants_of(&record);
-        // A principal that is disabled may nothing.
+        // A disabled principal has no access.
         let cells = match assumed::principal(record, grants, now) {
             Ok((who, grants)) => {
                 let cells = project.endpoints().filter_map(|planned| {
@@ -93,7 +93,7 @@ fn cell(
     })
 }
 
-/// The masked columns of the lake, each with what its masks do.
+/// The masked columns of the lake, each with its masks.
 fn masks(sources: &BTreeSet<String>, views: &[TableView]) -> BTreeSet<String> {
     let mut told = BTreeSet::new();
     for source in sources {
@@ -116,7 +116,7 @@ fn masks(sources: &BTreeSet<String>, views: &[TableView]) -> BTreeSet<String> {
 }
 
 fn rows(view: &TableView) -> String {
-    // How it is broken into lines says nothing.
+    // Line breaks in the filter do not matter.
     let own = match &view.rows {
         Rows::Filtered { filter, .. } => Some(filter.split_whitespace().collect::<Vec<_>>().join(" ")),
         Rows::Shared | Rows::Unfiltered(_) => None,
@@ -131,13 +131,13 @@ fn rows(view: &TableView) -> String {
     }
 }
 
-/// The terms of the grants, each once and in an order of their own; nothing when none of them has rules.
+/// The distinct terms of the grants, sorted; empty if none of them has rules.
 fn rules(planned: &PlannedEndpoint, grants: &[Grant]) -> Vec<Terms> {
     let mut rules = Vec::<(String, Terms)>::new();
     for grant in grants {
         let mut terms = grant.terms.clone();
         if grant.endpoint == EndpointPattern::All {
-            // A grant for every endpoint speaks of parameters that not all of them have.
+            // A grant for every endpoint may name parameters that this endpoint lacks.
             let has = |name: &String| planned.endpoint().param(name).is_some();
             terms.parameters.retain(|name, _| has(name));
             terms.spans.retain(|span| has(&span.from) && has(&span.to));

@@ -1,4 +1,4 @@
-//! Denials in a matrix of roles, and whether one that was saved is still kept.
+//! The denials in a matrix of roles, and whether a saved denial is still in force.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compare::{Change, Comparison};
 
-/// What is taken away from whom; without columns and unmasking, the endpoint.
+/// A denial. Without columns and unmasking, it denies the whole endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Denial {
@@ -16,15 +16,15 @@ pub struct Denial {
     pub to: String,
     /// The endpoint, or `*`.
     pub endpoint: String,
-    /// The columns that are not given.
+    /// The denied columns.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub columns: BTreeSet<String>,
-    /// What stays masked.
+    /// The unmasking that is denied.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unmask: BTreeSet<Unmask>,
 }
 
-/// The denials that are in force, each once, in order.
+/// The distinct denials in force, sorted.
 pub(super) fn denials(grants: &[Grant], now: DateTime<Utc>) -> Vec<Denial> {
     let in_force = grants.iter().filter(|grant| grant.effect == Effect::Deny && !grant.has_expired(now));
     let denials = in_force.map(|grant| Denial {
@@ -39,7 +39,7 @@ pub(super) fn denials(grants: &[Grant], now: DateTime<Utc>) -> Vec<Denial> {
     denials.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Adds the denials of one that the others do not keep, as wider; and the other way round as narrower.
+/// Adds saved denials that the current ones do not cover as wider, and new denials as narrower.
 pub(super) fn compare(saved: &[Denial], current: &[Denial], comparison: &mut Comparison) {
     let change = |denial: &Denial, what: &str| Change {
         subject: denial.to.clone(),
@@ -57,7 +57,7 @@ impl Denial {
         self.columns.is_empty() && self.unmask.is_empty()
     }
 
-    /// Whether these take away at least as much.
+    /// Whether `denials` deny at least as much.
     fn is_kept_by(&self, denials: &[Denial]) -> bool {
         let about = |other: &&Denial| other.to == self.to && (other.endpoint == self.endpoint || other.endpoint == "*");
         let others = denials.iter().filter(about).collect::<Vec<_>>();

@@ -1,7 +1,7 @@
-//! Who may what: for each subject and endpoint the columns, masks, rows and rules, and how that differs from what was
-//! saved.
+//! The access matrix: the columns, masks, rows and rules for each subject and endpoint, and its difference from the
+//! saved matrix.
 //!
-//! Told from grants and policies alone: no query is run, and what a query computes is not looked at.
+//! It is derived from grants and policies only. No query runs, and the matrix ignores what a query computes.
 
 mod compare;
 mod compute;
@@ -19,73 +19,73 @@ pub use compute::{compute, subjects};
 pub use denial::Denial;
 pub use saved::{FILE, SavedError, load, save};
 
-/// What the subjects of a matrix are.
+/// The kind of subjects in a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum By {
-    /// Every role that a grant, a principal or `unfiltered_for` names; as a principal with just that role.
+    /// Every role that a grant, a principal or `unfiltered_for` names, as a principal with only that role.
     Role,
     /// Every principal.
     Principal,
 }
 
-/// A table of who may what.
+/// An access matrix.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Matrix {
-    /// What the subjects are.
+    /// The kind of subjects.
     pub by: By,
-    /// By the subject's name, and then by the endpoint's; an endpoint that it may not call is left out.
+    /// Keyed by subject and then by endpoint. Endpoints that a subject may not call are left out.
     pub subjects: BTreeMap<String, BTreeMap<String, Cell>>,
-    /// What is taken away, where the subjects are roles: what one role takes away from whoever has another one as well
-    /// shows in no cell.
+    /// The denials, if the subjects are roles. No cell shows what a denial for one role takes from principals that have
+    /// another role as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub denials: Vec<Denial>,
 }
 
-/// What a subject gets of an endpoint at most.
+/// The most that a subject can get of an endpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cell {
     /// The columns.
     pub columns: BTreeSet<String>,
-    /// Of the columns that are made of masked ones: these, with their masks.
+    /// The columns that derive from masked ones, with their masks.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub masked: BTreeMap<String, BTreeSet<String>>,
-    /// By table: `shared`, `unfiltered`, or `filtered: ` and the filter.
+    /// The rows of each table: `shared`, `unfiltered`, or `filtered: ` and the filter.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rows: BTreeMap<String, String>,
-    /// The most rows of an answer.
+    /// The maximum number of rows in a response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_rows: Option<u64>,
-    /// How many subjects a group of the answer has at least.
+    /// The minimum number of subjects in a group of the response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_group_size: Option<u64>,
-    /// The terms of each grant, where one of them has rules for arguments: what one gives counts only for arguments that
+    /// The terms of each grant, if one of them has rules for arguments, because a grant applies only to arguments that
     /// it admits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<Terms>,
-    /// The attributes that a row filter needs and the principal has not: its calls are refused.
+    /// The attributes that a row filter needs and the principal lacks. Its calls are refused.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub lacks: BTreeSet<String>,
 }
 
-/// A table whose rows are all seen, as by every caller.
+/// All rows are visible to every caller.
 const SHARED: &str = "shared";
-/// A table whose rows are all seen, because of a role.
+/// All rows are visible because of a role.
 const UNFILTERED: &str = "unfiltered";
-/// Before the text of a filter.
+/// The prefix of a filter's text.
 const FILTERED: &str = "filtered: ";
 
 impl Matrix {
-    /// What a subject gets of an endpoint; `None` is nothing.
+    /// The access of a subject to an endpoint; `None` if it has none.
     pub fn cell(&self, subject: &str, endpoint: &str) -> Option<&Cell> {
         self.subjects.get(subject)?.get(endpoint)
     }
 }
 
 impl Cell {
-    /// In a few words, given how many columns the endpoint has.
+    /// A short description; `all_columns` is the number of columns of the endpoint.
     pub fn summary(&self, all_columns: usize) -> String {
         let tables_that = |is: fn(&str) -> bool| {
             let names = self.rows.iter().filter(move |(_, rows)| is(rows)).map(|(name, _)| name.as_str());

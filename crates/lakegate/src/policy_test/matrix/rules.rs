@@ -1,12 +1,12 @@
-//! Whether the terms of one grant lie within those of another, as far as that can be shown.
+//! Proves, as far as possible, that the terms of one grant allow no more than those of another.
 
 use lakegate_core::access::{Distance, ParameterTerm, SpanTerm, Terms};
 use lakegate_core::value::{Scalar, ScalarType};
 
-/// The type of a parameter of the endpoint, by its name.
+/// Returns the type of a parameter of the endpoint, by name.
 pub(super) type TypeOf<'a> = &'a dyn Fn(&str) -> Option<ScalarType>;
 
-/// Whether everything that the new terms give was given by the old ones.
+/// Whether everything that the new terms allow was allowed by the old ones.
 pub(super) fn is_within(new: &Terms, old: &Terms, type_of: TypeOf<'_>) -> bool {
     let columns = match (&new.columns, &old.columns) {
         (_, None) => true,
@@ -38,7 +38,7 @@ fn parameter_is_within(new: &ParameterTerm, old: &ParameterTerm, scalar: Option<
     let at_most = |value: &String, bound: &String| {
         value == bound || compared(value, bound, scalar, |value, bound| value <= bound)
     };
-    // A new bound is at least as narrow, or every value that is left lies within the old one.
+    // The new bound is at least as narrow, or all allowed values satisfy the old bound.
     let within = |bound: &Option<String>, own: &Option<String>, is_within: &dyn Fn(&String, &String) -> bool| {
         let Some(bound) = bound else { return true };
         own.as_ref().is_some_and(|own| is_within(own, bound))
@@ -51,7 +51,7 @@ fn parameter_is_within(new: &ParameterTerm, old: &ParameterTerm, scalar: Option<
         && within(&old.max, &new.max, &at_most)
 }
 
-/// Compares two texts as values of the type; texts that are none can not be compared.
+/// Compares two texts as values of the type. Returns false if either cannot be parsed.
 fn compared(one: &str, other: &str, scalar: Option<ScalarType>, is: fn(&Scalar, &Scalar) -> bool) -> bool {
     let read = |text: &str| scalar?.parse(text);
     read(one).zip(read(other)).is_some_and(|(one, other)| is(&one, &other))

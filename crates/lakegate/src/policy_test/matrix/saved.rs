@@ -1,4 +1,4 @@
-//! `tests/matrix.json`: the matrix that was reviewed and saved.
+//! Loads and saves `tests/matrix.json`, the reviewed access matrix.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,19 +6,19 @@ use std::path::{Path, PathBuf};
 use super::Matrix;
 use crate::policy_test::FOLDER;
 
-/// The file, in the folder of tests.
+/// The name of the file, in the folder of tests.
 pub const FILE: &str = "matrix.json";
 
-/// Why the file can not be used.
+/// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SavedError {
-    /// It can not be read.
+    /// The file is unreadable.
     #[error("`{}` can not be read", .0.display())]
     Unreadable(PathBuf, #[source] io::Error),
-    /// It is something else.
+    /// The file is not a matrix of this version.
     #[error("`{}` is no matrix that this version has saved; write it anew with `lakegate test --matrix --save`, and review what changes", .0.display())]
     Malformed(PathBuf, #[source] serde_json::Error),
-    /// It can not be written.
+    /// The file cannot be written.
     #[error("`{}` can not be written", .0.display())]
     Unwritable(PathBuf, #[source] io::Error),
 }
@@ -27,10 +27,10 @@ fn path(project: &Path) -> PathBuf {
     project.join(FOLDER).join(FILE)
 }
 
-/// The saved matrix of the project in this folder; `None` when there is none.
+/// The saved matrix of the project in this folder; `None` if there is none.
 ///
 /// # Errors
-/// When there is one that can not be used: what can not be compared proves nothing.
+/// If the file exists but is unusable, because a matrix that cannot be compared proves nothing.
 pub fn load(project: &Path) -> Result<Option<Matrix>, SavedError> {
     let path = path(project);
     match std::fs::read(&path) {
@@ -40,10 +40,10 @@ pub fn load(project: &Path) -> Result<Option<Matrix>, SavedError> {
     }
 }
 
-/// Writes the matrix, in a form that is the same for the same matrix. Gives the path.
+/// Writes the matrix in a deterministic form. Returns the path.
 ///
 /// # Errors
-/// When the file can not be written.
+/// If the file cannot be written.
 pub fn save(project: &Path, matrix: &Matrix) -> Result<PathBuf, SavedError> {
     let path = path(project);
     let unwritable = |error| SavedError::Unwritable(path.clone(), error);

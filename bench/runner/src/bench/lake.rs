@@ -1,4 +1,4 @@
-//! The sample lakes, kept below `target/bench` from one run to the next, and the project over each.
+//! The sample lakes, which are kept below `target/bench` between runs, and a project over each.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,19 +7,19 @@ use anyhow::{Context, Result};
 
 use super::server::Demo;
 
-/// A lake that is there, with a project as `lakegate demo` makes it.
+/// An existing lake, with a project as `lakegate demo` creates it.
 pub(crate) struct Lake {
-    /// What is kept for this scale: the project, and the contenders' copies.
+    /// The folder of this scale: the project, and the copies of the other contenders.
     pub(crate) folder: PathBuf,
     pub(crate) project: PathBuf,
     pub(crate) operator_token: String,
-    /// Which sample it is, as the demo wrote it down: who keeps a copy compares.
+    /// The demo's marker, which identifies the sample. A contender compares it with the marker of its copy.
     pub(crate) marker: String,
 }
 
 impl Lake {
-    /// Makes what is missing. The demo replaces a lake of an older layout by itself; the project is new in every run, so
-    /// that no run sees principals and records of the one before.
+    /// Creates what is missing. The demo itself replaces a lake with an older layout. The project is new in each run,
+    /// so that no run sees principals and records of an earlier one.
     pub(crate) fn make(binary: &Path, root: &Path, scale: u32, fresh: bool) -> Result<Self> {
         let folder = kept(root).join(format!("scale-{scale}"));
         let project = folder.join("project");
@@ -46,7 +46,7 @@ impl Lake {
     }
 }
 
-/// Where everything is that the next run need not make again.
+/// The folder for everything that later runs can reuse.
 pub(crate) fn kept(root: &Path) -> PathBuf {
     root.join("target/bench")
 }

@@ -1,7 +1,7 @@
-//! The sample in PostgreSQL: loaded once, with the indexes that the endpoints want, and kept beside the lake.
+//! The sample in PostgreSQL: loaded once, with indexes for the endpoints, and kept next to the lake.
 //!
-//! It has a folder and a socket of its own and listens on no port. PostgreSQL does not run as root; when the bench does,
-//! the database runs as the user that Debian's package makes.
+//! The database has its own folder and socket, and listens on no port. PostgreSQL refuses to run as root; if the bench
+//! does, the database runs as the user that Debian's package creates.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ use super::process::Process;
 const USER: &str = "postgres";
 const START_LIMIT: Duration = Duration::from_secs(120);
 
-/// In the order in which they are loaded.
+/// In loading order.
 const TABLES: [&str; 8] = ["country", "city", "service", "product_size", "client", "route", "trackcode", "order"];
 
-/// While it loads: what is lost in a crash is loaded again.
+/// Settings for loading, without durability, because data that a crash loses is loaded again.
 const TO_LOAD: &[&str] = &[
     "fsync=off",
     "full_page_writes=off",
@@ -32,20 +32,20 @@ const TO_LOAD: &[&str] = &[
     "maintenance_work_mem=1GB",
 ];
 
-/// While it is measured: what one sets on a machine with some memory and a fast disk. Compiling queries at run time costs
-/// short ones more than it gives.
+/// Settings for measuring, as on a machine with some memory and a fast disk. JIT costs short queries more than it
+/// saves.
 const TO_SERVE: &[&str] =
     &["shared_buffers=2GB", "effective_cache_size=8GB", "work_mem=64MB", "random_page_cost=1.1", "jit=off"];
 
-/// A database that runs.
+/// A running database.
 pub(crate) struct Database {
     process: Process,
-    /// Where its socket is; paths of sockets must be short.
+    /// The folder of its socket. A temporary one, because socket paths must be short.
     socket: TempDir,
 }
 
 impl Database {
-    /// Starts the database over the rows of this lake, which it loads if it has others. Nothing without PostgreSQL.
+    /// Starts the database with the rows of this lake, and loads them if it has others. `None` without PostgreSQL.
     pub(crate) fn start(root: &Path, lake: &Lake) -> Result<Option<Self>> {
         let Some(programs) = programs() else {
             eprintln!("bench: PostgreSQL is not installed, so it is left out; on Debian: `apt-get install postgresql`");
@@ -81,7 +81,7 @@ impl Database {
         Ok(Self { process, socket })
     }
 
-    /// How a client connects.
+    /// The connection string for clients.
     pub(crate) fn connection(&self) -> String {
         format!("host={} user={USER} dbname={USER}", self.socket.path().display())
     }
@@ -90,7 +90,7 @@ impl Database {
         self.process.memory()
     }
 
-    /// A `psql` that runs these commands in one transaction.
+    /// A `psql` command that runs these statements in one transaction.
     fn psql(&self, programs: &Path, commands: &[&str]) -> Command {
         let mut command = Command::new(programs.join("psql"));
         command.args(["--no-psqlrc", "--quiet", "--single-transaction", "--set", "ON_ERROR_STOP=1", "--dbname"]);
@@ -124,7 +124,7 @@ fn load(root: &Path, programs: &Path, lake: &Lake, folder: &Path, tables: &str, 
             .spawn()
             .context("can not start Python")?;
         let output = rows.stdout.take().context("the rows have no pipe")?;
-        // Emptied in the same transaction: then the rows need no log.
+        // Truncate in the same transaction, so that the rows skip the write-ahead log.
         let copy = format!("COPY \"{table}\" FROM STDIN (FORMAT csv)");
         let copied = database
             .psql(programs, &[&format!("TRUNCATE \"{table}\""), &copy])
@@ -143,7 +143,7 @@ fn load(root: &Path, programs: &Path, lake: &Lake, folder: &Path, tables: &str, 
     run(&mut last)
 }
 
-/// Where PostgreSQL's programs are: in Debian's folder of the newest version, or beside the one in the path.
+/// The folder of PostgreSQL's programs: Debian's newest version, or the one on the path.
 fn programs() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = versions
@@ -154,25 +154,25 @@ fn programs() -> Option<PathBuf> {
     newest.map(|(_, folder)| folder).or_else(in_path)
 }
 
-/// Whether the bench runs as root, and so the database as another user.
+/// Whether the bench runs as root, so that the database needs another user.
 fn is_root() -> bool {
     let output = Command::new("id").arg("-u").output();
     output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
-/// A command that runs as a user that PostgreSQL takes. It becomes the program, so that it ends with it.
+/// A command that runs as a user that PostgreSQL accepts. `setpriv` execs it, so signals reach it.
 fn as_user(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
     command.args(["--reuid", USER, "--regid", USER, "--clear-groups", "--"]).arg(program);
-    // It can not go to the folder of the one who runs the bench.
+    // The user may have no access to the current folder.
     command.current_dir("/");
     command
 }
 
-/// Lets that user write in a folder.
+/// Makes that user the owner of a folder.
 fn give(folder: &Path) -> Result<()> {
     if is_root() { run(Command::new("chown").arg(format!("{USER}:")).arg(folder)) } else { Ok(()) }
 }

@@ -1,4 +1,4 @@
-//! The same request again and again: kept answers, and `If-None-Match`, beside a server that does nothing else than answer.
+//! Measures identical requests: cached responses and `If-None-Match`, compared with a fixed server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use super::contender::{Contender, Name};
 use super::http::{Connection, request};
 use super::load::{Load, quantile, throughput};
 
-/// More than any server here gives in the time.
+/// More requests than any server here can answer in the time.
 const AT_MOST: usize = 2_000_000;
 
-/// How often each is measured, in turn: the machine is not equally fast all the time.
+/// Measurements of each kind, in turn, because the machine's speed varies.
 const TURNS: usize = 5;
 
-/// Requests a second, each the one in the middle of several.
+/// Requests per second, each the median of several measurements.
 #[derive(Serialize)]
 pub(crate) struct Repeated {
-    /// Of the answer.
+    /// Size of the response.
     pub(crate) bytes: usize,
     pub(crate) kept_answer: f64,
     pub(crate) not_modified: f64,
-    /// The fixed server, with a body of the same size. It also says how fast the load generator is.
+    /// The fixed server, with a body of equal size. It also shows the limit of the load generator.
     pub(crate) fixed: Option<f64>,
 }
 

@@ -1,19 +1,20 @@
-//! Where an answer of HTTP/1.1 ends, and what is in it: as much as the load generator needs, so that it takes no time.
+//! Finds the end and the body of an HTTP/1.1 response: only what the load generator needs, so that it costs little
+//! time.
 //!
-//! It knows sizes, chunks and answers without a body. It takes nothing from the network and forgives nothing.
+//! It supports `Content-Length`, chunked bodies and responses without a body. It does no I/O, and is strict.
 
 use std::borrow::Cow;
 
 use anyhow::{Context, Result, ensure};
 
-/// How far an answer has been read. It is shown all bytes that came so far, again and again, and remembers its place.
+/// The parse state of a response. Each call gets all bytes received so far; the state remembers the position.
 #[derive(Default)]
 pub(crate) struct Framing {
     status: u16,
-    /// Where the body begins; 0 until the head is complete.
+    /// Offset of the body; 0 until the head is complete.
     body: usize,
     form: Form,
-    /// Of a body in chunks: where the next size is. Of the others: where the body ends.
+    /// For a chunked body, the offset of the next chunk size; otherwise the end of the body.
     next: usize,
 }
 
@@ -25,7 +26,7 @@ enum Form {
 }
 
 impl Framing {
-    /// Whether the answer is complete with these bytes.
+    /// Whether these bytes complete the response.
     pub(crate) fn is_complete(&mut self, received: &[u8]) -> Result<bool> {
         if self.body == 0 {
             let Some(end) = received.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(false) };
@@ -55,7 +56,7 @@ impl Framing {
     fn are_chunks_complete(&mut self, received: &[u8]) -> Result<bool> {
         while let Some((size, data)) = chunk(received, self.next)? {
             if size == 0 {
-                // Nobody here sends trailers.
+                // No server here sends trailers.
                 return Ok(received.len() >= data + 2);
             }
             if received.len() < data + size + 2 {
@@ -70,12 +71,12 @@ impl Framing {
         self.status
     }
 
-    /// A header of a complete answer.
+    /// A header of a complete response.
     pub(crate) fn header<'a>(&self, received: &'a [u8], name: &str) -> Option<&'a str> {
         header(&received[..self.body.saturating_sub(2)], name)
     }
 
-    /// The body of a complete answer, without the sizes of chunks.
+    /// The body of a complete response, without chunk sizes.
     pub(crate) fn body<'a>(&self, received: &'a [u8]) -> Result<Cow<'a, [u8]>> {
         if self.form == Form::Sized {
             return Ok(Cow::Borrowed(&received[self.body..self.next]));
@@ -89,7 +90,7 @@ impl Framing {
     }
 }
 
-/// The size of the chunk whose size is written here, and where its data begins; nothing when more bytes are needed.
+/// The size of the chunk at this offset, and the offset of its data; `None` when more bytes are needed.
 fn chunk(received: &[u8], at: usize) -> Result<Option<(usize, usize)>> {
     let rest = received.get(at..).unwrap_or_default();
     let Some(end) = rest.windows(2).position(|window| window == b"\r\n") else {
@@ -112,7 +113,7 @@ fn header<'a>(head: &'a [u8], name: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    /// Shows the answer byte by byte: it must be complete at its last one, and not before.
+    /// Passes ever longer prefixes of the response: it must be complete at its last byte, and not before.
     fn read(answer: &str) -> (u16, String) {
         let mut framing = Framing::default();
         let bytes = answer.as_bytes();

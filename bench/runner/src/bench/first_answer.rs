@@ -1,4 +1,4 @@
-//! How long it takes from the start of a process to its first answer with data.
+//! Measures the time from the start of a process to its first response with data.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -12,13 +12,13 @@ use super::process::Process;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// How often it is asked.
+/// Interval between attempts.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Fresh processes for each path.
+/// Process starts per path.
 const TIMES: usize = 3;
 
-/// The time of the slowest of these paths, in milliseconds; of each path the one in the middle.
+/// The median time of the slowest path, in milliseconds.
 pub(crate) async fn worst(command: impl Fn(u16) -> Result<Command>, paths: &[String], token: &str) -> Result<f64> {
     let mut worst = Duration::ZERO;
     for path in paths {
@@ -38,7 +38,7 @@ async fn once(command: &mut Command, port: u16, request: &[u8]) -> Result<Durati
     let process = Process::start(command)?;
     let address = format!("127.0.0.1:{port}");
     loop {
-        // Until it listens and is ready there are refusals of more than one kind.
+        // Ignore all failures, because a starting server fails in several ways.
         if let Ok(mut connection) = Connection::open(&address).await
             && connection.expect(request, 200).await.is_ok()
         {
@@ -52,7 +52,7 @@ async fn once(command: &mut Command, port: u16, request: &[u8]) -> Result<Durati
     Ok(time)
 }
 
-/// A port that was free a moment ago. Its process must be known before it says where it listens.
+/// A port that is currently free. It must be known before the process starts and prints its address.
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").context("there is no free port")?;
     Ok(listener.local_addr()?.port())

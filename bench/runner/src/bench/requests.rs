@@ -1,4 +1,4 @@
-//! Which requests are measured: another client and another range each time, and the same ones in every run.
+//! Generates the requests: each with another client and range, and equal in every run.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::http::request;
 
-/// What ordinary callers ask for.
+/// The range of requests of ordinary callers.
 pub(crate) const ORDINARY_RANGE: Duration = Duration::days(30);
 
 /// From the first to the last creation in the lake.
@@ -18,7 +18,7 @@ pub(crate) struct Span {
     pub(crate) last: DateTime<Utc>,
 }
 
-/// What the requests are for. Those of one purpose are not those of another, so that no answer can be kept from before.
+/// The purpose of requests. Different purposes have different requests, so that no response is already cached.
 #[derive(Clone, Copy)]
 pub(crate) enum Purpose {
     Compare,
@@ -27,7 +27,7 @@ pub(crate) enum Purpose {
     Short,
 }
 
-/// Requests of one client after the other, each for a range of this length that begins at a random second.
+/// Requests of one client after another, each for a range of this length that starts at a random second.
 pub(crate) fn ordinary(
     endpoint: &str,
     tokens: &[String],
@@ -45,13 +45,13 @@ pub(crate) fn ordinary(
         .collect()
 }
 
-/// Requests of one client for all that it has, less some seconds at the beginning, which differ.
+/// Requests of one client for all its rows. They differ in the first seconds, which they skip.
 pub(crate) fn whole(endpoint: &str, token: &str, span: Span, count: u32) -> Vec<Vec<u8>> {
     let range = |second| path(endpoint, span.first + Duration::seconds(i64::from(second)), span.last);
     (0..count).map(|second| request(&range(second), token, "")).collect()
 }
 
-/// Pairs of a caller and a second, no pair twice. All callers come once, in random order, before one comes again.
+/// Distinct pairs of a caller and a second. Each caller occurs once, in random order, before any occurs again.
 fn ranges(callers: usize, seconds: i64, purpose: Purpose, count: usize) -> Vec<(usize, i64)> {
     let mut random = ChaCha8Rng::seed_from_u64(super::SEED << 8 | purpose as u64);
     let mut order: Vec<_> = (0..callers).collect();
@@ -75,7 +75,7 @@ pub(crate) fn path(endpoint: &str, start: DateTime<Utc>, end: DateTime<Utc>) -> 
     format!("/api/{endpoint}?start_datetime={}&end_datetime={}", shown(start), shown(end))
 }
 
-/// A random number below `limit`; the slight unevenness of a remainder does not matter here.
+/// A random number below `limit`; the slight bias of the modulo does not matter here.
 fn below(random: &mut ChaCha8Rng, limit: u64) -> u64 {
     random.next_u64() % limit.max(1)
 }

@@ -1,4 +1,4 @@
-//! lakegate itself: the demo that makes the sample, and the server.
+//! Runs lakegate itself: the demo that creates the sample, and the server.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,16 +9,16 @@ use serde::Deserialize;
 
 use super::process::{Process, address_in};
 
-/// Long enough to generate the biggest sample on a slow machine.
+/// Enough to generate the largest sample on a slow machine.
 const DEMO_LIMIT: Duration = Duration::from_secs(1_800);
 const START_LIMIT: Duration = Duration::from_secs(120);
 
-/// What `lakegate demo` said of the project that it made.
+/// The output of `lakegate demo` about its project.
 pub(crate) struct Demo {
     pub(crate) operator_token: String,
 }
 
-/// The one line of `lakegate demo --json`.
+/// The JSON line of `lakegate demo --json`.
 #[derive(Deserialize)]
 struct Announcement {
     principals: Vec<AnnouncedPrincipal>,
@@ -36,12 +36,12 @@ pub(crate) struct Server {
     process: Process,
     /// Host and port.
     pub(crate) address: String,
-    /// The same of the admin API.
+    /// Host and port of the admin API.
     pub(crate) admin_address: Option<String>,
 }
 
 impl Demo {
-    /// Lets the demo make its lake and project in `folder`, and ends it once it serves.
+    /// Runs the demo until it serves, so that it creates its lake and project in `folder`.
     pub(crate) fn make(binary: &Path, folder: &Path, scale: u32) -> Result<Self> {
         let mut command = Command::new(binary);
         command.arg("demo").arg("--dir").arg(folder).args([
@@ -72,12 +72,12 @@ impl Server {
         Ok(Self { process, address, admin_address })
     }
 
-    /// The most memory that the process had resident so far, where the system tells.
+    /// Peak resident memory of the process in bytes; `None` where the system does not report it.
     pub(crate) fn peak_memory(&self) -> Option<u64> {
         self.process.peak_memory()
     }
 
-    /// For a measurement that asks for nothing but the process and the address.
+    /// Splits the server for a measurement that needs only the process and the address.
     pub(crate) fn into_parts(self) -> (Process, String) {
         (self.process, self.address)
     }

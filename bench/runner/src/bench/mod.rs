@@ -1,8 +1,8 @@
-//! `cargo xtask bench`: lakegate beside FastAPI + DuckDB and an indexed PostgreSQL, on the same rows, in one run.
+//! `cargo xtask bench`: compares lakegate with FastAPI + DuckDB and an indexed PostgreSQL, on equal rows, in one run.
 //!
-//! It measures the binary that users run, from outside, on this machine's loopback, with another request each time. It is
-//! no test: it has no limits that a time must keep, but a wrong answer ends it. `docs/performance.md` explains how to read
-//! what it prints, `bench/README.md` what the others are.
+//! It measures the binary that users run, from outside, over loopback, with a different request each time. It is not a
+//! test: no time limit makes it fail, but a wrong response does. `docs/performance.md` explains its output, and
+//! `bench/README.md` describes the other contenders.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ mod requests;
 pub(crate) mod server;
 mod summary;
 
-/// The sample's endpoints that are measured. Two list rows, the others count them.
+/// The measured endpoints of the sample. Two of them list rows, the others count them.
 const ENDPOINTS: [&str; 8] = [
     LISTINGS[0],
     LISTINGS[1],
@@ -44,7 +44,7 @@ const ENDPOINTS: [&str; 8] = [
 
 const LISTINGS: [&str; 2] = ["all_orders_by_range", "get_money_from_routes_by_range"];
 
-/// Of the sample lake, and of the choice of clients and ranges.
+/// Seed of the sample lake, and of the choice of clients and ranges.
 const SEED: u64 = 1;
 
 const AFTER_HELP: &str = "\
@@ -63,10 +63,10 @@ pub(crate) struct Options {
     /// Sizes of the sample lake, the smallest first; 1 is about 100,000 trackcodes
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=200), default_value = "1,100")]
     scale: Vec<u32>,
-    /// Whom lakegate is measured against; one whose needs are not installed is left out, and that is said
+    /// Contenders to compare with lakegate; one that is not installed is reported and left out
     #[arg(long, value_enum, value_delimiter = ',', default_value = "duckdb,postgres,fixed")]
     contenders: Vec<contender::Name>,
-    /// How long one measurement takes; slow answers make it longer
+    /// Duration of one measurement in seconds; slow responses extend it
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=60), default_value_t = 3)]
     seconds: u64,
     /// Connections of the throughput measurement
@@ -78,16 +78,16 @@ pub(crate) struct Options {
     /// Build without optimisation: to try the bench itself, not to read its numbers
     #[arg(long)]
     debug: bool,
-    /// Only endpoints whose name contains this; means are then of those alone
+    /// Measure only endpoints whose names contain this; means then cover only those
     #[arg(long, value_name = "PART")]
     only: Option<String>,
-    /// Make lakes and databases anew, also where those of an earlier run are there
+    /// Create lakes and databases again, even if an earlier run left some
     #[arg(long)]
     fresh: bool,
     /// Also write all numbers to this file, as JSON
     #[arg(long, value_name = "PATH")]
     json: Option<PathBuf>,
-    /// Put the tables into docs/performance.md
+    /// Write the tables to docs/performance.md
     #[arg(long, conflicts_with_all = ["debug", "only"])]
     write: bool,
 }
@@ -113,7 +113,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
         connections: options.connections,
         fresh: options.fresh,
     };
-    // One thread: the servers shall have the rest.
+    // Use one thread, so that the servers have the other cores.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut scales = Vec::new();
     for (at, scale) in options.scale.iter().enumerate() {
@@ -141,7 +141,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// What both databases are asked is what lakegate is asked, and the caller's filter.
+    /// The queries for both databases are lakegate's queries plus the caller's filter.
     #[test]
     fn the_contenders_get_the_queries_of_the_sample_with_the_filter_written_by_hand() {
         let root = crate::root();

@@ -1,10 +1,10 @@
-//! The table that the bench is for: what lakegate must reach, what it aims at, and where it is.
+//! The summary table: lakegate's required and desired values, and its results.
 
 use super::LISTINGS;
 use super::contender::Name;
 use super::figures::{Endpoint, Figure, Scale, mean, mean_rows};
 
-/// A line of the table; what is not known is empty.
+/// A line of the table; unknown values are empty.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     pub(crate) what: String,
@@ -16,10 +16,10 @@ pub(crate) struct Line {
     pub(crate) aim: &'static str,
 }
 
-/// The three that answer with data, in the order of the columns.
+/// The contenders that return data, in column order.
 const CONTENDERS: [Name; 3] = [Name::Lakegate, Name::Duckdb, Name::Postgres];
 
-/// Whether less is better, which decides how a ratio is taken, and how the number is shown.
+/// The unit of a number, which decides its format, and whether smaller values are better in a ratio.
 #[derive(Clone, Copy)]
 enum Unit {
     Milliseconds,
@@ -92,7 +92,7 @@ fn of_largest(scale: &Scale) -> Vec<Line> {
     lines
 }
 
-/// The p50 of the larger lake over that of the smaller one: what matters is each contender's own ratio.
+/// The p50 in the larger lake divided by that in the smaller one. Each contender is compared with itself.
 fn same_rows(first: &Scale, scale: &Scale) -> Option<Line> {
     let growth = CONTENDERS.map(|name| Some(mean(&scale.short, name, p50)? / mean(&first.endpoints, name, p50)?));
     let rows = |endpoints| mean_rows(endpoints, Name::Lakegate);
@@ -114,7 +114,7 @@ fn same_rows(first: &Scale, scale: &Scale) -> Option<Line> {
     })
 }
 
-/// Against the fixed server, of which the ratio is.
+/// Compares identical requests with the fixed server.
 fn identical(scale: &Scale) -> Vec<Line> {
     let Some(repeated) = &scale.repeated else { return Vec::new() };
     let line = |what: &str, rate: f64, must, aim| {

@@ -1,7 +1,7 @@
-//! Before anything is timed: all contenders must give the same rows for the same requests.
+//! Checks before any timing that all contenders return equal rows for equal requests.
 //!
-//! Rows are compared as multisets, because two of the endpoints state no order. Numbers are compared by value and
-//! timestamps without the ways to write them.
+//! Rows are compared as multisets, because two of the endpoints define no order. Numbers are compared by value, and
+//! timestamps independently of their notation.
 
 use anyhow::{Context, Result, bail};
 use chrono::NaiveDateTime;
@@ -10,16 +10,16 @@ use serde_json::{Map, Value};
 use super::contender::{Contender, Name};
 use super::http::Connection;
 
-/// What came of a comparison without a difference.
+/// The result of a comparison without a difference.
 #[derive(Default)]
 pub(crate) struct Compared {
-    /// How many rows were equal, each counted once.
+    /// Number of equal rows, each counted once for all contenders.
     pub(crate) rows: usize,
-    /// Who refused or failed, and how: the first time of each.
+    /// The first failure of each contender, as a message.
     pub(crate) failures: Vec<String>,
 }
 
-/// Sends each request to all contenders. A difference is an error; a contender that gives no answer is noted and left out.
+/// Sends each request to all contenders. A difference is an error; a contender that fails is recorded and left out.
 pub(crate) async fn compare(contenders: &[Contender], requests: &[Vec<u8>]) -> Result<Compared> {
     let mut connections = Vec::new();
     for contender in contenders.iter().filter(|contender| contender.name != Name::Fixed) {
@@ -54,7 +54,7 @@ pub(crate) async fn compare(contenders: &[Contender], requests: &[Vec<u8>]) -> R
     Ok(compared)
 }
 
-/// The rows of an answer in a form that can be compared, in the order of that form.
+/// The rows of a response in a comparable form, sorted.
 fn rows(body: &[u8]) -> Result<Vec<String>> {
     let rows: Vec<Map<String, Value>> = serde_json::from_slice(body)?;
     let mut rows: Vec<_> = rows.into_iter().map(|row| plain(Value::Object(row))).collect();
@@ -72,7 +72,7 @@ fn plain(value: Value) -> String {
         }
         Value::Number(number) => match number.as_f64() {
             Some(float) if !number.is_i64() => format!("{float:?}"),
-            // So that 10 and 10.0 are one.
+            // Format as floats, so that 10 and 10.0 are equal.
             Some(float) if float.abs() < 9e15 => format!("{float:?}"),
             _ => number.to_string(),
         },

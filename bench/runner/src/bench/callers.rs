@@ -1,7 +1,7 @@
-//! Who calls in the measurement: clients of the sample, each a principal with a token of its own.
+//! The callers of the benchmark: clients of the sample, each a principal with its own token.
 //!
-//! The ids come from the lake through an endpoint that only the bench's copy of the project has; the principals come in
-//! the way that clients of the first system do, by `lakegate access import`. The other contenders get the same tokens.
+//! The client ids come from the lake, through an endpoint that only the bench's copy of the project has. The principals
+//! are created with `lakegate access import`, as for clients of the legacy system. All contenders get these tokens.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -41,21 +41,21 @@ struct Client {
     last: String,
 }
 
-/// Who calls, and what is known of the lake from which they are.
+/// The callers, and facts about their lake.
 pub(crate) struct Callers {
-    /// Tokens of clients of ordinary size: between the 20th and the 80th percentile by trackcodes.
+    /// Tokens of ordinary clients: between the 20th and the 80th percentile by trackcodes.
     pub(crate) ordinary: Vec<String>,
     /// The token of the client with the most trackcodes.
     pub(crate) largest: String,
     pub(crate) span: Span,
     pub(crate) clients: usize,
     pub(crate) trackcodes: u64,
-    /// A file with the client of each token, for the contenders.
+    /// A file that maps tokens to clients, for the other contenders.
     pub(crate) tokens_file: PathBuf,
 }
 
 impl Callers {
-    /// Asks for the clients and makes principals of those that will call.
+    /// Queries the clients, and creates principals for those that will call.
     pub(crate) async fn make(binary: &Path, lake: &Lake) -> Result<Self> {
         let path = lake.project.join("endpoints").join(format!("{ENDPOINT}.sql"));
         fs::write(&path, ENDPOINT_FILE).with_context(|| format!("can not write `{}`", path.display()))?;
@@ -90,12 +90,12 @@ impl Callers {
     }
 }
 
-/// Where the clients of ordinary size are among so many that are ordered by size.
+/// The index range of ordinary clients among `count` clients ordered by size.
 fn ordinary(count: usize) -> std::ops::Range<usize> {
     count / 5..count * 4 / 5
 }
 
-/// Makes principals with tokens that are known here, for all endpoints.
+/// Imports principals with the given tokens, for all endpoints.
 fn import<'a>(binary: &Path, lake: &Lake, clients: impl Iterator<Item = &'a (String, i64)>) -> Result<()> {
     let mut table = format!("id,enterpriseKey,{}\n", ENDPOINTS.join(","));
     for (token, client) in clients {
@@ -106,7 +106,7 @@ fn import<'a>(binary: &Path, lake: &Lake, clients: impl Iterator<Item = &'a (Str
     let status = Command::new(binary)
         .args(["access", "import"])
         .arg(&path)
-        // As clients get them: what the first system showed is not masked for them.
+        // Unmask what the legacy system showed, as for its real clients.
         .args(["--unmask", "tag:address", "--unmask", "tag:route", "--project"])
         .arg(&lake.project)
         .stdout(Stdio::null())
@@ -116,7 +116,7 @@ fn import<'a>(binary: &Path, lake: &Lake, clients: impl Iterator<Item = &'a (Str
     Ok(())
 }
 
-/// A timestamp of an answer, with an offset or, for a column without a time zone, without one.
+/// Parses a timestamp of a response, with an offset or, for a column without a time zone, without one.
 fn time(text: &str) -> Result<DateTime<Utc>> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Ok(time.to_utc());

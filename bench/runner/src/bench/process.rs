@@ -1,4 +1,4 @@
-//! Processes that the bench starts: each ends with its value. No other process is ever ended.
+//! Child processes of the bench. Each ends when its value is dropped; no other process is ever stopped.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,20 +9,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-/// How long a process that was asked to end may take.
+/// Time limit for a graceful exit.
 const END_LIMIT: Duration = Duration::from_secs(30);
 
-/// A child that is ended and waited for when its value goes, also when the bench fails.
+/// A child process. Drop stops it and waits for its end, even if the bench fails.
 pub(crate) struct Process {
     child: Child,
     lines: mpsc::Receiver<String>,
-    /// Whether it is asked to end before it is killed.
+    /// Whether it gets a SIGINT before it is killed.
     is_asked: bool,
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself; there is nobody left to tell.
+        // It may have ended already; drop cannot report errors.
         if self.is_asked && self.ask_to_end().is_ok() {
             let deadline = Instant::now() + END_LIMIT;
             while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
@@ -35,12 +35,12 @@ impl Drop for Process {
 }
 
 impl Process {
-    /// Starts a child of which each line, on either stream, can be waited for.
+    /// Starts a child whose output lines, of both streams, can be waited for.
     pub(crate) fn start(command: &mut Command) -> Result<Self> {
         Self::with_pipes(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
     }
 
-    /// The same with its errors on the bench's own stream, for the eyes of who waits.
+    /// Like [`Self::start`], but its standard error goes to the terminal.
     pub(crate) fn start_aloud(command: &mut Command) -> Result<Self> {
         Self::with_pipes(command.stdout(Stdio::piped()).stderr(Stdio::inherit()))
     }
@@ -54,7 +54,7 @@ impl Process {
         ];
         for pipe in pipes.into_iter().flatten() {
             let sender = sender.clone();
-            // Reads to the end, so that the child never blocks on a full pipe; ends with the child.
+            // Read to the end, so that the child never blocks on a full pipe. The thread ends with the child.
             std::thread::spawn(move || {
                 for line in BufReader::new(pipe).lines().map_while(Result::ok) {
                     let _ = sender.send(line);
@@ -64,19 +64,19 @@ impl Process {
         Ok(Self { child, lines, is_asked: false })
     }
 
-    /// For one that must not be killed while it writes.
+    /// Makes drop end it gracefully, because it must not be killed while it writes.
     pub(crate) fn ended_gently(mut self) -> Self {
         self.is_asked = true;
         self
     }
 
-    /// Sends SIGINT, as Ctrl-C does.
+    /// Sends SIGINT, like Ctrl-C.
     fn ask_to_end(&self) -> Result<()> {
         let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status()?;
         status.success().then_some(()).context("it has ended")
     }
 
-    /// The first line from which `read` makes something; with none, an error that ends with what the child said.
+    /// Waits for the first line from which `read` returns a value. Without one, the error ends with the child's output.
     pub(crate) fn wait_for<T>(&self, limit: Duration, read: impl Fn(&str) -> Option<T>) -> Result<T> {
         let deadline = Instant::now() + limit;
         let mut said = Vec::new();
@@ -96,12 +96,12 @@ impl Process {
         }
     }
 
-    /// The most memory that the process and those below it had resident so far, where the system tells.
+    /// Peak resident memory of the process and its descendants, in bytes; `None` where the system does not report it.
     pub(crate) fn peak_memory(&self) -> Option<u64> {
         sum(&tree(self.child.id()), "status", "VmHWM:")
     }
 
-    /// What they have now, memory that they share counted once.
+    /// Current memory of the process and its descendants in bytes, with shared memory counted once.
     pub(crate) fn memory(&self) -> Option<u64> {
         sum(&tree(self.child.id()), "smaps_rollup", "Pss:")
     }
@@ -114,7 +114,7 @@ pub(crate) fn address_in(line: &str) -> Option<String> {
     (!port.is_empty()).then(|| format!("127.0.0.1:{port}"))
 }
 
-/// The process and all that it started, and so on.
+/// The process and all its descendants.
 fn tree(root: u32) -> Vec<u32> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
@@ -128,13 +128,13 @@ fn tree(root: u32) -> Vec<u32> {
     found
 }
 
-/// The sum of a number of kilobytes, in bytes. One that has ended meanwhile counts nothing.
+/// The sum of a field over processes, converted from kilobytes to bytes. Processes that have ended count as 0.
 fn sum(processes: &[u32], file: &str, key: &str) -> Option<u64> {
     let kilobytes: Vec<_> = processes.iter().filter_map(|id| kept(*id, file, key)).collect();
     (!kilobytes.is_empty()).then(|| kilobytes.iter().sum::<u64>() * 1024)
 }
 
-/// A number that the system keeps of a process.
+/// A field of a file in `/proc` for a process.
 fn kept(id: u32, file: &str, key: &str) -> Option<u64> {
     number(&fs::read_to_string(format!("/proc/{id}/{file}")).ok()?, key)
 }

@@ -1,7 +1,7 @@
-//! `cargo xtask overload`: 500 callers of a heavy endpoint and one of a light one, at one server.
+//! `cargo xtask overload`: 500 callers of a heavy endpoint and one caller of a light one, at one server.
 //!
-//! It fails when anything but 200, 429 and 503 is answered, when the server takes more memory than it may, or when something is
-//! not free again afterwards. How long the light one waits is printed, and no limit of a test: that depends on the machine.
+//! It fails on any status other than 200, 429 and 503, when the server exceeds its memory limit, or when a resource is
+//! not free again afterwards. The latency of the light caller has no limit, because it depends on the machine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,23 +22,23 @@ use crate::bench::server::Server;
 const HEAVY: &str = "/*---\nsummary = \"Much work\"\n---*/\nSELECT a.n % 100 AS k, sum(a.n * b.n) AS s FROM number AS a CROSS JOIN number AS b GROUP BY a.n % 100 ORDER BY k\n";
 const LIGHT: &str = "/*---\nsummary = \"Little work\"\n---*/\nSELECT n FROM number WHERE n < 10 ORDER BY n\n";
 const MEMORY_LIMIT_MB: u64 = 512;
-/// What a process takes beside the memory of queries: code, connections, decoded tables.
+/// Memory of the process besides queries: code, connections, decoded tables.
 const OTHER_MEMORY_MB: u64 = 512;
-/// How long the server may take to be free again.
+/// Time limit for the server to be idle again.
 const FREE_WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The server to overload; without it, one is built
+    /// Overload this server binary instead of building one
     #[arg(long)]
     binary: Option<PathBuf>,
     /// Build without optimisation
     #[arg(long, conflicts_with = "binary")]
     debug: bool,
-    /// How long they call
+    /// Duration of the calls in seconds
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=600), default_value_t = 20)]
     seconds: u64,
-    /// Rows of the table that the heavy endpoint joins with itself; fewer for a binary without optimisation
+    /// Rows of the table that the heavy endpoint joins with itself; use fewer for a binary without optimisation
     #[arg(long, value_parser = clap::value_parser!(u16).range(10..=10_000), default_value_t = 1_500)]
     rows: u16,
     /// Callers of the heavy endpoint
@@ -51,7 +51,7 @@ struct Status {
     engine: Load,
 }
 
-/// How busy the server says that it is.
+/// The load that the server reports.
 #[derive(Clone, Debug, Deserialize)]
 struct Load {
     running: u64,
@@ -60,11 +60,11 @@ struct Load {
     spilled_bytes: u64,
 }
 
-/// What came back to one caller.
+/// The responses to one caller.
 #[derive(Default)]
 struct Seen {
     statuses: BTreeMap<u16, usize>,
-    /// How long good answers took.
+    /// Latencies of 200 responses.
     latencies: Vec<Duration>,
 }
 
@@ -80,14 +80,14 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     runtime.block_on(overload(&server, &tokens, options))
 }
 
-/// Tokens of the heavy and the light principal, and one for administration.
+/// Tokens of the heavy and the light principal, and an admin token.
 struct Tokens {
     heavy: String,
     light: String,
     admin: String,
 }
 
-/// A project with two endpoints, and who may call them.
+/// Creates a project with two endpoints, principals and grants.
 fn make(binary: &Path, project: &Path, rows: u16) -> Result<Tokens> {
     let numbers = (0..rows).map(|n| format!("{n}\n")).collect::<String>();
     let config = format!(
@@ -181,7 +181,7 @@ impl Seen {
     }
 }
 
-/// Calls one endpoint again and again on one connection. Who is refused waits a little, and less than it is told to.
+/// Calls one endpoint repeatedly on one connection. After a refusal it waits briefly, for less than `Retry-After`.
 async fn call(address: &str, path: &str, token: &str, time: Duration) -> Result<Seen> {
     let (mut seen, start) = (Seen::default(), Instant::now());
     let mut connection = Connection::open(address).await?;
@@ -199,7 +199,7 @@ async fn call(address: &str, path: &str, token: &str, time: Duration) -> Result<
     Ok(seen)
 }
 
-/// Waits until nothing runs, waits or takes memory.
+/// Waits until no query runs or waits, and all memory is free.
 async fn free_again(server: &Server, admin: &str) -> Result<Duration> {
     let start = Instant::now();
     let address = server.admin_address.as_deref().context("the server did not say where the admin API is")?;

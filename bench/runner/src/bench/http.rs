@@ -1,5 +1,5 @@
-//! A client for one connection that stays open. It sends bytes that were made before, and reads no more than it must:
-//! on the same cores as the server, each microsecond here is one that the server does not have.
+//! An HTTP/1.1 client for one persistent connection. It sends prepared bytes and parses as little as possible, because
+//! it shares the server's cores: each microsecond here is one that the server lacks.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use tokio::net::TcpStream;
 
 use super::framing::Framing;
 
-/// No answer takes longer in a healthy run.
+/// Timeout for a response, which no healthy run reaches.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Room for what comes at once.
+/// Size of a read, in bytes.
 const ROOM: usize = 64 << 10;
 
 pub(crate) struct Connection {
     stream: TcpStream,
-    /// The last answer, kept so that the next one needs no new memory.
+    /// The last response. Reused, so that the next one needs no allocation.
     received: Vec<u8>,
 }
 
-/// An answer, as long as nothing else is sent.
+/// A response, borrowed until the next request.
 pub(crate) struct Answer<'a> {
     framing: Framing,
     received: &'a [u8],
@@ -49,7 +49,7 @@ impl Connection {
         Ok(Self { stream, received: Vec::with_capacity(ROOM) })
     }
 
-    /// The whole body of a good answer; any other answer is an error.
+    /// The body of a 200 response; any other status is an error.
     pub(crate) async fn get(&mut self, path: &str, token: &str) -> Result<Vec<u8>> {
         let (status, body) = self.exchange(path, token).await?;
         if status != 200 {
@@ -58,13 +58,13 @@ impl Connection {
         Ok(body)
     }
 
-    /// Status and body of whatever is answered.
+    /// Status and body of any response.
     pub(crate) async fn exchange(&mut self, path: &str, token: &str) -> Result<(u16, Vec<u8>)> {
         let answer = self.send(&request(path, token, "")).await?;
         Ok((answer.status(), answer.body()?.into_owned()))
     }
 
-    /// Sends a request that was made before and waits for all of its answer, which must have this status.
+    /// Sends a prepared request and waits for the complete response, which must have this status.
     pub(crate) async fn expect(&mut self, request: &[u8], status: u16) -> Result<Answer<'_>> {
         let answer = self.send(request).await?;
         if answer.status() != status {
@@ -98,12 +98,12 @@ async fn exchange(stream: &mut TcpStream, received: &mut Vec<u8>, request: &[u8]
     }
 }
 
-/// The bytes of a request. More headers end with `\r\n` each.
+/// The bytes of a request. Each header in `more` ends with `\r\n`.
 pub(crate) fn request(path: &str, token: &str, more: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{more}\r\n").into_bytes()
 }
 
-/// The first line of a request, which has no token in it.
+/// The first line of a request, which contains no token.
 fn line(request: &[u8]) -> String {
     String::from_utf8_lossy(request).lines().next().unwrap_or_default().to_owned()
 }

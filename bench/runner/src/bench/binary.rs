@@ -1,11 +1,11 @@
-//! Builds the binary that is measured and says where it is; and the bench itself, with optimisation.
+//! Builds the binary to measure and returns its path; rebuilds the bench itself with optimisation.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 
-/// Builds `lakegate` and returns the path that cargo reports, wherever the target directory is.
+/// Builds `lakegate` and returns the path that cargo reports, so any target directory works.
 pub(crate) fn build(root: &Path, debug: bool) -> Result<PathBuf> {
     let mut arguments =
         vec!["build", "--package", "lakegate", "--bin", "lakegate", "--message-format=json-render-diagnostics"];
@@ -27,7 +27,7 @@ pub(crate) fn build(root: &Path, debug: bool) -> Result<PathBuf> {
         .context("cargo did not say where the binary is")
 }
 
-/// Runs the command that was given here in an optimised build of this program: the load generator has to be fast, too.
+/// Runs this command again in an optimised build of this program, because the load generator must be fast too.
 pub(crate) fn again_optimised(root: &Path) -> Result<()> {
     eprintln!("bench: building the bench itself with optimisation");
     let status = crate::cargo::command()

@@ -1,4 +1,4 @@
-//! What was measured, as numbers, and the means of them.
+//! The measurements as numbers, and their means.
 
 use std::collections::BTreeMap;
 
@@ -8,33 +8,33 @@ use super::contender::Name;
 use super::load::Waited;
 use super::repeated::Repeated;
 
-/// One lake.
+/// The results for one lake.
 #[derive(Serialize)]
 pub(crate) struct Scale {
     pub(crate) scale: u32,
     pub(crate) trackcodes: u64,
     pub(crate) clients: usize,
-    /// How many of the clients call.
+    /// Number of clients that call.
     pub(crate) callers: usize,
-    /// Rows that all contenders gave alike before anything was timed.
+    /// Rows that were equal for all contenders before any timing.
     pub(crate) compared_rows: usize,
     pub(crate) endpoints: Vec<Endpoint>,
-    /// Who gave no answer, to what, and what it said in its place.
+    /// Failed requests: the contender, the endpoint, and the response.
     pub(crate) failures: Vec<String>,
-    /// With ranges so much shorter that answers have the size of those of the first scale.
+    /// With shorter ranges, so that responses are as large as at the first scale.
     pub(crate) short: Vec<Endpoint>,
-    /// The largest caller, all that it has.
+    /// The largest caller, with all its rows.
     pub(crate) largest: Vec<Endpoint>,
     pub(crate) repeated: Option<Repeated>,
     pub(crate) first_answer_ms: BTreeMap<Name, f64>,
     pub(crate) peak_memory_bytes: BTreeMap<Name, u64>,
 }
 
-/// One endpoint, by contender.
+/// The results of one endpoint, by contender.
 #[derive(Serialize)]
 pub(crate) struct Endpoint {
     pub(crate) endpoint: &'static str,
-    /// Without those that failed.
+    /// Without contenders that failed.
     pub(crate) figures: BTreeMap<Name, Figure>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Endpoint {
 pub(crate) struct Figure {
     #[serde(flatten)]
     pub(crate) waited: Waited,
-    /// Of many callers together.
+    /// Of many concurrent callers.
     pub(crate) requests_per_second: Option<f64>,
 }
 
@@ -51,7 +51,7 @@ impl Endpoint {
         Self { endpoint, figures: BTreeMap::new() }
     }
 
-    /// One line for the eyes of who waits for the tables.
+    /// One line of progress output.
     pub(crate) fn told(&self) -> String {
         let figure = |(name, figure): (&Name, &Figure)| {
             let rate = figure.requests_per_second.map(|rate| format!(", {rate:.0}/s")).unwrap_or_default();
@@ -61,7 +61,7 @@ impl Endpoint {
     }
 }
 
-/// The geometric mean of one number of some endpoints; nothing when the contender lacks one of them.
+/// The geometric mean of a number over endpoints; `None` when the contender lacks one of them.
 pub(crate) fn mean<'a>(
     endpoints: impl IntoIterator<Item = &'a Endpoint>,
     name: Name,
@@ -72,7 +72,7 @@ pub(crate) fn mean<'a>(
     geometric_mean(&numbers?)
 }
 
-/// The plain mean of the rows of an answer.
+/// The arithmetic mean of the rows of a response.
 pub(crate) fn mean_rows(endpoints: &[Endpoint], name: Name) -> Option<f64> {
     let rows: Option<Vec<f64>> =
         endpoints.iter().map(|endpoint| Some(endpoint.figures.get(&name)?.waited.rows)).collect();
@@ -80,7 +80,7 @@ pub(crate) fn mean_rows(endpoints: &[Endpoint], name: Name) -> Option<f64> {
     Some(rows.iter().sum::<f64>() / rows.len() as f64)
 }
 
-/// Nothing for no numbers, and for such as have none.
+/// `None` for no numbers, and when a number is not positive.
 fn geometric_mean(numbers: &[f64]) -> Option<f64> {
     if numbers.is_empty() || numbers.iter().any(|number| *number <= 0.0) {
         return None;

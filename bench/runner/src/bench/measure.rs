@@ -1,5 +1,4 @@
-//! All measurements of one lake: the contenders run side by side and take turns, so that what disturbs the machine
-//! disturbs all of them.
+//! All measurements of one lake. The contenders take turns, so that disturbances affect all of them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,14 +15,14 @@ use super::load::{Limits, Load, latency, throughput};
 use super::requests::{ORDINARY_RANGE, Purpose, ordinary, path, whole};
 use super::{compare, first_answer, repeated, server};
 
-/// More requests than any contender answers in the time.
+/// More requests than any contender can answer in the time.
 const REQUESTS: usize = 100_000;
 
-/// Requests of each endpoint that are compared: of ordinary callers, and of the largest.
+/// Compared requests per endpoint: of ordinary callers, and of the largest one.
 const COMPARED: usize = 6;
 const COMPARED_OF_LARGEST: u32 = 2;
 
-/// What is measured, and how.
+/// The parameters of the benchmark.
 pub(crate) struct Plan<'a> {
     pub(crate) root: &'a Path,
     pub(crate) binary: PathBuf,
@@ -34,18 +33,18 @@ pub(crate) struct Plan<'a> {
     pub(crate) fresh: bool,
 }
 
-/// What is measured of a lake beside the endpoints.
+/// Measurements of a lake besides the endpoints.
 pub(crate) struct Share {
-    /// Identical requests.
+    /// Whether to measure identical requests.
     pub(crate) is_first: bool,
-    /// The largest caller, and starts of the process.
+    /// Whether to measure the largest caller, and process starts.
     pub(crate) is_last: bool,
-    /// By how much its clients have more rows than those of the first lake.
+    /// Ratio of rows per client to those of the first lake.
     pub(crate) times_the_first: i32,
 }
 
 impl Plan<'_> {
-    /// One lake, all contenders.
+    /// Measures one lake with all contenders.
     pub(crate) async fn measure(&self, scale: u32, share: &Share) -> Result<Scale> {
         eprintln!("bench: scale {scale}: the lake");
         let lake = Lake::make(&self.binary, self.root, scale, self.fresh)?;
@@ -134,7 +133,7 @@ impl Plan<'_> {
         for endpoint in &self.endpoints {
             let mut requests =
                 ordinary(endpoint, &callers.ordinary, callers.span, ORDINARY_RANGE, Purpose::Compare, COMPARED);
-            // A day of the largest caller, which at a large scale is more than a month of the others.
+            // One day of the largest caller, which at a large scale has more rows than a month of the others.
             let mut day = callers.span;
             day.first += chrono::Duration::days(45);
             day.last = day.first + chrono::Duration::days(1);
@@ -147,7 +146,7 @@ impl Plan<'_> {
         Ok(all)
     }
 
-    /// Ordinary callers: one alone, and many at once.
+    /// Ordinary callers: one alone, then many at once.
     async fn ordinary(
         &self,
         contenders: &[Contender],
@@ -178,7 +177,7 @@ impl Plan<'_> {
         measured
     }
 
-    /// The same callers in a larger lake, with ranges so much shorter that their answers have as many rows.
+    /// Ordinary callers in a larger lake, with ranges so short that row counts match the first lake.
     async fn short(
         &self,
         contenders: &[Contender],
@@ -193,7 +192,7 @@ impl Plan<'_> {
         self.alone(contenders, endpoint, &requests, limits, failures).await
     }
 
-    /// The largest caller, with all that it has.
+    /// The largest caller, with all its rows.
     async fn largest(
         &self,
         contenders: &[Contender],
@@ -206,7 +205,7 @@ impl Plan<'_> {
         self.alone(contenders, endpoint, &requests, limits, failures).await
     }
 
-    /// One caller after the other. Who fails is left out, and the others go on.
+    /// Measures one contender after another. A contender that fails is left out.
     async fn alone(
         &self,
         contenders: &[Contender],
@@ -228,7 +227,7 @@ impl Plan<'_> {
     }
 }
 
-/// Those that answer with data.
+/// The contenders that return data.
 fn real(contenders: &[Contender]) -> impl Iterator<Item = &Contender> {
     contenders.iter().filter(|contender| contender.name != Name::Fixed)
 }

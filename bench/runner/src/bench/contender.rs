@@ -1,4 +1,4 @@
-//! Who is measured: lakegate and what it is held against, each a server that gives the same answers.
+//! The contenders: lakegate and the servers it is compared with, which return equal responses.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,16 +27,16 @@ pub(crate) enum Name {
     Duckdb,
     /// PostgreSQL with indexes, behind a thin axum server; needs PostgreSQL
     Postgres,
-    /// An axum server that gives a fixed answer
+    /// An axum server that returns a fixed response
     Fixed,
 }
 
-/// A contender that runs.
+/// A running contender.
 pub(crate) struct Contender {
     pub(crate) name: Name,
     pub(crate) address: String,
     process: Process,
-    /// Behind the server, and ended after it.
+    /// The database behind the server; it is stopped after the server.
     database: Option<Database>,
 }
 
@@ -51,7 +51,7 @@ impl Contender {
         Self::start(Name::Duckdb, command, None)
     }
 
-    /// Nothing where PostgreSQL is not installed.
+    /// `None` where PostgreSQL is not installed.
     pub(crate) fn postgres(root: &Path, lake: &Lake, callers: &Callers) -> Result<Option<Self>> {
         let Some(database) = Database::start(root, lake)? else { return Ok(None) };
         let mut command = Command::new(server(root, "postgres")?);
@@ -70,7 +70,7 @@ impl Contender {
         Ok(Self { name, address, process, database })
     }
 
-    /// The most memory so far; with a database, what both have now, as its processes share most of theirs.
+    /// Peak memory in bytes; with a database, the current memory of both, because its processes share most of theirs.
     pub(crate) fn memory(&self) -> Option<u64> {
         match &self.database {
             Some(database) => Some(self.process.peak_memory()? + database.memory()?),
@@ -79,7 +79,7 @@ impl Contender {
     }
 }
 
-/// FastAPI in one process, on this port; with `0` on a free one.
+/// The command for a FastAPI process on this port; `0` picks a free one.
 pub(crate) fn duckdb_command(root: &Path, lake: &Lake, callers: &Callers, port: &str) -> Result<Command> {
     let mut command = Command::new(python(root)?);
     command.args(["-m", "uvicorn", "app:app", "--no-access-log", "--host", "127.0.0.1", "--port", port, "--app-dir"]);
@@ -90,7 +90,7 @@ pub(crate) fn duckdb_command(root: &Path, lake: &Lake, callers: &Callers, port: 
     Ok(command)
 }
 
-/// A Python with the packages of `bench/duckdb/requirements.txt`, made when it is not there or they have changed.
+/// A Python with the packages of `bench/duckdb/requirements.txt`. Installs them if needed.
 pub(crate) fn python(root: &Path) -> Result<PathBuf> {
     let requirements = root.join("bench/duckdb/requirements.txt");
     let wanted = fs::read_to_string(&requirements).context("can not read the requirements")?;
@@ -106,7 +106,7 @@ pub(crate) fn python(root: &Path) -> Result<PathBuf> {
     Ok(python)
 }
 
-/// A binary of `bench/servers`, which is a workspace of its own with folders of its own.
+/// Builds a binary of `bench/servers`, which is a separate workspace with its own target folder, and returns its path.
 fn server(root: &Path, name: &str) -> Result<PathBuf> {
     let target = kept(root).join("servers");
     let mut command = crate::cargo::command();
@@ -118,7 +118,7 @@ fn server(root: &Path, name: &str) -> Result<PathBuf> {
     Ok(target.join("release").join(name))
 }
 
-/// Runs a command to its end; what it says on standard output is not wanted.
+/// Runs a command to its end, and discards its standard output.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
     let status = status.with_context(|| format!("can not start {command:?}"))?;

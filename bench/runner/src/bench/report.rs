@@ -1,4 +1,4 @@
-//! What was measured, as JSON, as Markdown, and in `docs/performance.md` between two marks.
+//! The results as JSON, as Markdown, and in `docs/performance.md` between two markers.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -36,7 +36,7 @@ impl Report {
         Self { cores, build, connections: options.connections, seconds: options.seconds, scales }
     }
 
-    /// Whether somebody gave no answer somewhere.
+    /// Whether a contender failed on some request.
     pub(crate) fn has_failures(&self) -> bool {
         self.scales.iter().any(|scale| !scale.failures.is_empty())
     }
@@ -86,7 +86,7 @@ impl Report {
         text
     }
 
-    /// A table with a line for each endpoint, and only the contenders and numbers that there are.
+    /// A table with a row per endpoint, and columns for the existing contenders and numbers.
     fn endpoints(&self, text: &mut String, endpoints: &[Endpoint]) {
         let figures = || endpoints.iter().flat_map(|endpoint| &endpoint.figures);
         let names: BTreeSet<_> = figures().map(|(name, _)| *name).collect();
@@ -117,7 +117,7 @@ impl Report {
         }
     }
 
-    /// Replaces what stands between the marks of the page.
+    /// Replaces the text between the markers of the page.
     pub(crate) fn write(&self, root: &Path) -> Result<()> {
         let path = root.join(PAGE);
         let page = fs::read_to_string(&path).with_context(|| format!("can not read `{PAGE}`"))?;
@@ -142,7 +142,7 @@ fn replaced(page: &str, text: &str) -> Option<String> {
     Some(format!("{before}{BEGIN}\n\n{text}\n{END}{after}"))
 }
 
-/// Small numbers with their first digits, large ones whole.
+/// Formats a number with two decimals below 10, one below 1,000, and none above.
 fn exact(number: f64) -> String {
     match number {
         small if small < 10.0 => format!("{small:.2}"),

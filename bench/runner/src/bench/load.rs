@@ -1,6 +1,6 @@
-//! Two measurements: how long one caller waits, and how many requests a second many callers get through.
+//! Two measurements: the latency of a single caller, and the throughput of many callers.
 //!
-//! One thread drives all connections. It checks the status of every answer; that answers are right was seen before.
+//! One thread drives all connections. It checks the status of each response; `compare` has checked the rows before.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,30 +12,30 @@ use serde::de::IgnoredAny;
 
 use super::http::Connection;
 
-/// What bounds a measurement of one caller.
+/// Limits of a single-caller measurement.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) time: Duration,
-    /// Sent before, and not counted.
+    /// Requests that are sent first, and not counted.
     pub(crate) warm_up: usize,
-    /// So many are measured also when the time is over.
+    /// Minimum number of requests, even if the time is over.
     pub(crate) at_least: usize,
 }
 
-/// What one caller saw.
+/// The results of a single caller.
 #[derive(Clone, Serialize)]
 pub(crate) struct Waited {
     pub(crate) requests: usize,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
-    /// Means of the answers.
+    /// Means per response.
     pub(crate) rows: f64,
     pub(crate) bytes: f64,
-    /// All rows by all the time that was waited for them.
+    /// All rows, divided by the total latency.
     pub(crate) rows_per_second: f64,
 }
 
-/// Sends one request after the other, each of them once, and counts the rows when the clock stands.
+/// Sends the requests one after another, each once. Counts the rows outside of the measured time.
 pub(crate) async fn latency(address: &str, requests: &[Vec<u8>], limits: Limits) -> Result<Waited> {
     let mut connection = Connection::open(address).await?;
     let (warm_up, requests) = requests.split_at(limits.warm_up.min(requests.len()));
@@ -69,19 +69,19 @@ pub(crate) async fn latency(address: &str, requests: &[Vec<u8>], limits: Limits)
     })
 }
 
-/// What many connections send.
+/// The load of many connections.
 pub(crate) struct Load {
     pub(crate) requests: Arc<Vec<Vec<u8>>>,
-    /// The only good status.
+    /// The expected status.
     pub(crate) status: u16,
-    /// How many at most: beyond the list, it is begun again.
+    /// Maximum number of requests. When the list ends, it starts again.
     pub(crate) at_most: usize,
     pub(crate) connections: u16,
     pub(crate) time: Duration,
 }
 
-/// Answers a second. All connections take from one list, so that none waits for another. When answers take so long that
-/// each connection got only a few, it goes on for longer.
+/// Responses per second. All connections take requests from one list, so that none waits for another. If responses are
+/// so slow that each connection got only a few, the measurement runs longer.
 pub(crate) async fn throughput(address: &str, load: &Load) -> Result<f64> {
     let mut connections = Vec::new();
     for _ in 0..load.connections {
@@ -114,7 +114,7 @@ pub(crate) async fn throughput(address: &str, load: &Load) -> Result<f64> {
     Ok(answered as f64 / start.elapsed().as_secs_f64())
 }
 
-/// The value below which this share of the sorted values lies (nearest rank).
+/// The quantile of sorted values (nearest rank).
 pub(crate) fn quantile<T: Copy + Default>(sorted: &[T], share: f64) -> T {
     let rank = (sorted.len() as f64 * share).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
