@@ -14,10 +14,10 @@ use axum::http::{HeaderMap, Request};
 use criterion::{Criterion, criterion_group, criterion_main};
 use http_body_util::BodyExt;
 use lakegate::app::App;
-use lakegate::audit::{Opening, Trail};
+use lakegate::audit::{AuditStart, RequestAudit};
 use lakegate::clock;
-use lakegate::http::Front;
-use lakegate::limits::Standing;
+use lakegate::http::HttpService;
+use lakegate::limits::RateLimitState;
 use lakegate::sample::{Sample, write_lake, write_project};
 use lakegate::store::{
     Access, Actor, Background, GrantRequest, NewPrincipal, SecretAttributes, Store, StoreLocation, TokenRequest,
@@ -38,7 +38,7 @@ const PATH: &str = "/api/count_orders_by_range?start_datetime=2022-10-01&end_dat
 struct Served {
     runtime: Runtime,
     app: Arc<App>,
-    front: Front,
+    service: HttpService,
     token: String,
     /// How many ranges were asked for.
     asked: AtomicU32,
@@ -53,8 +53,8 @@ impl Served {
         write_project(folder.path()).unwrap();
         write_lake(&Sample::new(1, 0.02).unwrap(), &folder.path().join("lake"), |_, _| ()).unwrap();
         let (app, token, background) = runtime.block_on(serve(folder.path()));
-        let front = Front::new(Arc::clone(&app));
-        Self { runtime, app, front, token, asked: AtomicU32::new(0), _background: background, _folder: folder }
+        let service = HttpService::endpoints(Arc::clone(&app));
+        Self { runtime, app, service, token, asked: AtomicU32::new(0), _background: background, _folder: folder }
     }
 
     /// The status and the headers of an answer that was read to its end.
@@ -63,7 +63,7 @@ impl Served {
         if let Some(validator) = validator {
             request = request.header("if-none-match", validator);
         }
-        let answer = self.front.clone().answer(request.body(Body::empty()).unwrap()).await.unwrap();
+        let answer = self.service.answer(request.body(Body::empty()).unwrap()).await.unwrap();
         let (head, body) = answer.into_parts();
         body.collect().await.unwrap();
         (head.status.as_u16(), head.headers)
@@ -79,7 +79,7 @@ impl Served {
             "/api/{endpoint}?start_datetime=2022-10-{day:02}T{hour:02}:{minute:02}:{second:02}Z&end_datetime=2022-12-31"
         );
         let request = Request::get(path).header("authorization", format!("Bearer {}", self.token));
-        let answer = self.front.clone().answer(request.body(Body::empty()).unwrap()).await.unwrap();
+        let answer = self.service.answer(request.body(Body::empty()).unwrap()).await.unwrap();
         assert_eq!(answer.status(), 200);
         answer.into_body().collect().await.unwrap();
     }
@@ -101,28 +101,31 @@ impl Served {
     async fn decide(&self) {
         let now = clock::now();
         let served = self.app.served();
-        let trail = Trail::begin(&self.app.audit, || Opening {
+        let rate_limits = RateLimitState::new(&self.app.rates);
+        let audit = RequestAudit::begin(&self.app.audit, || AuditStart {
+            time: now,
             request_id: "0199a7c2-5d0e-7c41-9f0a-0d4f6f3b8a11".to_owned(),
             method: "GET".to_owned(),
             path: format!("/api/{ENDPOINT}"),
             tokens: vec![self.token.clone()],
-        })
-        .counted(Standing::new(&self.app.rates));
-        trail.asked(ENDPOINT);
+        });
+        audit.endpoint_named(ENDPOINT);
         let mut raw = RawArguments::default();
         let pairs = [("start_datetime", "2022-10-01"), ("end_datetime", "2022-10-31")];
         raw.add_query(pairs.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
-        trail.came(&raw);
+        audit.arguments_named(&raw);
         let token = Presented::from_bytes(self.token.as_bytes()).unwrap();
-        let (principal, credential) = trail.authenticate(&served, &token, now).await.unwrap();
+        let (principal, credential) = served.identity.authenticate(&token, now).await.unwrap();
+        audit.identified(&credential, &served.config().secret_attributes);
+        rate_limits.count_principal(served.config(), &principal, now).unwrap();
         let authorized = authorize(&principal, ENDPOINT, &credential.grants, now).unwrap();
-        trail.allowed(&authorized);
+        audit.allowed(&authorized);
         let planned = served.project.find(ENDPOINT).unwrap();
-        trail.standing().count_call(&authorized, planned.endpoint(), now).unwrap();
+        rate_limits.count_call(&authorized, planned.endpoint(), now).unwrap();
         let call = call(authorized, Arc::clone(planned.endpoint()), raw, planned.rules()).unwrap();
-        trail.called(&call, &served.config().secret_attributes);
-        trail.sent(1, 13);
-        trail.answered(200, None, Some(13), true).await.unwrap();
+        audit.called(&call, &served.config().secret_attributes);
+        audit.sent(1, 13);
+        audit.answered(200, None, Some(13), true).await.unwrap();
     }
 }
 

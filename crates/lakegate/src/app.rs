@@ -17,10 +17,10 @@ use crate::audit::AuditLog;
 use crate::identity::Identity;
 use crate::limits::Rates;
 use crate::mask_key;
+use crate::memo::RequestMemo;
 use crate::observe::Observer;
 use crate::project::{self, ProjectError};
 use crate::reload::{Files, Reloads, Seen};
-use crate::repeated::Repeated;
 use crate::results::Results;
 use crate::status::ServerStatus;
 use crate::store::Access;
@@ -72,7 +72,7 @@ pub struct Served {
     /// Authenticates callers.
     pub identity: Arc<Identity>,
     /// The response memo.
-    pub repeated: Repeated,
+    pub memo: RequestMemo,
     /// Watches for a new mask key.
     _mask_key: Option<AbortOnDropHandle<()>>,
 }
@@ -230,7 +230,7 @@ impl Served {
         }
         // Runs in the background; only requests that need the same data wait for it.
         tokio::spawn(async move { warmed.warm().await });
-        Ok(Self { project, identity, repeated: Repeated::default(), _mask_key: mask_key })
+        Ok(Self { project, identity, memo: RequestMemo::default(), _mask_key: mask_key })
     }
 
     /// The project's `lakegate.toml`.

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::file::LogFile;
 use super::record::Record;
-use super::trail::Inner as Request;
+use super::request::Inner as Request;
 use super::writer::{Message, Writer};
 
 /// The maximum number of queued records. Beyond it, requests wait.

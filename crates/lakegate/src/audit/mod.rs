@@ -1,24 +1,22 @@
 //! The audit log: one record for every request and every administrative change, as NDJSON files.
 //!
-//! A [`Trail`] accompanies a request and collects what its record will hold; it writes the record when the request
+//! A [`RequestAudit`] accompanies a request and collects what its record will hold; it writes the record when the request
 //! ends, however it ends. [`AuditLog`] queues records for one thread, which writes them in batches. This is not the
 //! server log, which is for operators who look for faults and may lose lines.
 
-mod at_once;
 mod file;
 mod log;
 pub mod read;
 mod record;
+mod request;
 mod search;
 mod sink;
-mod trail;
 mod values;
 mod writer;
 
-pub use at_once::Answer;
 pub use file::{CURRENT, LogFile, append_changes, put_aside};
 pub use log::{AuditLog, Load};
-pub use record::{ChangeRecord, Outcome};
+pub use record::{ChangeRecord, Outcome, SerializedRequest};
+pub use request::{AuditStart, RequestAudit};
 pub use search::{Found, Search};
 pub use sink::ChangeFolder;
-pub use trail::{Findings, Opening, Trail};

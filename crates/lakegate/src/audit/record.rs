@@ -5,17 +5,12 @@ use std::sync::Arc;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
-use uuid::Uuid;
-
-use crate::clock;
 
 /// A line of the log.
 #[derive(Debug)]
 pub(super) enum Record {
     /// A request.
     Request(Box<RequestRecord>),
-    /// A request with the findings of an earlier one.
-    Repeated(RepeatedRecord),
     /// An administrative change.
     Change(ChangeRecord),
     /// A gap: records that could not be written before this one.
@@ -84,16 +79,7 @@ pub(super) struct RequestRecord {
     pub(super) head: Head,
     pub(super) asked: Asked,
     /// The serialised form of an earlier request's `asked`. If set, it is written instead of `asked`.
-    pub(super) asked_before: Option<AskedBefore>,
-    pub(super) answered: Answered,
-}
-
-/// A request whose `asked` part is known from an earlier one. Its record looks like any other.
-#[derive(Clone, Debug)]
-pub(super) struct RepeatedRecord {
-    pub(super) time: DateTime<Utc>,
-    pub(super) request_id: Uuid,
-    pub(super) asked: AskedBefore,
+    pub(super) recalled: Option<SerializedRequest>,
     pub(super) answered: Answered,
 }
 
@@ -140,7 +126,7 @@ pub(super) struct Asked {
 
 /// The serialised form of a complete [`Asked`].
 #[derive(Clone, Debug)]
-pub(super) struct AskedBefore(Arc<[u8]>);
+pub struct SerializedRequest(Arc<[u8]>);
 
 /// The result of the request.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -197,7 +183,6 @@ impl Record {
         let before = lines.len();
         let written = match self {
             Self::Request(request) => request.write_to(lines),
-            Self::Repeated(request) => request.write_to(lines),
             Self::Change(change) => serde_json::to_writer(&mut *lines, &Other::Change(change)),
             Self::Gap(gap) => serde_json::to_writer(&mut *lines, &Other::Gap(gap)),
         };
@@ -216,8 +201,8 @@ impl RequestRecord {
     fn write_to(&self, lines: &mut Vec<u8>) -> serde_json::Result<()> {
         lines.extend_from_slice(br#"{"kind":"request""#);
         add_members(lines, &self.head)?;
-        match &self.asked_before {
-            Some(AskedBefore(members)) => lines.extend_from_slice(members),
+        match &self.recalled {
+            Some(SerializedRequest(members)) => lines.extend_from_slice(members),
             None => add_members(lines, &self.asked)?,
         }
         add_members(lines, &self.answered)?;
@@ -226,23 +211,9 @@ impl RequestRecord {
     }
 }
 
-impl RepeatedRecord {
-    fn write_to(&self, lines: &mut Vec<u8>) -> serde_json::Result<()> {
-        lines.extend_from_slice(br#"{"kind":"request","event":"ended","time":""#);
-        clock::add_stamp(self.time, lines);
-        lines.extend_from_slice(br#"","request_id":""#);
-        lines.extend_from_slice(self.request_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
-        lines.push(b'"');
-        lines.extend_from_slice(&self.asked.0);
-        add_members(lines, &self.answered)?;
-        lines.push(b'}');
-        Ok(())
-    }
-}
-
-impl AskedBefore {
+impl SerializedRequest {
     /// Serialises a complete `asked`; `None` if that fails, which does not happen in practice.
-    pub(super) fn of(asked: &Asked) -> Option<Self> {
+    pub(super) fn new(asked: &Asked) -> Option<Self> {
         let mut members = Vec::new();
         add_members(&mut members, asked).ok()?;
         Some(Self(members.into()))

@@ -16,9 +16,9 @@ use lakegate_core::error::{Code, Error};
 use utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED;
 use zip::ZipArchive;
 
-use super::respond::Failure;
+use super::problem::Failure;
 use super::unknown_path;
-use crate::app::Served;
+use crate::context::RequestContext;
 
 /// The path of the page.
 const PAGE: &str = "/docs";
@@ -64,8 +64,8 @@ pub(super) fn is_of_page(path: &str) -> bool {
 }
 
 /// Serves a file of the page.
-pub(super) async fn file(Extension(served): Extension<Arc<Served>>, uri: Uri) -> Result<Response, Failure> {
-    if !served.config().docs.serve {
+pub(super) async fn file(Extension(context): Extension<Arc<RequestContext>>, uri: Uri) -> Result<Response, Failure> {
+    if !context.served.config().docs.serve {
         return Err(unknown_path().await);
     }
     let file = files()?.get(uri.path()).ok_or_else(unpacked)?;

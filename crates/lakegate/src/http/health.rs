@@ -8,8 +8,9 @@ use axum::{Extension, Json};
 use lakegate_core::error::{Code, Error};
 use serde_json::{Value, json};
 
-use super::respond::Failure;
+use super::problem::Failure;
 use crate::app::{App, Served};
+use crate::context::RequestContext;
 
 /// Liveness: returns 200 whenever the process can respond.
 pub(super) async fn live() -> Json<Value> {
@@ -19,11 +20,11 @@ pub(super) async fn live() -> Json<Value> {
 /// Readiness: the project is loaded, the access store and the lake are reachable, and the server is not draining.
 pub(super) async fn ready(
     State(app): State<Arc<App>>,
-    Extension(served): Extension<Arc<Served>>,
+    Extension(context): Extension<Arc<RequestContext>>,
 ) -> Result<Json<Value>, Failure> {
-    let errors = not_ready(&app, &served).await;
+    let errors = not_ready(&app, &context.served).await;
     if errors.is_empty() {
-        let warnings = warnings(&app, &served);
+        let warnings = warnings(&app, &context.served);
         return Ok(Json(match warnings.is_empty() {
             true => json!({ "status": "ready" }),
             false => json!({ "status": "ready", "warnings": warnings }),

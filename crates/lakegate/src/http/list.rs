@@ -10,21 +10,19 @@ use lakegate_core::value::Scalar;
 use serde_json::{Map, Value, json};
 
 use super::offered::{Offered, offered};
-use super::respond::Failure;
-use super::token;
-use crate::app::Served;
-use crate::audit::Trail;
-use crate::clock;
+use super::problem::Failure;
+use crate::context::RequestContext;
+use crate::pipeline::{self, Caller};
+use crate::token;
 
 /// Lists the endpoints for the caller of this token.
 pub(super) async fn endpoints(
-    Extension(served): Extension<Arc<Served>>,
-    Extension(trail): Extension<Trail>,
+    Extension(context): Extension<Arc<RequestContext>>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Failure> {
-    let now = clock::now();
-    let (principal, credential) = trail.authenticate(&served, &token::presented(&headers)?, now).await?;
-    let endpoints = offered(&served.project, &principal, &credential.grants, now);
+    let token = token::presented(&headers)?;
+    let Caller { principal, credential, now } = pipeline::authenticate(&context, &context.served, &token).await?;
+    let endpoints = offered(&context.served.project, &principal, &credential.grants, now);
     Ok(Json(json!({ "endpoints": endpoints.iter().map(described).collect::<Vec<_>>() })))
 }
 

@@ -1,76 +1,50 @@
-//! The HTTP server: routes, middleware, and draining at shutdown.
+//! The HTTP server: listeners, the service around every request, and the routes. The way of a request to an endpoint is in
+//! [`crate::pipeline`].
 
-mod accept;
 mod admin;
-mod answer;
-mod asked;
-mod body;
 mod bounds;
 mod docs;
-mod front;
 mod health;
 mod list;
 mod offered;
 mod openapi;
+mod problem;
 mod query;
-mod repeat;
-mod respond;
 mod serve;
-mod token;
+mod service;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{Extensions, Method};
-use axum::middleware::from_fn_with_state;
+use axum::http::Method;
 use axum::routing::get;
 use lakegate_core::error::{Code, Error};
-use tower::ServiceBuilder;
-use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::app::{App, Served};
-use respond::Failure;
+use crate::app::App;
+use problem::Failure;
 
-pub use admin::admin_router;
-pub use front::Front;
+use admin::admin_routes;
 pub use openapi::openapi;
-pub(crate) use repeat::Heads;
-pub use respond::status_of;
+pub use problem::status_of;
 pub use serve::{CertificateError, Certificates, Drained, Server, ServerError, interrupted};
+pub use service::HttpService;
 
 /// The routes of the endpoint API.
-pub fn router(app: Arc<App>) -> Router {
-    let endpoints = || Router::new().route("/{endpoint}", get(query::by_query).post(query::by_body));
+fn routes(app: Arc<App>) -> Router {
+    let endpoint = || get(query::by_query).post(query::by_body);
     let mut router = Router::new()
         .route("/api", get(list::endpoints))
         .route("/api/openapi.json", get(openapi::document))
-        .nest("/api", endpoints())
+        .route("/api/{endpoint}", endpoint())
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready));
     for path in docs::paths() {
         router = router.route(path, get(docs::file));
     }
-    router = match app.served().config().server.base_path.as_deref() {
-        None => router,
-        Some("/") => router.merge(endpoints()),
-        Some(path) => router.nest(path, endpoints()),
-    };
-    let routes = router.fallback(unknown_path).method_not_allowed_fallback(method_not_allowed);
-    layered(routes, &app).with_state(app)
-}
-
-/// Adds the middleware that every request passes: observation, panic handling, and size limits.
-fn layered<S: Clone + Send + Sync + 'static>(router: Router<S>, app: &Arc<App>) -> Router<S> {
-    let layers = ServiceBuilder::new()
-        .layer(from_fn_with_state(Arc::clone(app), respond::observe))
-        .layer(CatchPanicLayer::custom(respond::panicked))
-        .layer(from_fn_with_state(Arc::clone(app), bounds::check));
-    router.layer(layers)
-}
-
-/// The project that was served when the request arrived.
-fn served(extensions: &Extensions, app: &App) -> Arc<Served> {
-    extensions.get::<Arc<Served>>().map_or_else(|| app.served(), Arc::clone)
+    if let Some(base) = app.served().config().server.base_path.as_deref() {
+        router = router.route(&format!("{}/{{endpoint}}", base.trim_end_matches('/')), endpoint());
+    }
+    router.fallback(unknown_path).method_not_allowed_fallback(method_not_allowed).with_state(app)
 }
 
 async fn unknown_path() -> Failure {

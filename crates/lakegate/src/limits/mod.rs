@@ -4,7 +4,7 @@
 //! query.
 
 mod rates;
-mod standing;
+mod request;
 
 pub use rates::{Counted, Quota, Rates};
-pub use standing::{Standing, are_counted};
+pub use request::RateLimitState;

@@ -5,7 +5,6 @@ use std::time::Duration;
 use lakegate_core::error::{Code, Error};
 use lakegate_query::engine::QueryStatistics;
 
-use super::answered::Said;
 use super::metrics::Series;
 use super::stage::Stages;
 use super::traces::Trace;
@@ -15,7 +14,7 @@ use crate::audit::Outcome;
 #[derive(Clone, Copy)]
 pub enum Event<'a> {
     /// A request has ended. Emitted exactly once for each request.
-    RequestEnded(&'a Ended<'a>),
+    RequestEnded(&'a RequestEnd<'a>),
     /// A caller sees every row of governed tables, because of a role.
     AllRowsSeen {
         /// The request id.
@@ -68,7 +67,7 @@ pub enum Reload {
 }
 
 /// A request that has ended.
-pub struct Ended<'a> {
+pub struct RequestEnd<'a> {
     /// The request id.
     pub request_id: &'a str,
     /// The HTTP method.
@@ -99,8 +98,6 @@ pub struct Ended<'a> {
     pub slow: Option<Slow<'a>>,
     /// The trace that the request belongs to.
     pub trace: Option<&'a Trace>,
-    /// The log fields, if they were formatted before.
-    pub said: Option<&'a Said>,
 }
 
 /// The log fields that only a slow query has.

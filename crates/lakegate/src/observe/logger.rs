@@ -5,9 +5,9 @@
 
 use std::error::Error as StdError;
 
-use super::answered;
-use super::event::{Ended, Event};
+use super::event::{Event, RequestEnd};
 use super::ms;
+use super::request_line;
 use super::stage::Stage;
 use crate::audit::Outcome;
 use crate::causes::chain;
@@ -36,12 +36,12 @@ pub(super) fn notice(event: &Event<'_>) {
 }
 
 /// Logs a request.
-fn request(ended: &Ended<'_>) {
+fn request(ended: &RequestEnd<'_>) {
     // Formatting costs time, even if the log is off.
     if !tracing::enabled!(tracing::Level::ERROR) {
         return;
     }
-    if tracing::enabled!(tracing::Level::INFO) && answered::wrote(ended) {
+    if tracing::enabled!(tracing::Level::INFO) && request_line::wrote(ended) {
         return;
     }
     macro_rules! line {
@@ -73,7 +73,7 @@ fn request(ended: &Ended<'_>) {
 }
 
 /// Logs a slow query.
-fn slow(ended: &Ended<'_>) {
+fn slow(ended: &RequestEnd<'_>) {
     let Some(slow) = &ended.slow else { return };
     let took = |stage| ended.stages.taken(stage).map(|taken| ms(taken.busy));
     tracing::warn!(

@@ -1,30 +1,29 @@
 //! Observability for operators: the log, metrics and traces.
 //!
-//! Stages emit events of one closed type, [`Event`], and the listeners here act on them. Each request has a [`Watch`],
+//! Stages emit events of one closed type, [`Event`], and the listeners here act on them. Each request has a [`RequestTimer`],
 //! which times its stages and emits one event when it ends. Nothing here decides anything about a request, and no
 //! caller's data (name, argument or value) goes into metrics or traces. The audit log is in [`crate::audit`].
 
-pub mod answered;
 mod event;
 mod lines;
 mod logger;
 mod metrics;
 pub mod output;
 mod process;
+pub mod request_line;
 mod stage;
+mod timer;
 mod traces;
-mod watch;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, Method};
 
-pub use answered::Said;
-pub use event::{CacheAnswer, Ended, Event, Reload};
+pub use event::{CacheAnswer, Event, Reload, RequestEnd};
 pub use metrics::{FAMILIES, Family, Metrics, Now, Series};
 pub use stage::{STAGES, Stage, Stages};
-pub use watch::{Opened, Watch, tells_timing};
+pub use timer::{RequestStart, RequestTimer, sends_timing};
 
 use crate::app::{App, Served};
 use traces::Tracing;
@@ -68,9 +67,9 @@ impl Observer {
     }
 
     /// Begins to observe a request.
-    pub fn begin(self: &Arc<Self>, served: &Arc<Served>, opened: Opened, headers: &HeaderMap) -> Watch {
+    pub fn begin(self: &Arc<Self>, served: &Arc<Served>, start: RequestStart, headers: &HeaderMap) -> RequestTimer {
         let trace = self.tracing.as_ref().map(|tracing| tracing.begin(headers));
-        Watch::begin(Arc::clone(self), Arc::clone(served), opened, trace)
+        RequestTimer::begin(Arc::clone(self), Arc::clone(served), start, trace)
     }
 
     /// The metrics as text for Prometheus, in the OpenMetrics format.

@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::{answered, lines};
+use super::{lines, request_line};
 
 /// Starts the log of a process on stderr. `LAKEGATE_LOG` sets the filter; `usual` is the default.
 pub fn start(form: LogForm, usual: &str) {
@@ -23,7 +23,7 @@ pub fn start(form: LogForm, usual: &str) {
         panic::set_hook(Box::new(log_panic));
     }
     if has_begun && !colours {
-        answered::begin(form);
+        request_line::begin(form);
     }
 }
 

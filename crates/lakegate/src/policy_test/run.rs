@@ -2,7 +2,6 @@
 //! authentication.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
@@ -19,9 +18,8 @@ use serde_json::Value as Json;
 use super::judge::{Came, Failure, judge};
 use super::world::Test;
 use crate::assumed;
-use crate::audit::Trail;
 use crate::http::status_of;
-use crate::pipeline::{self, Asked};
+use crate::pipeline::stages::{self, PrincipalCall};
 use crate::seal::Seal;
 
 /// The number of tests that run at once.
@@ -75,11 +73,11 @@ async fn asked(
     let (who, grants) = assumed::principal(record, grants, now)?;
     let endpoint = test.endpoint.text.as_str();
     let raw = arguments(test)?;
-    let asked = Asked { principal: &who, grants: &grants, endpoint, raw: raw.clone(), now, came: Instant::now() };
+    let asked = PrincipalCall { principal: &who, grants: &grants, endpoint, raw: raw.clone(), now };
     // A test uses no cursor from elsewhere, so any key will do.
     let seal = Seal::new([0; 32]);
-    let (stream, _) =
-        pipeline::run(engine, &seal, pipeline::prepare(project, &seal, asked, &Trail::default()).await?).await?;
+    let (governed, limits) = stages::prepare(project, &seal, asked).await?;
+    let (stream, _) = stages::run(engine, &seal, governed, limits).await?;
     let answer = Answer::collect(stream).await?;
     let columns = match test.expect.masked.is_empty() && test.expect.unmasked.is_empty() {
         true => Vec::new(),

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use axum::response::Response;
@@ -14,19 +13,18 @@ use chrono::{DateTime, Utc};
 use http_body_util::BodyExt;
 use lakegate::app::App;
 use lakegate::audit::AuditLog;
-use lakegate::http::Front;
+use lakegate::clock;
+use lakegate::http::HttpService;
 use lakegate::sample::model::Rows;
 use lakegate::sample::{write_project, write_rows};
 use lakegate::store::{
     Access, Actor, Background, Changes, GrantRequest, NewPrincipal, SecretAttributes, Store, StoreLocation,
     TokenRequest, new_token,
 };
-use lakegate::{clock, http};
 use lakegate_core::access::{Effect, EndpointPattern, Grantee};
 use lakegate_core::value::{Scalar, Value};
 use serde_json::Value as Json;
 use tempfile::TempDir;
-use tower::ServiceExt;
 
 /// A served project.
 pub(crate) struct TestApp {
@@ -34,8 +32,8 @@ pub(crate) struct TestApp {
     pub(crate) store: Store,
     pub(crate) audit: AuditLog,
     pub(crate) app: Arc<App>,
-    front: Front,
-    admin: Router,
+    service: HttpService,
+    admin: HttpService,
     _background: Background,
 }
 
@@ -124,8 +122,9 @@ impl TestApp {
         let audit = app.audit.clone();
         let app = Arc::new(app);
         let secret = SecretAttributes::these(["pin".to_owned()]);
-        let admin = http::admin_router(Arc::clone(&app), secret);
-        Self { folder, store, audit, front: Front::new(Arc::clone(&app)), app, admin, _background: background }
+        let admin = HttpService::admin(Arc::clone(&app), secret);
+        let service = HttpService::endpoints(Arc::clone(&app));
+        Self { folder, store, audit, service, app, admin, _background: background }
     }
 
     /// Adds a principal with a role, grants it every endpoint with the sample's masks lifted, and returns a token.
@@ -192,7 +191,7 @@ impl TestApp {
     }
 
     pub(crate) async fn send_admin(&self, request: Request<Body>) -> Answer {
-        answer_of(self.admin.clone().oneshot(request).await.unwrap()).await
+        answer_of(self.admin.answer(request).await.unwrap()).await
     }
 
     pub(crate) async fn get(&self, token: &str, path: &str) -> Answer {
@@ -210,13 +209,13 @@ impl TestApp {
     }
 
     /// The service itself, for tests with concurrent requests.
-    pub(crate) fn front(&self) -> &Front {
-        &self.front
+    pub(crate) fn service(&self) -> &HttpService {
+        &self.service
     }
 
     /// Returns the response head; the body is not read yet.
     pub(crate) async fn respond(&self, request: Request<Body>) -> Response {
-        self.front.clone().answer(request).await.unwrap()
+        self.service.answer(request).await.unwrap()
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {

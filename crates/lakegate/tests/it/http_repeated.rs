@@ -63,11 +63,11 @@ async fn ask(app: &TestApp, method: Method, token: &str, headers: &[(&str, &str)
 
 /// Repeats the request until it is memoised: the first call creates the response, the second finds it.
 async fn remembered(app: &TestApp, token: &str) {
-    let before = app.app.served().repeated.count();
+    let before = app.app.served().memo.count();
     for _ in 0..3 {
         assert_eq!(app.get(token, PATH).await.status, 200);
     }
-    assert_eq!(app.app.served().repeated.count(), before + 1);
+    assert_eq!(app.app.served().memo.count(), before + 1);
 }
 
 /// Headers without the request id, and without the length, which the connection may add.
@@ -96,7 +96,7 @@ async fn every_answer_and_every_record_is_like_the_first() {
         assert_eq!((answer.status, &answer.body), (200, &first.body));
         assert_eq!(lasting(answer.headers), lasting(first.headers.clone()));
     }
-    assert_eq!(app.app.served().repeated.count(), 1);
+    assert_eq!(app.app.served().memo.count(), 1);
     let records = records(&app).await;
     assert_eq!(records.len(), 4);
     // The values that contain a secret attribute are hidden in each record.
@@ -225,7 +225,7 @@ async fn refused_from(app: &TestApp, token: &str, ends: DateTime<Utc>, problem: 
         break;
     }
     // A slow machine may not have had time for more requests.
-    assert!(answers < 3 || app.app.served().repeated.count() == 1);
+    assert!(answers < 3 || app.app.served().memo.count() == 1);
 }
 
 #[tokio::test]
@@ -250,7 +250,7 @@ async fn each_request_counts() {
         let told = answer.headers["ratelimit"].to_str().unwrap();
         assert!(told.starts_with(&format!("\"endpoint-requests-per-day\";r={left};t=")), "{told}");
     }
-    assert_eq!(app.app.served().repeated.count(), 1);
+    assert_eq!(app.app.served().memo.count(), 1);
     assert_eq!(app.get(&token, PATH).await.problem(), (429, "access_rate_exceeded".to_owned()));
     let last = records(&app).await.pop().unwrap();
     assert_eq!((&last["outcome"], &last["decision"]), (&json!("refused"), &json!("allowed")));
@@ -296,7 +296,7 @@ async fn another_key_of_masks_is_seen_at_once() {
         before = app.get(&token, "/api/one").await.rows();
     }
     let served = app.app.served();
-    assert_eq!(served.repeated.count(), 1);
+    assert_eq!(served.memo.count(), 1);
     served.project.set_mask_key(MaskKey::new("another key, which is long enough for masks").unwrap());
     for _ in 0..3 {
         assert_ne!(app.get(&token, "/api/one").await.rows(), before);

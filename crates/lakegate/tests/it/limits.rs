@@ -157,7 +157,7 @@ async fn an_endpoint_and_a_grant_count_its_own_calls() {
 /// Calls the endless endpoint, and holds its resources until the task is aborted.
 fn hold(app: &TestApp, token: &str) -> tokio::task::JoinHandle<(u16, Option<String>)> {
     let request = Request::get("/api/heavy").header("token", token).body(Body::empty()).unwrap();
-    let front = app.front().clone();
+    let front = app.service().clone();
     tokio::spawn(async move {
         let answer = front.answer(request).await.unwrap();
         let wait = answer.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());

@@ -6,14 +6,14 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use lakegate::audit::Outcome;
 use lakegate::clock;
-use lakegate::observe::answered::{Said, line};
-use lakegate::observe::{Ended, Event, Observer, Series, Stages};
+use lakegate::observe::request_line::line;
+use lakegate::observe::{Event, Observer, RequestEnd, Series, Stages};
 use lakegate_core::project::{LogForm, Observe};
 
 use crate::observe_log::Lines;
 
-fn ended<'a>(endpoint: &'a Series, stages: &'a Stages, path: &'a str, micros: u64) -> Ended<'a> {
-    Ended {
+fn ended<'a>(endpoint: &'a Series, stages: &'a Stages, path: &'a str, micros: u64) -> RequestEnd<'a> {
+    RequestEnd {
         request_id: "01a2-7f",
         method: "GET",
         path,
@@ -29,7 +29,6 @@ fn ended<'a>(endpoint: &'a Series, stages: &'a Stages, path: &'a str, micros: u6
         duration: Duration::from_micros(micros),
         slow: None,
         trace: None,
-        said: None,
     }
 }
 
@@ -47,11 +46,8 @@ fn a_line_is_the_one_that_the_log_would_write() {
             // The timestamp, in either log format.
             let at = usual.find("20").unwrap();
             let time = usual[at..at + 27].parse::<DateTime<Utc>>().unwrap();
-            let said = Said::in_form(form, "GET", "/api/notes", "notes");
-            for said in [None, said.as_ref()] {
-                let line = line(form, time, &Ended { said, ..ended }).unwrap();
-                assert_eq!(String::from_utf8(line).unwrap(), usual);
-            }
+            let line = line(form, time, &ended).unwrap();
+            assert_eq!(String::from_utf8(line).unwrap(), usual);
         }
     }
 }
@@ -62,9 +58,8 @@ fn what_would_be_escaped_is_left_to_the_log() {
     let (endpoint, stages) = (observer.endpoint("notes"), Stages::begin());
     for path in ["/api/\"", "/api/\\", "/api/ä", "/api/\u{1b}[31m", "/api/\n"] {
         assert_eq!(line(LogForm::Text, clock::now(), &ended(&endpoint, &stages, path, 1)), None, "{path:?}");
-        assert!(Said::in_form(LogForm::Text, "GET", path, "notes").is_none(), "{path:?}");
     }
-    let refused = Ended { outcome: Outcome::Refused, ..ended(&endpoint, &stages, "/api/notes", 1) };
+    let refused = RequestEnd { outcome: Outcome::Refused, ..ended(&endpoint, &stages, "/api/notes", 1) };
     assert_eq!(line(LogForm::Text, clock::now(), &refused), None);
 }
 

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::{Extension, FromRequestParts, Request};
 use axum::http::header::{HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
@@ -16,22 +16,21 @@ use lakegate_core::error::{Code, Error};
 
 use super::State;
 use crate::admin::Desk;
-use crate::audit::Trail;
-use crate::clock;
-use crate::http::body;
-use crate::http::respond::Failure;
-use crate::http::served;
-use crate::http::token;
+use crate::context::RequestContext;
+use crate::http::problem::Failure;
+use crate::pipeline::{self, receive};
 use crate::store::Actor;
+use crate::token;
 
 impl FromRequestParts<Arc<State>> for Desk {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, Failure> {
-        let trail = parts.extensions.get::<Trail>().cloned().unwrap_or_default();
+        let Extension(context) = Extension::<Arc<RequestContext>>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| Error::new(Code::Internal, "something went wrong").source(rejection))?;
         let token = token::presented(&parts.headers)?;
-        let served = served(&parts.extensions, &state.app);
-        let admin = trail.authenticate_admin(&state.app, &served, &token, clock::now()).await?;
+        let admin = pipeline::authenticate_admin(&state.app, &context, &token).await?;
         Ok(Desk::new(state.app.access.store().clone(), Actor::admin(&admin), state.secret.clone()))
     }
 }
@@ -43,7 +42,7 @@ pub(super) async fn guard(request: Request, next: Next) -> Result<Response, Fail
             .hint("call the admin API from a program, not from a page")
             .into());
     }
-    for (name, value) in body::pairs(request.uri().query())? {
+    for (name, value) in receive::pairs(request.uri().query())? {
         refuse_token(&name, &value)?;
     }
     Ok(next.run(request).await)

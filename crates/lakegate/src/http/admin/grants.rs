@@ -7,7 +7,7 @@ use super::refusal::refusal;
 use super::request::{Body, Filter, Named};
 use crate::admin::{AddGrant, Desk, GrantAnswer, GrantFilter, Nothing};
 use crate::clock;
-use crate::http::respond::{Failure, created};
+use crate::http::problem::{Failure, created};
 use crate::store::{GrantListing, Granting};
 
 pub(super) async fn list(desk: Desk, Filter(filter): Filter<GrantFilter>) -> Result<Json<Vec<GrantAnswer>>, Failure> {

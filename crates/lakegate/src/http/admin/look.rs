@@ -13,11 +13,11 @@ use super::State;
 use super::refusal::refusal;
 use super::request::{Body, Filter};
 use crate::admin::{Desk, moment};
-use crate::app::Served;
 use crate::audit::Search;
 use crate::clock;
+use crate::context::RequestContext;
 use crate::explain::{Explanation, explain as explained};
-use crate::http::respond::Failure;
+use crate::http::problem::Failure;
 
 /// The maximum number of records in one response.
 const MOST_RECORDS: usize = 10_000;
@@ -39,19 +39,19 @@ pub(super) struct Explain {
 /// Explains what decides a call, without running it.
 pub(super) async fn explain(
     desk: Desk,
-    Extension(served): Extension<Arc<Served>>,
+    Extension(context): Extension<Arc<RequestContext>>,
     Body(asked): Body<Explain>,
 ) -> Result<Json<Explanation>, Failure> {
     let details = desk.principal(&asked.principal).await.map_err(refusal)?;
     let grants = details.grants.into_iter().map(|listing| listing.grant).collect();
-    let planned = served.project.find(&asked.endpoint).ok_or_else(|| {
+    let planned = context.served.project.find(&asked.endpoint).ok_or_else(|| {
         Error::new(Code::AdminUnknown, "there is no such endpoint").hint("`GET /admin/endpoints` lists what is there")
     })?;
     let mut raw = RawArguments::default();
     let modifiers = [("select", asked.select), ("order", asked.order)];
     raw.add_query(modifiers.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?))))?;
     raw.add_json(Value::Object(asked.arguments).to_string().as_bytes())?;
-    Ok(Json(explained(&served.project, planned, details.principal, grants, raw, clock::now()).await))
+    Ok(Json(explained(&context.served.project, planned, details.principal, grants, raw, clock::now()).await))
 }
 
 /// The filter of an audit search.

@@ -11,11 +11,9 @@ use axum::response::{IntoResponse, Response};
 use lakegate_core::access::Presented;
 use lakegate_core::error::{Code, Error};
 
-use crate::app::Served;
-use crate::audit::Trail;
-use crate::clock;
-use crate::http::respond::Failure;
-use crate::http::token;
+use crate::context::RequestContext;
+use crate::http::problem::Failure;
+use crate::{pipeline, token};
 
 /// The OpenMetrics content type, which Prometheus prefers.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -23,28 +21,27 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// Returns all metrics as they are now.
 pub(super) async fn metrics(
     State(state): State<Arc<super::State>>,
-    Extension(served): Extension<Arc<Served>>,
-    Extension(trail): Extension<Trail>,
+    Extension(context): Extension<Arc<RequestContext>>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let token = token::presented(&headers)?;
-    admit(&state, &served, &trail, &token).await?;
-    let text = state.app.observer.exposition(&state.app, &served);
+    admit(&state, &context, &token).await?;
+    let text = state.app.observer.exposition(&state.app, &context.served);
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response())
 }
 
 /// Checks that the token may read metrics.
-async fn admit(state: &super::State, served: &Served, trail: &Trail, token: &Presented) -> Result<(), Error> {
-    let now = clock::now();
-    let refused = match trail.authenticate_admin(&state.app, served, token, now).await {
+async fn admit(state: &super::State, context: &RequestContext, token: &Presented) -> Result<(), Error> {
+    let refused = match pipeline::authenticate_admin(&state.app, context, token).await {
         Ok(_) => return Ok(()),
         Err(refused) => refused,
     };
+    let served = &context.served;
     let roles = &served.config().observe.metrics_for;
     if refused.code != Code::AccessNotAdmin || roles.is_empty() {
         return Err(refused);
     }
-    let (principal, _) = trail.authenticate(served, token, now).await?;
+    let principal = pipeline::authenticate(context, served, token).await?.principal;
     if !roles.iter().any(|role| principal.has_role(role)) {
         return Err(refused);
     }

@@ -22,8 +22,7 @@ use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use lakegate_core::error::{Code, Error};
 
-use super::layered;
-use super::respond::Failure;
+use super::problem::Failure;
 use crate::app::App;
 use crate::store::SecretAttributes;
 
@@ -35,8 +34,8 @@ struct State {
 }
 
 /// The routes of the admin API.
-pub fn admin_router(app: Arc<App>, secret: SecretAttributes) -> Router {
-    let routes = Router::new()
+pub(super) fn admin_routes(app: Arc<App>, secret: SecretAttributes) -> Router {
+    Router::new()
         .route("/admin/principals", get(principals::list).post(principals::add))
         .route("/admin/principals/{name}", get(principals::show).patch(principals::change))
         .route("/admin/principals/{name}/disable", post(principals::disable))
@@ -55,8 +54,8 @@ pub fn admin_router(app: Arc<App>, secret: SecretAttributes) -> Router {
         .route("/admin/status", get(status::show))
         .fallback(unknown_path)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn(caller::guard));
-    layered(routes, &app).with_state(Arc::new(State { app, secret }))
+        .layer(from_fn(caller::guard))
+        .with_state(Arc::new(State { app, secret }))
 }
 
 async fn unknown_path() -> Failure {

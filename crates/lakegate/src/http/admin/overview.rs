@@ -7,8 +7,8 @@ use axum::{Extension, Json};
 use super::refusal::refusal;
 use super::request::Filter;
 use crate::admin::{ChangesFilter, Desk, EndpointAnswer};
-use crate::app::Served;
-use crate::http::respond::Failure;
+use crate::context::RequestContext;
+use crate::http::problem::Failure;
 use crate::store::ChangeRecord;
 
 /// The changes of principals, tokens and grants, newest first.
@@ -22,7 +22,7 @@ pub(super) async fn changes(
 /// All endpoints of the served project, hidden ones included.
 pub(super) async fn endpoints(
     _: Desk,
-    Extension(served): Extension<Arc<Served>>,
+    Extension(context): Extension<Arc<RequestContext>>,
 ) -> Result<Json<Vec<EndpointAnswer>>, Failure> {
-    Ok(Json(served.project.endpoints().map(EndpointAnswer::of).collect()))
+    Ok(Json(context.served.project.endpoints().map(EndpointAnswer::of).collect()))
 }

@@ -9,7 +9,7 @@ use crate::admin::{
     AddPrincipal, ChangePrincipal, Desk, Nothing, PrincipalAnswer, PrincipalDetailsAnswer, PrincipalFilter,
 };
 use crate::clock;
-use crate::http::respond::{Failure, created};
+use crate::http::problem::{Failure, created};
 
 pub(super) async fn list(
     desk: Desk,

@@ -11,9 +11,8 @@ use lakegate_core::error::{Code, Error};
 use serde::de::DeserializeOwned;
 
 use super::State;
-use crate::http::body;
-use crate::http::respond::Failure;
-use crate::http::served;
+use crate::http::problem::Failure;
+use crate::pipeline::receive;
 
 /// The JSON object in the body. An empty body counts as an empty object.
 pub(super) struct Body<T>(pub(super) T);
@@ -32,9 +31,9 @@ impl<T: DeserializeOwned> FromRequest<Arc<State>> for Body<T> {
         if parts.uri.query().is_some_and(|query| !query.is_empty()) {
             return Err(malformed("this request takes no query string").into());
         }
-        let served = served(&parts.extensions, &state.app);
+        let served = state.app.served();
         let server = &served.config().server;
-        let bytes = body::read(body, server.max_body_bytes, server.timeout).await?;
+        let bytes = receive::body(body, server.max_body_bytes, server.timeout).await?;
         if bytes.is_empty() {
             return Ok(Self(read(b"{}")?));
         }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::State;
 use crate::admin::{Desk, time};
 use crate::app::{App, EngineLoad, Served};
+use crate::context::RequestContext;
 use crate::http::health;
 use crate::reload::{Fault, ReloadState};
 
@@ -98,9 +99,9 @@ struct SkippedStatus {
 pub(super) async fn show(
     _: Desk,
     extract::State(state): extract::State<Arc<State>>,
-    Extension(served): Extension<Arc<Served>>,
+    Extension(context): Extension<Arc<RequestContext>>,
 ) -> Json<Status> {
-    Json(of(&state.app, &served).await)
+    Json(of(&state.app, &context.served).await)
 }
 
 async fn of(app: &App, served: &Arc<Served>) -> Status {

@@ -7,7 +7,7 @@ use super::refusal::refusal;
 use super::request::{Body, Filter, Named};
 use crate::admin::{Desk, IssueToken, IssuedAnswer, Nothing, RotateToken, TokenAnswer, TokenFilter};
 use crate::clock;
-use crate::http::respond::{Failure, created};
+use crate::http::problem::{Failure, created};
 
 pub(super) async fn list(desk: Desk, Filter(filter): Filter<TokenFilter>) -> Result<Json<Vec<TokenAnswer>>, Failure> {
     let now = clock::now();

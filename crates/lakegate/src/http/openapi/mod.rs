@@ -17,34 +17,33 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
+use data_encoding::HEXLOWER;
 use lakegate_core::access::{Grant, Principal};
 use lakegate_query::plan::PlannedProject;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::offered::offered;
-use super::respond::{Failure, not_modified};
-use super::{asked, token};
-use crate::app::Served;
-use crate::audit::Trail;
-use crate::clock;
+use super::problem::Failure;
+use crate::context::RequestContext;
+use crate::pipeline::{self, Caller, conditional};
+use crate::token;
 
 /// Returns the document for the caller of this token.
 pub(super) async fn document(
-    Extension(served): Extension<Arc<Served>>,
-    Extension(trail): Extension<Trail>,
+    Extension(context): Extension<Arc<RequestContext>>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let now = clock::now();
-    let (principal, credential) = trail.authenticate(&served, &token::presented(&headers)?, now).await?;
-    let document = openapi(&served.project, &principal, &credential.grants, now).to_string();
-    let validator = format!("\"{}\"", hexadecimal(&Sha256::digest(&document)));
-    let mut response = match asked::has_already(&method, &headers, &validator) {
-        true => not_modified(),
+    let token = token::presented(&headers)?;
+    let Caller { principal, credential, now } = pipeline::authenticate(&context, &context.served, &token).await?;
+    let document = openapi(&context.served.project, &principal, &credential.grants, now).to_string();
+    let validator = format!("\"{}\"", HEXLOWER.encode(&Sha256::digest(&document)));
+    let mut response = match conditional::has_already(&method, &headers, &validator) {
+        true => conditional::not_modified(),
         false => ([(CONTENT_TYPE, "application/json")], document).into_response(),
     };
-    asked::add_validator(response.headers_mut(), &validator);
+    conditional::add_validator(response.headers_mut(), &validator);
     Ok(response)
 }
 
@@ -77,12 +76,8 @@ pub fn openapi(project: &PlannedProject, principal: &Principal, grants: &[Grant]
     // The version is a digest of the document, so that it changes with the content and does not reveal the server's
     // version.
     let version = Sha256::digest(document.to_string());
-    document["info"]["version"] = hexadecimal(&version[..6]).into();
+    document["info"]["version"] = HEXLOWER.encode(&version[..6]).into();
     document
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 const INTRODUCTION: &str = "\

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use lakegate_core::error::{CODES, Code};
 use serde_json::{Map, Value, json};
 
-use super::super::respond::status_of;
+use super::super::problem::status_of;
 
 /// Operations that can return the same codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

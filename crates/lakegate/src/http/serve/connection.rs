@@ -23,7 +23,7 @@ use super::body::WatchedBody;
 use super::socket::WatchedSocket;
 use super::tls::Certificates;
 use super::watch::{FRESH, Timeouts, Verdict, Watch};
-use crate::http::{Front, respond};
+use crate::http::{HttpService, problem};
 use crate::status::ServerStatus;
 
 /// Bytes in a request's buffer beyond the URL and the headers.
@@ -42,7 +42,7 @@ const WHILE_STOPPING: Duration = Duration::from_millis(50);
 pub(super) struct Handling {
     builder: auto::Builder<TokioExecutor>,
     timeouts: Timeouts,
-    front: Front,
+    service: HttpService,
     tls: Option<Arc<Certificates>>,
     status: Arc<ServerStatus>,
     /// Cancelled at shutdown; running requests still finish.
@@ -54,7 +54,7 @@ pub(super) struct Handling {
 impl Handling {
     pub(super) fn new(
         config: &Http,
-        front: Front,
+        service: HttpService,
         tls: Option<Arc<Certificates>>,
         status: Arc<ServerStatus>,
         [stopping, cut]: [CancellationToken; 2],
@@ -69,7 +69,7 @@ impl Handling {
             .max_pending_accept_reset_streams(RESETS)
             .max_local_error_reset_streams(WRONG_STREAMS)
             .max_send_buf_size(SEND_BUFFER);
-        Self { builder, timeouts: Timeouts::of(config), front, tls, status, stopping, cut }
+        Self { builder, timeouts: Timeouts::of(config), service, tls, status, stopping, cut }
     }
 
     /// Serves a connection until it ends.
@@ -110,12 +110,12 @@ impl Handling {
     }
 
     async fn answer<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, watch: Arc<Watch>) {
-        let (of_requests, front, status) = (Arc::clone(&watch), self.front.clone(), Arc::clone(&self.status));
+        let (of_requests, requests, status) = (Arc::clone(&watch), self.service.clone(), Arc::clone(&self.status));
         let service = service_fn(move |request: Request<Incoming>| {
             let turn = of_requests.begin(request.version());
             let is_alone = request.version() < Version::HTTP_2;
             let status = Arc::clone(&status);
-            front.answer(request).map_ok(move |mut response| {
+            requests.answer(request).map_ok(move |mut response| {
                 if is_alone && status.is_draining() {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
@@ -192,7 +192,7 @@ async fn refuse_plain(mut stream: TcpStream) {
     // The sent bytes must be read, or a reset discards the response.
     let mut sent = [0; 4_096];
     let _ = stream.try_read(&mut sent);
-    if stream.write_all(respond::not_encrypted().as_bytes()).await.is_ok() {
+    if stream.write_all(problem::not_encrypted().as_bytes()).await.is_ok() {
         let _ = stream.shutdown().await;
     }
 }

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::{Front, admin_router};
+use super::HttpService;
 use crate::app::App;
 use crate::reload::{self, Told};
 use crate::store::SecretAttributes;
@@ -44,7 +44,7 @@ pub struct Server {
 struct Listener {
     listener: TcpListener,
     address: SocketAddr,
-    front: Front,
+    service: HttpService,
     tls: Option<Arc<Certificates>>,
 }
 
@@ -71,11 +71,11 @@ pub struct Drained {
 }
 
 impl Listener {
-    async fn bind(listen: &str, front: Front) -> Result<Self, ServerError> {
+    async fn bind(listen: &str, service: HttpService) -> Result<Self, ServerError> {
         let failed = |error| ServerError::Listen(listen.to_owned(), error);
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, front, tls: None })
+        Ok(Self { listener, address, service, tls: None })
     }
 
     fn url(&self) -> String {
@@ -92,7 +92,7 @@ impl Server {
     pub async fn bind(listen: &str, app: App) -> Result<Self, ServerError> {
         let config = app.served().config().http.clone();
         let app = Arc::new(app);
-        let mut endpoints = Listener::bind(listen, Front::new(Arc::clone(&app))).await?;
+        let mut endpoints = Listener::bind(listen, HttpService::endpoints(Arc::clone(&app))).await?;
         endpoints.tls = config.tls.as_ref().map(|tls| Certificates::load(tls, app.folder())).transpose()?;
         let watch = reload::watch(Arc::clone(&app));
         Ok(Self { app, config, endpoints, admin: None, _watch: watch })
@@ -106,7 +106,7 @@ impl Server {
     /// # Errors
     /// If the address is in use or does not belong to this machine, or if the certificate is unusable.
     pub async fn with_admin(mut self, listen: &str, secret: SecretAttributes) -> Result<Self, ServerError> {
-        let mut admin = Listener::bind(listen, Front::of(admin_router(Arc::clone(&self.app), secret))).await?;
+        let mut admin = Listener::bind(listen, HttpService::admin(Arc::clone(&self.app), secret)).await?;
         let served = self.app.served();
         let own = served.config().admin.as_ref().and_then(|AdminApi { tls, .. }| tls.as_ref());
         admin.tls = match own {
@@ -149,9 +149,9 @@ impl Server {
         let (stopping, cut) = (CancellationToken::new(), CancellationToken::new());
         let connections = TaskTracker::new();
         let listeners = [Some(endpoints), admin].into_iter().flatten().map(|listener| {
-            let Listener { listener, front, tls, .. } = listener;
+            let Listener { listener, service, tls, .. } = listener;
             let tokens = [stopping.clone(), cut.clone()];
-            let handling = Arc::new(Handling::new(&config, front, tls, Arc::clone(&app.status), tokens));
+            let handling = Arc::new(Handling::new(&config, service, tls, Arc::clone(&app.status), tokens));
             listener::serve(listener, config.max_connections, handling, &connections, &app.status)
         });
         let serving = async {

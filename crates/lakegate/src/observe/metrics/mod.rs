@@ -19,7 +19,7 @@ pub(super) use exposition::exposition;
 pub use family::{FAMILIES, Family};
 use histogram::Histogram;
 
-use super::event::{CacheAnswer, Ended, Event, Reload};
+use super::event::{CacheAnswer, Event, Reload, RequestEnd};
 use super::process::Process;
 use super::stage::STAGES;
 use crate::audit::Outcome;
@@ -119,7 +119,7 @@ impl Metrics {
         add(if good { &self.exports_good } else { &self.exports_failed }, 1);
     }
 
-    fn count(&self, ended: &Ended<'_>) {
+    fn count(&self, ended: &RequestEnd<'_>) {
         let series = ended.endpoint.unwrap_or(&self.elsewhere);
         if let Some(count) = ended.status.and_then(|status| series.by_status.get(usize::from(status).checked_sub(100)?))
         {

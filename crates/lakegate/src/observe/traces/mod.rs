@@ -16,7 +16,7 @@ use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, Tr
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-use super::event::{Ended, Event};
+use super::event::{Event, RequestEnd};
 use super::metrics::Metrics;
 use super::stage::STAGES;
 use crate::audit::Outcome;
@@ -96,7 +96,7 @@ impl Tracing {
     }
 
     /// Builds the span of a whole request.
-    fn request(&self, trace: &Trace, ended: &Ended<'_>) -> SpanData {
+    fn request(&self, trace: &Trace, ended: &RequestEnd<'_>) -> SpanData {
         let endpoint = ended.endpoint.map(|endpoint| endpoint.name().to_owned());
         let name = match &endpoint {
             Some(endpoint) => format!("{} {endpoint}", ended.method).into(),

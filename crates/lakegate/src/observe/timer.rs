@@ -15,7 +15,7 @@ use lakegate_core::project::Observe;
 use lakegate_query::engine::{BatchStream, Engine, Limits, Meter, QueryStatistics};
 use lakegate_query::govern::{GovernedPlan, PlanOutline};
 
-use super::event::{Ended, Event, Slow};
+use super::event::{Event, RequestEnd, Slow};
 use super::metrics::Series;
 use super::stage::{STAGES, Stage, Stages};
 use super::traces::Trace;
@@ -28,10 +28,10 @@ const PLAN: usize = 4_096;
 
 /// The timer of a request, or a no-op.
 #[derive(Clone, Default)]
-pub struct Watch(Option<Arc<Watched>>);
+pub struct RequestTimer(Option<Arc<Inner>>);
 
 /// The properties of a new request.
-pub struct Opened {
+pub struct RequestStart {
     /// The request id.
     pub request_id: String,
     /// The HTTP method.
@@ -40,10 +40,10 @@ pub struct Opened {
     pub path: String,
 }
 
-struct Watched {
+struct Inner {
     observer: Arc<Observer>,
     served: Arc<Served>,
-    opened: Opened,
+    start: RequestStart,
     stages: Stages,
     endpoint: OnceLock<Arc<Series>>,
     /// Statistics of all its queries; a page with a total row count runs two.
@@ -54,8 +54,8 @@ struct Watched {
     status: AtomicU16,
     streams: AtomicBool,
     has_ended: AtomicBool,
-    tells_timing: AtomicBool,
-    has_told_of_all_rows: AtomicBool,
+    sends_timing: AtomicBool,
+    has_reported_all_rows: AtomicBool,
     /// Filled only if slow queries are logged.
     details: Mutex<Details>,
     trace: Option<Trace>,
@@ -68,12 +68,17 @@ struct Details {
     outline: Option<PlanOutline>,
 }
 
-impl Watch {
-    pub(super) fn begin(observer: Arc<Observer>, served: Arc<Served>, opened: Opened, trace: Option<Trace>) -> Self {
-        Self(Some(Arc::new(Watched {
+impl RequestTimer {
+    pub(super) fn begin(
+        observer: Arc<Observer>,
+        served: Arc<Served>,
+        start: RequestStart,
+        trace: Option<Trace>,
+    ) -> Self {
+        Self(Some(Arc::new(Inner {
             observer,
             served,
-            opened,
+            start,
             stages: Stages::begin(),
             endpoint: OnceLock::new(),
             query: Mutex::default(),
@@ -82,8 +87,8 @@ impl Watch {
             status: AtomicU16::new(0),
             streams: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
-            tells_timing: AtomicBool::new(false),
-            has_told_of_all_rows: AtomicBool::new(false),
+            sends_timing: AtomicBool::new(false),
+            has_reported_all_rows: AtomicBool::new(false),
             details: Mutex::default(),
             trace,
         })))
@@ -91,75 +96,75 @@ impl Watch {
 
     /// Records the endpoint that the request names. Only a name of the project is kept, and a hidden endpoint only
     /// after it was granted, so that invented names go nowhere.
-    pub fn asked(&self, endpoint: &str) {
-        let Some(watched) = &self.0 else { return };
-        if watched.served.project.find(endpoint).is_some_and(|planned| !planned.endpoint().hidden) {
-            watched.is_for(endpoint);
+    pub fn endpoint_named(&self, endpoint: &str) {
+        let Some(inner) = &self.0 else { return };
+        if inner.served.project.find(endpoint).is_some_and(|planned| !planned.endpoint().hidden) {
+            inner.is_for(endpoint);
         }
     }
 
     /// Starts the next sequential stage.
-    pub fn follow(&self) {
-        if let Some(watched) = &self.0 {
-            watched.stages.follow();
+    pub fn start_stage(&self) {
+        if let Some(inner) = &self.0 {
+            inner.stages.follow();
         }
     }
 
     /// Ends a stage that began when the previous one ended.
-    pub fn end(&self, stage: Stage) {
-        if let Some(watched) = &self.0 {
-            watched.stages.end(stage);
+    pub fn end_stage(&self, stage: Stage) {
+        if let Some(inner) = &self.0 {
+            inner.stages.end(stage);
         }
     }
 
     /// Records the caller.
     pub fn authenticated(&self, principal: &Principal) {
-        let Some(watched) = &self.0 else { return };
-        let observe = &watched.served.config().observe;
-        if tells_timing(observe, principal) {
-            watched.tells_timing.store(true, Ordering::Relaxed);
+        let Some(inner) = &self.0 else { return };
+        let observe = &inner.served.config().observe;
+        if sends_timing(observe, principal) {
+            inner.sends_timing.store(true, Ordering::Relaxed);
         }
         if observe.slow_query.is_some() {
-            principal.name().clone_into(&mut watched.details().principal);
+            principal.name().clone_into(&mut inner.details().principal);
         }
     }
 
     /// Records that the caller may call this endpoint of the project.
     pub fn granted(&self, endpoint: &str) {
-        if let Some(watched) = &self.0 {
-            watched.stages.end(Stage::Authorize);
-            watched.is_for(endpoint);
+        if let Some(inner) = &self.0 {
+            inner.stages.end(Stage::Authorize);
+            inner.is_for(endpoint);
         }
     }
 
     /// Records the governed plan. `policy` returns its fingerprint if that may be logged.
     pub fn governed(&self, outline: impl FnOnce() -> PlanOutline, policy: impl FnOnce() -> Option<String>) {
-        let Some(watched) = &self.0 else { return };
-        watched.stages.end(Stage::Govern);
-        if watched.served.config().observe.slow_query.is_some() {
-            let mut details = watched.details();
+        let Some(inner) = &self.0 else { return };
+        inner.stages.end(Stage::Govern);
+        if inner.served.config().observe.slow_query.is_some() {
+            let mut details = inner.details();
             details.outline = Some(outline());
             details.policy = policy();
         }
     }
 
     /// Reports once for each request that the caller sees every row of some tables, because of a role.
-    pub fn sees_all_rows(&self, principal: &Principal, tables: &[String]) {
-        let Some(watched) = self.0.as_ref().filter(|_| !tables.is_empty()) else { return };
-        if watched.has_told_of_all_rows.swap(true, Ordering::Relaxed) {
+    pub fn all_rows_seen(&self, principal: &Principal, tables: &[String]) {
+        let Some(inner) = self.0.as_ref().filter(|_| !tables.is_empty()) else { return };
+        if inner.has_reported_all_rows.swap(true, Ordering::Relaxed) {
             return;
         }
-        watched.observer.notice(&Event::AllRowsSeen {
-            request_id: &watched.opened.request_id,
+        inner.observer.notice(&Event::AllRowsSeen {
+            request_id: &inner.start.request_id,
             principal: principal.name(),
-            endpoint: watched.endpoint.get().map_or("", |endpoint| endpoint.name()),
+            endpoint: inner.endpoint.get().map_or("", |endpoint| endpoint.name()),
             tables,
         });
     }
 
     /// Wraps an engine so that this timer observes its queries.
-    pub fn over<'a>(&self, engine: &'a dyn Engine) -> WatchedEngine<'a> {
-        WatchedEngine { engine, watch: self.clone() }
+    pub fn timed<'a>(&self, engine: &'a dyn Engine) -> TimedEngine<'a> {
+        TimedEngine { engine, timer: self.clone() }
     }
 
     /// Runs a plan, and records the times of waiting, planning and running.
@@ -167,82 +172,82 @@ impl Watch {
     /// # Errors
     /// Those of the engine.
     async fn run(&self, engine: &dyn Engine, plan: GovernedPlan, limits: Limits) -> Result<BatchStream, Error> {
-        let Some(watched) = &self.0 else { return engine.run(plan, limits).await };
-        let waits = Counted::new(&watched.observer, Event::QueryWaits, Event::QueryWaitsNoMore);
+        let Some(inner) = &self.0 else { return engine.run(plan, limits).await };
+        let waits = Counted::new(&inner.observer, Event::QueryWaits, Event::QueryWaitsNoMore);
         let begun = Instant::now();
         let ran = engine.run(plan, limits).await;
         let took = begun.elapsed();
         drop(waits);
         let planned = ran.as_ref().map_or(Duration::ZERO, BatchStream::planned);
-        watched.stages.took_until(Stage::Queue, took.saturating_sub(planned), planned);
+        inner.stages.took_until(Stage::Queue, took.saturating_sub(planned), planned);
         let rows = ran?;
-        watched.stages.took(Stage::Plan, planned);
-        let running = Counted::new(&watched.observer, Event::QueryRuns, Event::QueryRunsNoMore);
-        Ok(rows.metered(Arc::new(Running { watched: Arc::clone(watched), _running: running })))
+        inner.stages.took(Stage::Plan, planned);
+        let running = Counted::new(&inner.observer, Event::QueryRuns, Event::QueryRunsNoMore);
+        Ok(rows.metered(Arc::new(Running { inner: Arc::clone(inner), _running: running })))
     }
 
     /// Encodes rows, and adds the time to [`Stage::Encode`].
     pub fn encode<T>(&self, encode: impl FnOnce() -> T) -> T {
-        let Some(watched) = &self.0 else { return encode() };
+        let Some(inner) = &self.0 else { return encode() };
         let begun = Instant::now();
         let encoded = encode();
-        watched.stages.took(Stage::Encode, begun.elapsed());
+        inner.stages.took(Stage::Encode, begun.elapsed());
         encoded
     }
 
     /// Records what was handed to the connection.
     pub fn sent(&self, rows: u64, bytes: usize) {
-        if let Some(watched) = &self.0 {
-            watched.rows.fetch_add(rows, Ordering::Relaxed);
-            watched.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        if let Some(inner) = &self.0 {
+            inner.rows.fetch_add(rows, Ordering::Relaxed);
+            inner.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         }
     }
 
     /// Records that the response is streamed.
     pub fn streams(&self) {
-        if let Some(watched) = &self.0 {
-            watched.streams.store(true, Ordering::Relaxed);
+        if let Some(inner) = &self.0 {
+            inner.streams.store(true, Ordering::Relaxed);
         }
     }
 
     /// Records the start of the response. Ends the request, unless a body is still to be streamed.
     pub fn answered(&self, status: u16, error: Option<&Error>, bytes: Option<u64>, has_body: bool) {
-        let Some(watched) = &self.0 else { return };
-        watched.status.store(status, Ordering::Relaxed);
-        if watched.streams.load(Ordering::Relaxed) && error.is_none() && has_body {
+        let Some(inner) = &self.0 else { return };
+        inner.status.store(status, Ordering::Relaxed);
+        if inner.streams.load(Ordering::Relaxed) && error.is_none() && has_body {
             return;
         }
-        watched.bytes.store(bytes.filter(|_| has_body).unwrap_or(0), Ordering::Relaxed);
+        inner.bytes.store(bytes.filter(|_| has_body).unwrap_or(0), Ordering::Relaxed);
         if error.is_some() {
-            watched.rows.store(0, Ordering::Relaxed);
+            inner.rows.store(0, Ordering::Relaxed);
         }
-        watched.end(Outcome::of_answer(status, error.is_some()), error.map(|error| error.code), error);
+        inner.end(Outcome::of_answer(status, error.is_some()), error.map(|error| error.code), error);
     }
 
     /// Ends the request after the last piece was sent.
     pub fn completed(&self) {
-        if let Some(watched) = &self.0 {
-            watched.end(Outcome::Answered, None, None);
+        if let Some(inner) = &self.0 {
+            inner.end(Outcome::Answered, None, None);
         }
     }
 
     /// Ends the request because the response is cut.
     pub fn cut(&self, error: Option<&Error>) {
-        if let Some(watched) = &self.0 {
-            watched.end(Outcome::Cut, error.map(|error| error.code), error);
+        if let Some(inner) = &self.0 {
+            inner.end(Outcome::Cut, error.map(|error| error.code), error);
         }
     }
 
     /// Adds `server-timing` and `traceresponse`. Only callers with a configured role get `server-timing`, because times
     /// reveal data that a caller does not see.
     pub fn add_headers(&self, headers: &mut HeaderMap) {
-        let Some(watched) = &self.0 else { return };
-        if watched.tells_timing.load(Ordering::Relaxed)
-            && let Ok(timing) = HeaderValue::from_str(&watched.server_timing())
+        let Some(inner) = &self.0 else { return };
+        if inner.sends_timing.load(Ordering::Relaxed)
+            && let Ok(timing) = HeaderValue::from_str(&inner.server_timing())
         {
             headers.insert("server-timing", timing);
         }
-        if let Some(trace) = &watched.trace
+        if let Some(trace) = &inner.trace
             && let Ok(response) = HeaderValue::from_str(&trace.response())
         {
             headers.insert("traceresponse", response);
@@ -251,11 +256,11 @@ impl Watch {
 }
 
 /// Whether the caller gets `server-timing`.
-pub fn tells_timing(observe: &Observe, principal: &Principal) -> bool {
+pub fn sends_timing(observe: &Observe, principal: &Principal) -> bool {
     observe.server_timing_for.iter().any(|role| principal.has_role(role))
 }
 
-impl Watched {
+impl Inner {
     fn is_for(&self, endpoint: &str) {
         let _ = self.endpoint.get_or_init(|| self.observer.metrics.endpoint(endpoint));
     }
@@ -289,10 +294,10 @@ impl Watched {
         }
         let slow =
             details.as_ref().map(|(principal, policy, plan)| Slow { principal, policy: policy.as_deref(), plan, busy });
-        let ended = Ended {
-            request_id: &self.opened.request_id,
-            method: method_name(&self.opened.method),
-            path: &self.opened.path,
+        let ended = RequestEnd {
+            request_id: &self.start.request_id,
+            method: method_name(&self.start.method),
+            path: &self.start.path,
             endpoint: self.endpoint.get().map(Arc::as_ref),
             outcome,
             status: (status != 0).then_some(status),
@@ -305,47 +310,46 @@ impl Watched {
             duration: self.stages.begun().elapsed(),
             slow,
             trace: self.trace.as_ref(),
-            said: None,
         };
         self.observer.notice(&Event::RequestEnded(&ended));
     }
 }
 
-impl Drop for Watched {
+impl Drop for Inner {
     fn drop(&mut self) {
         self.end(Outcome::Cancelled, None, None);
     }
 }
 
 /// An engine whose queries a request timer observes.
-pub struct WatchedEngine<'a> {
+pub struct TimedEngine<'a> {
     engine: &'a dyn Engine,
-    watch: Watch,
+    timer: RequestTimer,
 }
 
 #[async_trait]
-impl Engine for WatchedEngine<'_> {
+impl Engine for TimedEngine<'_> {
     async fn run(&self, plan: GovernedPlan, limits: Limits) -> Result<BatchStream, Error> {
-        self.watch.run(self.engine, plan, limits).await
+        self.timer.run(self.engine, plan, limits).await
     }
 }
 
 /// A running query, which reports its progress to the timer.
 struct Running {
-    watched: Arc<Watched>,
+    inner: Arc<Inner>,
     _running: Counted,
 }
 
 impl Meter for Running {
     fn first_rows(&self, waited: Duration) {
-        self.watched.stages.took(Stage::FirstRow, waited);
+        self.inner.stages.took(Stage::FirstRow, waited);
     }
 
     fn ended(&self, statistics: QueryStatistics) {
         if !statistics.streamed.is_zero() {
-            self.watched.stages.took(Stage::Stream, statistics.streamed);
+            self.inner.stages.took(Stage::Stream, statistics.streamed);
         }
-        let mut query = self.watched.query.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut query = self.inner.query.lock().unwrap_or_else(PoisonError::into_inner);
         *query = Some(query.unwrap_or_default().and(statistics));
     }
 }

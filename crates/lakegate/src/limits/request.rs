@@ -9,69 +9,60 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::http::{HeaderName, HeaderValue};
 use chrono::{DateTime, Utc};
 use lakegate_core::access::{Authorized, Principal};
-use lakegate_core::catalog::Call;
 use lakegate_core::error::Error;
 use lakegate_core::limits::Limits;
 use lakegate_core::project::{Config, Endpoint};
 
 use super::rates::{Counted, Quota, Rates, is_rate};
 
-/// The rate-limit state of a request, shared by all clones. The default counts nothing.
-#[derive(Clone, Debug, Default)]
-pub struct Standing(Option<Arc<Inner>>);
-
-#[derive(Debug)]
-struct Inner {
-    rates: Arc<Rates>,
+/// The rate-limit state of a request. The default counts nothing.
+#[derive(Debug, Default)]
+pub struct RateLimitState {
+    rates: Option<Arc<Rates>>,
     quotas: Mutex<Vec<Quota>>,
-    /// Whether the call was counted.
-    is_call: AtomicBool,
+    is_principal_counted: AtomicBool,
+    is_call_counted: AtomicBool,
 }
 
-impl Standing {
+impl RateLimitState {
     /// The state of a request that counts.
     pub fn new(rates: &Arc<Rates>) -> Self {
-        Self(Some(Arc::new(Inner {
-            rates: Arc::clone(rates),
-            quotas: Mutex::default(),
-            is_call: AtomicBool::new(false),
-        })))
+        Self { rates: Some(Arc::clone(rates)), ..Self::default() }
     }
 
-    /// Counts the request among all requests of its principal.
+    /// Counts the request among all requests of its principal; only once, even if the request is retried.
     ///
     /// # Errors
     /// If it exceeds a limit.
-    pub fn count(&self, config: &Config, principal: &Principal, now: DateTime<Utc>) -> Result<(), Error> {
-        let limits = &config.limits.limits;
-        self.take(Counted { principal: principal.name(), endpoint: None }, limits, now)
+    pub fn count_principal(&self, config: &Config, principal: &Principal, now: DateTime<Utc>) -> Result<(), Error> {
+        let counted = Counted { principal: principal.name(), endpoint: None };
+        self.take(&self.is_principal_counted, counted, &config.limits.limits, now)
     }
 
-    /// Counts the request among its principal's calls of the endpoint, with the limits of the endpoint and the grants.
-    /// Counts only once, even if the request is retried.
+    /// Counts the request among its principal's calls of the endpoint, with the limits of the endpoint and the grants;
+    /// only once, even if the request is retried.
     ///
     /// # Errors
     /// If it exceeds a limit.
     pub fn count_call(&self, authorized: &Authorized, endpoint: &Endpoint, now: DateTime<Utc>) -> Result<(), Error> {
-        if self.0.as_ref().is_some_and(|inner| inner.is_call.swap(true, Ordering::Relaxed)) {
-            return Ok(());
-        }
         let limits = tighter(&endpoint.limits.limits, &authorized.limits());
         let counted = Counted { principal: authorized.principal().name(), endpoint: Some(authorized.endpoint()) };
-        self.take(counted, &limits, now)
+        self.take(&self.is_call_counted, counted, &limits, now)
     }
 
-    fn take(&self, counted: Counted<'_>, limits: &Limits, now: DateTime<Utc>) -> Result<(), Error> {
-        let Some(inner) = &self.0 else { return Ok(()) };
-        let (quotas, taken) = inner.rates.take(counted, limits, now);
-        inner.quotas.lock().unwrap_or_else(PoisonError::into_inner).extend(quotas);
+    fn take(&self, once: &AtomicBool, counted: Counted<'_>, limits: &Limits, now: DateTime<Utc>) -> Result<(), Error> {
+        let Some(rates) = self.rates.as_ref().filter(|_| is_rate(limits)) else { return Ok(()) };
+        if once.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let (quotas, taken) = rates.take(counted, limits, now);
+        self.quotas.lock().unwrap_or_else(PoisonError::into_inner).extend(quotas);
         taken
     }
 
     /// The response headers; empty if no rate limit applies.
     pub fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
-        let Some(inner) = &self.0 else { return Vec::new() };
-        let quotas = inner.quotas.lock().unwrap_or_else(PoisonError::into_inner);
+        let quotas = self.quotas.lock().unwrap_or_else(PoisonError::into_inner);
         if quotas.is_empty() {
             return Vec::new();
         }
@@ -89,12 +80,6 @@ impl Standing {
             .filter_map(|(name, text)| Some((HeaderName::from_static(name), HeaderValue::from_str(&text).ok()?)));
         headers.collect()
     }
-}
-
-/// Whether calls like this one are counted.
-pub fn are_counted(config: &Config, call: &Call) -> bool {
-    let (of_all, of_endpoint) = (&config.limits.limits, &call.endpoint().limits.limits);
-    is_rate(of_all) || is_rate(&tighter(of_endpoint, &call.authorized().limits()))
 }
 
 /// The lower of each limit: rate, burst and daily quota.

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use chrono::{DateTime, Utc};
 use lakegate_core::project::LogForm;
 
-use super::event::Ended;
+use super::event::RequestEnd;
 use super::{lines, ms};
 use crate::audit::Outcome;
 use crate::clock;
@@ -23,30 +23,8 @@ pub(super) fn begin(form: LogForm) {
     let _ = FORM.set(form);
 }
 
-/// The log fields of a request, formatted once.
-#[derive(Debug)]
-pub struct Said(Box<[u8]>);
-
-impl Said {
-    /// Formats the fields of a request; `None` if the fast path is off or a field needs escapes.
-    pub fn of(method: &str, path: &str, endpoint: &str) -> Option<Self> {
-        Self::in_form(*FORM.get()?, method, path, endpoint)
-    }
-
-    /// Formats the fields of a request in this format; `None` if a field needs escapes.
-    pub fn in_form(form: LogForm, method: &str, path: &str, endpoint: &str) -> Option<Self> {
-        let texts = [("request.method", method), ("request.path", path), ("endpoint.name", endpoint)];
-        if !texts.iter().all(|(_, text)| is_plain(text)) {
-            return None;
-        }
-        let mut said = Vec::new();
-        texts.iter().for_each(|(name, text)| add_text(form, name, text, &mut said));
-        Some(Self(said.into()))
-    }
-}
-
 /// Writes the line of a request. Returns false if the usual log has to write it.
-pub(super) fn wrote(ended: &Ended<'_>) -> bool {
+pub(super) fn wrote(ended: &RequestEnd<'_>) -> bool {
     let line = FORM.get().and_then(|form| line(*form, clock::now(), ended));
     // A log that cannot be written cannot be reported anywhere.
     line.is_some_and(|line| lines::Stderr.write_all(&line).is_ok())
@@ -75,17 +53,17 @@ fn add_text(form: LogForm, name: &str, text: &str, line: &mut Vec<u8>) {
 }
 
 /// The line with its line break; `None` if the usual log has to write it.
-pub fn line(form: LogForm, now: DateTime<Utc>, ended: &Ended<'_>) -> Option<Vec<u8>> {
-    let Ended { outcome: Outcome::Answered, status: Some(status), code: None, error: None, trace: None, .. } = ended
+pub fn line(form: LogForm, now: DateTime<Utc>, ended: &RequestEnd<'_>) -> Option<Vec<u8>> {
+    let RequestEnd { outcome: Outcome::Answered, status: Some(status), code: None, error: None, trace: None, .. } =
+        ended
     else {
         return None;
     };
     let endpoint = ended.endpoint?;
-    let new = match ended.said {
-        Some(_) => None,
-        None => Some(Said::in_form(form, ended.method, ended.path, endpoint.name())?),
-    };
-    let said = ended.said.or(new.as_ref())?;
+    let texts = [("request.method", ended.method), ("request.path", ended.path), ("endpoint.name", endpoint.name())];
+    if !texts.iter().all(|(_, text)| is_plain(text)) {
+        return None;
+    }
     let mut line = Vec::with_capacity(384);
     match form {
         LogForm::Text => {
@@ -99,7 +77,7 @@ pub fn line(form: LogForm, now: DateTime<Utc>, ended: &Ended<'_>) -> Option<Vec<
         }
     }
     add_text(form, "request.id", ended.request_id, &mut line);
-    line.extend_from_slice(&said.0);
+    texts.iter().for_each(|(name, text)| add_text(form, name, text, &mut line));
     let [before, between] = marks(form);
     let numbers =
         [("response.status", u64::from(*status)), ("response.rows", ended.rows), ("response.bytes", ended.bytes)];

@@ -6,7 +6,7 @@ use lakegate_core::access::Presented;
 use lakegate_core::error::{Code, Error};
 
 /// The API token or JWT from `Authorization: Bearer`, `X-API-Key` or `token`.
-pub(super) fn presented(headers: &HeaderMap) -> Result<Presented, Error> {
+pub(crate) fn presented(headers: &HeaderMap) -> Result<Presented, Error> {
     let mut tokens = bearer_tokens(headers);
     for name in ["x-api-key", "token"] {
         tokens.extend(headers.get_all(name).iter().map(HeaderValue::as_bytes));
@@ -22,7 +22,7 @@ pub(super) fn presented(headers: &HeaderMap) -> Result<Presented, Error> {
 }
 
 /// All token texts in the headers, unknown ones included, for redacting them elsewhere.
-pub(super) fn texts(headers: &HeaderMap) -> Vec<String> {
+pub(crate) fn texts(headers: &HeaderMap) -> Vec<String> {
     let others = ["x-api-key", "token"].into_iter().flat_map(|name| headers.get_all(name));
     let tokens = bearer_tokens(headers).into_iter().chain(others.map(HeaderValue::as_bytes));
     // Shorter texts are never looked up as tokens, and would match other texts by chance.

@@ -2,14 +2,14 @@
 //! headers for validators, totals, data versions and paging.
 
 use axum::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, LINK};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
-use axum::response::Response;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
 use chrono::SecondsFormat;
 use headers::{ETag, Header, IfNoneMatch};
 use lakegate_core::catalog::AsOf;
 use percent_encoding::percent_decode_str;
 
-use crate::pipeline::Prepared;
+use super::stages::Governed;
 use crate::seal::Seal;
 
 /// The total number of rows; the response may hold only a page of them.
@@ -25,8 +25,8 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 
 /// Whether the caller already has the response with this validator. Call it after authorisation: a caller without
 /// access must not learn whether a response exists.
-pub(super) fn has_already(method: &Method, headers: &HeaderMap, validator: &str) -> bool {
-    if !matches!(*method, Method::GET | Method::HEAD) {
+pub fn has_already(method: &Method, headers: &HeaderMap, validator: &str) -> bool {
+    if !has_validator(method) {
         return false;
     }
     let Some(first) = headers.get(IF_NONE_MATCH) else { return false };
@@ -39,8 +39,18 @@ pub(super) fn has_already(method: &Method, headers: &HeaderMap, validator: &str)
     asked.is_ok_and(|asked| !asked.precondition_passes(&validator))
 }
 
+/// Whether responses to this method have a validator.
+pub fn has_validator(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// A 304 response.
+pub fn not_modified() -> Response {
+    StatusCode::NOT_MODIFIED.into_response()
+}
+
 /// Whether the caller sent `Prefer: count=exact` (RFC 7240).
-pub(super) fn prefers_count(headers: &HeaderMap) -> bool {
+pub fn prefers_count(headers: &HeaderMap) -> bool {
     let preferences = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
     preferences.flat_map(|value| value.split(',')).any(|preference| {
         let preference = preference.split(';').next().unwrap_or_default();
@@ -50,7 +60,7 @@ pub(super) fn prefers_count(headers: &HeaderMap) -> bool {
 }
 
 /// Sets `ETag`, and a `Cache-Control` that lets the caller keep the response but revalidate it each time.
-pub(super) fn add_validator(headers: &mut HeaderMap, validator: &str) {
+pub fn add_validator(headers: &mut HeaderMap, validator: &str) {
     if let Ok(value) = HeaderValue::from_str(validator) {
         headers.insert(ETAG, value);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
@@ -59,19 +69,20 @@ pub(super) fn add_validator(headers: &mut HeaderMap, validator: &str) {
 
 /// The version of the tables that a response was computed from.
 #[derive(Debug)]
-pub(super) struct DataState {
+pub struct DataState {
     version: String,
     as_of: Option<AsOf>,
 }
 
 impl DataState {
-    /// The data state of a prepared request. Only endpoints with `as_of` report a value for it.
-    pub(super) fn of(prepared: &Prepared, seal: &Seal) -> Self {
-        let as_of = prepared.state.filter(|_| prepared.call().endpoint().as_of);
-        Self { version: seal.data_version(prepared.plan.versions()), as_of }
+    /// The data state of a governed request. Only endpoints with `as_of` report a value for it.
+    pub fn of(governed: &Governed, seal: &Seal) -> Self {
+        let as_of = governed.state.filter(|_| governed.call().endpoint().as_of);
+        Self { version: seal.data_version(governed.plan.versions()), as_of }
     }
 
-    pub(super) fn add(&self, headers: &mut HeaderMap) {
+    /// Sets the headers.
+    pub fn add(&self, headers: &mut HeaderMap) {
         if let Ok(version) = HeaderValue::from_str(&self.version) {
             headers.insert(DATA_VERSION, version);
         }
@@ -86,7 +97,7 @@ impl DataState {
 }
 
 /// Sets the total number of rows.
-pub(super) fn add_total(response: &mut Response, total: u64) {
+pub fn add_total(response: &mut Response, total: u64) {
     let headers = response.headers_mut();
     headers.insert(TOTAL, HeaderValue::from(total));
     headers.insert(PREFERENCE_APPLIED, HeaderValue::from_static("count=exact"));
@@ -94,7 +105,7 @@ pub(super) fn add_total(response: &mut Response, total: u64) {
 
 /// Sets `Link` to the next page: the same request with another cursor. The link is relative, so it holds behind every
 /// proxy.
-pub(super) fn add_next(response: &mut Response, query: Option<&str>, cursor: &str) {
+pub fn add_next(response: &mut Response, query: Option<&str>, cursor: &str) {
     let parts = query.unwrap_or_default().split('&').filter(|part| !part.is_empty());
     let is_cursor = |part: &str| {
         let name = part.split('=').next().unwrap_or_default();

@@ -4,6 +4,7 @@
 //! response never looks complete.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -19,8 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::{timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::audit::Trail;
-use crate::observe::Watch;
+use crate::context::RequestContext;
 use crate::results::{Answered, Flight, Kept};
 
 /// Bytes held back before the status is sent. A smaller response is complete, and known to be good, by then.
@@ -36,19 +36,25 @@ const PATIENCE_FOR_ROWS: Duration = Duration::from_secs(1);
 
 /// Pulls the first rows and builds the response, without the headers that describe it. Also returns the compression of
 /// the body. A response that is complete by then is shared with the requests that wait for it (single flight).
-pub(super) async fn start(
+pub async fn start(
     rows: BatchStream,
     encoder: Box<dyn Encoder>,
-    trail: Trail,
+    context: Arc<RequestContext>,
     shared: Option<Shared>,
 ) -> Result<(Response, Option<Coding>), Error> {
     let is_small = |most: u64| most <= HELD_BYTES_WHEN_CAPPED as u64;
     let is_bounded = rows.max_rows().is_some() || rows.max_result_bytes().is_some_and(is_small);
     let most_held = if is_bounded { HELD_BYTES_WHEN_CAPPED } else { HELD_BYTES };
     let most_held = most_held.max(shared.as_ref().map_or(0, |shared| shared.flight.largest()));
-    let (watch, is_truncated) = (trail.watch().clone(), rows.is_truncated());
-    let mut pieces =
-        Pieces { rows, encoder: Some(encoder), watch, coding: None, is_streaming: false, is_flushed: true };
+    let is_truncated = rows.is_truncated();
+    let mut pieces = Pieces {
+        rows,
+        encoder: Some(encoder),
+        context: Arc::clone(&context),
+        coding: None,
+        is_streaming: false,
+        is_flushed: true,
+    };
     let (mut held, mut held_rows) = (BytesMut::new(), 0);
     while held.len() < most_held && pieces.rows.holds(held.len()) {
         match pieces.next().await? {
@@ -57,7 +63,7 @@ pub(super) async fn start(
                 held_rows += piece.rows;
             }
             None => {
-                trail.sent(held_rows, held.len());
+                context.sent(held_rows, held.len());
                 let body = held.freeze();
                 if let Some(Shared { flight, next }) = shared {
                     let (body, coding, rows) = (body.clone(), pieces.coding, held_rows);
@@ -71,14 +77,14 @@ pub(super) async fn start(
     drop(shared);
     // The held bytes belong to the connection from here on.
     let _ = pieces.rows.holds(0);
-    trail.starts_to_stream().await?;
+    context.starts_to_stream().await?;
     let coding = pieces.coding;
     pieces.is_streaming = true;
     let first = stream::iter([Ok(Piece { bytes: held.freeze(), rows: held_rows })]);
-    let all = first.chain(rest(pieces, trail.clone()));
+    let all = first.chain(rest(pieces, Arc::clone(&context)));
     let body = Body::from_stream(all.map(move |piece| {
         let Piece { bytes, rows } = piece?;
-        trail.sent(rows, bytes.len());
+        context.sent(rows, bytes.len());
         Ok::<_, io::Error>(bytes)
     }));
     Ok((head(body, is_truncated), coding))
@@ -94,19 +100,16 @@ fn head(body: Body, is_truncated: bool) -> Response {
 }
 
 /// The single flight that other requests wait for, and the cursor of the next page.
-pub(super) struct Shared {
-    pub(super) flight: Flight,
-    pub(super) next: Option<String>,
+pub struct Shared {
+    /// The flight.
+    pub flight: Flight,
+    /// The cursor of the next page.
+    pub next: Option<String>,
 }
 
-/// The response for a kept result, and its compression. Records the rows and bytes in the audit trail.
-pub(super) fn kept(kept: &Kept, trail: &Trail) -> (Response, Option<Coding>) {
-    trail.sent(kept.answered.rows, kept.answered.body.len());
-    whole(kept)
-}
-
-/// The response for a kept result, and its compression, without recording it.
-pub(super) fn whole(kept: &Kept) -> (Response, Option<Coding>) {
+/// The response for a kept result, and its compression. Reports the rows and bytes.
+pub fn kept(kept: &Kept, context: &RequestContext) -> (Response, Option<Coding>) {
+    context.sent(kept.answered.rows, kept.answered.body.len());
     let Answered { body, coding, is_truncated, .. } = &kept.answered;
     (head(Body::from(body.clone()), *is_truncated), *coding)
 }
@@ -114,9 +117,9 @@ pub(super) fn whole(kept: &Kept) -> (Response, Option<Coding>) {
 /// Streams what follows the held rows. A task produces it one piece ahead of the client, so that the query ends at its
 /// deadline even if the client stops reading; no client holds a query slot by not reading. Dropping the stream ends the
 /// task.
-fn rest(pieces: Pieces, trail: Trail) -> impl Stream<Item = io::Result<Piece>> + Send {
+fn rest(pieces: Pieces, context: Arc<RequestContext>) -> impl Stream<Item = io::Result<Piece>> + Send {
     let (sender, receiver) = mpsc::channel(1);
-    let of_task = trail.clone();
+    let of_task = Arc::clone(&context);
     let task = AbortOnDropHandle::new(tokio::spawn(async move {
         if let Err(error) = make(pieces, &sender).await {
             // Recorded here, because the stream is not polled again if the client does not read on.
@@ -125,14 +128,14 @@ fn rest(pieces: Pieces, trail: Trail) -> impl Stream<Item = io::Result<Piece>> +
     }));
     // The client does not see this error, which only cuts the connection. The log has the reason.
     let incomplete = || io::Error::other("the answer is not complete");
-    stream::unfold(Some((receiver, task, trail)), move |state| async move {
-        let (mut receiver, task, trail) = state?;
+    stream::unfold(Some((receiver, task, context)), move |state| async move {
+        let (mut receiver, task, context) = state?;
         match receiver.recv().await {
-            Some(Some(piece)) => Some((Ok(piece), Some((receiver, task, trail)))),
+            Some(Some(piece)) => Some((Ok(piece), Some((receiver, task, context)))),
             // A response that cannot be recorded must not look complete.
-            Some(None) => trail.completed().await.err().map(|_| (Err(incomplete()), None)),
+            Some(None) => context.completed().await.err().map(|_| (Err(incomplete()), None)),
             None => {
-                trail.cut(None).await;
+                context.cut(None).await;
                 Some((Err(incomplete()), None))
             }
         }
@@ -172,7 +175,7 @@ struct Pieces {
     rows: BatchStream,
     /// `None` after the end of the body.
     encoder: Option<Box<dyn Encoder>>,
-    watch: Watch,
+    context: Arc<RequestContext>,
     /// The compression of the pieces returned so far.
     coding: Option<Coding>,
     /// Whether pieces go to the client immediately.
@@ -195,7 +198,7 @@ impl Pieces {
                     Some(batch) => {
                         rows += batch.num_rows() as u64;
                         self.is_flushed = false;
-                        let bytes = self.watch.encode(|| encoder.write(&batch))?;
+                        let bytes = self.context.timer.encode(|| encoder.write(&batch))?;
                         self.coding = encoder.coding();
                         bytes
                     }
@@ -221,7 +224,7 @@ impl Pieces {
             let finished = tokio::task::spawn_blocking(finish).await;
             finished.map_err(|error| Error::new(Code::Internal, "the answer can not be completed").source(error))?
         } else {
-            self.watch.encode(finish)
+            self.context.timer.encode(finish)
         };
         self.coding = coding;
         bytes

@@ -9,7 +9,7 @@ use lakegate_core::error::Error;
 use lakegate_core::format::{Coding, Representation, choose_compression, choose_format};
 
 /// The representation of the response: format, compression and CSV guard.
-pub(super) fn representation(modifiers: &Modifiers, headers: &HeaderMap) -> Result<Representation, Error> {
+pub fn representation(modifiers: &Modifiers, headers: &HeaderMap) -> Result<Representation, Error> {
     let format = choose_format(modifiers.format(), fields(headers, &ACCEPT))?;
     let compression = choose_compression(format, fields(headers, &ACCEPT_ENCODING))?;
     Ok(Representation { format, compression, csv_guard: modifiers.csv_guard() })
@@ -21,12 +21,7 @@ fn fields<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
 }
 
 /// Sets the headers that describe the body. `coding` is the compression that the encoder applied.
-pub(super) fn describe(
-    headers: &mut HeaderMap,
-    representation: &Representation,
-    coding: Option<Coding>,
-    endpoint: &str,
-) {
+pub fn describe(headers: &mut HeaderMap, representation: &Representation, coding: Option<Coding>, endpoint: &str) {
     let format = representation.format;
     if let Ok(value) = HeaderValue::from_str(&format.content_type()) {
         headers.insert(CONTENT_TYPE, value);
@@ -40,7 +35,7 @@ pub(super) fn describe(
 }
 
 /// Sets `Content-Encoding`.
-pub(super) fn encoded(headers: &mut HeaderMap, coding: Option<Coding>) {
+pub fn encoded(headers: &mut HeaderMap, coding: Option<Coding>) {
     if let Some(coding) = coding {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
     }

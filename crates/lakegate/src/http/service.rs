@@ -1,0 +1,168 @@
+//! The service of a listener: begins a request (id, context), routes it, and ends it (problem body, common headers, audit
+//! record, log).
+//!
+//! Everything that concerns each request, whatever its path, is here and not in middleware, because each layer of
+//! middleware costs allocations and a boxed future. Routes are in [`super::routes`], the way of a request to an endpoint
+//! in [`crate::pipeline`].
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::body::{Body, HttpBody};
+use axum::http::header::{CACHE_CONTROL, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::{BoxError, Router};
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use lakegate_core::access::looks_like_token;
+use lakegate_core::catalog::token_in_url;
+use percent_encoding::percent_decode_str;
+use tower::ServiceExt;
+
+use super::problem::{Failure, explain, panicked, retry_after};
+use super::{admin_routes, bounds, docs, routes};
+use crate::app::App;
+use crate::audit::{AuditStart, RequestAudit};
+use crate::context::{RequestContext, RequestId};
+use crate::limits::RateLimitState;
+use crate::observe::RequestStart;
+use crate::store::SecretAttributes;
+use crate::{clock, token};
+
+/// The header with the request id, which every response has.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The request headers that a response depends on.
+const VARIES: HeaderValue = HeaderValue::from_static("authorization, x-api-key, token, accept, accept-encoding");
+
+/// The service of a listener. Cheap to clone.
+#[derive(Clone)]
+pub struct HttpService {
+    app: Arc<App>,
+    router: Router,
+}
+
+impl HttpService {
+    /// The service of the endpoint API.
+    pub fn endpoints(app: Arc<App>) -> Self {
+        Self { router: routes(Arc::clone(&app)), app }
+    }
+
+    /// The service of the admin API.
+    pub fn admin(app: Arc<App>, secret: SecretAttributes) -> Self {
+        Self { router: admin_routes(Arc::clone(&app), secret), app }
+    }
+
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// None: every failure is a response.
+    pub fn answer<B>(&self, request: Request<B>) -> BoxFuture<'static, Result<Response, Infallible>>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (app, router) = (Arc::clone(&self.app), self.router.clone());
+        answer(app, router, request.map(Body::new)).map(Ok).boxed()
+    }
+}
+
+async fn answer(app: Arc<App>, router: Router, mut request: Request<Body>) -> Response {
+    let context = begin(&app, &request);
+    let has_body = *request.method() != Method::HEAD;
+    let response = match refusal(&request, &context) {
+        Some(refusal) => refusal.into_response(),
+        None => {
+            request.extensions_mut().insert(Arc::clone(&context));
+            match AssertUnwindSafe(router.oneshot(request)).catch_unwind().await {
+                Ok(Ok(response)) => response,
+                Err(panic) => panicked(panic),
+            }
+        }
+    };
+    end(&context, response, has_body).await
+}
+
+/// The context of a new request.
+fn begin(app: &App, request: &Request<Body>) -> Arc<RequestContext> {
+    let id = RequestId::new(clock::now());
+    let served = app.served();
+    // Only the path is logged, because a query string holds arguments. Neither may hold a token, and a log never may.
+    let path = request.uri().path();
+    let path = if holds_token(path) { "(a path with a token)".to_owned() } else { path.to_owned() };
+    let start = RequestStart { request_id: id.text().to_owned(), method: request.method().clone(), path };
+    let timer = app.observer.begin(&served, start, request.headers());
+    let (audit, rate_limits) = match is_recorded(request.uri().path()) {
+        true => (audit(app, request, &id), RateLimitState::new(&app.rates)),
+        false => Default::default(),
+    };
+    Arc::new(RequestContext { id, served, audit, timer, rate_limits })
+}
+
+/// Whether requests of this path have an audit record. `/health` and the files of `/docs` have none: they are polled often
+/// and reveal nothing.
+fn is_recorded(path: &str) -> bool {
+    !path.starts_with("/health/") && !docs::is_of_page(path)
+}
+
+fn audit(app: &App, request: &Request<Body>, id: &RequestId) -> RequestAudit {
+    RequestAudit::begin(&app.audit, || AuditStart {
+        time: id.time(),
+        request_id: id.text().to_owned(),
+        method: request.method().as_str().to_owned(),
+        path: percent_decode_str(request.uri().path()).decode_utf8_lossy().into_owned(),
+        tokens: token::texts(request.headers()),
+    })
+}
+
+/// The refusal of a request that no route may see: a token in its URL, or a URL or headers beyond the limits.
+fn refusal(request: &Request<Body>, context: &RequestContext) -> Option<Failure> {
+    if request.uri().path_and_query().is_some_and(|url| holds_token(url.as_str())) {
+        return Some(Failure(token_in_url()));
+    }
+    bounds::check(request, &context.served.config().http).err().map(Failure)
+}
+
+/// Ends a request: writes the problem body and the common headers, and tells the audit record and the timer.
+async fn end(context: &RequestContext, mut response: Response, has_body: bool) -> Response {
+    let mut error = explain(&mut response, &context.id, has_body);
+    let bytes = response.body().size_hint().exact();
+    let status = response.status().as_u16();
+    if let Err(unrecorded) = context.audit.answered(status, error.as_deref(), bytes, has_body).await {
+        response = Failure(unrecorded).into_response();
+        error = explain(&mut response, &context.id, has_body);
+    }
+    let status = response.status();
+    context.timer.answered(status.as_u16(), error.as_deref(), response.body().size_hint().exact(), has_body);
+    let headers = response.headers_mut();
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Some(seconds) = error.as_ref().and_then(|error| retry_after(error)) {
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
+    for (name, value) in context.rate_limits.headers() {
+        headers.insert(name, value);
+    }
+    add_common(headers, &context.id);
+    context.timer.add_headers(headers);
+    response
+}
+
+/// Adds the headers of every response.
+fn add_common(headers: &mut HeaderMap, id: &RequestId) {
+    // A response with a validator sets its own `Cache-Control`.
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-store"));
+    headers.insert(VARY, VARIES);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(id) = HeaderValue::from_str(id.text()) {
+        headers.insert(REQUEST_ID, id);
+    }
+}
+
+/// Whether a part of a URL holds a token, as it is or percent-encoded.
+fn holds_token(part: &str) -> bool {
+    looks_like_token(part) || part.contains('%') && looks_like_token(&percent_decode_str(part).decode_utf8_lossy())
+}
