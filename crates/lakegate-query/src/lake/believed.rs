@@ -1,7 +1,7 @@
 //! Removes untrusted parts from a Parquet footer before anything reads it. Statistics, page indexes and Bloom filters
 //! stay only where the format and the writer guarantee what pruning concludes from them.
 //!
-//! `writers` lists the trusted writers. What stays decides which rows are skipped, never what a value is.
+//! `writers` lists the trusted writers. The remaining parts decide which rows are skipped, never what a value is.
 
 use std::cmp::Ordering;
 

@@ -75,7 +75,7 @@ pub(super) async fn read(
     Ok(Columns { schema: Arc::new(schema), of_files })
 }
 
-/// Runs the futures, [`AT_ONCE`] at a time, and returns their results in order, or the first failure.
+/// Runs the futures, `AT_ONCE` at a time, and returns their results in order, or the first failure.
 pub(super) async fn in_order<T, E>(reading: Vec<BoxFuture<'_, Result<T, E>>>) -> Result<Vec<T>, E> {
     stream::iter(reading).buffered(AT_ONCE).try_collect().await
 }
