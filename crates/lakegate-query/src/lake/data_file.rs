@@ -37,7 +37,7 @@ pub(super) struct DataFile {
     pub(super) deleted: Deleted,
 }
 
-/// Footers' contents by file path, kept from one table version to the next.
+/// Facts from the footers of files, by path, kept from one table version to the next.
 #[derive(Debug, Default)]
 pub(super) struct KnownFiles(HashMap<Path, Arc<Known>>);
 

@@ -65,7 +65,7 @@ async fn csv_is_read_packed_and_with_other_delimiters() {
     assert_eq!(rows(odd.path(), keys, ALL).await.unwrap(), expected);
 }
 
-/// A number keeps the form that it has in the text, and a column takes the widest type of its files.
+/// Numbers in text have no declared type, so a column takes the widest type that its files need.
 #[tokio::test]
 async fn numbers_of_text_files_widen() {
     let files: [(&str, &[u8]); 2] = [("t/1.csv", b"id,name\n1,1\n"), ("t/2.csv", b"id,name\n2,2.5\n")];

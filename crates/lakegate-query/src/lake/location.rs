@@ -238,7 +238,7 @@ async fn single_file(lake: &Lake, location: &str, format: Option<FileFormat>) ->
 }
 
 /// Fails when one of the table's files is below the folder of a Delta, Hudi or Iceberg table in the listing. Such a
-/// folder also holds files that no longer, or do not yet, belong to its table.
+/// folder also holds files that do not belong to its table any more, or not yet.
 fn refuse_table_formats(listing: &Listing, objects: &[ObjectMeta]) -> Result<(), TableFault> {
     let folders = listing.folders.iter().map(|folder| format!("{folder}/"));
     let paths = folders.chain(listing.objects.iter().map(|object| object.location.to_string()));
