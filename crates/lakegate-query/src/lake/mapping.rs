@@ -443,7 +443,7 @@ fn may_fail(found: &DataType, wanted: &DataType) -> bool {
 }
 
 /// Whether a file's type can be read as the table's: an equal type, one that a schema may widen from, or another
-/// encoding of the same values. Where [`may_fail`] is true, a value that does not fit is a fault of the file.
+/// encoding of the same values. When [`may_fail`] is true, a value that does not fit is a fault of the file.
 fn is_read_as(found: &DataType, wanted: &DataType) -> bool {
     use DataType::{
         Binary, BinaryView, Date32, Decimal128, FixedSizeBinary, Float32, Float64, Int8, Int16, Int32, Int64,

@@ -36,7 +36,7 @@ pub(super) struct Pinned {
     changed: Arc<Notify>,
     /// Records whether the store answers.
     contact: Arc<Contact>,
-    /// The same store when it is a local folder; `None` for a store behind HTTP, where ETags are quoted.
+    /// The store as a local folder when it is one; `None` for a store behind HTTP, where ETags are quoted.
     folder: Option<Arc<LocalFileSystem>>,
 }
 
