@@ -307,7 +307,7 @@ async fn what_a_catalog_restricts_holds_for_every_caller() {
     let redacted =
         "shared = true\n[tables.t.columns.email]\nmask = \"redact\"\n[tables.t.columns.region]\nmask = \"null\"";
     let rows = seen(&table, redacted, &json!({"required-column-projections": email("show-first-4")}), "").await;
-    // The grant lifts the project's mask of `email`.
+    // The grant unmasks `email`, so the project's mask does not apply.
     assert_eq!(rows[0], "1|NULL|ann7@x.xxx|2024-07-15");
 
     let by_id = json!({"type": "or",

@@ -39,8 +39,8 @@ pub(super) async fn of_version(
     let since = properties.get("delta.inCommitTimestampEnablementVersion");
     let since = since.and_then(|since| since.parse::<u64>().ok()).unwrap_or_default();
     let Some(commit) = log.commits().get(&version).filter(|_| is_on && version >= since) else {
-        // Takes the maximum of all earlier files, so that a file copied later does not make a version newer than the
-        // next one.
+        // Takes the latest modification time up to this version, so that times never decrease, even if files were
+        // copied.
         let until = log.commits().range(..=version).map(|(_, file)| file.last_modified.timestamp_micros()).max();
         return Ok(until.or_else(|| log.written(version)).unwrap_or_default());
     };

@@ -63,7 +63,7 @@ pub(super) async fn read(
             }
             match file.content_type() {
                 DataContentType::Data => listed.data.push(entry),
-                // Format version 1 has no sequence numbers, so what is deleted is unknown.
+                // Format version 1 has no sequence numbers, so nothing shows which files a delete applies to.
                 _ if is_first_version => {
                     return Err(TableFault::new("the table has deleted rows in a form that does not know them"));
                 }

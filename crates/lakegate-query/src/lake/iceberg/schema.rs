@@ -1,5 +1,4 @@
-//! Maps the schema of an Iceberg table to columns, which field ids find in data files, and reads their partition
-//! values.
+//! Maps the schema of an Iceberg table to columns identified by field ids, and reads the partition values of files.
 
 use std::collections::HashMap;
 use std::sync::Arc;

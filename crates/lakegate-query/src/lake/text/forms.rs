@@ -29,7 +29,7 @@ pub(super) struct Forms {
 
 /// Stands for the power of ten of zero.
 const OF_ZERO: i32 = i32::MIN;
-/// Different texts with at most this many significant digits are different doubles.
+/// Different numbers with at most this many significant digits are different doubles.
 const EXACT_DIGITS: usize = 15;
 
 /// Numbers of fraction digits, as bits: those that occur, and others with which a number could also have been written.

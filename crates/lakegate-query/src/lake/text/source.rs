@@ -198,7 +198,7 @@ enum From {
     Declared(usize),
     /// This index in the row.
     Place(usize),
-    /// None, because the file lacks the column.
+    /// No source: the file lacks the column.
     Nowhere,
 }
 

@@ -16,7 +16,7 @@ fn lake(files: &[(&str, &[u8])]) -> TempDir {
     folder
 }
 
-/// The rows, read from files and from the resident table, and the types; or the first error.
+/// The rows, read from files, or the first error; checks that the resident table returns the same rows.
 async fn read(files: &[(&str, &[u8])], keys: &str, sql: &str) -> Result<Vec<String>, String> {
     let lake = lake(files);
     let config = format!("[lake]\nlocation = \".\"\n[tables.t]\nshared = true\nlocation = \"t/\"\n{keys}\n");
