@@ -14,7 +14,7 @@ use url::Url;
 use super::super::{Lake, TableFault};
 use super::{Found, away, body, client, is_in_trouble, no_table, not_understood, read_secret, refused, restricted};
 
-/// How long a token and a configuration are cached. Catalog tokens usually live for about an hour.
+/// Cache lifetime of a token and a configuration. Catalog tokens usually live for about an hour.
 const KEPT: Duration = Duration::from_secs(300);
 
 /// Cached catalog sessions, by the catalog's name and settings.

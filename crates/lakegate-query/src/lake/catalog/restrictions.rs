@@ -187,7 +187,7 @@ impl<'a> Reader<'a> {
         found.ok_or_else(|| format!("the field {id} is no column of the table"))
     }
 
-    /// Translates a predicate. Where it is true, so is the standard's; where it is NULL, the standard's may be true or
+    /// Translates a predicate. Whenever it is true, so is the standard's; if it is NULL, the standard's may be true or
     /// false. Only rows for which it is true are shown, so none that the standard hides.
     fn predicate(&mut self, json: &Value, depth: usize) -> Result<Expr, String> {
         if depth > MOST_DEPTH {
