@@ -1,7 +1,7 @@
-//! Partition columns that are in the files as well, as some writers leave them there: every row must say what its folder says.
+//! Checks partition columns that some writers also store inside the files: every row must have the value of its folder.
 //!
-//! A folder prunes files and is a value of row filters, so a row that says something else would be another caller's. Nothing
-//! of it is taken from statistics: the rows are read, once for each version of a file.
+//! A folder's value prunes files and feeds row filters, so a row with another value would belong to another caller. The
+//! check does not trust statistics: it reads the rows, once per version of a file.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use super::columns::{Unreadable, guarded};
 use super::parquet::Verified;
 use super::version::TableVersion;
 
-/// The type of a partition column that the files have, where the project says none: that of the files.
+/// The type of a partition column that the files also store, when the project declares none. `None` for nested types.
 pub(super) fn type_in_files(data_type: &DataType) -> Option<DataType> {
     match data_type {
         DataType::Dictionary(_, value) => type_in_files(value),
@@ -34,13 +34,13 @@ pub(super) fn type_in_files(data_type: &DataType) -> Option<DataType> {
     }
 }
 
-/// The schema without the columns of these names.
+/// The schema without the named columns.
 pub(super) fn without(schema: &SchemaRef, names: &[String]) -> SchemaRef {
     let fields = schema.fields().iter().filter(|field| !names.contains(field.name())).map(Arc::clone);
     Arc::new(Schema::new(fields.collect::<Vec<FieldRef>>()))
 }
 
-/// Reads the columns of a file that are partition columns, too, and compares them with what the folders say.
+/// Reads those columns of a file that are also partition columns, and compares every row with the folder's value.
 pub(super) async fn check(
     lake: &Lake,
     session: &dyn Session,
@@ -60,7 +60,7 @@ pub(super) async fn check(
     let reading = async {
         let schema = TableSchema::from(Arc::clone(of_file));
         let unknown = Statistics::new_unknown(of_file);
-        // Without statistics: the engine would take a column for what they say of it.
+        // Without statistics, because the engine would replace a column with the constant that they claim.
         let file = PartitionedFile::from(object.clone());
         let version = TableVersion {
             format: Arc::clone(format),
@@ -97,16 +97,16 @@ pub(super) async fn check(
     }
 }
 
-/// Whether every row has the value.
+/// Whether every row has this value.
 fn agrees(column: &ArrayRef, value: &ScalarValue) -> Result<bool> {
     let options = CastOptions { safe: false, ..CastOptions::default() };
-    // A value that is none of the folder's type is another one.
+    // A value that does not cast to the folder's type differs from the folder's value.
     let Ok(as_folder) = cast_with_options(column, &value.data_type(), &options) else { return Ok(false) };
     let same = not_distinct(&as_folder, &value.to_scalar()?)?;
     if same.true_count() != column.len() {
         return Ok(false);
     }
-    // So is one of which the folder's type has no more than a part, such as 1 of 1.9.
+    // A value that loses something in the folder's type also differs, such as 1.9 read as 1.
     if column.data_type().is_string() {
         return Ok(true);
     }

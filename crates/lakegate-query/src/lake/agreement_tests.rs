@@ -1,4 +1,4 @@
-//! Partition columns that are in the files as well: read where every row agrees with its folder, and refused otherwise.
+//! Partition columns that are also in the files: served when every row agrees with its folder, refused otherwise.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -57,12 +57,12 @@ async fn files_with_their_partition_columns_are_read_where_they_agree() {
         shared(lake.path(), TABLE, "SELECT id FROM t WHERE day > DATE '1970-01-02' AND tenant > 1 ORDER BY id").await,
         ["4", "5", "6"]
     );
-    // A file without the column has its folder's value, as ever.
+    // A file without the column still takes its folder's value.
     put(lake.path(), "t/tenant=3/day=1970-01-04/a.parquet", vec![("id", ints(&[7]))]);
     assert_eq!(shared(lake.path(), TABLE, "SELECT tenant, day FROM t WHERE id = 7").await, ["3|1970-01-04"]);
 }
 
-/// One row says that it is of another tenant than its folder, and statistics say nothing of it.
+/// One row names another tenant than its folder does, and the statistics do not show it.
 #[tokio::test]
 async fn a_row_that_contradicts_its_folder_is_a_fault() {
     let lake = lake();
@@ -102,7 +102,7 @@ async fn null_agrees_with_the_folder_of_null_and_text_with_text() {
     assert!(fault(lake.path(), TABLE).await.contains("another `k`"));
 }
 
-/// What the project says of a folder's type holds, whatever the files' type is; and every row is compared in it.
+/// The declared type of a partition column wins over the files' type, and every row is compared in it.
 #[tokio::test]
 async fn the_declared_type_is_that_of_the_column() {
     let lake = tempfile::tempdir().unwrap();
@@ -111,7 +111,7 @@ async fn the_declared_type_is_that_of_the_column() {
     assert_eq!(shared(lake.path(), TABLE, "SELECT DISTINCT k + 1 FROM t").await, ["8"]);
     let declared = format!("{TABLE}\npartitions = {{ k = \"integer\" }}");
     assert_eq!(shared(lake.path(), &declared, "SELECT DISTINCT k FROM t").await, ["7"]);
-    // As text the folder says `007`, and the rows say `7`.
+    // As text, the folder's value is `007` and the rows' value is `7`.
     let text = format!("{TABLE}\npartitions = {{ k = \"string\" }}");
     assert!(fault(lake.path(), &text).await.contains("another `k`"));
     put(lake.path(), "t/k=x/a.parquet", vec![("k", narrow(vec![7, 7])), ("id", ints(&[1, 2]))]);

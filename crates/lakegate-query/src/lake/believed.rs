@@ -1,7 +1,7 @@
-//! The part of a Parquet footer that is believed: statistics, page indexes and Bloom filters stay where the format and the
-//! writer guarantee what pruning concludes of them, and are taken out everywhere else, before anything reads them.
+//! Removes untrusted parts from a Parquet footer before anything reads it. Statistics, page indexes and Bloom filters
+//! stay only where the format and the writer guarantee what pruning concludes from them.
 //!
-//! Which writers are believed is said in `writers`. What stays decides which rows are not looked at, never what a value is.
+//! `writers` lists the trusted writers. The remaining parts decide which rows are skipped, never what a value is.
 
 use std::cmp::Ordering;
 
@@ -16,23 +16,23 @@ use datafusion::parquet::schema::types::ColumnDescriptor;
 
 use super::writers::{Belief, belief};
 
-/// How values of a column are compared, for a bound of them to be worth something.
+/// The order that the min/max statistics of a column use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
-    /// As signed numbers: integers, decimals in integers, dates and times.
+    /// Signed numbers: integers, decimals stored as integers, dates and times.
     Signed,
-    /// As unsigned numbers.
+    /// Unsigned numbers.
     Unsigned,
-    /// Byte by byte, unsigned.
+    /// Unsigned bytes, compared one by one.
     Bytes,
-    /// As signed numbers of many bytes, the highest first.
+    /// Signed numbers of many bytes in big-endian order.
     SignedBytes,
     /// False before true.
     Boolean,
 }
 
-/// The footer without what is not believed. Floats, INT96, intervals and all that is nested have no bounds: those of floats
-/// leave out NaN and differ in the sign of zero, the order of the others is not defined.
+/// The footer without its untrusted parts. Floats, INT96, intervals and nested columns lose their min/max statistics:
+/// those of floats leave out NaN and differ in the sign of zero, and the order of the others is not defined.
 pub(super) fn believed(footer: ParquetMetaData) -> Result<ParquetMetaData> {
     let file = footer.file_metadata().clone();
     let belief = belief(file.created_by());
@@ -54,7 +54,7 @@ pub(super) fn believed(footer: ParquetMetaData) -> Result<ParquetMetaData> {
     Ok(builder.set_row_groups(groups).set_column_index(column_index).set_offset_index(offset_index).build())
 }
 
-/// Whether it is worth to read the page index of a file.
+/// Whether reading the page index of a file pays off.
 pub(super) fn wants_pages(footer: &ParquetMetaData) -> bool {
     let has_pages =
         |column: &ColumnChunkMetaData| column.column_index_offset().is_some() && column.offset_index_offset().is_some();
@@ -116,7 +116,7 @@ fn of_column(
     }
 }
 
-/// The order of a column's values, or `None` where bounds of them say nothing.
+/// The order of a column's values, or `None` when its min/max statistics are not usable.
 fn order(column: &ColumnDescriptor) -> Option<Order> {
     if column.max_rep_level() > 0 || column.path().parts().len() > 1 {
         return None;
@@ -164,7 +164,7 @@ fn order(column: &ColumnDescriptor) -> Option<Order> {
     }
 }
 
-/// Whether the engine hashes a value of this column as its writer does.
+/// Whether the engine hashes a value of this column as its writer does, so that a Bloom filter can be used.
 fn is_hashed_as_read(column: &ColumnDescriptor) -> bool {
     let logical = column.logical_type_ref();
     match (column.physical_type(), order(column)) {
@@ -176,8 +176,8 @@ fn is_hashed_as_read(column: &ColumnDescriptor) -> bool {
     }
 }
 
-/// The statistics as far as they can be true: with the number of NULLs, and with bounds where `order` compares them. `None`
-/// where they contradict themselves, and where NULLs are not counted, which the engine takes for none.
+/// The part of the statistics that can be true: the NULL count, and min/max when `order` is given. `None` when they
+/// contradict themselves or have no NULL count, because the engine reads a missing count as zero.
 fn sound(statistics: &Statistics, column: &ColumnDescriptor, rows: i64, order: Option<Order>) -> Option<Statistics> {
     let (rows, nulls) = (u64::try_from(rows).ok()?, statistics.null_count_opt()?);
     if column.max_rep_level() > 0 || nulls > rows || (column.max_def_level() == 0 && nulls > 0) {
@@ -197,7 +197,7 @@ fn sound(statistics: &Statistics, column: &ColumnDescriptor, rows: i64, order: O
         _ => None,
     };
     let (has_bounds, nulls) = (order.is_some(), Some(nulls));
-    // Rebuilt, so that nothing else of them is left: no distinct count, and no mark of the deprecated form.
+    // Built from scratch to drop everything else: the distinct count, and the flag of the deprecated form.
     Some(match statistics {
         Statistics::Boolean(of) => Statistics::boolean(
             of.min_opt().copied().filter(|_| has_bounds),
@@ -240,7 +240,7 @@ fn sound(statistics: &Statistics, column: &ColumnDescriptor, rows: i64, order: O
     })
 }
 
-/// The least value beside the greatest; `None` where they are of another kind than the order.
+/// Compares the minimum with the maximum; `None` when their type does not match the order.
 fn compare(statistics: &Statistics, order: Order) -> Option<Ordering> {
     match (statistics, order) {
         (Statistics::Boolean(of), Order::Boolean) => Some(of.min_opt()?.cmp(of.max_opt()?)),
@@ -253,7 +253,7 @@ fn compare(statistics: &Statistics, order: Order) -> Option<Ordering> {
         }
         (Statistics::FixedLenByteArray(_), Order::SignedBytes) => {
             let (least, greatest) = (statistics.min_bytes_opt()?, statistics.max_bytes_opt()?);
-            // Of one length, numbers of two's complement are in the order of their bytes once the sign is turned round.
+            // Two's complement numbers of equal length sort by their bytes once the sign bit is flipped.
             let turned = |bytes: &[u8]| {
                 let mut bytes = bytes.to_vec();
                 *bytes.first_mut()? ^= 0x80;
@@ -266,7 +266,7 @@ fn compare(statistics: &Statistics, order: Order) -> Option<Ordering> {
     }
 }
 
-/// Whether the pages of all columns lie in their columns and have the rows of the row group, in order.
+/// Whether the pages of every column are inside their column chunk and cover the rows of the row group in order.
 fn fits_together(groups: &[RowGroupMetaData], columns: &ParquetColumnIndex, offsets: &ParquetOffsetIndex) -> bool {
     if columns.len() != groups.len() || offsets.len() != groups.len() {
         return false;
@@ -300,7 +300,7 @@ fn fits_together(groups: &[RowGroupMetaData], columns: &ParquetColumnIndex, offs
     })
 }
 
-/// The bounds of pages of columns whose own bounds are believed, where NULLs are counted.
+/// Keeps the page statistics of columns whose own min/max statistics are trusted, when they have NULL counts.
 fn of_pages(groups: &[RowGroupMetaData], columns: ParquetColumnIndex) -> ParquetColumnIndex {
     let of_groups = groups.iter().zip(columns);
     let of_groups = of_groups.map(|(group, columns)| {

@@ -1,4 +1,4 @@
-//! Files that are broken or made to do harm: a clear fault that names the file, in a memory that does not grow.
+//! Broken and malicious files: each fails with a clear fault that names the file, in bounded memory.
 
 use std::fs;
 use std::io::Write;
@@ -25,7 +25,7 @@ fn parquet(path: &Path, rows: i64) {
     writer.finish().unwrap();
 }
 
-/// What is said of a lake with this file as the table.
+/// The fault of a lake whose only table is this file.
 async fn fault(name: &str, content: impl AsRef<[u8]>, keys: &str) -> String {
     let lake = tempfile::tempdir().unwrap();
     fs::create_dir_all(lake.path().join("t")).unwrap();
@@ -49,7 +49,7 @@ fn bytes_of_parquet(rows: i64) -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
-/// The same file with another footer.
+/// Replaces the footer of a Parquet file.
 fn with_footer(bytes: &[u8], change: impl FnOnce(ParquetMetaData) -> ParquetMetaData) -> Vec<u8> {
     let whole = bytes::Bytes::copy_from_slice(bytes);
     let footer = ParquetMetaDataReader::new().parse_and_finish(&whole).unwrap();
@@ -87,7 +87,7 @@ async fn parquet_that_is_cut_or_none_is_told() {
 #[tokio::test]
 async fn forged_counts_are_not_believed() {
     let whole = bytes_of_parquet(1_000);
-    // 1000 and 1001 as the footer has them, with the byte before and the list of parts behind.
+    // The encoded row counts 1000 and 1001, with the byte before them and the list header behind them.
     let (told, forged) = ([0x16, 0xd0, 0x0f, 0x19], [0x16, 0xd2, 0x0f, 0x19]);
     let at = whole.windows(4).position(|bytes| bytes == told).unwrap();
     let of_file = [&whole[..at], &forged, &whole[at + 4..]].concat();
@@ -144,7 +144,7 @@ async fn text_that_never_ends_is_told_before_it_fills_the_memory() {
     assert!(fault("a.csv", "id\n\"1\n2\n3\n", "").await.contains("a.csv`: line 2: it ends within a quoted value"));
 }
 
-/// A file of some kilobytes that becomes a hundred megabytes as soon as somebody asks for its column.
+/// A file of a few kilobytes whose column decompresses to a hundred megabytes.
 #[tokio::test]
 async fn parquet_that_is_much_larger_when_it_is_unpacked_is_told() {
     let values: ArrayRef = Arc::new(StringArray::from_iter_values((0..100).map(|_| "a".repeat(1 << 20))));
@@ -187,7 +187,7 @@ async fn lines_that_are_no_objects_are_told() {
     }
 }
 
-/// Paths out of the lake, in every spelling.
+/// Paths that leave the lake, in every spelling.
 #[tokio::test]
 async fn no_location_leaves_the_lake() {
     let outer = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
-//! The columns of a table's Parquet files: read from every file once, and put together to those of the table; or why the files do
-//! not fit together.
+//! Merges the columns of a table's Parquet files into one schema, or reports why the files do not fit together. Each
+//! file is read once.
 //!
-//! Which types widen to which is said in `widening`. Columns of text files are found in `text`.
+//! `widening` decides which types widen to which. `text` finds the columns of text files.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -25,20 +25,20 @@ use super::widening::widest;
 use crate::plan::column_type_name;
 use crate::uuids;
 
-/// How many files are read at once, of one table.
+/// Number of files of one table that are read concurrently.
 const AT_ONCE: usize = 16;
 
-/// The columns of all files together, and those of each file in the order of the files.
+/// The merged schema, and the schema of each file in the order of the files.
 pub(super) struct Columns {
     pub(super) schema: SchemaRef,
     pub(super) of_files: Vec<SchemaRef>,
 }
 
-/// Why files can not be read, in words, with the file's path in the lake.
+/// Why files cannot be read, as text with the file's path in the lake.
 #[derive(Debug)]
 pub(super) struct Unreadable {
     pub(super) text: String,
-    /// Whether the same may be read in a moment.
+    /// Whether a retry may succeed.
     pub(super) is_passing: bool,
 }
 
@@ -75,18 +75,18 @@ pub(super) async fn read(
     Ok(Columns { schema: Arc::new(schema), of_files })
 }
 
-/// What comes of several, in their order, a few at a time; or the first failure.
+/// Runs the futures, `AT_ONCE` at a time, and returns their results in order, or the first failure.
 pub(super) async fn in_order<T, E>(reading: Vec<BoxFuture<'_, Result<T, E>>>) -> Result<Vec<T>, E> {
     stream::iter(reading).buffered(AT_ONCE).try_collect().await
 }
 
-/// The columns of all files, in the order in which they come; each of a type that holds the values of every file.
+/// The columns of all files, in order of first appearance. Each has a type that holds the values of every file.
 fn together(schemas: &[SchemaRef], objects: &[ObjectMeta]) -> Result<Schema, String> {
     let mut fields = Vec::<FieldRef>::new();
     for (at, (schema, object)) in schemas.iter().zip(objects).enumerate() {
         for field in schema.fields() {
             let Some(known) = fields.iter_mut().find(|known| known.name() == field.name()) else {
-                // A column that files before this one lack is NULL in them.
+                // A column that earlier files lack is NULL in them.
                 let is_nullable = field.is_nullable() || at > 0;
                 fields.push(Arc::new(field.as_ref().clone().with_nullable(is_nullable)));
                 continue;
@@ -97,7 +97,7 @@ fn together(schemas: &[SchemaRef], objects: &[ObjectMeta]) -> Result<Schema, Str
                 return Err(format!("`{}`: {error}", plain(&object.location)));
             };
             let merged = Field::new(field.name(), data_type, is_nullable);
-            // Bytes of one file are no UUIDs because those of another are.
+            // A UUID column in one file does not make the bytes of another file UUIDs.
             *known = Arc::new(if uuids::is_uuid(known) { uuids::marked_as(field, merged) } else { merged });
         }
         for known in &mut fields {
@@ -112,8 +112,8 @@ fn together(schemas: &[SchemaRef], objects: &[ObjectMeta]) -> Result<Schema, Str
     Ok(Schema::new(fields))
 }
 
-/// The statistics of a file as those of the table's columns. What a narrower type says of least and greatest is not said of
-/// the wider one; and a column that the file lacks is NULL in every row.
+/// The statistics of a file in terms of the table's columns. A column with a narrower type in the file keeps only its
+/// NULL count, and a column that the file lacks is NULL in every row.
 pub(super) fn as_of_the_table(mut statistics: Statistics, of_file: &Schema, table: &Schema) -> Statistics {
     for (column, field) in statistics.column_statistics.iter_mut().zip(table.fields()) {
         match of_file.field_with_name(field.name()) {
@@ -134,7 +134,7 @@ pub(super) fn as_of_the_table(mut statistics: Statistics, of_file: &Schema, tabl
     statistics
 }
 
-/// Runs what reads a file. A broken one makes some readers panic; then it is broken all the same.
+/// Runs a future that reads a file. A panic counts as a broken file, because broken files make some readers panic.
 pub(super) async fn guarded<T>(is_remote: bool, reading: impl Future<Output = Result<T>>) -> Result<T, Unreadable> {
     match AssertUnwindSafe(reading).catch_unwind().await {
         Ok(read) => read.map_err(|error| Unreadable {
@@ -154,7 +154,7 @@ fn types_differ(field: &Field, before: &Field) -> String {
     format!("column `{}` is of type {here}, and of type {there} in files before it", field.name())
 }
 
-/// The first line, without the engine's names of its layers.
+/// The first line of an error, without the engine's layer prefixes.
 pub(super) fn one_line(text: &str) -> String {
     let mut line = text.lines().next().unwrap_or_default().trim();
     for layer in [

@@ -1,7 +1,7 @@
-//! Scans of files whose faults stay those of one file: a reader that panics on what is broken gives an error instead, and
-//! errors of reading name the file.
+//! Wraps the engine's file scans so that a fault stays with one file: a panic of a reader on a broken file becomes an
+//! error, and read errors name the file.
 //!
-//! Wraps what the engine reads files with; what it reads, and how, is left as it is.
+//! The wrapper changes neither which files the engine reads nor how.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,7 +28,7 @@ use futures::{FutureExt, Stream, StreamExt};
 
 use super::unread::FileOf;
 
-/// A source of a table's files, contained.
+/// A file source with its faults contained.
 pub(super) struct Contained {
     source: Arc<dyn FileSource>,
     table: Arc<str>,
@@ -40,7 +40,7 @@ impl Contained {
         Arc::new(Self { source, table })
     }
 
-    /// The source within, of one that may be contained.
+    /// The wrapped source, or the source itself when it is not wrapped.
     pub(super) fn within(source: &Arc<dyn FileSource>) -> Arc<dyn FileSource> {
         source.downcast_ref::<Self>().map_or_else(|| Arc::clone(source), |contained| Arc::clone(&contained.source))
     }
@@ -150,7 +150,7 @@ impl FileSource for Contained {
     }
 }
 
-/// What a step of a reader comes to, with the file named where it fails.
+/// Runs one step of a reader. Errors and panics become errors that name the file.
 fn contained<T>(file: &FileOf, step: impl FnOnce() -> Result<T>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(step)) {
         Ok(done) => done.map_err(|error| file.error(error)),
@@ -158,7 +158,7 @@ fn contained<T>(file: &FileOf, step: impl FnOnce() -> Result<T>) -> Result<T> {
     }
 }
 
-/// Plans files, one after another.
+/// Plans the files of a scan, one at a time.
 #[derive(Debug)]
 struct Files(Box<dyn Morselizer>, Arc<str>);
 
@@ -200,7 +200,7 @@ impl MorselPlanner for FilePlanner {
     }
 }
 
-/// A part of one file.
+/// A morsel (part) of one file.
 #[derive(Debug)]
 struct FileMorsel {
     morsel: Box<dyn Morsel>,
@@ -217,9 +217,9 @@ impl Morsel for FileMorsel {
     }
 }
 
-/// The rows of a part of one file.
+/// The record batches of one morsel.
 struct Batches {
-    /// `None` after a panic: what has panicked is not asked again.
+    /// `None` after a panic: a stream that panicked is not polled again.
     batches: Option<BoxStream<'static, Result<RecordBatch>>>,
     file: FileOf,
 }

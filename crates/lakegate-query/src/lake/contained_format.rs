@@ -1,5 +1,5 @@
-//! How the engine reads the files of a table: by its own format, with footers and pages of Parquet that are looked at first,
-//! and with faults that stay those of one file.
+//! The file format of a table, wrapped: reads the engine's format with checked Parquet footers and pages, and contains
+//! each fault to its file.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use super::contained::Contained;
 use super::parquet::{CheckedReaders, Verified, cached};
 use crate::lake::Lake;
 
-/// A format of files, contained.
+/// A file format with its faults contained.
 #[derive(Debug)]
 pub(super) struct ContainedFormat {
     format: Arc<dyn FileFormat>,
@@ -28,13 +28,13 @@ pub(super) struct ContainedFormat {
 }
 
 impl ContainedFormat {
-    /// Reads a table's files by a format.
+    /// Wraps the format of one table.
     #[expect(clippy::new_ret_no_self, reason = "the engine takes formats behind their trait alone")]
     pub(super) fn new(format: Arc<dyn FileFormat>, lake: &Lake, table: &str) -> Arc<dyn FileFormat> {
         Arc::new(Self { format, table: table.into(), verified: Arc::clone(&lake.verified) })
     }
 
-    /// Reads the footers before the engine does, which then finds them where they are kept.
+    /// Puts checked footers into the metadata cache before the engine looks for them there.
     async fn look(&self, session: &dyn Session, store: &Arc<dyn ObjectStore>, objects: &[ObjectMeta]) -> Result<()> {
         if self.format.get_ext() != "parquet" {
             return Ok(());

@@ -1,7 +1,7 @@
-//! How a column of a file becomes the table's column where a cast does not do it: fields of structs are found by id or by the
-//! name that files have for them, those that a file lacks are NULL, and values within are widened.
+//! Converts a file's column to the table's type where a cast is not enough: finds struct fields by id or physical name,
+//! fills missing fields with NULL and widens nested values.
 //!
-//! Which column it is, and whether it fits, is said in `mapping`.
+//! `mapping` decides which column it is and whether it fits.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -18,21 +18,22 @@ use datafusion::logical_expr::ColumnarValue;
 use datafusion::parquet::errors::ParquetError;
 use datafusion::physical_expr::PhysicalExpr;
 
-/// What is done with the values of a column.
+/// The conversion of a column's values.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Conversion {
-    /// Nothing, or a cast to the table's type.
+    /// A cast to the table's type, or nothing when the types are equal.
     Cast,
-    /// For each field of the table's struct, where it is in the file's; `None` where it is not.
+    /// Per field of the table's struct: its position in the file's struct and its conversion; `None` when the file
+    /// lacks it.
     Struct(Vec<Option<(usize, Conversion)>>),
-    /// A conversion of every item.
+    /// The conversion of every item.
     List(Box<Conversion>),
-    /// For keys and values.
+    /// The conversions of keys and values.
     Map(Box<Conversion>, Box<Conversion>),
 }
 
 impl Conversion {
-    /// Whether an array of the table's type stays as it is.
+    /// Whether an array that already has the table's type stays unchanged.
     pub(super) fn changes_nothing(&self) -> bool {
         match self {
             Self::Cast => true,
@@ -44,7 +45,7 @@ impl Conversion {
         }
     }
 
-    /// An array in the table's type.
+    /// Converts an array to the table's type.
     fn apply(&self, array: &ArrayRef, target: &DataType) -> std::result::Result<ArrayRef, ArrowError> {
         let another = || ArrowError::SchemaError("a column is not of the type that was found for it".to_owned());
         match (self, target) {
@@ -89,7 +90,7 @@ impl Conversion {
     }
 }
 
-/// A column of a file as the table's.
+/// A file's column, converted to the table's field.
 #[derive(Debug, Clone)]
 pub(super) struct Converted {
     column: Arc<dyn PhysicalExpr>,
@@ -103,7 +104,7 @@ impl Converted {
     }
 }
 
-// Derived, they would not be of the trait object.
+// Not derived, because a derive does not work with the trait object.
 impl PartialEq for Converted {
     fn eq(&self, other: &Self) -> bool {
         self.column.eq(&other.column) && self.conversion == other.conversion && self.field == other.field
@@ -142,7 +143,7 @@ impl PhysicalExpr for Converted {
     fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
         let array = self.column.evaluate(batch)?.into_array(batch.num_rows())?;
         let converted = self.conversion.apply(&array, self.field.data_type());
-        // What is in the file is wrong, and not what the query does with it.
+        // Reported as a fault of the file, because the query is not to blame.
         let broken = |error: ArrowError| {
             let text = format!("column `{}` holds a value that is not of its type: {error}", self.field.name());
             DataFusionError::ParquetError(Box::new(ParquetError::General(text)))

@@ -1,7 +1,7 @@
-//! Parquet files that a table format names as its own: pinned, their footers read once, columns and statistics mapped to
-//! the table's, deleted rows taken out.
+//! Opens the Parquet files that a table format's metadata lists: pins each file to one version, reads its footer once,
+//! maps its columns and statistics to the table's, and takes out deleted rows.
 //!
-//! Which files those are, and which rows are deleted, is the business of `delta` and `iceberg`.
+//! `delta` and `iceberg` decide which files belong to the table and which rows are deleted.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,20 +28,20 @@ use super::version::{NoVersion, Snapshot, TableVersion, summary};
 use super::{Lake, TableFault, estimates, footers, location, pinned};
 use crate::govern::fingerprint::Fingerprint;
 
-/// A file of a table, as the table's metadata names it.
+/// A data file of a table, as the table's metadata lists it.
 #[derive(Clone, Debug)]
 pub(super) struct DataFile {
     pub(super) path: Path,
-    /// Values that all its rows have, by the column's place in the table.
+    /// Constant values of columns, such as partition values, by the column's position in the table.
     pub(super) constants: HashMap<usize, ScalarValue>,
     pub(super) deleted: Deleted,
 }
 
-/// What was read of files, by their path.
+/// Facts from the footers of files, by path, kept from one table version to the next.
 #[derive(Debug, Default)]
 pub(super) struct KnownFiles(HashMap<Path, Arc<Known>>);
 
-/// What is known of a file whatever the table makes of it.
+/// The facts about a file that do not depend on the table.
 #[derive(Debug)]
 struct Known {
     /// The file at the version that was read.
@@ -49,22 +49,22 @@ struct Known {
     tag: Option<String>,
     shape: Arc<Shape>,
     row_groups: Vec<u64>,
-    /// By the file's own columns.
+    /// In the order of the file's own columns.
     statistics: Vec<ColumnStatistics>,
 }
 
-/// By what files are read.
+/// The context to read data files with.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
     pub(super) lake: &'a Lake,
     pub(super) session: &'a dyn Session,
-    /// What was read before.
+    /// Files that an earlier version has read.
     pub(super) known: Option<&'a KnownFiles>,
 }
 
-/// What a table is, beside its files.
+/// The parts of a table version other than its files.
 pub(super) struct Frame<'a> {
-    /// Its name.
+    /// The table's name.
     pub(super) table: &'a str,
     pub(super) columns: &'a [Column],
     pub(super) named_ids: &'a NamedIds,
@@ -73,8 +73,8 @@ pub(super) struct Frame<'a> {
     pub(super) newest: Option<String>,
 }
 
-/// The files of a version in the order of their paths. A file that is named twice would give its rows twice, and by the
-/// second name perhaps those that are deleted by the first.
+/// The files of a version, sorted by path. Fails when a file is listed twice, because its rows would be served twice,
+/// and the second entry could bring back rows that the first one deletes.
 pub(super) fn sorted(mut files: Vec<DataFile>) -> Result<Vec<DataFile>, TableFault> {
     files.sort_by(|one, other| one.path.cmp(&other.path));
     match files.windows(2).find(|pair| pair[0].path == pair[1].path) {
@@ -85,7 +85,7 @@ pub(super) fn sorted(mut files: Vec<DataFile>) -> Result<Vec<DataFile>, TableFau
 }
 
 impl Reader<'_> {
-    /// Makes a version of a table of these files.
+    /// Builds a table version from these files.
     pub(super) async fn version(&self, frame: Frame<'_>, files: Vec<DataFile>) -> Result<TableVersion, TableFault> {
         let schema =
             Arc::new(Schema::new(frame.columns.iter().map(|column| Arc::clone(&column.field)).collect::<Vec<_>>()));
@@ -126,7 +126,7 @@ impl Reader<'_> {
         })
     }
 
-    /// Looks at every file, and reads the footers of those that are not known.
+    /// Looks up every file, and reads the footers of the files that are new.
     async fn open(&self, files: &[DataFile]) -> Result<(KnownFiles, Vec<Arc<Known>>), TableFault> {
         let looks = files.iter().map(|file| self.look(&file.path).boxed()).collect::<Vec<_>>();
         let looked = in_order(looks).await?;
@@ -190,7 +190,7 @@ impl Reader<'_> {
     }
 }
 
-/// What is found out of a footer. What makes that panic is broken.
+/// Runs a parser on a footer. A panic counts as a broken file.
 fn whole<T>(find: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(find)).unwrap_or_else(|_| Err("it is broken".to_owned()))
 }
@@ -219,12 +219,12 @@ impl Known {
         Ok(Self { tag, shape, row_groups, statistics, object })
     }
 
-    /// The statistics of the table's columns in this file. A column's own, wherever it stands and whatever its name there.
+    /// The statistics of the table's columns in this file, whatever their positions and names in the file.
     fn statistics(&self, schema: &SchemaRef, layout: &[Origin], deleted: &Deleted) -> Statistics {
         let rows = usize::try_from(self.row_groups.iter().sum::<u64>()).unwrap_or(usize::MAX);
         let mut statistics = Statistics::new_unknown(schema);
         let has_deleted = !deleted.is_empty();
-        // Of a file with deleted rows nothing is known to the row.
+        // Deleted rows make the statistics of a file inexact.
         let exact = |count| if has_deleted { Precision::Inexact(count) } else { Precision::Exact(count) };
         statistics.num_rows = exact(rows.saturating_sub(deleted.places().len()));
         let nulls = || ColumnStatistics { null_count: exact(rows), ..ColumnStatistics::new_unknown() };

@@ -1,6 +1,6 @@
-//! Rows that a table has deleted: where they are in a file, and how a scan is kept from them.
+//! The deleted rows of a file, and the Parquet access plan that skips them.
 //!
-//! Which rows those are is resolved once a version, by the table's format. A deleted row is never decoded.
+//! The table's format resolves them once per version. A deleted row is never decoded.
 
 use std::collections::HashMap;
 
@@ -8,12 +8,12 @@ use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, RowGroup
 use datafusion::object_store::path::Path;
 use datafusion::parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 
-/// The places of deleted rows in a file, from 0; ascending, each once.
+/// Row numbers of deleted rows in a file, from 0, ascending and unique.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Deleted(Vec<u64>);
 
 impl Deleted {
-    /// Takes places in any order.
+    /// Accepts row numbers in any order.
     pub(super) fn of(mut places: Vec<u64>) -> Self {
         places.sort_unstable();
         places.dedup();
@@ -28,7 +28,8 @@ impl Deleted {
         &self.0
     }
 
-    /// What is left to read of a file whose row groups have so many rows.
+    /// The rows left to read, for a file with these row counts per row group. Fails when a row number is past the last
+    /// row.
     pub(super) fn access_plan(&self, row_groups: &[u64]) -> Result<ParquetAccessPlan, String> {
         let (mut first, mut at) = (0_u64, 0);
         let mut plan = Vec::with_capacity(row_groups.len());
@@ -43,14 +44,14 @@ impl Deleted {
             (first, at) = (end, at + count);
         }
         if at < self.0.len() {
-            // A list that is of another file would leave rows of this one.
+            // The list may belong to another file, and then rows that are deleted here would stay.
             return Err("rows are deleted that it does not have".to_owned());
         }
         Ok(ParquetAccessPlan::new(plan))
     }
 }
 
-/// The rows from `first` to before `end` that are not deleted.
+/// Selects the rows in `first..end` that are not deleted.
 fn left(deleted: &[u64], first: u64, end: u64) -> RowSelection {
     let mut selectors = Vec::new();
     let mut next = first;
@@ -74,7 +75,7 @@ fn left(deleted: &[u64], first: u64, end: u64) -> RowSelection {
     RowSelection::from(selectors)
 }
 
-/// Deleted rows by the file's path in the lake, as they are gathered.
+/// Collects deleted rows by the file's path in the lake.
 #[derive(Debug, Default)]
 pub(super) struct DeletedRows(HashMap<Path, Vec<u64>>);
 

@@ -1,7 +1,7 @@
-//! What the engine is told of a Parquet file before it reads it: the number of rows, bounds of columns by which whole files are
-//! left out, and estimates for plans. None of it can become a value of a row.
+//! Statistics of a Parquet file for the engine: the number of rows, min/max statistics that prune whole files, and
+//! estimates for the optimizer. None of them can become a value of a row.
 //!
-//! It is made of what is left of a footer after `believed`.
+//! They come from the footer that `believed` has cleaned.
 
 use std::cmp::Ordering;
 
@@ -12,22 +12,23 @@ use datafusion::common::{ColumnStatistics, Result, ScalarValue, Statistics};
 use datafusion::parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use datafusion::parquet::file::metadata::ParquetMetaData;
 
-/// The statistics of a file by its columns as they are read. A bound is given as exact where no value is beyond it, so that
-/// the engine leaves out files by it; the number of NULLs never, so that it takes no column for a constant.
+/// The statistics of a file, per column as it is read. Min and max are exact when no value is outside them, so that the
+/// engine prunes files with them. The NULL count is never exact, so that the engine takes no column for a constant.
 pub(super) fn of_file(footer: &ParquetMetaData, schema: &Schema) -> Statistics {
     let rows = footer.row_groups().iter().map(|group| usize::try_from(group.num_rows()).unwrap_or(0));
     let rows = rows.fold(0_usize, usize::saturating_add);
     let mut statistics = Statistics::new_unknown(schema);
     statistics.num_rows = Precision::Exact(rows);
     for (at, column) in statistics.column_statistics.iter_mut().enumerate() {
-        // A column without statistics is one of which nothing is known.
+        // Without statistics, nothing is known about the column.
         *column = of_column(footer, schema, at, rows).unwrap_or_default();
     }
     statistics
 }
 
-/// Statistics for plans: estimates, but for the number of rows, and no values. The engine computes with least and greatest values, as in
-/// a cast to another unit of time, and where that fails a value of the data would end the planning.
+/// Statistics for the optimizer: only the number of rows stays exact, and no values stay. The engine computes with min
+/// and max, for example casts them to another time unit, and planning would fail on a value of the data that does not
+/// fit.
 pub(super) fn for_plans(statistics: Statistics) -> Statistics {
     let num_rows = statistics.num_rows;
     let mut statistics = Statistics { num_rows, ..statistics.to_inexact() };
@@ -76,7 +77,7 @@ fn of_column(footer: &ParquetMetaData, schema: &Schema, at: usize, rows: usize) 
     Ok(column)
 }
 
-/// The bound that is furthest to one side; NULL where there is none.
+/// The lowest or highest bound, depending on `side`; NULL when there is none.
 fn furthest(bounds: &ArrayRef, side: Ordering) -> Result<ScalarValue> {
     let mut furthest = ScalarValue::try_new_null(bounds.data_type())?;
     for at in (0..bounds.len()).filter(|at| !bounds.is_null(*at)) {
@@ -88,7 +89,7 @@ fn furthest(bounds: &ArrayRef, side: Ordering) -> Result<ScalarValue> {
     Ok(furthest)
 }
 
-/// The statistics of a file's columns as those of a table that names them the same.
+/// The statistics of a file as those of a table that has the same column names.
 pub(super) fn by_name(footer: &ParquetMetaData, of_file: &Schema, table: &SchemaRef) -> Statistics {
     let own = self::of_file(footer, of_file);
     let mut statistics = Statistics::new_unknown(table);

@@ -1,5 +1,5 @@
-//! Tables whose older files have fewer columns or narrower types: the same rows as if every file had been written anew, for
-//! every caller.
+//! Tables whose older files have fewer columns or narrower types return the same rows as if every file were rewritten
+//! with the new columns, for every caller.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ fn write(folder: &Path, path: &str, batch: &RecordBatch) {
 
 const SHARED: &str = "[lake]\nlocation = \".\"\n[tables.t]\nlocation = \"t\"\nshared = true\n";
 
-/// Files with a column `v` of these values, and a column `id` that counts on.
+/// One file per array: a column `v` with these values, and a column `id` that counts across the files.
 fn lake(files: &[ArrayRef]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let mut next = 0;
@@ -52,7 +52,7 @@ async fn rows(lake: &Path, config: &str, caller: &str, sql: &str) -> Vec<String>
     testing::rows(plan).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
 }
 
-/// Old and new files together, and the same rows with all files as new ones: the same answers to these conditions.
+/// Old and new files together give the same results for these conditions as when all files have the wide type.
 async fn same_as_written_anew(files: &[ArrayRef], wide: &DataType, literals: &[&str]) {
     let mixed = lake(files);
     let anew = files.iter().map(|file| cast(file, wide).unwrap()).collect::<Vec<_>>();
@@ -71,7 +71,7 @@ async fn same_as_written_anew(files: &[ArrayRef], wide: &DataType, literals: &[&
     for sql in queries {
         let (got, wanted) = (rows(mixed.path(), SHARED, "", &sql).await, rows(anew.path(), SHARED, "", &sql).await);
         assert_eq!(got, wanted, "{sql}");
-        // And as a row filter.
+        // The condition also works as a row filter.
         if let Some((_, condition)) = sql.split_once(" WHERE ") {
             let condition = condition.trim_end_matches(" ORDER BY id");
             let config = SHARED.replace("shared = true", &format!("row_filter = \"{condition}\""));
@@ -126,7 +126,6 @@ async fn decimals_with_more_digits_are_found_as_before() {
     same_as_written_anew(&files, &DataType::Decimal128(12, 4), &["1.5", "1.5001", "9999.99"]).await;
 }
 
-/// A caller's number is compared with what was widened, also where it is out of the old type's range.
 #[tokio::test]
 async fn parts_of_structs_and_lists_widen_as_columns_do() {
     let of = |a: ArrayRef, more: Option<(&str, ArrayRef)>| -> ArrayRef {
@@ -167,6 +166,7 @@ async fn parts_of_structs_and_lists_widen_as_columns_do() {
     }
 }
 
+/// A caller's number is compared with the widened value, also when it is outside the range of the old type.
 #[tokio::test]
 async fn a_policy_over_a_widened_column_shows_each_caller_its_own() {
     let files: [ArrayRef; 3] = [
@@ -189,7 +189,7 @@ async fn a_policy_over_a_widened_column_shows_each_caller_its_own() {
     }
 }
 
-/// The column is `NOT NULL` in the files that have it, and no less NULL in those that do not.
+/// The column is `NOT NULL` in the files that have it, and still NULL in those that do not.
 #[tokio::test]
 async fn a_column_that_older_files_lack_is_null_in_them_for_policies_too() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
-//! Footers of the Parquet files of a table, each read and looked at before the table is served.
+//! Reads and checks the footer of every Parquet file of a table before the table is served.
 //!
-//! How they are read is said in `parquet`.
+//! `parquet` does the reading.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::cached_footer;
 use super::columns::{Unreadable, guarded};
 use super::values;
 
-/// Reads a file's footer, and looks at it.
+/// Reads a file's footer through the metadata cache and checks it.
 pub(super) async fn check(
     session: &dyn Session,
     store: &Arc<dyn ObjectStore>,

@@ -1,4 +1,4 @@
-//! Tables over text files: NDJSON, packed files, CSV with other delimiters.
+//! Tables over text files: NDJSON, compressed files, and CSV with other delimiters.
 
 use std::fs;
 use std::io::Write;
@@ -65,7 +65,7 @@ async fn csv_is_read_packed_and_with_other_delimiters() {
     assert_eq!(rows(odd.path(), keys, ALL).await.unwrap(), expected);
 }
 
-/// In text, a number is what is written there, and a column of numbers is as wide as the widest.
+/// Numbers in text have no declared type, so a column takes the widest type that its files need.
 #[tokio::test]
 async fn numbers_of_text_files_widen() {
     let files: [(&str, &[u8]); 2] = [("t/1.csv", b"id,name\n1,1\n"), ("t/2.csv", b"id,name\n2,2.5\n")];
@@ -75,7 +75,7 @@ async fn numbers_of_text_files_widen() {
     assert_eq!(rows(lake(&files).path(), "", ALL).await.unwrap(), ["1|1.0", "2|2.5"]);
 }
 
-/// A description beside the data is no data; lines beside other files are a question.
+/// A JSON description beside the data is not data, but NDJSON beside other files is ambiguous.
 #[tokio::test]
 async fn a_json_file_beside_others_is_no_data() {
     let files: [(&str, &[u8]); 2] = [("t/1.csv", b"id,name\n1,a\n"), ("t/schema.json", b"{\"id\":\"integer\"}")];
@@ -84,7 +84,7 @@ async fn a_json_file_beside_others_is_no_data() {
     assert!(rows(lake(&files).path(), "", ALL).await.unwrap_err()[0].contains("files of several formats"));
 }
 
-/// A row filter over a column that some objects do not have.
+/// A row filter over a column that some objects lack.
 #[tokio::test]
 async fn a_policy_holds_over_lines_of_json() {
     let lake = lake(&[("t/1.ndjson", b"{\"id\":1,\"c\":1}\n{\"id\":2}\n{\"id\":3,\"c\":2}\n{\"id\":4,\"c\":null}\n")]);

@@ -1,5 +1,5 @@
-//! INTERVAL of Parquet: months, days and milliseconds, each a number of 32 bits. The decoder gives two of the three, so the
-//! column is decoded as the 12 bytes that it is, and made an interval of the engine here.
+//! Reads Parquet's INTERVAL: months, days and milliseconds, each a 32-bit number. The Parquet decoder returns only two
+//! of the three, so this module has the column decoded as its 12 bytes and builds the engine's interval from them.
 
 use std::sync::Arc;
 
@@ -14,16 +14,17 @@ use datafusion::parquet::schema::types::Type;
 use super::parquet::texts::with_schema;
 use super::values::is_interval;
 
-/// The bytes of an interval.
+/// Size of an INTERVAL in bytes.
 const WIDTH: i32 = 12;
 
-/// The key of a footer under which the names of its intervals stand, one a line. What a file has there is taken out.
+/// The footer's metadata key for the names of its INTERVAL columns, one per line. A value that the file itself brings
+/// is removed.
 const NAMES: &str = "lakegate.intervals";
 
-/// The type that intervals have in tables.
+/// The type of intervals in tables.
 pub(super) const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 
-/// The footer with its intervals as bytes.
+/// Rewrites the footer's schema so that INTERVAL columns decode as bytes.
 pub(super) fn as_bytes(footer: ParquetMetaData) -> ParquetResult<ParquetMetaData> {
     let file = footer.file_metadata();
     let root = file.schema_descr().root_schema();
@@ -56,7 +57,7 @@ pub(super) fn as_bytes(footer: ParquetMetaData) -> ParquetResult<ParquetMetaData
     Ok(with_schema(footer, root, Some(notes)))
 }
 
-/// The columns that were decoded, with intervals where those are.
+/// The schema of decoded columns, with the interval type for the columns that [`as_bytes`] has rewritten.
 pub(super) fn as_meant(footer: &ParquetMetaData, decoded: Schema) -> Schema {
     let notes = footer.file_metadata().key_value_metadata();
     let names = notes.and_then(|notes| notes.iter().find(|note| note.key == NAMES)?.value.as_deref());
@@ -69,15 +70,15 @@ pub(super) fn as_meant(footer: &ParquetMetaData, decoded: Schema) -> Schema {
     Schema::new_with_metadata(fields.collect::<Vec<_>>(), decoded.metadata().clone())
 }
 
-/// Whether a column that is decoded as the one type is an interval in its table.
+/// Whether a column that decodes as the first type is an interval in its table.
 pub(super) fn is_of(decoded: &DataType, table: &DataType) -> bool {
     *decoded == DataType::FixedSizeBinary(WIDTH) && *table == INTERVAL
 }
 
-/// Intervals of their bytes.
+/// Converts INTERVAL bytes to intervals.
 ///
 /// # Errors
-/// When a number has more than 31 bits: writers do not agree on whether it is negative.
+/// When a number has more than 31 bits, because writers do not agree on whether it is negative.
 pub(super) fn of_bytes(bytes: &FixedSizeBinaryArray) -> Result<ArrayRef> {
     let interval = |value: &[u8]| {
         let part = |at: usize| {

@@ -1,6 +1,6 @@
-//! How Parquet files are laid out: everything that writes into a lake writes by these options.
+//! Parquet writer options: every writer into a lake uses them.
 //!
-//! What is skipped at reading is decided here: row groups, their pages, and what both say of their values.
+//! They decide how well readers can skip row groups and pages, and which statistics both have.
 
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::parquet::basic::{Compression, ZstdLevel};
@@ -8,34 +8,35 @@ use datafusion::parquet::file::metadata::SortingColumn;
 use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use datafusion::parquet::schema::types::ColumnPath;
 
-/// Rows of a page. Pages are what a reader skips inside a row group.
+/// Rows per page. Within a row group, readers skip pages.
 const PAGE_ROWS: usize = 2_000;
 
-/// How pages are compressed.
+/// The compression of pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Codec {
-    /// Small, and decoded about as fast as it comes from a disk.
+    /// Small, and decoded about as fast as a disk delivers it.
     #[default]
     Zstd,
-    /// Larger, and decoded faster than it comes from a disk.
+    /// Larger, and decoded faster than a disk delivers it.
     Snappy,
 }
 
-/// How a file is laid out.
+/// The layout of a Parquet file.
 #[derive(Clone, Debug)]
 pub struct WriteOptions {
-    /// Rows of a row group: the unit that is skipped as a whole.
+    /// Rows per row group, the unit that is skipped as a whole.
     pub row_group_rows: usize,
-    /// Rows of a page, the unit that is skipped inside a row group.
+    /// Rows per page, the unit that is skipped inside a row group.
     pub page_rows: usize,
-    /// How pages are compressed.
+    /// The compression of pages.
     pub codec: Codec,
-    /// The columns by which the rows come sorted, ascending with nulls last. Noted in the file, not done here.
+    /// The columns that the rows are already sorted by, ascending with nulls last. Recorded in the file; the writer
+    /// does not sort.
     pub sorted_by: Vec<String>,
-    /// Columns that are asked for by equality: each row group says which values it does not have.
+    /// Columns that queries compare for equality. Each of their row groups gets a Bloom filter of its values.
     pub bloom_filters: Vec<String>,
-    /// Columns whose values mostly differ from each other, so that a dictionary is not worth its space: a reader of one
-    /// page reads it whole.
+    /// Columns with mostly distinct values, where a dictionary does not pay off because a reader of one page reads all
+    /// of it.
     pub without_dictionary: Vec<String>,
 }
 
@@ -53,7 +54,7 @@ impl Default for WriteOptions {
 }
 
 impl WriteOptions {
-    /// The writer's properties for a file of these columns, or what does not fit.
+    /// The writer properties for a file with this schema, or the option that does not fit.
     pub(crate) fn properties(&self, schema: &Schema) -> Result<WriterProperties, String> {
         let leaves = leaves(schema);
         let mut sorting = Vec::new();
@@ -94,7 +95,7 @@ impl WriteOptions {
     }
 }
 
-/// The paths of a file's leaves, in its order. The names inside lists are those that the writer gives.
+/// The paths of a file's leaf columns, in its order. The names inside lists are those that the writer uses.
 fn leaves(schema: &Schema) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     for field in schema.fields() {

@@ -1,6 +1,7 @@
-//! Finds a table's files in the lake: a file, a folder or a glob, with hive partitions; and refuses what is not safe to read.
+//! Finds a table's files in the lake, from a file, a folder or a glob, with hive partitions. Refuses files that are not
+//! safe to read.
 //!
-//! What is in the files is `table`'s business.
+//! `table` reads the contents.
 
 use std::collections::BTreeMap;
 use std::path::Path as FilePath;
@@ -14,11 +15,11 @@ use super::columns::in_order;
 use super::store::is_away;
 use super::{Lake, TableFault};
 
-/// The files of a table, sorted by path, with the values of their hive partitions.
+/// The files of a table, sorted by path, with their hive partition values.
 #[derive(Debug)]
 pub(crate) struct TableFiles {
     pub(crate) format: FileFormat,
-    /// What is around the bytes of all files.
+    /// The compression of all files.
     pub(crate) compression: Compression,
     /// Names of the partition columns, from the outermost folder.
     pub(crate) partition_columns: Vec<String>,
@@ -32,28 +33,28 @@ pub(crate) struct TableFile {
     pub(crate) partition_values: Vec<Option<String>>,
 }
 
-/// The folder that stands for NULL in hive layouts.
+/// The partition value that means NULL in hive layouts.
 const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// How much is looked at.
+/// The extent of the search for other table formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
-    /// Everything, before a table is read.
+    /// The table's files and the folders above them, before a table is read.
     Whole,
-    /// The table's own files, for whether they are the same as before. What lies above them was looked at before.
+    /// The table's files only, to find out whether they changed. The folders above were checked before.
     Again,
 }
 
 pub(crate) async fn find(lake: &Lake, table: &Table, look: Look) -> Result<TableFiles, TableFault> {
     let location = table.location.trim_end_matches('/').trim_start_matches("./");
     let is_pattern = location.contains(['*', '?', '[']);
-    // A name may have brackets, which no folder of many writers goes without.
+    // A name may contain brackets, and some writers always use them in folder names.
     let is_name =
         is_pattern && !location.contains(['*', '?']) && is_file_or_folder(lake, location, table.format).await?;
     let is_glob = is_pattern && !is_name;
     let base = if is_glob { fixed_folder(location) } else { location };
     let below = location.strip_prefix(base).unwrap_or(location).trim_start_matches('/');
-    // A pattern for names in one folder needs no folder below it.
+    // A pattern within one folder needs no recursive listing.
     let is_flat = is_glob && !below.contains('/') && !below.contains("**");
     let listing = if is_flat { list_folder(lake, base).await? } else { list_below(lake, base).await? };
     let is_folder = !listing.objects.is_empty();
@@ -72,11 +73,11 @@ pub(crate) async fn find(lake: &Lake, table: &Table, look: Look) -> Result<Table
     };
     refuse_table_formats(&listing, &objects)?;
     if look == Look::Whole {
-        // Of what was listed with all that is below, nothing is asked again.
+        // A recursive listing already covers the base folder.
         refuse_table_formats_above(lake, if is_flat { Some(base) } else { parent(base) }).await?;
     }
     objects.retain(|object| !is_hidden(relative(&object.location, base)));
-    // A text file without any text is reported where it is read; another one without bytes may stand for a folder.
+    // The reader reports an empty text file; any other empty object may be a folder marker.
     let is_text = |object: &ObjectMeta| format_of(&object.location).is_some_and(|format| format != FileFormat::Parquet);
     let has_rows = |object: &ObjectMeta| object.size > 0 || is_text(object);
     let (mut objects, empty) = objects.into_iter().partition::<Vec<_>, _>(has_rows);
@@ -97,11 +98,11 @@ pub(crate) async fn find(lake: &Lake, table: &Table, look: Look) -> Result<Table
     };
     let is_broken = |object: &&ObjectMeta| format == FileFormat::Parquet && extension_is(&object.location, format);
     if let Some(object) = empty.iter().find(is_broken) {
-        // No Parquet file has no bytes; without it an answer would be short of its rows.
+        // A Parquet file is never empty, and a response without this file would lack its rows.
         return Err(TableFault::new(format!("`{}` has no bytes, so its rows are missing", object.location))
             .help("write the file again if its upload broke off, or remove it"));
     }
-    // A format that is given reads files of any name, unless some have its extension.
+    // A declared format reads files of any name, unless some have its extension.
     if objects.iter().any(|object| extension_is(&object.location, format)) {
         objects.retain(|object| extension_is(&object.location, format));
     }
@@ -117,11 +118,11 @@ pub(crate) async fn find(lake: &Lake, table: &Table, look: Look) -> Result<Table
     with_partitions(with_tags(lake, objects).await?, base, format, compression)
 }
 
-/// How a pattern meets a path: folders are named, or passed over with `**`.
+/// Glob matching ignores case, and `*` does not cross folders, but `**` does.
 const GLOB: glob::MatchOptions =
     glob::MatchOptions { case_sensitive: false, require_literal_separator: true, require_literal_leading_dot: false };
 
-/// Whether a location that could be a pattern is the name of a file or a folder.
+/// Whether a location with brackets is the literal name of a file or a folder.
 async fn is_file_or_folder(lake: &Lake, location: &str, format: Option<FileFormat>) -> Result<bool, TableFault> {
     if is_there(lake, location).await? {
         return Ok(true);
@@ -137,7 +138,7 @@ async fn is_file_or_folder(lake: &Lake, location: &str, format: Option<FileForma
     }
 }
 
-/// A name that is a pattern of other names, too, could mean either.
+/// Fails when a literal name is also a pattern that matches another file, because it could mean either.
 async fn refuse_other_meaning(lake: &Lake, location: &str) -> Result<(), TableFault> {
     let Ok(pattern) = glob::Pattern::new(location) else { return Ok(()) };
     let listing = list_below(lake, fixed_folder(location)).await?;
@@ -150,7 +151,7 @@ async fn refuse_other_meaning(lake: &Lake, location: &str) -> Result<(), TableFa
     }
 }
 
-/// The objects with what tells their versions apart, which the listings of some stores leave away.
+/// Adds the ETags that the listings of some stores omit.
 async fn with_tags(lake: &Lake, objects: Vec<ObjectMeta>) -> Result<Vec<ObjectMeta>, TableFault> {
     if objects.iter().all(|object| object.e_tag.is_some()) {
         return Ok(objects);
@@ -169,24 +170,24 @@ async fn with_tags(lake: &Lake, objects: Vec<ObjectMeta>) -> Result<Vec<ObjectMe
     in_order(tagged.collect()).await
 }
 
-/// The folders of a glob before the first one with a wildcard.
+/// The folders of a glob before the first wildcard.
 fn fixed_folder(location: &str) -> &str {
     let wildcard = location.find(['*', '?', '[']).unwrap_or(location.len());
     location[..wildcard].rfind('/').map_or("", |slash| &location[..slash])
 }
 
-/// What is below a folder, or in it.
+/// A folder's contents, recursive or not.
 #[derive(Debug, Default)]
 struct Listing {
     objects: Vec<ObjectMeta>,
-    /// Folders in it whose files are not among the objects.
+    /// Subfolders whose files are not among the objects.
     folders: Vec<Path>,
 }
 
 async fn list_below(lake: &Lake, folder: &str) -> Result<Listing, TableFault> {
     let prefix = folder_path(folder)?;
     match lake.store.list(Some(&prefix)).try_collect::<Vec<_>>().await {
-        // A prefix of a name is not a folder: `order` must not find `order_old/x.parquet`.
+        // A name prefix is not a folder: `order` must not match `order_old/x.parquet`.
         Ok(mut objects) => {
             objects.retain(|object| object.location.prefix_matches(&prefix));
             Ok(Listing { objects, folders: Vec::new() })
@@ -196,7 +197,7 @@ async fn list_below(lake: &Lake, folder: &str) -> Result<Listing, TableFault> {
     }
 }
 
-/// All files below a folder, each with what tells its versions apart.
+/// All files below a folder, with their ETags.
 pub(super) async fn list(lake: &Lake, folder: &str) -> Result<Vec<ObjectMeta>, TableFault> {
     with_tags(lake, list_below(lake, folder).await?.objects).await
 }
@@ -214,13 +215,14 @@ fn folder_path(folder: &str) -> Result<Path, TableFault> {
     Path::parse(folder).map_err(|_| TableFault::new(format!("`{folder}` is not a path")))
 }
 
-/// A fault of a store: one that passes when the store is away.
+/// The fault for a store error. It is transient when the store is unavailable.
 pub(super) fn unlisted(lake: &Lake, message: String, error: StoreError) -> TableFault {
     let is_passing = lake.is_remote() && is_away(&error);
     TableFault::new(message).source(error).passing(is_passing)
 }
 
-/// The location itself, or the location with an extension: `order/` finds `order.parquet` in a lake of single files.
+/// The file at the location itself or with an extension added: `order/` finds `order.parquet` in a lake of single
+/// files.
 async fn single_file(lake: &Lake, location: &str, format: Option<FileFormat>) -> Result<Vec<ObjectMeta>, TableFault> {
     let formats = format.map_or(vec![FileFormat::Parquet, FileFormat::Csv, FileFormat::NdJson], |format| vec![format]);
     let with_extension = formats.into_iter().map(|format| format!("{location}.{}", format.extension()));
@@ -235,8 +237,8 @@ async fn single_file(lake: &Lake, location: &str, format: Option<FileFormat>) ->
         .help("check `location` here and in [lake]"))
 }
 
-/// A folder of a table format also holds files that are no longer, or not yet, part of the table: among those that were
-/// listed, none beside which or above which such a table lies is safe to read.
+/// Fails when one of the table's files is below the folder of a Delta, Hudi or Iceberg table in the listing. Such a
+/// folder also holds files that do not belong to its table any more, or not yet.
 fn refuse_table_formats(listing: &Listing, objects: &[ObjectMeta]) -> Result<(), TableFault> {
     let folders = listing.folders.iter().map(|folder| format!("{folder}/"));
     let paths = folders.chain(listing.objects.iter().map(|object| object.location.to_string()));
@@ -263,8 +265,8 @@ fn refuse_table_formats(listing: &Listing, objects: &[ObjectMeta]) -> Result<(),
     Ok(())
 }
 
-/// The same for folders that were not listed, up to the lake's root: a part of such a table is no safer to read than the
-/// whole.
+/// Checks the folders above the listing, up to the lake's root, because a part of such a table is no safer to read than
+/// the whole.
 async fn refuse_table_formats_above(lake: &Lake, mut next: Option<&str>) -> Result<(), TableFault> {
     while let Some(folder) = next {
         if let Some(kind) = table_format(lake, folder).await? {
@@ -285,12 +287,12 @@ fn of_table_format(folder: &str, kind: &str) -> TableFault {
     })
 }
 
-/// The folder above; that of a folder in the root is the root.
+/// The parent folder; `""` for a folder in the root, `None` for the root.
 fn parent(folder: &str) -> Option<&str> {
     (!folder.is_empty()).then(|| folder.rsplit_once('/').map_or("", |(parent, _)| parent))
 }
 
-/// The table format of which a folder is a table.
+/// The table format of the table at a folder; `None` when there is none.
 async fn table_format(lake: &Lake, folder: &str) -> Result<Option<&'static str>, TableFault> {
     let below = |name: &str| if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
     if is_there(lake, &below("_delta_log")).await? {
@@ -304,7 +306,7 @@ async fn table_format(lake: &Lake, folder: &str) -> Result<Option<&'static str>,
     Ok(is_iceberg.then_some("an Iceberg"))
 }
 
-/// Whether anything is in a folder.
+/// Whether a folder contains anything.
 async fn is_there(lake: &Lake, folder: &str) -> Result<bool, TableFault> {
     match lake.store.list(Some(&folder_path(folder)?)).try_next().await {
         Ok(first) => Ok(first.is_some()),
@@ -313,7 +315,7 @@ async fn is_there(lake: &Lake, folder: &str) -> Result<bool, TableFault> {
     }
 }
 
-/// A link must not lead out of the lake.
+/// Fails when a symlink leads out of the lake.
 pub(super) fn refuse_outside(lake: &Lake, path: &Path) -> Result<(), TableFault> {
     if !leads_outside(lake.root.as_deref(), path) {
         return Ok(());
@@ -322,14 +324,14 @@ pub(super) fn refuse_outside(lake: &Lake, path: &Path) -> Result<(), TableFault>
         .help("a table's files, and what links among them point to, lie below the lake's location"))
 }
 
-/// Whether a path leads out of the lake's folder. What is not there leads nowhere.
+/// Whether a path leads out of the lake's folder. A path that does not exist does not.
 pub(super) fn leads_outside(root: Option<&FilePath>, path: &Path) -> bool {
-    // There are no links in an object store.
+    // An object store has no symlinks.
     let Some(root) = root else { return false };
     let path = root.join(path.as_ref());
     match path.canonicalize() {
         Ok(real) => !real.starts_with(root),
-        // A link to nothing may lead anywhere tomorrow.
+        // A dangling symlink may lead anywhere tomorrow.
         Err(error) => error.kind() != std::io::ErrorKind::NotFound || path.symlink_metadata().is_ok(),
     }
 }
@@ -351,7 +353,7 @@ fn extension_is(path: &Path, format: FileFormat) -> bool {
     format_of(path) == Some(format)
 }
 
-/// The format that a file's name says, whatever is around its bytes.
+/// The format that a file's extension names, without regard to a compression extension.
 fn format_of(path: &Path) -> Option<FileFormat> {
     let name = FilePath::new(path.as_ref());
     let extension = |name: &FilePath| Some(name.extension()?.to_str()?.to_ascii_lowercase());
@@ -368,7 +370,8 @@ fn format_of(path: &Path) -> Option<FileFormat> {
     }
 }
 
-/// The one format of all files that have one. A `.json` beside other files describes them, and is no data.
+/// The only format among the files that have one. A `.json` file beside Parquet or CSV files is their description, not
+/// data.
 fn common_format(objects: &[ObjectMeta]) -> Option<FileFormat> {
     let has = |format| objects.iter().any(|object| extension_is(&object.location, format));
     let is_lines = |object: &ObjectMeta| {
@@ -388,7 +391,7 @@ fn common_format(objects: &[ObjectMeta]) -> Option<FileFormat> {
     }
 }
 
-/// What is around the bytes of all files: what the project says, or what their names say.
+/// The compression of all files: the declared one, or else the one that their extensions name. Fails when they differ.
 fn common_compression(
     objects: &[ObjectMeta],
     format: FileFormat,
@@ -450,13 +453,14 @@ fn with_partitions(
     Ok(TableFiles { format, compression, partition_columns: columns.unwrap_or_default(), files })
 }
 
-/// Put in UTF-8 by guess, two values could become one.
+/// Not converted by guess, because two values could become one.
 fn not_utf8(path: &str) -> TableFault {
     TableFault::new(format!("a partition folder of `{path}` is not UTF-8 once it is decoded"))
         .help("percent-encode the UTF-8 bytes of the value, such as `%C3%BC` for `ü`")
 }
 
-/// Hive writers percent-encode what a path can not hold. `None` where the bytes are not UTF-8.
+/// Percent-decodes a partition value, because hive writers encode what a path cannot hold. `None` when the bytes are
+/// not UTF-8.
 pub(super) fn decode(value: &str) -> Option<String> {
     let bytes = value.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());

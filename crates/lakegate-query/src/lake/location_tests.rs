@@ -1,4 +1,4 @@
-//! Tables over real folders: which files are found, which are not, and what their folders say.
+//! Tables over real folders: which files are found, and their partition values.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::write::{Column, ColumnData, ColumnKind, TableWriter, WriteOptions};
 use crate::govern::testing;
 
-/// A lake of CSV files: paths and their text.
+/// A lake of text files, given as pairs of path and content.
 fn lake(files: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (path, text) in files {
@@ -23,7 +23,7 @@ fn write(folder: &Path, path: &str, text: &str) {
     fs::write(path, text).unwrap();
 }
 
-/// A Parquet file of one column `id`.
+/// Writes a Parquet file with one column `id`.
 fn write_ids(folder: &Path, path: &str, ids: &[i64]) {
     let path = folder.join(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -33,7 +33,7 @@ fn write_ids(folder: &Path, path: &str, ids: &[i64]) {
     writer.finish().unwrap();
 }
 
-/// The rows of a query over one shared table `t`, declared by these lines.
+/// The rows of a query over one shared table `t` with these configuration lines.
 async fn rows(lake: &Path, table: &str, sql: &str) -> Result<Vec<String>, Vec<String>> {
     let config = format!("[lake]\nlocation = \".\"\n[tables.t]\nshared = true\n{table}\n");
     let project = testing::try_project(lake, &config, &[("e", sql)]).await?;
@@ -117,7 +117,7 @@ async fn hidden_files_are_no_data_and_empty_ones_are_told() {
         ("t/only_header.csv", "id\n"),
     ]);
     assert_eq!(ids(lake.path(), "t").await, ["1"]);
-    // An upload that broke off would make the answers shorter, and nobody would know.
+    // An interrupted upload would silently shorten the results.
     fs::write(lake.path().join("t/empty.csv"), "").unwrap();
     let faults = rows(lake.path(), "location = \"t\"", "SELECT id FROM t").await.unwrap_err();
     assert!(faults[0].contains("`t/empty.csv`: it is empty"), "{faults:?}");
@@ -186,7 +186,7 @@ async fn partition_values_are_decoded_and_exact() {
     assert_eq!(found, ["1|São Paulo/X", "2|a b", "3|", "4|50%", "5|x=y"]);
 }
 
-/// A policy goes by a partition like by any other column, and then whole files are left out.
+/// A policy can use a partition column like any other, and then prunes whole files.
 #[tokio::test]
 async fn a_row_filter_over_a_partition_leaves_other_files_out() {
     let lake = lake(&[]);
@@ -227,7 +227,7 @@ async fn files_that_lack_a_column_have_null_in_it() {
         rows(lake.path(), "location = \"t\"", "SELECT id, name FROM t ORDER BY id").await.unwrap(),
         ["1|NULL", "2|x"]
     );
-    // And a policy by that column hides them.
+    // A policy over that column hides them.
     let config = "[lake]\nlocation = \".\"\n[tables.t]\nlocation = \"t\"\nrow_filter = \"name = principal('name')\"\n";
     let project = testing::project(lake.path(), config, &[("e", "SELECT id FROM t")]).await;
     let plan = testing::governed(&project, &testing::principal("name=x"), "e", "{}").unwrap();
@@ -264,7 +264,7 @@ async fn quoted_text_of_csv_is_read_as_it_is() {
     assert_eq!(found, ["1|a,b", "2|line\nbreak", "3|say \"hi\"", "4|NULL", "5|NULL", "6| x "]);
 }
 
-/// Long texts are cut in a file's statistics; the answer is not.
+/// Statistics truncate long texts; query results must not.
 #[tokio::test]
 async fn the_greatest_text_is_whole() {
     let lake = lake(&[]);
@@ -277,7 +277,7 @@ async fn the_greatest_text_is_whole() {
     assert_eq!(rows(lake.path(), "location = \"t\"", sql).await.unwrap(), [format!("{long}|{}|2", "a".repeat(300))]);
 }
 
-/// `ü` and `ò` of another encoding: put in UTF-8 by guess, two tenants would be one.
+/// `ü` and `ò` in Latin-1: a guessed conversion to UTF-8 would merge two tenants.
 #[tokio::test]
 async fn a_partition_that_is_not_utf8_is_refused_and_not_guessed() {
     let latin = lake(&[("t/tenant=M%FCller/a.csv", "id\n1\n"), ("t/tenant=M%F2ller/a.csv", "id\n2\n")]);

@@ -1,7 +1,8 @@
-//! Columns of a table in files that name them otherwise: found by field id or physical name, never by the name that they
-//! have in the table. A file may have a column of that name that is another one.
+//! Maps the columns of a table to files that name them otherwise, by field id or physical name. Never by the column's
+//! name in the table, because a file may have a different column of that name.
 //!
-//! What is not in a file is NULL, or the file's partition value. What can not be found safely is a fault at opening.
+//! A column that a file lacks is NULL, or the file's partition value. A column that cannot be found safely is a fault
+//! when the table is opened.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,57 +26,57 @@ use super::meant;
 use crate::floats::canonical_scalar;
 use crate::govern::fingerprint::Fingerprint;
 
-/// The key of a file's schema under which the number of its layout stands, among those of one version of the table.
+/// Schema metadata key for the number of a file's layout, among the layouts of one table version.
 const LAYOUT: &str = "lakegate.layout";
-/// The key under which stands what the layout is: two versions may mean two things by one number, and what was read of a file by
-/// one is not to be taken for what is read by the other.
+/// Schema metadata key for the fingerprint of the layout. Two table versions may use one number for different layouts,
+/// so the fingerprint keeps data that was decoded for one version from being used for the other.
 const ORIGINS: &str = "lakegate.origins";
 
-/// A column of a table, and by what it is found in files.
+/// A column of a table, with the key that finds it in files.
 #[derive(Clone, Debug)]
 pub(super) struct Column {
     pub(super) field: FieldRef,
     pub(super) key: Key,
-    /// The fields of a struct, the element of a list, key and value of a map.
+    /// The fields of a struct, the element of a list, or the key and value of a map.
     pub(super) inner: Vec<Column>,
 }
 
-/// By what a column is found in a file.
+/// The key that finds a column in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Key {
-    /// The name that it has in files.
+    /// Its name in files.
     Name(String),
-    /// The name without regard to case, where no file's name is equal to the letter.
+    /// Its name ignoring case, used when no name in the file matches exactly.
     AnyCase(String),
-    /// The field id.
+    /// Its field id.
     Id(i32),
 }
 
-/// Ids of columns by their names, from the outermost: for files that were written without ids.
+/// Field ids by column path, outermost name first, for files that were written without ids.
 pub(super) type NamedIds = HashMap<Vec<String>, i32>;
 
-/// Where a column of the table comes from in one file.
+/// The source of a table's column in one file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Origin {
-    /// The file's column at this place, perhaps cast.
+    /// The file's column at this position, with a cast if needed.
     Column(usize),
-    /// The file's column at this place, converted.
+    /// The file's column at this position, converted.
     Converted(usize, Arc<Conversion>),
-    /// The same value in every row.
+    /// One value for every row.
     Constant(ScalarValue),
-    /// Nowhere: NULL.
+    /// The file lacks it: NULL.
     Missing,
 }
 
-/// The columns of a file as it lies. Many files have the same.
+/// The columns of a file as stored. Many files share one shape.
 #[derive(Debug)]
 pub(super) struct Shape {
     root: TypePtr,
-    /// The types that are read, without what writers have noted beside them.
+    /// The types that the decoder returns, without the writer's field metadata.
     pub(super) schema: SchemaRef,
 }
 
-/// Where the columns of a table come from, by the layout that a file has.
+/// The layouts of a table version's files: for each, the source of every column.
 #[derive(Debug)]
 pub(super) struct Mapping {
     schema: SchemaRef,
@@ -87,7 +88,7 @@ impl Mapping {
         Self { schema, layouts: Vec::new() }
     }
 
-    /// The schema by which a file of this layout is read. It says which layout that is.
+    /// The schema to read a file of this layout with. Its metadata identifies the layout.
     pub(super) fn file_schema(&mut self, shape: &Shape, layout: Vec<Origin>) -> SchemaRef {
         let at = self.layouts.iter().position(|known| known[..] == layout[..]).unwrap_or_else(|| {
             self.layouts.push(layout.into());
@@ -103,7 +104,7 @@ impl Mapping {
                 _ => false,
             })
         };
-        // Bytes that are text in the table are decoded as text, which is looked at.
+        // Bytes that are text in the table decode as text, so that the decoder validates them.
         let fields = shape.schema.fields().iter().enumerate().map(|(place, field)| match field.data_type() {
             DataType::Binary | DataType::BinaryView if is_text(place) => {
                 Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View))
@@ -117,13 +118,13 @@ impl Mapping {
 impl PhysicalExprAdapterFactory for Mapping {
     fn create(&self, _table: SchemaRef, file: SchemaRef) -> Result<Arc<dyn PhysicalExprAdapter>> {
         let layout = file.metadata().get(LAYOUT).and_then(|at| self.layouts.get(at.parse::<usize>().ok()?));
-        // By name it could be another column.
+        // A lookup by name could find a different column.
         let layout = layout.ok_or_else(|| internal_datafusion_err!("a file without a layout"))?;
         Ok(Arc::new(FileColumns { table: Arc::clone(&self.schema), file, layout: Arc::clone(layout) }))
     }
 }
 
-/// Puts a file's columns into expressions over the table.
+/// Rewrites expressions over the table to expressions over one file.
 #[derive(Debug)]
 struct FileColumns {
     table: SchemaRef,
@@ -132,14 +133,15 @@ struct FileColumns {
 }
 
 impl FileColumns {
-    /// A column of the file, by its place.
+    /// The file's column at this position.
     fn own(&self, place: usize) -> Result<(ColumnExpr, &FieldRef)> {
         let found = self.file.fields().get(place);
         let found = found.ok_or_else(|| internal_datafusion_err!("a file without a column of its layout"))?;
         Ok((ColumnExpr::new(found.name(), place), found))
     }
 
-    /// A column of the table; `is_answer` where it is not part of another expression.
+    /// The expression for a column of the table. `is_answer` says that the column is the whole expression, and not part
+    /// of another one.
     fn column(&self, name: &str, is_answer: bool) -> Result<Arc<dyn PhysicalExpr>> {
         let at = self.table.index_of(name)?;
         let field = &self.table.fields()[at];
@@ -172,7 +174,7 @@ impl PhysicalExprAdapter for FileColumns {
     fn rewrite(&self, expr: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
         let is_answer = expr.is::<ColumnExpr>();
         expr.transform_down(|node| match node.downcast_ref::<ColumnExpr>() {
-            // What took its place is of the file: it is not looked at again.
+            // The replacement refers to the file, so the rewrite does not descend into it.
             Some(column) => {
                 let name = column.name().to_owned();
                 Ok(Transformed::new(
@@ -187,13 +189,13 @@ impl PhysicalExprAdapter for FileColumns {
     }
 }
 
-/// What a scan reads of one file, for an estimate.
+/// The columns that a scan reads from one file, for estimates.
 pub(crate) struct FileView {
     pub(crate) schema: SchemaRef,
     adapter: Option<Arc<dyn PhysicalExprAdapter>>,
 }
 
-/// A file as a scan reads it.
+/// The view of a file in this scan.
 pub(crate) fn file_view(scan: &FileScanConfig, file: &PartitionedFile) -> Result<FileView> {
     let table = scan.file_source().table_schema().file_schema();
     let (Some(factory), Some(schema)) = (&scan.expr_adapter_factory, &file.arrow_schema) else {
@@ -204,12 +206,12 @@ pub(crate) fn file_view(scan: &FileScanConfig, file: &PartitionedFile) -> Result
 }
 
 impl FileView {
-    /// An expression over the table, over the file.
+    /// Rewrites an expression over the table to one over the file.
     pub(crate) fn rewrite(&self, expr: &Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
         self.adapter.as_ref().map_or_else(|| Ok(Arc::clone(expr)), |adapter| adapter.rewrite(Arc::clone(expr)))
     }
 
-    /// The names that columns of the table have in the file.
+    /// The names in the file of these columns of the table.
     pub(crate) fn names(&self, table: &Schema, columns: &[usize]) -> Result<Vec<String>> {
         let mut names = Vec::new();
         for (at, field) in columns.iter().filter_map(|at| Some((*at, table.fields().get(*at)?))) {
@@ -221,7 +223,7 @@ impl FileView {
 }
 
 impl Shape {
-    /// The columns of a file, or why they can not be told apart.
+    /// The columns of a file. Fails when two have the same name.
     pub(super) fn of(footer: &ParquetMetaData) -> Result<Self, String> {
         let descriptor = footer.file_metadata().schema_descr();
         let root = descriptor.root_schema_ptr();
@@ -236,12 +238,12 @@ impl Shape {
         Ok(Self { schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())), root })
     }
 
-    /// Whether a file has these columns.
+    /// Whether a file has exactly these columns.
     pub(super) fn is_of(&self, footer: &ParquetMetaData) -> bool {
         self.root.as_ref() == footer.file_metadata().schema_descr().root_schema()
     }
 
-    /// Where the columns of a table come from.
+    /// The source of each column of the table in a file of this shape.
     pub(super) fn layout(
         &self,
         columns: &[Column],
@@ -249,7 +251,7 @@ impl Shape {
         named_ids: &NamedIds,
     ) -> Result<Vec<Origin>, String> {
         let fields = self.root.get_fields();
-        // Names stand for ids only where the file has none.
+        // Names replace ids only when the file has no ids.
         let nobody = NamedIds::new();
         let has_ids = fields.iter().any(|field| has_ids(field));
         let named_ids = if has_ids { &nobody } else { named_ids };
@@ -260,7 +262,7 @@ impl Shape {
         for (at, column) in columns.iter().enumerate() {
             let found = find(column, fields, &[], named_ids)?;
             layout.push(match (constants.get(&at), found) {
-                // A file may have its partition column too; the table's word counts.
+                // A file may store its partition column too; the table's metadata wins.
                 (Some(value), _) => {
                     Origin::Constant(canonical_scalar(value.clone()).map_err(|error| error.to_string())?)
                 }
@@ -269,7 +271,7 @@ impl Shape {
                     let path = vec![fields[place].name().to_owned()];
                     let (wanted, found) = (column.field.data_type(), self.schema.field(place).data_type());
                     match fits(column, &fields[place], found, &path, named_ids)? {
-                        // The same type may be another one: fields that have changed their names with each other.
+                        // An equal type is not enough, because two fields may have swapped their names.
                         conversion if found == wanted && conversion.changes_nothing() => Origin::Column(place),
                         conversion if wanted.is_nested() || may_fail(found, wanted) => {
                             Origin::Converted(place, Arc::new(conversion))
@@ -283,7 +285,7 @@ impl Shape {
     }
 }
 
-/// Strings and bytes as views, old timestamps in microseconds: as the table has them, so that nothing is cast.
+/// Reads strings and bytes as views and INT96 timestamps as microseconds, like the table, so that no cast is needed.
 fn read_as(field: &Field, parquet: &Type) -> Field {
     let data_type = match with_micros(field.data_type(), parquet) {
         DataType::Utf8 => DataType::Utf8View,
@@ -293,7 +295,7 @@ fn read_as(field: &Field, parquet: &Type) -> Field {
     Field::new(field.name(), data_type, field.is_nullable())
 }
 
-/// The type with old timestamps in microseconds, also within lists and structs.
+/// The type with INT96 timestamps as microseconds, also within lists and structs.
 fn with_micros(data_type: &DataType, parquet: &Type) -> DataType {
     let of = |field: &FieldRef, parquet: &Type| {
         Arc::new(field.as_ref().clone().with_data_type(with_micros(field.data_type(), parquet)))
@@ -320,7 +322,7 @@ fn with_micros(data_type: &DataType, parquet: &Type) -> DataType {
     }
 }
 
-/// The items of a list; of one in an old form the repeated field itself, as the reader takes it.
+/// The item type of a list. In the old list encoding it is the repeated field itself, as the reader takes it.
 fn element(list: &Type) -> Option<&Type> {
     if list.is_primitive() {
         return None;
@@ -333,7 +335,7 @@ fn element(list: &Type) -> Option<&Type> {
     Some(if is_item { repeated } else { &repeated.get_fields()[0] })
 }
 
-/// The key and the value of a map.
+/// The key and the value type of a map.
 fn pair(map: &Type) -> Option<[&Type; 2]> {
     if map.is_primitive() {
         return None;
@@ -345,7 +347,7 @@ fn pair(map: &Type) -> Option<[&Type; 2]> {
     }
 }
 
-/// The type without ids and other notes on its fields: two types are not equal that differ in them.
+/// The type without field metadata such as ids, because types that differ in it are not equal.
 fn without_notes(data_type: &DataType) -> DataType {
     let bare =
         |field: &FieldRef| Arc::new(Field::new(field.name(), without_notes(field.data_type()), field.is_nullable()));
@@ -363,7 +365,7 @@ fn has_ids(field: &Type) -> bool {
     field.get_basic_info().has_id() || field.is_group() && field.get_fields().iter().any(|inner| has_ids(inner))
 }
 
-/// The place of a column among a file's fields.
+/// The position of a column among a file's fields; `None` when the file lacks it. Fails when two fields match.
 fn find(column: &Column, fields: &[TypePtr], above: &[String], named_ids: &NamedIds) -> Result<Option<usize>, String> {
     let has_name = |name: &str| fields.iter().any(|field| field.name() == name);
     let is_it = |field: &TypePtr| match &column.key {
@@ -384,8 +386,8 @@ fn find(column: &Column, fields: &[TypePtr], above: &[String], named_ids: &Named
     Ok(first)
 }
 
-/// How what a file has is read as the column, where it can be: the same type or a narrower one, and within it the fields that
-/// are the table's by id or by the name that files have for them.
+/// The conversion from a file's type to the column's: an equal or narrower type, with nested fields found by id or
+/// physical name. Fails when no conversion is exact.
 fn fits(
     column: &Column,
     parquet: &Type,
@@ -431,7 +433,7 @@ fn fits(
     }
 }
 
-/// Whether a value of the one type may be none of the other.
+/// Whether a value of the first type may not fit the second.
 fn may_fail(found: &DataType, wanted: &DataType) -> bool {
     match found {
         DataType::Binary | DataType::BinaryView => wanted.is_string(),
@@ -440,8 +442,8 @@ fn may_fail(found: &DataType, wanted: &DataType) -> bool {
     }
 }
 
-/// Types whose every value is one of the other type: what schemas may be widened to, and other forms of the same. Where
-/// [`may_fail`] says so, a value that is none is a fault of the file.
+/// Whether a file's type can be read as the table's: an equal type, one that a schema may widen from, or another
+/// encoding of the same values. When [`may_fail`] is true, a value that does not fit is a fault of the file.
 fn is_read_as(found: &DataType, wanted: &DataType) -> bool {
     use DataType::{
         Binary, BinaryView, Date32, Decimal128, FixedSizeBinary, Float32, Float64, Int8, Int16, Int32, Int64,
@@ -450,7 +452,7 @@ fn is_read_as(found: &DataType, wanted: &DataType) -> bool {
     match (found, wanted) {
         _ if found == wanted => true,
         (Int8, Int16 | Int32 | Int64 | Float64) | (Int16, Int32 | Int64 | Float64) | (Int32, Int64 | Float64) => true,
-        // Small numbers that a writer has not marked as such; what is too large fails to be read.
+        // Small integers without the writer's annotation; a value that is too large is a read error.
         (Int32, Int8 | Int16) | (Int16, Int8) => true,
         (Float32, Float64) => true,
         (Decimal128(few, scale), Decimal128(more, wider)) => {
@@ -471,7 +473,7 @@ fn is_read_as(found: &DataType, wanted: &DataType) -> bool {
         (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View) => true,
         (Binary | LargeBinary | BinaryView, Binary | LargeBinary | BinaryView) => true,
         (FixedSizeBinary(_), Binary | BinaryView) => true,
-        // Bytes that nobody has marked as text are text where the table says so; what is not fails to be read.
+        // Bytes without a text annotation are text when the table declares text; invalid text is a read error.
         (Binary | BinaryView, Utf8 | Utf8View) => true,
         _ => false,
     }

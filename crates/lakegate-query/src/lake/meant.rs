@@ -1,8 +1,9 @@
-//! Columns of Parquet files as they are meant, where the decoder gives something else: NULL of a parent is NULL of every
-//! child, a decimal has no more digits than its type says, and floats have one zero and one NaN.
+//! Corrects columns of Parquet files where the decoder's output differs from what the file means: a NULL parent makes
+//! every child NULL, a decimal has at most the digits of its type, and floats have one zero and one NaN.
 //!
-//! The decoder leaves any value in a required field below a NULL, such as another row's; whoever takes the field then takes
-//! that value. So it is mended where a file's columns come into expressions over its table, before anything else sees them.
+//! Below a NULL parent, the decoder leaves arbitrary values in required fields, such as those of another row, and a
+//! query that takes the field would see them. So the correction happens where a file's columns enter expressions over
+//! its table, before anything else sees them.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -30,7 +31,7 @@ use datafusion::physical_expr_adapter::{
 use super::intervals;
 use crate::floats::{canonical_array, has_floats, has_part};
 
-/// The type of which every part may be NULL: but for keys of maps, and their entries.
+/// The type with every nested part nullable, except the keys and entries of maps.
 pub(super) fn optional(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Struct(fields) => DataType::Struct(optional_parts(fields)),
@@ -42,7 +43,7 @@ pub(super) fn optional(data_type: &DataType) -> DataType {
     }
 }
 
-/// The schema with columns of such types. Whether a column itself may be NULL stays as it is.
+/// The schema with every nested part nullable. The nullability of the columns themselves does not change.
 pub(super) fn optional_below(schema: &Schema) -> Schema {
     let fields = schema.fields().iter().map(|field| Arc::new(with_type(field, optional(field.data_type()))));
     Schema::new_with_metadata(fields.collect::<Fields>(), schema.metadata().clone())
@@ -69,12 +70,13 @@ fn with_type(field: &Field, data_type: DataType) -> Field {
     field.clone().with_data_type(data_type)
 }
 
-/// A file's column, which the decoder gives in this type, as it is meant: of the type whose parts may be NULL.
+/// The corrected form of a file's column that the decoder returns as `decoded`. Its type is [`optional`]`(decoded)`.
 pub(super) fn meant(column: Arc<dyn PhysicalExpr>, decoded: &DataType) -> Arc<dyn PhysicalExpr> {
     of_parts(column, decoded, optional(decoded), false)
 }
 
-/// The same of a column that goes into an answer as it is: its decimals are looked at, too. Elsewhere, such as in a comparison by which parts of files are left out, a column must stay one to be understood.
+/// The corrected form of a column that goes into a result unchanged, with its decimals checked too. Elsewhere, such as
+/// in a comparison that prunes a file, the expression must stay a plain column for the engine to understand it.
 pub(super) fn meant_as_answer(column: Arc<dyn PhysicalExpr>, decoded: &DataType) -> Arc<dyn PhysicalExpr> {
     of_parts(column, decoded, optional(decoded), true)
 }
@@ -86,7 +88,7 @@ fn of_parts(
     is_answer: bool,
 ) -> Arc<dyn PhysicalExpr> {
     let checks_decimals = is_answer && has_decimals(decoded);
-    // No part of a file is left out by floats: their bounds are not believed.
+    // A corrected float cannot prune files, but the min/max statistics of floats are not trusted anyway.
     let mends_floats = has_floats(decoded);
     if data_type == *decoded && !checks_decimals && !mends_floats {
         return column;
@@ -94,17 +96,17 @@ fn of_parts(
     Arc::new(Meant { column, data_type, checks_decimals, mends_floats })
 }
 
-/// Whether values of a type are looked at where they go into an answer.
+/// Whether values of this type need a check before they go into a result.
 pub(super) fn is_looked_at(data_type: &DataType) -> bool {
     has_decimals(data_type) || has_floats(data_type)
 }
 
-/// Whether decimals are part of a type.
+/// Whether the type contains decimals.
 fn has_decimals(data_type: &DataType) -> bool {
     has_part(data_type, &|part| matches!(part, DataType::Decimal128(..) | DataType::Decimal256(..)))
 }
 
-/// A column of a file, mended.
+/// A corrected column of a file.
 #[derive(Clone, Debug, Eq)]
 struct Meant {
     column: Arc<dyn PhysicalExpr>,
@@ -178,7 +180,7 @@ impl PhysicalExpr for Meant {
     }
 }
 
-/// The array with what is NULL in a parent NULL in every part of it, of a type whose parts may be NULL.
+/// Makes every part NULL where a parent is NULL. The parts of the resulting type are nullable.
 fn with_nulls_of_parents(array: &ArrayRef, above: Option<&NullBuffer>) -> Result<ArrayRef> {
     let above = above.filter(|nulls| nulls.null_count() > 0);
     let nulls = || NullBuffer::union(above, array.nulls());
@@ -220,7 +222,7 @@ fn with_nulls_of_parents(array: &ArrayRef, above: Option<&NullBuffer>) -> Result
     })
 }
 
-/// Fails where a decimal has more digits than its type says: it would be cut in an answer.
+/// Fails when a decimal has more digits than its type, because the result would truncate it.
 fn check_decimals(array: &ArrayRef, column: &Arc<dyn PhysicalExpr>) -> Result<()> {
     match array.data_type() {
         DataType::Decimal128(precision, scale) => {
@@ -242,7 +244,7 @@ fn check_decimals(array: &ArrayRef, column: &Arc<dyn PhysicalExpr>) -> Result<()
         }
         DataType::Struct(_) => {
             let of = array.as_struct();
-            // What lies below a NULL is no value.
+            // Below a NULL there is no value to check.
             of.columns().iter().try_for_each(|part| check_decimals(&with_nulls_of_parents(part, of.nulls())?, column))
         }
         DataType::List(_) => check_decimals(array.as_list::<i32>().values(), column),
@@ -260,7 +262,7 @@ fn too_long(column: &Arc<dyn PhysicalExpr>, precision: u8, scale: i8) -> DataFus
     DataFusionError::ParquetError(Box::new(ParquetError::General(text)))
 }
 
-/// Puts columns of files that name them as the table does into expressions over the table.
+/// Expression adapter for files that use the table's column names: maps columns by name and corrects them.
 #[derive(Debug)]
 pub(super) struct ByName;
 
@@ -282,9 +284,9 @@ impl PhysicalExprAdapterFactory for ByName {
 #[derive(Debug)]
 struct NamedColumns {
     named: Arc<dyn PhysicalExprAdapter>,
-    /// The columns as they are decoded.
+    /// The columns as decoded.
     file: SchemaRef,
-    /// The same columns as they are meant.
+    /// The columns as corrected.
     as_meant: SchemaRef,
 }
 

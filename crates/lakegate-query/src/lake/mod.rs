@@ -1,6 +1,6 @@
-//! The lake: where the files are, how tables are found in them, and how they are read.
+//! The lake: opens the store, finds tables in it and reads their files.
 //!
-//! Who may see which rows is not decided here: see `govern`.
+//! Access to rows is decided elsewhere, in `govern`.
 
 mod agreement;
 #[cfg(test)]
@@ -92,71 +92,71 @@ pub(crate) use version::magnitude_only;
 use crate::govern::fingerprint::Fingerprint;
 use crate::publish::{Place, PublishError};
 
-/// An open lake. Paths in it are relative to its root, so that no error names a place of the machine.
+/// An open lake. Paths in it are relative to its root, so that no error reveals a path of the machine.
 #[derive(Debug)]
 pub struct Lake {
-    /// The folder, unless the lake is in an object store.
+    /// The lake's folder; `None` for an object store.
     root: Option<PathBuf>,
-    /// The place in an object store as the project writes it, to which a table's own metadata must keep.
+    /// The lake's URI as the project writes it; a table's own metadata must stay below it. `None` for a folder.
     uri: Option<String>,
-    /// The project's folder, at which paths of catalogs and secrets start.
+    /// The project's folder, the base of relative paths of catalogs and secrets.
     project: PathBuf,
-    /// What was agreed with catalogs.
+    /// Sessions with catalogs.
     catalogs: catalog::Sessions,
-    /// Stands for the place and for how it is read.
+    /// Fingerprint of the location and of how it is read.
     place: [u8; 32],
     store: Arc<dyn ObjectStore>,
-    /// The bucket and the place in it, for a lake in an object store.
+    /// The bucket and the lake's URL in it; `None` for a folder.
     whole: Option<(Arc<dyn ObjectStore>, Url)>,
     url: ObjectStoreUrl,
     changed: Arc<Notify>,
     contact: Arc<Contact>,
-    /// Parts of its files that were looked at.
+    /// Parts of files that have passed their checks.
     verified: Arc<parquet::Verified>,
 }
 
-/// Why a lake can not be opened.
+/// Why a lake cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
-    /// A place that is none, as the end of a sentence. The text is not repeated: a password may be in it.
+    /// An invalid location; the text ends a sentence. The location is not repeated, because it may contain a password.
     #[error(
         "the location of the lake {0}; give a folder, or `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`"
     )]
     Location(&'static str),
-    /// No such folder.
+    /// The folder does not exist.
     #[error("there is no lake at `{0}`; check `[lake] location`, or give `--lake`")]
     Missing(String, #[source] std::io::Error),
-    /// A secret is not where the project says.
+    /// A secret is missing where the project expects it.
     #[error("{0}")]
     Credentials(String),
-    /// The store refuses.
+    /// The store refuses the connection.
     #[error("the lake at `{0}` can not be opened; check [lake] and the environment")]
     Store(String, #[source] datafusion::object_store::Error),
 }
 
-/// How long somebody waits who asks whether a store answers again.
+/// Timeout of the request that asks whether a store answers again.
 const ASK_FOR: Duration = Duration::from_secs(2);
 
-/// Why a table can not be used, for `check`.
+/// Why a table cannot be used, for `check`.
 #[derive(Debug)]
 pub(crate) struct TableFault {
     pub(crate) message: String,
     pub(crate) help: Option<String>,
     pub(crate) source: Option<Source>,
-    /// Whether nothing is wrong with the table, and it can not be read at the moment.
+    /// Whether the table itself is fine and only cannot be read at the moment.
     pub(crate) is_passing: bool,
-    /// That it is the version that was asked for which is not there.
+    /// Why the requested version does not exist; `None` for other faults.
     pub(crate) no_version: Option<version::NoVersion>,
-    /// Whether the table may not be read any more: then it is not served as it was before either.
+    /// Whether reading the table is no longer allowed. Then its earlier version is not served either.
     pub(crate) is_withdrawn: bool,
 }
 
 impl Lake {
-    /// Opens the lake at a location: a folder, relative to the project's, or a place in an object store. A store is not
-    /// asked for anything yet.
+    /// Opens the lake at a location: a folder, relative to the project's, or a URL in an object store. Sends no request
+    /// to the store.
     ///
     /// # Errors
-    /// When there is no such folder, the location is of a kind that is not read, or credentials are missing.
+    /// When the folder does not exist, the location's scheme is not supported, or credentials are missing.
     pub fn open(project: &Path, location: &str, settings: &LakeStore) -> Result<Self, LakeError> {
         let url = ObjectStoreUrl::parse("lake://files")
             .map_err(|error| LakeError::Store(location.to_owned(), generic(error.to_string())))?;
@@ -195,12 +195,12 @@ impl Lake {
         })
     }
 
-    /// Whether a path is a link out of the lake.
+    /// Whether a path is a symlink out of the lake.
     pub(crate) fn leads_outside(&self, path: &datafusion::object_store::path::Path) -> bool {
         location::leads_outside(self.root.as_deref(), path)
     }
 
-    /// The lake's folder, without links; none for a lake in an object store.
+    /// The lake's folder with symlinks resolved; `None` for an object store.
     pub(crate) fn root(&self) -> Option<&Path> {
         self.root.as_deref()
     }
@@ -209,10 +209,10 @@ impl Lake {
         &self.store
     }
 
-    /// The same lake as a place to write to.
+    /// The lake as a place to write to.
     ///
     /// # Errors
-    /// When its folder is gone.
+    /// When its folder does not exist any more.
     pub fn place(&self) -> Result<Place, PublishError> {
         match (&self.root, &self.whole) {
             (None, Some((store, url))) => Ok(Place::remote(Arc::clone(store), url.clone())),
@@ -224,37 +224,37 @@ impl Lake {
         &self.url
     }
 
-    /// Done when somebody has found that a file is no longer the one that is served.
+    /// Completes when a reader has found that a file is no longer the version that is served.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// Whether this is the lake at the same place, read in the same way.
+    /// Whether both lakes have the same location and are read in the same way.
     pub fn is_at_the_place_of(&self, other: &Self) -> bool {
         self.place == other.place
     }
 
-    /// Whether the lake is in an object store, which may be away.
+    /// Whether the lake is in an object store, which may be unavailable.
     pub(crate) fn is_remote(&self) -> bool {
         self.root.is_none()
     }
 
-    /// Whether the last request to the store was not answered.
+    /// Whether the store did not answer the last request.
     pub fn is_lost(&self) -> bool {
         self.contact.is_lost()
     }
 
-    /// Whether the lake is there, for readiness: its folder, or a store that answers. A store is asked only where the last
-    /// request to it was not answered.
+    /// Whether the lake is reachable, for readiness: its folder exists, or its store answers. Sends a request only when
+    /// the store did not answer the last one.
     pub async fn is_reachable(&self) -> bool {
         if let Some(root) = self.root.clone() {
-            // A disk that hangs must not hold up those who run requests.
+            // A disk that hangs must not block the threads that run requests.
             return tokio::task::spawn_blocking(move || root.is_dir()).await.unwrap_or(false);
         }
         if !self.contact.is_lost() {
             return true;
         }
-        // An answer is one too that says that there is no such file.
+        // A response that the file does not exist is an answer, too.
         let path = StorePath::from(".lakegate");
         let asked = tokio::time::timeout(ASK_FOR, self.store.head(&path)).await;
         asked.is_ok() && !self.contact.is_lost()
@@ -284,13 +284,13 @@ impl TableFault {
         self
     }
 
-    /// Says that the same may be read in a moment.
+    /// Sets whether a retry may succeed.
     pub(crate) fn passing(mut self, is_passing: bool) -> Self {
         self.is_passing = is_passing;
         self
     }
 
-    /// Says that the table may not be read any more.
+    /// Marks the table as no longer allowed to be read.
     pub(crate) fn withdrawn(mut self) -> Self {
         self.is_withdrawn = true;
         self

@@ -17,7 +17,7 @@ use super::version::At;
 const DELTA: &str = "location = \"t\"\nformat = \"delta\"";
 const ICEBERG: &str = "location = \"t\"\nformat = \"iceberg\"";
 
-/// A struct of fields with ids, perhaps 0.
+/// A struct array whose fields have ids; 0 means no id.
 fn structs(fields: Vec<(&str, i32, ArrayRef)>, nulls: Option<NullBuffer>) -> StructArray {
     let (of, arrays): (Vec<_>, Vec<_>) = fields
         .into_iter()
@@ -50,7 +50,7 @@ fn map(values: ArrayRef, lengths: &[usize], ids: (i32, i32)) -> MapArray {
     MapArray::try_new(of, offsets, entries, None, false).unwrap()
 }
 
-/// A field of a Delta table whose columns are mapped.
+/// A field of a Delta table with column mapping.
 fn mapped(id: i32, physical: &str, name: &str, data_type: Value) -> Value {
     let metadata = json!({"delta.columnMapping.id": id, "delta.columnMapping.physicalName": physical});
     json!({"name": name, "type": data_type, "nullable": true, "metadata": metadata})
@@ -60,7 +60,7 @@ fn of(fields: &[Value]) -> Value {
     json!({"type": "struct", "fields": fields})
 }
 
-/// A Delta table of these fields, mapped in a mode.
+/// A Delta table of these fields with this column mapping mode.
 fn delta(mode: &str, fields: &[Value], features: &[&str]) -> DeltaTable {
     let mut table = DeltaTable::new(&[], &[], features);
     let configuration = json!({"delta.columnMapping.mode": mode});
@@ -72,7 +72,7 @@ fn delta(mode: &str, fields: &[Value], features: &[&str]) -> DeltaTable {
     table
 }
 
-/// The fields of structs have names of their own in files; also within lists and maps.
+/// Struct fields have physical names, also within lists and maps.
 #[tokio::test]
 async fn fields_of_a_mapped_delta_table_are_found_by_their_physical_names() {
     for mode in ["name", "id"] {
@@ -93,7 +93,7 @@ async fn fields_of_a_mapped_delta_table_are_found_by_their_physical_names() {
         ];
         let mut table = delta(mode, &fields, &["columnMapping"]);
         let text = || Arc::new(StringArray::from(vec!["a", "b"])) as ArrayRef;
-        // Another field has the name that one has in the table.
+        // In the file, another field has the table's name of one of them.
         let pair = |by: i32| {
             let (x, y) = (format!("c{}", by + 1), format!("c{}", by + 2));
             structs(vec![("x", 90, ints(&[70, 80])), (&y, by + 2, text()), (&x, by + 1, ints(&[7, 8]))], None)
@@ -133,7 +133,7 @@ async fn a_struct_that_is_null_stays_so_when_its_fields_are_renamed() {
     );
 }
 
-/// Timestamps of 96 bits at any depth, and integers that have become decimals.
+/// INT96 timestamps at any depth, and integers that became decimals.
 #[tokio::test]
 async fn types_that_delta_widens_are_read_in_lists_and_structs_too() {
     let plain =
@@ -163,7 +163,7 @@ async fn types_that_delta_widens_are_read_in_lists_and_structs_too() {
             "127.0|2147483647.00|{d: 127.0, n: 2147483647.0}|[2147483647]",
         ]
     );
-    // A type that does not hold every value of the other is none that it was widened to.
+    // A type that cannot hold every value of the file's type is not the result of widening.
     let narrow = [plain("i", json!("decimal(9,0)"))];
     let mut table = delta("none", &narrow, &["typeWidening"]);
     let add = table.add("a.parquet", json!({}), vec![column("i", 0, Int32Array::from(vec![1]))], &[]);
@@ -172,7 +172,7 @@ async fn types_that_delta_widens_are_read_in_lists_and_structs_too() {
     assert!(fault.message.contains("column `i` is of the type Int32"), "{}", fault.message);
 }
 
-/// A field that a struct of a list or of a map did not have is NULL in older files, and one that was renamed is the same one.
+/// A field that was added to a struct in a list or map is NULL in older files, and a renamed field keeps its values.
 #[tokio::test]
 async fn fields_of_an_iceberg_table_are_found_by_their_ids_at_any_depth() {
     let inner = |fields: Vec<Value>| json!({"type": "struct", "fields": fields});
@@ -206,7 +206,7 @@ async fn fields_of_an_iceberg_table_are_found_by_their_ids_at_any_depth() {
     ];
     let file = table.data("a.parquet", columns);
     table.commit(vec![file]).await;
-    // `a` and `b` have changed their names with each other, `a` is wider now, and there is another field.
+    // `a` and `b` have swapped their names, `a` has a wider type now, and `c` is new.
     table.change_columns(&schema(vec![field(33, "c", "string"), field(31, "b", "long"), field(32, "a", "int")]));
     let lake = table.lake.path();
     assert_eq!(
@@ -238,7 +238,7 @@ async fn timestamps_of_nanoseconds_in_a_struct_are_not_read_as_microseconds() {
     assert!(fault.message.contains("column `st.t` is of the type Timestamp"), "{}", fault.message);
 }
 
-/// The struct has the same type as before, and each of its fields is the other one now.
+/// The type of the struct stays equal although its two fields have swapped their names.
 #[tokio::test]
 async fn fields_that_have_changed_their_names_with_each_other_are_told_apart() {
     let schema = |fields: Vec<Value>| {

@@ -1,5 +1,5 @@
-//! Structs, lists and maps in each other, each part required or optional: what is read of files is what was written, and NULL
-//! of a parent is NULL of every child, for every query, filter and row filter, from files and from memory.
+//! Nested structs, lists and maps with required and optional parts: reads return what was written, and a NULL parent
+//! makes every child NULL, for every query, filter and row filter, from files and from memory.
 
 use std::fs;
 use std::path::Path;
@@ -44,7 +44,7 @@ enum Value {
     Map(Vec<(String, Value)>),
 }
 
-/// Numbers that are the same in every run.
+/// A random number generator with a fixed seed.
 struct Dice(u64);
 
 impl Dice {
@@ -96,7 +96,7 @@ impl Part {
         }
     }
 
-    /// An array of these values; `None` lies below a NULL.
+    /// An array of these values; `None` is a value below a NULL.
     fn array(&self, values: &[Option<&Value>]) -> ArrayRef {
         let values = values.iter().map(|value| value.filter(|value| **value != Value::Null)).collect::<Vec<_>>();
         let nulls = || Some(NullBuffer::from_iter(values.iter().map(Option::is_some)));
@@ -141,7 +141,7 @@ impl Part {
         }
     }
 
-    /// What is at this place of an array, looked at without its parents.
+    /// The value in a row of an array, read without its parents.
     fn read(&self, array: &ArrayRef, row: usize) -> Value {
         if array.is_null(row) {
             self.is_null_below(array, row);
@@ -176,7 +176,7 @@ impl Part {
         }
     }
 
-    /// The numbers in it that are reached through structs alone: their expression, and how to come to their value.
+    /// Collects the numbers that are reachable through structs alone: their SQL expression and the path to their value.
     fn numbers(&self, path: &str, way: &[usize], found: &mut Vec<(String, Vec<usize>)>) {
         match &self.kind {
             Kind::Number => found.push((path.to_owned(), way.to_vec())),
@@ -189,7 +189,7 @@ impl Part {
         }
     }
 
-    /// The type as Delta writes it. There, everything may be NULL, whatever the files say.
+    /// The type in Delta's JSON. There every part is nullable, whatever the files declare.
     fn in_delta(&self) -> Json {
         match &self.kind {
             Kind::Number => json!("long"),
@@ -233,7 +233,7 @@ fn text(value: &Value) -> &str {
     }
 }
 
-/// What is below a value, or NULL where a parent is.
+/// The value at a path below a value, or NULL when a parent is NULL.
 fn below<'v>(value: &'v Value, way: &[usize]) -> &'v Value {
     match (value, way) {
         (value, []) | (value @ Value::Null, _) => value,
@@ -255,7 +255,7 @@ fn write(path: &Path, part: &Part, values: &[Value], rows_a_group: usize) {
     writer.close().unwrap();
 }
 
-/// The log of a Delta table of this one file.
+/// Writes the log of a Delta table with this one file.
 fn write_log(folder: &Path, part: &Part) {
     let fields = [delta_field("id", &json!("long")), delta_field("c", &part.in_delta())];
     let schema = json!({"type": "struct", "fields": fields}).to_string();
@@ -275,7 +275,7 @@ fn write_log(folder: &Path, part: &Part) {
     fs::write(folder.join("_delta_log/00000000000000000000.json"), lines).unwrap();
 }
 
-/// The column `c` of all rows, as it comes.
+/// The arrays of column `c` for all rows.
 async fn column(project: &PlannedProject) -> Vec<ArrayRef> {
     let plan = testing::governed(project, &testing::principal(""), "all", "{}").unwrap();
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);

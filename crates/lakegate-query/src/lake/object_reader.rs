@@ -1,4 +1,5 @@
-//! Reads Parquet files of a store directly: footers, and rows of one row group. Not the way that requests take.
+//! Reads Parquet files of a store directly: footers, and rows of single row groups. Requests do not read files this
+//! way.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ impl ObjectReader {
         Self { store: Arc::clone(store), object: object.clone(), footer: None }
     }
 
-    /// The footer, with the index of pages where there is one that is sound.
+    /// The footer, with the page index when there is a sound one.
     pub(crate) async fn footer(&mut self) -> Result<Arc<ParquetMetaData>> {
         if let Some((footer, _)) = &self.footer {
             return Ok(Arc::clone(footer));

@@ -1,6 +1,7 @@
-//! The columns of Parquet files as they are decoded and as they are meant, and what the engine may estimate by them.
+//! DataFusion's Parquet format over checked footers: the columns as decoded and as corrected, and the statistics that
+//! the engine may use.
 //!
-//! Every footer comes from `parquet`, which leaves of it what `believed` believes; what footers are refused is said in `footers`.
+//! Every footer comes from `parquet`, which keeps only its trusted parts (`believed`). `footers` refuses bad footers.
 
 use std::sync::Arc;
 
@@ -23,10 +24,10 @@ use datafusion::physical_plan::ExecutionPlan;
 use super::parquet::cached;
 use super::{estimates, intervals, meant};
 
-/// The unit in which old timestamps (INT96) are read: years -290,000 to 290,000, where nanoseconds end in 2262.
+/// The unit that INT96 timestamps are read in. It covers the years -290,000 to 290,000; nanoseconds end in 2262.
 const INT96_UNIT: &str = "us";
 
-/// The columns of a file as they are decoded.
+/// The columns of a file as decoded.
 pub(super) fn decoded(footer: &ParquetMetaData) -> Result<Schema> {
     let file = footer.file_metadata();
     let schema = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata())?;
@@ -34,10 +35,11 @@ pub(super) fn decoded(footer: &ParquetMetaData) -> Result<Schema> {
     Ok(transform_schema_to_view(&coerced.unwrap_or(schema)))
 }
 
-/// The key of a schema that is not the table's, so that the columns of its file are looked at when they are read.
+/// Schema metadata key that makes a file's schema differ from the table's, so that the engine adapts, and thereby
+/// checks, its columns when it reads them.
 const NOTE: &str = "lakegate.file";
 
-/// The columns of a file as they are decoded, with a note by which the engine does not take them for the table's.
+/// The columns of a file as decoded, marked so that the engine does not take the schema for the table's.
 pub(super) async fn noted(
     session: &dyn Session,
     store: &Arc<dyn ObjectStore>,
@@ -48,7 +50,7 @@ pub(super) async fn noted(
     Ok(Arc::new(schema.with_metadata([(NOTE.to_owned(), String::new())].into())))
 }
 
-/// Parquet as the engine reads it.
+/// DataFusion's Parquet format with the options that lakegate needs.
 #[derive(Debug)]
 pub(super) struct Parquet {
     engine: ParquetFormat,
@@ -58,7 +60,7 @@ impl Default for Parquet {
     fn default() -> Self {
         let mut options = TableParquetOptions::default();
         options.global.coerce_int96 = Some(INT96_UNIT.to_owned());
-        // A predicate that is evaluated while rows are decoded is not evaluated where statistics say that all rows fulfil it.
+        // With pushdown, the engine skips a predicate where statistics claim that every row satisfies it.
         options.global.pushdown_filters = false;
         Self { engine: ParquetFormat::default().with_options(options) }
     }
@@ -78,7 +80,7 @@ impl FileFormat for Parquet {
         None
     }
 
-    /// The columns of the files, of types whose parts may be NULL.
+    /// The merged columns of the files, with every nested part nullable.
     async fn infer_schema(
         &self,
         session: &dyn Session,
@@ -90,7 +92,7 @@ impl FileFormat for Parquet {
         for object in objects {
             let footer = cached(cache.as_ref(), store.as_ref(), object).await?;
             let decoded = intervals::as_meant(&footer, decoded(&footer)?);
-            // What a writer has noted beside its columns is not the table's.
+            // The writer's field metadata does not belong to the table.
             let bare = decoded.fields().iter().map(|field| field.as_ref().clone().with_metadata(Default::default()));
             schemas.push(meant::optional_below(&Schema::new(bare.collect::<Vec<_>>())));
         }

@@ -1,10 +1,11 @@
-//! A store in which a path can name one version of a file: it is read as it was listed, or not at all.
+//! A versioned reader: an object store whose paths can name one version of a file. A read returns that version or
+//! fails.
 //!
-//! A plan is made with a file's footer, statistics and size. Should another file lie at its place by the time it is read,
-//! the old numbers would be taken for truths about new rows: a column whose least and greatest value are equal becomes a
-//! constant, and a row filter over it shows everything. So what a table reads is pinned, from its first footer on; and
-//! nothing is written here. Not every server does what `If-Match` asks, and some connections end early and say nothing: so
-//! the tag that comes is looked at, and the bytes are counted.
+//! A plan is made from a file's footer, statistics and size. If another file replaced it before it is read, the old
+//! numbers would be taken for facts about the new rows: a column with equal min and max becomes a constant, and a row
+//! filter over it lets every row through. So every file of a table is pinned, from its first footer read on, and this
+//! store never writes. Not every server honours `If-Match`, and some connections end early without an error, so the
+//! reader compares the returned ETag and counts the bytes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,25 +25,25 @@ use tokio::sync::Notify;
 use super::stamped;
 use super::store::{Contact, without_secrets};
 
-/// What the first part of a pinned path begins with. No file of a lake is found below such a folder.
+/// Prefix of the first segment of a pinned path. No file of a lake is in such a folder.
 const PIN: &str = "@version-";
 
-/// A store of files that are read only, each at the version that a path names.
+/// A read-only store that serves each file at the version its path names.
 #[derive(Debug)]
 pub(super) struct Pinned {
     files: Arc<dyn ObjectStore>,
-    /// Told when a file is not what it was.
+    /// Notified when a file is no longer the pinned version.
     changed: Arc<Notify>,
-    /// Told whether the store answers.
+    /// Records whether the store answers.
     contact: Arc<Contact>,
-    /// The same files where they are those of a folder; `None` where they are spoken for over HTTP, with tags in quotes.
+    /// The store as a local folder when it is one; `None` for a store behind HTTP, where ETags are quoted.
     folder: Option<Arc<LocalFileSystem>>,
 }
 
-/// The same file, which can only be read as it is now.
+/// The object with a path that can only read this version of it.
 ///
 /// # Errors
-/// A store that does not tell versions of a file apart.
+/// When the store has no ETag for the file.
 pub(super) fn pin(object: &ObjectMeta) -> Result<ObjectMeta> {
     let tag = object.e_tag.as_ref().ok_or_else(|| Error::Generic {
         store: "lake",
@@ -59,7 +60,7 @@ pub(super) fn plain(location: &Path) -> &str {
     text.strip_prefix(PIN).and_then(|pinned| pinned.split_once('/')).map_or(text, |(_, plain)| plain)
 }
 
-/// The tag of the version, and the path in the lake.
+/// The ETag and the path in the lake; `None` when the path is not pinned.
 fn pinned(location: &Path) -> Option<(String, Path)> {
     let (tag, plain) = location.as_ref().strip_prefix(PIN)?.split_once('/')?;
     let byte = |at: usize| u8::from_str_radix(tag.get(at..at + 2)?, 16).ok();
@@ -72,7 +73,7 @@ impl Pinned {
         Self { files, changed, contact, folder: None }
     }
 
-    /// The files of a folder.
+    /// The store of a local folder.
     pub(super) fn of_folder(files: Arc<LocalFileSystem>, changed: Arc<Notify>, contact: Arc<Contact>) -> Self {
         Self { folder: Some(Arc::clone(&files)), ..Self::new(files, changed, contact) }
     }
@@ -86,7 +87,7 @@ impl Pinned {
         let got = got.map_err(without_secrets);
         self.contact.note(&got);
         let mut got = got?;
-        // A store below a prefix names the path in the bucket.
+        // A prefixed store returns the path in the bucket.
         got.meta.location = location.clone();
         if !is_head {
             let length = got.range.end.saturating_sub(got.range.start);
@@ -100,13 +101,13 @@ impl Pinned {
         Ok(got)
     }
 
-    /// A tag as it goes out. Listings of some stores leave the quotes away.
+    /// The ETag as sent to the store, because the listings of some stores omit the quotes.
     fn quoted(&self, tag: &str) -> String {
         if self.folder.is_none() && !tag.ends_with('"') { format!("\"{tag}\"") } else { tag.to_owned() }
     }
 }
 
-/// An object as it is listed, of a folder with its own tag.
+/// A listed object; in a local folder it gets the versioned tag.
 fn stamp(folder: Option<&LocalFileSystem>, object: ObjectMeta) -> ObjectMeta {
     match folder {
         Some(folder) => stamped::stamp(folder, object),
@@ -114,12 +115,12 @@ fn stamp(folder: Option<&LocalFileSystem>, object: ObjectMeta) -> ObjectMeta {
     }
 }
 
-/// A tag without what some answers of a store have around it and others have not.
+/// The ETag without the quotes and `W/`, which some responses of a store have and others do not.
 fn bare(tag: &str) -> &str {
     tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"')
 }
 
-/// The same bytes, or an error where they are not as many as were promised.
+/// Passes a stream through, and fails when it has more or fewer bytes than promised.
 fn whole(
     stream: BoxStream<'static, Result<Bytes>>,
     length: u64,
@@ -154,7 +155,7 @@ fn read_only<T>() -> Result<T> {
 
 #[async_trait]
 impl ObjectStore for Pinned {
-    // `get_ranges` is left at its default, which asks here for each range: that is what keeps it to the version.
+    // `get_ranges` keeps its default, which calls this method for each range, so it stays with the version.
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let Some((tag, plain)) = pinned(location) else { return self.get(location, options).await };
         let got = self.get(&plain, GetOptions { if_match: Some(self.quoted(&tag)), ..options }).await;

@@ -1,12 +1,12 @@
-//! Places that a table's own metadata names: absolute URIs, which must lie below the lake.
+//! Resolves the absolute URIs in a table's own metadata to paths in the lake, and refuses URIs outside it.
 //!
-//! Whoever writes such metadata must not make the server read anything else.
+//! The author of such metadata must not be able to make the server read anything else.
 
 use datafusion::object_store::path::Path;
 
 use super::{Lake, TableFault, location};
 
-/// The path in the lake of a place that a table's metadata names.
+/// The path in the lake for a URI from a table's metadata.
 pub(super) fn below(lake: &Lake, uri: &str) -> Result<Path, TableFault> {
     let relative = match (&lake.root, &lake.uri) {
         (Some(root), _) => root.to_str().and_then(|root| below_prefix(file_path(uri)?, root)),
@@ -16,7 +16,7 @@ pub(super) fn below(lake: &Lake, uri: &str) -> Result<Path, TableFault> {
     relative_below(lake, &relative.ok_or_else(|| outside(uri))?)
 }
 
-/// The path of a `file:` URI; another URI is no file.
+/// The path of a `file:` URI or of a plain path; `None` for other schemes.
 fn file_path(uri: &str) -> Option<&str> {
     match uri.split_once(':') {
         Some(("file", rest)) => match rest.strip_prefix("//") {
@@ -28,14 +28,14 @@ fn file_path(uri: &str) -> Option<&str> {
     }
 }
 
-/// Writers have several names for one scheme.
+/// Writers use several names for one scheme.
 fn with_usual_scheme(uri: &str) -> String {
     for (other, usual) in [("s3a://", "s3://"), ("s3n://", "s3://"), ("gcs://", "gs://")] {
         if let Some(rest) = uri.strip_prefix(other) {
             return format!("{usual}{rest}");
         }
     }
-    // Azure's writers name the account after the container; the lake's account is the project's business.
+    // Azure writers put the account after the container; the project configures the lake's account.
     if let Some(rest) =
         ["abfss://", "abfs://", "wasbs://", "wasb://"].iter().find_map(|scheme| uri.strip_prefix(scheme))
         && let Some((container, rest)) = rest.split_once('@')
@@ -51,7 +51,7 @@ fn below_prefix(place: &str, prefix: &str) -> Option<String> {
     rest.strip_prefix('/').map(str::to_owned)
 }
 
-/// A path that is relative to the lake, checked: without `..`, and no link leads out.
+/// Checks a path relative to the lake: it has no `..`, and no symlink leads out.
 pub(super) fn relative_below(lake: &Lake, path: &str) -> Result<Path, TableFault> {
     if path.split('/').any(|segment| segment == ".." || segment == ".") {
         return Err(outside(path));
@@ -63,7 +63,7 @@ pub(super) fn relative_below(lake: &Lake, path: &str) -> Result<Path, TableFault
     Ok(path)
 }
 
-/// Names the last part only: the rest may be a place of the machine.
+/// The error names only the last segment, because the rest may be a path of the machine.
 fn outside(uri: &str) -> TableFault {
     let name = uri.rsplit('/').next().unwrap_or_default();
     TableFault::new(format!("the table names a file outside the lake, `…/{name}`"))

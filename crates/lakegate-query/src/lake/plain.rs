@@ -1,6 +1,6 @@
-//! Tables of files as they lie: Parquet, CSV and NDJSON, found by a location, with hive partitions.
+//! Opens tables of plain Parquet, CSV and NDJSON files, found by their location, with hive partitions.
 //!
-//! Where the files are is `location`'s business, what their columns are is `columns`'s.
+//! `location` finds the files, and `columns` their columns.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::floats::canonical_scalar;
 use crate::govern::fingerprint::Fingerprint;
 use crate::plan::column_type_name;
 
-/// Finds and reads what is needed once: listing, schema, footers.
+/// Reads everything that is needed once: listing, schema and footers.
 pub(super) async fn open(
     lake: &Lake,
     table: &Table,
@@ -39,7 +39,7 @@ pub(super) async fn open(
         return Ok(Opened::Same);
     }
     let (store, is_remote) = (&lake.store, lake.is_remote());
-    // From here on every file is read as it was listed, or not at all.
+    // From here on, every read returns the listed version of a file or fails.
     let pinned = found.files.iter().map(|file| pinned::pin(&file.object)).collect::<Result<Vec<_>, _>>();
     let objects = pinned.map_err(|error| TableFault::new("its files can not be read safely").source(error))?;
     let unreadable = |error: columns::Unreadable| {
@@ -93,7 +93,7 @@ pub(super) async fn open(
         let message = format!("there is no partition column `{name}` at `{}`", table.location);
         return Err(TableFault::new(message).help(help));
     }
-    // What the folders say is the column's, where the rows say the same.
+    // The folder's value is the column's value; the check below compares it with the rows.
     let file_schema = agreement::without(&file_schema, &found.partition_columns);
     let schema = TableSchema::builder(Arc::clone(&file_schema)).with_table_partition_cols(partition_fields).build();
     let values = found.files.iter().map(|file| {
@@ -149,7 +149,7 @@ pub(super) async fn open(
     Ok(Opened::Other(Box::new(version)))
 }
 
-/// Whether the files are those of this version.
+/// Whether the files in the lake are still those of this version.
 pub(super) async fn is_current(
     lake: &Lake,
     table: &Table,
@@ -159,13 +159,13 @@ pub(super) async fn is_current(
     Ok(digest_of(&location::find(lake, table, Look::Again).await?, declaration) == version.digest)
 }
 
-/// What tells the files that are there from others, whatever is in them.
+/// The digest of the files that the lake has now, without reading them.
 pub(super) async fn newest(lake: &Lake, table: &Table, declaration: &str) -> Result<String, TableFault> {
     let digest = digest_of(&location::find(lake, table, Look::Again).await?, declaration);
     Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The version of text files with the number of rows and bytes of each, for estimates.
+/// Adds the number of rows and bytes of each text file, as estimates.
 fn with_rows(mut version: TableVersion, rows: &[(usize, usize)]) -> TableVersion {
     version.statistics.num_rows = Precision::Inexact(rows.iter().map(|(rows, _)| rows).sum());
     version.statistics.total_byte_size = Precision::Inexact(rows.iter().map(|(_, bytes)| bytes).sum());
@@ -180,7 +180,7 @@ fn with_rows(mut version: TableVersion, rows: &[(usize, usize)]) -> TableVersion
     version
 }
 
-/// The type that the project says a partition column is of.
+/// The declared type of a partition column.
 fn partition_type(table: &Table, column: &str) -> Option<DataType> {
     Some(match table.partitions.get(column)? {
         ScalarType::Integer => DataType::Int64,
@@ -189,10 +189,10 @@ fn partition_type(table: &Table, column: &str) -> Option<DataType> {
     })
 }
 
-/// The type of a partition column that the files have, too.
+/// The type of a partition column that the files also store.
 fn type_of_both(table: &Table, format: FileFormat, field: &Field) -> Result<DataType, TableFault> {
     let name = field.name();
-    // The engine reads CSV by place: no column can be passed over.
+    // The engine reads CSV by position, so it cannot leave out a column.
     let in_files = agreement::type_in_files(field.data_type()).filter(|_| format != FileFormat::Csv);
     let in_files = in_files.ok_or_else(|| {
         TableFault::new(format!("`{name}` is a column of the files and a partition folder"))
@@ -221,7 +221,7 @@ fn partition_value(table: &Table, value: Option<String>, field: &Field) -> Resul
     })
 }
 
-/// A version is of its files, and of how the project says that they are read.
+/// The digest covers the files and the declaration of how to read them.
 fn digest_of(found: &TableFiles, declaration: &str) -> [u8; 32] {
     let mut version = Fingerprint::new("lakegate table version v1");
     version.text(declaration);

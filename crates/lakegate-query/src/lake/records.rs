@@ -1,7 +1,8 @@
-//! Reads a small table as plain values: a Parquet or CSV file, whole, into memory.
+//! Reads a whole Parquet or CSV file into memory as plain values, for small tables.
 //!
-//! Not for endpoints: nothing here is governed or streamed. It is for tables that an operator hands to a command, such
-//! as an access-control table to import. Sizes are bounded, and a broken file is an error and never a panic.
+//! Not for endpoints, because nothing here is governed or streamed. It serves tables that an operator passes to a
+//! command, such as an access-control table to import. Sizes are bounded, and a broken file is an error and never a
+//! panic.
 
 use std::fs::File;
 use std::io::Read;
@@ -15,85 +16,85 @@ use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use datafusion::parquet::errors::ParquetError;
 use lakegate_core::value::Scalar;
 
-/// The largest file.
+/// Maximum file size in bytes.
 const MOST_BYTES: u64 = 256 * 1024 * 1024;
-/// The most rows.
+/// Maximum number of rows.
 const MOST_ROWS: usize = 2_000_000;
-/// The most columns.
+/// Maximum number of columns.
 const MOST_COLUMNS: usize = 2_000;
-/// The most cells, and about the most bytes of text in them.
+/// Maximum number of cells. Every 4 bytes of text count as one more cell.
 const MOST_CELLS: usize = 50_000_000;
-/// The rows that are decoded at once.
+/// Rows per decoded batch.
 const BATCH: usize = 1_024;
 
-/// The four bytes with which a Parquet file starts and ends.
+/// The first and the last four bytes of a Parquet file.
 const PARQUET_MAGIC: &[u8; 4] = b"PAR1";
 
-/// A table as plain values. `Debug` shows no cell: there may be keys among them.
+/// A table as plain values. `Debug` prints no cell, because cells may contain keys.
 #[derive(Clone, PartialEq)]
 pub struct Records {
-    /// The names of the columns.
+    /// The column names.
     pub columns: Vec<String>,
-    /// The cells, row by row; `None` is NULL. In a CSV file every cell is text, and an empty one is NULL.
+    /// The cells by row; `None` is NULL. Every cell of a CSV file is text, and an empty cell is NULL.
     pub rows: Vec<Vec<Option<Scalar>>>,
 }
 
-/// A file that can not be read as a table.
+/// Why a file cannot be read as a table.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordsError {
-    /// The file can not be opened or read.
+    /// Opening or reading the file failed.
     #[error("the file can not be read")]
     Io(#[from] std::io::Error),
     /// It is not a regular file.
     #[error("it is not a file")]
     NotAFile,
-    /// There is nothing in it.
+    /// It contains no bytes.
     #[error("the file is empty")]
     Empty,
-    /// It is larger than is read.
+    /// It exceeds a limit.
     #[error("the file is too large: {found} {unit}, and at most {most} are read")]
     TooLarge {
-        /// How much there is.
+        /// The size found, in `unit`.
         found: u64,
-        /// Of what.
+        /// The unit, such as `bytes` or `rows`.
         unit: &'static str,
-        /// How much there may be.
+        /// The maximum, in `unit`.
         most: u64,
     },
-    /// The bytes are no valid Parquet.
+    /// The bytes are not valid Parquet.
     #[error("the file is not valid Parquet, or is cut off")]
     Parquet(#[source] ParquetError),
-    /// The bytes are no valid Parquet, in a way that the decoder only finds while decoding.
+    /// The bytes are not valid Parquet, found while decoding.
     #[error("the file is not valid Parquet, or is cut off")]
     Decode(#[source] ArrowError),
-    /// The same, in a way that the decoder does not foresee.
+    /// The decoder panicked, so the bytes are not valid Parquet.
     #[error("the file is not valid Parquet, or is cut off")]
     Damaged,
-    /// A column of a type that has no plain value.
+    /// A column has a type without a plain value.
     #[error(
         "column `{column}` has the type {found}, which is not read here; use text, numbers, booleans, dates or timestamps"
     )]
     Type {
-        /// The column.
+        /// The column's name.
         column: String,
-        /// Its type.
+        /// The column's Arrow type.
         found: String,
     },
-    /// A cell that does not fit its plain value.
+    /// A value is out of range for its plain type.
     #[error("column `{column}` has a value that is out of range")]
     Value {
-        /// The column.
+        /// The column's name.
         column: String,
     },
-    /// The bytes are no text.
+    /// The bytes are not text.
     #[error("the file is neither Parquet nor CSV text in UTF-8 or UTF-16")]
     NotText,
-    /// A row with more or fewer cells than the header, or an unclosed quote.
+    /// A row has more or fewer cells than the header, or a quote is not closed.
     #[error("the CSV is malformed: {0}")]
     Csv(String),
 }
 
-/// Reads the file. What it is, its first bytes tell and not its name.
+/// Reads the file. Its first bytes decide the format, not its name.
 pub fn read_records(path: &Path) -> Result<Records, RecordsError> {
     let mut file = File::open(path)?;
     let metadata = file.metadata()?;
@@ -102,7 +103,7 @@ pub fn read_records(path: &Path) -> Result<Records, RecordsError> {
     }
     bounded(metadata.len(), "bytes", MOST_BYTES)?;
     let mut bytes = Vec::new();
-    // The file may grow while it is read.
+    // The file may grow during the read.
     file.by_ref().take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
     bounded(bytes.len() as u64, "bytes", MOST_BYTES)?;
     if bytes.is_empty() {
@@ -111,7 +112,7 @@ pub fn read_records(path: &Path) -> Result<Records, RecordsError> {
     if !bytes.starts_with(PARQUET_MAGIC) {
         return csv(&bytes);
     }
-    // The decoder takes some lengths from the file on trust, and panics where they are wrong.
+    // The decoder trusts some lengths in the file and panics when they are wrong.
     std::panic::catch_unwind(|| parquet(bytes)).unwrap_or(Err(RecordsError::Damaged))
 }
 
@@ -147,7 +148,7 @@ fn parquet(bytes: Vec<u8>) -> Result<Records, RecordsError> {
     Ok(Records { columns, rows })
 }
 
-/// The one Arrow type of each kind of plain value.
+/// The Arrow type to cast a column to; `None` when it has no plain value.
 fn plain_type(found: &DataType) -> Option<DataType> {
     match found {
         DataType::Boolean | DataType::Null => Some(DataType::Boolean),
@@ -157,7 +158,7 @@ fn plain_type(found: &DataType) -> Option<DataType> {
         | DataType::Decimal128(_, 0)
         | DataType::Decimal256(_, 0) => Some(DataType::Int64),
         found if found.is_floating() || found.is_decimal() => Some(DataType::Float64),
-        // Old writers mark text as bytes.
+        // Old writers store text as bytes without an annotation.
         DataType::Utf8
         | DataType::LargeUtf8
         | DataType::Utf8View
@@ -180,7 +181,7 @@ fn append(
     targets: &[DataType],
     budget: &mut Budget,
 ) -> Result<(), RecordsError> {
-    // Not `safe`: that would turn what does not fit into NULL.
+    // `safe` would turn values that do not fit into NULL.
     let options = CastOptions { safe: false, ..CastOptions::default() };
     let start = rows.len();
     rows.resize_with(start + batch.num_rows(), || Vec::with_capacity(columns.len()));
@@ -196,7 +197,7 @@ fn append(
     Ok(())
 }
 
-/// The value of an array of one of the plain types.
+/// The value at a row of an array that has one of the plain types.
 fn scalar(array: &dyn Array, index: usize) -> Option<Scalar> {
     match array.data_type() {
         DataType::Boolean => Some(Scalar::Boolean(array.as_boolean().value(index))),
@@ -235,7 +236,7 @@ fn csv(bytes: &[u8]) -> Result<Records, RecordsError> {
     Ok(Records { columns, rows })
 }
 
-/// UTF-8 with or without a byte-order mark, or UTF-16 with one.
+/// Decodes UTF-8 with or without a byte-order mark, or UTF-16 with one.
 fn decode(bytes: &[u8]) -> Result<String, RecordsError> {
     let text = match bytes {
         [0xEF, 0xBB, 0xBF, rest @ ..] => str::from_utf8(rest).map(str::to_owned).ok(),
@@ -252,14 +253,15 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Option<String> {
     String::from_utf16(&units).ok()
 }
 
-/// The semicolon where the header has more of them than of commas, as spreadsheets of half the world write it.
+/// A semicolon when the header has more semicolons than commas, as spreadsheets in many countries write CSV; else a
+/// comma.
 fn delimiter(text: &str) -> u8 {
     let header = text.lines().next().unwrap_or_default();
     let count = |delimiter: char| header.matches(delimiter).count();
     if count(';') > count(',') { b';' } else { b',' }
 }
 
-/// What may still be taken into memory.
+/// Counts cells and text against [`MOST_CELLS`].
 #[derive(Default)]
 struct Budget {
     spent: usize,

@@ -1,4 +1,4 @@
-//! Files of both formats, whole, odd and broken.
+//! Whole, unusual and broken files of both formats.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A file of these bytes; the folder is deleted with the guard.
+/// A file with these bytes. Dropping the guard deletes its folder.
 fn file(bytes: &[u8]) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("table");
@@ -40,7 +40,7 @@ fn text(text: &str) -> Option<Scalar> {
     Some(Scalar::String(text.to_owned()))
 }
 
-/// The cells of one Parquet column.
+/// The cells read from a Parquet file with this one column.
 fn column(array: ArrayRef) -> Vec<Option<Scalar>> {
     read(&parquet_bytes(vec![("x", array)])).unwrap().rows.into_iter().flatten().collect()
 }
@@ -101,7 +101,7 @@ fn broken_parquet_is_an_error_at_every_cut_and_flip() {
     for at in (4..whole.len()).step_by(5) {
         let mut flipped = whole.clone();
         flipped[at] ^= 0x55;
-        // Some flips hit a value or padding; none may end the process.
+        // Some flips hit a value or padding, but none may crash the process.
         let _ = read(&flipped);
     }
 }
@@ -162,13 +162,13 @@ fn sizes_are_bounded() {
     let wide = vec!["x"; MOST_COLUMNS + 1].join(",");
     assert!(matches!(read(wide.as_bytes()), Err(RecordsError::TooLarge { unit: "columns", .. })));
 
-    // A small file of many rows: every value is the same.
+    // A small file with many rows, because every value is equal.
     let rows = Int64Array::from_value(7, MOST_ROWS + 1);
     let bytes = parquet_bytes(vec![("x", Arc::new(rows))]);
     assert!(bytes.len() < 100_000);
     assert!(matches!(read(&bytes), Err(RecordsError::TooLarge { unit: "rows", .. })));
 
-    // And one whose rows are few and long.
+    // A small file with few and long rows.
     let long = "x".repeat(1_000_000);
     let texts: StringArray = std::iter::repeat_n(Some(long.as_str()), 300).collect();
     let bytes = parquet_bytes(vec![("x", Arc::new(texts))]);

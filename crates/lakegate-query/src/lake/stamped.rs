@@ -1,8 +1,8 @@
-//! The files of a folder, with tags that also say when a file last changed in any way.
+//! Adds the ctime to the ETags of local files, so that a tag also shows when a file last changed in any way.
 //!
-//! A tag of [`LocalFileSystem`] is made of a file's number, its size, and its time of modification, which whoever writes can
-//! set: `tar`, `cp -p` and `touch -r` put another file in its place that has all three. The time of its last change is the
-//! system's own. What is decoded of a file is kept by its tag, so two files with one tag would be mixed up.
+//! [`LocalFileSystem`] builds a tag from the inode number, the size and the mtime. A writer can set all three: `tar`,
+//! `cp -p` and `touch -r` can put another file in place under the same tag. The system alone sets the ctime. Decoded
+//! data is cached by tag, so two files with one tag would be mixed up.
 
 use std::fs::Metadata;
 
@@ -10,12 +10,12 @@ use datafusion::object_store::local::LocalFileSystem;
 use datafusion::object_store::path::Path;
 use datafusion::object_store::{Error, GetOptions, GetResult, GetResultPayload, ObjectMeta, ObjectStore, Result};
 
-/// A file of a folder, with the tag of what is open; `if_match` is about such a tag.
+/// Reads a local file, with the tag of the file that was opened. `if_match` compares such tags.
 pub(super) async fn get(files: &LocalFileSystem, location: &Path, mut options: GetOptions) -> Result<GetResult> {
     let wanted = options.if_match.take();
     let mut got = files.get_opts(location, options).await?;
     got.meta = match &got.payload {
-        // Of the file that is open, not of what lies at its place by now.
+        // Metadata of the open file, because another file may have replaced it at its path.
         GetResultPayload::File(file, _) => {
             let tag = of_open(got.meta.e_tag.take(), file.metadata().ok().as_ref(), wanted.as_deref());
             ObjectMeta { e_tag: tag, ..got.meta }
@@ -30,7 +30,7 @@ pub(super) async fn get(files: &LocalFileSystem, location: &Path, mut options: G
     }
 }
 
-/// Adds the time of the last change to a file's tag. One that is gone keeps its tag, which no file has.
+/// Adds the ctime to a file's tag. A file that is gone keeps its plain tag, which no file has.
 pub(super) fn stamp(files: &LocalFileSystem, mut object: ObjectMeta) -> ObjectMeta {
     let metadata = files.path_to_filesystem(&object.location).ok().and_then(|path| std::fs::metadata(path).ok());
     object.e_tag = stamped(object.e_tag, metadata.as_ref());
@@ -42,8 +42,8 @@ fn stamped(tag: Option<String>, metadata: Option<&Metadata>) -> Option<String> {
     Some(format!("{tag}-{changed}"))
 }
 
-/// The tag of a file that is open. One that has lost its name since, because another was put in its place, has changed by just
-/// that: it is still the file that was wanted if all else is the same, and nobody can write to it any more.
+/// The tag of an open file. Replacing a file unlinks the open one, which changes its ctime. It still is the wanted
+/// version when the rest of the tag matches, and nobody can write to it any more.
 fn of_open(tag: Option<String>, metadata: Option<&Metadata>, wanted: Option<&str>) -> Option<String> {
     let is_wanted = |wanted: &&str| wanted.rsplit_once('-').map(|(before, _)| before) == tag.as_deref();
     match wanted.filter(|wanted| metadata.is_some_and(has_no_name) && is_wanted(wanted)) {
@@ -62,7 +62,7 @@ fn has_no_name(_: &Metadata) -> bool {
     false
 }
 
-/// When a file last changed in any way, where the system tells.
+/// The ctime of a file; `None` on systems that have none.
 #[cfg(unix)]
 fn changed(metadata: &Metadata) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
@@ -119,7 +119,7 @@ mod tests {
             files.get_opts(&location, options).await?.bytes().await
         };
         assert_eq!(read().await.unwrap(), "one");
-        // The system's clock goes in steps of milliseconds.
+        // The system clock advances in steps of milliseconds.
         std::thread::sleep(Duration::from_millis(50));
         put("two");
         let after = files.head(&location).await.unwrap();

@@ -1,6 +1,6 @@
-//! Files that say something wrong of themselves: with any statistics, the same answers as without, from files and from memory.
+//! Files with wrong statistics return the same results as files without statistics, from files and from memory.
 //!
-//! Where the writer is one that is believed and lies all the same, rows may be missing, and none is shown that is not there.
+//! When a trusted writer's statistics are wrong, rows may be missing, but no wrong row appears.
 
 use std::fs::File;
 use std::path::Path;
@@ -25,7 +25,7 @@ use crate::govern::testing;
 
 const NAN: f64 = f64::NAN;
 
-/// A column of 12 rows, and two values as SQL.
+/// Name, values of 12 rows, and two values as SQL literals.
 type Column = (&'static str, ArrayRef, [&'static str; 2]);
 
 fn columns() -> Vec<Column> {
@@ -103,7 +103,7 @@ fn columns() -> Vec<Column> {
     ]
 }
 
-/// Writes row groups of four rows and pages of two, with all statistics that there are or with none.
+/// Writes row groups of four rows and pages of two, with every kind of statistics or with none.
 fn write(path: &Path, has_statistics: bool) {
     let (mut fields, mut arrays) = (Vec::new(), Vec::<ArrayRef>::new());
     fields.push(Field::new("id", datafusion::arrow::datatypes::DataType::Int64, true));
@@ -127,7 +127,7 @@ fn write(path: &Path, has_statistics: bool) {
     writer.close().unwrap();
 }
 
-/// Numbers that are the same in every run.
+/// A random number generator with a fixed seed.
 struct Dice(u64);
 
 impl Dice {
@@ -137,7 +137,7 @@ impl Dice {
     }
 }
 
-/// The bounds that chunks of each column have, by the column.
+/// The min and max values of all chunks, by column.
 fn pools(footer: &mut Footer) -> Vec<Vec<Vec<u8>>> {
     let mut pools = Vec::<Vec<Vec<u8>>>::new();
     footer.chunks(|_, at, _, chunk| {
@@ -151,7 +151,7 @@ fn pools(footer: &mut Footer) -> Vec<Vec<Vec<u8>>> {
     pools
 }
 
-/// Any statistics for a chunk: bounds of other chunks, and any number of NULLs.
+/// Sets arbitrary statistics: min and max values of other chunks, and an arbitrary NULL count.
 fn lie(of: &mut Fields, rows: i64, pool: &[Vec<u8>], dice: &mut Dice) {
     of.clear();
     match dice.roll(6) {
@@ -188,7 +188,7 @@ fn lie_of_all(footer: &mut Footer, dice: &mut Dice) {
         index.insert(1, Thrift::List(1, (0..pages).map(|_| Thrift::Bool(dice.roll(3) == 0)).collect()));
         index.insert(5, Thrift::List(6, (0..pages).map(|_| Thrift::Long(dice.roll(3) as i64)).collect()));
     });
-    // A filter of another row group says of nearly every value that it is not there.
+    // The Bloom filter of another row group excludes nearly every value.
     let mut filters = Vec::new();
     footer.chunks(|_, _, _, chunk| filters.push(chunk[&3].clone().fields().get(&14).cloned()));
     let (mut at, count) = (0, filters.len());
@@ -200,7 +200,7 @@ fn lie_of_all(footer: &mut Footer, dice: &mut Dice) {
     });
 }
 
-/// The bounds of the old form alone, and no order of columns.
+/// Keeps only the deprecated min and max, and removes the column orders.
 fn deprecated(footer: &mut Footer, of_text: Option<(&[u8], &[u8])>) {
     footer.file.fields().remove(&7);
     footer.chunks(|_, at, _, chunk| {
@@ -238,7 +238,7 @@ fn deprecated(footer: &mut Footer, of_text: Option<(&[u8], &[u8])>) {
 const CONDITIONS: [&str; 7] =
     ["v = {a}", "v < {a}", "v >= {a}", "v <> {a}", "NOT (v < {b})", "v IN ({a}, {b})", "v BETWEEN {a} AND {b}"];
 
-/// All that is asked: an endpoint's name, its SQL, and whether its rows may be missing where a writer lies.
+/// All queries: the endpoint's name, its SQL, and whether rows may be missing when a trusted writer is wrong.
 fn queries() -> Vec<(String, String, bool)> {
     let mut queries = Vec::new();
     for (column, _, [a, b]) in columns() {
@@ -261,7 +261,7 @@ fn queries() -> Vec<(String, String, bool)> {
     queries
 }
 
-/// What all queries give, from files and from memory.
+/// The results of all queries, from files or from memory.
 async fn answers(lake: &Path, file: &str, is_hot: bool) -> Vec<Vec<String>> {
     let mut config = format!("[lake]\nlocation = \".\"\n[tables.t]\nlocation = \"{file}\"\nshared = true\n");
     for (column, _, [a, b]) in columns() {
@@ -277,7 +277,7 @@ async fn answers(lake: &Path, file: &str, is_hot: bool) -> Vec<Vec<String>> {
     }
     let mut answers = Vec::new();
     for (name, sql, _) in &queries {
-        // Twice: what was read the first time is used the second time.
+        // Twice, because the second run uses what the first one cached.
         for _ in 0..if is_hot { 2 } else { 1 } {
             let plan = testing::governed(&project, &testing::principal(""), name, "{}").unwrap();
             let rows = testing::rows(plan).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
@@ -287,7 +287,7 @@ async fn answers(lake: &Path, file: &str, is_hot: bool) -> Vec<Vec<String>> {
     answers
 }
 
-/// The answers of the same rows without statistics, which are those of every test.
+/// The results of the same rows without statistics, computed once for all tests.
 async fn plain(is_hot: bool) -> &'static [Vec<String>] {
     static ANSWERS: [OnceCell<Vec<Vec<String>>>; 2] = [OnceCell::const_new(), OnceCell::const_new()];
     let made = ANSWERS[usize::from(is_hot)].get_or_init(|| async {
@@ -298,7 +298,7 @@ async fn plain(is_hot: bool) -> &'static [Vec<String>] {
     made.await
 }
 
-/// The answers of a file whose footer was changed, and of the same rows without statistics.
+/// The results of a file with a changed footer, and those of the same rows without statistics.
 async fn both(is_hot: bool, change: impl FnOnce(&mut Footer)) -> (Vec<Vec<String>>, &'static [Vec<String>]) {
     let lake = tempfile::tempdir().unwrap();
     let path = lake.path().join("t.parquet");
@@ -357,7 +357,7 @@ async fn deprecated_bounds_are_believed_of_signed_integers_alone() {
     for writer in ["parquet-mr version 1.6.0", "parquet-mr version 1.12.3", "parquet-rs version 59.3.2"] {
         are_as_without(|footer| {
             footer.written_by(Some(writer));
-            // As signed bytes, which is how they were compared: `aé` is before `az` and `b`.
+            // Old writers compared signed bytes: `aé` sorts before `az` and `b`.
             deprecated(footer, Some(("aé".as_bytes(), b"b")));
         })
         .await;
@@ -380,7 +380,7 @@ async fn statistics_that_contradict_themselves_change_no_answer() {
             let of = statistics(chunk);
             match at % 3 {
                 0 => drop(of.insert(3, Thrift::Long(rows + 1))),
-                // Bounds of a chunk that is all NULL.
+                // Min and max of a chunk with only NULLs.
                 1 => {
                     let bound = of.get(&5).cloned();
                     of.insert(3, Thrift::Long(rows));
@@ -421,7 +421,7 @@ async fn page_indexes_that_are_not_of_their_columns_change_no_answer() {
         });
     })
     .await;
-    // Bytes that are no index at all.
+    // Bytes that are not an index.
     are_as_without(|footer| {
         footer.chunks(|_, _, _, chunk| {
             chunk.insert(4, Thrift::Long(4));
@@ -448,7 +448,7 @@ async fn a_known_writer_that_lies_shows_no_row_that_is_not_there() {
     }
 }
 
-/// INT96 of these Julian days and nanoseconds.
+/// Writes INT96 values, given as Julian day and nanoseconds of the day.
 fn write_int96(path: &Path, values: &[Option<(u32, u64)>]) {
     let schema = parse_message_type("message m { required int64 id; optional int96 v; }").unwrap();
     let properties = Arc::new(WriterProperties::builder().set_statistics_enabled(EnabledStatistics::Page).build());
@@ -473,19 +473,19 @@ fn write_int96(path: &Path, values: &[Option<(u32, u64)>]) {
     writer.close().unwrap();
 }
 
-/// The Julian day on which 1970 began.
+/// The Julian day of 1970-01-01.
 const EPOCH: u32 = 2_440_588;
 
 #[tokio::test]
 async fn old_timestamps_of_every_century_are_what_they_are() {
     let lake = tempfile::tempdir().unwrap();
     let path = lake.path().join("t.parquet");
-    // 9999-12-31 and 0001-01-01 are these days from 1970 on.
+    // 9999-12-31 and 0001-01-01 as Julian days.
     let (last, first) = (EPOCH + 2_932_896, EPOCH - 719_162);
     let values = [Some((EPOCH, 3_000)), Some((last, 86_399_999_999_000)), None, Some((first, 0)), Some((EPOCH, 0))];
     write_int96(&path, &values);
     let mut footer = Footer::read(&path);
-    // Bounds of the second row group's kind for the first, whose values would not be found by them.
+    // The first row group gets the statistics of the second, which exclude its values.
     let mut bounds = Vec::new();
     footer.chunks(|_, at, _, chunk| bounds.push((at, statistics(chunk).clone())));
     let of_second = bounds[3].1.clone();

@@ -1,6 +1,7 @@
-//! A table of the lake as DataFusion reads it: one version of it, and what is kept of it while it is hot.
+//! `LakeTable`, the DataFusion table provider: one version of a table of the lake, with its block cache when it is
+//! resident.
 //!
-//! A `LakeTable` gives all rows; who sees which of them is `govern`'s business, which knows governed scans by this type.
+//! It returns all rows. `govern` decides who sees which rows, and recognises governed scans by this type.
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -26,32 +27,33 @@ use super::version::{At, NoVersion, Opened, Snapshot, TableVersion, magnitude_on
 use super::{Lake, Restrictions, TableFault, cached_footer, delta, iceberg, plain};
 use crate::hot::{Heat, HotMemory, HotTable};
 
-/// One version of a table: its files, schema and statistics as they were when it was opened.
+/// One version of a table: its files, schema and statistics when it was opened.
 #[derive(Debug)]
 pub struct LakeTable {
     name: String,
     store_url: ObjectStoreUrl,
     version: TableVersion,
-    /// Whether rows of it are hidden from some callers: then plans are made by the order of magnitude of its size alone.
+    /// Whether a policy hides rows from some callers. Then the optimizer sees only the order of magnitude of the row
+    /// count.
     hides_rows: bool,
-    /// What the project says of it, as far as the files are read by it.
+    /// The part of the project's declaration that affects how the files are read.
     declaration: String,
     hot: OnceLock<Arc<HotTable>>,
-    /// What the version before kept of files that this one may have, too.
+    /// The resident table of the previous version, whose files this version may share.
     earlier: Mutex<Option<Arc<HotTable>>>,
 }
 
-/// How it is said that a version is that of before, and there is none.
+/// The fault of an opener that returns [`Opened::Same`] when there is no previous version.
 const NO_VERSION_BEFORE: &str = "there is no version before";
 
-/// Why a table can not be read as it was.
+/// Why a past version of a table cannot be read.
 #[derive(Debug)]
 pub(crate) enum PastFault {
-    /// It never was so.
+    /// The table never had this version.
     Unknown,
-    /// Its files are no longer there.
+    /// Its files do not exist any more.
     Gone,
-    /// The lake can not be read now.
+    /// The lake cannot be read now.
     Unavailable(Source),
 }
 
@@ -66,8 +68,8 @@ impl From<TableFault> for PastFault {
 }
 
 impl LakeTable {
-    /// Finds and reads what is needed once: listing or metadata, schema, footers. Where `before` is the same version of the
-    /// same table, that is given; of an older one, what was read of files that are still there is kept.
+    /// Reads everything that is needed once: listing or metadata, schema and footers. Returns `before` when it is the
+    /// current version of the same table. When it is older, reuses what was read of files that still exist.
     pub(crate) async fn open(
         lake: &Lake,
         table: &Table,
@@ -82,7 +84,7 @@ impl LakeTable {
         }
     }
 
-    /// The table at a version; `None` where that is the one before.
+    /// Opens the table at a version; `None` when that is the version of `before`.
     pub(super) async fn open_at(
         lake: &Lake,
         table: &Table,
@@ -120,7 +122,7 @@ impl LakeTable {
         }))
     }
 
-    /// Whether the lake still has this version of the table.
+    /// Whether this version is still the newest in the lake.
     pub(crate) async fn is_current(&self, lake: &Lake, table: &Table) -> Result<bool, TableFault> {
         if !self.is_declared_so(table) {
             return Ok(false);
@@ -133,7 +135,7 @@ impl LakeTable {
         Ok(self.version.newest.as_deref() == Some(newest.as_str()))
     }
 
-    /// What tells the files that the lake has for a table now from others, whatever is in them.
+    /// An identifier of the newest version in the lake. Data files are not read, so a broken file does not matter.
     pub(crate) async fn newest(lake: &Lake, table: &Table) -> Result<String, TableFault> {
         match &table.table_format {
             Some(TableFormat::Delta) => delta::newest(lake, table).await,
@@ -142,22 +144,23 @@ impl LakeTable {
         }
     }
 
-    /// What a project says of a table, as far as its files are read by it.
+    /// The part of a table's declaration that affects how its files are read.
     pub(crate) fn declaration(table: &Table) -> String {
         declaration_of(table)
     }
 
-    /// Whether a project says the same of it: then it can be served on while the table can not be read.
+    /// Whether the declaration is still the one that this version was opened with. If so, the version can be served
+    /// while the table cannot be read.
     pub(crate) fn is_declared_so(&self, table: &Table) -> bool {
         self.declaration == declaration_of(table)
     }
 
-    /// Which of its snapshots this is; `None` when the table keeps no past.
+    /// The snapshot that this version is; `None` when the table's format keeps no past versions.
     pub fn snapshot(&self) -> Option<Snapshot> {
         self.version.snapshot
     }
 
-    /// The number of the snapshot that is meant.
+    /// The snapshot number for a point in time or a snapshot number. Fails when it does not exist.
     pub(crate) async fn snapshot_as_of(&self, lake: &Lake, table: &Table, as_of: AsOf) -> Result<i64, PastFault> {
         let at = match as_of {
             AsOf::Time(time) => At::Time(time.timestamp_micros()),
@@ -170,7 +173,7 @@ impl LakeTable {
         }
     }
 
-    /// The table at one of its snapshots, with the columns that it has now.
+    /// The table at one of its snapshots, with today's columns.
     pub(crate) async fn open_snapshot(
         &self,
         lake: &Lake,
@@ -182,7 +185,7 @@ impl LakeTable {
         Ok(other.unwrap_or_else(|| self.again()))
     }
 
-    /// The same version of the table with what is kept of it, to be kept in another way.
+    /// A copy of this version with its cached data as `earlier`, to be made resident in another way.
     pub(crate) fn again(&self) -> Self {
         Self {
             name: self.name.clone(),
@@ -195,7 +198,7 @@ impl LakeTable {
         }
     }
 
-    /// Keeps what is decoded of the table from now on, by use.
+    /// Makes the table resident: from now on, its decoded data is cached by use.
     pub(crate) async fn heat(&self, heat: &Heat) -> DataFusionResult<()> {
         let (statistics, session) = (self.version.statistics.clone(), heat.session.as_ref());
         let plan = self.version.scan(&self.store_url, session, None, None, statistics).await?;
@@ -208,7 +211,7 @@ impl LakeTable {
         let mut footers = Vec::with_capacity(self.file_count());
         for object in self.objects() {
             footers.push(match self.is_parquet() {
-                // It was read when the table was opened, and is there.
+                // Still in the cache since the table was opened.
                 true => Some(cached_footer(cache.as_ref(), store.as_ref(), object).await?),
                 false => None,
             });
@@ -222,33 +225,33 @@ impl LakeTable {
             heat,
             earlier.as_deref(),
         )?;
-        // A table is made hot once, before it is served.
+        // A table is made resident only once, before it is served.
         let _ = self.hot.set(Arc::new(hot));
         Ok(())
     }
 
-    /// The same, hot; nothing where nothing is kept of it.
+    /// The resident table; `None` when nothing of it is cached.
     pub(crate) fn hot(&self) -> Option<&Arc<HotTable>> {
         self.hot.get()
     }
 
-    /// The memory that it is kept in, or the version before was.
+    /// The block cache of this version, or else of the previous one.
     pub(crate) fn memory(&self) -> Option<Arc<HotMemory>> {
         let earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
         self.hot.get().or(earlier.as_ref()).map(|hot| Arc::clone(hot.memory()))
     }
 
-    /// What was kept of the version before; afterwards it is held no more.
+    /// Takes the resident table of the previous version, so that this version does not hold it any longer.
     pub(crate) fn take_earlier(&self) -> Option<Arc<HotTable>> {
         self.earlier.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// What its catalog restricts for every caller.
+    /// The restrictions that the table's catalog imposes on every caller.
     pub(crate) fn restrictions(&self) -> Option<&Restrictions> {
         self.version.restrictions.as_deref()
     }
 
-    /// What tells this version of the table from others: its files with their sizes, times and tags.
+    /// The digest of this version: of its files with their sizes, times and tags.
     pub(crate) fn version(&self) -> [u8; 32] {
         self.version.digest
     }
@@ -258,12 +261,12 @@ impl LakeTable {
         &self.name
     }
 
-    /// The version in few letters, for people who compare two.
+    /// The first 12 hexadecimal digits of the digest, for people who compare two versions.
     pub fn version_name(&self) -> String {
         self.version.digest[..6].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The number of rows, when the files tell.
+    /// The exact number of rows; `None` when the files do not record it.
     pub fn rows(&self) -> Option<usize> {
         match self.version.statistics.num_rows {
             Precision::Exact(rows) => Some(rows),
@@ -271,22 +274,22 @@ impl LakeTable {
         }
     }
 
-    /// Counts of values, rows and files of text that `on_error` keeps out.
+    /// Numbers of values, rows and text files that `on_error` leaves out.
     pub fn skipped(&self) -> Skipped {
         self.version.format.downcast_ref::<TextFormat>().map(TextFormat::skipped).unwrap_or_default()
     }
 
-    /// Its files, each as it was listed.
+    /// The files as listed.
     pub(crate) fn objects(&self) -> impl Iterator<Item = &ObjectMeta> {
         self.version.files.iter().map(|file| &file.object_meta)
     }
 
-    /// Whether its files are Parquet, and so have footers.
+    /// Whether the files are Parquet, and so have footers.
     pub(crate) fn is_parquet(&self) -> bool {
         self.version.format.get_ext().ends_with("parquet")
     }
 
-    /// How many files it has.
+    /// The number of files.
     pub fn file_count(&self) -> usize {
         self.version.files.len()
     }
@@ -302,8 +305,8 @@ impl TableProvider for LakeTable {
         TableType::Base
     }
 
-    /// Filters are not looked at here: the physical optimiser moves those that stand above the scan into it, and
-    /// only those that governance lets stand there.
+    /// Ignores `filters`. The physical optimizer pushes filters from above the scan into it, and governance controls
+    /// which filters are above the scan.
     async fn scan(
         &self,
         session: &dyn Session,
@@ -328,7 +331,7 @@ fn declaration_of(table: &Table) -> String {
     format!("{:?}", (name, location, format, table_format, text, partitions, hides_rows(table)))
 }
 
-/// The lake table behind a scan.
+/// The lake table of a scan; `None` for another provider.
 pub(crate) fn lake_table(provider: &dyn Any) -> Option<&LakeTable> {
     provider.downcast_ref()
 }

@@ -1,4 +1,4 @@
-//! A fault of one file that is found while its rows are read: which file of which table it is, for the operator's log.
+//! The error for a file that fails while its rows are read. It names the table and the file, for the operator's log.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use datafusion::parquet::errors::ParquetError;
 
 use super::pinned::plain;
 
-/// Why the rows of a file cannot be read. The path is that in the lake.
+/// Why the rows of a file cannot be read. `path` is the path in the lake.
 #[derive(Debug, thiserror::Error)]
 #[error("{table}`{path}` cannot be read: {why}")]
 pub(crate) struct Unread {
-    /// The table, as the beginning of a sentence.
+    /// The start of the message: empty, or the table's name and a colon.
     table: String,
     path: String,
     why: String,
@@ -22,7 +22,7 @@ pub(crate) struct Unread {
     cause: Option<DataFusionError>,
 }
 
-/// A file of a table that is read.
+/// A file that a scan reads, and its table.
 #[derive(Clone, Debug)]
 pub(crate) struct FileOf {
     pub(crate) table: Arc<str>,
@@ -30,8 +30,8 @@ pub(crate) struct FileOf {
 }
 
 impl FileOf {
-    /// The error of a scan that says which file it is of, where the file is what is wrong. Errors of expressions, of memory
-    /// and of the query's end stay as they are.
+    /// Adds the file to an error of a scan that the file caused. Errors of expressions and memory and the query's
+    /// cancellation pass unchanged.
     pub(super) fn error(&self, error: DataFusionError) -> DataFusionError {
         if !is_of_a_file(&error) || unread(&error).is_some() {
             return error;
@@ -40,12 +40,12 @@ impl FileOf {
         self.unread(why, Some(error))
     }
 
-    /// The error of a file at which a reader panicked.
+    /// The error for a file that made a reader panic.
     pub(super) fn panicked(&self) -> DataFusionError {
         self.unread("it is broken".to_owned(), None)
     }
 
-    /// The error of a file that is not what its footer says.
+    /// The error for a file that contradicts its footer.
     pub(crate) fn broken(&self, why: &str) -> DataFusionError {
         self.unread(why.to_owned(), None)
     }
@@ -57,7 +57,7 @@ impl FileOf {
     }
 }
 
-/// The fault of a file, where that is behind an error.
+/// The [`Unread`] in the error chain, if any.
 pub(crate) fn unread(error: &DataFusionError) -> Option<&Unread> {
     let mut next = Some(error as &(dyn StdError + 'static));
     while let Some(cause) = next {

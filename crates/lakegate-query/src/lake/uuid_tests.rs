@@ -1,4 +1,4 @@
-//! UUIDs from files to answers: compared with arguments and attributes, shown with hyphens, and UUIDs again in Parquet.
+//! UUIDs end to end: compared with arguments and attributes, shown with hyphens, and written to Parquet as UUIDs again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ fn uuid_column() -> FixedSizeBinaryArray {
     FixedSizeBinaryArray::try_from_sparse_iter_with_size(values, 16).unwrap()
 }
 
-/// Rows as another writer would have them in a file.
+/// A Parquet file with UUIDs as other writers store them.
 fn parquet() -> Vec<u8> {
     let schema = Arc::new(Schema::new(vec![
         Field::new("n", DataType::Int64, true),
@@ -116,7 +116,7 @@ async fn a_column_of_uuids_is_compared_and_shown_as_what_it_is() {
     project.keep_hot(1 << 28).await.unwrap();
     project.warm().await;
     check(&project, true).await;
-    // What is not said to be a UUID is bytes.
+    // A column without the UUID annotation is bytes.
     let hexadecimal = text(&project, &format!("us:uuid={ONE}"), "bytes", &[], Format::Json).await;
     assert_eq!(hexadecimal, format!("[{{\"b\":\"{}\"}}]", ONE.replace('-', "")));
     assert_eq!(project.find("bytes").unwrap().columns()[0].kind, ColumnKind::Binary);

@@ -1,11 +1,11 @@
-//! Columns of a Parquet file whose values cannot be given as they are: a fault of the file, found in its footer.
+//! Finds columns in a Parquet footer whose values cannot be returned unchanged, which is a fault of the file.
 
 use datafusion::parquet::basic::{ConvertedType, LogicalType};
 use datafusion::parquet::file::metadata::ParquetMetaData;
 use datafusion::parquet::file::statistics::Statistics;
 use datafusion::parquet::schema::types::{ColumnDescriptor, Type};
 
-/// What is wrong with the first such column.
+/// The fault of the first such column; `None` when all columns are fine.
 pub(super) fn fault(footer: &ParquetMetaData) -> Option<String> {
     let schema = footer.file_metadata().schema_descr();
     if let Some(name) = named_twice(schema.root_schema(), "") {
@@ -24,12 +24,12 @@ pub(super) fn fault(footer: &ParquetMetaData) -> Option<String> {
     })
 }
 
-/// Whether a column is of the type INTERVAL.
+/// Whether the column's type is INTERVAL.
 pub(super) fn is_interval(column: &ColumnDescriptor) -> bool {
     column.converted_type() == ConvertedType::INTERVAL
 }
 
-/// The dotted name of a field that its group has twice.
+/// The dotted name of the first field whose name its group has twice.
 fn named_twice(group: &Type, above: &str) -> Option<String> {
     let fields = group.get_fields();
     fields.iter().enumerate().find_map(|(at, field)| {
@@ -42,7 +42,7 @@ fn named_twice(group: &Type, above: &str) -> Option<String> {
     })
 }
 
-/// The digits of a decimal, where a value of 128 bits can have more.
+/// The decimal's precision, when a 128-bit value can have more digits; `None` for other types.
 fn decimal_precision(column: &ColumnDescriptor) -> Option<u32> {
     let is_decimal = matches!(column.logical_type_ref(), Some(LogicalType::Decimal(_)))
         || column.converted_type() == ConvertedType::DECIMAL;
@@ -64,7 +64,7 @@ fn bounds(statistics: &Statistics) -> Vec<i128> {
     }
 }
 
-/// A number of two's complement, the highest byte first.
+/// Decodes a big-endian two's complement number; `None` when it is empty or has more than 16 bytes.
 fn of_bytes(bytes: &[u8]) -> Option<i128> {
     let sign = if *bytes.first()? >= 0x80 { 0xff } else { 0 };
     let mut whole = [sign; 16];

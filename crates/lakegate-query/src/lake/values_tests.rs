@@ -1,5 +1,5 @@
-//! Values of Parquet files that are easily read as others: intervals, decimals that are too long, columns of one name, files
-//! without a byte. Each is what it is, or a fault.
+//! Parquet values that are easily misread: intervals, decimals with too many digits, duplicate column names and empty
+//! files. Each is read correctly or is a fault.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -16,10 +16,10 @@ use crate::govern::testing;
 
 const TABLE: &str = "[lake]\nlocation = \".\"\n[tables.t]\nlocation = \"t\"\nshared = true\nformat = \"parquet\"\n";
 
-/// What a column of a file is written with.
+/// The values of a column to write.
 enum Values {
     Numbers(Vec<i64>),
-    /// Values, and whether each row has one.
+    /// Values, and a definition level per row: 1 for a value, 0 for NULL.
     Bytes(Vec<Vec<u8>>, Vec<i16>),
 }
 
@@ -107,7 +107,7 @@ async fn a_decimal_of_more_digits_than_its_type_is_a_fault_and_is_not_cut() {
     write(&path, schema, columns(), EnabledStatistics::Page);
     let said = fault(lake.path()).await;
     assert!(said.contains("t/a.parquet") && said.contains("`v`") && said.contains("more digits"), "{said}");
-    // Without bounds it is found when it is read.
+    // Without min/max statistics, the scan finds it.
     write(&path, schema, columns(), EnabledStatistics::None);
     let queries =
         [("all", "SELECT id, v FROM t"), ("first", "SELECT v FROM t WHERE id = 0"), ("ids", "SELECT id FROM t")];
@@ -127,7 +127,7 @@ async fn a_decimal_of_more_digits_than_its_type_is_a_fault_and_is_not_cut() {
 async fn a_decimal_of_bytes_that_is_too_long_is_a_fault() {
     let lake = tempfile::tempdir().unwrap();
     let schema = "message m { optional fixed_len_byte_array(5) v (DECIMAL(9,2)); }";
-    // -12345678912 and 1 in five bytes.
+    // -12345678912 and 1 as five bytes each.
     let values = vec![(-12_345_678_912_i64).to_be_bytes()[3..].to_vec(), vec![0, 0, 0, 0, 1]];
     let columns = vec![Values::Bytes(values, vec![1, 1])];
     write(&lake.path().join("t/a.parquet"), schema, columns, EnabledStatistics::Page);
@@ -184,7 +184,7 @@ async fn a_parquet_file_without_a_byte_is_not_left_out() {
         assert!(said.contains(&format!("`{empty}` has no bytes")), "{said}");
         fs::remove_file(lake.path().join(empty)).unwrap();
     }
-    // Marks that writers leave are no files of the table.
+    // Marker files of writers do not belong to the table.
     for mark in ["t/_SUCCESS", "t/.a.parquet.crc", "t/note"] {
         File::create(lake.path().join(mark)).unwrap();
     }

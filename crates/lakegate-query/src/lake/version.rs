@@ -1,7 +1,7 @@
-//! A table version: the files of a table at one point, with their columns, statistics and deleted rows. Every scan of a
-//! table reads one of these, whatever the table's format is.
+//! A table version: a table's files at one point, with their columns, statistics and deleted rows. Every scan reads
+//! one, whatever the table's format.
 //!
-//! How a version is found is the business of `plain`, `delta` and `iceberg`.
+//! `plain`, `delta` and `iceberg` find versions.
 
 use std::sync::Arc;
 
@@ -28,29 +28,30 @@ use super::meant::ByName;
 use super::widths;
 use crate::govern::fingerprint::Fingerprint;
 
-/// Which version of a table is meant.
+/// A reference to a version of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum At {
-    /// The newest.
+    /// The newest version.
     Now,
-    /// The one of this number: a Delta version, an Iceberg snapshot id.
+    /// The version with this number: a Delta version or an Iceberg snapshot id.
     Snapshot(i64),
-    /// The newest that was there at this time, in microseconds since 1970.
+    /// The newest version at this time, in microseconds since 1970.
     Time(i64),
 }
 
-/// Why there is no such version.
+/// Why a version cannot be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoVersion {
-    /// The table has none of this number.
+    /// The table has no version with this number.
     Unknown,
-    /// It is before the table's first version, or before the oldest that is still known.
+    /// The time is before the first version, or before the oldest one that is still known.
     BeforeFirst,
-    /// It is known, and what it consists of is gone, or can not be read as the table is now.
+    /// The version is known, but its files are gone or it cannot be read in the table's current form.
     Expired,
 }
 
-/// The fault of a version of the past: what is wrong with it stays so, unless its files could only not be read now.
+/// Marks a fault of a past version as [`NoVersion::Expired`], because a past version does not change. Faults that only
+/// a read of the store caused stay as they are.
 pub(super) fn lasting(fault: TableFault, at: At) -> TableFault {
     let is_unread = fault.source.as_ref().is_some_and(|source| source.is::<StoreError>());
     match at == At::Now || fault.is_passing || fault.no_version.is_some() || is_unread {
@@ -59,17 +60,17 @@ pub(super) fn lasting(fault: TableFault, at: At) -> TableFault {
     }
 }
 
-/// A state of a table that keeps its past.
+/// One version of a table whose format keeps past versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// A Delta version, an Iceberg snapshot id.
+    /// A Delta version or an Iceberg snapshot id.
     pub id: i64,
-    /// When it was made.
+    /// The time of its commit.
     pub time: DateTime<Utc>,
 }
 
 impl Snapshot {
-    /// A snapshot that was made so many microseconds after 1970 began.
+    /// A snapshot with its time in microseconds since 1970.
     pub(super) fn of_micros(id: i64, micros: i64) -> Self {
         Self { id, time: DateTime::from_timestamp_micros(micros).unwrap_or(DateTime::UNIX_EPOCH) }
     }
@@ -82,29 +83,30 @@ pub(crate) struct TableVersion {
     pub(super) schema: TableSchema,
     pub(super) files: FileGroup,
     pub(super) statistics: Statistics,
-    /// How the columns are found in files that name them otherwise.
+    /// Finds columns in files that name them otherwise; `None` when all files use the table's names.
     pub(super) mapping: Option<Arc<Mapping>>,
-    /// What tells it from others.
+    /// Identifies the version.
     pub(super) digest: [u8; 32],
     pub(super) snapshot: Option<Snapshot>,
-    /// What is looked at to see whether there is a newer one.
+    /// Identifies the newest state of the table's metadata, to find out whether there is a newer version.
     pub(super) newest: Option<String>,
-    /// What was read of its files once, for the next version.
+    /// Facts about its files that the next version can reuse.
     pub(super) known: Arc<KnownFiles>,
-    /// What its catalog restricts for every reader here.
+    /// The restrictions that the table's catalog imposes on every caller.
     pub(super) restrictions: Option<Arc<Restrictions>>,
 }
 
-/// What opening a table came to.
+/// The result of opening a table.
 pub(super) enum Opened {
-    /// The version that there was before.
+    /// The previous version is still current.
     Same,
-    /// Another one.
+    /// Another version.
     Other(Box<TableVersion>),
 }
 
 impl TableVersion {
-    /// The version under what its catalog restricts: another one, for all that is kept by versions.
+    /// Applies the catalog's restrictions. They change the digest, so that data cached for one set of restrictions is
+    /// not used for another.
     pub(super) fn restricted(mut self, restrictions: Option<Restrictions>) -> Self {
         if let Some(restrictions) = &restrictions {
             let mut digest = Fingerprint::new("lakegate restricted version v1");
@@ -116,7 +118,7 @@ impl TableVersion {
         self
     }
 
-    /// A scan of all files, in their order.
+    /// Scans all files in their order.
     pub(super) async fn scan(
         &self,
         store: &ObjectStoreUrl,
@@ -138,7 +140,7 @@ impl TableVersion {
         self.format.create_physical_plan(session, config).await
     }
 
-    /// How the columns of its files come into expressions over it; `None` is as the engine does it.
+    /// The adapter that rewrites expressions over the table for each file; `None` for the engine's own.
     fn columns_of_files(&self) -> Option<Arc<dyn PhysicalExprAdapterFactory>> {
         match &self.mapping {
             Some(mapping) => Some(Arc::clone(mapping) as _),
@@ -148,8 +150,8 @@ impl TableVersion {
     }
 }
 
-/// The order of magnitude of the number of rows, and nothing else. What the engine chooses by statistics, such as the sides of
-/// joins and by them the order of rows, it does not choose by rows that a caller does not see.
+/// Statistics with only the order of magnitude of the row count. The engine's choices, such as join sides and through
+/// them the order of rows, then do not depend on rows that a caller may not see.
 pub(crate) fn magnitude_only(statistics: &Statistics, schema: &Schema) -> Statistics {
     let mut coarse = Statistics::new_unknown(schema);
     coarse.num_rows = match statistics.num_rows {
@@ -159,7 +161,7 @@ pub(crate) fn magnitude_only(statistics: &Statistics, schema: &Schema) -> Statis
     coarse
 }
 
-/// The least power of a hundred that is not smaller: enough to tell a dimension from a fact table.
+/// The smallest power of 100 that is at least `rows`, enough to distinguish a dimension table from a fact table.
 fn magnitude(rows: usize) -> usize {
     let mut magnitude = 1_usize;
     while magnitude < rows {
@@ -168,7 +170,7 @@ fn magnitude(rows: usize) -> usize {
     magnitude
 }
 
-/// The statistics of all files together, for plans.
+/// The merged statistics of all files, for the optimizer.
 pub(super) fn summary(files: &[PartitionedFile], schema: &SchemaRef) -> Result<Statistics, TableFault> {
     let each = files.iter().filter_map(|file| file.statistics.as_deref());
     Statistics::try_merge_iter(each, schema)

@@ -1,6 +1,6 @@
-//! Which types of a column in older and newer files go together, and the type that holds the values of both.
+//! Widens the type of a column that differs between files to one that holds the values of both.
 //!
-//! Only what is exact: a value is the same after it was widened, so that a row filter finds the rows that it found before.
+//! All widening is exact: a value stays the same, so that a row filter finds the same rows as before.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use datafusion::arrow::datatypes::{
     DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, Field, FieldRef, TimeUnit,
 };
 
-/// The type for the values of both, if there is one.
+/// The narrowest type that holds the values of both types; `None` when there is none.
 pub(super) fn widest(one: &DataType, other: &DataType) -> Option<DataType> {
     if one == other {
         return Some(one.clone());
@@ -17,7 +17,7 @@ pub(super) fn widest(one: &DataType, other: &DataType) -> Option<DataType> {
     way(one, other).or_else(|| way(other, one)).or_else(|| both(one, other)).or_else(|| nested(one, other))
 }
 
-/// Whether every value of the first is one of the second.
+/// Whether every value of the first type is a value of the second.
 fn widens(narrow: &DataType, wide: &DataType) -> bool {
     use DataType::{
         Binary, BinaryView, Date32, Float32, Float64, Int8, Int16, Int32, Int64, LargeBinary, LargeUtf8, Null,
@@ -28,7 +28,7 @@ fn widens(narrow: &DataType, wide: &DataType) -> bool {
         (Int8, Int16 | Int32 | Int64) | (Int16, Int32 | Int64) | (Int32, Int64) => true,
         (UInt8, UInt16 | UInt32 | UInt64 | Int16 | Int32 | Int64) => true,
         (UInt16, UInt32 | UInt64 | Int32 | Int64) | (UInt32, UInt64 | Int64) => true,
-        // A double holds whole numbers of 53 bits.
+        // A double holds integers of 53 bits.
         (Int8 | Int16 | Int32 | UInt8 | UInt16 | UInt32 | Float32, Float64) => true,
         (Int8 | Int16 | UInt8 | UInt16, Float32) => true,
         (Date32, Timestamp(unit, None)) => *unit != TimeUnit::Nanosecond,
@@ -51,7 +51,7 @@ fn rank(unit: TimeUnit) -> u8 {
     }
 }
 
-/// A third type for the values of both.
+/// A third type that holds the values of both.
 fn both(one: &DataType, other: &DataType) -> Option<DataType> {
     if let Some(whole) = signed(one, other).or_else(|| signed(other, one)) {
         return Some(whole);
@@ -75,7 +75,7 @@ fn both(one: &DataType, other: &DataType) -> Option<DataType> {
     }
 }
 
-/// The signed type for whole numbers of which one side has no sign and the other may be negative.
+/// The signed type that holds an unsigned and a signed integer type.
 fn signed(unsigned: &DataType, signed: &DataType) -> Option<DataType> {
     use DataType::{Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32};
     Some(match (unsigned, signed) {
@@ -86,8 +86,8 @@ fn signed(unsigned: &DataType, signed: &DataType) -> Option<DataType> {
     })
 }
 
-/// The type of values with parts: structs may get more fields, and what is in both has the type for the values of both. A part that
-/// one file lacks is NULL in it.
+/// The nested type for both: structs may get more fields, and common fields widen. A field that one file lacks is NULL
+/// in it.
 fn nested(one: &DataType, other: &DataType) -> Option<DataType> {
     match (one, other) {
         (DataType::Struct(first), DataType::Struct(second)) => {

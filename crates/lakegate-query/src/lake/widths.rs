@@ -1,15 +1,15 @@
-//! How many rows of a table make a batch: fewer where its rows are long, so that a batch has a bound in bytes as well.
+//! Chooses the rows per batch of a table's scan: fewer when rows are long, so that a batch is bounded in bytes as well.
 //!
-//! The engine counts rows alone. Of cells of 300 KB, such as pages of HTML or images, its 8,192 rows are more than 2 GB.
+//! The engine counts only rows. With cells of 300 KB, such as HTML pages or images, its 8,192 rows are more than 2 GB.
 
 use datafusion::common::Statistics;
 
-/// The rows of a batch, where they are not long.
+/// Rows per batch for rows of normal length.
 const ROWS: usize = 8_192;
-/// The bytes that a batch may have, as far as the mean tells.
+/// Bytes per batch, computed from the mean row length.
 const BYTES: usize = 16 << 20;
 
-/// The rows of a batch of these columns, or of all; `None` where it is the usual number.
+/// The rows per batch for these columns, or all when `None`. Returns `None` for the engine's default.
 pub(super) fn rows_of_batch(statistics: &Statistics, columns: Option<&[usize]>) -> Option<usize> {
     let rows = *statistics.num_rows.get_value()?;
     let of_columns = || {
@@ -18,7 +18,7 @@ pub(super) fn rows_of_batch(statistics: &Statistics, columns: Option<&[usize]>) 
         read.filter_map(|(_, column)| column.byte_size.get_value())
             .fold(0_usize, |sum, bytes| sum.saturating_add(*bytes))
     };
-    // Of text files the sizes of columns are not known.
+    // For text files, only the total size is known.
     let bytes = statistics.total_byte_size.get_value().copied().unwrap_or(0).max(of_columns());
     let width = bytes / rows.max(1);
     (width > BYTES / ROWS).then(|| (BYTES / width).max(1))

@@ -1,7 +1,7 @@
-//! Writes a table into one Parquet file that prunes well: the sample lake is made with it.
+//! Writes a table into one Parquet file that prunes well. The sample lake uses it.
 //!
-//! The API speaks of plain vectors, so that its users need not name Arrow. It is not a way to change a table that is
-//! served: see `publish` for that.
+//! The API takes plain vectors, so that callers need not depend on Arrow. To change a table that is served, use
+//! `publish` instead.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
@@ -19,7 +19,7 @@ use datafusion::parquet::file::properties::WriterProperties;
 
 pub use super::layout::{Codec, WriteOptions};
 
-/// What a column holds. Every column may hold nulls.
+/// The type of a column's values. Every column is nullable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnKind {
     /// 64-bit integers.
@@ -36,19 +36,19 @@ pub enum ColumnKind {
     IntegerList,
 }
 
-/// A column of a table that is to be written.
+/// A column to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column {
-    /// The name, as queries use it.
+    /// The name for queries.
     pub name: &'static str,
-    /// What it holds.
+    /// The type of its values.
     pub kind: ColumnKind,
-    /// Whether values repeat, so that a dictionary is worth its space: a reader of one page reads it whole.
+    /// Whether values repeat often enough for a dictionary to pay off, which a reader of one page reads whole.
     pub repeats: bool,
 }
 
 impl Column {
-    /// A column whose values mostly differ from each other.
+    /// A column with mostly distinct values.
     pub const fn new(name: &'static str, kind: ColumnKind) -> Self {
         Self { name, kind, repeats: false }
     }
@@ -59,7 +59,7 @@ impl Column {
     }
 }
 
-/// The values of one column, for some rows.
+/// The values of one column for some rows.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ColumnData {
     /// 64-bit integers.
@@ -79,34 +79,34 @@ pub enum ColumnData {
 /// Why a table could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The file system refused.
+    /// The file system returned an error.
     #[error("cannot write `{}`", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The values do not fit the columns of the table.
+    /// The values do not match the table's columns.
     #[error("the values do not fit the table in `{}`: {reason}", path.display())]
     Shape {
         /// The file.
         path: PathBuf,
-        /// What does not fit.
+        /// The mismatch.
         reason: String,
     },
-    /// The Parquet encoder refused.
+    /// The Parquet encoder returned an error.
     #[error("cannot encode `{}`", path.display())]
     Encode {
         /// The file.
         path: PathBuf,
-        /// What the encoder said.
+        /// The encoder's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-/// Writes one Parquet file. The file appears under its name only with [`TableWriter::finish`], whole and synced;
-/// until then it has a hidden temporary name, which is removed when the writer is dropped.
+/// Writes one Parquet file. The file appears under its name only after [`TableWriter::finish`], complete and synced.
+/// Until then it has a hidden temporary name; dropping the writer removes it.
 #[derive(Debug)]
 pub struct TableWriter {
     path: PathBuf,
@@ -118,7 +118,7 @@ pub struct TableWriter {
 }
 
 impl TableWriter {
-    /// Starts a file with these columns. The folder must exist.
+    /// Creates a file with these columns. The folder must exist.
     pub fn create(path: &Path, columns: &[Column], options: &WriteOptions) -> Result<Self, WriteError> {
         let file_error = |source| WriteError::File { path: path.to_owned(), source };
         let fields = columns.iter().map(|column| Field::new(column.name, data_type(column.kind), true));
@@ -131,7 +131,7 @@ impl TableWriter {
         Ok(Self { path: path.to_owned(), temporary, schema, columns: columns.to_vec(), writer, rows: 0 })
     }
 
-    /// Adds rows: one vector a column, in the order of the columns, all of one length.
+    /// Appends rows: one vector per column, in the order of the columns, all of the same length.
     pub fn write(&mut self, data: Vec<ColumnData>) -> Result<(), WriteError> {
         let shape_error = |reason| WriteError::Shape { path: self.path.clone(), reason };
         if data.len() != self.columns.len() {
@@ -147,12 +147,12 @@ impl TableWriter {
         self.writer.write(&batch).map_err(|source| encode_error(&self.path, source))
     }
 
-    /// Rows written so far.
+    /// Number of rows written so far.
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// Writes the footer, syncs, and gives the file its name.
+    /// Writes the footer, syncs the file and renames it to its final name.
     pub fn finish(self) -> Result<(), WriteError> {
         let Self { path, temporary, writer, .. } = self;
         let file_error = |source| WriteError::File { path: path.clone(), source };
@@ -164,7 +164,7 @@ impl TableWriter {
 }
 
 impl ColumnData {
-    /// What these values are.
+    /// The type of these values.
     pub fn kind(&self) -> ColumnKind {
         match self {
             ColumnData::Integer(_) => ColumnKind::Integer,
@@ -177,7 +177,7 @@ impl ColumnData {
     }
 }
 
-/// The hidden file that is written, removed on drop. After the rename there is nothing left to remove.
+/// The hidden temporary file, removed on drop. After the rename, nothing is left to remove.
 #[derive(Debug)]
 struct Temporary {
     path: PathBuf,
@@ -193,7 +193,7 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // There is nobody to tell, and a hidden leftover does no harm.
+        // An error here has no receiver, and a hidden leftover does no harm.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -321,7 +321,7 @@ mod tests {
             assert!(column.column_index_offset().is_some(), "column {at} has a column index");
             assert!(column.offset_index_offset().is_some(), "column {at} has an offset index");
             let dictionary = column.dictionary_page_offset().is_some();
-            // Booleans have no dictionary in any file.
+            // Booleans never have a dictionary.
             assert_eq!(dictionary, COLUMNS[at].repeats && COLUMNS[at].kind != ColumnKind::Boolean, "column {at}");
         }
     }

@@ -1,36 +1,37 @@
-//! Writers of Parquet files, by what a footer says in `created_by`, and which of them are believed when they write statistics.
+//! Decides by `created_by` in a Parquet footer how far the writer's statistics are trusted.
 //!
-//! docs/statistics.md has the table for users. A writer that is not listed is read all the same, without pruning.
+//! docs/statistics.md has the table for users. Files of other writers are read too, but without pruning.
 
 use std::cmp::Ordering;
 
-/// How far the statistics of a writer are believed.
+/// The extent of trust in a writer's statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Belief {
-    /// Nothing: only the rows themselves count.
+    /// No statistics; only the rows themselves count.
     Nothing,
-    /// The deprecated `min` and `max` of signed integers, dates and timestamps, and counts of NULL.
+    /// The deprecated `min` and `max` of signed integers, dates and timestamps, and NULL counts.
     SignedIntegers,
-    /// `min_value` and `max_value` in the order of the type, page indexes and Bloom filters; and what `SignedIntegers` says.
+    /// `min_value` and `max_value` in the order of the type, page indexes and Bloom filters, in addition to
+    /// `SignedIntegers`.
     TypeDefined,
 }
 
-/// A writer: how its `created_by` begins, the first version whose statistics are right, and what older ones are good for.
+/// A writer: the start of its `created_by`, the first version with correct statistics, and the trust in older versions.
 struct Writer {
     name: &'static str,
     since: [u32; 3],
     before: Belief,
 }
 
-/// The writers that are believed. The first whose name fits counts.
+/// The trusted writers. The first matching name applies.
 const WRITERS: [Writer; 8] = [
-    // Databricks' own engine gives no version of the library.
+    // Databricks' own engine reports no library version.
     Writer { name: "parquet-mr compatible photon", since: [0, 0, 0], before: Belief::Nothing },
-    // Spark, Hive, Flink, Trino. Before 1.10 bounds were compared as signed bytes, whatever the type.
+    // Spark, Hive, Flink, Trino. Before 1.10 it compared min and max as signed bytes, whatever the type.
     Writer { name: "parquet-mr", since: [1, 10, 0], before: Belief::SignedIntegers },
     // pyarrow, pandas, Arrow C++ and R.
     Writer { name: "parquet-cpp-arrow", since: [3, 0, 0], before: Belief::SignedIntegers },
-    // DataFusion, delta-rs, lakegate. Before 40 decimals and unsigned integers were compared as something else.
+    // DataFusion, delta-rs, lakegate. Before 40 it compared decimals and unsigned integers in the wrong order.
     Writer { name: "parquet-rs", since: [40, 0, 0], before: Belief::Nothing },
     Writer { name: "duckdb", since: [1, 1, 0], before: Belief::Nothing },
     Writer { name: "polars", since: [1, 0, 0], before: Belief::Nothing },
@@ -38,7 +39,7 @@ const WRITERS: [Writer; 8] = [
     Writer { name: "impala", since: [3, 0, 0], before: Belief::SignedIntegers },
 ];
 
-/// What is believed of a file that says this of its writer.
+/// The trust in a file with this `created_by`.
 pub(super) fn belief(created_by: Option<&str>) -> Belief {
     let Some(created_by) = created_by.map(str::to_ascii_lowercase) else { return Belief::Nothing };
     let is_of = |writer: &&Writer| {
@@ -52,13 +53,13 @@ pub(super) fn belief(created_by: Option<&str>) -> Belief {
     }
 }
 
-/// The three numbers after the word `version`; a number that is missing is 0.
+/// The three numbers after the word `version`; missing numbers are 0.
 fn version(created_by: &str) -> Option<[u32; 3]> {
     let (_, rest) = created_by.split_once("version ")?;
     let rest = rest.trim_start().trim_start_matches('v');
     let mut numbers = rest.split(|letter: char| !letter.is_ascii_digit()).map(str::parse::<u32>);
     let major = numbers.next()?.ok()?;
-    // `1.8.0-SNAPSHOT` has three numbers, `420` one.
+    // `1.8.0-SNAPSHOT` has three numbers, `420` has one.
     let dots =
         rest.chars().take_while(|letter| letter.is_ascii_digit() || *letter == '.').filter(|c| *c == '.').count();
     let mut next = |at: usize| if at <= dots { numbers.next().and_then(Result::ok).unwrap_or(0) } else { 0 };

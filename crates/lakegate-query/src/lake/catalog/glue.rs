@@ -1,5 +1,5 @@
-//! AWS Glue as a catalog: one signed request, `GetTable`. Credentials are those of the environment, found by the standard
-//! chain.
+//! Finds a table's newest metadata file in AWS Glue with one signed `GetTable` request. Credentials come from the
+//! standard AWS credential chain of the environment.
 
 use datafusion::object_store::aws::{AmazonS3Builder, AwsAuthorizer};
 use datafusion::object_store::client::{HttpRequest, HttpRequestBody};
@@ -22,7 +22,7 @@ pub(super) async fn metadata_location(
         asked["CatalogId"] = json!(account);
     }
     let asked = asked.to_string();
-    // A bucket's client knows the chain by which credentials are found; no bucket is asked for anything.
+    // An S3 client builder implements the credential chain; no request is sent to a bucket.
     let chain = AmazonS3Builder::from_env().with_region(region).with_bucket_name("none").build();
     let chain = chain.map_err(|error| TableFault::new("there are no AWS credentials").source(error))?;
     let credential = chain.credentials().get_credential().await;
@@ -50,7 +50,8 @@ pub(super) async fn metadata_location(
             _ => refused(entry),
         });
     }
-    // Lake Formation decides which rows and columns we see, and hands out credentials for them; the lake's own show all.
+    // Lake Formation vends credentials that enforce its row and column filters; the lake's own credentials see
+    // everything.
     if answer["Table"]["IsRegisteredWithLakeFormation"].as_bool() == Some(true) {
         return Err(restricted(entry, "its access is managed by Lake Formation (`IsRegisteredWithLakeFormation`)"));
     }

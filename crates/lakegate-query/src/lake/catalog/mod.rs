@@ -1,8 +1,8 @@
-//! Catalogs of Iceberg tables: who says which metadata file of a table is the newest.
+//! Asks an Iceberg catalog (REST, SQL or AWS Glue) for the newest metadata file of a table.
 //!
-//! A catalog is asked for that and nothing else; files are read from the lake, with the lake's own credentials. What a catalog
-//! answers is not believed beyond the lake: see `place`. What it restricts for lakegate's identity is obeyed, and where
-//! that cannot be, the table is refused, also where it was served before.
+//! lakegate takes nothing else from a catalog except restrictions: it reads files from the lake, with the lake's own
+//! credentials. A location that a catalog returns must be inside the lake, see `place`. lakegate enforces what the
+//! catalog restricts for its identity; where it cannot, it refuses the table, even one that it served before.
 
 mod glue;
 mod rest;
@@ -22,16 +22,16 @@ use super::{Lake, TableFault};
 
 pub(super) use rest::Sessions;
 
-/// How long one question to a catalog may take.
+/// Timeout of one request to a catalog.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// The most that a catalog may answer: all of a table's metadata stands in it.
+/// Largest response body of a catalog, in bytes; it contains all metadata of a table.
 const MAX_BYTES: usize = 256 << 20;
 
-/// What a catalog says of a table.
+/// A catalog's answer about one table.
 pub(super) struct Found {
     /// The URI of the newest metadata file.
     pub(super) location: String,
-    /// What lakegate's identity does not see of the table, as the catalog wrote it.
+    /// The restrictions on lakegate's identity, in the catalog's JSON; `Null` when there are none.
     pub(super) restrictions: Value,
 }
 
@@ -41,7 +41,7 @@ impl Found {
     }
 }
 
-/// What the catalog of a table says of it.
+/// Looks up a table in its catalog.
 pub(super) async fn find(lake: &Lake, entry: &CatalogEntry) -> Result<Found, TableFault> {
     match &entry.catalog.kind {
         CatalogKind::Rest(rest) => rest::find(lake, entry, rest).await,
@@ -54,14 +54,14 @@ pub(super) async fn find(lake: &Lake, entry: &CatalogEntry) -> Result<Found, Tab
     }
 }
 
-/// What to say of a table that the catalog does not have.
+/// Fault for a table that is missing from the catalog.
 fn no_table(entry: &CatalogEntry) -> TableFault {
     let name = format!("{}.{}", entry.namespace.join("."), entry.table);
     TableFault::new(format!("the catalog `{}` has no Iceberg table `{name}`", entry.catalog.name))
         .help("check `table`, and `warehouse` or `catalog_name` of the catalog")
 }
 
-/// A catalog that does not answer, or not now, may do so in a moment.
+/// Fault for a catalog that does not answer, or cannot now. It is temporary, so a retry may succeed.
 fn away(entry: &CatalogEntry, what: &str) -> TableFault {
     TableFault::new(format!("the catalog `{}` {what}", entry.catalog.name)).passing(true)
 }
@@ -71,7 +71,7 @@ fn refused(entry: &CatalogEntry) -> TableFault {
         .help("check where its secrets are, and what they may do")
 }
 
-/// A table that the catalog does not let us read as its files lie.
+/// Fault for a table whose files the catalog does not let lakegate read in full.
 pub(super) fn restricted(entry: &CatalogEntry, what: &str) -> TableFault {
     let name = format!("{}.{}", entry.namespace.join("."), entry.table);
     TableFault::new(format!("the catalog `{}` restricts how `{name}` is read: {what}", entry.catalog.name))
@@ -85,7 +85,7 @@ fn not_understood(entry: &CatalogEntry) -> TableFault {
 }
 
 fn client() -> Result<Client, TableFault> {
-    // A redirect would take the token elsewhere.
+    // A redirect would send the token to another host.
     let built = Client::builder().timeout(TIMEOUT).redirect(redirect::Policy::none()).build();
     built.map_err(|error| TableFault::new("catalogs can not be asked").source(error))
 }
@@ -95,12 +95,12 @@ fn read_secret(lake: &Lake, entry: &CatalogEntry, location: &SecretLocation) -> 
         .map_err(|error| TableFault::new(format!("a secret of the catalog `{}` {error}", entry.catalog.name)))
 }
 
-/// Whether the catalog itself is in trouble.
+/// Whether the status means that the catalog itself is failing or overloaded, so a retry may succeed.
 fn is_in_trouble(status: StatusCode) -> bool {
     status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT
 }
 
-/// The body, up to what a catalog may answer.
+/// Reads the response body, up to [`MAX_BYTES`].
 async fn body(entry: &CatalogEntry, mut response: Response) -> Result<Vec<u8>, TableFault> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|_| away(entry, "does not answer to the end"))? {

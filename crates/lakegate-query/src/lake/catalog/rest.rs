@@ -1,4 +1,5 @@
-//! A REST catalog: its configuration and a token are fetched once in a while, the table's metadata location each time.
+//! Finds a table's newest metadata file in an Iceberg REST catalog. The catalog's configuration and token are cached;
+//! the table is loaded on each call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +14,10 @@ use url::Url;
 use super::super::{Lake, TableFault};
 use super::{Found, away, body, client, is_in_trouble, no_table, not_understood, read_secret, refused, restricted};
 
-/// For how long a token and a configuration are used. Tokens of catalogs live for an hour or so.
+/// Cache lifetime of a token and a configuration. Catalog tokens usually live for about an hour.
 const KEPT: Duration = Duration::from_secs(300);
 
-/// What was agreed with catalogs, by their name and how they are asked.
+/// Cached catalog sessions, by the catalog's name and settings.
 #[derive(Debug)]
 pub(crate) struct Sessions(Cache<String, Arc<Session>>);
 
@@ -27,7 +28,7 @@ struct Session {
     scan_planning_mode: Option<String>,
 }
 
-/// A secret that is not shown.
+/// A token that `Debug` does not print.
 struct Token(String);
 
 impl std::fmt::Debug for Token {
@@ -50,8 +51,8 @@ struct Configuration {
     overrides: Settings,
 }
 
-/// Of what a catalog wishes, the prefix and the way to plan scans are looked at: files are read from the lake, with the
-/// lake's credentials.
+/// The catalog settings that lakegate obeys: the URL prefix and the scan planning mode. It ignores others, because it
+/// reads files from the lake, with the lake's credentials.
 #[derive(Default, Deserialize)]
 struct Settings {
     prefix: Option<String>,
@@ -70,7 +71,7 @@ struct Loaded {
     metadata_location: Option<String>,
     #[serde(default)]
     config: Settings,
-    /// What lakegate's identity does not see of the table.
+    /// The restrictions on lakegate's identity for this table.
     #[serde(default)]
     read_restrictions: Value,
 }
@@ -79,7 +80,7 @@ pub(super) async fn find(lake: &Lake, entry: &CatalogEntry, catalog: &RestCatalo
     let key = format!("{:?}", entry.catalog);
     let mut response = load(lake, entry, catalog, &key).await?;
     if response.status() == StatusCode::UNAUTHORIZED {
-        // A token may have been withdrawn before its time.
+        // The catalog may have revoked the token before it expired.
         lake.catalogs.0.invalidate(&key).await;
         response = load(lake, entry, catalog, &key).await?;
     }
@@ -87,7 +88,7 @@ pub(super) async fn find(lake: &Lake, entry: &CatalogEntry, catalog: &RestCatalo
         StatusCode::OK => {}
         StatusCode::NOT_FOUND => return Err(no_table(entry)),
         StatusCode::UNAUTHORIZED => return Err(refused(entry)),
-        // Of this one table, while the catalog itself is asked and answers: the right to it was taken away.
+        // The catalog accepts the token but refuses this table, so lakegate's right to the table was revoked.
         StatusCode::FORBIDDEN => return Err(refused(entry).withdrawn()),
         status if is_in_trouble(status) => return Err(away(entry, "can not answer now")),
         _ => return Err(not_understood(entry)),
@@ -111,7 +112,7 @@ async fn load(lake: &Lake, entry: &CatalogEntry, catalog: &RestCatalog, key: &st
             session
         }
     };
-    // Parts of a namespace are separated by a sign that is in no name.
+    // The REST specification separates namespace parts with U+001F, which no name contains.
     let namespace = entry.namespace.join("\u{1f}");
     let prefix = session.prefix.as_deref().unwrap_or_default().split('/').filter(|part| !part.is_empty());
     let parts = ["v1"].into_iter().chain(prefix).chain(["namespaces", &namespace, "tables", &entry.table]);
@@ -119,7 +120,7 @@ async fn load(lake: &Lake, entry: &CatalogEntry, catalog: &RestCatalog, key: &st
     send(entry, with_token(client()?.get(url), session.token.as_ref())).await
 }
 
-/// Gets a token, where one is needed, and asks how the catalog wants to be asked.
+/// Obtains a token, if the catalog needs one, and fetches the catalog's configuration.
 async fn begin(lake: &Lake, entry: &CatalogEntry, catalog: &RestCatalog) -> Result<Session, TableFault> {
     let token = match (&catalog.token, &catalog.credential) {
         (Some(token), _) => Some(Token(read_secret(lake, entry, token)?)),
@@ -147,7 +148,7 @@ async fn begin(lake: &Lake, entry: &CatalogEntry, catalog: &RestCatalog) -> Resu
     })
 }
 
-/// A token for an id and a secret.
+/// Exchanges a client id and secret for an OAuth2 token.
 async fn exchanged(entry: &CatalogEntry, catalog: &RestCatalog, credential: &str) -> Result<Token, TableFault> {
     let (id, secret) = credential.split_once(':').unwrap_or(("", credential));
     let url = match &catalog.oauth2_uri {
@@ -190,6 +191,6 @@ fn with_token(request: RequestBuilder, token: Option<&Token>) -> RequestBuilder 
 }
 
 async fn send(entry: &CatalogEntry, request: RequestBuilder) -> Result<Response, TableFault> {
-    // The error's text has the address, which is the operator's business.
+    // The error's text would contain the URL, which only the operator may see.
     request.send().await.map_err(|error| away(entry, "does not answer").source(error.without_url()))
 }

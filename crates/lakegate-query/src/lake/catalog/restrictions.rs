@@ -1,9 +1,9 @@
-//! What an Iceberg REST catalog restricts for lakegate's identity: `read-restrictions` of a table, a filter of rows and
-//! actions on columns.
+//! Parses the `read-restrictions` that an Iceberg REST catalog sets on a table for lakegate's identity: a row filter
+//! and actions on columns.
 //!
-//! They bind every caller, because lakegate is the reader that the catalog knows. What is not understood is a fault of the
-//! table, never left out. The filter goes below the barrier and the actions above it, see `govern`; here they are read, and
-//! held against the table's columns.
+//! They bind every caller, because lakegate is the reader that the catalog knows. A restriction that lakegate does not
+//! understand is a fault of the table; it is never ignored. This module only parses restrictions and resolves them
+//! against the table's columns; `govern` applies the filter below the barrier and the actions above it.
 
 use std::collections::BTreeMap;
 
@@ -18,9 +18,9 @@ use super::super::mapping::{Column, Key};
 use crate::govern::literal::literal;
 use crate::uuids;
 
-/// How deep a filter may be nested.
+/// Maximum nesting depth of a filter.
 const MOST_DEPTH: usize = 64;
-/// How many values a filter may have.
+/// Maximum number of values in a filter.
 const MOST_VALUES: usize = 10_000;
 
 const ROW_FILTER: &str = "required-row-filter";
@@ -29,13 +29,13 @@ const PROJECTIONS: &str = "required-column-projections";
 /// The restrictions of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Restrictions {
-    /// Over the table's columns. Rows of which it is not true are hidden.
+    /// A predicate over the table's columns. Hides the rows for which it is not true.
     pub(crate) filter: Option<Expr>,
-    /// What is done to columns, by their names.
+    /// Actions on columns, by column name.
     pub(crate) actions: BTreeMap<String, Action>,
 }
 
-/// What is done to the values of a column: to the bytes that the standard says.
+/// A transformation of a column's values. The output equals the standard's byte for byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Action {
     MaskAlphanum,
@@ -62,7 +62,7 @@ impl Action {
         Self::Sha256QueryLocal,
     ];
 
-    /// The name in the standard.
+    /// The action's name in the standard.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::MaskAlphanum => "mask-alphanum",
@@ -77,7 +77,7 @@ impl Action {
         }
     }
 
-    /// Whether the standard has it for values of this type.
+    /// Whether the standard defines the action for this type.
     fn takes(self, data_type: &DataType) -> bool {
         let is_text = matches!(data_type, DataType::Utf8 | DataType::Utf8View);
         let is_bytes = matches!(data_type, DataType::Binary | DataType::BinaryView);
@@ -94,7 +94,8 @@ impl Action {
     }
 }
 
-/// The value that stands in place of all values of a type, of NULL too; `None` where the standard has none that is known.
+/// The constant that `mask-to-fixed-value` puts in place of every value of a type, NULL included; `None` if the
+/// standard defines none or lakegate does not know it.
 pub(crate) fn fixed_value(data_type: &DataType) -> Option<ScalarValue> {
     match data_type {
         DataType::Utf8 => Some(ScalarValue::Utf8(Some("XXXXXXXX".to_owned()))),
@@ -118,10 +119,10 @@ pub(crate) fn fixed_value(data_type: &DataType) -> Option<ScalarValue> {
     }
 }
 
-/// The restrictions of a table of these columns; `None` where nothing is restricted.
+/// Parses the restrictions of a table with these columns; `None` if there are none.
 ///
 /// # Errors
-/// What is not understood, in words.
+/// A message that names what is not understood.
 pub(in crate::lake) fn read(json: &Value, table: &str, columns: &[Column]) -> Result<Option<Restrictions>, String> {
     let members = match json {
         Value::Null => return Ok(None),
@@ -151,7 +152,7 @@ pub(in crate::lake) fn read(json: &Value, table: &str, columns: &[Column]) -> Re
     Ok((restrictions.filter.is_some() || !restrictions.actions.is_empty()).then_some(restrictions))
 }
 
-/// Refuses an object with other members.
+/// Refuses an object that has members other than the known ones.
 fn only(members: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
     match members.keys().find(|name| !known.contains(&name.as_str())) {
         Some(name) => Err(format!("`{name}` is not known")),
@@ -186,8 +187,8 @@ impl<'a> Reader<'a> {
         found.ok_or_else(|| format!("the field {id} is no column of the table"))
     }
 
-    /// A predicate: true, false or NULL, where the standard may say true or false for NULL. A row of which it is not true is
-    /// hidden, and whatever is true here is true there, so no row is shown that the standard hides.
+    /// Translates a predicate. Whenever it is true, so is the standard's; if it is NULL, the standard's may be true or
+    /// false. Only rows for which it is true are shown, so none that the standard hides.
     fn predicate(&mut self, json: &Value, depth: usize) -> Result<Expr, String> {
         if depth > MOST_DEPTH {
             return Err("the filter is nested too deeply".to_owned());
@@ -250,7 +251,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A reference to a column, by its name or its id.
+    /// Resolves a reference to a column, by name or by field id.
     fn term(&self, json: &Value) -> Result<&'a Column, String> {
         let name = match json {
             Value::String(name) => name,
@@ -275,7 +276,7 @@ impl<'a> Reader<'a> {
         Expr::Column(ColumnName::new(Some(TableReference::bare(self.table)), column.field.name()))
     }
 
-    /// A value as a literal of just the column's type.
+    /// Parses a value as a literal of exactly the column's type.
     fn value(&mut self, json: &Value, column: &Column) -> Result<Expr, String> {
         self.values += 1;
         if self.values > MOST_VALUES {
@@ -302,7 +303,8 @@ fn one_of<'a>(members: &'a Map<String, Value>, one: &str, other: &str) -> Result
     }
 }
 
-/// A value in the standard's JSON form. Floats have none here: the standard tells -0.0 from 0.0, and SQL does not.
+/// Parses a value in the standard's JSON form. Floats are refused, because the standard distinguishes -0.0 from 0.0 and
+/// SQL does not.
 fn scalar(json: &Value, data_type: &DataType, is_uuid: bool) -> Option<ScalarValue> {
     let read = |scalar: ScalarType| literal(&scalar.from_json(json)?, data_type);
     match data_type {

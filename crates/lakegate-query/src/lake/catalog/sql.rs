@@ -1,4 +1,5 @@
-//! A SQL catalog: one question to the table `iceberg_tables`, as Iceberg's own libraries lay it out.
+//! Finds a table's newest metadata file in a SQL catalog (PostgreSQL or SQLite) with one query on `iceberg_tables`, the
+//! table that Iceberg's own libraries create.
 
 use std::path::Path;
 
@@ -24,7 +25,7 @@ pub(super) async fn metadata_location(
     if let Some(path) = url.strip_prefix("sqlite:") {
         return asked(entry, sqlite(&lake.project.join(path), entry, catalog_name)).await;
     }
-    // The text may hold a password, and so may the error.
+    // The URL may contain a password, and the parse error may repeat it, so neither is reported.
     let options = url.parse::<PgConnectOptions>().map_err(|_| {
         TableFault::new(format!("the database of the catalog `{}` is not named by a URL", entry.catalog.name))
             .help("write `postgres://user:password@host/database` where its `uri` says, or `sqlite:` and a path")

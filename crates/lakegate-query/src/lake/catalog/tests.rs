@@ -1,4 +1,4 @@
-//! Catalogs that say where a table is: a database file, and a server that the test plays.
+//! Tests Iceberg catalogs: a SQL catalog in a database file, and a REST catalog that an HTTP server in the test plays.
 
 use std::sync::{Arc, Mutex};
 
@@ -57,15 +57,15 @@ async fn a_database_says_which_metadata_is_the_newest() {
     assert!(open(lake, &declared("t"), At::Now, None).await.unwrap_err().is_passing);
 }
 
-/// What a server answers, by what stands in the first line of a request.
+/// Canned responses: a substring of the request line, the status and the body.
 type Answers = Vec<(&'static str, u16, String)>;
 
-/// Answers requests by what stands in their first line; gives the address and what was asked.
+/// Starts a server with canned responses; returns its address and the requests it receives.
 async fn server(answers: Answers) -> (String, Arc<Mutex<Vec<String>>>) {
     changing_server(Arc::new(Mutex::new(answers))).await
 }
 
-/// The same, of which the answers can be changed.
+/// Like [`server`], with responses that the test can change later.
 async fn changing_server(answers: Arc<Mutex<Answers>>) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -75,7 +75,7 @@ async fn changing_server(answers: Arc<Mutex<Answers>>) -> (String, Arc<Mutex<Vec
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = Vec::new();
             let mut part = [0; 4096];
-            // The requests are small, and their bodies come with their heads or right after.
+            // The requests are small, and the body arrives with the head or right after it.
             while let Ok(read) = stream.read(&mut part).await {
                 request.extend_from_slice(&part[..read]);
                 let text = String::from_utf8_lossy(&request).to_lowercase();
@@ -149,7 +149,7 @@ async fn a_catalog_that_is_away_is_not_a_fault_of_the_table() {
     }
 }
 
-/// The table as a catalog gives it, with these members beside its location.
+/// A response that loads the table, with these members added.
 fn loaded(table: &IcebergTable, more: serde_json::Value) -> (&'static str, u16, String) {
     let mut answer =
         json!({"metadata-location": table.uri("metadata/00001-x.metadata.json"), "metadata": {}, "config": {}});
@@ -191,7 +191,7 @@ async fn a_table_that_the_catalog_restricts_in_a_way_that_is_not_known_is_refuse
         let (address, _) = server(vec![(CONFIG.0, CONFIG.1, CONFIG.2.to_owned()), loaded(&table, more.clone())]).await;
         assert_eq!(rows_at(lake, &by_rest(&address), At::Now).await.unwrap(), ["1", "2"], "{more}");
     }
-    // The catalog as a whole may plan scans, too; a table may say otherwise.
+    // A scan planning mode may apply to the whole catalog; a table may override it.
     let all = json!({"overrides": {"scan-planning-mode": "server"}}).to_string();
     let (address, _) = server(vec![(CONFIG.0, 200, all.clone()), loaded(&table, json!({}))]).await;
     assert!(open(lake, &by_rest(&address), At::Now, None).await.unwrap_err().is_withdrawn);
@@ -223,7 +223,7 @@ async fn a_table_that_is_restricted_later_is_not_served_as_it_was() {
     *now.lock().unwrap() = answers(json!({"config": {"scan-planning-mode": "server"}}));
     let (changed, failed) = project.changed_tables().await;
     assert!(changed.contains("t") && failed.is_none());
-    // At once, and in the project that is made of it.
+    // Takes effect immediately, and also in a project loaded later.
     let refused = governed::governed(&project, &who, "q", "{}").unwrap_err();
     assert_eq!(refused.code, lakegate_core::error::Code::LakeUnavailable);
     let after = governed::after(&project, Arc::clone(project.project())).await;
@@ -239,7 +239,7 @@ async fn a_table_that_is_restricted_later_is_not_served_as_it_was() {
     assert!(governed::after(&after, Arc::clone(after.project())).await.away().is_nothing());
 }
 
-/// Rows of two tenants, with what a catalog may restrict.
+/// A table of people in two regions, with columns that a catalog may restrict.
 async fn people() -> IcebergTable {
     let fields =
         [field(1, "id", "long"), field(2, "region", "string"), field(3, "email", "string"), field(4, "born", "date")];
@@ -259,7 +259,8 @@ async fn people() -> IcebergTable {
 
 const PEOPLE: &str = "SELECT id, region, email, born FROM t ORDER BY id";
 
-/// The rows of a caller with these words, under a policy and restrictions; cold, and then warm.
+/// The rows that a caller with these claims sees under a policy and restrictions. Checks that cold and resident reads
+/// agree.
 async fn seen(table: &IcebergTable, policy: &str, restrictions: &serde_json::Value, who: &str) -> Vec<String> {
     let more = json!({"read-restrictions": restrictions});
     let (address, _) = server(vec![(CONFIG.0, CONFIG.1, CONFIG.2.to_owned()), loaded(table, more)]).await;
@@ -290,13 +291,14 @@ async fn what_a_catalog_restricts_holds_for_every_caller() {
     let shared = "shared = true";
     let eu = json!({"required-row-filter": region("EU")});
     assert_eq!(seen(&table, shared, &eu, "").await, ["1|EU|ann7@x.org|2024-07-15", "3|EU|eve@z.net|1970-01-02"]);
-    // With the project's own filter, and for the role that goes around that.
+    // With the project's own row filter, and for a role that the filter does not apply to.
     let policy = "row_filter = \"id = principal('id')\"\nunfiltered_for = [\"all\"]";
     assert_eq!(seen(&table, policy, &eu, "id=3").await, ["3|EU|eve@z.net|1970-01-02"]);
     assert_eq!(seen(&table, policy, &eu, "id=2").await, Vec::<String>::new());
     assert_eq!(seen(&table, policy, &eu, "id=2 role=all").await.len(), 2);
 
-    // Raw values are filtered and masked ones are shown, whatever a grant lifts; the project's mask goes on top.
+    // The filter sees raw values and callers see masked ones, whatever a grant unmasks; the project's mask applies on
+    // top.
     let masked = json!({
         "required-row-filter": {"type": "starts-with", "term": "email", "value": "ann"},
         "required-column-projections": email("mask-alphanum"),
@@ -305,7 +307,7 @@ async fn what_a_catalog_restricts_holds_for_every_caller() {
     let redacted =
         "shared = true\n[tables.t.columns.email]\nmask = \"redact\"\n[tables.t.columns.region]\nmask = \"null\"";
     let rows = seen(&table, redacted, &json!({"required-column-projections": email("show-first-4")}), "").await;
-    // The grant lifts the project's mask of `email`.
+    // The grant unmasks `email`, so the project's mask does not apply.
     assert_eq!(rows[0], "1|NULL|ann7@x.xxx|2024-07-15");
 
     let by_id = json!({"type": "or",
@@ -315,7 +317,7 @@ async fn what_a_catalog_restricts_holds_for_every_caller() {
             "right": {"type": "is-null", "term": {"type": "reference", "term": "region"}}}});
     let rows = seen(&table, shared, &json!({"required-row-filter": by_id}), "").await;
     assert_eq!(rows, ["2|US|bob@y.com|1970-01-01", "4|NULL|none@x.org|1970-01-03"]);
-    // NULL is not unlike anything: a row that the standard may hide is hidden.
+    // NULL does not differ from anything: a row that the standard may hide is hidden.
     let other = json!({"required-row-filter": {"type": "not", "child": region("EU")}});
     assert_eq!(seen(&table, shared, &other, "").await, ["2|US|bob@y.com|1970-01-01"]);
     assert_eq!(seen(&table, shared, &json!({"required-row-filter": false}), "").await, Vec::<String>::new());

@@ -1,6 +1,6 @@
-//! The log of a Delta table: which versions it names, and how the kernel reads it.
+//! Lists the log of a Delta table and serves it to the Delta kernel as a read-only object store.
 //!
-//! What the log says is the kernel's business.
+//! The kernel parses the log's contents.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,15 +19,15 @@ use futures::{StreamExt, TryStreamExt};
 use super::super::parquet::{FooterError, load};
 use super::super::{Lake, TableFault, location};
 
-/// The folder of a table's log.
+/// Name of the log's folder in a table.
 const FOLDER: &str = "_delta_log";
 
-/// Whether a name ends as that of a checkpoint does, and not as that of one that is being written.
+/// Whether a file name has the extension of a finished checkpoint, rather than of one still being written.
 fn is_checkpoint(name: &str) -> bool {
     [".parquet", ".json"].iter().any(|extension| name.ends_with(extension))
 }
 
-/// The files of a log, by the version that they are of.
+/// The commit and checkpoint files of a log, by version.
 #[derive(Debug)]
 pub(super) struct Log {
     commits: BTreeMap<u64, ObjectMeta>,
@@ -39,7 +39,7 @@ impl Log {
         let mut log = Self { commits: BTreeMap::new(), checkpoints: BTreeMap::new() };
         let of_log = folder.clone().join(FOLDER);
         for object in location::list(lake, of_log.as_ref()).await? {
-            // What is in folders of the log, such as commits that were staged and not made, is no version.
+            // Files in subfolders, such as staged commits that were never made, are not versions.
             if object.location.prefix_match(&of_log).is_none_or(|parts| parts.count() != 1) {
                 continue;
             }
@@ -61,7 +61,7 @@ impl Log {
         Ok(log)
     }
 
-    /// Looks at the footer of the checkpoint from which a version is read, before the kernel allocates by it.
+    /// Validates the footer of the checkpoint that `version` is read from, because the kernel allocates memory by it.
     pub(super) async fn check_checkpoint(&self, lake: &Lake, version: u64) -> std::result::Result<(), TableFault> {
         let Some((_, object)) = self.checkpoints.range(..=version).next_back() else { return Ok(()) };
         if !object.location.as_ref().ends_with(".parquet") {
@@ -85,26 +85,26 @@ impl Log {
         last(&self.commits).max(last(&self.checkpoints)).unwrap_or_default()
     }
 
-    /// What tells the newest version from others, also from that of a table that took this one's place.
+    /// A tag that changes with the newest version, and when another table replaces this one.
     pub(super) fn newest(&self) -> String {
         let last = self.last();
         let file = self.commits.get(&last).or(self.checkpoints.get(&last));
         format!("{last} {:?}", file.map(|file| (&file.e_tag, file.last_modified, file.size)))
     }
 
-    /// The commits whose files are there, by version.
+    /// The commit files that still exist, by version.
     pub(super) fn commits(&self) -> &BTreeMap<u64, ObjectMeta> {
         &self.commits
     }
 
-    /// When the version's file was written, in microseconds since 1970.
+    /// When the version's file was last modified, in microseconds since 1970; `None` if the file does not exist.
     pub(super) fn written(&self, version: u64) -> Option<i64> {
         let file = self.commits.get(&version).or(self.checkpoints.get(&version))?;
         Some(file.last_modified.timestamp_micros())
     }
 }
 
-/// A table's folder for the kernel: read only, nothing above it, listed in order.
+/// A read-only view of a table's folder for the kernel: nothing above the folder is visible, and listings are sorted.
 #[derive(Debug)]
 pub(super) struct LogStoreView {
     store: Arc<dyn ObjectStore>,
@@ -126,7 +126,7 @@ impl LogStoreView {
         Some(ObjectMeta { location, ..object })
     }
 
-    /// The folder's files in the order of their paths, which the kernel counts on.
+    /// The folder's files sorted by path, an order that the kernel relies on.
     fn listed(&self, prefix: Option<&Path>, after: Option<Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let prefix = self.in_lake(prefix.unwrap_or(&Path::default()));
         let listing = self.store.list(Some(&prefix));
@@ -150,8 +150,8 @@ impl fmt::Display for LogStoreView {
     }
 }
 
-/// Whether a file of a table is in a folder of its log. The kernel takes its name for that of a commit, too; what it needs from
-/// there it asks for by the path.
+/// Whether a file is in a subfolder of the log. The kernel would treat a file there as a commit if it is named like
+/// one; it requests those that it needs by path.
 fn is_within_log(path: &Path) -> bool {
     let mut parts = path.parts();
     parts.next().is_some_and(|first| first.as_ref() == FOLDER) && parts.count() > 1

@@ -1,7 +1,7 @@
-//! Delta tables: which files a version has, with which partition values, and which of their rows are deleted.
+//! Opens versions of Delta tables: the data files of a version, their partition values and their deleted rows.
 //!
-//! The log is read by the Delta kernel, through our store; the data files are read by our own scan. A feature that is not
-//! applied here is refused by its name.
+//! The Delta kernel reads the log through our store; our own scan reads the data files. A table that needs a reader
+//! feature not applied here is refused, and the error names the feature.
 
 mod log;
 mod schema;
@@ -29,7 +29,7 @@ use super::mapping::{Column, NamedIds};
 use super::version::{At, NoVersion, Opened, Snapshot, TableVersion, lasting};
 use super::{Lake, TableFault, location, place};
 
-/// What readers must do that is done here, or that asks nothing of a reader.
+/// Reader features that are applied here or need nothing from a reader.
 const APPLIED: [&str; 7] = [
     "columnMapping",
     "deletionVectors",
@@ -61,7 +61,7 @@ pub(super) async fn open(
     let names = schema::names_in_log(&current)?;
     let version = version_of(lake, &log, &current, at).await?;
     let opening = async {
-        // An older version has its own files, and the columns that the table has now: policies mean these.
+        // An older version has its own files but today's columns, because policies refer to these.
         let snapshot = if version == log.last() {
             current
         } else {
@@ -86,7 +86,7 @@ pub(super) async fn open(
     Ok(Opened::Other(Box::new(opened)))
 }
 
-/// The number of the version that is meant.
+/// Resolves `at` to a version number.
 pub(super) async fn number_of(lake: &Lake, table: &Table, at: At) -> Result<i64, TableFault> {
     let folder = folder_of(lake, table)?;
     let log = Log::list(lake, &folder, &table.location).await?;
@@ -109,18 +109,18 @@ async fn version_of(lake: &Lake, log: &Log, current: &DeltaSnapshot, at: At) -> 
 }
 
 fn kernel_store(lake: &Lake, folder: &Path) -> Result<Arc<dyn LogStore>, TableFault> {
-    // The kernel takes the last part of a URL for a file, unless it ends with a slash.
+    // The kernel treats the last part of a URL as a file unless it ends with a slash.
     let root = Url::parse("lake://table/").map_err(|error| TableFault::new("a URL is none").source(error))?;
     let store = Arc::new(LogStoreView::new(lake, folder.clone()));
     Ok(default_logstore(Arc::clone(&store) as _, store, &root, &StorageConfig::default()))
 }
 
-/// Whether what the kernel could not read may be there in a moment. Its errors do not tell; the store knows.
+/// Whether a retry of a failed kernel read may succeed. The kernel's errors do not tell, so this asks the store.
 fn is_away(lake: &Lake) -> bool {
     lake.is_remote() && lake.is_lost()
 }
 
-/// What tells the newest version from others.
+/// A tag that changes with the newest version.
 pub(super) async fn newest(lake: &Lake, table: &Table) -> Result<String, TableFault> {
     Ok(Log::list(lake, &folder_of(lake, table)?, &table.location).await?.newest())
 }
@@ -129,7 +129,7 @@ fn folder_of(lake: &Lake, table: &Table) -> Result<Path, TableFault> {
     place::relative_below(lake, table.location.trim_end_matches('/').trim_start_matches("./"))
 }
 
-/// The table at a version, if everything that a reader must do for it is done here.
+/// Loads the table at a version. Refuses it if it needs a reader feature that is not applied here.
 async fn snapshot(
     lake: &Lake,
     log: &Log,
@@ -138,7 +138,7 @@ async fn snapshot(
     location: &str,
 ) -> Result<DeltaSnapshot, TableFault> {
     log.check_checkpoint(lake, version).await?;
-    // A checkpoint that is broken makes the kernel's reader panic.
+    // A corrupt checkpoint makes the kernel's reader panic.
     let read = AssertUnwindSafe(DeltaSnapshot::try_new(store, Some(version))).catch_unwind().await;
     let read = read.map_err(|_| "it is broken".to_owned()).and_then(|read| read.map_err(|error| error.to_string()));
     let snapshot = read.map_err(|error| {
@@ -201,7 +201,7 @@ async fn files(
         let path = data_path(lake, folder, &file.path)?;
         let mut deleted = Deleted::default();
         if file.dv_info.has_vector() {
-            // One at an absolute place could be anywhere. What is not known to be inside is not read.
+            // A vector at an absolute path could be anywhere. One that is not known to be inside the table is not read.
             let said = format!("{:?}", file.dv_info);
             let (kind, count) = kind_and_count(&said);
             if !["PersistedRelative", "Inline"].contains(&kind) {
@@ -217,7 +217,7 @@ async fn files(
                     .passing(is_away(lake))
             })?;
             deleted = Deleted::of(places.unwrap_or_default());
-            // Rows would come back that a vector has lost.
+            // A vector that lost entries would bring deleted rows back.
             if count != Some(deleted.places().len() as u64) {
                 let message = format!("`{path}` has not as many deleted rows as the table's log says");
                 return Err(TableFault::new(message).help("its deletion vector is broken, or is of another file"));
@@ -229,8 +229,8 @@ async fn files(
     sorted(files)
 }
 
-/// The kind of a vector and how many rows it should have, which the kernel only tells in what it prints: the kind comes first
-/// and the number last, so that a path between them is not taken for either.
+/// The storage type of a deletion vector and its number of rows. The kernel exposes them only in its `Debug` output.
+/// The type comes first and the number last, so text in the path between them cannot pass for either.
 fn kind_and_count(said: &str) -> (&str, Option<u64>) {
     let kind = said.split_once("storage_type: ").map_or("", |(_, rest)| rest);
     let count = said.rsplit_once("cardinality: ").map_or("", |(_, rest)| rest);
@@ -238,7 +238,7 @@ fn kind_and_count(said: &str) -> (&str, Option<u64>) {
     (&kind[..end(kind)], count[..end(count)].parse().ok())
 }
 
-/// The path of a data file: relative to the table, or absolute; percent-encoded either way.
+/// The lake path of a data file. The log has it relative to the table or absolute, percent-encoded either way.
 fn data_path(lake: &Lake, folder: &Path, path: &str) -> Result<Path, TableFault> {
     let not_utf8 = || TableFault::new("the path of a file in the table's log is not UTF-8 once it is decoded");
     let decoded = location::decode(path).ok_or_else(not_utf8)?;
@@ -248,7 +248,7 @@ fn data_path(lake: &Lake, folder: &Path, path: &str) -> Result<Path, TableFault>
     place::relative_below(lake, &format!("{folder}/{decoded}"))
 }
 
-/// The values of partition columns, which stand in the log and not in the file.
+/// The values of partition columns, which are stored in the log and not in the file.
 fn constants(
     (columns, names): (&[Column], &[String]),
     partitions: &HashSet<String>,
@@ -260,7 +260,7 @@ fn constants(
             continue;
         }
         let data_type = column.field.data_type();
-        // An empty text is NULL, by the protocol.
+        // The protocol defines an empty string as NULL.
         let value = match values.get(name).filter(|text| !text.is_empty()) {
             None => ScalarValue::try_new_null(data_type),
             Some(text) => {

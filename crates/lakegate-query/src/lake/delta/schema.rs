@@ -1,4 +1,4 @@
-//! The columns of a Delta table, and by what they are found in its files.
+//! Maps the schema of a Delta table to columns, each with the key that finds it in data files (column mapping).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const MODE: &str = "delta.columnMapping.mode";
 const PHYSICAL_NAME: &str = "delta.columnMapping.physicalName";
 const ID: &str = "delta.columnMapping.id";
 
-/// By what files name columns.
+/// The table's column mapping mode.
 #[derive(Clone, Copy)]
 enum Mode {
     None,
@@ -30,7 +30,7 @@ pub(super) fn columns(snapshot: &DeltaSnapshot) -> Result<Vec<Column>, TableFaul
     schema.fields().map(|field| column(field, mode, true)).collect()
 }
 
-/// The names that partition columns have in the log.
+/// The names of the partition columns in the log (physical names).
 pub(super) fn partition_names(snapshot: &DeltaSnapshot) -> Result<HashSet<String>, TableFault> {
     let mode = mode(snapshot)?;
     let schema = snapshot.schema();
@@ -42,7 +42,7 @@ pub(super) fn partition_names(snapshot: &DeltaSnapshot) -> Result<HashSet<String
     names.collect()
 }
 
-/// The names that the columns have in the log, in the table's order.
+/// The names of all columns in the log (physical names), in the table's order.
 pub(super) fn names_in_log(snapshot: &DeltaSnapshot) -> Result<Vec<String>, TableFault> {
     let mode = mode(snapshot)?;
     snapshot.schema().fields().map(|field| in_log(field, mode)).collect()
@@ -74,7 +74,7 @@ fn column(field: &StructField, mode: Mode, is_top: bool) -> Result<Column, Table
             .map(Key::Id)
             .map_err(|_| TableFault::new(format!("the id of the column `{}` is too large", field.name)))?,
         (Mode::Id, _) => return Err(TableFault::new(format!("the column `{}` has no id in the log", field.name))),
-        // Names of tables without a mapping are equal without regard to case, and a writer may have its own.
+        // Without column mapping, column names are case-insensitive and a writer may use another case than the table.
         (Mode::None, _) => Key::AnyCase(name),
         (Mode::Name, _) => Key::Name(name),
     };
@@ -110,7 +110,7 @@ fn of_type(name: &str, delta: &DeltaType, key: Key, mode: Mode, is_top: bool) ->
     Ok(Column { field: Arc::new(Field::new(name, data_type, true)), key, inner })
 }
 
-/// At the top strings are views, as in all tables; within lists and structs they are as files have them.
+/// Top-level strings and binaries are views, as in all tables; nested ones have the type that files use.
 fn primitive_type(primitive: &PrimitiveType, is_top: bool) -> Option<DataType> {
     Some(match primitive {
         PrimitiveType::String if is_top => DataType::Utf8View,

@@ -1,4 +1,4 @@
-//! Delta tables as callers see them: the rows of a version, governed, whatever the files call their columns.
+//! Tests the rows of Delta table versions as callers see them: governed, and whatever names the files use for columns.
 
 use std::path::Path;
 
@@ -69,7 +69,7 @@ async fn partitions_are_columns_in_the_tables_order() {
     assert_eq!(shared(table.lake.path(), "SELECT tenant, count(*) FROM t GROUP BY 1 ORDER BY 1").await, ["1|3", "2|1"]);
 }
 
-/// Delta's names are equal without regard to case.
+/// Delta's column names are case-insensitive.
 #[tokio::test]
 async fn a_column_that_a_writer_calls_in_another_case_is_the_tables() {
     let fields = [("Id", "long", None), ("tenant", "long", None), ("small", "short", None)];
@@ -83,7 +83,7 @@ async fn a_column_that_a_writer_calls_in_another_case_is_the_tables() {
     assert_eq!(shared(table.lake.path(), "SELECT tenant FROM t WHERE \"Id\" = 1").await, ["1"]);
 }
 
-/// Where names are mapped, they are those of the files: another one would be a column that was dropped.
+/// With column mapping, names must match exactly: a column in another case could be a dropped one.
 #[tokio::test]
 async fn a_mapped_column_is_found_to_the_letter() {
     let fields = [("id", "long", Some(("id", 1))), ("tenant", "long", Some(("tenant", 2)))];
@@ -108,7 +108,7 @@ async fn a_number_that_is_too_large_for_its_small_type_is_a_fault_of_the_file() 
     }
 }
 
-/// The file has a column that is called `tenant` and is another one; all its values are the caller's number.
+/// The file has a different column named `tenant`, in which every value is the caller's number.
 #[tokio::test]
 async fn a_renamed_column_is_not_taken_for_the_one_that_has_its_name_now() {
     let fields = [
@@ -143,7 +143,7 @@ async fn a_dropped_column_does_not_come_back_under_its_name() {
     assert_eq!(shared(table.lake.path(), "SELECT id, tenant FROM t ORDER BY id").await, ["1|NULL", "2|1"]);
 }
 
-/// What a hot table keeps of a file, and the index over it, is of a column, and not of whichever has its name.
+/// Resident data of a file, and the index over it, belong to a column and not to its name.
 #[tokio::test]
 async fn what_is_kept_of_a_dropped_column_is_not_given_for_one_of_its_name() {
     let fields = |tenant| [("id", "long", Some(("id", 1))), ("tenant", "long", Some(tenant))];
@@ -273,7 +273,7 @@ async fn files_and_logs_outside_the_lake_are_not_read() {
     }
 }
 
-/// An absolute place could be anywhere, also on another server.
+/// An absolute path could point anywhere, even to another server.
 #[tokio::test]
 async fn a_vector_at_an_absolute_place_is_not_read() {
     for place in ["https://127.0.0.1:1/v.bin", "https://127.0.0.1:1/storage_type: Inline/v.bin"] {
@@ -301,7 +301,7 @@ async fn a_vector_with_other_rows_than_the_log_says_is_refused() {
     }
 }
 
-/// The second entry has no vector: by it the deleted rows would come back.
+/// The second entry has no vector, so the deleted rows would come back.
 #[tokio::test]
 async fn a_file_that_is_added_twice_is_refused() {
     let mut table = DeltaTable::new(&PLAIN, &[], &["deletionVectors"]);

@@ -1,4 +1,5 @@
-//! When versions of a Delta table were written: by the log's own word where it keeps one, or else by the times of its files.
+//! Finds when versions of a Delta table were written: from in-commit timestamps where the table has them, otherwise
+//! from the modification times of the log's files.
 
 use datafusion::object_store::ObjectStoreExt;
 use deltalake_core::kernel::Snapshot as DeltaSnapshot;
@@ -7,10 +8,10 @@ use super::super::version::NoVersion;
 use super::super::{Lake, TableFault, location};
 use super::log::Log;
 
-/// The newest version that was there at a time.
+/// The newest version written at or before `time`, in microseconds since 1970.
 pub(super) async fn version_at(lake: &Lake, log: &Log, current: &DeltaSnapshot, time: i64) -> Result<u64, TableFault> {
     let versions = log.commits().keys().copied().collect::<Vec<_>>();
-    // Times grow with versions: halve until it is found.
+    // Times increase with versions, so a binary search finds it.
     let (mut low, mut high) = (0, versions.len());
     while low < high {
         let middle = low + (high - low) / 2;
@@ -38,7 +39,8 @@ pub(super) async fn of_version(
     let since = properties.get("delta.inCommitTimestampEnablementVersion");
     let since = since.and_then(|since| since.parse::<u64>().ok()).unwrap_or_default();
     let Some(commit) = log.commits().get(&version).filter(|_| is_on && version >= since) else {
-        // A file that is copied later must not be older than the version before.
+        // Takes the latest modification time up to this version, so that times never decrease, even if files were
+        // copied.
         let until = log.commits().range(..=version).map(|(_, file)| file.last_modified.timestamp_micros()).max();
         return Ok(until.or_else(|| log.written(version)).unwrap_or_default());
     };

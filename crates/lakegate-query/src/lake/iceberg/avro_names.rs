@@ -1,6 +1,7 @@
-//! The names of partition fields in a manifest. Avro has no names such as `p k`: writers replace what it does not take (`p_x20k`), and the
-//! partition spec beside it keeps the name. The values are looked up by name, and would all be NULL; so the spec gets the names of the
-//! values before it is read, and a manifest in which a value has no name of its spec is refused.
+//! Makes the partition field names of an Iceberg manifest match its values. Avro does not allow a name such as `p k`,
+//! so writers escape it (`p_x20k`), while the partition spec beside the values keeps the name. The `iceberg` crate
+//! looks values up by name and would read them all as NULL. So the spec gets the escaped names first, and a manifest
+//! with a field that has no value is refused.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -11,10 +12,10 @@ const MAGIC: &[u8] = b"Obj\x01";
 const SPEC: &[u8] = b"partition-spec";
 const SCHEMA: &[u8] = b"avro.schema";
 
-/// The manifest with a partition spec that names the fields of its values.
+/// Returns the manifest with a partition spec that uses the names of its values.
 ///
 /// # Errors
-/// Why that cannot be, as the end of a sentence.
+/// The reason, as the end of a sentence.
 pub(super) fn named_as_values(avro: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     let mut header = Header { rest: avro.strip_prefix(MAGIC).ok_or("it is no Avro file")? };
     let entries = header.entries().ok_or("its header is broken")?;
@@ -25,7 +26,7 @@ pub(super) fn named_as_values(avro: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     let values =
         values.and_then(|partition| partition["type"]["fields"].as_array()).ok_or("it has no partition values")?;
     let is_value = |name: &str| values.iter().any(|value| value["name"] == name);
-    // Old manifests may lack it; the reader says so.
+    // Old manifests may lack the spec; the `iceberg` crate reports that.
     let Some(of_spec) = find(SPEC) else { return Ok(Cow::Borrowed(avro)) };
     let mut spec = serde_json::from_slice::<Value>(of_spec).map_err(|_| "its partition spec cannot be read")?;
     let mut is_changed = false;
@@ -60,7 +61,7 @@ fn field<'v>(record: &'v Value, name: &str) -> Option<&'v Value> {
     record["fields"].as_array()?.iter().find(|field| field["name"] == name)
 }
 
-/// A name as writers of Iceberg put it into Avro.
+/// Escapes a name for Avro as Iceberg's writers do.
 fn in_avro(name: &str) -> String {
     let mut written = String::new();
     for (at, letter) in name.chars().enumerate() {
@@ -69,14 +70,14 @@ fn in_avro(name: &str) -> String {
             _ if letter.is_alphabetic() => written.push(letter),
             _ if letter.is_numeric() && at > 0 => written.push(letter),
             _ if letter.is_numeric() => written.extend(['_', letter]),
-            // Writing into a text cannot fail.
+            // Writing to a `String` cannot fail.
             _ => drop(write!(written, "_x{:X}", u32::from(letter))),
         }
     }
     written
 }
 
-/// The header of an Avro file behind its magic: texts and bytes, each behind its length.
+/// The header of an Avro file after the magic number: keys and values, each after its length.
 struct Header<'a> {
     rest: &'a [u8],
 }

@@ -1,6 +1,7 @@
-//! Which rows of an Iceberg snapshot are deleted: by position, by vector, and by the values of columns.
+//! Finds the deleted rows of an Iceberg snapshot from position deletes, deletion vectors and equality deletes.
 //!
-//! A delete counts for the files that were there before it: by position also for those of the same commit, by values not.
+//! A delete applies to files that existed before it. A position delete also applies to files of its own commit, an
+//! equality delete does not.
 
 use std::collections::HashMap;
 
@@ -18,13 +19,13 @@ use super::super::{TableFault, location, place};
 use super::manifests::{Entry, Listed, file_name};
 use super::{keys, schema};
 
-/// The first bytes of a vector.
+/// Magic number of a deletion vector.
 const MAGIC: [u8; 4] = [0xd1, 0xd3, 0x39, 0x64];
 
-/// How many files of deletes are read at once.
+/// Number of delete files read at once.
 const AT_ONCE: usize = 4;
 
-/// Finds the deleted rows of every data file; `files` are those of `listed.data`, in the same order.
+/// Finds the deleted rows of every data file. `files` are those of `listed.data`, in the same order.
 pub(super) async fn resolve(
     reader: &Reader<'_>,
     metadata: &TableMetadata,
@@ -45,7 +46,7 @@ pub(super) async fn resolve(
     let mut reading = stream::iter(reading).buffered(AT_ONCE);
     while let Some((delete, places)) = reading.try_next().await? {
         for (path, places) in places {
-            // Files that are no longer part of the table may still be named.
+            // A delete may name files that are no longer part of the table.
             let Some((entry, file)) = by_path.get(path.as_str()) else { continue };
             if entry.sequence <= delete.sequence {
                 rows.add(&file.path, places);
@@ -62,7 +63,7 @@ pub(super) async fn resolve(
     Ok(())
 }
 
-/// Positions by the path of the data file, as the table writes it.
+/// Deleted positions by the path of the data file, as the table writes it.
 async fn positions<'e>(
     reader: &Reader<'_>,
     entry: &'e Entry,
@@ -116,7 +117,7 @@ async fn positions<'e>(
     Ok((entry, places))
 }
 
-/// A vector: its length, four bytes that mark it, the bitmap, and a check sum.
+/// Decodes a deletion vector (length, magic number, bitmap, checksum); `None` if it is invalid.
 fn vector(bytes: &[u8]) -> Option<Vec<u64>> {
     let (length, rest) = bytes.split_at_checked(4)?;
     let length = usize::try_from(u32::from_be_bytes(length.try_into().ok()?)).ok()?;

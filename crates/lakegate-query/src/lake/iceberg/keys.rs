@@ -1,5 +1,5 @@
-//! Rows that are deleted by the values of columns: the key columns of the files they may be in are read once, and the rows'
-//! places noted. NULL equals NULL.
+//! Applies equality deletes: reads the key columns of the data files they may match once, and records the positions of
+//! the deleted rows. NULL equals NULL.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -18,7 +18,7 @@ use super::super::place;
 use super::manifests::{Entry, file_name};
 use super::schema;
 
-/// Adds the places of rows that `deletes` name by values; `files` are those of `data`, in the same order.
+/// Adds the positions of the rows that match equality deletes. `files` are those of `data`, in the same order.
 pub(super) async fn resolve(
     reader: &Reader<'_>,
     metadata: &TableMetadata,
@@ -55,7 +55,7 @@ pub(super) async fn resolve(
         let mut deleted = Vec::with_capacity(deletes.len());
         for entry in &deletes {
             let path = place::below(reader.lake, entry.data_file().file_path())?;
-            // A file of deletes holds its keys itself, whatever its partition.
+            // A delete file stores its keys itself, whatever its partition.
             let file = DataFile { path, constants: HashMap::new(), deleted: Deleted::default() };
             let mut keys = HashSet::<OwnedRow>::new();
             for batch in batches(reader, &columns, named_ids, file).await? {
@@ -92,7 +92,7 @@ pub(super) async fn resolve(
     Ok(())
 }
 
-/// A column that rows are deleted by. It may be one that the table no longer has.
+/// A column that rows are deleted by. The table may no longer have it.
 fn key_column(metadata: &TableMetadata, id: i32) -> Result<Column, TableFault> {
     let mut schemas = metadata.schemas_iter().collect::<Vec<_>>();
     schemas.sort_by_key(|schema| (schema.schema_id() == metadata.current_schema_id(), schema.schema_id()));
@@ -113,7 +113,7 @@ fn key_column(metadata: &TableMetadata, id: i32) -> Result<Column, TableFault> {
     Ok(column)
 }
 
-/// All rows of one file, in its order: these columns.
+/// Reads these columns of all rows of a file, in file order.
 pub(super) async fn batches(
     reader: &Reader<'_>,
     columns: &[Column],
@@ -121,7 +121,7 @@ pub(super) async fn batches(
     file: DataFile,
 ) -> Result<Vec<RecordBatch>, TableFault> {
     let path = file.path.clone();
-    // Two columns may have one name, when one of them is of an older schema: they are told apart by place.
+    // Two columns may have the same name if one is of an older schema, so they are renamed by index.
     let renamed = columns.iter().enumerate().map(|(at, column)| {
         let field = column.field.as_ref().clone().with_name(format!("key{at}"));
         Column { field: field.into(), ..column.clone() }

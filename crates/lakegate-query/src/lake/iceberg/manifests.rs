@@ -1,4 +1,4 @@
-//! The manifests of a snapshot: every file that is part of it, and its place in the table's history.
+//! Reads the manifests of an Iceberg snapshot: its data and delete files with their sequence numbers.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::super::{Lake, TableFault, place};
 use super::avro_names;
 use super::metadata::{bytes, parsed};
 
-/// How many manifests are asked for at once.
+/// Number of manifests read at once.
 const AT_ONCE: usize = 8;
 
 /// The files of a snapshot.
@@ -22,10 +22,10 @@ pub(super) struct Listed {
     pub(super) deletes: Vec<Entry>,
 }
 
-/// A file, and since when it is part of the table.
+/// A file of the snapshot.
 pub(super) struct Entry {
     file: DataFile,
-    /// Its place in the order of commits: what was deleted later is deleted from it.
+    /// Sequence number of the commit that added the file. Later deletes apply to it.
     pub(super) sequence: i64,
     pub(super) spec_id: i32,
 }
@@ -63,7 +63,7 @@ pub(super) async fn read(
             }
             match file.content_type() {
                 DataContentType::Data => listed.data.push(entry),
-                // The first version of the format knows no order of commits, so nothing says what is deleted.
+                // Format version 1 has no sequence numbers, so nothing shows which files a delete applies to.
                 _ if is_first_version => {
                     return Err(TableFault::new("the table has deleted rows in a form that does not know them"));
                 }
@@ -74,12 +74,12 @@ pub(super) async fn read(
     Ok(listed)
 }
 
-/// The last part of a path, which may be shown.
+/// The last part of a path, which is safe to show.
 pub(super) fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or_default()
 }
 
-/// The manifests, and whether their list is of the first version of the format.
+/// The manifests, and whether their list is in format version 1.
 async fn list(
     lake: &Lake,
     metadata: &TableMetadata,
@@ -90,7 +90,7 @@ async fn list(
     let mut version = metadata.format_version();
     let read = parsed(&path, || ManifestList::parse_with_version(&avro, version));
     let list = match read {
-        // A table that was upgraded still has the lists of its first version.
+        // A table upgraded from version 1 still has manifest lists of that version.
         Err(_) if version != FormatVersion::V1 => {
             version = FormatVersion::V1;
             parsed(&path, || ManifestList::parse_with_version(&avro, version))?
@@ -110,7 +110,7 @@ async fn entries(lake: &Lake, manifest: &ManifestFile) -> Result<Vec<Entry>, Tab
     let avro = avro.map_err(|fault| TableFault::new(format!("the manifest `{path}` cannot be read: {fault}")))?;
     let read = parsed(&path, || Manifest::parse_avro(&avro))?;
     let alive = read.entries().iter().filter(|entry| entry.is_alive()).map(|entry| {
-        // An entry without a number of its own has the one of the commit that added it.
+        // An entry without a sequence number inherits the one of the commit that added it.
         let inherits = entry.status() == ManifestStatus::Added || manifest.sequence_number == 0;
         let sequence = entry.sequence_number().or(inherits.then_some(manifest.sequence_number));
         let sequence =

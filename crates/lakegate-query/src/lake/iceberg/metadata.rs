@@ -1,4 +1,4 @@
-//! The metadata file of an Iceberg table: which is the newest, what it says, and which snapshot is meant.
+//! Finds and reads the metadata file of an Iceberg table, and selects a snapshot in it.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -15,25 +15,25 @@ use serde_json::Value;
 use super::super::version::{At, NoVersion};
 use super::super::{Lake, TableFault, catalog, location, place};
 
-/// The most that a metadata file may come to, unpacked.
+/// Maximum size of a metadata file, in bytes, decompressed.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// Where the metadata is.
+/// The location of the metadata.
 pub(super) struct Place {
     path: Path,
-    /// What tells it from an older or a newer one.
+    /// A tag that differs for every version of the metadata.
     pub(super) newest: String,
-    /// What the catalog restricts, as it wrote it.
+    /// The catalog's restrictions, in its JSON.
     pub(super) restrictions: Value,
 }
 
 impl Place {
-    /// The newest metadata file: what the catalog says, or what the location is or holds.
+    /// Finds the newest metadata file: from the catalog, or at or below the table's location.
     pub(super) async fn find(lake: &Lake, table: &Table, entry: Option<&CatalogEntry>) -> Result<Self, TableFault> {
         if let Some(entry) = entry {
             let catalog::Found { location, restrictions } = catalog::find(lake, entry).await?;
             let path = place::below(lake, &location)?;
-            // Other restrictions are another table, though its files be the same.
+            // New restrictions make a new version of the table, even if the files are the same.
             let newest = if restrictions.is_null() { location } else { format!("{location} {restrictions}") };
             return Ok(Self { path, newest, restrictions });
         }
@@ -55,7 +55,7 @@ impl Place {
             return Err(TableFault::new(format!("there is no Iceberg table at `{}`", table.location))
                 .help("`location` is the folder that holds `metadata/`, or a metadata file"));
         }
-        // A hint that is no number names the file; a number says where to begin to look, and later files may be there.
+        // A hint that is not a number names the file. A number is ignored, because newer files may exist.
         if let Some(name) = hint.filter(|hint| hint.parse::<u64>().is_err()) {
             let stem = |object: &ObjectMeta| {
                 object.location.filename().is_some_and(|file| file == name || file.split('.').next() == Some(&name))
@@ -70,7 +70,7 @@ impl Place {
         match (highest, newest.next(), newest.next()) {
             (Some(_), Some(object), None) => Ok(Self::of(object)),
             (Some(version), Some(_), Some(_)) => {
-                // One of them was never committed, and which one only a catalog knows.
+                // One of them was never committed; only a catalog knows which one.
                 let message = format!("two metadata files of `{}` are of version {version}", table.location);
                 Err(TableFault::new(message).help("name the right one as `location`, or the table's `catalog`"))
             }
@@ -93,7 +93,7 @@ fn is_metadata(path: &Path) -> bool {
     name.ends_with(".metadata.json") || name.ends_with(".metadata.json.gz")
 }
 
-/// `v3.metadata.json` or `00003-….metadata.json`.
+/// The version in `v3.metadata.json` or `00003-….metadata.json`.
 fn version(path: &Path) -> Option<u64> {
     let name = path.filename()?;
     let digits = match name.strip_prefix('v') {
@@ -113,7 +113,7 @@ async fn head(lake: &Lake, path: &Path) -> Result<ObjectMeta, TableFault> {
     }
 }
 
-/// The bytes of a file of the table's metadata. One that is gone was expired, or is not in this lake.
+/// Reads a metadata file or manifest. A missing file was expired, or is not in this lake.
 pub(super) async fn bytes(lake: &Lake, path: &Path) -> Result<Vec<u8>, TableFault> {
     let unread = |error: StoreError| {
         let is_gone = matches!(error, StoreError::NotFound { .. });
@@ -131,7 +131,7 @@ async fn text(lake: &Lake, path: &Path) -> Result<String, TableFault> {
     Ok(String::from_utf8_lossy(&bytes(lake, path).await?).trim().to_owned())
 }
 
-/// Parses what others have written: a parser that panics has met a broken file.
+/// Runs a parser on a file that others wrote; if it panics, the file is broken.
 pub(super) fn parsed<T>(path: &Path, parse: impl FnOnce() -> iceberg::Result<T>) -> Result<T, TableFault> {
     match catch_unwind(AssertUnwindSafe(parse)) {
         Ok(Ok(value)) => Ok(value),
@@ -144,7 +144,7 @@ pub(super) fn parsed<T>(path: &Path, parse: impl FnOnce() -> iceberg::Result<T>)
     }
 }
 
-/// Reads a metadata file, packed or not.
+/// Reads a metadata file, compressed or not.
 pub(super) async fn read(lake: &Lake, place: &Place) -> Result<TableMetadata, TableFault> {
     let mut json = bytes(lake, &place.path).await?;
     if json.starts_with(&[0x1f, 0x8b]) {
@@ -165,7 +165,7 @@ pub(super) async fn read(lake: &Lake, place: &Place) -> Result<TableMetadata, Ta
     Ok(metadata)
 }
 
-/// The current snapshot and those before it, from the newest.
+/// The current snapshot and its ancestors, newest first.
 fn ancestors(metadata: &TableMetadata) -> Vec<&Arc<Snapshot>> {
     let mut ancestors = Vec::<&Arc<Snapshot>>::new();
     let mut seen = HashSet::new();
@@ -177,13 +177,13 @@ fn ancestors(metadata: &TableMetadata) -> Vec<&Arc<Snapshot>> {
     ancestors
 }
 
-/// Whether the table was ever at a snapshot. One of another branch may be there too, which nobody has published.
+/// Whether the table was ever at a snapshot. The metadata may also contain unpublished snapshots of other branches.
 fn was_current(metadata: &TableMetadata, id: i64) -> bool {
     metadata.history().iter().any(|log| log.snapshot_id == id)
         || ancestors(metadata).iter().any(|snapshot| snapshot.snapshot_id() == id)
 }
 
-/// The snapshot that is meant; `None` for a table without any.
+/// Selects the snapshot at `at`; `None` if the table has none yet.
 pub(super) fn snapshot_at(metadata: &TableMetadata, at: At) -> Result<Option<Arc<Snapshot>>, TableFault> {
     let known = |id| metadata.snapshot_by_id(id).map(Arc::clone);
     match at {

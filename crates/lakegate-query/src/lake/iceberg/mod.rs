@@ -1,7 +1,7 @@
-//! Iceberg tables: which files a snapshot has, with which partition values, and which of their rows are deleted.
+//! Opens snapshots of Iceberg tables: the data files of a snapshot, their partition values and their deleted rows.
 //!
-//! Metadata and manifests are read through our store and parsed by the `iceberg` crate; data files are read by our own scan.
-//! What can not be applied is refused, so that no deleted row is served.
+//! The `iceberg` crate parses metadata and manifests, which are read through our store; our own scan reads the data
+//! files. A table with a feature that cannot be applied is refused, so that no deleted row is served.
 
 mod avro_names;
 mod deletes;
@@ -49,7 +49,7 @@ pub(super) async fn open(
         let reader = Reader { lake, session, known: before.map(|before| before.known.as_ref()) };
         let listed = match &snapshot {
             Some(snapshot) => manifests::read(lake, &metadata, snapshot).await?,
-            // A table that nobody has written to yet.
+            // Nothing was written to the table yet.
             None => manifests::Listed::default(),
         };
         let mut files = Vec::with_capacity(listed.data.len());
@@ -78,12 +78,12 @@ pub(super) async fn open(
     Ok(Opened::Other(Box::new(opened.restricted(restrictions))))
 }
 
-/// What tells the newest metadata from others.
+/// A tag that changes with the newest metadata.
 pub(super) async fn newest(lake: &Lake, table: &Table, entry: Option<&CatalogEntry>) -> Result<String, TableFault> {
     Ok(Place::find(lake, table, entry).await?.newest)
 }
 
-/// The number of the snapshot that is meant.
+/// Resolves `at` to a snapshot id.
 pub(super) async fn number_of(
     lake: &Lake,
     table: &Table,

@@ -1,4 +1,4 @@
-//! The columns of an Iceberg table by their field ids, and the values that partitions give them.
+//! Maps the schema of an Iceberg table to columns identified by field ids, and reads the partition values of files.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(super) fn columns(schema: &Schema) -> Result<Vec<Column>, TableFault> {
     schema.as_struct().fields().iter().map(|field| column(field, true)).collect()
 }
 
-/// One column.
+/// Converts a field to a column. Refuses a type or default that is not supported.
 pub(super) fn column(field: &NestedField, is_top: bool) -> Result<Column, TableFault> {
     let name = &field.name;
     if field.initial_default.is_some() {
@@ -57,7 +57,7 @@ pub(super) fn column(field: &NestedField, is_top: bool) -> Result<Column, TableF
     Ok(Column { field: Arc::new(arrow), key: Key::Id(field.id), inner })
 }
 
-/// At the top strings are views, as in all tables; within lists and structs they are as files have them.
+/// Top-level strings and binaries are views, as in all tables; nested ones have the type that files use.
 fn primitive_type(primitive: &PrimitiveType, is_top: bool) -> Option<DataType> {
     Some(match primitive {
         PrimitiveType::Boolean => DataType::Boolean,
@@ -83,7 +83,7 @@ fn primitive_type(primitive: &PrimitiveType, is_top: bool) -> Option<DataType> {
     })
 }
 
-/// Ids by name for files that were written by others and taken into the table.
+/// The table's name mapping: field ids by name, for imported files without ids.
 pub(super) fn named_ids(metadata: &TableMetadata) -> Result<NamedIds, TableFault> {
     let mut ids = NamedIds::new();
     let Some(json) = metadata.properties().get(DEFAULT_SCHEMA_NAME_MAPPING) else { return Ok(ids) };
@@ -106,7 +106,7 @@ fn add(field: &MappedField, above: &[String], ids: &mut NamedIds) {
     }
 }
 
-/// The values that a file's partition gives to columns: of those by which the table is partitioned as they are.
+/// The values that a file's partition sets for columns with the identity transform, by column index.
 pub(super) fn constants(
     metadata: &TableMetadata,
     entry: &Entry,
@@ -138,7 +138,7 @@ pub(super) fn constants(
     Ok(constants)
 }
 
-/// A partition value in the type that the column has now.
+/// Converts a partition value to the type that the column has now.
 fn scalar(literal: &PrimitiveLiteral, data_type: &DataType) -> Option<ScalarValue> {
     use PrimitiveLiteral as From;
     Some(match (literal, data_type) {

@@ -1,4 +1,4 @@
-//! Iceberg tables as callers see them: the rows of a snapshot, governed, whatever the files call their columns.
+//! Tests the rows of Iceberg snapshots as callers see them: governed, and whatever names the files use for columns.
 
 use std::path::Path;
 
@@ -58,7 +58,7 @@ async fn rows_that_are_deleted_by_position_are_never_served() {
     assert_eq!(shared(lake, "SELECT id FROM t LIMIT 3").await.len(), 3);
 }
 
-/// A delete by values counts for files that were there before it, and not for its own commit or later ones.
+/// An equality delete applies to files that existed before it, not to its own commit or later ones.
 #[tokio::test]
 async fn rows_that_are_deleted_by_values_are_never_served() {
     let mut table = table();
@@ -82,7 +82,7 @@ async fn values_are_compared_by_field_id_and_in_the_widened_type() {
     let old = vec![column("id", 1, Int32Array::from(vec![1, 2])), column("tenant", 2, Int32Array::from(vec![1, 1]))];
     let a = table.data("a.parquet", old);
     table.commit(vec![a]).await;
-    // `tenant` is the name of another column now.
+    // Another column is named `tenant` now.
     table.change_columns(&[field(1, "key", "long"), field(2, "client", "long"), field(3, "tenant", "long")]);
     let deletes = values(&table, "d.parquet", 1, column("key", 1, Int64Array::from(vec![2])));
     let new = vec![
@@ -93,7 +93,7 @@ async fn values_are_compared_by_field_id_and_in_the_widened_type() {
     let b = table.data("b.parquet", new);
     table.commit(vec![deletes, b]).await;
     assert_eq!(shared(table.lake.path(), "SELECT * FROM t ORDER BY key").await, ["1|1|NULL", "5|7|1"]);
-    // The old file's `tenant` is `client` now: its rows are nobody's.
+    // The old file's `tenant` is now `client`, so no caller may see its rows.
     assert_eq!(own(table.lake.path(), "SELECT key FROM t").await, ["5"]);
 }
 
@@ -149,7 +149,7 @@ async fn partition_values_are_of_the_table_and_prune() {
     };
     let files =
         vec![file("a.parquet", Some(1), &[1, 2]), file("b.parquet", Some(2), &[3]), file("c.parquet", None, &[4])];
-    // A delete by values within the partition of tenant 2 leaves the others alone.
+    // An equality delete in the partition of tenant 2 does not apply to the others.
     table.commit(files).await;
     let keys = vec![column("id", 1, Int64Array::from(vec![1, 3]))];
     let mut deletes = table.file("d.parquet", DataContentType::EqualityDeletes, keys);
@@ -180,7 +180,7 @@ async fn an_older_snapshot_has_its_rows_and_the_columns_of_now() {
     assert_eq!(why(At::Snapshot(first)).await, Some(NoVersion::Expired));
 }
 
-/// What was written to be audited and was never published is in the same metadata.
+/// The metadata also contains snapshots that were written for audit and never published.
 #[tokio::test]
 async fn a_snapshot_of_another_branch_is_not_served() {
     let mut table = table();

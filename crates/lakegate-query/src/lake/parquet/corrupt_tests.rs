@@ -1,7 +1,7 @@
-//! Parquet files that were changed at every place: they are refused or read, a reader's panic is an error that names the
-//! file, and nothing is allocated by what a file only says.
+//! Corrupts Parquet files all over: each is refused or read, a panic of the reader becomes an error that names the
+//! file, and no memory is allocated for what a file merely declares.
 //!
-//! `LAKEGATE_CORRUPT=100000 cargo test --workspace --lib -- corrupt` changes each file in so many more ways.
+//! `LAKEGATE_CORRUPT=100000 cargo test --workspace --lib -- corrupt` makes 100,000 further changes to each file.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ use crate::plan::bare_session;
 
 const FILE: &str = "t/a.parquet";
 
-/// What is read of a lake whose table is this file: the number of rows, or the fault, which names the file.
+/// Opens a lake whose table is this file: returns the number of rows, or the fault, which names the file.
 async fn read(bytes: &[u8]) -> Result<usize, String> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("t")).unwrap();
@@ -102,7 +102,7 @@ fn nested() -> Vec<(&'static str, ArrayRef)> {
     vec![("l", Arc::new(list)), ("ls", Arc::new(of_structs)), ("m", Arc::new(map)), ("st", structs.slice(0, 4))]
 }
 
-/// Small sound files that have everything which can be in one.
+/// Small valid files that together use everything the writer supports.
 fn files() -> Vec<Vec<u8>> {
     let plain = || WriterProperties::builder().set_dictionary_enabled(false);
     let differences = plain()
@@ -130,7 +130,7 @@ fn files() -> Vec<Vec<u8>> {
     ]
 }
 
-/// A number that follows from another without a pattern.
+/// The next pseudorandom number.
 fn next(seed: &mut u64) -> usize {
     *seed ^= *seed << 13;
     *seed ^= *seed >> 7;
@@ -147,7 +147,8 @@ async fn a_corrupt_file_is_a_fault_that_names_it_and_never_a_panic() {
         for cut in (0..sound.len()).step_by(sound.len() / 24) {
             assert!(read(&sound[..cut]).await.is_err(), "file {at} of {cut} bytes is taken");
         }
-        // The footer and the index are where most is believed; elsewhere every place is changed in one way at least.
+        // About 120 places over the whole file are changed. Half of the further changes hit the footer, because most
+        // trust is placed there.
         let length = u32::from_le_bytes(sound[sound.len() - 8..sound.len() - 4].try_into().unwrap()) as usize;
         let step = (sound.len() / 120).max(1);
         let places = (4..sound.len()).step_by(step).chain((0..more).map(|_| 0)).collect::<Vec<_>>();
@@ -182,11 +183,11 @@ async fn what_is_no_file_of_rows_is_told() {
         let fault = read(&bytes).await.unwrap_err();
         assert!(fault.contains(said), "{fault}");
     }
-    // There is nothing of it to be read, and no other file.
+    // The table's only file is empty, so there is nothing to read.
     assert!(read(b"").await.is_err());
 }
 
-/// A footer with a list of as many row groups as nobody has memory for.
+/// A footer with a list of more row groups than fit in memory.
 #[tokio::test]
 async fn counts_of_a_footer_are_not_allocated_for() {
     let with =
@@ -201,7 +202,7 @@ async fn counts_of_a_footer_are_not_allocated_for() {
     assert!(fault.contains("nested too deep"), "{fault}");
 }
 
-/// A file of one text column with one page that is written by hand.
+/// A file with one string column and one page written by hand.
 struct Forged {
     header: Vec<u8>,
     page: Vec<u8>,
@@ -220,7 +221,7 @@ fn zigzag(number: i64) -> Vec<u8> {
 }
 
 impl Forged {
-    /// A page of the first version, of six values in an encoding.
+    /// A data page of version 1, whose header declares these sizes and this encoding.
     fn page(unpacked: i64, values: i64, encoding: i64, page: &[u8]) -> Self {
         let mut header = vec![0x15, 0, 0x15];
         header.extend(zigzag(unpacked));
@@ -264,7 +265,7 @@ impl Forged {
     }
 }
 
-/// Six values that are all there, as levels of a page of the first version.
+/// Definition levels of six values, none NULL, in a page of version 1.
 const LEVELS: [u8; 6] = [2, 0, 0, 0, 12, 1];
 
 #[tokio::test]
@@ -282,7 +283,7 @@ async fn sizes_of_pages_are_not_allocated_for() {
         let fault = Forged::page(values.len() as i64, values_said, 0, &values).fault().await;
         assert!(fault.contains("more values than its column"), "{fault}");
     }
-    // A dictionary in the place of the page.
+    // A dictionary page in place of the data page.
     let mut header = vec![0x15, 4, 0x15];
     header.extend(zigzag(30));
     header.extend([0x15, 60, 0x4c, 0x15]);
@@ -293,7 +294,7 @@ async fn sizes_of_pages_are_not_allocated_for() {
     assert!(fault.contains("more values than fit into it"), "{fault}");
 }
 
-/// Deflate that goes on long after what the page's header says.
+/// Deflate data that continues far beyond the size in the page's header.
 #[tokio::test]
 async fn pages_end_where_they_say() {
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -305,7 +306,7 @@ async fn pages_end_where_they_say() {
 
 #[tokio::test]
 async fn lengths_of_values_are_not_allocated_for() {
-    // A header of blocks of 128 in 4 parts: a thousand million lengths, all of them 7.
+    // A header with blocks of 128 in 4 miniblocks: a billion lengths, all 7.
     let many = [128_u8, 1, 4, 0x80, 0x94, 0xeb, 0xdc, 0x03, 14];
     let six = |first: u8, least: u8| [128_u8, 1, 4, 6, first, least, 0, 0, 0, 0];
     for encoding in [6, 7] {

@@ -1,6 +1,7 @@
-//! Reads the footer of a Parquet file: bounded before it is decoded, plausible before it is believed, kept while there is room.
+//! Reads and caches the footer of a Parquet file: limits its size before decoding it, and checks its contents before
+//! using them.
 //!
-//! The index of pages is read with it, where it is sound; a file is as good without. What is bounded is said in `lakegate-parquet`.
+//! Also reads the page index, if it is valid; a file works without one. `lakegate-parquet` documents the limits.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,19 +21,19 @@ use crate::lake::columns::one_line;
 use crate::lake::intervals;
 use crate::lake::text::MOST_COLUMNS;
 
-/// Bytes of the first request: most footers fit in.
+/// Bytes of the first request, enough for most footers.
 const HINT: u64 = 64 << 10;
-/// Bytes of the marks that a file begins and ends with, and of the footer's length.
+/// Bytes of the magic number at the start and end of a file; `END` adds the footer's length before it.
 const MARK: u64 = 4;
 const END: u64 = 8;
 
 /// Why a footer cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FooterError {
-    /// What is wrong with the file, as the end of a sentence that names it.
+    /// The fault in the file, as the end of a sentence that names it.
     #[error("{0}")]
     Broken(String),
-    /// The store does not give it.
+    /// The store does not return the bytes.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -46,7 +47,7 @@ impl From<FooterError> for DataFusionError {
     }
 }
 
-/// The footer, from what is kept or from the file, with the statistics that are believed.
+/// The footer, from the cache or from the file, with only the statistics that are trusted.
 ///
 /// # Errors
 /// When the file is broken, or the store does not answer.
@@ -70,7 +71,7 @@ pub(crate) async fn cached(
     Ok(footer)
 }
 
-/// The footer, from the file.
+/// Reads the footer from the file.
 ///
 /// # Errors
 /// As for [`cached`].
@@ -106,12 +107,12 @@ pub(crate) async fn load(store: &dyn ObjectStore, object: &ObjectMeta) -> Result
     };
     match attached(metadata, &of_index, span.start).await {
         Some(metadata) => Ok(metadata),
-        // The reader has taken what there was.
+        // `attached` consumed the metadata.
         None => Ok(without(footer.decode(size, MOST_COLUMNS).map_err(said)?)),
     }
 }
 
-/// These bytes of a file, all of them.
+/// Reads a byte range of a file; fails if the file has become shorter.
 async fn read(store: &dyn ObjectStore, object: &ObjectMeta, range: Range<u64>) -> Result<Bytes, FooterError> {
     let length = range.end - range.start;
     let bytes = store.get_range(&object.location, range).await?;

@@ -1,8 +1,7 @@
-//! Reads Parquet files that others wrote without believing what they say of themselves: sizes and counts are bounded before
-//! the parquet crate allocates by them.
+//! Reads Parquet files of other writers without trusting them: checks the sizes and counts that a file declares before
+//! the parquet crate allocates memory for them.
 //!
-//! Decoding is the parquet crate's business. Its panics are caught in `contained`. What statistics may be used for is not
-//! decided here.
+//! The parquet crate decodes, and `contained` catches its panics. `believed` decides which statistics may be used.
 
 #[cfg(test)]
 mod corrupt_tests;

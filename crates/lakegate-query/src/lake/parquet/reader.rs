@@ -1,6 +1,6 @@
-//! The engine's reader of Parquet files, with footers and pages that are looked at first.
+//! Wraps DataFusion's Parquet reader: checks footers and pages before they are decoded.
 //!
-//! A part of a file at one version is looked at once, and then known.
+//! Each part of a file version is checked once and then remembered.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -26,15 +26,15 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::{footer, texts};
 
-/// How many parts are known at once.
+/// Maximum number of remembered parts.
 const MOST_KNOWN: usize = 200_000;
 
-/// Parts of files that were found to be sound. A path names one version of a file.
+/// Parts of files that passed the checks. A path names one version of a file.
 #[derive(Debug, Default)]
 pub(in crate::lake) struct Verified(Mutex<HashSet<u128>>);
 
 impl Verified {
-    /// Whether a part is known. What stands for one is of the file's path, and of what was looked at.
+    /// Whether a part passed the checks; `part` is a key from [`Self::part`].
     pub(in crate::lake) fn has(&self, part: u128) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&part)
     }
@@ -47,7 +47,7 @@ impl Verified {
         known.insert(part);
     }
 
-    /// What stands for a part of a file.
+    /// The key of a part: a hash of the file's path and size, and of `of`, which identifies the part in the file.
     pub(in crate::lake) fn part(object: &ObjectMeta, of: impl Hash) -> u128 {
         let mut hasher = SipHasher13::new();
         object.location.as_ref().hash(&mut hasher);
@@ -57,19 +57,19 @@ impl Verified {
     }
 }
 
-/// The names of columns that are text.
+/// The names of the string columns.
 fn texts_of(schema: &Schema) -> HashSet<String> {
     let texts = schema.fields().iter().filter(|field| field.data_type().is_string());
     texts.map(|field| field.name().clone()).collect()
 }
 
-/// Makes readers for a scan.
+/// Creates the readers of a scan.
 #[derive(Debug)]
 pub(in crate::lake) struct CheckedReaders {
     store: Arc<dyn ObjectStore>,
     cache: Arc<FileMetadataCache>,
     verified: Arc<Verified>,
-    /// The columns of the table that are text.
+    /// The string columns of the table.
     texts: Arc<HashSet<String>>,
     readers: CachedParquetFileReaderFactory,
 }
@@ -95,7 +95,7 @@ impl ParquetFileReaderFactory for CheckedReaders {
         metrics: &ExecutionPlanMetricsSet,
     ) -> Result<Box<dyn AsyncFileReader + Send>> {
         let object = file.object_meta.clone();
-        // A file with a schema of its own is decoded as that says.
+        // A file with its own schema is decoded by that schema.
         let texts = file.arrow_schema.as_ref().map_or_else(|| Arc::clone(&self.texts), |own| Arc::new(texts_of(own)));
         let reader = self.readers.create_reader(partition_index, file, metadata_size_hint, metrics)?;
         let (store, cache) = (Arc::clone(&self.store), Arc::clone(&self.cache));

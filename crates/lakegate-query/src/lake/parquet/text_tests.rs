@@ -1,4 +1,5 @@
-//! Text of Parquet files is UTF-8 or a fault, whatever says that it is text; the decoder looks at annotated columns alone.
+//! Tests that strings in Parquet files are UTF-8 or a fault, whatever declares them as strings; the decoder validates
+//! only annotated columns.
 
 use std::fs::File;
 use std::path::Path;
@@ -21,7 +22,7 @@ use crate::lake::testing::DeltaTable;
 
 const CONFIG: &str = "[lake]\nlocation = \".\"\n[tables.t]\nlocation = \"t\"\nshared = true\n";
 
-/// A file of one column `v`, with the note of a writer's schema.
+/// Writes a file with one column `v`, and optionally the writer's Arrow schema.
 fn write(path: &Path, annotation: &str, noted: Option<Schema>, values: &[&[u8]]) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let schema = Arc::new(parse_message_type(&format!("message m {{ required binary v {annotation}; }}")).unwrap());
@@ -71,7 +72,7 @@ async fn bytes_that_are_not_utf8_are_no_text_whatever_says_so() {
     }
 }
 
-/// As old writers of Hive and Spark have it: the table says text, the file says bytes.
+/// As old writers of Hive and Spark do it: the table declares a string, the file bytes.
 #[tokio::test]
 async fn text_of_a_table_is_looked_at_where_its_file_says_bytes() {
     for (value, wanted) in [("José".as_bytes(), Some("JOSÉ")), (b"Jos\xe9", None)] {
@@ -89,7 +90,7 @@ async fn text_of_a_table_is_looked_at_where_its_file_says_bytes() {
     }
 }
 
-/// Some tool has put another column into the file and kept the note.
+/// Some tool removed a column from the file and kept the Arrow schema.
 #[tokio::test]
 async fn a_note_that_does_not_fit_its_columns_is_left_out() {
     let lake = tempfile::tempdir().unwrap();
@@ -100,7 +101,7 @@ async fn a_note_that_does_not_fit_its_columns_is_left_out() {
     }
 }
 
-/// Keys of 8 bits, as pandas writes categories: two files have more values than the keys number.
+/// 8-bit keys, as pandas writes categories: two files together have more values than there are keys.
 #[tokio::test]
 async fn dictionaries_of_small_keys_are_taken_apart() {
     let lake = tempfile::tempdir().unwrap();

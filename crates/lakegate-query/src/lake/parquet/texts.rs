@@ -1,9 +1,10 @@
-//! Which columns of a Parquet file are text, so that the decoder looks whether their bytes are UTF-8.
+//! Annotates the string columns in a Parquet footer, so that the decoder validates their bytes as UTF-8.
 //!
-//! It does so for columns that are annotated as text alone, and takes the bytes of others as they are where the table, or the note of the
-//! writer's schema (`ARROW:schema`), says text: what computes with such a text reads beyond it. So a column that becomes text is annotated
-//! as text in what is handed to the decoder. A note that does not fit the columns any more is left out, and so are dictionaries whose
-//! keys several files together would not fit into.
+//! The decoder validates only columns that are annotated as strings. It does not validate other bytes, even if the
+//! table or the writer's Arrow schema (`ARROW:schema`) declares a string, and code that computes with an invalid string
+//! reads out of bounds. So every column that becomes a string is annotated before the decoder gets the footer. An Arrow
+//! schema that no longer fits the columns is dropped, and so are dictionaries whose keys are too few for several files
+//! together.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use datafusion::parquet::errors::Result;
 use datafusion::parquet::file::metadata::{FileMetaData, KeyValue, ParquetMetaData, ParquetMetaDataBuilder};
 use datafusion::parquet::schema::types::{ColumnDescriptor, SchemaDescriptor, Type, TypePtr};
 
-/// The footer with text where its writer meant text: JSON, names of enumerations, and what the note says.
+/// Annotates what the writer meant as strings: JSON, enums, and strings in the Arrow schema.
 pub(crate) fn as_meant(footer: ParquetMetaData) -> Result<ParquetMetaData> {
     let file = footer.file_metadata();
     let columns = file.schema_descr().columns();
@@ -44,7 +45,7 @@ pub(crate) fn as_meant(footer: ParquetMetaData) -> Result<ParquetMetaData> {
     annotated(footer, &is_text, is_changed.then_some(notes))
 }
 
-/// The footer with text in these columns, which are those of the table.
+/// Annotates these columns, which are strings in the table.
 pub(crate) fn of_table(footer: Arc<ParquetMetaData>, texts: &HashSet<String>) -> Result<Arc<ParquetMetaData>> {
     let columns = footer.file_metadata().schema_descr().columns();
     let is_one = |column: &ColumnDescriptor| matches!(column.path().parts(), [name] if texts.contains(name));
@@ -55,18 +56,18 @@ pub(crate) fn of_table(footer: Arc<ParquetMetaData>, texts: &HashSet<String>) ->
     annotated(Arc::unwrap_or_clone(footer), &is_text, None).map(Arc::new)
 }
 
-/// Whether the decoder looks at the bytes of a column.
+/// Whether the decoder validates a column's bytes, or they are never decoded as a string.
 fn is_annotated(column: &ColumnDescriptor) -> bool {
     column.physical_type() != PhysicalType::BYTE_ARRAY || column.converted_type() == ConvertedType::UTF8
 }
 
-/// Whether the values of a column are text of another name.
+/// Whether a column's type is a string by another name.
 fn is_named(column: &ColumnDescriptor) -> bool {
     matches!(column.converted_type(), ConvertedType::JSON | ConvertedType::ENUM)
         || matches!(column.logical_type_ref(), Some(LogicalType::Json | LogicalType::Enum | LogicalType::String))
 }
 
-/// The footer with other columns of text, and other notes.
+/// Annotates columns as strings, and replaces the key-value metadata if `notes` is set.
 fn annotated(
     footer: ParquetMetaData,
     is_text: &[bool],
@@ -87,7 +88,7 @@ fn annotated(
     Ok(with_schema(footer, root, notes))
 }
 
-/// The footer with another schema of the same columns, and other notes.
+/// Replaces the schema by another one with the same columns, and the key-value metadata.
 pub(crate) fn with_schema(footer: ParquetMetaData, root: Type, notes: Option<Vec<KeyValue>>) -> ParquetMetaData {
     let file = footer.file_metadata();
     let file = FileMetaData::new(
@@ -105,7 +106,7 @@ pub(crate) fn with_schema(footer: ParquetMetaData, root: Type, notes: Option<Vec
     of.set_column_index(columns).set_offset_index(offsets).build()
 }
 
-/// A field with text where the leaves say so.
+/// Rebuilds a field with those leaves annotated as strings for which `leaves` is true.
 fn with_texts(field: &TypePtr, leaves: &mut impl Iterator<Item = bool>) -> Result<TypePtr> {
     let info = field.get_basic_info();
     let id = info.has_id().then(|| info.id());
@@ -130,7 +131,7 @@ fn with_texts(field: &TypePtr, leaves: &mut impl Iterator<Item = bool>) -> Resul
     Ok(Arc::new(group.build()?))
 }
 
-/// The types of the values that columns end in.
+/// The types of the leaf columns.
 fn leaves(schema: &Schema) -> Vec<DataType> {
     fn walk(data_type: &DataType, leaves: &mut Vec<DataType>) {
         match data_type {
@@ -150,8 +151,9 @@ fn leaves(schema: &Schema) -> Vec<DataType> {
     found
 }
 
-/// The schema without dictionaries of few keys, since what several files or row groups have together may be more, and without those
-/// of values that are no texts, of which the decoder does not read all.
+/// Removes dictionaries with keys of less than 32 bits, because several files or row groups together may have more
+/// values than keys. Also removes those whose values are neither strings nor binary, because the decoder does not read
+/// all of them.
 fn without_small_keys(schema: &Schema) -> Schema {
     fn field(of: &FieldRef) -> FieldRef {
         Arc::new(Field::clone(of).with_data_type(data_type(of.data_type())))

@@ -1,4 +1,4 @@
-//! Whether the store of a lake answers, as the last requests to it tell.
+//! Tracks whether a lake's object store answers, from the outcome of the last request.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,14 +6,14 @@ use datafusion::object_store::{Error as StoreError, Result};
 
 use super::said::is_away;
 
-/// What the last request found.
+/// Outcome of the last request to a store.
 #[derive(Debug, Default)]
 pub(crate) struct Contact {
     is_lost: AtomicBool,
 }
 
 impl Contact {
-    /// Takes note of how a request ended.
+    /// Records how a request ended.
     pub(crate) fn note<T>(&self, outcome: &Result<T>) {
         match outcome {
             Ok(_) => self.is_lost.store(false, Ordering::Relaxed),
@@ -21,12 +21,12 @@ impl Contact {
         }
     }
 
-    /// Takes note of a failure. A store that refuses something answers all the same.
+    /// Records a failure. A store that refuses a request still answers, so it is not lost.
     pub(crate) fn failed(&self, error: &StoreError) {
         self.is_lost.store(is_away(error), Ordering::Relaxed);
     }
 
-    /// Whether the last request was not answered.
+    /// Whether the last request got no answer.
     pub(crate) fn is_lost(&self) -> bool {
         self.is_lost.load(Ordering::Relaxed)
     }

@@ -1,6 +1,7 @@
-//! Credentials of an object store, read from where the project says they are; without such, the cloud's own chain finds them.
+//! Reads an object store's credentials from the environment variables or files that the project names. Without them,
+//! the cloud's default credential chain applies.
 //!
-//! They are in no message and in no `Debug`.
+//! They appear in no message and in no `Debug` output.
 
 use std::fmt;
 use std::path::Path;
@@ -10,13 +11,13 @@ use lakegate_core::project::{LakeStore, SecretLocation};
 use super::LakeError;
 use crate::govern::fingerprint::Fingerprint;
 
-/// The largest file of a secret, in bytes.
+/// Maximum size of a secret file, in bytes.
 const MAX_SECRET_BYTES: u64 = 64 << 10;
 
-/// What the project gives. What it does not give is `None`.
+/// The credentials that the project configures; `None` for each that it does not.
 #[derive(Default)]
 pub(super) struct Credentials {
-    /// The id and the secret.
+    /// Key id and secret.
     pub(super) access_key: Option<(String, String)>,
     pub(super) session_token: Option<String>,
     pub(super) service_account: Option<String>,
@@ -42,7 +43,7 @@ impl Credentials {
         Ok(Self { access_key: access_key_id.zip(secret_access_key), session_token, service_account, account_key })
     }
 
-    /// Stands for a store that is read with these.
+    /// A fingerprint of a store at `location` that is read with these credentials and settings.
     pub(super) fn stand_for(&self, location: &str, settings: &LakeStore) -> [u8; 32] {
         let mut place = Fingerprint::new("lakegate lake v1");
         place.text(location.trim_end_matches('/'));
@@ -56,7 +57,8 @@ impl Credentials {
     }
 }
 
-/// A secret without the line end that editors leave behind it; or why there is none, as the end of a sentence.
+/// Reads a secret and trims white space, such as the line end that editors add. The error is the end of a sentence that
+/// begins with the secret's name.
 pub(in crate::lake) fn read(project: &Path, location: &SecretLocation) -> Result<String, String> {
     let text = match location {
         SecretLocation::Env(name) => std::env::var(name)

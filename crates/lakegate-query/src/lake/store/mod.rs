@@ -1,6 +1,6 @@
-//! Object stores: opened from a location and what `[lake]` says of it, with retries, time limits and credentials.
+//! Opens an object store from a location and the `[lake]` settings, with retries, timeouts and credentials.
 //!
-//! Which files of a store are a table's is `location`'s business, and which version of a file is read that of `pinned`.
+//! `location` finds a table's files in a store, and `pinned` chooses the version of a file to read.
 
 mod contact;
 mod credentials;
@@ -28,30 +28,30 @@ pub(super) use said::{is_away, is_passing, without_secrets};
 use super::LakeError;
 use credentials::Credentials;
 
-/// A store below a prefix, and what tells it from others.
+/// An object store limited to a prefix, and a fingerprint of it.
 pub(super) struct Opened {
     pub(super) store: Arc<dyn ObjectStore>,
-    /// The whole bucket, and the URL of the prefix in it: for whoever writes tables.
+    /// The whole bucket, and the URL of the prefix in it, for code that writes tables.
     pub(super) whole: (Arc<dyn ObjectStore>, Url),
-    /// Stands for the place and for the credentials with which it is read.
+    /// Fingerprint of the location and of the credentials and settings used to read it.
     pub(super) place: [u8; 32],
 }
 
-/// The place behind `s3://`.
+/// The bucket and prefix of a location.
 struct Place<'a> {
     bucket: &'a str,
     prefix: &'a str,
 }
 
-/// Whether a location is one in an object store.
+/// Whether a location is in an object store rather than on the local disk.
 pub(super) fn is_remote(location: &str) -> bool {
     location.contains("://")
 }
 
-/// Opens a store. Nothing is asked of it yet.
+/// Opens a store. Sends no request to it yet.
 ///
 /// # Errors
-/// When the location is none, credentials are not where they should be, or a setting makes no sense.
+/// When the location is invalid, credentials are missing, or a setting makes no sense.
 pub(super) fn open(project: &FilePath, location: &str, settings: &LakeStore) -> Result<Opened, LakeError> {
     if let Some(fault) = location_fault(location) {
         return Err(LakeError::Location(fault));
@@ -80,7 +80,8 @@ pub(super) fn open(project: &FilePath, location: &str, settings: &LakeStore) -> 
 }
 
 fn s3(place: &Place<'_>, settings: &LakeStore, credentials: &Credentials) -> StoreResult<Arc<dyn ObjectStore>> {
-    // Credentials that the project names are not mixed with those of the environment, of which a token may be left.
+    // Credentials from the project are not mixed with those of the environment, because a stale session token may be
+    // set there.
     let mut builder = match credentials.access_key.is_some() {
         true => from_environment_without_credentials(),
         false => AmazonS3Builder::from_env(),
@@ -98,7 +99,7 @@ fn s3(place: &Place<'_>, settings: &LakeStore, credentials: &Credentials) -> Sto
         builder = builder.with_token(token);
     }
     let has_endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint).is_some();
-    // A certificate is for one label of a host, and a bucket with dots has several.
+    // A wildcard certificate covers one label of a host name, and a bucket with dots has several.
     let path_style = settings.path_style.unwrap_or(has_endpoint || place.bucket.contains('.'));
     let store = builder
         .with_bucket_name(place.bucket)

@@ -1,4 +1,4 @@
-//! What an object store says when something goes wrong: whether it passes, and without what nobody should read.
+//! Classifies object store errors as temporary or permanent, and removes secrets from their text.
 
 use std::error::Error as StdError;
 use std::io;
@@ -6,18 +6,19 @@ use std::io;
 use datafusion::common::DataFusionError;
 use datafusion::object_store::Error as StoreError;
 
-/// The text of a cause, without addresses' queries, in which signatures and tokens are.
+/// The text of an error's cause without URL query strings, because these contain signatures and tokens.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Said(String);
 
-/// Whether a store is away, and may be back in a moment: it did not answer, or answered that it can not now.
+/// Whether a store is unavailable and may recover soon: it did not answer, or answered that it cannot serve the request
+/// now.
 pub(crate) fn is_away(error: &StoreError) -> bool {
     matches!(error, StoreError::Generic { .. } | StoreError::JoinError { .. })
 }
 
-/// Whether the same would be read if it were asked for again: the store is away, or another version of a file is there.
-/// Files of a folder that can not be read are not away.
+/// Whether a retry may succeed: the store is unavailable, or a file was replaced or removed. An unreadable file in a
+/// local folder does not count as unavailable.
 pub(crate) fn is_passing(error: &DataFusionError, is_remote: bool) -> bool {
     match of_the_store(error) {
         Some(StoreError::Precondition { .. } | StoreError::NotFound { .. }) => true,
@@ -26,21 +27,21 @@ pub(crate) fn is_passing(error: &DataFusionError, is_remote: bool) -> bool {
     }
 }
 
-/// What the store said, where that is behind an error.
+/// The store's error in the error chain of `error`, if there is one.
 pub(crate) fn of_the_store(error: &DataFusionError) -> Option<&StoreError> {
     let mut next = Some(error as &(dyn StdError + 'static));
     while let Some(cause) = next {
         if let Some(error) = cause.downcast_ref::<StoreError>() {
             return Some(error);
         }
-        // The cause of such an error is the cause of what is in it, and passes that over.
+        // The `source` of an `io::Error` is the source of the error it wraps and skips that error itself.
         let within = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         next = within.map(|within| within as &(dyn StdError + 'static)).or_else(|| cause.source());
     }
     None
 }
 
-/// The same error, in which the cause is a text that may be logged.
+/// Replaces the error's cause with a text that is safe to log.
 pub(crate) fn without_secrets(error: StoreError) -> StoreError {
     let said = |source: Box<dyn StdError + Send + Sync>| -> Box<dyn StdError + Send + Sync> {
         Box::new(Said(without_queries(&source.to_string())))
@@ -55,7 +56,8 @@ pub(crate) fn without_secrets(error: StoreError) -> StoreError {
     }
 }
 
-/// The first line without the queries of URLs, of a length that a log line bears.
+/// The text on one line, without the query strings of URLs. Stops after the word that exceeds 400 bytes, to fit a log
+/// line.
 fn without_queries(text: &str) -> String {
     let mut said = String::new();
     for word in text.split_whitespace() {

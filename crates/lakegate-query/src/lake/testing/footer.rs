@@ -1,12 +1,12 @@
-//! For tests: changes the footer of a Parquet file, byte by byte, into one that no writer here would write.
+//! For tests: edits the footer of a Parquet file into one that no writer here would write.
 //!
-//! A small reader and writer of Thrift's compact protocol. Numbers of fields are those of `parquet.thrift`.
+//! A small reader and writer of Thrift's compact protocol. Field numbers are those of `parquet.thrift`.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// A value, with its type in the protocol.
+/// A value with its Thrift type.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Thrift {
     Bool(bool),
@@ -21,7 +21,7 @@ pub(crate) enum Thrift {
     Struct(Fields),
 }
 
-/// The fields of a struct by their numbers.
+/// The fields of a struct, by number.
 pub(crate) type Fields = BTreeMap<i64, Thrift>;
 
 impl Thrift {
@@ -188,9 +188,9 @@ impl Reader<'_> {
     }
 }
 
-/// A file whose footer is being changed.
+/// A file whose footer is edited.
 pub(crate) struct Footer {
-    /// What is before the footer; more may be put behind it.
+    /// Everything before the footer. Tests may append to it.
     pub(crate) body: Vec<u8>,
     /// `FileMetaData`.
     pub(crate) file: Thrift,
@@ -215,7 +215,7 @@ impl Footer {
         fs::write(path, whole).unwrap();
     }
 
-    /// `created_by`.
+    /// Sets or removes `created_by`.
     pub(crate) fn written_by(&mut self, name: Option<&str>) {
         match name {
             Some(name) => self.file.fields().insert(6, Thrift::Bytes(name.into())),
@@ -223,7 +223,8 @@ impl Footer {
         };
     }
 
-    /// Each `ColumnChunk`, with the row group's place, its own, and the row group's number of rows.
+    /// Edits each `ColumnChunk`. `change` gets the indexes of the row group and of the column, and the row group's
+    /// number of rows.
     pub(crate) fn chunks(&mut self, mut change: impl FnMut(usize, usize, i64, &mut Fields)) {
         let groups = self.file.fields().get_mut(&4).unwrap().items();
         for (of_group, group) in groups.iter_mut().enumerate() {
@@ -234,7 +235,7 @@ impl Footer {
         }
     }
 
-    /// The `ColumnIndex` of each column that has one, changed and written anew.
+    /// Edits the `ColumnIndex` of each column that has one; writes the result at the end of the body.
     pub(crate) fn column_indexes(&mut self, mut change: impl FnMut(usize, usize, &mut Fields)) {
         let mut body = std::mem::take(&mut self.body);
         self.chunks(|of_group, at, _, chunk| {
@@ -251,7 +252,7 @@ impl Footer {
     }
 }
 
-/// `Statistics` of a column's `ColumnMetaData`.
+/// The `Statistics` of a column's `ColumnMetaData`; adds them if they are missing.
 pub(crate) fn statistics(chunk: &mut Fields) -> &mut Fields {
     let metadata = chunk.get_mut(&3).unwrap().fields();
     metadata.entry(12).or_insert_with(|| Thrift::Struct(Fields::new())).fields()

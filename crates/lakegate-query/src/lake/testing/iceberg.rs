@@ -1,4 +1,4 @@
-//! For tests: Iceberg tables whose metadata is written by hand, and whose manifests by the writers of the specification.
+//! For tests: creates Iceberg tables. Writes metadata by hand and manifests with the `iceberg` crate.
 
 use std::fs;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(crate) fn field(id: i32, name: &str, data_type: &str) -> Value {
 }
 
 impl IcebergTable {
-    /// An empty table of these columns, partitioned by these fields of a spec.
+    /// Creates an empty table with these columns, partitioned by these fields of a spec.
     pub(crate) fn new(format: u8, fields: &[Value], spec: Value) -> Self {
         let mut table = Self {
             lake: tempfile::tempdir().unwrap(),
@@ -57,14 +57,14 @@ impl IcebergTable {
         format!("file://{}/t/{name}", self.lake.path().canonicalize().unwrap().display())
     }
 
-    /// The table has these columns from now on.
+    /// Replaces the table's columns.
     pub(crate) fn change_columns(&mut self, fields: &[Value]) {
         self.schema = json!({"type": "struct", "schema-id": self.schemas.len(), "fields": fields});
         self.schemas.push(self.schema.clone());
         self.write_metadata();
     }
 
-    /// Writes a Parquet file with row groups of two rows; gives its entry, to be built.
+    /// Writes a Parquet file with two rows in each row group; returns a builder for its manifest entry.
     pub(crate) fn file(
         &self,
         name: &str,
@@ -89,7 +89,7 @@ impl IcebergTable {
         self.file(name, DataContentType::Data, columns).build().unwrap()
     }
 
-    /// Adds files in the next snapshot; gives its id.
+    /// Adds files in a new snapshot; returns its id.
     pub(crate) async fn commit(&mut self, files: Vec<DataFile>) -> i64 {
         let sequence = self.snapshots.len() as i64 + 1;
         let id = 1000 + sequence;
@@ -122,7 +122,7 @@ impl IcebergTable {
             _ => ManifestListWriter::v3(output, id, None, sequence, Some(0)),
         };
         for manifest in &mut self.manifests {
-            // What the commit before has written has its number.
+            // A manifest of the previous commit gets that commit's sequence number.
             if manifest.added_snapshot_id != id && manifest.sequence_number < 0 {
                 manifest.sequence_number = manifest.added_snapshot_id - 1000;
                 manifest.min_sequence_number = manifest.sequence_number;

@@ -1,4 +1,4 @@
-//! For tests: Parquet files of given columns, tables of table formats written by hand, and what is read of them.
+//! For tests: writes Parquet files and Delta tables by hand, opens table versions, and queries them.
 
 pub(crate) mod footer;
 pub(crate) mod iceberg;
@@ -25,14 +25,14 @@ use super::{Lake, TableFault};
 use crate::govern::testing as governed;
 use crate::plan::bare_session;
 
-/// A column of a file: its name there, its field id, its values.
+/// A column of a file: its name there, its field id (0 for none) and its values.
 pub(crate) fn column(name: &str, id: i32, values: impl Array + 'static) -> (Field, ArrayRef) {
     let note = HashMap::from([("PARQUET:field_id".to_owned(), id.to_string())]);
     let field = Field::new(name, values.data_type().clone(), true);
     (if id > 0 { field.with_metadata(note) } else { field }, Arc::new(values))
 }
 
-/// Writes a Parquet file with row groups of so many rows; gives its size.
+/// Writes a Parquet file with `rows_a_group` rows in each row group; returns its size in bytes.
 pub(crate) fn write_parquet(path: &Path, columns: Vec<(Field, ArrayRef)>, rows_a_group: usize) -> u64 {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let (fields, arrays): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
@@ -48,14 +48,14 @@ pub(crate) fn write_parquet(path: &Path, columns: Vec<(Field, ArrayRef)>, rows_a
 /// A column of a Delta table: its name, its type, and its physical name and id.
 pub(crate) type DeltaField<'a> = (&'a str, &'a str, Option<(&'a str, i32)>);
 
-/// A Delta table `t` in a lake, whose log is written by hand.
+/// A Delta table `t` in a lake, with a log written by hand.
 pub(crate) struct DeltaTable {
     pub(crate) lake: TempDir,
     next: u64,
 }
 
 impl DeltaTable {
-    /// Begins with a schema of `(name, type, physical name and id)`.
+    /// Creates a table with a schema of `(name, type, physical name and id)`.
     pub(crate) fn new(fields: &[DeltaField<'_>], partitions: &[&str], features: &[&str]) -> Self {
         let mut table = Self { lake: tempfile::tempdir().unwrap(), next: 0 };
         let protocol = match features {
@@ -68,7 +68,7 @@ impl DeltaTable {
         table
     }
 
-    /// The action that says what columns the table has.
+    /// The action that sets the table's columns.
     pub(crate) fn metadata(fields: &[DeltaField<'_>], partitions: &[&str]) -> Value {
         let mut mode = None;
         let each = fields.iter().map(|(name, data_type, physical)| {
@@ -89,7 +89,7 @@ impl DeltaTable {
         }})
     }
 
-    /// Writes the next version; gives its number.
+    /// Writes the next version; returns its number.
     pub(crate) fn commit(&mut self, actions: &[Value]) -> u64 {
         let path = self.lake.path().join(format!("t/_delta_log/{:020}.json", self.next));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -99,7 +99,7 @@ impl DeltaTable {
         self.next - 1
     }
 
-    /// Writes a data file with row groups of two rows; gives the action that adds it.
+    /// Writes a data file with two rows in each row group; returns the action that adds it.
     pub(crate) fn add(&self, name: &str, partitions: Value, columns: Vec<(Field, ArrayRef)>, deleted: &[u16]) -> Value {
         let size = write_parquet(&self.lake.path().join("t").join(name), columns, 2);
         let mut add = json!({
@@ -115,7 +115,7 @@ impl DeltaTable {
     }
 }
 
-/// A vector of deleted rows as it stands in a log.
+/// A deletion vector as a log stores it inline.
 fn deletion_vector(deleted: &[u16]) -> Vec<u8> {
     let mut bytes = 1_681_511_377_u32.to_le_bytes().to_vec();
     bytes.extend(roaring(deleted));
@@ -151,7 +151,7 @@ fn z85(bytes: &[u8]) -> String {
     text
 }
 
-/// A version of the table `t` of a lake, declared by these lines.
+/// Opens a version of the table `t` of a lake; `table` is its configuration.
 pub(crate) async fn open(
     lake: &Path,
     table: &str,
@@ -167,7 +167,7 @@ pub(crate) async fn open(
     Ok(other.unwrap_or_else(|| before.unwrap().again()))
 }
 
-/// The rows of that version as lines, sorted.
+/// The rows of that version as sorted lines.
 pub(crate) async fn rows_at(lake: &Path, table: &str, at: At) -> Result<Vec<String>, TableFault> {
     use datafusion::catalog::TableProvider;
     let opened = open(lake, table, at, None).await?;
@@ -188,7 +188,8 @@ pub(crate) async fn rows_at(lake: &Path, table: &str, at: At) -> Result<Vec<Stri
     Ok(lines)
 }
 
-/// What a caller of tenant 1 gets of the table `t`, which a row filter protects: from files and from memory.
+/// The rows that a caller of tenant 1 gets from the table `t` under a row filter; checks that files and the resident
+/// table agree.
 pub(crate) async fn own(lake: &Path, table: &str, sql: &str) -> Vec<String> {
     let filter = "row_filter = \"tenant = principal('tenant')\"";
     let config = format!("[lake]\nlocation = \".\"\n[tables.t]\n{filter}\n{table}\n");
@@ -202,7 +203,7 @@ pub(crate) async fn own(lake: &Path, table: &str, sql: &str) -> Vec<String> {
     from_files
 }
 
-/// What anybody gets of the table `t` when it is shared.
+/// The rows that any caller gets from the table `t` when it is shared.
 pub(crate) async fn shared(lake: &Path, table: &str, sql: &str) -> Vec<String> {
     let config = format!("[lake]\nlocation = \".\"\n[tables.t]\nshared = true\n{table}\n");
     let project =

@@ -1,7 +1,8 @@
-//! Values of text files as arrays: cells of CSV and values of JSON, each column of the type that all files agree on.
+//! Builds Arrow arrays from CSV cells and JSON values. Each column has the type inferred over all files, or the
+//! declared one.
 //!
-//! A value that does not fit a type that was guessed is a fault of the reader, as all values were looked at before; one that
-//! does not fit a declared type is handled by `rows`.
+//! A value that does not fit an inferred type fails the scan, because every value was checked when the table was
+//! opened; `declared` handles values that do not fit a declared type.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use super::cell;
 use super::json::{self, Value};
 use crate::ingest;
 
-/// A column under building.
+/// An array builder for one column.
 pub(super) enum Column {
     Null(usize),
     Boolean(BooleanBuilder),
@@ -32,7 +33,7 @@ pub(super) enum Column {
     Struct(Vec<(FieldRef, Column)>, Vec<bool>),
 }
 
-/// A value that is not of its column's type.
+/// Error for a value that is not of its column's type.
 #[derive(Debug)]
 pub(super) struct Misfit;
 
@@ -76,7 +77,7 @@ impl Column {
         }
     }
 
-    /// A cell of CSV; an empty one is NULL.
+    /// Appends a CSV cell; an empty one is NULL.
     pub(super) fn cell(&mut self, text: &str) -> Result<(), Misfit> {
         if text.is_empty() {
             self.null();
@@ -97,7 +98,7 @@ impl Column {
         Ok(())
     }
 
-    /// A value of JSON; one that is not there is NULL.
+    /// Appends a JSON value; a missing one is NULL.
     pub(super) fn json(&mut self, raw: Option<&RawValue>) -> Result<(), Misfit> {
         let Some(raw) = raw else {
             self.null();
@@ -130,7 +131,7 @@ impl Column {
         Ok(())
     }
 
-    /// A value of a declared type.
+    /// Appends a value of a declared type.
     pub(super) fn declared(&mut self, value: Option<ingest::Value>) -> Result<(), Misfit> {
         match (&mut *self, value) {
             (_, None) => self.null(),
@@ -147,7 +148,7 @@ impl Column {
         Ok(())
     }
 
-    /// The array; the column is empty again.
+    /// Returns the array and empties the builder.
     pub(super) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         Ok(match self {
             Self::Null(length) => Arc::new(NullArray::new(std::mem::take(length))),
@@ -172,7 +173,7 @@ impl Column {
     }
 }
 
-/// A field for a type of the project.
+/// A nullable field of the Arrow type for a declared type.
 pub(super) fn declared_field(name: &str, kind: lakegate_core::project::ingest::PlainKind) -> Field {
     use lakegate_core::project::ingest::PlainKind;
     let data_type = match kind {

@@ -1,6 +1,6 @@
-//! The bytes of a text file, piece by piece: unpacked, without a byte order mark, and bounded.
+//! Reads a text file in pieces: decompressed, without a byte order mark, and limited in size.
 //!
-//! Pieces end anywhere, also within a character or a quoted value: what reads them joins them again.
+//! A piece may end anywhere, even within a character or a quoted value; the parsers join the parts.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,25 +15,26 @@ use zstd::stream::raw::{Decoder as ZstdDecoder, InBuffer, Operation, OutBuffer};
 
 use super::fault::{TextFault, Unread};
 
-/// The most text of one file, unpacked. More is read through for too long each time when it is new.
+/// Maximum decompressed size of one file, in bytes. A larger file would take too long to read through whenever it is
+/// new.
 const MOST_BYTES: u64 = 8 << 30;
-/// Bytes that are read of a file of a folder at once.
+/// Bytes read at once from a file in a local folder.
 const PIECE: usize = 256 << 10;
-/// Packed bytes that are unpacked at once: gzip makes of them at most a thousand times as many.
+/// Compressed bytes to decompress at once; gzip expands them at most a thousandfold.
 const PACKED: usize = 4 << 10;
-/// Unpacked bytes that zstd gives at once.
+/// Bytes that one zstd step outputs at most.
 const UNPACKED: usize = 128 << 10;
 
 /// The pieces of one file.
 pub(super) struct Pieces {
     packed: BoxStream<'static, Result<Bytes, StoreError>>,
-    /// Bytes of the file that are not unpacked yet.
+    /// Bytes read from the file and not decompressed yet.
     waiting: Bytes,
     unpacker: Unpacker,
     compression: Compression,
-    /// Unpacked bytes so far.
+    /// Decompressed bytes so far.
     bytes: u64,
-    /// The first bytes, while they are too few to tell whether they are a byte order mark.
+    /// The first bytes, while they are too few to show whether they are a byte order mark.
     start: Option<Vec<u8>>,
     is_done: bool,
 }
@@ -41,12 +42,12 @@ pub(super) struct Pieces {
 enum Unpacker {
     Plain,
     Gzip(Box<flate2::write::MultiGzDecoder<Vec<u8>>>),
-    /// The decoder, and whether it stands between two frames.
+    /// The decoder, and whether it is between two frames.
     Zstd(Box<ZstdDecoder<'static>>, bool),
 }
 
 impl Pieces {
-    /// Opens the file at the version that its path names.
+    /// Opens the version of the file that its path names.
     pub(super) async fn open(
         store: &Arc<dyn ObjectStore>,
         object: &ObjectMeta,
@@ -65,7 +66,7 @@ impl Pieces {
         Self::new(packed, compression)
     }
 
-    /// The pieces of a stream of packed bytes.
+    /// Decompresses a stream of bytes.
     pub(super) fn new(
         packed: BoxStream<'static, Result<Bytes, StoreError>>,
         compression: Compression,
@@ -81,7 +82,7 @@ impl Pieces {
         Ok(Self { packed, waiting, unpacker, compression, bytes: 0, start, is_done: false })
     }
 
-    /// The next piece, which is not empty; `None` at the end.
+    /// The next piece, never empty; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Unread> {
         loop {
             let Some(piece) = self.unpack().await? else {
@@ -112,7 +113,7 @@ impl Pieces {
         }
     }
 
-    /// Some unpacked bytes; `None` at the end.
+    /// Some decompressed bytes; `None` at the end.
     async fn unpack(&mut self) -> Result<Option<Bytes>, Unread> {
         loop {
             if self.waiting.is_empty() && !self.is_done {
@@ -135,7 +136,7 @@ impl Pieces {
         }
     }
 
-    /// Unpacks a part of what waits.
+    /// Decompresses a part of `waiting`.
     fn step(&mut self) -> io::Result<Bytes> {
         match &mut self.unpacker {
             Unpacker::Plain => Ok(std::mem::take(&mut self.waiting)),
@@ -159,7 +160,7 @@ impl Pieces {
         }
     }
 
-    /// Unpacks the end of the file; fails where it is cut off.
+    /// Decompresses the end of the file; fails if the file is truncated.
     fn finish(&mut self) -> io::Result<Vec<u8>> {
         match &mut self.unpacker {
             Unpacker::Plain => Ok(Vec::new()),
@@ -170,7 +171,7 @@ impl Pieces {
             Unpacker::Zstd(_, true) => Ok(Vec::new()),
             Unpacker::Zstd(decoder, false) => {
                 let mut before = 0;
-                // The decoder may hold back the end of a frame that is whole.
+                // The decoder may hold back the end of a complete frame.
                 let mut unpacked = Vec::new();
                 loop {
                     let mut more = Vec::with_capacity(UNPACKED);
@@ -187,12 +188,13 @@ impl Pieces {
     }
 }
 
-/// A file of a folder, and how many of its bytes are left.
+/// A file in a local folder, and how many of its bytes are left.
 type Left = (File, u64);
 
-/// Reads a piece of a file of which so many bytes are left. One that has become shorter or longer is another one.
+/// Reads a piece of a file that has `left` bytes left. Fails if the file became shorter or longer, because it was then
+/// changed.
 fn read_on(mut file: File, left: u64, location: &Path) -> Result<Option<(Bytes, Left)>, StoreError> {
-    // The error of the system is without a path, which would be one of the machine.
+    // Reports the system's error without the path, because that is a path of the machine.
     let failed = |source: io::Error| StoreError::Generic { store: "lake", source: Box::new(source) };
     let mut piece = vec![0; PIECE];
     let count = loop {
@@ -216,7 +218,7 @@ fn unpacked(compression: Compression, error: &io::Error) -> TextFault {
     TextFault::new(format!("it is not whole or not {}: {error}", compression.name()))
 }
 
-/// How long the byte order mark is with which the text begins; `None` while that cannot be told.
+/// Length of the byte order mark at the start of the text; `None` while there are too few bytes to decide.
 fn without_mark(start: &[u8]) -> Result<Option<usize>, TextFault> {
     const UTF_8: &[u8] = b"\xEF\xBB\xBF";
     if start.starts_with(b"\xFF\xFE") || start.starts_with(b"\xFE\xFF") {

@@ -1,12 +1,12 @@
-//! Text of a cell as a value of a type that was guessed: exactly what is written there, or nothing.
+//! Parses a cell's text as a value of an inferred type: exactly what is written there, or `None`.
 //!
-//! Cells of columns whose type the project declares are read as `ingest` reads them.
+//! `ingest` parses the cells of columns with a declared type.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use datafusion::arrow::compute::kernels::cast_utils::string_to_datetime;
 use datafusion::arrow::datatypes::TimeUnit;
 
-/// `true` and `false`, in letters of any case.
+/// `true` or `false`, in any case.
 pub(super) fn boolean(text: &str) -> Option<bool> {
     match text.len() {
         4 => text.eq_ignore_ascii_case("true").then_some(true),
@@ -15,14 +15,14 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// Digits, with a minus before them or not.
+/// Digits, optionally after a minus.
 pub(super) fn integer(text: &str) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     is_plain.then(|| text.parse().ok())?
 }
 
-/// A number with a point or an exponent or neither; `NaN`, `nan`, `inf`, `-inf`.
+/// A number with or without a point or an exponent; `NaN`, `nan`, `inf`, `-inf`.
 pub(super) fn number(text: &str) -> Option<f64> {
     match text {
         "NaN" | "nan" => return Some(f64::NAN),
@@ -35,13 +35,13 @@ pub(super) fn number(text: &str) -> Option<f64> {
     if !is_plain || !text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte)) {
         return None;
     }
-    // A number that is too large is not infinity, and one that is too small is not zero.
+    // A number that is too large must not become infinity, nor one that is too small zero.
     let number = text.parse::<f64>().ok().filter(|number| number.is_finite())?;
     let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
     (number != 0.0 || mantissa.bytes().all(|byte| b"-.0".contains(&byte))).then_some(number)
 }
 
-/// `2024-02-29`, as days since 1970; a day that does not exist is none.
+/// `2024-02-29`, as days since 1970; `None` for a day that does not exist.
 pub(super) fn date(text: &str) -> Option<i32> {
     if text.len() != 10 {
         return None;
@@ -58,7 +58,7 @@ pub(super) fn date(text: &str) -> Option<i32> {
     i32::try_from(date.signed_duration_since(NaiveDate::default()).num_days()).ok()
 }
 
-/// A time, and the coarsest unit that holds it. A day is its first moment; a time without an offset is one in UTC.
+/// A timestamp, and the coarsest unit that holds it. A date means its midnight; a time without an offset is in UTC.
 pub(super) fn timestamp(text: &str) -> Option<(DateTime<Utc>, TimeUnit)> {
     if text.len() == 10 {
         let days = date(text)?;
@@ -73,7 +73,7 @@ pub(super) fn timestamp(text: &str) -> Option<(DateTime<Utc>, TimeUnit)> {
             2 => *byte == b':',
             _ => byte.is_ascii_digit(),
         })
-        // A leap second would become the second behind it.
+        // A leap second would become the next second.
         && bytes[17] < b'6';
     if !is_time {
         return None;
@@ -93,7 +93,7 @@ pub(super) fn timestamp(text: &str) -> Option<(DateTime<Utc>, TimeUnit)> {
     string_to_datetime(&Utc, text).ok().map(|time| (time, unit))
 }
 
-/// A time in a unit, since 1970.
+/// A time since 1970 in a unit; `None` if it does not fit.
 pub(super) fn since_1970(time: DateTime<Utc>, unit: TimeUnit) -> Option<i64> {
     match unit {
         TimeUnit::Second => Some(time.timestamp()),
@@ -103,7 +103,7 @@ pub(super) fn since_1970(time: DateTime<Utc>, unit: TimeUnit) -> Option<i64> {
     }
 }
 
-/// The kind of a cell's text in words, for faults that must not show the value.
+/// The kind of a cell's text, for errors that must not show the value.
 pub(super) fn kind(text: &str) -> &'static str {
     if text.is_empty() {
         "nothing"

@@ -1,34 +1,34 @@
-//! CSV records out of pieces that end anywhere: RFC 4180, and every line end.
+//! Parses CSV records (RFC 4180, with any line end) from pieces that may end anywhere.
 //!
-//! A quote opens a quoted value only where the value begins, and stands for itself in a bare one (`5" nail`). Empty lines are
-//! no records. What the cells mean is not looked at here.
+//! A quote opens a quoted value only where the value begins; in an unquoted value it stands for itself (`5" nail`).
+//! Empty lines are not records. This module does not interpret cells.
 
 use super::fault::TextFault;
 use super::{MOST_COLUMNS, MOST_LINE_BYTES};
 
-/// Takes records out of pieces.
+/// An incremental CSV parser.
 pub(super) struct Records {
     delimiter: u8,
     at: At,
-    /// The line of the next byte; the first one is 1.
+    /// Line of the next byte; the first line is 1.
     line: u64,
-    /// Whether the last byte was a carriage return, with which a line feed is one line end.
+    /// Whether the last byte was a carriage return; a line feed after it belongs to the same line end.
     is_after_return: bool,
-    /// The line of the quote that opened last.
+    /// Line of the last opening quote.
     opened: u64,
     record: Record,
 }
 
-/// A record as it was read last.
+/// The last record read.
 #[derive(Default)]
 pub(super) struct Record {
-    /// The line on which it begins.
+    /// The line where it begins.
     pub(super) line: u64,
-    /// The cells, one behind the other, without quotes and delimiters.
+    /// The cells, concatenated, without quotes and delimiters.
     bytes: Vec<u8>,
     /// The end of each cell in `bytes`.
     ends: Vec<usize>,
-    /// Whether text stands behind a closing quote.
+    /// Whether text follows a closing quote.
     has_text_behind: bool,
 }
 
@@ -47,7 +47,7 @@ enum At {
     Start,
     Bare,
     Quoted,
-    /// Behind a quote in a quoted value: the end of it, or the first of two.
+    /// After a quote in a quoted value: the closing one, or the first of two.
     Quote,
 }
 
@@ -56,7 +56,7 @@ impl Records {
         Self { delimiter, at: At::Between, line: 1, is_after_return: false, opened: 0, record: Record::default() }
     }
 
-    /// Reads on; true where a record has ended, and else the input is used up.
+    /// Continues to parse; true if a record ended, false if the input is used up.
     pub(super) fn read(&mut self, input: &mut &[u8]) -> Result<bool, TextFault> {
         if self.at == At::Between {
             while let [byte @ (b'\n' | b'\r'), rest @ ..] = input {
@@ -130,7 +130,7 @@ impl Records {
         Ok(false)
     }
 
-    /// Whether the end of the file ends a record.
+    /// Ends the input; true if that ends a record. Fails within a quoted value.
     pub(super) fn finish(&mut self) -> Result<bool, TextFault> {
         match self.at {
             At::Between => Ok(false),
@@ -168,7 +168,7 @@ impl Records {
         Ok(())
     }
 
-    /// Ends a cell; true where the record ends with it.
+    /// Ends a cell; true if the record ends with it.
     fn end_cell(&mut self, end: u8) -> Result<bool, TextFault> {
         self.record.ends.push(self.record.bytes.len());
         self.is_after_return = false;
@@ -185,7 +185,7 @@ impl Records {
         Ok(true)
     }
 
-    /// Counts a line where the byte ends one.
+    /// Counts a line if the byte ends one.
     fn end_line(&mut self, byte: u8) {
         match byte {
             b'\n' if self.is_after_return => {}
@@ -201,7 +201,7 @@ impl Record {
         self.bytes.len()
     }
 
-    /// The cells, or why they are none.
+    /// The cells; fails if the record is malformed or not UTF-8.
     pub(super) fn cells(&self) -> Result<Cells<'_>, TextFault> {
         if self.has_text_behind {
             let what = "text stands behind a closing quote; a quote in a quoted value is written twice";
@@ -220,7 +220,7 @@ impl<'a> Cells<'a> {
         self.ends.len()
     }
 
-    /// The text of a cell; nothing of one that is not there.
+    /// The text of a cell; empty if the record has no such cell.
     pub(super) fn get(&self, at: usize) -> &'a str {
         let start = at.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
         self.ends.get(at).map_or("", |end| &self.text[start..*end])
@@ -290,7 +290,7 @@ mod tests {
             (&b"a\n1\n\"x"[..], "line 3: it ends within a quoted value"),
             (b"a,b\n\"x\"y,1\n", "line 2: text stands behind a closing quote"),
             (b"a\n\nJos\xe9\n", "line 3: it is not UTF-8"),
-            // Two bytes of one character in two cells.
+            // The two bytes of one character in two cells.
             (b"a\n\xc3,\xa9\n", "line 2: it is not UTF-8"),
         ] {
             for piece in 1..=text.len() {
@@ -304,7 +304,7 @@ mod tests {
         assert!(read(&long, 1 << 20).unwrap_err().contains("line 1: a line is longer than 16 MiB"));
     }
 
-    /// Random text of the bytes that mean something, as the `csv` crate reads it.
+    /// Compares random text, made of bytes that mean something in CSV, with the `csv` crate.
     mod as_others_read_it {
         use proptest::prelude::*;
 
@@ -319,7 +319,7 @@ mod tests {
             #![proptest_config(ProptestConfig::with_cases(2_000))]
             #[test]
             fn bytes_that_mean_something(text in "[a\"é,\r\n]{0,40}", piece in 1_usize..9) {
-                // What the crate takes, and is a fault here, is in the tests above.
+                // The tests above cover text that the crate accepts and this parser does not.
                 if let Ok(rows) = read(text.as_bytes(), piece) {
                     let rows = rows.into_iter().map(|(_, cells)| cells).collect::<Vec<_>>();
                     prop_assert_eq!(rows, of_the_crate(&text));

@@ -1,6 +1,8 @@
-//! Columns whose type the project declares (`types`), and what becomes of rows and values that do not fit (`on_error`).
+//! Reads columns with a type declared in the project (`types`), and applies `on_error` to rows and values that do not
+//! fit.
 //!
-//! A value is read as `ingest` reads it. What is left out is counted, and told where the table is opened.
+//! Values are parsed as `ingest` parses them. Skipped values and rows are counted, and reported when the table is
+//! opened.
 
 use std::fmt;
 
@@ -14,12 +16,12 @@ use super::json;
 use super::rows::{Row, Rows};
 use crate::ingest::{Reading, Value};
 
-/// Counts of values, rows and files that are not served as they are written.
+/// Counts of values, rows and files that are not served as written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Skipped {
-    /// Values that are NULL because they are not of the declared type.
+    /// Values read as NULL because they do not fit the declared type.
     pub values: u64,
-    /// Rows that were left out.
+    /// Rows left out.
     pub rows: u64,
     /// Files without any text.
     pub files: u64,
@@ -33,7 +35,7 @@ impl fmt::Display for Skipped {
 }
 
 impl Skipped {
-    /// Whether everything is served as it is written.
+    /// Whether everything is served as written.
     pub fn is_nothing(self) -> bool {
         self == Self::default()
     }
@@ -59,11 +61,12 @@ struct Column {
     place: usize,
 }
 
-/// A row that is taken, with the values of its declared columns.
+/// A row to keep, with the values of its declared columns.
 pub(super) type Taken<'a> = (Row<'a>, Vec<Option<Value>>);
 
 impl Declared {
-    /// The declared columns for which `is_wanted`, as they lie in a file; every one where they decide on rows.
+    /// Selects the declared columns for which `is_wanted` is true; all of them with `on_error = "reject"`, because each
+    /// can reject a row.
     pub(super) fn new(text: &TextFiles, columns: Option<&[String]>, is_wanted: impl Fn(&str) -> bool) -> Self {
         let decides = text.on_error == OnError::Reject;
         let wanted = text.types.iter().filter(|(name, _)| decides || is_wanted(name));
@@ -74,12 +77,12 @@ impl Declared {
         Self { columns: columns.collect(), on_error: text.on_error, skipped: Skipped::default() }
     }
 
-    /// The place of a column among the values of a row.
+    /// Index of a column among a row's declared values.
     pub(super) fn place(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)
     }
 
-    /// The row at which `rows` stands; `None` of one that is left out.
+    /// The row that `rows` is at; `None` if it is left out.
     pub(super) fn take<'r>(&mut self, rows: &'r Rows) -> Result<Option<Taken<'r>>, TextFault> {
         let row = match rows.row() {
             Ok(row) => row,

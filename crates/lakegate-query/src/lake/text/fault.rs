@@ -1,16 +1,16 @@
-//! Faults of text files: the line, the column and the kind of what stands there; never a value.
+//! Errors in text files: the line, the column and the kind of the value, never the value itself.
 //!
-//! The file's name is added where the table is opened.
+//! The caller that opens the table adds the file's name.
 
 use std::fmt;
 
 use datafusion::common::DataFusionError;
 use datafusion::object_store::Error as StoreError;
 
-/// A fault of a text file, with its place.
+/// An error in a text file, with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TextFault {
-    /// The line on which the row begins; the first one is 1. `None` where it is the whole file.
+    /// The line where the row begins; the first line is 1. `None` if the error concerns the whole file.
     pub(super) line: Option<u64>,
     pub(super) column: Option<String>,
     /// A clause such as `it has 3 cells, and the header 2`.
@@ -64,7 +64,7 @@ impl From<StoreError> for Unread {
     }
 }
 
-/// Whether a query failed because a text file is not what was read when its table was opened.
+/// Whether a query failed because a text file no longer is what was read when its table was opened.
 pub(crate) fn is_text_fault(error: &DataFusionError) -> bool {
     matches!(error.find_root(), DataFusionError::External(external) if external.is::<TextFault>())
 }

@@ -1,45 +1,45 @@
-//! How the numbers of a column are written, as far as two texts could become one number: `1.1` and `1.10`, `100000` and
-//! `1e+05`. Such a column is text, or a row filter over it would show the rows of the other key.
+//! Detects number columns in which two texts could be the same number, such as `1.1` and `1.10`, or `100000` and
+//! `1e+05`. Such a column becomes text, because otherwise a row filter on it would show the rows of the other key.
 //!
-//! Nothing of the values is held: only which forms there are.
+//! Stores no values, only which forms occur.
 
 use std::collections::BTreeSet;
 
-/// From here on a double does not hold every whole number: it has 16 digits.
+/// 2^53, which has 16 digits: from here on a double cannot hold every integer.
 const FIRST_INEXACT: f64 = 9_007_199_254_740_992.0;
-/// More digits behind the point than that are not told apart.
+/// Maximum number of fraction digits that are distinguished.
 const MOST_SCALE: usize = 60;
-/// The place of numbers that end with the point (`5.`) among the scales.
+/// The bit of numbers that end with the point (`5.`) in [`Scales`].
 const BARE_POINT: u32 = 62;
 
-/// Forms of numbers.
+/// The forms of a column's numbers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Forms {
     plain: Scales,
     with_exponent: Scales,
-    /// The powers of ten of numbers without and with an exponent.
+    /// The powers of ten of numbers without an exponent; `exponent_powers` has those with one.
     plain_powers: BTreeSet<i32>,
     exponent_powers: BTreeSet<i32>,
     last_power: Option<i32>,
     styles: u8,
-    /// Whether there are zeros without and with a sign, as bits.
+    /// Whether zeros occur without (1) and with (2) a minus sign, as bits.
     zeros: u8,
     is_ambiguous: bool,
 }
 
-/// The power of ten that stands for zero.
+/// Stands for the power of ten of zero.
 const OF_ZERO: i32 = i32::MIN;
-/// So many digits are those of one double alone.
+/// Different numbers with at most this many significant digits are different doubles.
 const EXACT_DIGITS: usize = 15;
 
-/// The numbers of digits behind the point that there are, as bits; and those that a number could also have been written with.
+/// Numbers of fraction digits, as bits: those that occur, and others with which a number could also have been written.
 #[derive(Clone, Debug, Default)]
 struct Scales {
     found: u64,
     covered: u64,
 }
 
-/// Styles, each beside the one that it does not go with.
+/// Bits for number styles, in pairs; two styles of a pair must not occur together.
 const LEADING_POINT: u8 = 1;
 const LEADING_ZERO: u8 = 2;
 const LOWER: u8 = 4;
@@ -50,7 +50,8 @@ const SIGNED: u8 = 64;
 const UNSIGNED: u8 = 128;
 
 impl Forms {
-    /// Takes a text that is a number. False where it is rather a code, whatever else is in the column.
+    /// Records a text that parses to `number`. Returns false if the text is more likely a code, which makes the column
+    /// text.
     pub(super) fn see(&mut self, text: &str, number: f64) -> bool {
         if !number.is_finite() {
             return true;
@@ -95,7 +96,7 @@ impl Forms {
         self.styles |= if exponent.starts_with('e') { LOWER } else { UPPER };
         let power_text = &exponent[1..];
         let is_signed = power_text.starts_with(['+', '-']);
-        // `1E2` is rather a code; what writes doubles has a point or a sign, and one digit before the point.
+        // `1E2` is more likely a code; programs write doubles with a point or a sign, and one digit before the point.
         if whole.len() != 1 || (fraction.is_none() && !is_signed) {
             return false;
         }
@@ -110,7 +111,7 @@ impl Forms {
         let is_padded = power_digits.len() > 1 && power_digits.starts_with('0');
         match power_text.trim_start_matches('+').parse::<i32>() {
             Ok(power) if (power != 0 || !power_text.starts_with('-')) && (power_digits.len() < 3 || !is_padded) => {
-                // A zero has no other exponent than 0, or it is rather a code.
+                // A zero with an exponent other than 0 is more likely a code.
                 if is_zero && power != 0 {
                     return false;
                 }
@@ -137,7 +138,7 @@ impl Forms {
         self.is_ambiguous |= other.is_ambiguous;
     }
 
-    /// Whether two texts of these forms are never one double.
+    /// Whether two different texts of these forms never are the same double.
     pub(super) fn are_told_apart(&self) -> bool {
         let has_both = |one: u8, other: u8| self.styles & one != 0 && self.styles & other != 0;
         !self.is_ambiguous
@@ -153,7 +154,7 @@ impl Forms {
 }
 
 impl Scales {
-    /// Takes what stands behind the point; false where it is too long to be told apart from others.
+    /// Records the digits after the point; false if they are too many to be distinguished.
     fn see(&mut self, fraction: Option<&str>) -> bool {
         let Some(fraction) = fraction else {
             self.found |= 1;
@@ -186,9 +187,10 @@ impl Scales {
     }
 }
 
-/// Whether no other text of as many digits or fewer is the same double: it has few digits, or those that the double is written with.
+/// Whether no other text with at most as many digits is the same double: it has few digits, or those of the double's
+/// shortest form.
 pub(super) fn has_its_digits(text: &str, number: f64) -> bool {
-    // Nearly every number of a file is as short as that.
+    // Nearly every number in files is that short.
     if text.len() <= EXACT_DIGITS {
         return true;
     }
@@ -205,7 +207,7 @@ pub(super) fn has_its_digits(text: &str, number: f64) -> bool {
     }
 }
 
-/// The power of ten of the first digit that is not zero; `None` for zero.
+/// Power of ten of the first digit that is not zero; `None` for zero.
 fn power(whole: &str, fraction: &str) -> Option<i32> {
     let place = |digits: &str| digits.bytes().position(|digit| digit != b'0');
     match place(whole) {
@@ -228,7 +230,7 @@ mod tests {
         for texts in [
             &["0", "7", "-7", "100"][..],
             &["0.5", "-0.25", "10", "12.5"],
-            // Prices: all of one scale, or whole ones beside them.
+            // Prices: all with the same number of fraction digits, or mixed with whole ones.
             &["1.50", "2.00", "10.10"],
             &["10", "12.50", "9.99"],
             &["1.1", "1.25", "3"],
@@ -288,7 +290,7 @@ mod tests {
 
         proptest! {
             #![proptest_config(ProptestConfig::with_cases(5_000))]
-            /// The rule that the forms stand for, over texts of few digits, of which many are the same number.
+            /// Checks the rule that `Forms` implements on short texts, many of which are the same number.
             #[test]
             fn are_two_numbers(texts in prop::collection::vec("-?[0-9]{0,2}(\\.[05]{0,3}|\\.30000000000000(0[345]|))?([eE][+-]?[0-3]{1,2})?", 2..6)) {
                 let texts = texts.into_iter().filter(|text| super::super::super::cell::number(text).is_some());

@@ -1,7 +1,7 @@
-//! The type of a CSV column: the types that every one of its values has, over all files of a table.
+//! Infers the type of a CSV column: the narrowest type that fits all its values, over all files of a table.
 //!
-//! A type does not depend on the order of rows or files, nor on where a read ends. What has no other type is text, as it is
-//! written.
+//! The type does not depend on the order of rows or files, nor on where a read ends. Values that fit no other type stay
+//! text, as written.
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 
@@ -14,15 +14,15 @@ const NUMBER: u8 = 4;
 const DATE: u8 = 8;
 const TIMESTAMP: u8 = 16;
 
-/// The types that a column can still be.
+/// The types that a column can still have.
 #[derive(Clone, Debug)]
 pub(super) struct Guess {
     kinds: u8,
     has_values: bool,
     forms: Forms,
-    /// The finest unit of its times.
+    /// The finest unit of its timestamps.
     unit: TimeUnit,
-    /// Whether all of them are in the range of nanoseconds.
+    /// Whether all its timestamps fit in nanoseconds.
     is_in_range: bool,
 }
 
@@ -39,7 +39,7 @@ impl Default for Guess {
 }
 
 impl Guess {
-    /// Takes the text of a cell. An empty one is NULL.
+    /// Narrows the types by a cell. An empty cell is NULL.
     pub(super) fn see(&mut self, text: &str) {
         if text.is_empty() {
             return;
@@ -66,7 +66,7 @@ impl Guess {
     }
 
     fn see_number(&mut self, text: &str) {
-        // `-0` is a number, and not the whole number 0.
+        // `-0` is a floating-point number, not the integer 0.
         if self.kinds & INTEGER != 0 && (text == "-0" || cell::integer(text).is_none()) {
             self.kinds &= !INTEGER;
         }
@@ -76,7 +76,7 @@ impl Guess {
         }
     }
 
-    /// Takes what another file has.
+    /// Combines this with the same column of another file.
     pub(super) fn merge(&mut self, other: &Self) {
         self.kinds &= other.kinds;
         self.has_values |= other.has_values;
@@ -85,7 +85,7 @@ impl Guess {
         self.is_in_range &= other.is_in_range;
     }
 
-    /// The narrowest type of all values.
+    /// The narrowest type of all values; `Null` if there are none.
     pub(super) fn data_type(&self) -> DataType {
         let is = |kind: u8| self.kinds & kind != 0;
         let is_timestamp = is(TIMESTAMP) && (self.unit != TimeUnit::Nanosecond || self.is_in_range);

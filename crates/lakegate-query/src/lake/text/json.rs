@@ -1,6 +1,7 @@
-//! One line of NDJSON as members of an object, and each of them as a value: RFC 8259, numbers as they are written.
+//! Parses an NDJSON line into the members of an object, and each member into a value (RFC 8259). Numbers keep their
+//! text.
 //!
-//! A lone surrogate and two members of one name are faults: what they mean, readers of JSON do not agree on.
+//! A lone surrogate or a duplicate member name is a fault, because JSON parsers disagree on what they mean.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -10,26 +11,26 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// How deep lists and objects may lie in each other.
+/// Maximum nesting depth of lists and objects.
 pub(super) const MOST_DEPTH: usize = 64;
 
-/// The members of an object, in their order.
+/// The members of an object, in order.
 #[derive(Debug)]
 pub(super) struct Members<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
 
-/// A value; what lies in lists and objects is read when it is wanted.
+/// A value. The contents of lists and objects are parsed when needed.
 #[derive(Debug, PartialEq)]
 pub(super) enum Value<'a> {
     Null,
     Boolean(bool),
-    /// As it is written.
+    /// The text as written.
     Number(&'a str),
     Text(Cow<'a, str>),
     List(&'a str),
     Object(&'a str),
 }
 
-/// Reads an object, or says why the text is none, without any part of it.
+/// Parses an object. The error contains none of its values.
 pub(super) fn object(text: &str) -> Result<Members<'_>, String> {
     let is_object = text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{');
     match serde_json::from_str(text) {
@@ -41,12 +42,12 @@ pub(super) fn object(text: &str) -> Result<Members<'_>, String> {
     }
 }
 
-/// Reads a list.
+/// Parses a list.
 pub(super) fn list(text: &str) -> Result<Vec<&RawValue>, String> {
     serde_json::from_str(text).map_err(|error| unread(&error))
 }
 
-/// Reads a value.
+/// Parses a value.
 pub(super) fn value(raw: &RawValue) -> Result<Value<'_>, String> {
     let text = raw.get();
     Ok(match text.as_bytes().first() {
@@ -68,7 +69,7 @@ pub(super) fn value(raw: &RawValue) -> Result<Value<'_>, String> {
 }
 
 impl<'a> Members<'a> {
-    /// The member of a name; `at` is where it lay in the object before.
+    /// The member called `name`; tries index `at` first, where it was in earlier objects.
     pub(super) fn get(&self, name: &str, at: usize) -> Option<&'a RawValue> {
         match self.0.get(at) {
             Some((found, value)) if found == name => Some(value),
@@ -108,7 +109,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// A name that two members have.
+/// A name that occurs twice.
 fn repeated<'m>(members: &'m [(Cow<'_, str>, &RawValue)]) -> Option<&'m str> {
     let mut names = members.iter().map(|(name, _)| name.as_ref()).enumerate();
     let found = match members.len() {
@@ -121,7 +122,7 @@ fn repeated<'m>(members: &'m [(Cow<'_, str>, &RawValue)]) -> Option<&'m str> {
     found.map(|(_, name)| name)
 }
 
-/// The reader's message without its place, because the line number is that within the text.
+/// serde_json's message without the position, because its line number counts within the text.
 fn unread(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);

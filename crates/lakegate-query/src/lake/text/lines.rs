@@ -1,14 +1,14 @@
-//! Lines out of pieces that end anywhere: with every line end, and bounded. Empty lines are left out.
+//! Splits pieces that may end anywhere into lines, with any line end and a maximum length. Skips empty lines.
 
 use super::MOST_LINE_BYTES;
 use super::fault::TextFault;
 
-/// Takes lines out of pieces.
+/// An incremental line splitter.
 pub(super) struct Lines {
     text: Vec<u8>,
-    /// The number of the line in `text`; the first one is 1.
+    /// Number of the line in `text`; the first line is 1.
     number: u64,
-    /// Whether `text` is a whole line.
+    /// Whether `text` is a complete line.
     is_whole: bool,
     is_after_return: bool,
 }
@@ -18,7 +18,7 @@ impl Lines {
         Self { text: Vec::new(), number: 1, is_whole: false, is_after_return: false }
     }
 
-    /// Reads on; true where a line has ended that is not empty, and else the input is used up.
+    /// Continues to read; true if a non-empty line ended, false if the input is used up.
     pub(super) fn read(&mut self, input: &mut &[u8]) -> Result<bool, TextFault> {
         if self.is_whole {
             self.next();
@@ -52,7 +52,7 @@ impl Lines {
         }
     }
 
-    /// Whether the end of the file ends a line that is not empty.
+    /// Ends the input; true if that ends a non-empty line.
     pub(super) fn finish(&mut self) -> bool {
         if self.is_whole {
             self.next();

@@ -1,6 +1,6 @@
-//! Reads a text file once from end to end: its columns, what their values are, how many rows there are, and what is wrong.
+//! Reads a text file once from end to end, to infer its columns and their types, count its rows and find faults.
 //!
-//! Scans read the same rows: nothing that was found good here fails there.
+//! Scans use the same row reader, so nothing that passes here fails there.
 
 use std::sync::Arc;
 
@@ -22,18 +22,18 @@ pub(super) struct Looked {
     /// The members of the objects of an NDJSON file.
     pub(super) shapes: Shapes,
     pub(super) rows: u64,
-    /// The bytes of their text.
+    /// Size of their text, in bytes.
     pub(super) bytes: usize,
     pub(super) skipped: Skipped,
     pub(super) is_empty: bool,
 }
 
-/// Looks at a file.
+/// Reads a file once.
 pub(super) async fn look(store: &Arc<dyn ObjectStore>, object: &ObjectMeta, layout: &Layout) -> Result<Looked, Unread> {
     look_at(Rows::open(store, object, layout).await?, layout).await
 }
 
-/// Looks at rows.
+/// Reads all rows once.
 pub(super) async fn look_at(mut rows: Rows, layout: &Layout) -> Result<Looked, Unread> {
     let columns = rows.columns().map(<[String]>::to_vec);
     let mut declared = Declared::new(&layout.text, columns.as_deref(), |_| true);

@@ -1,9 +1,8 @@
-//! Text files of a table, CSV and NDJSON: read by readers of ours, to the records of which no border of a read, of a range or
-//! of a compressed block matters.
+//! Reads a table's CSV and NDJSON files with our own parsers; their records do not depend on where a read, a range or a
+//! compressed block ends.
 //!
-//! Each file is read whole once when it is new, for its columns and for what is wrong with it (`look`), and then by scans
-//! (`source`). Both go through the same rows, so they agree. Files in other encodings than UTF-8 are not read: they are
-//! ingested.
+//! Each file is read whole once when it is new, to infer its columns and find faults (`look`), and then by scans
+//! (`source`). Both use the same row reader, so they agree. Files that are not UTF-8 are refused; they can be ingested.
 
 mod build;
 mod bytes;
@@ -42,12 +41,12 @@ use guess::Guess;
 use look::Looked;
 use shape::Shapes;
 
-/// The longest line, in bytes: a whole one is in memory.
+/// Maximum length of a line, in bytes, because a whole line is held in memory.
 const MOST_LINE_BYTES: usize = 16 << 20;
-/// The most columns of a table.
+/// Maximum number of columns of a table.
 pub(crate) const MOST_COLUMNS: usize = 2_000;
 
-/// How the text files of a table are read.
+/// The settings for reading a table's text files.
 #[derive(Debug)]
 pub(super) struct Layout {
     pub(super) format: FileFormat,
@@ -56,16 +55,16 @@ pub(super) struct Layout {
     pub(super) skipped: Skipped,
 }
 
-/// The schema of text files, once all of them were read.
+/// The schema of a table's text files, inferred by reading them all.
 pub(super) struct TextTable {
     pub(super) format: Arc<dyn Format>,
     pub(super) schema: SchemaRef,
-    /// The rows of each file, in their order, and the bytes of their text.
+    /// Rows of each file and bytes of their text, in the order of the files.
     pub(super) rows: Vec<(usize, usize)>,
     pub(super) skipped: Skipped,
 }
 
-/// Reads every file once.
+/// Reads every file once to infer the schema.
 pub(super) async fn read(
     store: &Arc<dyn ObjectStore>,
     is_remote: bool,
@@ -96,13 +95,13 @@ pub(super) async fn read(
 }
 
 impl TextFormat {
-    /// Counts of what is not served as it is written.
+    /// Counts of what is not served as written.
     pub(crate) fn skipped(&self) -> Skipped {
         self.layout.skipped
     }
 }
 
-/// The columns of CSV files, which all have the same, in any order.
+/// The columns of CSV files; every file must have the same ones, in any order.
 fn csv_fields(looked: &[Looked], objects: &[ObjectMeta], text: &TextFiles) -> Result<Vec<Field>, Unreadable> {
     let mut first = None::<Vec<(String, Guess)>>;
     for (file, object) in looked.iter().zip(objects).filter(|(file, _)| !file.is_empty) {
@@ -141,7 +140,7 @@ fn columns_differ(found: &[(String, Guess)], looked: &[Looked], object: &ObjectM
     format!("`{}` has the columns `{}`, and the files before it `{first}`", plain(&object.location), names(found))
 }
 
-/// The columns of NDJSON files: all that any of them has, and those that are declared.
+/// The columns of NDJSON files: those of any file, and the declared ones.
 fn json_fields(looked: &[Looked], objects: &[ObjectMeta], text: &TextFiles) -> Result<Vec<Field>, Unreadable> {
     let mut shapes = Shapes::default();
     for (file, object) in looked.iter().zip(objects) {

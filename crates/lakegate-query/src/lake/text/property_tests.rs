@@ -1,5 +1,5 @@
-//! Random text files, read in pieces of random sizes, compressed or not, beside the `csv` crate and serde_json: the same rows
-//! and the same types whatever the pieces are.
+//! Compares random text files, read in pieces of random sizes and compressed or not, with the `csv` crate and
+//! serde_json. Rows and types must not depend on the pieces.
 
 use std::io::Write;
 
@@ -17,7 +17,7 @@ use super::rows::Rows;
 use super::source::Scan;
 use super::*;
 
-/// The rows of bytes that come in pieces of these sizes, again and again.
+/// The rows of `bytes`, cut into pieces whose sizes repeat `sizes`.
 async fn rows(bytes: &[u8], sizes: &[usize], layout: &Layout) -> Rows {
     let mut sizes = sizes.iter().copied().cycle();
     let (mut pieces, mut rest) = (Vec::new(), bytes);
@@ -135,7 +135,7 @@ proptest! {
         if !ends_with_line {
             text.truncate(text.len() - end.len());
         }
-        // What the crate reads of it, of which nothing is ours.
+        // Reads the text with the `csv` crate, without any of our code.
         let mut crates = ::csv::ReaderBuilder::new().from_reader(text.as_bytes());
         let of_the_crate = crates.records().map(|row| row.unwrap().iter().map(str::to_owned).collect::<Vec<_>>());
         let of_the_crate = of_the_crate.collect::<Vec<_>>();
@@ -146,7 +146,7 @@ proptest! {
         let (_, found) = run(scanned(&bytes, &sizes, &layout(FileFormat::Csv, compression, types), batch_rows));
         let expected = cells.iter().map(|row| row.iter().map(|cell| (!cell.is_empty()).then(|| cell.clone())).collect::<Vec<_>>());
         prop_assert_eq!(found, expected.collect::<Vec<_>>());
-        // Types and values that are found are those of the text in one piece.
+        // Inferred types and values equal those of the text in one piece.
         let guessed = run(scanned(&bytes, &sizes, &layout(FileFormat::Csv, compression, vec![]), batch_rows));
         let whole = run(scanned(text.as_bytes(), &[usize::MAX], &layout(FileFormat::Csv, Compression::None, vec![]), 8_192));
         prop_assert_eq!(guessed, whole);

@@ -1,4 +1,4 @@
-//! The rows of one text file, one after the other, whatever the pieces are in which it is read.
+//! Iterates over the rows of one text file, independently of the pieces in which it is read.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::fault::{TextFault, Unread};
 use super::json::{self, Members};
 use super::lines::Lines;
 
-/// The rows of a file.
+/// A cursor over the rows of a file.
 pub(super) struct Rows {
     pieces: Pieces,
     input: Bytes,
@@ -27,9 +27,9 @@ pub(super) struct Rows {
 enum Source {
     Csv {
         records: Records,
-        /// The names of the columns; `None` of a file without records.
+        /// The column names; `None` if the file has no records.
         columns: Option<Vec<String>>,
-        /// Whether the record that was read is the first row, and not yet given.
+        /// Whether the first record is a row, not a header, and `advance` has not returned it yet.
         is_waiting: bool,
     },
     Ndjson(Lines),
@@ -42,7 +42,7 @@ pub(super) enum Row<'a> {
 }
 
 impl Rows {
-    /// Opens a file, and reads its header.
+    /// Opens a file and reads its header.
     pub(super) async fn open(
         store: &Arc<dyn ObjectStore>,
         object: &ObjectMeta,
@@ -51,7 +51,7 @@ impl Rows {
         Self::new(Pieces::open(store, object, layout.compression).await?, layout).await
     }
 
-    /// The rows of pieces.
+    /// Reads rows from pieces.
     pub(super) async fn new(pieces: Pieces, layout: &Layout) -> Result<Self, Unread> {
         let source = match layout.format {
             FileFormat::NdJson => Source::Ndjson(Lines::new()),
@@ -64,7 +64,7 @@ impl Rows {
         Ok(rows)
     }
 
-    /// Takes the first record for the header, or for the first row.
+    /// Uses the first record as the header or as the first row.
     fn begin(&mut self, has_header: bool) -> Result<(), TextFault> {
         let Source::Csv { records, columns, is_waiting } = &mut self.source else { return Ok(()) };
         let cells = records.record().cells()?;
@@ -77,7 +77,7 @@ impl Rows {
         Ok(())
     }
 
-    /// The names of the columns, where the file has them in one place.
+    /// The column names of a CSV file; `None` for NDJSON or a file without records.
     pub(super) fn columns(&self) -> Option<&[String]> {
         match &self.source {
             Source::Csv { columns, .. } => columns.as_deref(),
@@ -89,7 +89,7 @@ impl Rows {
         matches!(self.source, Source::Csv { .. })
     }
 
-    /// Whether there is nothing in the file, not even a header.
+    /// Whether the file is empty, without even a header.
     pub(super) fn is_empty(&self) -> bool {
         match &self.source {
             Source::Csv { columns, .. } => columns.is_none(),
@@ -97,7 +97,7 @@ impl Rows {
         }
     }
 
-    /// Goes to the next row; false at the end.
+    /// Moves to the next row; false at the end.
     pub(super) async fn advance(&mut self) -> Result<bool, Unread> {
         if let Source::Csv { is_waiting: is_waiting @ true, .. } = &mut self.source {
             *is_waiting = false;
@@ -128,7 +128,7 @@ impl Rows {
         Ok(false)
     }
 
-    /// The line on which the row begins.
+    /// The line where the row begins.
     pub(super) fn line(&self) -> u64 {
         match &self.source {
             Source::Csv { records, .. } => records.record().line,
@@ -136,7 +136,7 @@ impl Rows {
         }
     }
 
-    /// The bytes of its text.
+    /// Size of the row's text, in bytes.
     pub(super) fn bytes(&self) -> usize {
         match &self.source {
             Source::Csv { records, .. } => records.record().size(),
@@ -144,7 +144,7 @@ impl Rows {
         }
     }
 
-    /// The row, or why it is none.
+    /// The current row; fails if it is malformed.
     pub(super) fn row(&self) -> Result<Row<'_>, TextFault> {
         match &self.source {
             Source::Csv { records, columns, .. } => {
@@ -165,7 +165,7 @@ impl Rows {
 }
 
 impl<'a> Row<'a> {
-    /// The text of a cell of CSV.
+    /// The text of a CSV cell; `None` for NDJSON.
     pub(super) fn cell(&self, place: usize) -> Option<&'a str> {
         match self {
             Self::Cells(cells) => Some(cells.get(place)),
@@ -173,7 +173,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// The value of a member of an object; `place` is where it is expected.
+    /// The value of an NDJSON member, expected at index `place`; `None` if there is none.
     pub(super) fn member(&self, name: &str, place: usize) -> Option<&'a RawValue> {
         match self {
             Self::Cells(_) => None,
@@ -182,7 +182,7 @@ impl<'a> Row<'a> {
     }
 }
 
-/// The names of a header, each of which is there once.
+/// The names in a header; fails if two are equal.
 fn header(cells: Cells<'_>, line: u64) -> Result<Vec<String>, TextFault> {
     let names = cells.iter().map(str::to_owned).collect::<Vec<_>>();
     if names.iter().any(|name| name.contains('\0')) {

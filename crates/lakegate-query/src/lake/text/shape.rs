@@ -1,6 +1,7 @@
-//! The types of the members of NDJSON objects: the kinds of all their values, and the type that holds them as they are written.
+//! Infers the types of NDJSON object members from the kinds of all their values; the type keeps values as they are
+//! written.
 //!
-//! Values of several plain kinds are text. A list or an object beside anything else is a fault.
+//! Values of several scalar kinds become text. A list or an object mixed with another kind is a fault.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,10 +19,10 @@ const INTEGER: u8 = 2;
 const NUMBER: u8 = 4;
 const TEXT: u8 = 8;
 
-/// From here on a double does not hold every whole number.
+/// 2^53: from here on a double cannot hold every integer.
 const FIRST_INEXACT: f64 = 9_007_199_254_740_992.0;
 
-/// The path of a value: the names of members from the row on, `[]` for items of a list.
+/// The path of a value: member names from the row down, `[]` for list items.
 #[derive(Clone, Copy)]
 struct Path<'a> {
     above: Option<&'a Path<'a>>,
@@ -46,23 +47,24 @@ impl fmt::Display for Path<'_> {
 
 const ITEM: &str = "[]";
 
-/// The members of objects, in the order in which they came.
+/// The members of objects, in order of appearance.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shapes {
     shapes: Vec<(String, Shape)>,
     places: HashMap<String, usize>,
-    /// The members of all objects in it, at every depth, as far as they were counted.
+    /// Number of members of all objects in it, at every depth. Counted only for rows, not for nested objects.
     members: usize,
 }
 
-/// The most members of all objects of a table, at every depth: a struct of more is rather a map, with values for names.
+/// Maximum number of members of all objects of a table, at every depth. A struct with more is more likely a map, whose
+/// names are values.
 const MOST_MEMBERS: usize = 4 * MOST_COLUMNS;
 
-/// The kinds of the values of one member.
+/// The kinds of one member's values.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shape {
     plain: u8,
-    /// Whether there are whole numbers that a double does not hold, and numbers beyond 64 bits.
+    /// Whether a double cannot hold some number exactly; `is_large`: whether a number is out of range.
     is_inexact: bool,
     is_large: bool,
     nested: Option<Nested>,
@@ -77,7 +79,7 @@ enum Nested {
 }
 
 impl Shapes {
-    /// Takes a row. Values of declared columns are not looked at.
+    /// Adds a row. Ignores the values of declared columns.
     pub(super) fn see(
         &mut self,
         row: &Members<'_>,
@@ -91,7 +93,7 @@ impl Shapes {
         }
     }
 
-    /// Gives how many members there are now that were not there before.
+    /// Returns how many members are new.
     fn see_members(
         &mut self,
         members: &Members<'_>,
@@ -132,7 +134,7 @@ impl Shapes {
         Ok(&mut self.shapes[place].1)
     }
 
-    /// Takes what another file has.
+    /// Combines this with the members of another file.
     pub(super) fn merge(&mut self, other: &Self) -> Result<(), TextFault> {
         self.merge_members(other, None)?;
         self.members = self.count();
@@ -156,7 +158,7 @@ impl Shapes {
 }
 
 impl Shape {
-    /// The members of all objects in it.
+    /// Number of members of all objects in it.
     fn count(&self) -> usize {
         match &self.nested {
             None => 0,
@@ -165,7 +167,7 @@ impl Shape {
         }
     }
 
-    /// Gives how many members are new in it.
+    /// Returns how many members in it are new.
     fn see(&mut self, raw: &RawValue, line: u64, path: &Path<'_>) -> Result<usize, TextFault> {
         let told = |what: String| TextFault::at(line, what).in_column(path.to_string());
         let value = json::value(raw).map_err(told)?;
@@ -214,7 +216,7 @@ impl Shape {
             }
             return INTEGER;
         }
-        // What is written with an exponent is a double, as long as it has the digits of one.
+        // A number with an exponent is a double, as long as it has the digits of one.
         match text.parse::<f64>() {
             Ok(number) if !number.is_finite() => self.is_large = true,
             Ok(number) => {
@@ -226,7 +228,7 @@ impl Shape {
         NUMBER
     }
 
-    /// The shape of the items or members of the values, which are all lists or all objects.
+    /// The shape of the items or members; fails if a scalar value occurred before.
     fn nest(&mut self, line: u64, path: &Path<'_>, new: impl FnOnce() -> Nested) -> Result<&mut Nested, TextFault> {
         if self.plain != 0 {
             let kind = match new() {
@@ -284,7 +286,7 @@ impl Shape {
     fn data_type(&self) -> DataType {
         match (&self.nested, self.plain) {
             (Some(Nested::List(item)), _) => DataType::new_list(item.data_type(), true),
-            // Objects that never have a member are kept as they are written.
+            // Objects that never have a member stay text, as written.
             (Some(Nested::Object(shapes)), _) if shapes.shapes.is_empty() => DataType::Utf8,
             (Some(Nested::Object(shapes)), _) => DataType::Struct(shapes.fields().into()),
             (None, 0) => DataType::Null,
@@ -340,7 +342,7 @@ mod tests {
         shapes(lines).unwrap().fields()[0].data_type().clone()
     }
 
-    /// Names that are values, such as ids, make a struct of all of them.
+    /// Member names that are values, such as ids, make one struct of them all.
     #[test]
     fn members_of_all_objects_are_bounded_together() {
         let row = |row: usize| {

@@ -1,6 +1,6 @@
-//! Text files as a source of the engine's scans: whole files, record by record.
+//! Serves text files to DataFusion scans as a `FileSource`: whole files, record by record.
 //!
-//! A file is never cut into ranges of bytes: where a record begins can only be told from the file's start.
+//! A file is never split into byte ranges, because only parsing from the start shows where a record begins.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,10 +31,10 @@ use super::fault::{TextFault, Unread};
 use super::rows::Rows;
 use crate::floats::canonical_array;
 
-/// Rows of a batch, where the engine does not say.
+/// Rows per batch, unless DataFusion sets another number.
 const BATCH_ROWS: usize = 8_192;
 
-/// The format of a table's text files.
+/// DataFusion's file format for a table's text files.
 #[derive(Debug)]
 pub(crate) struct TextFormat {
     pub(super) layout: Arc<Layout>,
@@ -51,7 +51,7 @@ impl Format for TextFormat {
         Ok(format!("{}{}", self.get_ext(), compression.get_ext()))
     }
 
-    /// The bytes are unpacked here, and not by the engine.
+    /// [`Rows`] decompresses the bytes, so DataFusion must not.
     fn compression_type(&self) -> Option<FileCompressionType> {
         None
     }
@@ -150,7 +150,7 @@ impl FileSource for TextSource {
     }
 }
 
-/// Opens files, and gives these columns of them.
+/// Opens files and reads the columns of `schema`.
 struct TextOpener {
     layout: Arc<Layout>,
     schema: SchemaRef,
@@ -176,7 +176,7 @@ impl FileOpener for TextOpener {
     }
 }
 
-/// Some columns of the rows of a file, batch by batch.
+/// Reads some columns of a file as record batches.
 pub(super) struct Scan {
     rows: Rows,
     declared: Declared,
@@ -191,18 +191,18 @@ struct ScanColumn {
     from: From,
 }
 
-/// The origin of a column's values.
+/// The source of a column's values.
 #[derive(Clone, Copy)]
 enum From {
-    /// From among the values of declared columns.
+    /// This index among the values of the declared columns.
     Declared(usize),
-    /// From this place of the row.
+    /// This index in the row.
     Place(usize),
-    /// From nowhere: the file lacks the column.
+    /// No source: the file lacks the column.
     Nowhere,
 }
 
-/// From so many bytes of text on a batch is given, however few its rows are.
+/// A batch ends once its text reaches this many bytes, however few its rows are.
 const MOST_OF_BATCH: usize = 8 << 20;
 
 impl Scan {

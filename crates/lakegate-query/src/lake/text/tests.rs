@@ -1,4 +1,4 @@
-//! Text files as a user sees them: the rows as they are written, or a fault with file, line and column.
+//! Tests text files as a user sees them: the rows as written, or an error with file, line and column.
 
 use std::fs;
 use std::io::Write;
@@ -16,7 +16,7 @@ fn lake(files: &[(&str, &[u8])]) -> TempDir {
     folder
 }
 
-/// The rows, from files and from memory, and the types; or the first fault.
+/// The rows, read from files, or the first error; checks that the resident table returns the same rows.
 async fn read(files: &[(&str, &[u8])], keys: &str, sql: &str) -> Result<Vec<String>, String> {
     let lake = lake(files);
     let config = format!("[lake]\nlocation = \".\"\n[tables.t]\nshared = true\nlocation = \"t/\"\n{keys}\n");
@@ -50,7 +50,7 @@ async fn a_quoted_line_break_where_a_read_ends_is_part_of_its_value() {
     }
 }
 
-/// Two frames of zstd, two members of gzip: what many tools make of two files that are joined.
+/// Two zstd frames or two gzip members: the output of many tools that join two files.
 #[tokio::test]
 async fn packed_files_that_were_joined_are_read_to_their_end() {
     let gzip = |text: &str| {
@@ -138,7 +138,7 @@ async fn what_cannot_be_read_is_told_with_file_line_and_column_and_without_a_val
     assert!(fault.contains("`t/b.ndjson`: line 2, column `v`: it holds an object, and a whole number"), "{fault}");
 }
 
-/// Rows without members are rows.
+/// An object without members is a row.
 #[tokio::test]
 async fn objects_without_members_are_counted() {
     let files: [(&str, &[u8]); 3] =
@@ -192,7 +192,7 @@ async fn values_and_rows_that_do_not_fit_are_null_or_left_out_where_the_project_
     // A query of other columns leaves the same rows out.
     let other = read(&files, &format!("{types}on_error = \"reject\""), "SELECT w FROM t ORDER BY w").await.unwrap();
     assert_eq!(other, ["a", "c"]);
-    // A row of too few cells has no values that could be NULL.
+    // A row with too few cells has no values that could become NULL.
     let fault = read(&files, &format!("{types}on_error = \"null\""), sql).await.unwrap_err();
     assert!(fault.contains("line 5: it has 1 cells"), "{fault}");
     let files: [(&str, &[u8]); 1] = [("a.csv", &text.as_bytes()[..text.len() - 2])];
@@ -202,7 +202,7 @@ async fn values_and_rows_that_do_not_fit_are_null_or_left_out_where_the_project_
     assert_eq!(read(&files, &format!("{types}on_error = \"reject\""), sql).await.unwrap(), ["3|2"]);
 }
 
-/// A row filter over a column that became text shows the rows of that key alone.
+/// A row filter on a column that became text shows only the rows of that key.
 #[tokio::test]
 async fn codes_that_look_like_one_number_are_two_clients() {
     let lake = lake(&[("a.csv", b"id,c\n1,1.1\n2,1.10\n3,1.100\n"), ("b.csv", b"c,id\n1.10,4\n")]);
@@ -219,7 +219,7 @@ async fn codes_that_look_like_one_number_are_two_clients() {
     }
 }
 
-/// A file that is written to while it is read would give rows that were never there together.
+/// A file that is written while it is read could return rows that were never in it together.
 #[tokio::test]
 async fn a_file_of_another_length_than_was_listed_is_not_read() {
     use datafusion::object_store::local::LocalFileSystem;
