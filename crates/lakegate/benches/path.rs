@@ -1,7 +1,7 @@
-//! What a request costs: around its query, the whole path of answers that need none, and the decisions
-//! alone; and with its query, the governed plan with its values, a small aggregate, a lookup and a listing. `cargo bench --workspace --bench path`.
+//! Measures requests without a socket: responses that need no query, the decisions alone, binding a governed plan, a small
+//! aggregate, a lookup and a listing. Run it with `cargo bench --workspace --bench path`.
 //!
-//! Without a socket. What the connection costs is measured from outside, by `cargo xtask bench`.
+//! `cargo xtask bench` measures the whole server from outside.
 
 #![expect(clippy::unwrap_used, reason = "a bench that can not go on has failed")]
 

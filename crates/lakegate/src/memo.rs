@@ -58,7 +58,7 @@ struct OwnedKey {
     accept_encoding: Option<Box<[u8]>>,
 }
 
-/// What was found out about a request.
+/// The findings about a request.
 pub struct MemoEntry {
     key: OwnedKey,
     credential: Arc<Credential>,
@@ -70,11 +70,11 @@ pub struct MemoEntry {
     pub validator: String,
     /// The headers of the responses.
     pub headers: StoredHeaders,
-    /// What the audit record and the timer hear.
+    /// For the audit record and the timer.
     pub recalled: Recalled,
 }
 
-/// What the audit record and the timer would have heard from the stages that the memo saves.
+/// The reports to the audit record and the timer of the stages that the memo saves.
 #[derive(Debug)]
 pub struct Recalled {
     /// The record's members about the request and its caller; `None` if there is no log.

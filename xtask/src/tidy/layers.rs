@@ -52,7 +52,7 @@ const EXCEPT: &[(&str, &str)] = &[("sqlx", "crates/lakegate-query/src/lake/catal
 /// This folder contains an HTTP client, so it reads the statuses of other servers.
 const CLIENTS: &str = "crates/lakegate-query/src/lake/catalog/";
 
-const STATUSES: &str = "crates/lakegate/src/http/respond.rs";
+const STATUSES: &str = "crates/lakegate/src/http/problem.rs";
 
 /// No manifest has a forbidden dependency. Dev-dependencies are exempt, because tests check the crate from outside.
 pub(crate) fn manifests(tree: &Tree) -> Vec<Finding> {
@@ -188,7 +188,7 @@ mod tests {
                 "crates/lakegate-core/src/a.rs",
                 "//! x\nlet a = Utc::now();\n#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n",
             ),
-            ("crates/lakegate/src/http/respond.rs", "//! x\nStatusCode::OK\n"),
+            ("crates/lakegate/src/http/problem.rs", "//! x\nStatusCode::OK\n"),
             ("crates/lakegate/src/http/routes.rs", "//! x\nStatusCode::OK\n"),
         ]);
         assert_eq!(purity(&tree).len(), 1);

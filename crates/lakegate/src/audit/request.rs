@@ -156,7 +156,7 @@ impl RequestAudit {
         self.0.as_ref()?.state().record.asked.policy.clone()
     }
 
-    /// What the record holds about the request and its caller now, for the same request of the same caller.
+    /// The members about the request and its caller as they are now, for an equal request of the same caller.
     pub fn serialized(&self) -> Option<SerializedRequest> {
         let inner = self.0.as_ref()?;
         let (mut known, secrets) = {

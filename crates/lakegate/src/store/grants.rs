@@ -43,7 +43,7 @@ impl GrantRequest {
 pub enum Granting {
     /// The grant is new.
     Added(Grant),
-    /// The same grant, with equal terms and expiry, is already in force.
+    /// A grant with equal terms and expiry is already in force.
     Unchanged(Grant),
 }
 
