@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
+
+use crate::clock;
+use crate::request_id::RequestId;
 
 /// A line of the log.
 #[derive(Debug)]
@@ -89,7 +92,7 @@ pub(super) struct Head {
     pub(super) event: Event,
     #[serde(serialize_with = "time")]
     pub(super) time: DateTime<Utc>,
-    pub(super) request_id: String,
+    pub(super) request_id: RequestId,
 }
 
 /// The request, its caller and the decision: equal for equal requests of the same caller.
@@ -232,7 +235,10 @@ fn add_members(lines: &mut Vec<u8>, object: &impl Serialize) -> serde_json::Resu
 }
 
 fn time<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Micros, true))
+    let mut text = Vec::with_capacity(32);
+    clock::add_stamp(*time, &mut text);
+    // The stamp is ASCII.
+    serializer.serialize_str(std::str::from_utf8(&text).unwrap_or_default())
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

@@ -8,16 +8,17 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use chrono::{DateTime, Utc};
-use lakegate_core::access::{Authorized, Credential, Reason};
+use lakegate_core::access::{Credential, Reason};
 use lakegate_core::catalog::{Call, RawArguments};
 use lakegate_core::error::{Code, Error, Kind};
 use lakegate_query::govern::GovernedPlan;
+use lakegate_query::plan::PlannedProject;
 
 use super::log::{AuditLog, Shared};
 use super::record::{Asked, Decision, Event, Head, Outcome, Record, RequestRecord, SerializedRequest};
 use super::values;
 use crate::observe::ms;
+use crate::request_id::RequestId;
 
 /// The audit record of a request that is not written yet; empty if there is no log or the request is not recorded.
 #[derive(Clone, Default)]
@@ -26,10 +27,8 @@ pub struct RequestAudit(Option<Arc<Inner>>);
 /// The properties of a new request.
 #[derive(Debug)]
 pub struct AuditStart {
-    /// When it arrived.
-    pub time: DateTime<Utc>,
-    /// The request id.
-    pub request_id: String,
+    /// The request id, which has the time of arrival.
+    pub request_id: RequestId,
     /// The HTTP method.
     pub method: String,
     /// The path, decoded and without the query string.
@@ -47,6 +46,7 @@ pub(super) struct Inner {
 
 struct State {
     record: RequestRecord,
+    findings: Findings,
     secrets: Vec<String>,
     /// Whether the response depends on a secret value.
     is_secret: bool,
@@ -55,15 +55,42 @@ struct State {
     done: bool,
 }
 
+/// Findings that are not written into the record yet. A request that the memo knows never needs them.
+#[derive(Default)]
+struct Findings {
+    caller: Option<(Arc<Credential>, Arc<PlannedProject>)>,
+    allowed: Option<Arc<Reason>>,
+}
+
+impl State {
+    /// Writes the findings into the record.
+    fn settle(&mut self) {
+        if let Some((credential, project)) = self.findings.caller.take() {
+            let tokens = self.secrets.len();
+            let secret_attributes = &project.project().config.secret_attributes;
+            self.secrets.extend(values::secrets_of(&credential.principal, secret_attributes));
+            self.is_secret = self.secrets.len() > tokens;
+            self.record.asked.principal = Some(credential.principal.name.clone());
+            self.record.asked.token = Some(credential.proof.token_id());
+        }
+        if let Some(reason) = self.findings.allowed.take() {
+            self.record.asked.decision = Some(Decision::Allowed);
+            self.record.asked.reason = Some(reason.to_string());
+        }
+    }
+}
+
 impl RequestAudit {
     /// Begins the record of a request.
     pub fn begin(log: &AuditLog, start: impl FnOnce() -> AuditStart) -> Self {
         let Some(log) = log.shared() else { return Self::default() };
-        let AuditStart { time, request_id, method, path, tokens } = start();
-        let head = Head { time, request_id, ..Head::default() };
+        let AuditStart { request_id, method, path, tokens } = start();
+        let head = Head { time: request_id.time(), request_id, ..Head::default() };
         let asked = Asked { method: values::cut(&method, values::NAME), path, ..Asked::default() };
         let record = RequestRecord { head, asked, ..RequestRecord::default() };
-        let state = Mutex::new(State { record, secrets: tokens, is_secret: false, streams: false, done: false });
+        let findings = Findings::default();
+        let state =
+            Mutex::new(State { record, findings, secrets: tokens, is_secret: false, streams: false, done: false });
         let inner = log.enter(|number| Arc::new(Inner { log: Arc::clone(log), number, begun: Instant::now(), state }));
         Self(Some(inner))
     }
@@ -92,21 +119,15 @@ impl RequestAudit {
         });
     }
 
-    /// Records the principal and the token, valid or not. `secret_attributes` are the attributes whose values the log
-    /// must not hold.
-    pub fn identified(&self, credential: &Credential, secret_attributes: &BTreeSet<String>) {
-        self.note(|state| {
-            state.record.asked.principal = Some(credential.principal.name.clone());
-            state.record.asked.token = Some(credential.proof.token_id());
-            let tokens = state.secrets.len();
-            state.secrets.extend(values::secrets_of(&credential.principal, secret_attributes));
-            state.is_secret = state.secrets.len() > tokens;
-        });
+    /// Records the principal and the token, valid or not. The log holds no value of the project's secret attributes.
+    pub fn identified(&self, credential: &Arc<Credential>, project: &Arc<PlannedProject>) {
+        self.note(|state| state.findings.caller = Some((Arc::clone(credential), Arc::clone(project))));
     }
 
     /// Drops what an earlier run of the request found, because the request is retried against a reloaded project.
     pub fn restarted(&self) {
         self.note(|state| {
+            state.findings = Findings::default();
             let asked = std::mem::take(&mut state.record.asked);
             let Asked { method, path, endpoint, argument_names, more_argument_names, .. } = asked;
             let asked = Asked { method, path, endpoint, argument_names, more_argument_names, ..Asked::default() };
@@ -115,11 +136,8 @@ impl RequestAudit {
     }
 
     /// Records that access was granted, and why.
-    pub fn allowed(&self, authorized: &Authorized) {
-        self.note(|state| {
-            state.record.asked.decision = Some(Decision::Allowed);
-            state.record.asked.reason = Some(authorized.reason().to_string());
-        });
+    pub fn allowed(&self, reason: &Arc<Reason>) {
+        self.note(|state| state.findings.allowed = Some(Arc::clone(reason)));
     }
 
     /// Records that access was refused, and why.
@@ -133,6 +151,7 @@ impl RequestAudit {
     /// Records the valid arguments and the grants that allow them.
     pub fn called(&self, call: &Call, secret_attributes: &BTreeSet<String>) {
         self.note(|state| {
+            state.settle();
             state.record.asked.arguments = Some(values::arguments(call, secret_attributes, &state.secrets));
             let mut arguments = call.endpoint().params.iter().zip(call.arguments().values());
             state.is_secret |= arguments.any(|(param, value)| param.secret && value.is_some());
@@ -160,7 +179,8 @@ impl RequestAudit {
     pub fn serialized(&self) -> Option<SerializedRequest> {
         let inner = self.0.as_ref()?;
         let (mut known, secrets) = {
-            let state = inner.state();
+            let mut state = inner.state();
+            state.settle();
             (state.record.asked.clone(), state.secrets.clone())
         };
         complete(&mut known, &secrets);
@@ -190,6 +210,9 @@ impl RequestAudit {
             let place = inner.log.place().await?;
             let record = {
                 let mut state = inner.state();
+                if state.record.recalled.is_none() {
+                    state.settle();
+                }
                 let mut record = state.record.clone();
                 record.head.event = Event::Started;
                 inner.complete(&mut record, &state.secrets);
@@ -275,6 +298,9 @@ impl Inner {
     fn ended(&self, state: &mut State, outcome: Outcome, code: Option<Code>) -> Option<Record> {
         if std::mem::replace(&mut state.done, true) {
             return None;
+        }
+        if outcome == Outcome::Refused || state.record.recalled.is_none() {
+            state.settle();
         }
         let mut record = std::mem::take(&mut state.record);
         record.head.event = Event::Ended;

@@ -12,7 +12,7 @@ use lakegate_core::error::{Code, Error, Kind};
 use serde::Serialize;
 
 use crate::clock;
-use crate::context::RequestId;
+use crate::request_id::RequestId;
 
 /// An error on its way to the caller. [`super::service`] writes its body, because only the service knows the
 /// request id.
@@ -128,15 +128,14 @@ pub(super) fn not_encrypted() -> String {
     )
 }
 
-/// Writes the problem body. Returns the error if the response is a refusal. `has_body` is false for `HEAD`, whose response
-/// has the headers of the body alone.
-pub(super) fn explain(response: &mut Response, id: &RequestId, has_body: bool) -> Option<Arc<Error>> {
+/// Writes the problem body. Returns the error if the response is a refusal.
+pub(super) fn explain(response: &mut Response, id: &RequestId) -> Option<Arc<Error>> {
     let error = response.extensions_mut().remove::<Arc<Error>>()?;
     let body = serde_json::to_vec(&problem(&error, response.status(), id)).unwrap_or_default();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    *response.body_mut() = if has_body { Body::from(body) } else { Body::empty() };
+    *response.body_mut() = Body::from(body);
     Some(error)
 }
 
