@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use lakegate_core::access::{Effect, Grantee};
 use serde_json::{Value as Json, json};
 
-use crate::app::{Answer, TestApp};
+use crate::support::app::{Answer, TestApp};
 
 /// An endless query that needs no memory: the engine collects the left side of each join, and streams the right side.
 const ENDLESS: &str = "SELECT max(a.n + bcd.n) AS m FROM number AS a CROSS JOIN \

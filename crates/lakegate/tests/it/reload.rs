@@ -14,11 +14,11 @@ use lakegate::sample::Sample;
 use lakegate::sample::write_rows;
 use serde_json::{Value as Json, json};
 
-use crate::app::{NOTHING_IN_MEMORY, TestApp, append, write_files};
-use crate::http_answers::{client_ids, compare};
-use crate::oracle::{Caller, answer};
-use crate::server_process::{serve, shop};
-use crate::wire::until;
+use crate::http::answers::{client_ids, compare};
+use crate::serve::process::{serve, shop};
+use crate::support::app::{NOTHING_IN_MEMORY, TestApp, append, write_files};
+use crate::support::oracle::{Caller, answer};
+use crate::support::wire::until;
 
 const CONFIG: &str = r#"
 [lake]

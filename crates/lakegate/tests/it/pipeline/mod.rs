@@ -1,0 +1,6 @@
+//! Stages of a request to an endpoint: reading the body, negotiation, conditional requests, and the memo.
+
+mod bodies;
+mod formats;
+mod repeated;
+mod validators;
