@@ -6,6 +6,7 @@ use lakegate_core::access::{Effect, Grantee};
 use serde_json::{Value as Json, json};
 
 use crate::support::app::TestApp;
+use crate::support::eventually::eventually_async;
 
 const CONFIG: &str = r#"
 [lake]
@@ -161,14 +162,12 @@ async fn the_command_line_gives_and_takes_columns() {
     assert!(done && said.contains("may call endpoint `sales` with columns=id,secret rows<=100"), "{said}");
     let (done, said) = run("grant deny --role client --endpoint * --column secret");
     assert!(done && said.contains("columns=secret"), "{said}");
-    let answer = loop {
-        // The other process's change takes effect within moments.
-        let answer = app.get(&token, "/api/sales").await;
-        if answer.status == 200 && !answer.text().contains("secret") {
-            break answer;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    };
+    let mut answer = app.get(&token, "/api/sales").await;
+    eventually_async("the changes of the other process take effect", async || {
+        answer = app.get(&token, "/api/sales").await;
+        answer.status == 200 && !answer.text().contains("secret")
+    })
+    .await;
     assert_eq!(answer.rows()[0], json!({ "id": 1 }));
     let (done, said) = run("grant list");
     assert!(done && said.contains("columns=id,secret rows<=100") && said.contains("denied columns=secret"), "{said}");

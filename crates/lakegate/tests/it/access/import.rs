@@ -276,6 +276,7 @@ async fn a_killed_import_leaves_nothing_and_can_be_run_again() {
 /// Waits until the file has this size or the process has ended. Returns `true` when the process ended.
 fn wait_for_size(child: &mut Child, file: &Path, size: u64) -> bool {
     let start = Instant::now();
+    // Checks without a pause, because the file grows too fast for one.
     loop {
         if child.try_wait().unwrap().is_some() {
             return true;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lakegate::store::{
@@ -21,6 +21,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tempfile::TempDir;
 
 use crate::support::app::by;
+use crate::support::eventually::within;
 
 fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
@@ -72,15 +73,7 @@ async fn decide(access: &Access, token: &NewToken, endpoint: &str, now: DateTime
 
 /// Polls until the value is as expected. A change must take effect within the promised 5 seconds.
 async fn within_5_seconds<T: PartialEq + std::fmt::Debug>(expected: T, mut ask: impl AsyncFnMut() -> T) {
-    let start = Instant::now();
-    loop {
-        let found = ask().await;
-        if found == expected {
-            return;
-        }
-        assert!(start.elapsed() < Duration::from_secs(5), "still {found:?} and not {expected:?}");
-        tokio::task::yield_now().await;
-    }
+    within(Duration::from_secs(5), &format!("{expected:?}"), async || ask().await == expected).await;
 }
 
 #[tokio::test]

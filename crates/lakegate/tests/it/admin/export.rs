@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -18,6 +17,7 @@ use serde_json::{Value as Json, json};
 
 use crate::support::app::by;
 use crate::support::binary::Project;
+use crate::support::eventually::eventually_async;
 
 /// A log in memory that can be made to fail.
 #[derive(Debug, Default)]
@@ -151,11 +151,7 @@ async fn a_server_exports_what_others_left_and_what_they_do_meanwhile() {
 
     let (access, background) = serve(&project).await;
     let holds = async |expected: &[&str]| {
-        let start = Instant::now();
-        while changed(&logged(&project)) != expected {
-            assert!(start.elapsed() < Duration::from_secs(60), "{:?} and not {expected:?}", logged(&project));
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        eventually_async(&format!("{expected:?} in the log"), async || changed(&logged(&project)) == expected).await;
     };
     holds(&["left"]).await;
     assert_eq!(logged(&project).len(), 1);

@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 
 use crate::serve::process::{serve, shop};
 use crate::support::binary::Project;
+use crate::support::eventually::eventually;
 use crate::support::wire::{Exchange, Process, Reply};
 
 /// The starter project with an admin. Returns the admin's token.
@@ -72,9 +73,7 @@ fn the_api_and_the_commands_say_the_same() {
     assert!(changes[0]["actor"].as_str().unwrap().starts_with("cli:"), "{changes}");
     // A revocation by a command also takes effect here within moments.
     project.ok(&["token", "revoke", token.split('_').nth(1).unwrap(), "--project", "shop"]);
-    crate::support::wire::until("the admin token is refused", || {
-        ask(&server, &token, "GET", "/admin/tokens", "").status == 401
-    });
+    eventually("the admin token is refused", || ask(&server, &token, "GET", "/admin/tokens", "").status == 401);
     let ran = server.stop();
     assert_eq!(ran.code, Some(0));
     for secret in [&secret, &token] {
@@ -122,9 +121,9 @@ fn it_drains_and_ends_with_the_server() {
     let address = admin_address(&server).to_owned();
     let headers = [("token", token.as_str()), ("content-type", "application/json"), ("content-length", "16")];
     let mut begun = Exchange::begin_without_body(&address, "/admin/principals", &headers);
-    crate::support::wire::until("it is under way", || ask(&server, &token, "GET", "/admin/tokens", "").status == 200);
+    eventually("the admin API answers", || ask(&server, &token, "GET", "/admin/tokens", "").status == 200);
     server.signal("TERM");
-    crate::support::wire::until("it takes no more", || TcpStream::connect(&address).is_err());
+    eventually("new connections are refused", || TcpStream::connect(&address).is_err());
     begun.send(br#"{"name": "late"}"#);
     let reply = begun.finish();
     assert_eq!(reply.status, 201, "{}", reply.text());

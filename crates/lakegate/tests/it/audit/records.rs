@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::task::Poll;
 
 use axum::body::Body;
 use axum::http::Request;
@@ -14,8 +16,10 @@ use lakegate::store::GrantRequest;
 use lakegate_core::access::{EndpointPattern, Grantee, ParameterTerm, Terms};
 use lakegate_core::value::{Scalar, ScalarType, Value};
 use serde_json::{Value as Json, json};
+use tokio::sync::Notify;
 
 use crate::support::app::{TestApp, by, write_files};
+use crate::support::eventually::eventually_async;
 
 /// A value in a row that no caller here may see.
 const CANARY: &str = "canary-of-another-tenant";
@@ -137,8 +141,9 @@ async fn every_refusal_is_recorded() {
     app.add_principal("nobody", "client", &[("tenant", text("A"))]).await;
     let nobody = app.token("nobody", None).await;
     let homeless = app.admit("homeless", "client", &[]).await;
-    let expired = app.token("acme", Some(clock::now() + Duration::milliseconds(1))).await;
-    std::thread::sleep(std::time::Duration::from_millis(5));
+    let expires_at = clock::now() + Duration::milliseconds(1);
+    let expired = app.token("acme", Some(expires_at)).await;
+    eventually_async("the token has expired", async || clock::now() > expires_at).await;
     let mut seen = 0;
     let cases: [(&str, &str, u16, Json); 9] = [
         (
@@ -351,10 +356,17 @@ async fn what_callers_send_does_not_make_a_record_large() {
 async fn a_caller_who_leaves_before_the_answer_is_recorded() {
     let app = notes("").await;
     let token = app.admit("acme", "client", &[("tenant", text("A"))]).await;
-    let body = Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+    let is_read = Arc::new(Notify::new());
+    let read = Arc::clone(&is_read);
+    let body = Body::from_stream(futures::stream::poll_fn(move |_| {
+        read.notify_one();
+        Poll::<Option<Result<Vec<u8>, std::io::Error>>>::Pending
+    }));
     let request = Request::post("/api/notes?word=x").header("token", &token).body(body).unwrap();
-    let left = tokio::time::timeout(std::time::Duration::from_millis(50), app.send(request)).await;
-    assert!(left.is_err());
+    tokio::select! {
+        answer = app.send(request) => panic!("{answer:?}"),
+        () = is_read.notified() => {}
+    }
     let wanted = json!({
         "kind": "request", "event": "ended", "method": "POST", "path": "/api/notes", "endpoint": "notes",
         "argument_names": ["word"], "outcome": "cancelled", "rows": 0, "bytes": 0,

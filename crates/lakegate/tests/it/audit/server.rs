@@ -6,7 +6,8 @@ use serde_json::{Value as Json, json};
 
 use crate::serve::process::{serve, shop};
 use crate::support::binary::Project;
-use crate::support::wire::{Exchange, until};
+use crate::support::eventually::eventually;
+use crate::support::wire::Exchange;
 
 const MANY: &str = "/*---\nsummary = \"Many rows\"\n---*/\nSELECT a.n * 1000 + b.n AS n, 'some text that makes the row longer, and longer still' AS text FROM many AS a CROSS JOIN many AS b\n";
 
@@ -40,7 +41,7 @@ fn a_client_that_leaves_in_the_middle_is_recorded() {
     let mut exchange = Exchange::begin(server.address(), "GET", "/api/many", &[("token", &token)], "");
     exchange.read_at_least(1000);
     drop(exchange);
-    until("the record", || records(&project).len() == 1);
+    eventually("the record is written", || records(&project).len() == 1);
     let record = records(&project).remove(0);
     assert_eq!((&record["outcome"], &record["endpoint"]), (&json!("cancelled"), &json!("many")));
     assert!(record["rows"].as_u64().unwrap() > 0 && record["bytes"].as_u64().unwrap() > 1000, "{record}");
@@ -55,7 +56,7 @@ fn an_answer_that_is_cut_is_recorded() {
     let mut stalled = Exchange::begin(server.address(), "GET", "/api/many", &[("token", &token)], "");
     stalled.read_at_least(1000);
     // The client is still connected, but does not read.
-    until("the record", || records(&project).len() == 1);
+    eventually("the record is written", || records(&project).len() == 1);
     let record = records(&project).remove(0);
     assert_eq!((&record["outcome"], &record["code"]), (&json!("cut"), &json!("engine_timed_out")));
     assert_eq!(record["status"], 200);
@@ -73,7 +74,7 @@ fn the_end_of_the_server_loses_no_record() {
     running.read_at_least(1000);
     server.signal("TERM");
     // A second signal does not wait for the running response.
-    until("it is told", || std::net::TcpStream::connect(server.address()).is_err());
+    eventually("new connections are refused", || std::net::TcpStream::connect(server.address()).is_err());
     server.signal("TERM");
     assert_eq!(server.wait().code, Some(1));
     let outcomes = outcomes(&project);
@@ -93,7 +94,7 @@ fn a_killed_server_leaves_a_log_that_the_next_goes_on_with() {
             }
             answered += 10;
             if mode == "on" {
-                until("the records", || records(&project).len() >= answered);
+                eventually("the records are written", || records(&project).len() >= answered);
             }
             server.signal("KILL");
             server.wait();

@@ -10,6 +10,7 @@ use futures::StreamExt;
 use serde_json::{Value as Json, json};
 
 use crate::support::app::TestApp;
+use crate::support::eventually::eventually_async;
 
 /// Two endpoints: one with a response far longer than the held-back part, and one with a short response.
 async fn served(mode: &str) -> (TestApp, String) {
@@ -159,11 +160,12 @@ async fn a_caller_who_leaves_in_the_middle_is_recorded() {
         let piece = body.next().await.unwrap().unwrap();
         drop(body);
         // The response task is cancelled, and ends a moment later.
-        let mut seen = records(&app).await;
-        while seen.last().is_none_or(|last| last["event"] == "started") {
-            tokio::task::yield_now().await;
+        let mut seen = Vec::new();
+        eventually_async("the end is recorded", async || {
             seen = records(&app).await;
-        }
+            seen.last().is_some_and(|last| last["event"] != "started")
+        })
+        .await;
         assert_eq!(seen.len(), if mode == "strict" { 2 } else { 1 });
         let last = seen.last().unwrap();
         assert_eq!((&last["outcome"], &last["status"]), (&json!("cancelled"), &json!(200)));

@@ -4,14 +4,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use lakegate::sample::{Sample, write_lake, write_project};
 use serde_json::Value;
 
 use crate::support::binary::{Project, Ran};
-use crate::support::wire::{PATIENCE, Process, until};
+use crate::support::eventually::{StopOnDrop, eventually};
+use crate::support::wire::Process;
 
 const RANGE: &str = "start_datetime=2022-10-01&end_datetime=2022-10-31";
 
@@ -108,7 +108,7 @@ fn a_server_sees_the_old_rows_or_the_new_ones_and_never_others() {
     let token = caller(&project, 0.05);
     let server = serve(&project);
     let wanted = answers(&server, &token);
-    let (over, asked) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
@@ -118,7 +118,7 @@ fn a_server_sees_the_old_rows_or_the_new_ones_and_never_others() {
                         let mut rows = reply.rows().iter().map(Value::to_string).collect::<Vec<_>>();
                         rows.sort();
                         assert_eq!(rows, wanted[1]);
-                        asked.store(true, Ordering::Relaxed);
+                        answered.fetch_add(1, Ordering::Relaxed);
                     }
                     // A truncated response reveals that it is incomplete.
                     200 | 503 => {}
@@ -126,14 +126,16 @@ fn a_server_sees_the_old_rows_or_the_new_ones_and_never_others() {
                 }
             }
         });
+        let stop = StopOnDrop(&over);
         for by in ["creation", "client_id,creation", "id"] {
             project.ok(&["optimize", "trackcode", "--cluster-by", by]);
             project.ok(&["optimize", "order", "--cluster-by", "trackcode.client_id"]);
-            std::thread::sleep(Duration::from_millis(1_500));
+            // The caller sends one request after the other, so most of these read the new files.
+            let before = answered.load(Ordering::Relaxed);
+            eventually("the server answers", || answered.load(Ordering::Relaxed) >= before + 20);
         }
-        over.store(true, Ordering::Relaxed);
+        drop(stop);
     });
-    assert!(asked.load(Ordering::Relaxed));
     assert_eq!(answers(&server, &token), wanted);
 }
 
@@ -143,10 +145,7 @@ fn a_run_that_is_killed_leaves_the_table_and_the_next_cleans_up() {
     let lake = project.path().join("lake");
     let before = files(&project, "trackcode");
     let mut child = project.start(&["optimize", "trackcode", "--cluster-by", "id"]);
-    let started = Instant::now();
-    while leftovers(&lake) == 0 && started.elapsed() < PATIENCE && child.try_wait().unwrap().is_none() {
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    eventually("a file is being written", || leftovers(&lake) > 0 || child.try_wait().unwrap().is_some());
     child.kill().unwrap();
     let ran = Ran::of(child.wait_with_output().unwrap());
     assert_eq!(ran.code, None, "it was killed in the middle: {ran:?}");
@@ -154,7 +153,7 @@ fn a_run_that_is_killed_leaves_the_table_and_the_next_cleans_up() {
     assert_eq!(files(&project, "trackcode"), before);
     project.ok(&["check"]);
     project.ok(&["optimize", "trackcode", "--cluster-by", "id"]);
-    until("leftovers are gone", || leftovers(&lake) == 0);
+    eventually("leftovers are gone", || leftovers(&lake) == 0);
     assert_eq!(files(&project, "trackcode").len(), 1);
 }
 

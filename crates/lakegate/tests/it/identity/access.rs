@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
@@ -14,10 +14,8 @@ use serde_json::{Value as Json, json};
 
 use crate::http::refusals::refused;
 use crate::support::app::{TestApp, by};
+use crate::support::eventually::{eventually_async, within};
 use crate::support::issuer::{Signer, config, key_set, serve, with};
-
-/// Timeout, far longer than any step here takes.
-const AT_MOST: Duration = Duration::from_secs(20);
 
 async fn app() -> TestApp {
     serve(&config("keys.json", "EdDSA"), &[("keys.json", &key_set(&[&Signer::ed()]))]).await
@@ -147,11 +145,8 @@ async fn who_is_disabled_is_locked_out_at_once() {
     // When another process disables the principal, that takes effect within moments.
     let location = StoreLocation::parse("sqlite:access.db", app.folder.path()).unwrap();
     by(&Store::open(&location).await.unwrap()).disable_principal("acme:bob", clock::now()).await.unwrap();
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while app.get(&token, "/api/one").await.status == 200 {
-        assert!(Instant::now() < deadline, "the change was not noticed");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let is_refused = async || app.get(&token, "/api/one").await.status != 200;
+    within(Duration::from_secs(5), "the principal is locked out", is_refused).await;
     assert_eq!(refused(&app.get(&token, "/api/one").await), no(401, "access_principal_disabled"));
 }
 
@@ -166,11 +161,8 @@ async fn without_the_store_nobody_is_let_in() {
             std::fs::remove_file(path).unwrap();
         }
     }
-    let deadline = Instant::now() + AT_MOST;
-    while app.get(&token, "/api/one").await.status == 200 {
-        assert!(Instant::now() < deadline, "a store that is gone still lets somebody in");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let is_refused = async || app.get(&token, "/api/one").await.status != 200;
+    eventually_async("callers are refused without the store", is_refused).await;
     let unavailable = no(503, "access_store_unavailable");
     assert_eq!(refused(&app.get(&token, "/api/one").await), unavailable);
     // A principal that was never seen before is refused too.

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lakegate::clock;
 use lakegate::identity::Identity;
@@ -12,10 +12,8 @@ use serde_json::{Value as Json, json};
 
 use crate::http::refusals::refused;
 use crate::support::app::TestApp;
+use crate::support::eventually::eventually_async;
 use crate::support::issuer::{KeyServer, Reply, Signer, claims, config, key_set, serve};
-
-/// Timeout, far longer than any step here takes.
-const AT_MOST: Duration = Duration::from_secs(20);
 
 async fn believing(url: &str) -> TestApp {
     let app = serve(&config(url, "RS256"), &[]).await;
@@ -151,11 +149,7 @@ async fn keys_that_come_later_count_from_then_on() {
     std::fs::remove_dir(&path).unwrap();
     // No refresh is requested: after a failure the server retries by itself, at first within seconds.
     std::fs::write(&path, key_set(&[&signer])).unwrap();
-    let deadline = Instant::now() + AT_MOST;
-    while got(&app, &signer).await != good() {
-        assert!(Instant::now() < deadline, "the keys were not loaded");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually_async("the keys are loaded", async || got(&app, &signer).await == good()).await;
     std::fs::write(&path, key_set(&[&Signer::other_rsa()])).unwrap();
     app.app.served().identity.refresh().await;
     assert_eq!((got(&app, &signer).await, got(&app, &Signer::other_rsa()).await), (unknown(), good()));
@@ -185,16 +179,14 @@ async fn keys_that_are_too_old_let_nobody_in() {
     let presented = Presented::from_bytes(signer.sign(&claims()).as_bytes()).unwrap();
     assert!(identity.authenticate(&presented, clock::now()).await.is_ok());
     server.set(Reply::Status(500));
-    let deadline = Instant::now() + AT_MOST;
-    let error = loop {
+    let mut refusal = None;
+    eventually_async("the keys are too old", async || {
         identity.refresh().await;
-        match identity.authenticate(&presented, clock::now()).await {
-            Ok(_) => assert!(Instant::now() < deadline, "the keys never got too old"),
-            Err(error) => break error,
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
-    assert_eq!(error.code, Code::AccessIssuerUnavailable);
+        refusal = code(&identity, &signer).await;
+        refusal.is_some()
+    })
+    .await;
+    assert_eq!(refusal, Some(Code::AccessIssuerUnavailable));
     server.set(Reply::Body(key_set(&[&signer])));
     identity.refresh().await;
     assert!(identity.authenticate(&presented, clock::now()).await.is_ok());
@@ -208,11 +200,7 @@ async fn keys_are_kept_fresh_in_the_background_until_the_end() {
     let identity = identity(&app, Duration::from_millis(20), Duration::from_secs(60)).await;
     assert_eq!(code(&identity, &old).await, None);
     server.set(Reply::Body(key_set(&[&new])));
-    let deadline = Instant::now() + AT_MOST;
-    while code(&identity, &new).await.is_some() {
-        assert!(Instant::now() < deadline, "the new key was not loaded");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    eventually_async("the new key is loaded", async || code(&identity, &new).await.is_none()).await;
     assert_eq!(code(&identity, &old).await, Some(Code::AccessTokenUnknown));
 }
 

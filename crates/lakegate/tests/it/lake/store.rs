@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::http::answers::hold_against_the_oracle;
 use crate::support::app::{NOTHING_IN_MEMORY, TestApp, append, by, write_files};
 use crate::support::binary::Project;
+use crate::support::eventually::eventually_async;
 use crate::support::object_store::{BUCKET, Fault, KEY, ObjectStore, SECRET};
 
 const TABLES: &str = r#"
@@ -255,8 +256,13 @@ async fn who_is_disabled_while_a_request_waits_for_other_tables_gets_nothing() {
     let mut looking = Box::pin(refresh(&app.app));
     assert!(futures::poll!(&mut looking).is_pending());
     write_sales(&store.bucket().join("lake/sale/a.parquet"), &[(7, 1)]);
+    store.requests();
     let (waited, ()) = tokio::join!(app.get(&token, "/api/sales"), async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        // The request was authorised before it reads the file. It finds another file there, and waits.
+        eventually_async("the request reads the file", async || {
+            store.requests().iter().any(|line| line.starts_with("GET") && line.contains("a.parquet"))
+        })
+        .await;
         by(&app.store).disable_principal("acme", clock::now()).await.unwrap();
         drop(looking);
     });

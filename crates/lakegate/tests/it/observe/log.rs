@@ -14,6 +14,7 @@ use serde_json::Value as Json;
 
 use crate::serve::process::shop;
 use crate::support::canary_project::{many, notes};
+use crate::support::eventually::eventually_async;
 use crate::support::wire::Process;
 
 /// Captured log output.
@@ -95,9 +96,7 @@ async fn an_answer_in_pieces_is_one_line_at_its_end() {
 
     let request = Request::get("/api/many").header("token", &token).body(Body::empty()).unwrap();
     drop(app.respond(request).await);
-    while lines.of_requests().len() < 2 {
-        tokio::task::yield_now().await;
-    }
+    eventually_async("the second request is logged", async || lines.of_requests().len() >= 2).await;
     assert_eq!(lines.of_requests()[1]["message"], "cancelled");
 }
 

@@ -14,6 +14,7 @@ use serde_json::Value as Json;
 
 use crate::support::app::{Answer, TestApp};
 use crate::support::canary_project::{CANARIES, many, notes, with_role};
+use crate::support::eventually::eventually_async;
 
 const METRICS_FOR: &str = "\n[observe]\nmetrics_for = [\"monitor\"]\n";
 
@@ -203,15 +204,14 @@ async fn a_caller_who_leaves_is_counted_and_leaves_nothing_behind() {
     assert_eq!(metrics.get("lakegate_requests_total{endpoint=\"many\",status=\"200\"}"), 0.0);
     drop(running);
     let cancelled = "lakegate_request_outcomes_total{outcome=\"cancelled\"}";
-    loop {
-        let metrics = Metrics::of(&app, &admin).await;
-        if metrics.get("lakegate_queries_running") == 0.0 && metrics.get(cancelled) == 1.0 {
-            assert_eq!(metrics.get("lakegate_requests_total{endpoint=\"many\",status=\"200\"}"), 1.0);
-            assert!(metrics.get("lakegate_scanned_rows_total{endpoint=\"many\"}") > 0.0);
-            break;
-        }
-        tokio::task::yield_now().await;
-    }
+    let mut metrics = Metrics::of(&app, &admin).await;
+    eventually_async("the query ends and is counted", async || {
+        metrics = Metrics::of(&app, &admin).await;
+        metrics.get("lakegate_queries_running") == 0.0 && metrics.get(cancelled) == 1.0
+    })
+    .await;
+    assert_eq!(metrics.get("lakegate_requests_total{endpoint=\"many\",status=\"200\"}"), 1.0);
+    assert!(metrics.get("lakegate_scanned_rows_total{endpoint=\"many\"}") > 0.0);
 }
 
 /// With one query slot, the second query waits until the first one ends.
@@ -223,15 +223,14 @@ async fn a_query_that_waits_is_counted() {
     let first = app.respond(request).await;
     let second = app.get(&token, "/api/many?most=0");
     let seen = async {
-        loop {
-            let metrics = Metrics::of(&app, &admin).await;
-            if metrics.get("lakegate_queries_waiting") == 1.0 {
-                assert_eq!(metrics.get("lakegate_queries_running"), 1.0);
-                drop(first);
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
+        let mut metrics = Metrics::of(&app, &admin).await;
+        eventually_async("the second query waits", async || {
+            metrics = Metrics::of(&app, &admin).await;
+            metrics.get("lakegate_queries_waiting") == 1.0
+        })
+        .await;
+        assert_eq!(metrics.get("lakegate_queries_running"), 1.0);
+        drop(first);
     };
     let (second, ()) = tokio::join!(second, seen);
     assert_eq!(second.rows().len(), 0);

@@ -212,6 +212,7 @@ async fn a_grant_that_ends_ends_for_what_is_remembered() {
 /// Repeats the request until it is refused. Asserts that this happens at `ends`, not earlier or later.
 async fn refused_from(app: &TestApp, token: &str, ends: DateTime<Utc>, problem: (u16, &str)) {
     let mut answers = 0;
+    // The requests follow each other without a pause, so that some arrive right before and after `ends`.
     loop {
         let asked_at = clock::now();
         let answer = app.get(token, PATH).await;

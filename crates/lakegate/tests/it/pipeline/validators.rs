@@ -15,6 +15,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::support::app::{Answer, TestApp};
+use crate::support::eventually::eventually_async;
 
 /// Counts the queries that run; each waits for the gate.
 struct Counting {
@@ -205,9 +206,7 @@ async fn identical_requests_at_one_time_run_once() {
     };
     let opened = async {
         // Once both queries have started, all other requests wait for them, because they were sent before this check.
-        while counted.ran.load(Ordering::SeqCst) < 2 {
-            tokio::task::yield_now().await;
-        }
+        eventually_async("both queries run", async || counted.ran.load(Ordering::SeqCst) >= 2).await;
         drop(closed);
     };
     let (answers, ()) = tokio::join!(asked, opened);
@@ -223,10 +222,11 @@ async fn who_waits_for_somebody_who_leaves_runs_for_itself() {
     let token = counted.admit("acme", &[1]).await;
     let closed = counted.gate.acquire_many(1000).await.unwrap();
     let mut leaving = Box::pin(counted.get(&token, "/api/sales", None));
-    while counted.ran.load(Ordering::SeqCst) < 1 {
+    eventually_async("the query runs", async || {
         assert!(futures::poll!(&mut leaving).is_pending());
-        tokio::task::yield_now().await;
-    }
+        counted.ran.load(Ordering::SeqCst) >= 1
+    })
+    .await;
     let waiting = counted.get(&token, "/api/sales", None);
     let opened = async {
         tokio::task::yield_now().await;

@@ -10,8 +10,9 @@ use futures::future::join_all;
 
 use crate::serve::process::{configure, serve, shop};
 use crate::serve::streaming::{begin, is_complete, project};
+use crate::support::eventually::{PATIENCE, eventually};
 use crate::support::secure::{Connection, body};
-use crate::support::wire::{PATIENCE, Process, until};
+use crate::support::wire::Process;
 
 fn connect(server: &Process) -> TcpStream {
     let socket = TcpStream::connect(server.address()).unwrap();
@@ -191,9 +192,11 @@ fn a_server_without_free_files_goes_on() {
     write!(kept, "GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     assert!(kept.read(&mut [0; 1024]).unwrap() > 0);
     let log = server.follow();
-    until("it says so", || log.lock().unwrap().contains("lets this process open 128 files"));
+    eventually("the server logs its file limit", || log.lock().unwrap().contains("lets this process open 128 files"));
     let others = (0..200).map(|_| connect(&server)).collect::<Vec<_>>();
-    until("it has no more files", || log.lock().unwrap().contains("connections can not be taken"));
+    eventually("the server has no free file descriptors", || {
+        log.lock().unwrap().contains("connections can not be taken")
+    });
     write!(kept, "GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     assert!(kept.read(&mut [0; 1024]).unwrap() > 0);
     drop(others);

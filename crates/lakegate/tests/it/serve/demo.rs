@@ -8,7 +8,8 @@ use std::process::{Child, Stdio};
 use serde_json::{Value as Json, json};
 
 use crate::support::binary::Project;
-use crate::support::wire::{Process, until};
+use crate::support::eventually::eventually;
+use crate::support::wire::Process;
 
 const RANGE: &str = "/api/count_orders_by_range?start_datetime=2000-01-01&end_datetime=2100-01-01";
 
@@ -131,7 +132,7 @@ fn a_demo_that_was_killed_is_made_up_for_by_the_next() {
     let partial = project.path().join("demo/.lake.partial");
     let arguments = ["demo", "--dir", "demo", "--scale", "20", "--listen", "127.0.0.1:0", "--json"];
     let child = project.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    until("it makes the lake", || holds_a_file(&partial));
+    eventually("the lake is being created", || holds_a_file(&partial));
     end(child);
     assert!(!project.path().join("demo/lake").exists());
 

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::serve::process::{configure, serve, shop};
 use crate::serve::streaming::{begin, is_complete, project};
-use crate::support::wire::{PATIENCE, Process, until};
+use crate::support::eventually::{PATIENCE, eventually};
+use crate::support::wire::Process;
 
 #[test]
 fn a_signal_under_load_lets_every_running_answer_end() {
@@ -27,7 +28,7 @@ fn a_signal_under_load_lets_every_running_answer_end() {
     late.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
-    until("new connections are refused", || TcpStream::connect(server.address()).is_err());
+    eventually("new connections are refused", || TcpStream::connect(server.address()).is_err());
     // Read all of them slowly, in turn.
     for _ in 0..20 {
         running.iter_mut().for_each(|exchange| assert!(exchange.read(16 * 1024)));
@@ -50,7 +51,7 @@ fn what_is_overdue_is_cut_and_recorded_as_cut() {
         server.signal("TERM");
         if hurried {
             // A second signal means that the operator does not want to wait.
-            until("new connections are refused", || TcpStream::connect(server.address()).is_err());
+            eventually("new connections are refused", || TcpStream::connect(server.address()).is_err());
             server.signal("TERM");
         }
         let ran = server.wait();
@@ -71,7 +72,7 @@ fn a_server_that_waits_before_it_drains_is_not_ready_and_answers() {
     configure(&project, "[http]\ndrain_delay_seconds = 600\n");
     let mut server = serve(&project, &[]);
     server.signal("TERM");
-    until("it is not ready", || server.get("/health/ready", "").status == 503);
+    eventually("the server is not ready", || server.get("/health/ready", "").status == 503);
     assert_eq!(server.get("/health/ready", "").json()["errors"][0]["code"], "health_draining");
     let mut kept = TcpStream::connect(server.address()).unwrap();
     kept.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -136,7 +137,7 @@ fn a_restart_storm_breaks_no_answer() {
         let arguments = ["serve", "--project", "shop", "--listen", address.as_str(), "--json"];
         let server = Process::start(&mut project.command(&arguments));
         let before = answered.load(Ordering::Relaxed);
-        until("it answers", || answered.load(Ordering::Relaxed) > before + 3);
+        eventually("the server answers", || answered.load(Ordering::Relaxed) > before + 3);
         let ran = server.stop();
         assert_eq!(ran.code, Some(0), "{ran:?}");
     }

@@ -7,7 +7,8 @@ use std::net::{TcpListener, TcpStream};
 use serde_json::json;
 
 use crate::support::binary::Project;
-use crate::support::wire::{Exchange, PATIENCE, Process, until};
+use crate::support::eventually::{PATIENCE, eventually};
+use crate::support::wire::{Exchange, Process};
 
 /// The starter project in `shop`, with a caller for client 1. Returns the caller's token.
 pub(crate) fn shop() -> (Project, String) {
@@ -193,7 +194,7 @@ fn a_server_that_nobody_may_call_says_so() {
     let project = Project::new();
     project.ok(&["init", "shop"]);
     let server = serve(&project, &[]);
-    until("it serves", || TcpStream::connect(server.address()).is_ok());
+    eventually("the server accepts connections", || TcpStream::connect(server.address()).is_ok());
     let said = server.stop().stderr;
     assert!(said.contains("nobody may call yet") && said.contains("lakegate principal add"), "{said}");
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::serve::process::{serve, shop};
 use crate::support::binary::Project;
-use crate::support::wire::{Exchange, Process, Reply, until};
+use crate::support::eventually::eventually;
+use crate::support::wire::{Exchange, Process, Reply};
 
 /// Rows of the large response: tens of megabytes, far more than the buffers of two sockets.
 const ROWS: usize = 600 * 600;
@@ -44,6 +45,7 @@ fn a_slow_reader_gets_the_whole_answer() {
     // Other requests are served between its reads.
     for _ in 0..200 {
         slow.read(16 * 1024);
+        // The client is slow, so time must pass between its reads.
         std::thread::sleep(Duration::from_millis(1));
     }
     assert_eq!(server.get("/api/best_products", &token).status, 200);
@@ -71,7 +73,7 @@ fn a_client_that_does_not_read_does_not_keep_the_query() {
     let server = serve(&project, &[]);
     let stalled = begin(&server, &token);
     // This request waits for the slot, and its own time limit ends shortly after the first one's.
-    until("the place is free", || server.get("/api/best_products", &token).status == 200);
+    eventually("the query slot is free", || server.get("/api/best_products", &token).status == 200);
     let cut = stalled.finish();
     assert!(cut.status == 200 && !cut.whole, "{}", cut.head);
     let log = server.stop().stderr;
@@ -85,7 +87,7 @@ fn a_signal_lets_a_running_answer_end_and_lets_nobody_in() {
         let mut server = serve(&project, &[]);
         let running = begin(&server, &token);
         server.signal(signal);
-        until("new connections are refused", || TcpStream::connect(server.address()).is_err());
+        eventually("new connections are refused", || TcpStream::connect(server.address()).is_err());
         assert!(is_complete(&running.finish()), "{signal}");
         let ran = server.wait();
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), ""), "{signal}: {ran:?}");

@@ -10,8 +10,9 @@ use rustls::version::{TLS12, TLS13};
 
 use crate::serve::process::{configure, serve, shop};
 use crate::support::binary::Project;
+use crate::support::eventually::{PATIENCE, eventually_async};
 use crate::support::secure::{Authority, Connection, body};
-use crate::support::wire::{PATIENCE, Process, until};
+use crate::support::wire::Process;
 
 /// The starter project with a certificate of the authority. Returns the certificate's files too.
 fn encrypted(authority: &Authority, refresh: u32) -> (Project, String, [PathBuf; 2]) {
@@ -93,30 +94,27 @@ async fn a_certificate_is_replaced_while_the_server_runs() {
 
         authority.issue(&certificate, &key);
         let mut now = first.clone();
-        for _ in 0..2_000 {
+        eventually_async("the new certificate is shown", async || {
             if is_told {
                 server.signal("HUP");
             }
             now = shown(&authority, &server).await;
-            if now != first {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-        assert_ne!(now, first);
+            now != first
+        })
+        .await;
         // Open connections stay open.
         assert_eq!(kept.get("/api", &token).await.unwrap().status(), 200);
 
         // An invalid certificate is reported, and the previous one stays in use.
         std::fs::write(&key, "nothing").unwrap();
         let log = server.follow();
-        until("it is told", || {
+        eventually_async("the invalid certificate is reported", async || {
             if is_told {
                 server.signal("HUP");
             }
-            std::thread::sleep(std::time::Duration::from_millis(20));
             log.lock().unwrap().contains("the new certificate is not taken")
-        });
+        })
+        .await;
         assert_eq!(shown(&authority, &server).await, now);
         let said = server.stop().stderr;
         assert!(said.contains("has no private key in PEM"), "{said}");

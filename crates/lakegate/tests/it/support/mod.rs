@@ -3,6 +3,7 @@
 pub(crate) mod app;
 pub(crate) mod binary;
 pub(crate) mod canary_project;
+pub(crate) mod eventually;
 pub(crate) mod issuer;
 pub(crate) mod object_store;
 pub(crate) mod oracle;

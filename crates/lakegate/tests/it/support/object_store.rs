@@ -171,6 +171,7 @@ async fn answer(
         Some(Fault::Busy) => return Ok(status(StatusCode::SERVICE_UNAVAILABLE)),
         Some(Fault::Denied) => return Ok(status(StatusCode::FORBIDDEN)),
         Some(Fault::Cut) => return Err(cut()),
+        // A slow store is the fault itself, so time must pass.
         Some(Fault::Slow(time)) => tokio::time::sleep(time).await,
         _ => {}
     }
@@ -181,8 +182,8 @@ async fn answer(
     let body = match fault {
         Some(Fault::Torn) => {
             let pieces = stream::iter([Ok(Frame::data(half))]).chain(stream::once(async {
-                // Send the head and half of the body before the connection ends.
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                // While the stream is pending, the connection sends the head and half of the body.
+                tokio::task::yield_now().await;
                 Err(cut())
             }));
             parts.headers.insert("content-length", bytes.len().into());

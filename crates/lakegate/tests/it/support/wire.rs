@@ -7,23 +7,11 @@ use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
 use crate::support::binary::Ran;
-
-/// Timeout, far longer than any step here takes; reaching it is a failure.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Polls until the condition holds.
-pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
+use crate::support::eventually::{PATIENCE, eventually};
 
 /// A server process that has printed its address. Drop kills it.
 pub(crate) struct Process {
@@ -75,7 +63,7 @@ impl Process {
 
     /// Waits for the process to end. The returned stdout lacks the first line.
     pub(crate) fn wait(&mut self) -> Ran {
-        until("the process ends", || self.child.try_wait().unwrap().is_some());
+        eventually("the process ends", || self.child.try_wait().unwrap().is_some());
         let mut stdout = String::new();
         self.stdout.read_to_string(&mut stdout).unwrap();
         self.reading.take().unwrap().join().unwrap();
