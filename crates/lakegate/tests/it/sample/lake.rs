@@ -36,7 +36,7 @@ fn fingerprint<T: Debug>(rows: &[T]) -> String {
 #[test]
 fn a_seed_and_scale_give_the_same_rows_for_ever() {
     let rows = small().rows();
-    // A change here changes the sample for existing users: raise `LAYOUT` in sample/lake.rs.
+    // A change here changes the sample for existing users: raise `LAYOUT` in src/sample/lake.rs.
     let prints = [
         fingerprint(&rows.countries),
         fingerprint(&rows.cities),
