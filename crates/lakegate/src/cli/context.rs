@@ -1,12 +1,12 @@
 //! Resolves the context of a command: the project folder, its access store, and the user who changes it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use clap::Args;
 use lakegate_core::project::{AuditMode, CONFIG_FILE, LogForm, Project};
 
+use super::options::StoreArgs;
 use super::output::say;
 use super::user::os_user;
 use crate::admin::Desk;
@@ -19,32 +19,22 @@ const DEFAULT_STORE: &str = "sqlite:access.db";
 /// The environment variable that overrides `[access] store`.
 const STORE_VARIABLE: &str = "LAKEGATE_ACCESS_STORE";
 
-/// The options that every access command has.
-#[derive(Args, Debug)]
-pub struct StoreArgs {
-    /// The project folder
-    #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
-    pub project: PathBuf,
-    /// The access store, instead of the project's; relative to the current folder
-    #[arg(long, value_name = "sqlite:PATH", env = "LAKEGATE_STORE")]
-    pub store: Option<String>,
-    /// Print JSON on stdout
-    #[arg(long)]
-    pub json: bool,
-}
-
 impl StoreArgs {
+    /// The location of the access store.
+    pub(super) fn location(&self) -> anyhow::Result<StoreLocation> {
+        store_location(&self.project.folder, self.store.location.as_deref())
+    }
+
     /// Opens the store as the operating system's user. Creates the store on first use.
     pub(super) async fn open(&self) -> anyhow::Result<Desk> {
-        let location = store_location(&self.project, self.store.as_deref())?;
-        let store = Store::open(&location).await?;
-        Ok(Desk::new(store, Actor::cli(&os_user()), secret_attributes(&self.project)))
+        let store = Store::open(&self.location()?).await?;
+        Ok(Desk::new(store, Actor::cli(&os_user()), secret_attributes(&self.project.folder)))
     }
 
     /// Exports the latest changes to the audit log. Changes that the log does not accept now stay in the store and are
     /// exported with the next change or by a server.
     pub(super) async fn export(&self, desk: &Desk) {
-        let Some(sink) = change_sink(&self.project) else { return };
+        let Some(sink) = change_sink(&self.project.folder) else { return };
         if let Err(error) = export_changes(desk.store(), &*sink).await {
             say(format_args!("note: the change is made; {:#}", anyhow::Error::new(error)));
         }
