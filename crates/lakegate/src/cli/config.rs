@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use lakegate_core::project::{CONFIG_FILE, Origin, Project, ProjectFiles, Setting, shown_value};
+use lakegate_core::project::{CONFIG_FILE, Origin, Project, ProjectFiles, Setting, policy_sections, shown_value};
 use serde_json::{Map, Value as Json, json};
 
 use super::options::{OutputOption, ProjectOption};
@@ -27,9 +27,6 @@ const OPTIONS: [(&str, &str, &str); 4] = [
     ("LAKEGATE_LISTEN", "server", "listen"),
     ("LAKEGATE_ADMIN_LISTEN", "admin", "listen"),
 ];
-
-/// Top-level keys of policy, which only the file can set. `[access] secret_attributes` is policy too.
-const POLICY: [&str; 4] = ["issuers", "tables", "tags", "masking"];
 
 /// The arguments of `lakegate config`.
 #[derive(Args, Debug)]
@@ -61,27 +58,13 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
             setting.origin = Origin::Variable(name.to_owned());
         }
     }
-    let policy = policy_of(&files.config)?;
+    let policy = policy_sections(&files.config);
     if args.output.json {
         print(json(&settings, &policy)?)?;
     } else {
         print(text(&settings, &policy)?.trim_end())?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The policy sections of the file.
-fn policy_of(file: &str) -> anyhow::Result<toml::Table> {
-    let file = file.parse::<toml::Table>()?;
-    let sections = file.into_iter().filter_map(|(section, value)| match value {
-        toml::Value::Table(mut access) if section == "access" => {
-            access.retain(|key, _| key == "secret_attributes");
-            (!access.is_empty()).then(|| (section, access.into()))
-        }
-        value if POLICY.contains(&section.as_str()) => Some((section, value)),
-        _ => None,
-    });
-    Ok(sections.map(|(section, value)| (section.clone(), shown_value(&section, value))).collect())
 }
 
 fn origin(origin: &Origin) -> String {
