@@ -5,14 +5,14 @@
 
 mod files;
 mod met;
+mod watch;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use lakegate_core::project::Config;
-use tokio::time::{Instant, MissedTickBehavior};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::time::Instant;
 
 use crate::app::App;
 use crate::causes::chain;
@@ -22,6 +22,7 @@ use crate::project::ProjectError;
 
 pub(crate) use files::{Files, Seen};
 pub use met::look_for;
+pub(crate) use watch::{Hangup, Watched, watch};
 
 /// The interval at which schedules are checked.
 const TICK: Duration = Duration::from_millis(500);
@@ -176,105 +177,6 @@ async fn refresh_alone(app: &App, looked: &mut Option<Instant>) -> Result<(), Pr
             app.reloads.failed("the lake as it is now", &error, |state| &mut state.tables_fault);
             Err(error)
         }
-    }
-}
-
-/// Checks for changes on the project's schedule, and immediately on SIGHUP. Dropping the handle stops it.
-pub fn watch(app: Arc<App>) -> AbortOnDropHandle<()> {
-    // Install the handler now and not in the task, because without it the signal ends the process.
-    let mut told = Told::new();
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        // The state before the first read, so that later edits are noticed.
-        let mut files = Files::all(app.seen_at_start().clone());
-        let mut looked = Looked::now();
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            let served = app.served();
-            let is_told = tokio::select! {
-                () = told.next() => true,
-                _ = ticks.tick() => false,
-                // A request has found a stale file, and may have refreshed the tables itself.
-                () = served.project.lake().changed() => {
-                    met::look(&app, &served, Instant::now()).await;
-                    continue;
-                }
-            };
-            drop(served);
-            let config = app.served().config().reload.clone();
-            if is_told {
-                files = Files::all(Files::look(app.folder()));
-                let _ = reload(&app).await;
-                let _ = refresh(&app).await;
-                looked = Looked::now();
-                continue;
-            }
-            if is_due(&mut looked.project, config.project) {
-                let found = Files::look(app.folder());
-                // An editor may write several files, or one in several steps, so files that still change are checked
-                // later.
-                if found != files.served && found == files.seen {
-                    let _ = reload(&app).await;
-                    files.served.clone_from(&found);
-                }
-                files.seen = found;
-            }
-            // Tables that are unavailable are checked in any case.
-            let waits = !app.served().project.away().is_nothing();
-            if is_due(&mut looked.tables, config.tables.or(waits.then_some(WAITING))) {
-                // Retry a project that failed for a passing reason, such as an unreachable lake.
-                if app.reloads.state().project_fault.is_some() {
-                    let _ = reload(&app).await;
-                }
-                let _ = refresh(&app).await;
-            }
-        }
-    }))
-}
-
-/// The times of the last checks.
-struct Looked {
-    project: Instant,
-    tables: Instant,
-}
-
-impl Looked {
-    fn now() -> Self {
-        let now = Instant::now();
-        Self { project: now, tables: now }
-    }
-}
-
-/// Whether a check is due. If so, sets its time to now.
-fn is_due(last: &mut Instant, every: Option<Duration>) -> bool {
-    let is_due = every.is_some_and(|every| last.elapsed() >= every);
-    if is_due {
-        *last = Instant::now();
-    }
-    is_due
-}
-
-/// Listens for SIGHUP, on systems that have it.
-pub(crate) struct Told {
-    #[cfg(unix)]
-    signal: Option<tokio::signal::unix::Signal>,
-}
-
-impl Told {
-    pub(crate) fn new() -> Self {
-        #[cfg(unix)]
-        return Self { signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok() };
-        #[cfg(not(unix))]
-        Self {}
-    }
-
-    pub(crate) async fn next(&mut self) {
-        #[cfg(unix)]
-        if let Some(signal) = &mut self.signal {
-            signal.recv().await;
-            return;
-        }
-        std::future::pending::<()>().await;
     }
 }
 

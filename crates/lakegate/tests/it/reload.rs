@@ -232,6 +232,27 @@ fn a_server_sees_edits_by_itself_and_at_once_when_told() {
     server.stop();
 }
 
+/// A server uses a replaced key by itself, and keeps the previous one while the file is unusable.
+#[test]
+fn a_replaced_key_of_masks_is_used() {
+    let (project, token) = shop();
+    let folder = project.path().join("shop");
+    let key = |text: &str| std::fs::write(folder.join("mask.key"), text).unwrap();
+    key("the first key, which is long enough for masks");
+    append(&folder, "\n[masking]\nkey = \"file:mask.key\"\n[tables.product.columns.name]\nmask = \"hash\"\n");
+    let server = serve(&project, &[]);
+    let shown = || server.get("/api/best_products", &token).text();
+    let first = shown();
+    key("another key, which is also long enough for masks");
+    eventually("the new key is used", || shown() != first);
+    let second = shown();
+    let log = server.follow();
+    key("short");
+    eventually("the fault is logged", || log.lock().unwrap().contains("the one before stays"));
+    assert_eq!(shown(), second);
+    server.stop();
+}
+
 /// Each response is complete, and comes from one project: with the old column or with the new one.
 #[cfg(unix)]
 #[test]

@@ -240,7 +240,7 @@ fn the_store_is_where_it_is_said_to_be() {
     assert!(Ran::of(output).stdout.contains("acme"));
     assert!(!elsewhere.path().join("access.db").exists());
 
-    for (toml, part) in [("[access", "not valid TOML"), ("[access]\nstore = 1", "must be text")] {
+    for (toml, part) in [("[access", "not valid TOML"), ("[access]\nstore = 1", "must be a string")] {
         elsewhere.write("lakegate.toml", toml);
         assert!(elsewhere.fails(&["principal", "list"]).contains(part));
     }

@@ -315,25 +315,25 @@ fn the_help_names_every_command() {
     Usage: lakegate <COMMAND>
 
     Commands:
-      demo       Make a sample lake and project, and serve it
+      demo       Generate a sample lake and project, and serve it
       init       Write a small working project to start from
-      discover   Find the tables of a lake and write them into a project, for somebody to decide who
-                 sees their rows
-      check      Say everything that is wrong with a project
-      config     Print the configuration as it counts, with where each value comes from
+      discover   Find the tables of a lake and add them to a project, where you decide who sees their
+                 rows
+      check      Report every fault of a project
+      config     Print the effective configuration and the source of each value
       endpoints  List the endpoints of a project, or describe them to a principal as OpenAPI
-      ingest     Bring files into a table: CSV, NDJSON or Parquet, by a recipe or by options
-      advise     Say how the tables of a project had better lie in their files
-      optimize   Lay tables out anew, so that a request reads little of them
-      explain    Tell why a principal gets what it gets from an endpoint
+      ingest     Load CSV, NDJSON or Parquet files into a table, by a recipe or by options
+      advise     Recommend how to lay out the tables of a project in their files
+      optimize   Rewrite tables with a better layout, so that a request reads little of them
+      explain    Explain what decides a principal's call of an endpoint
       test       Run the tests of the project's policies
       serve      Serve a project over HTTP
-      health     Ask a server whether it is ready
-      principal  Who may call: clients, apps and operators, with the attributes that policies ask for
-      token      The secrets that stand for principals
-      grant      Which principal or role may call which endpoint
-      access     Principals, tokens and grants all at once, out of a table
-      audit      Who asked what, and what came of it
+      health     Check whether a server is ready
+      principal  Manage principals: clients, apps and operators, with the attributes that policies use
+      token      Manage tokens, the secrets that authenticate principals
+      grant      Manage grants, which allow a principal or role to call an endpoint
+      access     Import principals, tokens and grants from a table
+      audit      Show and search the audit log of requests and their outcomes
       help       Print this message or the help of the given subcommand(s)
 
     Options:

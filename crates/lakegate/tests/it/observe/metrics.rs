@@ -335,6 +335,34 @@ fn dashboards_and_alerts_ask_for_metrics_that_there_are() {
     }
 }
 
+/// Metrics are in the order of the table, also those without series, and series in the order of their labels.
+#[tokio::test]
+async fn a_scrape_has_a_fixed_order() {
+    let (app, token) = notes("").await;
+    let admin = app.admin_token("ada").await;
+    for path in ["/api/secret", "/api/notes?wrd=x", "/api/notes", "/api/kept", "/nothing"] {
+        app.get(&token, path).await;
+    }
+    let answer = app.admin(&admin, "GET", "/metrics", Json::Null).await;
+    let names = answer.text().lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let known = FAMILIES.iter().map(|family| family.name).filter(|name| !name.starts_with("process_"));
+    assert_eq!(names.filter(|name| !name.starts_with("process_")).collect::<Vec<_>>(), known.collect::<Vec<_>>());
+    let series = |name: &str, label: &str| {
+        let start = format!("{name}{{");
+        let lines = answer.text().lines().filter(|line| line.starts_with(&start));
+        let values = lines.map(|line| line.split_once(&format!("{label}=\"")).unwrap().1.split('"').next().unwrap());
+        values.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(series("lakegate_answer_rows_total", "endpoint"), ["", "kept", "notes", "secret"]);
+    let requests = series("lakegate_requests_total", "endpoint").into_iter();
+    let requests = requests.zip(series("lakegate_requests_total", "status")).collect::<Vec<_>>();
+    assert!(requests.len() > 4 && requests.is_sorted(), "{requests:?}");
+    assert_eq!(series("lakegate_request_outcomes_total", "outcome"), Outcome::NAMES);
+    let stages = STAGES.map(|stage| stage.name());
+    assert_eq!(series("lakegate_stage_duration_seconds_count", "stage"), stages);
+    assert_eq!(series("lakegate_trace_exports_total", "outcome"), ["good", "failed"]);
+}
+
 /// `docs/observability.md` has one row for each metric, with its type and labels, and no other rows.
 #[tokio::test]
 async fn the_page_lists_every_metric() {
