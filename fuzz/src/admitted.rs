@@ -37,10 +37,10 @@ pub(crate) fn check(call: &Call) {
             None => assert!(!param.required && param.default.is_none(), "`{}` is missing", param.name),
         }
     }
-    let allowance = call.allowance();
-    assert!(!allowance.grants().is_empty(), "no grant gives anything");
+    let granted_access = call.granted_access();
+    assert!(!granted_access.grants().is_empty(), "no grant gives anything");
     let mut counted = Vec::new();
-    for id in allowance.grants() {
+    for id in granted_access.grants() {
         let grant = call.authorized().grants().iter().find(|grant| grant.id == *id);
         let Some(grant) = grant else { panic!("`{id}` was not authorized") };
         check_terms(grant, call.authorized().principal(), params, values);
@@ -51,17 +51,17 @@ pub(crate) fn check(call: &Call) {
 
 /// The most rows and the columns are those of the grants that count.
 fn check_allowance(call: &Call, counted: &[&Grant]) {
-    let allowance = call.allowance();
+    let granted_access = call.granted_access();
     let caps = counted.iter().map(|grant| grant.terms.limits.max_rows).collect::<Option<Vec<_>>>();
-    assert_eq!(allowance.limits().max_rows, caps.and_then(|caps| caps.into_iter().max()));
+    assert_eq!(granted_access.limits().max_rows, caps.and_then(|caps| caps.into_iter().max()));
     let named = counted.iter().filter_map(|grant| grant.terms.columns.as_ref()).flatten().collect::<BTreeSet<_>>();
     let shows_any = counted.iter().any(|grant| grant.terms.columns.is_none());
-    assert!(shows_any || !allowance.shows("a column of nobody"));
+    assert!(shows_any || !granted_access.shows("a column of nobody"));
     for column in named {
-        assert!(shows_any || !allowance.shows(column) || counted.iter().any(|grant| names(grant, column)));
+        assert!(shows_any || !granted_access.shows(column) || counted.iter().any(|grant| names(grant, column)));
     }
     let masked = call.authorized().principal().scope().masked;
-    for unmask in allowance.unmask() {
+    for unmask in granted_access.unmask() {
         assert!(!masked && counted.iter().any(|grant| grant.terms.unmask.contains(unmask)), "{unmask}");
     }
 }

@@ -162,7 +162,7 @@ impl Remembered {
     /// Whether the presented token is valid now and still means the same, without any lookup.
     pub fn stands(&self, served: &Served, presented: &Presented, now: DateTime<Utc>) -> bool {
         served.identity.is_unchanged_since(presented, self.found.generation)
-            && self.found.credential.is_taken(now)
+            && self.found.credential.is_accepted(now)
             && self.counts_at(&served.project, now)
     }
 
@@ -209,7 +209,7 @@ impl Repeated {
         if key != mask_key(project) {
             return;
         }
-        let until = found.credential.decides_until(now);
+        let until = found.credential.grants_expire_at(now);
         let remembered = Remembered { asked: asking.kept(), made_at: now, until, mask_key: key, found };
         self.requests.insert(self.place(asking), Arc::new(remembered));
     }

@@ -1,4 +1,4 @@
-//! Terms of a grant: the columns that it shows, the masks that it lifts, its rules for arguments, and its limits.
+//! Terms of a grant: the columns that it shows, the columns that it unmasks, its rules for arguments, and its limits.
 //!
 //! Values are stored as text, because the endpoint declares the type of a parameter. They are parsed when a call is
 //! admitted, see [`crate::catalog`].

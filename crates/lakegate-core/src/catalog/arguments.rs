@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use super::admission;
 use super::modifiers::{Modifiers, Window};
 use super::raw::{RawArgument, RawArguments};
-use crate::access::{Allowance, Authorized};
+use crate::access::{Authorized, GrantedAccess};
 use crate::error::{Code, Error};
 use crate::limits::{InForce, Limits};
 use crate::project::{Config, Endpoint, EndpointLimits, Param, suggest_or_list};
@@ -35,7 +35,7 @@ pub struct Call {
     arguments: Arguments,
     modifiers: Modifiers,
     window: Option<Window>,
-    allowance: Allowance,
+    granted_access: GrantedAccess,
 }
 
 /// The compiled rules of an endpoint.
@@ -88,13 +88,13 @@ impl Call {
     }
 
     /// The access that the grants admitting these arguments allow.
-    pub fn allowance(&self) -> &Allowance {
-        &self.allowance
+    pub fn granted_access(&self) -> &GrantedAccess {
+        &self.granted_access
     }
 
     /// The limits of the call, in a project with this `lakegate.toml`.
     pub fn limits(&self, config: &Config) -> InForce {
-        limits(config, &self.endpoint, self.allowance.limits())
+        limits(config, &self.endpoint, self.granted_access.limits())
     }
 }
 
@@ -124,14 +124,14 @@ pub fn call(
     modifiers.check_for(&endpoint)?;
     let given = given(&endpoint, entries)?;
     let (arguments, grants) = admission::admit(&authorized, &endpoint, given)?;
-    let allowance = authorized.allowance(grants.into_iter().map(|at| &authorized.grants()[at]));
+    let granted_access = authorized.granted_access(grants.into_iter().map(|at| &authorized.grants()[at]));
     let violated = rules.violated(&arguments)?;
     if !violated.is_empty() {
         let messages = violated.iter().filter_map(|at| endpoint.rules.get(*at)).map(|rule| rule.message.as_str());
         return Err(Error::new(Code::RuleViolated, messages.collect::<Vec<_>>().join("; ")));
     }
     let window = modifiers.window();
-    Ok(Call { authorized, endpoint, arguments, modifiers, window, allowance })
+    Ok(Call { authorized, endpoint, arguments, modifiers, window, granted_access })
 }
 
 /// The caller's value for each parameter, in order: typed and within the parameter's constraints, or `None`.

@@ -11,7 +11,7 @@ use super::config::Config;
 use super::finding::{Position, suggest_or_list};
 use super::mask::{Granularity, MaskSpec, Step};
 use super::name;
-use super::reader::{Placed, Section, Source, describe};
+use super::reader::{Placed, Section, TomlSource, describe};
 
 /// `[tables.NAME.columns.COLUMN]`: a column or a nested field, with its tags and its mask.
 #[derive(Clone, Debug)]
@@ -141,7 +141,7 @@ pub(super) fn read_masking(root: &mut Section<'_, '_>) -> Masking {
 }
 
 /// Reports tags and a key that columns require but the file lacks.
-pub(super) fn check_needs(source: &Source<'_>, needs: Needs, tags: &BTreeMap<String, TagRule>, has_key: bool) {
+pub(super) fn check_needs(source: &TomlSource<'_>, needs: Needs, tags: &BTreeMap<String, TagRule>, has_key: bool) {
     for tag in needs.tags.iter().filter(|tag| !tags.contains_key(&tag.value)) {
         let help = if tags.is_empty() {
             format!("declare it: `[tags.{}]`", tag.value)
@@ -197,7 +197,7 @@ fn read_mask(section: &mut Section<'_, '_>, needs: &mut Needs) -> Option<MaskSpe
     spec
 }
 
-fn of_kind(source: &Source<'_>, kind: &Placed<String>, options: Option<&mut Section<'_, '_>>) -> Option<MaskSpec> {
+fn of_kind(source: &TomlSource<'_>, kind: &Placed<String>, options: Option<&mut Section<'_, '_>>) -> Option<MaskSpec> {
     let lacks_options = |example: &str| {
         let help = format!("write it like `mask = {{ kind = \"{}\", {example} }}`", kind.value);
         source.report(&kind.span, format!("a `{}` mask needs options", kind.value), Some(help));

@@ -20,7 +20,7 @@ use super::lake::{self, LakeStore};
 use super::limits::{self, ServerLimits};
 use super::name;
 use super::observe::{self, Observe};
-use super::reader::{Placed, Section, Source};
+use super::reader::{Placed, Section, TomlSource};
 use super::reload::{self, Reload};
 use super::settings;
 use super::text_files::{self, TextFiles};
@@ -185,7 +185,7 @@ impl Default for Server {
 /// Reads the file and the environment variables that override it. With findings, the config holds whatever could be
 /// read.
 pub(crate) fn read(text: &str, variables: &BTreeMap<String, String>) -> (Config, Vec<Finding>) {
-    let (source, table) = Source::new(CONFIG_FILE, text, 0..text.len());
+    let (source, table) = TomlSource::new(CONFIG_FILE, text, 0..text.len());
     let source = source.with_variables(Variables::new(variables, text.len()));
     let mut root = Section::root(&source, table.get_ref());
 
@@ -498,7 +498,7 @@ fn suggested(filter: &str) -> Option<&str> {
     (!is_longer_word).then(|| rest.trim_start_matches(':').trim())
 }
 
-fn report_undecided(source: &Source<'_>, name: &Placed<String>, span: &std::ops::Range<usize>, suggested: &str) {
+fn report_undecided(source: &TomlSource<'_>, name: &Placed<String>, span: &std::ops::Range<usize>, suggested: &str) {
     let message = format!("nobody has decided yet who sees the rows of table `{}`", name.value);
     let help = match suggested {
         "" => "write a `row_filter`, such as `client_id IN (principal('client_id'))`, or `shared = true` in its place when \

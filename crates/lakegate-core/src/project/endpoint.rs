@@ -9,7 +9,7 @@ use super::finding::{Finding, Position};
 use super::limits::{self, EndpointLimits};
 use super::name;
 use super::param::{self, Param};
-use super::reader::{Section, Source};
+use super::reader::{Section, TomlSource};
 
 const OPEN: &str = "/*---";
 const CLOSE: &str = "---*/";
@@ -103,7 +103,7 @@ pub(crate) fn read(path: &str, text: &str) -> (Option<Endpoint>, Vec<Finding>) {
         return (None, findings);
     };
     let sql_start = toml_start + toml_length + CLOSE.len();
-    let (source, table) = Source::new(path, text, toml_start..toml_start + toml_length);
+    let (source, table) = TomlSource::new(path, text, toml_start..toml_start + toml_length);
     if source.has_findings() {
         // After a syntax error, further findings would only be guesses.
         findings.extend(source.into_findings());

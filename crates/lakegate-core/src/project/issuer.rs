@@ -1,7 +1,7 @@
 //! Parses `[issuers.NAME]` of `lakegate.toml`: the issuers of JWTs that the server accepts, their keys, and the mapping
 //! of their claims.
 //!
-//! [`crate::access::Asserted`] evaluates the claims of a token; the server fetches keys and verifies signatures.
+//! [`crate::access::VerifiedAssertion`] evaluates the claims of a token; the server fetches keys and verifies signatures.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::column::SecretLocation;
-use super::reader::{Placed, Section, Source};
+use super::reader::{Placed, Section, TomlSource};
 
 /// The connection settings of an object store. A lake in a local folder uses none of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -206,7 +206,7 @@ fn endpoint_fault(endpoint: &str, allow_http: bool) -> Option<(&'static str, &'s
 }
 
 /// Parses the location of a secret. The finding does not repeat the text, because it may be the secret itself.
-fn secret(source: &Source<'_>, key: &str, text: Placed<String>) -> Option<Placed<SecretLocation>> {
+fn secret(source: &TomlSource<'_>, key: &str, text: Placed<String>) -> Option<Placed<SecretLocation>> {
     let Placed { value, span } = text;
     match SecretLocation::parse(&value) {
         Some(value) => Some(Placed { value, span }),

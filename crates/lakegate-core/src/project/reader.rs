@@ -12,7 +12,7 @@ use super::finding::{Finding, Position, suggest_or_list};
 use super::variables::{Origin, Outside, Variables};
 
 /// The TOML of a file, or of a part of it, and the findings so far.
-pub(crate) struct Source<'a> {
+pub(crate) struct TomlSource<'a> {
     path: &'a str,
     text: &'a str,
     /// The byte offset of the TOML in `text`.
@@ -24,7 +24,7 @@ pub(crate) struct Source<'a> {
 
 /// A TOML table that is being read. Each read takes a key; the keys that remain at the end are unknown.
 pub(crate) struct Section<'a, 's> {
-    source: &'s Source<'a>,
+    source: &'s TomlSource<'a>,
     /// The section's name in messages: `[tables.order]`.
     name: String,
     span: Range<usize>,
@@ -44,7 +44,7 @@ pub(crate) struct Placed<T> {
     pub(crate) span: Range<usize>,
 }
 
-impl<'a> Source<'a> {
+impl<'a> TomlSource<'a> {
     pub(crate) fn new(path: &'a str, text: &'a str, toml: Range<usize>) -> (Self, Spanned<DeTable<'a>>) {
         let (table, errors) = DeTable::parse_recoverable(&text[toml.clone()]);
         let findings = RefCell::new(Vec::new());
@@ -96,7 +96,7 @@ impl<'a> Source<'a> {
 
 impl<'a, 's> Section<'a, 's> {
     pub(crate) fn new(
-        source: &'s Source<'a>,
+        source: &'s TomlSource<'a>,
         name: impl Into<String>,
         span: Range<usize>,
         table: &'s DeTable<'a>,
@@ -110,11 +110,11 @@ impl<'a, 's> Section<'a, 's> {
     }
 
     /// The whole file, whose sections can be overridden by environment variables.
-    pub(crate) fn root(source: &'s Source<'a>, table: &'s DeTable<'a>) -> Self {
+    pub(crate) fn root(source: &'s TomlSource<'a>, table: &'s DeTable<'a>) -> Self {
         Self { outside: Some(Outside::root()), ..Self::new(source, "the file", 0..0, table) }
     }
 
-    pub(crate) fn source(&self) -> &'s Source<'a> {
+    pub(crate) fn source(&self) -> &'s TomlSource<'a> {
         self.source
     }
 

@@ -299,7 +299,7 @@ fn govern_as(
     if endpoint.hashes() {
         shape.mask_key.clone_from(&key);
     }
-    shape.lifted = project.masking().lifted(call.allowance(), endpoint.tables());
+    shape.unmasked = project.masking().unmasked(call.granted_access(), endpoint.tables());
     let template = templates
         .get(shape, |shape| template::make(plan, shape, project.maker(key.as_ref()), endpoint.digest()))
         .map_err(|error| refusal(&error).source(error))?;

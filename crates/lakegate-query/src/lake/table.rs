@@ -18,7 +18,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::object_store::ObjectMeta;
 use datafusion::physical_plan::ExecutionPlan;
 use lakegate_core::catalog::AsOf;
-use lakegate_core::error::Source;
+use lakegate_core::error::Cause;
 use lakegate_core::project::{RowPolicy, Table, TableFormat};
 
 use super::text::{Skipped, TextFormat};
@@ -52,7 +52,7 @@ pub(crate) enum PastFault {
     /// Its files are no longer there.
     Gone,
     /// The lake can not be read now.
-    Unavailable(Source),
+    Unavailable(Cause),
 }
 
 impl From<TableFault> for PastFault {

@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use lakegate_core::project::ingest::{
-    Allowance, ColumnKind, IngestMode, RECIPE_ENDING, Recipe, RecipeColumn, SourceFormat, named, parse_delimiter,
+    ColumnKind, IngestMode, RECIPE_ENDING, Recipe, RecipeColumn, RejectLimit, SourceFormat, named, parse_delimiter,
 };
 use lakegate_core::project::{FileFormat, Project, TableFormat as Declared};
 use lakegate_query::ingest::{Progress, Report, Summary, Target, ingest};
@@ -209,8 +209,8 @@ fn jobs(args: &IngestArgs) -> anyhow::Result<Vec<(Recipe, PathBuf)>> {
     for (recipe, _) in &mut jobs {
         recipe.new_columns |= args.new_columns;
         if let Some(text) = &args.max_rejects {
-            let allowance = Allowance::parse(text);
-            recipe.max_rejects = allowance.ok_or_else(|| {
+            let limit = RejectLimit::parse(text);
+            recipe.max_rejects = limit.ok_or_else(|| {
                 anyhow!("`{text}` is not a number of rows; write a number such as `10`, or a share such as `1%`")
             })?;
         }

@@ -26,10 +26,10 @@ pub(super) fn offered<'a>(
 ) -> Vec<Offered<'a>> {
     let of = |planned: &'a PlannedEndpoint| {
         let authorized = authorize(principal, &planned.endpoint().name, grants, now).ok()?;
-        let allowance = authorized.allowance(authorized.grants());
-        let limits = limits(&project.project().config, planned.endpoint(), allowance.limits());
+        let granted_access = authorized.granted_access(authorized.grants());
+        let limits = limits(&project.project().config, planned.endpoint(), granted_access.limits());
         let mut columns = planned.columns();
-        columns.retain(|column| allowance.shows(&column.name));
+        columns.retain(|column| granted_access.shows(&column.name));
         (!columns.is_empty()).then_some(Offered { planned, authorized, limits, columns })
     };
     project.endpoints().filter_map(of).collect()

@@ -68,6 +68,6 @@ fn an_upsert_needs_a_key_and_nothing_else_has_one() {
 fn offsets_and_allowances_are_read_strictly() {
     assert_eq!([parse_offset("+0530"), parse_offset("UTC"), parse_offset("-05:00")], [Some(330), Some(0), Some(-300)]);
     assert_eq!([parse_offset("5"), parse_offset("+99:00"), parse_offset("+1")], [None; 3]);
-    assert_eq!(Allowance::parse("101%"), None);
-    assert_eq!(Allowance::parse("-1"), None);
+    assert_eq!(RejectLimit::parse("101%"), None);
+    assert_eq!(RejectLimit::parse("-1"), None);
 }

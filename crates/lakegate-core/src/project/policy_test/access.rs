@@ -13,7 +13,7 @@ use crate::access::{
 };
 use crate::project::finding::suggest_or_list;
 use crate::project::limits::read_limits;
-use crate::project::reader::{Placed, Section, Source};
+use crate::project::reader::{Placed, Section, TomlSource};
 use crate::value::{Scalar, ScalarType, Value, ValueType};
 
 /// Reads principals and grants; `None` if the file has neither.
@@ -48,7 +48,7 @@ pub(super) fn read(root: &mut Section<'_, '_>) -> Option<TestAccess> {
     is_declared.then_some(access)
 }
 
-fn named(source: &Source<'_>, kind: NameKind, name: &Placed<String>) {
+fn named(source: &TomlSource<'_>, kind: NameKind, name: &Placed<String>) {
     if let Err(fault) = kind.check(&name.value) {
         source.report(&name.span, fault.to_string(), None);
     }
@@ -74,7 +74,7 @@ fn principal(name: &str, mut section: Section<'_, '_>) -> PrincipalRecord {
 }
 
 /// Reads an attribute: a value whose type follows from its spelling, or a table with `type` and `value`.
-fn attribute(source: &Source<'_>, name: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {
+fn attribute(source: &TomlSource<'_>, name: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {
     let fault = |message: String, help: &str| {
         source.report(&value.span(), message, Some(help.to_owned()));
         None
@@ -120,7 +120,7 @@ fn attribute(source: &Source<'_>, name: &str, value: &Spanned<DeValue<'_>>) -> O
     }
 }
 
-fn scalar(source: &Source<'_>, value: &Spanned<DeValue<'_>>) -> Option<Scalar> {
+fn scalar(source: &TomlSource<'_>, value: &Spanned<DeValue<'_>>) -> Option<Scalar> {
     let json = toml_json::json(source, value)?;
     let types: &[ScalarType] = match value.get_ref() {
         DeValue::Datetime(_) => &[ScalarType::Date, ScalarType::Timestamp],

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value as Json};
 
 use super::finding::{Finding, Position};
-use super::reader::{Placed, Section, Source};
+use super::reader::{Placed, Section, TomlSource};
 use crate::access::{Grant, PrincipalRecord};
 
 pub use expect::Expectation;
@@ -67,7 +67,7 @@ pub struct Located {
 }
 
 impl Located {
-    fn of(source: &Source<'_>, placed: Placed<String>) -> Self {
+    fn of(source: &TomlSource<'_>, placed: Placed<String>) -> Self {
         Self { position: source.position(&placed.span), text: placed.value }
     }
 }
@@ -75,7 +75,7 @@ impl Located {
 impl PolicyTestFile {
     /// Reads the text of a file, and returns all findings. With findings, the file holds whatever could be read.
     pub fn read(path: &str, text: &str) -> (Self, Vec<Finding>) {
-        let (source, table) = Source::new(path, text, 0..text.len());
+        let (source, table) = TomlSource::new(path, text, 0..text.len());
         let mut file = Self { path: path.to_owned(), access: None, tests: Vec::new() };
         // Invalid TOML cannot be checked any further.
         if source.has_findings() {
