@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use lakegate_core::access::{Authorized, Distance, Effect, EndpointPattern, Grant, ParameterTerm, Principal, SpanTerm};
+use lakegate_core::access::{Authorized, Distance, Effect, EndpointPattern, Grant, ParameterTerm, Principal, DistanceTerm};
 use lakegate_core::catalog::Call;
 use lakegate_core::project::Param;
 use lakegate_core::value::{Scalar, Value};
@@ -81,10 +81,10 @@ fn check_terms(grant: &Grant, who: &Principal, params: &[Param], values: &[Optio
             None => assert!(!names_it, "a rule for `{name}` was left out: {grant:?}"),
         }
     }
-    for span in &grant.terms.spans {
-        match (value_of(&span.from), value_of(&span.to)) {
+    for term in &grant.terms.distance_limits {
+        match (value_of(&term.from), value_of(&term.to)) {
             (Some((_, from)), Some((_, to))) => {
-                assert!(near(span, from.as_ref(), to.as_ref()), "{from:?} and {to:?} under {grant:?}");
+                assert!(near(term, from.as_ref(), to.as_ref()), "{from:?} and {to:?} under {grant:?}");
             }
             _ => assert!(!names_it, "a span was left out: {grant:?}"),
         }
@@ -110,10 +110,10 @@ fn meets(term: &ParameterTerm, param: &Param, value: Option<&Value>, who: &Princ
 }
 
 /// Microseconds, seconds or numbers in 128 bits: another way than the product goes.
-fn near(span: &SpanTerm, from: Option<&Value>, to: Option<&Value>) -> bool {
+fn near(term: &DistanceTerm, from: Option<&Value>, to: Option<&Value>) -> bool {
     let (Some(Value::Scalar(from)), Some(Value::Scalar(to))) = (from, to) else { return false };
     let micros = |time: &DateTime<Utc>| i128::from(time.timestamp_micros());
-    match (span.at_most, from, to) {
+    match (term.at_most, from, to) {
         (Distance::Time(most), Scalar::Timestamp(from), Scalar::Timestamp(to)) => {
             micros(to) - micros(from) <= i128::from(most) * 1_000_000
         }

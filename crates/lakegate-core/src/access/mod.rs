@@ -33,5 +33,5 @@ pub use jwt::{Claims, Jwt, JwtError, MAX_JWT_BYTES, Presented, PresentedJwt};
 pub use principal::{Credential, Principal, PrincipalRecord, Proof, authenticate};
 pub use scope::Scope;
 pub use strict_json::StrictJson;
-pub use terms::{Distance, ParameterTerm, SpanTerm, Terms, TermsError, Unmask};
+pub use terms::{Distance, DistanceTerm, ParameterTerm, Terms, TermsError, Unmask};
 pub use token::{NewToken, PresentedToken, TokenError, TokenHash, TokenRecord, TokenState, looks_like_token};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::admission;
-use super::modifiers::{Modifiers, Window};
+use super::modifiers::{Modifiers, RowRange};
 use super::raw::{RawArgument, RawArguments};
 use crate::access::{Authorized, GrantedAccess};
 use crate::error::{Code, Error};
@@ -34,7 +34,7 @@ pub struct Call {
     endpoint: Arc<Endpoint>,
     arguments: Arguments,
     modifiers: Modifiers,
-    window: Option<Window>,
+    row_range: Option<RowRange>,
     granted_access: GrantedAccess,
 }
 
@@ -76,14 +76,14 @@ impl Call {
     }
 
     /// The requested range of rows; `None` is all of them.
-    pub fn window(&self) -> Option<Window> {
-        self.window
+    pub fn row_range(&self) -> Option<RowRange> {
+        self.row_range
     }
 
     /// Replaces the requested range of rows, to read a page.
     #[must_use]
-    pub fn for_window(mut self, window: Window) -> Self {
-        self.window = Some(window);
+    pub fn with_row_range(mut self, row_range: RowRange) -> Self {
+        self.row_range = Some(row_range);
         self
     }
 
@@ -122,7 +122,7 @@ pub fn call(
     let RawArguments { entries, modifiers } = raw;
     modifiers.check()?;
     modifiers.check_for(&endpoint)?;
-    let given = given(&endpoint, entries)?;
+    let given = parse_given(&endpoint, entries)?;
     let (arguments, grants) = admission::admit(&authorized, &endpoint, given)?;
     let granted_access = authorized.granted_access(grants.into_iter().map(|at| &authorized.grants()[at]));
     let violated = rules.violated(&arguments)?;
@@ -130,12 +130,12 @@ pub fn call(
         let messages = violated.iter().filter_map(|at| endpoint.rules.get(*at)).map(|rule| rule.message.as_str());
         return Err(Error::new(Code::RuleViolated, messages.collect::<Vec<_>>().join("; ")));
     }
-    let window = modifiers.window();
-    Ok(Call { authorized, endpoint, arguments, modifiers, window, granted_access })
+    let row_range = modifiers.row_range();
+    Ok(Call { authorized, endpoint, arguments, modifiers, row_range, granted_access })
 }
 
 /// The caller's value for each parameter, in order: typed and within the parameter's constraints, or `None`.
-fn given(endpoint: &Endpoint, entries: Vec<(String, RawArgument)>) -> Result<Vec<Option<Value>>, Error> {
+fn parse_given(endpoint: &Endpoint, entries: Vec<(String, RawArgument)>) -> Result<Vec<Option<Value>>, Error> {
     let mut errors = Vec::new();
     let mut unknown = 0_usize;
     let mut given: HashMap<&str, Vec<RawArgument>> = HashMap::new();
@@ -162,8 +162,8 @@ fn given(endpoint: &Endpoint, entries: Vec<(String, RawArgument)>) -> Result<Vec
     }
     let mut values = Vec::with_capacity(endpoint.params.len());
     for param in &endpoint.params {
-        let came = given.remove(param.name.as_str()).unwrap_or_default();
-        match value(param, came) {
+        let supplied = given.remove(param.name.as_str()).unwrap_or_default();
+        match parse_value(param, supplied) {
             Ok(value) => values.push(value),
             Err(error) => {
                 values.push(None);
@@ -177,14 +177,14 @@ fn given(endpoint: &Endpoint, entries: Vec<(String, RawArgument)>) -> Result<Vec
     // Report every fault at once: a missing argument beside invalid ones, even if a grant might have filled it in.
     for (param, value) in endpoint.params.iter().zip(&values) {
         if value.is_none() && !errors.iter().any(|error| error.parameter.as_deref() == Some(&param.name)) {
-            errors.extend(without(param).err());
+            errors.extend(default_value(param).err());
         }
     }
     Err(Error::arguments(errors))
 }
 
 /// The value of a parameter without an argument.
-pub(super) fn without(param: &Param) -> Result<Option<Value>, Error> {
+pub(super) fn default_value(param: &Param) -> Result<Option<Value>, Error> {
     match (&param.default, param.required) {
         (Some(default), _) => Ok(Some(default.clone())),
         (None, false) => Ok(None),
@@ -197,17 +197,17 @@ pub(super) fn without(param: &Param) -> Result<Option<Value>, Error> {
 }
 
 /// Parses one parameter's argument; JSON `null` counts as not given.
-fn value(param: &Param, mut came: Vec<RawArgument>) -> Result<Option<Value>, Error> {
-    came.retain(|argument| *argument != RawArgument::Json(Json::Null));
-    if came.is_empty() {
+fn parse_value(param: &Param, mut supplied: Vec<RawArgument>) -> Result<Option<Value>, Error> {
+    supplied.retain(|argument| *argument != RawArgument::Json(Json::Null));
+    if supplied.is_empty() {
         return Ok(None);
     }
-    let all_text = came.iter().all(|argument| matches!(argument, RawArgument::Text(_)));
-    if came.len() > 1 && !(param.value_type.list && all_text) {
-        let detail = format!("parameter `{}` came {} times", param.name, came.len());
+    let all_text = supplied.iter().all(|argument| matches!(argument, RawArgument::Text(_)));
+    if supplied.len() > 1 && !(param.value_type.list && all_text) {
+        let detail = format!("parameter `{}` came {} times", param.name, supplied.len());
         return Err(Error::new(Code::ArgumentDuplicate, detail).hint("give it once"));
     }
-    let value = typed(param, &came).ok_or_else(|| {
+    let value = parse_type(param, &supplied).ok_or_else(|| {
         Error::new(Code::ArgumentType, format!("parameter `{}` must be {}", param.name, expectation(param)))
     })?;
     match param.fault(&value) {
@@ -217,7 +217,7 @@ fn value(param: &Param, mut came: Vec<RawArgument>) -> Result<Option<Value>, Err
 }
 
 /// Parses the argument. A list comes as a JSON array, or as a repeated query parameter.
-fn typed(param: &Param, came: &[RawArgument]) -> Option<Value> {
+fn parse_type(param: &Param, supplied: &[RawArgument]) -> Option<Value> {
     let scalar_type = param.value_type.scalar;
     let scalar = |argument: &RawArgument| -> Option<Scalar> {
         match argument {
@@ -225,7 +225,7 @@ fn typed(param: &Param, came: &[RawArgument]) -> Option<Value> {
             RawArgument::Json(json) => scalar_type.from_json(json),
         }
     };
-    match came {
+    match supplied {
         [RawArgument::Json(json)] => Value::from_json(param.value_type, json),
         [one] if !param.value_type.list => scalar(one).map(Value::Scalar),
         many => many.iter().map(scalar).collect::<Option<Vec<_>>>().map(|scalars| Value::List(scalar_type, scalars)),

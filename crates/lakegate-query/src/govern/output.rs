@@ -9,7 +9,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{Result, plan_err};
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, SortExpr, lit};
-use lakegate_core::catalog::{Call, Window};
+use lakegate_core::catalog::{Call, RowRange};
 use lakegate_core::error::{Code, Error};
 use lakegate_core::project::suggest_or_list;
 
@@ -49,10 +49,10 @@ impl Output {
     /// see.
     pub(crate) fn of(call: &Call, schema: &SchemaRef) -> Result<Option<Self>, Error> {
         let (granted_access, modifiers) = (call.granted_access(), call.modifiers());
-        let rows = match call.window() {
+        let rows = match call.row_range() {
             None => Rows::All,
-            Some(Window { limit: Some(0), .. }) => Rows::Nothing,
-            Some(Window { limit, .. }) => Rows::Part { has_limit: limit.is_some() },
+            Some(RowRange { limit: Some(0), .. }) => Rows::Nothing,
+            Some(RowRange { limit, .. }) => Rows::Part { has_limit: limit.is_some() },
         };
         if granted_access.shows_all()
             && modifiers.select().is_none()

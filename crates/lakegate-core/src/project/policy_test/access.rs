@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use super::{Located, TestAccess, needed, toml_json};
 use crate::access::name::NameKind;
 use crate::access::{
-    Distance, Effect, EndpointPattern, Grant, Grantee, ParameterTerm, PrincipalRecord, SpanTerm, Terms, Unmask,
+    Distance, DistanceTerm, Effect, EndpointPattern, Grant, Grantee, ParameterTerm, PrincipalRecord, Terms, Unmask,
 };
 use crate::project::finding::suggest_or_list;
 use crate::project::limits::read_limits;
@@ -202,17 +202,17 @@ fn terms(section: &mut Section<'_, '_>) -> Terms {
         }
     }
     let limits = read_limits(section);
-    let spans = section.sections("spans").into_iter().filter_map(span).collect();
+    let distance_limits = section.sections("spans").into_iter().filter_map(distance_term).collect();
     let mut parameters = BTreeMap::new();
     if let Some(rules) = section.section("parameters") {
         for (name, rule) in rules.named_sections() {
             parameters.insert(name.value, parameter(rule));
         }
     }
-    Terms { columns, unmask, parameters, spans, limits }
+    Terms { columns, unmask, parameters, distance_limits, limits }
 }
 
-fn span(mut section: Section<'_, '_>) -> Option<SpanTerm> {
+fn distance_term(mut section: Section<'_, '_>) -> Option<DistanceTerm> {
     let source = section.source();
     let from = needed(&mut section, "from", |section| section.string("from"), "from = \"start\"");
     let to = needed(&mut section, "to", |section| section.string("to"), "to = \"end\"");
@@ -224,7 +224,7 @@ fn span(mut section: Section<'_, '_>) -> Option<SpanTerm> {
         let help = "write `31d`, `24h`, `30m`, `45s`, `2w` or a whole number";
         source.report(&at_most.span, format!("`{}` is no distance", at_most.value), Some(help.to_owned()));
     }
-    Some(SpanTerm { from: from?.value, to: to?.value, at_most: distance? })
+    Some(DistanceTerm { from: from?.value, to: to?.value, at_most: distance? })
 }
 
 fn parameter(mut section: Section<'_, '_>) -> ParameterTerm {

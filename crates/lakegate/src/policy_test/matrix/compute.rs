@@ -140,14 +140,14 @@ fn rules(planned: &PlannedEndpoint, grants: &[Grant]) -> Vec<Terms> {
             // A grant for every endpoint may name parameters that this endpoint lacks.
             let has = |name: &String| planned.endpoint().param(name).is_some();
             terms.parameters.retain(|name, _| has(name));
-            terms.spans.retain(|span| has(&span.from) && has(&span.to));
+            terms.distance_limits.retain(|term| has(&term.from) && has(&term.to));
         }
         let text = serde_json::to_string(&terms).unwrap_or_default();
         if rules.iter().all(|(other, _)| *other != text) {
             rules.push((text, terms));
         }
     }
-    if rules.iter().all(|(_, terms)| terms.parameters.is_empty() && terms.spans.is_empty()) {
+    if rules.iter().all(|(_, terms)| terms.parameters.is_empty() && terms.distance_limits.is_empty()) {
         return Vec::new();
     }
     rules.sort_by(|(one, _), (other, _)| one.cmp(other));
