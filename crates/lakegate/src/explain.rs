@@ -11,7 +11,7 @@ use lakegate_core::access::{
 };
 use lakegate_core::catalog::{self, Call, RawArguments, call};
 use lakegate_core::error::Error;
-use lakegate_core::limits::{self, Limit, Origin};
+use lakegate_core::limits::{self, Limit, LimitSource};
 use lakegate_core::project::{Endpoint, OnMaxRows};
 use lakegate_query::govern::explain::{ColumnView, MaskView, Rows, TableView, columns, tables};
 use lakegate_query::govern::govern;
@@ -311,7 +311,7 @@ fn limits_part(project: &PlannedProject, endpoint: &Endpoint, grants: limits::Li
                 limit: limit.name(),
                 bound: bound.value,
                 from: bound.from.name(),
-                of: if bound.from == Origin::Server {
+                of: if bound.from == LimitSource::Server {
                     "all calls of the principal"
                 } else {
                     "its calls of this endpoint"

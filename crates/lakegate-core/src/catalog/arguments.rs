@@ -12,7 +12,7 @@ use super::modifiers::{Modifiers, RowRange};
 use super::raw::{RawArgument, RawArguments};
 use crate::access::{Authorized, GrantedAccess};
 use crate::error::{Code, Error};
-use crate::limits::{InForce, Limits};
+use crate::limits::{EffectiveLimits, Limits};
 use crate::project::{Config, Endpoint, EndpointLimits, Param, suggest_or_list};
 use crate::value::{Scalar, Value};
 
@@ -93,15 +93,15 @@ impl Call {
     }
 
     /// The limits of the call, in a project with this `lakegate.toml`.
-    pub fn limits(&self, config: &Config) -> InForce {
+    pub fn limits(&self, config: &Config) -> EffectiveLimits {
         limits(config, &self.endpoint, self.granted_access.limits())
     }
 }
 
 /// The limits of a call of an endpoint, given the limits of the grants.
-pub fn limits(config: &Config, endpoint: &Endpoint, grants: Limits) -> InForce {
+pub fn limits(config: &Config, endpoint: &Endpoint, grants: Limits) -> EffectiveLimits {
     let EndpointLimits { limits, on_max_rows } = &endpoint.limits;
-    InForce::new(config.limits.of_calls(&config.server), limits.clone(), grants, *on_max_rows)
+    EffectiveLimits::new(config.limits.of_calls(&config.server), limits.clone(), grants, *on_max_rows)
 }
 
 /// Checks the arguments of an authorized principal for the endpoint that it was authorized for.

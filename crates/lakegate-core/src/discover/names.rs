@@ -44,7 +44,7 @@ pub(super) fn stem(file: &str) -> &str {
 }
 
 fn clean(name: &str) -> String {
-    shaped(&words::of(name).join("_"))
+    shaped(&words::split(name).join("_"))
 }
 
 /// Converts text to the form of a SQL name.

@@ -57,7 +57,7 @@ pub use param::{MAX_ITEMS, MAX_LENGTH, Param, Pattern};
 pub use policy_test::{Expectation, Located, PolicyTest, PolicyTestFile, TestAccess};
 pub use reload::Reload;
 pub use settings::{Setting, shown_value};
-pub use text_files::{Compression, OnError, TextFiles};
+pub use text_files::{FileCompression, OnError, TextFiles};
 pub use variables::{OWN_VARIABLES, Origin, VARIABLE_PREFIX};
 
 /// The text of a project's files.

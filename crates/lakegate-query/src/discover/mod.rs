@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 
 use futures::StreamExt;
 use futures::stream;
-use lakegate_core::discover::{FoundTable, is_same_place, name_of_table, unique_names};
+use lakegate_core::discover::{FoundTable, is_same_location, name_of_table, unique_names};
 
 use crate::lake::Lake;
 use grouping::Candidate;
@@ -128,7 +128,8 @@ pub async fn discover(lake: &Lake, search: &Search, progress: Progress<'_>) -> R
 
 /// Names the tables: a table at a location that the project declares keeps its name, and others get new, unique names.
 fn name(tables: &mut [FoundTable], search: &Search) {
-    let known = |table: &FoundTable| search.known.iter().find(|(location, _)| is_same_place(location, &table.location));
+    let known =
+        |table: &FoundTable| search.known.iter().find(|(location, _)| is_same_location(location, &table.location));
     let mut taken = search.taken.clone();
     // Tables with short locations get their names first, so that longer locations take the folder prefix.
     let mut unnamed = Vec::new();

@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use lakegate_core::project::ingest::{
-    ColumnKind, IngestMode, RECIPE_ENDING, Recipe, RecipeColumn, RejectLimit, SourceFormat, named, parse_delimiter,
+    ColumnType, IngestMode, RECIPE_ENDING, Recipe, RecipeColumn, RejectLimit, SourceFormat, named, parse_delimiter,
 };
 use lakegate_core::project::{FileFormat, Project, TableFormat as Declared};
 use lakegate_query::ingest::{Progress, Report, Summary, Target, ingest};
@@ -231,7 +231,7 @@ fn recipe_path(project: &Path, name: &str) -> anyhow::Result<PathBuf> {
 }
 
 fn of_options(args: &IngestArgs, table: &str) -> anyhow::Result<Recipe> {
-    let mut recipe = Recipe::of_command(table);
+    let mut recipe = Recipe::for_table(table);
     let unknown = |what: &str, text: &str, help: String| anyhow!("`{text}` is not a {what}; {help}");
     recipe.from.clone_from(&args.from);
     if let Some(mode) = &args.mode {
@@ -267,7 +267,7 @@ fn of_options(args: &IngestArgs, table: &str) -> anyhow::Result<Recipe> {
         let (column, kind) = pair(typed, "--type COLUMN=TYPE")?;
         let help =
             "use `string`, `integer`, `number`, `boolean`, `date`, `timestamp`, or a list such as `list<integer>`";
-        let kind = ColumnKind::parse(kind).ok_or_else(|| unknown("type of a column", kind, help.to_owned()))?;
+        let kind = ColumnType::parse(kind).ok_or_else(|| unknown("type of a column", kind, help.to_owned()))?;
         let at = recipe.columns.iter().position(|known| known.name == column).unwrap_or_else(|| {
             recipe.columns.push(RecipeColumn::new(column));
             recipe.columns.len() - 1

@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use lakegate_core::access::{Authorized, Grant, Principal, authorize};
 use lakegate_core::catalog::limits;
-use lakegate_core::limits::InForce;
+use lakegate_core::limits::EffectiveLimits;
 use lakegate_query::plan::{OutputColumn, PlannedEndpoint, PlannedProject};
 
 /// An endpoint as one caller sees it.
@@ -12,7 +12,7 @@ pub(super) struct Offered<'a> {
     pub(super) planned: &'a PlannedEndpoint,
     pub(super) authorized: Authorized,
     /// The limits on its responses.
-    pub(super) limits: InForce,
+    pub(super) limits: EffectiveLimits,
     /// The columns that at least one grant shows; never empty.
     pub(super) columns: Vec<OutputColumn>,
 }

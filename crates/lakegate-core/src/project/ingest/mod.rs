@@ -10,7 +10,7 @@ use super::finding::{Finding, Position, suggest_or_list};
 use super::reader::{Placed, Section, TomlSource};
 
 pub use columns::RecipeColumn;
-pub use kind::{ColumnKind, PlainKind};
+pub use kind::{ColumnType, PlainKind};
 
 /// The suffix of recipe file names.
 pub const RECIPE_ENDING: &str = ".ingest.toml";
@@ -184,7 +184,7 @@ pub fn parse_delimiter(text: &str) -> Option<u8> {
 
 impl Recipe {
     /// A recipe without a file, with default options.
-    pub fn of_command(table: &str) -> Self {
+    pub fn for_table(table: &str) -> Self {
         Self {
             position: Position::outside("the command line"),
             table: table.to_owned(),
@@ -205,7 +205,7 @@ impl Recipe {
     pub fn read(path: &str, text: &str) -> (Self, Vec<Finding>) {
         let (source, table) = TomlSource::new(path, text, 0..text.len());
         let file_name = path.rsplit('/').next().unwrap_or(path);
-        let mut recipe = Self::of_command(file_name.strip_suffix(RECIPE_ENDING).unwrap_or(file_name));
+        let mut recipe = Self::for_table(file_name.strip_suffix(RECIPE_ENDING).unwrap_or(file_name));
         recipe.position = Position::start(path);
         // Invalid TOML cannot be checked any further.
         if source.has_findings() {

@@ -35,7 +35,7 @@ value = "first system"
     assert_eq!((recipe.table.as_str(), recipe.mode), ("client", IngestMode::Upsert));
     assert_eq!(recipe.into.as_deref(), Some("delta"));
     assert_eq!((recipe.text.delimiter, recipe.text.offset_minutes), (Some(b';'), -300));
-    assert_eq!(recipe.columns[0].kind, Some(ColumnKind::List(PlainKind::Integer)));
+    assert_eq!(recipe.columns[0].kind, Some(ColumnType::List(PlainKind::Integer)));
     assert_eq!(recipe.columns[0].source(), "serviceIDs");
     assert!(recipe.max_rejects.allows(15, 1000) && !recipe.max_rejects.allows(16, 1000));
 }
