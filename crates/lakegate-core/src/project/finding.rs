@@ -33,7 +33,7 @@ impl Position {
     }
 
     /// An environment variable, or another source without lines.
-    pub fn outside(name: &str) -> Self {
+    pub fn without_line(name: &str) -> Self {
         Self { path: name.to_owned(), line: 0, column: 0 }
     }
 

@@ -4,7 +4,7 @@
 //! [`crate::limits`] combines the limits of server, endpoint and grants.
 
 use super::config::Server;
-use super::reader::{Placed, Section};
+use super::reader::{Section, SpannedValue};
 use crate::limits::{Limit, Limits};
 
 /// `[limits]` of `lakegate.toml`.
@@ -121,7 +121,7 @@ pub(super) fn read_endpoint(mut section: Section<'_, '_>) -> EndpointLimits {
 /// Reads the limits that server, endpoints and grants have in common.
 pub(super) fn read_limits(section: &mut Section<'_, '_>) -> Limits {
     let most = |limit: Limit| 1..=limit.most();
-    let value = |placed: Option<Placed<u64>>| placed.map(|placed| placed.value);
+    let value = |spanned: Option<SpannedValue<u64>>| spanned.map(|spanned| spanned.value);
     let burst = section.integer("request_burst", most(Limit::RequestBurst));
     let limits = Limits {
         timeout_seconds: value(section.integer("timeout_seconds", most(Limit::TimeoutSeconds))),

@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use super::finding::{Position, suggest_or_list};
 use super::name;
-use super::reader::{Placed, Section, TomlSource};
+use super::reader::{Section, SpannedValue, TomlSource};
 use crate::value::{Scalar, ScalarType, Value, ValueType};
 
 /// Default maximum number of items of a list argument.
@@ -100,7 +100,7 @@ impl Param {
 }
 
 /// Reads one declaration; `None` if it has no valid name and type.
-pub(crate) fn read(declared: &Placed<String>, mut section: Section<'_, '_>) -> Option<Param> {
+pub(crate) fn read(declared: &SpannedValue<String>, mut section: Section<'_, '_>) -> Option<Param> {
     let source = section.source();
     let name_fault = name::parameter_fault(&declared.value);
     if let Some(fault) = name_fault {
@@ -207,7 +207,7 @@ struct Constraints<'a, 's> {
     max: Option<&'s Spanned<DeValue<'a>>>,
 }
 
-fn read_type(declared: &Placed<String>, section: &mut Section<'_, '_>) -> Option<ValueType> {
+fn read_type(declared: &SpannedValue<String>, section: &mut Section<'_, '_>) -> Option<ValueType> {
     let source = section.source();
     let Some(type_name) = section.string("type") else {
         let names = ScalarType::ALL.map(|scalar| scalar.name()).join(", ");

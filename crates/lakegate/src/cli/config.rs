@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use lakegate_core::project::{CONFIG_FILE, Origin, Project, ProjectFiles, Setting, shown_value};
+use lakegate_core::project::{CONFIG_FILE, Project, ProjectFiles, Setting, ValueOrigin, shown_value};
 use serde_json::{Map, Value as Json, json};
 
 use super::output::{print, say};
@@ -60,7 +60,7 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         let setting = settings.iter_mut().find(|setting| setting.section == section && setting.key == key);
         if let (Some(setting), Some(value)) = (setting, files.variables.get(name)) {
             setting.value = Some(shown_value(key, value.as_str().into()));
-            setting.origin = Origin::Variable(name.to_owned());
+            setting.origin = ValueOrigin::Variable(name.to_owned());
         }
     }
     let policy = policy_of(&files.config)?;
@@ -86,11 +86,11 @@ fn policy_of(file: &str) -> anyhow::Result<toml::Table> {
     Ok(sections.map(|(section, value)| (section.clone(), shown_value(&section, value))).collect())
 }
 
-fn origin(origin: &Origin) -> String {
+fn origin(origin: &ValueOrigin) -> String {
     match origin {
-        Origin::Default => "default".to_owned(),
-        Origin::File => CONFIG_FILE.to_owned(),
-        Origin::Variable(name) => name.clone(),
+        ValueOrigin::Default => "default".to_owned(),
+        ValueOrigin::File => CONFIG_FILE.to_owned(),
+        ValueOrigin::Variable(name) => name.clone(),
     }
 }
 

@@ -47,7 +47,9 @@ pub(super) fn read(section: Section<'_, '_>) -> Vec<RecipeColumn> {
                 source.report(&kind.span, format!("`{}` is not a type of a column", kind.value), Some(help));
             }
         }
-        let list = |list: Option<super::Placed<Vec<super::Placed<String>>>>| super::texts(list).unwrap_or_default();
+        let list = |list: Option<super::SpannedValue<Vec<super::SpannedValue<String>>>>| {
+            super::texts(list).unwrap_or_default()
+        };
         column.formats = list(section.strings("formats"));
         column.nulls = list(section.strings("nulls"));
         if let Some(value) = section.string("value") {

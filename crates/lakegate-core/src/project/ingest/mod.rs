@@ -7,7 +7,7 @@ mod columns;
 mod kind;
 
 use super::finding::{Finding, Position, suggest_or_list};
-use super::reader::{Placed, Section, TomlSource};
+use super::reader::{Section, SpannedValue, TomlSource};
 
 pub use columns::RecipeColumn;
 pub use kind::{ColumnType, PlainKind};
@@ -186,7 +186,7 @@ impl Recipe {
     /// A recipe without a file, with default options.
     pub fn for_table(table: &str) -> Self {
         Self {
-            position: Position::outside("the command line"),
+            position: Position::without_line("the command line"),
             table: table.to_owned(),
             from: Vec::new(),
             mode: IngestMode::default(),
@@ -224,7 +224,7 @@ impl Recipe {
     }
 }
 
-fn texts(list: Option<Placed<Vec<Placed<String>>>>) -> Option<Vec<String>> {
+fn texts(list: Option<SpannedValue<Vec<SpannedValue<String>>>>) -> Option<Vec<String>> {
     list.map(|list| list.value.into_iter().map(|item| item.value).collect())
 }
 
@@ -232,7 +232,7 @@ fn choice<T: Copy>(
     source: &TomlSource<'_>,
     what: &str,
     names: &[(&str, T)],
-    text: Option<Placed<String>>,
+    text: Option<SpannedValue<String>>,
 ) -> Option<T> {
     let text = text?;
     match named(names, &text.value) {

@@ -6,14 +6,14 @@ use chrono::DateTime;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{Located, TestAccess, needed, toml_json};
+use super::{Positioned, TestAccess, needed, toml_json};
 use crate::access::name::NameKind;
 use crate::access::{
     Distance, DistanceTerm, Effect, EndpointPattern, Grant, Grantee, ParameterTerm, PrincipalRecord, Terms, Unmask,
 };
 use crate::project::finding::suggest_or_list;
 use crate::project::limits::read_limits;
-use crate::project::reader::{Placed, Section, TomlSource};
+use crate::project::reader::{Section, SpannedValue, TomlSource};
 use crate::value::{Scalar, ScalarType, Value, ValueType};
 
 /// Reads principals and grants; `None` if the file has neither.
@@ -48,7 +48,7 @@ pub(super) fn read(root: &mut Section<'_, '_>) -> Option<TestAccess> {
     is_declared.then_some(access)
 }
 
-fn named(source: &TomlSource<'_>, kind: NameKind, name: &Placed<String>) {
+fn named(source: &TomlSource<'_>, kind: NameKind, name: &SpannedValue<String>) {
     if let Err(fault) = kind.check(&name.value) {
         source.report(&name.span, fault.to_string(), None);
     }
@@ -138,7 +138,7 @@ fn scalar(source: &TomlSource<'_>, value: &Spanned<DeValue<'_>>) -> Option<Scala
     scalar
 }
 
-fn grant(mut section: Section<'_, '_>) -> Option<(Grant, Located)> {
+fn grant(mut section: Section<'_, '_>) -> Option<(Grant, Positioned)> {
     let source = section.source();
     let position = source.position(section.span());
     let (has_role, has_principal) = (section.has("role"), section.has("principal"));
@@ -182,7 +182,7 @@ fn grant(mut section: Section<'_, '_>) -> Option<(Grant, Located)> {
         (None, Some(principal)) => Grantee::Principal(principal.value),
         _ => return None,
     };
-    let endpoint = Located::of(source, endpoint?);
+    let endpoint = Positioned::from_spanned(source, endpoint?);
     let mut grant =
         Grant::new(position.to_string(), to, EndpointPattern::from_text(&endpoint.text), DateTime::UNIX_EPOCH)
             .with_terms(terms);
@@ -192,7 +192,8 @@ fn grant(mut section: Section<'_, '_>) -> Option<(Grant, Located)> {
 
 fn terms(section: &mut Section<'_, '_>) -> Terms {
     let source = section.source();
-    let values = |list: Placed<Vec<Placed<String>>>| list.value.into_iter().map(|item| item.value).collect();
+    let values =
+        |list: SpannedValue<Vec<SpannedValue<String>>>| list.value.into_iter().map(|item| item.value).collect();
     let columns: Option<BTreeSet<String>> = section.strings("columns").map(values);
     let mut unmask = BTreeSet::new();
     for text in section.strings("unmask").map(|list| list.value).unwrap_or_default() {
