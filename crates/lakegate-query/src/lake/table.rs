@@ -6,6 +6,7 @@ use std::any::Any;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
+use data_encoding::HEXLOWER;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
@@ -260,7 +261,7 @@ impl LakeTable {
 
     /// The version in few letters, for people who compare two.
     pub fn version_name(&self) -> String {
-        self.version.digest[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+        HEXLOWER.encode(&self.version.digest[..6])
     }
 
     /// The number of rows, when the files tell.
