@@ -151,7 +151,7 @@ impl Authorized {
 
     /// Combines the given grants, minus what denials and the token's scope exclude.
     pub fn granted_access<'g>(&self, grants: impl IntoIterator<Item = &'g Grant>) -> GrantedAccess {
-        let mut granted_access = GrantedAccess::nothing();
+        let mut granted_access = GrantedAccess::none();
         granted_access.denied_columns.clone_from(&self.denied_columns);
         for grant in grants {
             granted_access.add(grant);

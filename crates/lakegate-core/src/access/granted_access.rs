@@ -26,7 +26,7 @@ pub struct GrantedAccess {
 }
 
 impl GrantedAccess {
-    pub(super) fn nothing() -> Self {
+    pub(super) fn none() -> Self {
         Self {
             grants: Vec::new(),
             allowed_columns: Some(BTreeSet::new()),

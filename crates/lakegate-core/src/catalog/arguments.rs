@@ -101,7 +101,7 @@ impl Call {
 /// The limits of a call of an endpoint, given the limits of the grants.
 pub fn limits(config: &Config, endpoint: &Endpoint, grants: Limits) -> EffectiveLimits {
     let EndpointLimits { limits, on_max_rows } = &endpoint.limits;
-    EffectiveLimits::new(config.limits.of_calls(&config.server), limits.clone(), grants, *on_max_rows)
+    EffectiveLimits::new(config.limits.for_calls(&config.server), limits.clone(), grants, *on_max_rows)
 }
 
 /// Checks the arguments of an authorized principal for the endpoint that it was authorized for.

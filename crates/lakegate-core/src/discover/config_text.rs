@@ -1,6 +1,6 @@
 //! Writes the `[tables.*]` sections for found tables, and reads which tables a project already declares.
 
-use super::{FoundTable, Suggestion, mask_idea};
+use super::{FoundTable, Suggestion, suggest_mask};
 use crate::column_name;
 use crate::project::{CONFIG_FILE, UNDECIDED};
 use crate::value::ScalarType;
@@ -71,7 +71,7 @@ pub fn table_text(table: &FoundTable, suggestions: &[Suggestion]) -> String {
     let filter = suggestions.first().map(|first| format!(" {}", first.row_filter)).unwrap_or_default();
     text += &format!("row_filter = {}\n", quoted(&format!("{UNDECIDED}{filter}")));
     for column in &table.columns {
-        let Some(idea) = mask_idea(&table.name, &column.name, column.kind) else { continue };
+        let Some(idea) = suggest_mask(&table.name, &column.name, column.kind) else { continue };
         text += &format!("# `{}` looks like {}. To mask it:\n", comment(&column.name), idea.reason);
         let name = key(&column_key(table, &column.name));
         text += &format!("# [tables.{}.columns.{name}]\n# mask = {}\n", key(&table.name), idea.mask);

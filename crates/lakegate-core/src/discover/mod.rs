@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 pub use config_text::{Declared, declared, new_project_text, table_text};
 pub use keys::{Suggestion, suggest};
 pub use known::is_same_location;
-pub use names::{name_of_table, unique_names};
-pub use personal::{MaskIdea, mask_idea};
+pub use names::{table_name, unique_names};
+pub use personal::{MaskIdea, suggest_mask};
 
 use crate::value::ScalarType;
 

@@ -102,7 +102,7 @@ const RULES: &[PersonalColumnRule] = {
 };
 
 /// The mask that a column's name suggests.
-pub fn mask_idea(table: &str, column: &str, kind: ColumnClass) -> Option<MaskIdea> {
+pub fn suggest_mask(table: &str, column: &str, kind: ColumnClass) -> Option<MaskIdea> {
     let words = words::split(column);
     let has = |phrase: &str| {
         let phrase = phrase.split(' ').collect::<Vec<_>>();
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn personal_columns_are_told_by_their_names_and_kinds() {
-        let mask = |table, column, kind| mask_idea(table, column, kind).map(|idea| idea.mask);
+        let mask = |table, column, kind| suggest_mask(table, column, kind).map(|idea| idea.mask);
         assert_eq!(mask("x", "contactEmail", ColumnClass::Text), Some("\"email\""));
         assert_eq!(mask("x", "drop_address", ColumnClass::Text), Some("\"redact\""));
         assert_eq!(mask("customer", "c_name", ColumnClass::Text), Some("\"redact\""));

@@ -73,7 +73,7 @@ impl EffectiveLimits {
     }
 
     /// The tighter bound of the endpoint and the grants, without the server.
-    pub fn of_endpoint(&self, limit: Limit) -> Option<u64> {
+    pub fn value_without_server(&self, limit: Limit) -> Option<u64> {
         self.all(limit).filter(|bound| bound.from != LimitSource::Server).map(|bound| bound.value).min()
     }
 

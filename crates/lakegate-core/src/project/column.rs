@@ -174,7 +174,7 @@ fn read_mask(section: &mut Section<'_, '_>, requirements: &mut ColumnRequirement
     let spec = match value.get_ref() {
         DeValue::String(kind) => {
             let kind = SpannedValue { value: kind.to_string(), span: value.span() };
-            of_kind(source, &kind, None)
+            parse_mask_kind(source, &kind, None)
         }
         DeValue::Table(table) => {
             let mut options = Section::new(source, "`mask`", value.span(), table);
@@ -186,7 +186,7 @@ fn read_mask(section: &mut Section<'_, '_>, requirements: &mut ColumnRequirement
             }
             // Without a kind, the options cannot be checked.
             let kind = kind?;
-            let spec = of_kind(source, &kind, Some(&mut options));
+            let spec = parse_mask_kind(source, &kind, Some(&mut options));
             if MaskSpec::KINDS.contains(&kind.value.as_str()) {
                 options.finish();
             }
@@ -205,7 +205,7 @@ fn read_mask(section: &mut Section<'_, '_>, requirements: &mut ColumnRequirement
     spec
 }
 
-fn of_kind(
+fn parse_mask_kind(
     source: &TomlSource<'_>,
     kind: &SpannedValue<String>,
     options: Option<&mut Section<'_, '_>>,

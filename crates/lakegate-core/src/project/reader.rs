@@ -71,7 +71,7 @@ impl<'a> TomlSource<'a> {
         if let Some(name) = self.variables.name_at(span) {
             return Position::without_line(name);
         }
-        Position::of_byte(self.path, self.text, self.offset + span.start)
+        Position::at_byte(self.path, self.text, self.offset + span.start)
     }
 
     pub(crate) fn report(&self, span: &Range<usize>, message: impl Into<String>, help: Option<String>) {

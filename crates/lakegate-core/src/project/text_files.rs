@@ -21,7 +21,7 @@ pub enum FileCompression {
 
 impl FileCompression {
     /// The compression that a file's last extension indicates.
-    pub fn of_extension(extension: &str) -> Option<Self> {
+    pub fn from_extension(extension: &str) -> Option<Self> {
         match extension.to_ascii_lowercase().as_str() {
             "gz" => Some(Self::Gzip),
             "zst" => Some(Self::Zstd),

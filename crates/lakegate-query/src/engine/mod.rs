@@ -112,7 +112,7 @@ impl Limits {
                 principal: principal.into(),
                 endpoint: endpoint.into(),
                 most_of_principal: count(limits.source_limits(LimitSource::Server).get(Limit::MaxConcurrent)),
-                most_of_endpoint: count(limits.of_endpoint(Limit::MaxConcurrent)),
+                most_of_endpoint: count(limits.value_without_server(Limit::MaxConcurrent)),
             },
         }
     }

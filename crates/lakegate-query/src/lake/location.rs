@@ -356,7 +356,7 @@ fn format_of(path: &Path) -> Option<FileFormat> {
     let name = FilePath::new(path.as_ref());
     let extension = |name: &FilePath| Some(name.extension()?.to_str()?.to_ascii_lowercase());
     let last = extension(name)?;
-    let (format, is_compressed) = match FileCompression::of_extension(&last) {
+    let (format, is_compressed) = match FileCompression::from_extension(&last) {
         Some(_) => (extension(FilePath::new(name.file_stem()?))?, true),
         None => (last, false),
     };
@@ -402,7 +402,7 @@ fn common_compression(
     }
     let of = |object: &ObjectMeta| {
         let extension = FilePath::new(object.location.as_ref()).extension().and_then(|extension| extension.to_str());
-        extension.and_then(FileCompression::of_extension).unwrap_or(FileCompression::None)
+        extension.and_then(FileCompression::from_extension).unwrap_or(FileCompression::None)
     };
     let first = objects.first().map_or(FileCompression::None, of);
     match objects.iter().find(|object| of(object) != first) {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use lakegate_core::discover::{
-    Declared, FoundTable, Suggestion, Suggestions, is_same_location, mask_idea, suggest, table_text,
+    Declared, FoundTable, Suggestion, Suggestions, is_same_location, suggest, suggest_mask, table_text,
 };
 use lakegate_query::discover::{Discovery, LeftOut, Search, discover};
 use serde_json::{Value, json};
@@ -160,7 +160,7 @@ fn as_json(compared: &Compared, project: &ProjectFile, written: bool) -> Value {
             })
         });
         let masks = table.columns.iter().filter_map(|column| {
-            let idea = mask_idea(&table.name, &column.name, column.kind)?;
+            let idea = suggest_mask(&table.name, &column.name, column.kind)?;
             Some(json!({ "column": column.name, "mask": idea.mask.trim_matches('"'), "reason": idea.reason }))
         });
         json!({
