@@ -104,7 +104,7 @@ impl Trouble {
         self.since.get_or_insert_with(clock::now);
         if self.said_at.is_none_or(|said_at| said_at.elapsed() >= SAY_EVERY) {
             self.said_at = Some(Instant::now());
-            tracing::error!(%error, lost = self.lost, "the audit log can not be written; records are lost until it can");
+            tracing::error!(%error, lost = self.lost, "the audit log cannot be written; records are lost until it can");
         }
     }
 

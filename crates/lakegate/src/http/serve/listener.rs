@@ -58,7 +58,7 @@ pub(super) async fn serve(
             Ok((stream, _)) => begin(stream, place),
             Err(error) if is_of_the_client(&error) => {}
             Err(error) => {
-                failed.tell(|| tracing::error!(%error, "connections can not be taken"));
+                failed.tell(|| tracing::error!(%error, "connections cannot be taken"));
                 tokio::select! {
                     () = stopping.cancelled() => break,
                     () = tokio::time::sleep(REST) => {}
