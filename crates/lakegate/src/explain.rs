@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use std::sync::Arc;
 
-use crate::assumed;
+use crate::impersonation;
 
 /// The decision on a call, and what the response would hold.
 #[derive(Debug, Serialize)]
@@ -219,8 +219,8 @@ pub async fn explain(
         plan: None,
         shortcut: None,
     };
-    let (who, grants) = match assumed::principal(record, grants, now) {
-        Ok(assumed) => assumed,
+    let (who, grants) = match impersonation::impersonate(record, grants, now) {
+        Ok(impersonated) => impersonated,
         Err(error) => return explanation.refused(&error),
     };
     let authorized = match authorize(&who, &endpoint.name, &grants, now) {

@@ -2,15 +2,15 @@
 
 pub mod admin;
 pub mod app;
-pub mod assumed;
 pub mod audit;
-mod causes;
 pub mod cli;
 pub mod clock;
 pub mod context;
+mod error_chain;
 pub mod explain;
 pub mod http;
 pub mod identity;
+pub mod impersonation;
 pub mod limits;
 pub mod mask_key;
 pub mod memo;
@@ -21,8 +21,8 @@ pub mod policy_test;
 pub mod process;
 pub mod project;
 pub mod reload;
-pub mod results;
-pub mod seal;
+pub mod response_cache;
+pub mod signer;
 pub mod status;
 pub mod store;
 mod token;

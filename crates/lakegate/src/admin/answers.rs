@@ -6,7 +6,7 @@ use lakegate_query::plan::PlannedEndpoint;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
-use super::desk::PrincipalDetails;
+use super::service::PrincipalDetails;
 use crate::store::{GrantListing, SecretAttributes, TokenListing};
 
 /// A time in RFC 3339, to the second.

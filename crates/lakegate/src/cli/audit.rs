@@ -18,7 +18,7 @@ use crate::admin::{duration, moment};
 use crate::audit::read::{self, Place};
 use crate::audit::{Found, Outcome, Search};
 use crate::clock;
-use crate::http::interrupted;
+use crate::http::shutdown_signal;
 use crate::project::read_files;
 
 /// The polling interval of `--follow`.
@@ -144,7 +144,7 @@ async fn tail(args: TailArgs) -> anyhow::Result<()> {
     if !args.follow {
         return Ok(());
     }
-    let ended = interrupted();
+    let ended = shutdown_signal();
     tokio::pin!(ended);
     loop {
         tokio::select! {

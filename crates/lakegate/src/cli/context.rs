@@ -9,7 +9,7 @@ use lakegate_core::project::{AuditMode, CONFIG_FILE, LogForm, Project};
 
 use super::output::say;
 use super::user::os_user;
-use crate::admin::Desk;
+use crate::admin::AdminService;
 use crate::audit::ChangeFolder;
 use crate::project::{read_files, variables};
 use crate::store::{Actor, ChangeSink, SecretAttributes, Store, StoreLocation, export_changes};
@@ -35,15 +35,15 @@ pub struct StoreArgs {
 
 impl StoreArgs {
     /// Opens the store as the operating system's user. Creates the store on first use.
-    pub(super) async fn open(&self) -> anyhow::Result<Desk> {
+    pub(super) async fn open(&self) -> anyhow::Result<AdminService> {
         let location = store_location(&self.project, self.store.as_deref())?;
         let store = Store::open(&location).await?;
-        Ok(Desk::new(store, Actor::cli(&os_user()), secret_attributes(&self.project)))
+        Ok(AdminService::new(store, Actor::cli(&os_user()), secret_attributes(&self.project)))
     }
 
     /// Exports the latest changes to the audit log. Changes that the log does not accept now stay in the store and are
     /// exported with the next change or by a server.
-    pub(super) async fn export(&self, desk: &Desk) {
+    pub(super) async fn export(&self, desk: &AdminService) {
         let Some(sink) = change_sink(&self.project) else { return };
         if let Err(error) = export_changes(desk.store(), &*sink).await {
             say(format_args!("note: the change is made; {:#}", anyhow::Error::new(error)));

@@ -19,7 +19,7 @@ use super::output::{print, say};
 use super::serve::{bind, run_to_end};
 use crate::app::App;
 use crate::clock;
-use crate::http::interrupted;
+use crate::http::shutdown_signal;
 use crate::observe::output;
 use crate::sample::{Sample, is_written, write_lake, write_project};
 use crate::store::{
@@ -117,7 +117,7 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     // Only after binding, because a demo that cannot serve must not revoke the tokens of one that does.
     let callers = admit(&store, secret_attributes(&args.dir), &sample).await?;
     // A reader of the output may stop the server immediately.
-    let stop = interrupted();
+    let stop = shutdown_signal();
     let url = server.url();
     if args.json {
         print_json(&url, server.admin_url(), &callers)?

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::context::store_location;
 use super::output::print;
 use crate::store::Store;
-use crate::{assumed, clock, http, project};
+use crate::{clock, http, impersonation, project};
 
 /// Prints the document of a principal.
 pub(super) async fn run(
@@ -18,7 +18,7 @@ pub(super) async fn run(
     let store = Store::open(&store_location(folder, store)?).await?;
     let (record, grants) = (store.principal(name).await?, store.grants_of(name).await?);
     let now = clock::now();
-    let (principal, grants) = assumed::principal(record, grants, now)?;
+    let (principal, grants) = impersonation::impersonate(record, grants, now)?;
     print(serde_json::to_string_pretty(&http::openapi(&planned, &principal, &grants, now))?)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,7 +10,7 @@ use lakegate_core::value::Value;
 
 use super::context::StoreArgs;
 use super::output::{self, print, print_json, print_table, say};
-use crate::admin::{Desk, PrincipalAnswer, PrincipalDetails, PrincipalDetailsAnswer, PrincipalFilter};
+use crate::admin::{AdminService, PrincipalAnswer, PrincipalDetails, PrincipalDetailsAnswer, PrincipalFilter};
 use crate::clock;
 use crate::store::{NewPrincipal, PrincipalChange, SecretAttributes};
 
@@ -229,7 +229,7 @@ async fn enable(args: NameArgs) -> anyhow::Result<()> {
     report_state(&args, &desk, &principal, if changed { "enabled" } else { "already enabled" })
 }
 
-fn report_state(args: &NameArgs, desk: &Desk, principal: &PrincipalRecord, state: &str) -> anyhow::Result<()> {
+fn report_state(args: &NameArgs, desk: &AdminService, principal: &PrincipalRecord, state: &str) -> anyhow::Result<()> {
     if args.store.json {
         return print_json(&PrincipalAnswer::of(principal, desk.secret()));
     }

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::context::{change_sink, log_form, secret_attributes, store_location};
 use super::output::{print, say};
 use crate::app::App;
-use crate::http::{Drained, Server, ServerError, interrupted};
+use crate::http::{Drained, Server, ServerError, shutdown_signal};
 use crate::observe::output;
 use crate::process;
 use crate::store::{Access, Store};
@@ -70,7 +70,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     }
     let server = bind(&listen, args.admin_listen.as_deref(), &args.project, app).await?;
     // A reader of the output may stop the server immediately.
-    let stop = interrupted();
+    let stop = shutdown_signal();
     let (url, admin_url) = (server.url(), server.admin_url());
     if args.json {
         let mut said = json!({ "url": url });

@@ -26,7 +26,7 @@ use problem::Failure;
 use admin::admin_routes;
 pub use openapi::openapi;
 pub use problem::status_of;
-pub use serve::{CertificateError, Certificates, Drained, Server, ServerError, interrupted};
+pub use serve::{CertificateError, Certificates, Drained, Server, ServerError, shutdown_signal};
 pub use service::HttpService;
 
 /// The routes of the endpoint API.

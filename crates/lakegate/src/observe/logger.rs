@@ -10,7 +10,7 @@ use super::ms;
 use super::request_line;
 use super::stage::Stage;
 use crate::audit::Outcome;
-use crate::causes::chain;
+use crate::error_chain::display_chain;
 
 pub(super) fn notice(event: &Event<'_>) {
     match event {
@@ -57,7 +57,8 @@ fn request(ended: &RequestEnd<'_>) {
                 duration_ms = ms(ended.duration),
                 error.code = ended.code.map(|code| code.name()),
                 error.detail = ended.error.map(|error| error.detail.as_str()),
-                error.cause = ended.error.map(|error| chain(StdError::source(error))).filter(|cause| !cause.is_empty()),
+                error.cause =
+                    ended.error.map(|error| display_chain(StdError::source(error))).filter(|cause| !cause.is_empty()),
                 trace.id = ended.trace.map(|trace| trace.id()),
                 $message
             )

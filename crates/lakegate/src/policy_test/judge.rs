@@ -8,7 +8,7 @@ use lakegate_query::plan::PlannedProject;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
-use crate::causes::causes;
+use crate::error_chain::sources;
 use crate::http::status_of;
 
 /// The maximum number of response rows to show.
@@ -77,7 +77,7 @@ fn told(error: &Error) -> String {
     let errors = error.errors.iter().map(|error| format!(" ({})", said(error))).collect::<String>();
     let status = status_of(error.code);
     let first = std::error::Error::source(error).filter(|_| status >= 500);
-    let causes = causes(first).map(|cause| format!("; because: {cause}")).collect::<String>();
+    let causes = sources(first).map(|cause| format!("; because: {cause}")).collect::<String>();
     format!("status {status}, {}: {}{errors}{causes}", error.code.name(), said(error))
 }
 

@@ -17,10 +17,10 @@ use serde_json::Value as Json;
 
 use super::judge::{Came, Failure, judge};
 use super::world::Test;
-use crate::assumed;
 use crate::http::status_of;
+use crate::impersonation;
 use crate::pipeline::stages::{self, PrincipalCall};
-use crate::seal::Seal;
+use crate::signer::Signer;
 
 /// The number of tests that run at once.
 const AT_ONCE: usize = 4;
@@ -70,14 +70,14 @@ async fn asked(
     let record = world.principals.get(&test.principal.text).cloned();
     let record = record.unwrap_or_else(|| PrincipalRecord::new("", test.principal.text.as_str(), now));
     let grants = world.grants_of(&record);
-    let (who, grants) = assumed::principal(record, grants, now)?;
+    let (who, grants) = impersonation::impersonate(record, grants, now)?;
     let endpoint = test.endpoint.text.as_str();
     let raw = arguments(test)?;
     let asked = PrincipalCall { principal: &who, grants: &grants, endpoint, raw: raw.clone(), now };
     // A test uses no cursor from elsewhere, so any key will do.
-    let seal = Seal::new([0; 32]);
-    let (governed, limits) = stages::prepare(project, &seal, asked).await?;
-    let (stream, _) = stages::run(engine, &seal, governed, limits).await?;
+    let signer = Signer::new([0; 32]);
+    let (governed, limits) = stages::prepare(project, &signer, asked).await?;
+    let (stream, _) = stages::run(engine, &signer, governed, limits).await?;
     let answer = Answer::collect(stream).await?;
     let columns = match test.expect.masked.is_empty() && test.expect.unmasked.is_empty() {
         true => Vec::new(),

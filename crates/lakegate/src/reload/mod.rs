@@ -3,8 +3,8 @@
 //! Changes are read and checked in full, apart from the requests, and then take effect at once. A change with a fault
 //! has no effect and is reported. A change that requires a restart is reported as well.
 
-mod files;
-mod met;
+mod file_stamps;
+mod stale_file_retry;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,19 +15,19 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::app::App;
-use crate::causes::chain;
 use crate::clock;
+use crate::error_chain::display_chain;
 use crate::observe::{Event, Reload};
 use crate::project::ProjectError;
 
-pub(crate) use files::{Files, Seen};
-pub use met::look_for;
+pub(crate) use file_stamps::{FileStamps, TrackedFiles};
+pub use stale_file_retry::refresh_stale;
 
 /// The interval at which schedules are checked.
 const TICK: Duration = Duration::from_millis(500);
 
 /// The interval at which unavailable tables are checked, if the project sets none.
-const WAITING: Duration = Duration::from_secs(10);
+const UNAVAILABLE_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The results of reloading, for operators.
 #[derive(Debug, Default)]
@@ -51,16 +51,16 @@ pub struct ReloadState {
     /// The number of failures.
     pub failures: u64,
     /// The fault that keeps the current project files from being served.
-    pub project_fault: Option<Fault>,
+    pub project_fault: Option<ReloadFault>,
     /// The fault that keeps the current table files from being served.
-    pub tables_fault: Option<Fault>,
+    pub tables_fault: Option<ReloadFault>,
     /// Changed settings that take effect at the next start.
     pub after_restart: Vec<&'static str>,
 }
 
 /// Why the current state is not served.
 #[derive(Clone, Debug)]
-pub struct Fault {
+pub struct ReloadFault {
     /// When it was first found.
     pub since: DateTime<Utc>,
     /// The fault, worded as in `lakegate check`; for operators only.
@@ -78,14 +78,19 @@ impl Reloads {
     }
 
     /// Records a fault. Logs it only if it is new.
-    fn failed(&self, what: &str, error: &ProjectError, fault: impl FnOnce(&mut ReloadState) -> &mut Option<Fault>) {
-        let text = chain(Some(error));
+    fn failed(
+        &self,
+        what: &str,
+        error: &ProjectError,
+        fault: impl FnOnce(&mut ReloadState) -> &mut Option<ReloadFault>,
+    ) {
+        let text = display_chain(Some(error));
         let mut state = self.lock();
         state.failures += 1;
         let fault = fault(&mut state);
         if fault.as_ref().is_none_or(|fault| fault.text != text) {
             tracing::error!("{what} can not be served, and what was served before stays: {text}");
-            *fault = Some(Fault { since: clock::now(), text });
+            *fault = Some(ReloadFault { since: clock::now(), text });
         }
     }
 }
@@ -95,11 +100,11 @@ impl Reloads {
 /// # Errors
 /// The fault of the project, which is also recorded and logged.
 pub async fn reload(app: &App) -> Result<(), ProjectError> {
-    let mut looked = app.reloads.busy.lock().await;
+    let mut last_refresh = app.reloads.busy.lock().await;
     let (before, began) = (app.served(), Instant::now());
-    match app.load_again().await {
+    match app.reload_project().await {
         Ok(served) => {
-            *looked = Some(began);
+            *last_refresh = Some(began);
             let after_restart = after_restart(before.config(), served.config());
             if !after_restart.is_empty() {
                 tracing::warn!(settings = after_restart.join(", "), "settings that count from the next start on");
@@ -130,13 +135,13 @@ pub async fn reload(app: &App) -> Result<(), ProjectError> {
 /// # Errors
 /// If they are unreadable; that is also recorded and logged.
 pub async fn refresh(app: &App) -> Result<(), ProjectError> {
-    let mut looked = app.reloads.busy.lock().await;
-    refresh_alone(app, &mut looked).await
+    let mut last_refresh = app.reloads.busy.lock().await;
+    refresh_locked(app, &mut last_refresh).await
 }
 
 /// Refreshes the tables for a caller that holds the lock.
-async fn refresh_alone(app: &App, looked: &mut Option<Instant>) -> Result<(), ProjectError> {
-    *looked = Some(Instant::now());
+async fn refresh_locked(app: &App, last_refresh: &mut Option<Instant>) -> Result<(), ProjectError> {
+    *last_refresh = Some(Instant::now());
     let (changed, unlisted) = app.served().project.changed_tables().await;
     let refreshed = match changed.is_empty() {
         true => Ok(None),
@@ -182,46 +187,46 @@ async fn refresh_alone(app: &App, looked: &mut Option<Instant>) -> Result<(), Pr
 /// Checks for changes on the project's schedule, and immediately on SIGHUP. Dropping the handle stops it.
 pub fn watch(app: Arc<App>) -> AbortOnDropHandle<()> {
     // Install the handler now and not in the task, because without it the signal ends the process.
-    let mut told = Told::new();
+    let mut hangup = HangupSignal::new();
     AbortOnDropHandle::new(tokio::spawn(async move {
         // The state before the first read, so that later edits are noticed.
-        let mut files = Files::all(app.seen_at_start().clone());
-        let mut looked = Looked::now();
+        let mut files = TrackedFiles::new(app.stamps_at_start().clone());
+        let mut last_checks = LastChecks::now();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let served = app.served();
-            let is_told = tokio::select! {
-                () = told.next() => true,
+            let is_hangup = tokio::select! {
+                () = hangup.next() => true,
                 _ = ticks.tick() => false,
                 // A request has found a stale file, and may have refreshed the tables itself.
                 () = served.project.lake().changed() => {
-                    met::look(&app, &served, Instant::now()).await;
+                    stale_file_retry::refresh_unless_recent(&app, &served, Instant::now()).await;
                     continue;
                 }
             };
             drop(served);
             let config = app.served().config().reload.clone();
-            if is_told {
-                files = Files::all(Files::look(app.folder()));
+            if is_hangup {
+                files = TrackedFiles::new(TrackedFiles::scan(app.folder()));
                 let _ = reload(&app).await;
                 let _ = refresh(&app).await;
-                looked = Looked::now();
+                last_checks = LastChecks::now();
                 continue;
             }
-            if is_due(&mut looked.project, config.project) {
-                let found = Files::look(app.folder());
+            if is_due(&mut last_checks.project, config.project) {
+                let found = TrackedFiles::scan(app.folder());
                 // An editor may write several files, or one in several steps, so files that still change are checked
                 // later.
-                if found != files.served && found == files.seen {
+                if found != files.served && found == files.checked {
                     let _ = reload(&app).await;
                     files.served.clone_from(&found);
                 }
-                files.seen = found;
+                files.checked = found;
             }
             // Tables that are unavailable are checked in any case.
             let waits = !app.served().project.away().is_nothing();
-            if is_due(&mut looked.tables, config.tables.or(waits.then_some(WAITING))) {
+            if is_due(&mut last_checks.tables, config.tables.or(waits.then_some(UNAVAILABLE_RETRY_INTERVAL))) {
                 // Retry a project that failed for a passing reason, such as an unreachable lake.
                 if app.reloads.state().project_fault.is_some() {
                     let _ = reload(&app).await;
@@ -233,12 +238,12 @@ pub fn watch(app: Arc<App>) -> AbortOnDropHandle<()> {
 }
 
 /// The times of the last checks.
-struct Looked {
+struct LastChecks {
     project: Instant,
     tables: Instant,
 }
 
-impl Looked {
+impl LastChecks {
     fn now() -> Self {
         let now = Instant::now();
         Self { project: now, tables: now }
@@ -255,12 +260,12 @@ fn is_due(last: &mut Instant, every: Option<Duration>) -> bool {
 }
 
 /// Listens for SIGHUP, on systems that have it.
-pub(crate) struct Told {
+pub(crate) struct HangupSignal {
     #[cfg(unix)]
     signal: Option<tokio::signal::unix::Signal>,
 }
 
-impl Told {
+impl HangupSignal {
     pub(crate) fn new() -> Self {
         #[cfg(unix)]
         return Self { signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok() };

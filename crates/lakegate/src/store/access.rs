@@ -22,7 +22,7 @@ use super::change_log::ChangeSink;
 use super::error::StoreError;
 use super::last_use::LastUse;
 use super::open::Store;
-use crate::seal::Seal;
+use crate::signer::Signer;
 
 /// The time that a cache entry stays valid after the store last confirmed it.
 const MAX_AGE: Duration = Duration::from_secs(4);
@@ -53,7 +53,7 @@ pub(super) struct Inner {
     /// When the store last confirmed the current generation.
     confirmed_at: AtomicU64,
     last_use: LastUse,
-    seal: Seal,
+    signer: Signer,
 }
 
 /// The generation and the token hash.
@@ -87,7 +87,7 @@ impl Access {
     pub async fn start_with(store: Store, sink: Option<Arc<dyn ChangeSink>>) -> Result<(Self, Background), StoreError> {
         let now = now_millis();
         let version = store.access_version().await?;
-        let seal = Seal::new(store.server_key().await?);
+        let signer = Signer::new(store.server_key().await?);
         let lru = EvictionPolicy::lru();
         let inner = Arc::new(Inner {
             store,
@@ -100,15 +100,15 @@ impl Access {
             asserted: Cache::builder().max_capacity(MOST_ASSERTED).eviction_policy(lru).time_to_idle(IDLE).build(),
             confirmed_at: AtomicU64::new(now),
             last_use: LastUse::default(),
-            seal,
+            signer,
         });
         let background = Background::start(Arc::clone(&inner), version, sink);
         Ok((Self { inner }, background))
     }
 
     /// Signs and verifies values that callers carry between servers of this store, such as cursors.
-    pub fn seal(&self) -> &Seal {
-        &self.inner.seal
+    pub fn signer(&self) -> &Signer {
+        &self.inner.signer
     }
 
     /// Authenticates a token: returns its principal, and all that the store knows about the token. Records the use.

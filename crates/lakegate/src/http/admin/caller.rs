@@ -1,4 +1,4 @@
-//! Authenticates callers of the admin API: only an admin token yields a [`Desk`], and requests of web pages are refused
+//! Authenticates callers of the admin API: only an admin token yields a [`AdminService`], and requests of web pages are refused
 //! before the token is checked.
 
 use std::net::IpAddr;
@@ -15,14 +15,14 @@ use lakegate_core::catalog::refuse_token;
 use lakegate_core::error::{Code, Error};
 
 use super::State;
-use crate::admin::Desk;
+use crate::admin::AdminService;
 use crate::context::RequestContext;
 use crate::http::problem::Failure;
 use crate::pipeline::{self, receive};
 use crate::store::Actor;
 use crate::token;
 
-impl FromRequestParts<Arc<State>> for Desk {
+impl FromRequestParts<Arc<State>> for AdminService {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, Failure> {
@@ -31,7 +31,7 @@ impl FromRequestParts<Arc<State>> for Desk {
             .map_err(|rejection| Error::new(Code::Internal, "something went wrong").source(rejection))?;
         let token = token::presented(&parts.headers)?;
         let admin = pipeline::authenticate_admin(&state.app, &context, &token).await?;
-        Ok(Desk::new(state.app.access.store().clone(), Actor::admin(&admin), state.secret.clone()))
+        Ok(AdminService::new(state.app.access.store().clone(), Actor::admin(&admin), state.secret.clone()))
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::State;
 use super::refusal::refusal;
 use super::request::{Body, Filter};
-use crate::admin::{Desk, moment};
+use crate::admin::{AdminService, moment};
 use crate::audit::Search;
 use crate::clock;
 use crate::context::RequestContext;
@@ -38,11 +38,11 @@ pub(super) struct Explain {
 
 /// Explains what decides a call, without running it.
 pub(super) async fn explain(
-    desk: Desk,
+    admin: AdminService,
     Extension(context): Extension<Arc<RequestContext>>,
     Body(asked): Body<Explain>,
 ) -> Result<Json<Explanation>, Failure> {
-    let details = desk.principal(&asked.principal).await.map_err(refusal)?;
+    let details = admin.principal(&asked.principal).await.map_err(refusal)?;
     let grants = details.grants.into_iter().map(|listing| listing.grant).collect();
     let planned = context.served.project.find(&asked.endpoint).ok_or_else(|| {
         Error::new(Code::AdminUnknown, "there is no such endpoint").hint("`GET /admin/endpoints` lists what is there")
@@ -72,7 +72,7 @@ pub(super) struct AuditFilter {
 
 /// The latest audit records that match the filter, oldest first.
 pub(super) async fn audit(
-    _: Desk,
+    _: AdminService,
     extract::State(state): extract::State<Arc<State>>,
     Filter(filter): Filter<AuditFilter>,
 ) -> Result<Json<Vec<Value>>, Failure> {

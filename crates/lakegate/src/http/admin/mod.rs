@@ -26,7 +26,7 @@ use super::problem::Failure;
 use crate::app::App;
 use crate::store::SecretAttributes;
 
-/// The state of the admin routes. Handlers reach the store only through a [`crate::admin::Desk`], which requires an
+/// The state of the admin routes. Handlers reach the store only through a [`crate::admin::AdminService`], which requires an
 /// admin token.
 struct State {
     app: Arc<App>,

@@ -7,11 +7,11 @@ use lakegate_query::lake::Skipped;
 use serde::Serialize;
 
 use super::State;
-use crate::admin::{Desk, time};
+use crate::admin::{AdminService, time};
 use crate::app::{App, EngineLoad, Served};
 use crate::context::RequestContext;
 use crate::http::health;
-use crate::reload::{Fault, ReloadState};
+use crate::reload::{ReloadFault, ReloadState};
 
 /// The state of a server. The process is described at the top level, the served project in `project`.
 #[derive(Serialize)]
@@ -97,7 +97,7 @@ struct SkippedStatus {
 
 /// Returns the current status.
 pub(super) async fn show(
-    _: Desk,
+    _: AdminService,
     extract::State(state): extract::State<Arc<State>>,
     Extension(context): Extension<Arc<RequestContext>>,
 ) -> Json<Status> {
@@ -151,7 +151,7 @@ fn skipped(skipped: Skipped) -> Option<SkippedStatus> {
 
 impl ReloadStatus {
     fn of(state: ReloadState) -> Self {
-        let fault = |fault: Fault| FaultStatus { since: time(fault.since), detail: fault.text };
+        let fault = |fault: ReloadFault| FaultStatus { since: time(fault.since), detail: fault.text };
         Self {
             project_at: state.project_at.map(time),
             projects: state.projects,

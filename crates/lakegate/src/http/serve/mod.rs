@@ -2,11 +2,11 @@
 
 mod body;
 mod connection;
+mod connection_state;
 mod listener;
 mod signal;
 mod socket;
 mod tls;
-mod watch;
 
 use std::future::Future;
 use std::io;
@@ -22,11 +22,11 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::HttpService;
 use crate::app::App;
-use crate::reload::{self, Told};
+use crate::reload::{self, HangupSignal};
 use crate::store::SecretAttributes;
-use connection::Handling;
+use connection::ConnectionHandler;
 
-pub use signal::interrupted;
+pub use signal::shutdown_signal;
 pub use tls::{CertificateError, Certificates};
 
 /// A server that is bound and ready to run.
@@ -60,7 +60,7 @@ pub enum ServerError {
 }
 
 /// Time for idle connections to close before the remaining ones are cut.
-const LAST_MOMENT: Duration = Duration::from_millis(250);
+const IDLE_CLOSE_GRACE: Duration = Duration::from_millis(250);
 
 /// The result of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,8 +151,8 @@ impl Server {
         let listeners = [Some(endpoints), admin].into_iter().flatten().map(|listener| {
             let Listener { listener, service, tls, .. } = listener;
             let tokens = [stopping.clone(), cut.clone()];
-            let handling = Arc::new(Handling::new(&config, service, tls, Arc::clone(&app.status), tokens));
-            listener::serve(listener, config.max_connections, handling, &connections, &app.status)
+            let handler = Arc::new(ConnectionHandler::new(&config, service, tls, Arc::clone(&app.status), tokens));
+            listener::serve(listener, config.max_connections, handler, &connections, &app.status)
         });
         let serving = async {
             futures::future::join_all(listeners).await;
@@ -164,16 +164,16 @@ impl Server {
             app.status.drain();
             // A load balancer may need a while to see that the server is not ready. A second signal means that the
             // operator does not want to wait.
-            let hurried = timeout(config.drain_delay, interrupted()).await.is_ok();
+            let hurried = timeout(config.drain_delay, shutdown_signal()).await.is_ok();
             stopping.cancel();
             if !hurried {
-                let _ = timeout(config.drain, interrupted()).await;
+                let _ = timeout(config.drain, shutdown_signal()).await;
             }
         };
-        let mut told = Told::new();
+        let mut hangup = HangupSignal::new();
         let reloading = async {
             loop {
-                told.next().await;
+                hangup.next().await;
                 certificates.iter().for_each(|certificates| certificates.reload());
             }
         };
@@ -185,7 +185,7 @@ impl Server {
         };
         let mut drained = Drained { cut: 0 };
         // Idle connections are about to close, and do not count as cut.
-        if is_overdue && timeout(LAST_MOMENT, &mut serving).await.is_err() {
+        if is_overdue && timeout(IDLE_CLOSE_GRACE, &mut serving).await.is_err() {
             drained.cut = connections.len();
             tracing::warn!(connections = drained.cut, "what did not end while draining is cut");
             // The audit log shuts down first: a request dropped before that would be recorded as abandoned by its

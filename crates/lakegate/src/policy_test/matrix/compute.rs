@@ -9,7 +9,7 @@ use lakegate_query::govern::explain::{Rows, TableView, columns, tables};
 use lakegate_query::plan::{PlannedEndpoint, PlannedProject};
 
 use super::{By, Cell, FILTERED, Matrix, SHARED, UNFILTERED, denial};
-use crate::assumed;
+use crate::impersonation;
 use crate::policy_test::World;
 
 /// The subjects with their names.
@@ -41,7 +41,7 @@ pub fn compute(project: &PlannedProject, by: By, world: &World, now: DateTime<Ut
     let row = |(name, record): (String, PrincipalRecord)| {
         let grants = world.grants_of(&record);
         // A disabled principal has no access.
-        let cells = match assumed::principal(record, grants, now) {
+        let cells = match impersonation::impersonate(record, grants, now) {
             Ok((who, grants)) => {
                 let cells = project.endpoints().filter_map(|planned| {
                     let cell = cell(project, planned, by, &who, &grants, now)?;

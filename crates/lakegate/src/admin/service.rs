@@ -11,11 +11,11 @@ use crate::store::{
 };
 
 /// The maximum and the default number of listed changes.
-const CHANGES: (u32, u32) = (1_000, 100);
+const CHANGES_LIMITS: (u32, u32) = (1_000, 100);
 
 /// An access store with an actor who may read and change everything.
 #[derive(Clone, Debug)]
-pub struct Desk {
+pub struct AdminService {
     store: Store,
     actor: Actor,
     secret: SecretAttributes,
@@ -74,7 +74,7 @@ pub struct PrincipalDetails {
     pub grants: Vec<GrantListing>,
 }
 
-impl Desk {
+impl AdminService {
     /// The service for this actor, who becomes the author of all changes.
     pub fn new(store: Store, actor: Actor, secret: SecretAttributes) -> Self {
         Self { store, actor, secret }
@@ -233,7 +233,7 @@ impl Desk {
 
     /// The change log, newest first.
     pub async fn change_log(&self, filter: &ChangesFilter) -> Result<Vec<ChangeRecord>, StoreError> {
-        let (most, usual) = CHANGES;
+        let (most, usual) = CHANGES_LIMITS;
         let limit = filter.limit.unwrap_or(usual);
         if !(1..=most).contains(&limit) {
             return Err(StoreError::Refused(format!("`limit` is a whole number from 1 to {most}")));
