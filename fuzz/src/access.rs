@@ -1,4 +1,4 @@
-//! Tokens, attributes and the access-control table: nothing panics, nothing repeats a secret.
+//! Tokens, attributes and the access-control table: no input panics or makes a message repeat a secret.
 
 use lakegate_core::access::import::{plan, table};
 use lakegate_core::access::name::NameKind;
@@ -7,15 +7,15 @@ use lakegate_core::catalog::RawArguments;
 use lakegate_core::error::{Code, Error};
 use lakegate_core::value::{Scalar, Value};
 
-/// Presents the bytes as a token, and puts a real token into the midst of them.
+/// Presents the bytes as a token, and inserts a real token into them.
 ///
 /// # Panics
-/// When what is shown depends on the text of the token, or a token in a URL is not seen.
+/// If a message depends on the text of the token, or a token in a URL is not recognised.
 pub fn token(bytes: &[u8]) {
     match PresentedToken::from_bytes(bytes) {
         Ok(presented) => {
             assert!((8..=512).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic));
-            // Whatever is shown is the same for every token.
+            // Messages are equal for all tokens.
             assert_eq!(format!("{presented:?}"), "PresentedToken(…)");
             let again = PresentedToken::from_bytes(bytes).expect("it was taken before");
             assert_eq!(presented.hash(), again.hash());
@@ -57,7 +57,7 @@ pub fn token(bytes: &[u8]) {
 /// Reads the text as an attribute.
 ///
 /// # Panics
-/// When an attribute does not read back as itself.
+/// If an attribute does not parse back to itself.
 pub fn attribute(text: &str) {
     let Ok((name, value)) = attributes::parse(text) else { return };
     NameKind::Attribute.check(&name).expect("only good names are taken");
@@ -68,10 +68,10 @@ pub fn attribute(text: &str) {
     }
 }
 
-/// Reads the text as the access-control table: a row a line, tabs between cells, the first row the names of the columns.
+/// Reads the text as the access-control table: one row a line, cells separated by tabs, column names in the first row.
 ///
 /// # Panics
-/// When a key is shown, a row is taken for two clients, or a key stands for several.
+/// If a key is shown, a row counts for two clients, or a key belongs to several.
 pub fn access_import(text: &str) {
     let mut rows = text.lines().map(|line| line.split('\t').map(str::to_owned).collect::<Vec<_>>());
     let Some(columns) = rows.next() else { return };
@@ -94,7 +94,7 @@ pub fn access_import(text: &str) {
         let mut own = rows.iter().filter(|row| row.client == Some(planned.client_id));
         assert!(own.all(|row| row.endpoints == planned.endpoints), "a client got endpoints that one of its rows lacks");
     }
-    // A key of random letters is in nothing that is shown; shorter ones may be words of the messages.
+    // A key of random letters appears in no message; a shorter one may be a word of a message.
     let long = |key: &str| key.len() >= 20 && key.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let shown = format!("{rows:?} {plan:?} {:?}", plan.conflicts.iter().map(ToString::to_string).collect::<Vec<_>>());
     for (key, _) in keys.filter(|(key, _)| long(key)) {
@@ -103,13 +103,13 @@ pub fn access_import(text: &str) {
     }
 }
 
-/// A cell: nothing, or the first type that reads it.
+/// A cell: empty, or of the first type that parses it.
 fn cell(text: String) -> Option<Scalar> {
     use lakegate_core::value::ScalarType::{Boolean, Integer, Number, String as Text, Uuid};
     if text.is_empty() {
         return None;
     }
-    // Quotes make text of whatever is in them.
+    // Quoted cells are text.
     if let Some(text) = text.strip_prefix('"') {
         return Some(Scalar::String(text.to_owned()));
     }

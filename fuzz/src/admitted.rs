@@ -1,4 +1,4 @@
-//! What must hold for a call that was admitted, written a second time and without the product's code for it.
+//! The conditions that an admitted call must meet, written a second time without the product's code for them.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use lakegate_core::catalog::Call;
 use lakegate_core::project::Param;
 use lakegate_core::value::{Scalar, Value};
 
-/// The grants that decide are of the caller, for the endpoint, in force and not taken away.
+/// Checks that the deciding grants belong to the caller and the endpoint, are in force, and are not denied.
 pub(crate) fn check_authorized(authorized: &Authorized, all: &[Grant], now: DateTime<Utc>) {
     let who = authorized.principal();
     assert!(who.scope().covers(authorized.endpoint()), "outside the token's scope");
@@ -23,7 +23,7 @@ pub(crate) fn check_authorized(authorized: &Authorized, all: &[Grant], now: Date
     assert!(!all.iter().filter(denies).any(|grant| grant.to.covers(who) && !grant.has_expired(now)), "denied");
 }
 
-/// Every value meets its parameter, and every grant that gives something admits all values.
+/// Checks that every value meets its parameter, and every applied grant admits all values.
 pub(crate) fn check(call: &Call) {
     let params = &call.endpoint().params;
     let values = call.arguments().values();
@@ -49,7 +49,7 @@ pub(crate) fn check(call: &Call) {
     check_allowance(call, &counted);
 }
 
-/// The most rows and the columns are those of the grants that count.
+/// Checks that the row limit and the columns come from the applied grants.
 fn check_allowance(call: &Call, counted: &[&Grant]) {
     let allowance = call.allowance();
     let caps = counted.iter().map(|grant| grant.terms.limits.max_rows).collect::<Option<Vec<_>>>();
@@ -109,7 +109,7 @@ fn meets(term: &ParameterTerm, param: &Param, value: Option<&Value>, who: &Princ
     is_fixed && is_own && is_listed && is_least && is_most
 }
 
-/// Microseconds, seconds or numbers in 128 bits: another way than the product goes.
+/// Microseconds, seconds or numbers in 128 bits: deliberately not the way the product computes it.
 fn near(span: &SpanTerm, from: Option<&Value>, to: Option<&Value>) -> bool {
     let (Some(Value::Scalar(from)), Some(Value::Scalar(to))) = (from, to) else { return false };
     let micros = |time: &DateTime<Utc>| i128::from(time.timestamp_micros());

@@ -1,4 +1,4 @@
-//! Arguments under grants. The input is lines; the first character of each says what it is:
+//! Arguments under grants. The input is text whose lines start with their kind:
 //!
 //! ```text
 //! a NAME:TYPE=VALUE    an attribute of the caller        q NAME=VALUE      a pair of the query string
@@ -39,7 +39,7 @@ static ENDPOINT: LazyLock<Arc<Endpoint>> = LazyLock::new(|| {
     Arc::new(project.endpoints.remove("e").expect("the file is there"))
 });
 
-/// What an input says.
+/// A parsed input.
 #[derive(Debug)]
 struct Request {
     principal: PrincipalRecord,
@@ -49,10 +49,10 @@ struct Request {
     body: String,
 }
 
-/// Calls the endpoint as the input says.
+/// Calls the endpoint with a parsed input.
 ///
 /// # Panics
-/// When a call is admitted that the parameters or the grants do not allow.
+/// If a call is admitted that the parameters or the grants do not allow.
 pub fn arguments(text: &str) {
     let request = read(text);
     let mut raw = RawArguments::default();
@@ -137,7 +137,7 @@ fn read(text: &str) -> Request {
             }
         }
     }
-    // What the store would not take is not there.
+    // The store refuses such grants, so none of them exists.
     request.grants.retain(|grant| match grant.effect {
         Effect::Allow => grant.terms.check().is_ok(),
         Effect::Deny => grant.terms.check_denial().is_ok(),

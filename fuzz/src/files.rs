@@ -1,4 +1,4 @@
-//! Project files: any text gives a project or findings, and findings have places inside the text.
+//! Project files: any text parses to a project or to findings, whose positions are inside the text.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use lakegate_core::project::{Config, Finding, Position, Project, ProjectFiles, R
 const ENDPOINT: &str = "endpoints/e.sql";
 const CONFIG: &str = "[lake]\nlocation = \"lake/\"\n[tables.t]\nlocation = \"t.parquet\"\nshared = true\n";
 
-/// Reads the text as an endpoint file.
+/// Parses the text as an endpoint file.
 ///
 /// # Panics
-/// When a place is outside the text, or when an endpoint without findings breaks its own rules.
+/// If a position is outside the text, or an endpoint without findings breaks its own rules.
 pub fn endpoint_file(text: &str) {
     let files = ProjectFiles {
         config: CONFIG.to_owned(),
@@ -48,10 +48,10 @@ pub fn endpoint_file(text: &str) {
     }
 }
 
-/// Reads the text as `lakegate.toml`.
+/// Parses the text as `lakegate.toml`.
 ///
 /// # Panics
-/// When a place is outside the text, or when a config without findings is not a safe one.
+/// If a position is outside the text, or a config without findings is unsafe.
 pub fn config(text: &str) {
     let (project, findings) = Project::read(&ProjectFiles { config: text.to_owned(), ..ProjectFiles::default() });
     findings.iter().for_each(|finding| check_finding(finding, "lakegate.toml", text));
@@ -64,7 +64,7 @@ pub fn config(text: &str) {
     if !findings.is_empty() {
         return;
     }
-    // A table that is declared and not read would be one without a policy.
+    // A declared table that is not read would have no policy.
     assert_eq!(config.tables.len(), config.declared.len(), "a table was left out without a word");
     for table in config.tables.values() {
         assert!(!table.location.starts_with('/') && !table.location.split(['/', '\\']).any(|part| part == ".."));
@@ -80,7 +80,7 @@ pub fn config(text: &str) {
     assert!(config.server.max_concurrent_queries > 0 && config.server.memory_limit_bytes > 0);
 }
 
-/// What the file says of columns is all there: a mask that is written and was not read would be one that is not put on.
+/// Checks that every declared column is read: a mask that is written and not read would not be applied.
 fn check_columns(config: &Config, text: &str) {
     let written: toml::Table = text.parse().expect("a file without findings is TOML");
     let entries = |table: Option<&toml::Value>| table.and_then(|table| table.as_table()).cloned().unwrap_or_default();
@@ -107,7 +107,7 @@ fn check_finding(finding: &Finding, path: &str, text: &str) {
     assert!(!finding.to_string().is_empty());
 }
 
-/// Inside the text: on a line that there is, at most one behind its last character.
+/// Checks that a position is inside the text: on an existing line, at most one character after its end.
 fn check_position(position: &Position, path: &str, text: &str) {
     assert_eq!(position.path, path);
     let line = position.line.checked_sub(1).and_then(|line| text.split('\n').nth(line));

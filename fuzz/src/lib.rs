@@ -1,6 +1,6 @@
-//! What must hold for any input, one function a fuzz target; each panics when it does not.
+//! The properties of any input, one function for each fuzz target. A function panics when its property does not hold.
 //!
-//! Knows nothing of the fuzzer, so that an input can be looked at in a debugger or a test.
+//! Nothing here depends on the fuzzer, so a debugger or a test can run an input.
 
 mod access;
 mod admitted;

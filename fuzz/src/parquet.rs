@@ -1,4 +1,4 @@
-//! Parquet files that say anything: what is let through to the reader makes it neither allocate by what is not there nor hang.
+//! Arbitrary bytes as Parquet files: a file that passes the checks makes the reader neither allocate for absent data nor hang.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 
@@ -8,13 +8,13 @@ use lakegate_parquet::{Footer, Places, attached, check_pages, span, without};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::file::metadata::ParquetMetaData;
 
-/// As many columns as a table may have.
+/// The maximum number of columns of a table.
 const MOST_COLUMNS: usize = 2_000;
 
-/// A file is read as the product reads it: the footer, the index, the pages of each column, and then the rows.
+/// Reads a file as the product does: the footer, the index, the pages of each column, and then the rows.
 ///
 /// # Panics
-/// When what looks at a file panics.
+/// If a check panics.
 pub fn parquet(file: &[u8]) {
     let Some(metadata) = footer(file) else { return };
     let file = Bytes::copy_from_slice(file);
@@ -31,7 +31,7 @@ pub fn parquet(file: &[u8]) {
             return;
         }
     }
-    // The decoder's panics are caught in the product, and are its own.
+    // The product catches panics of the decoder, which is a library.
     let hook = take_hook();
     set_hook(Box::new(|_| ()));
     let _ = catch_unwind(AssertUnwindSafe(|| rows(metadata, file)));

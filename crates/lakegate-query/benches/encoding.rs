@@ -1,4 +1,4 @@
-//! How fast rows become bytes: batches as a wide listing has them. `cargo bench --workspace --bench encoding`.
+//! The speed of encoding rows as bytes: batches as a wide listing has them. `cargo bench --workspace --bench encoding`.
 //!
 //! One binary for all benches of the crate, because each links the engine: what is measured elsewhere in it gets a function
 //! here and a line in `criterion_group!`.

@@ -5,19 +5,17 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use lakegate_core::access::{Authorized, Principal, Reason};
 use lakegate_core::catalog::Call;
 use lakegate_core::error::Error;
 use lakegate_query::govern::GovernedPlan;
-use uuid::fmt::Hyphenated;
-use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::app::Served;
 use crate::audit::RequestAudit;
 use crate::limits::RateLimitState;
 use crate::memo::Recalled;
 use crate::observe::{RequestTimer, Stage};
+use crate::request_id::RequestId;
 
 /// The context of one request.
 pub struct RequestContext {
@@ -33,35 +31,6 @@ pub struct RequestContext {
     pub rate_limits: RateLimitState,
 }
 
-/// The id of a request, in its response and in the log. It never comes from the caller, who could forge another's.
-#[derive(Clone, Copy, Debug)]
-pub struct RequestId {
-    time: DateTime<Utc>,
-    text: [u8; Hyphenated::LENGTH],
-}
-
-impl RequestId {
-    /// A new id for a request that arrived at `time`. Ids sort by time.
-    pub fn new(time: DateTime<Utc>) -> Self {
-        let seconds = u64::try_from(time.timestamp()).unwrap_or_default();
-        let id = Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, time.timestamp_subsec_nanos()));
-        let mut text = [0; Hyphenated::LENGTH];
-        id.hyphenated().encode_lower(&mut text);
-        Self { time, text }
-    }
-
-    /// When the request arrived.
-    pub fn time(&self) -> DateTime<Utc> {
-        self.time
-    }
-
-    /// The id as text: hexadecimal digits and hyphens.
-    pub fn text(&self) -> &str {
-        // ASCII is always UTF-8.
-        std::str::from_utf8(&self.text).unwrap_or_default()
-    }
-}
-
 impl RequestContext {
     /// Reports the endpoint that the request names, even if it does not exist.
     pub fn endpoint_named(&self, endpoint: &str) {
@@ -72,7 +41,7 @@ impl RequestContext {
     /// Reports that access was granted, and why.
     pub fn allowed(&self, authorized: &Authorized) {
         self.timer.granted(authorized.endpoint());
-        self.audit.allowed(authorized);
+        self.audit.allowed(authorized.reason());
     }
 
     /// Reports that access was refused, and why.

@@ -21,6 +21,7 @@ pub mod policy_test;
 pub mod process;
 pub mod project;
 pub mod reload;
+pub mod request_id;
 pub mod response_cache;
 pub mod signer;
 pub mod status;

@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 /// The maximum size of a key file, in bytes.
 const MAX_KEY_BYTES: u64 = 4_096;
 /// The interval at which the file is checked.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Sets the key of a planned project, if a mask needs it.
 ///
@@ -77,11 +77,11 @@ pub fn watch(project: Arc<PlannedProject>, folder: &Path) -> Option<AbortOnDropH
     let task = async move {
         // The first check reads the file again, because it may have been replaced while the project was loaded.
         let mut known = None;
-        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        let mut ticks = tokio::time::interval(POLL_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let found = changed_at(&path);
+            let found = file_stamp(&path);
             if found == known {
                 continue;
             }
@@ -100,7 +100,7 @@ pub fn watch(project: Arc<PlannedProject>, folder: &Path) -> Option<AbortOnDropH
 }
 
 /// The modification time and size of the file, which reveal a replacement.
-fn changed_at(path: &PathBuf) -> Option<(SystemTime, u64)> {
+fn file_stamp(path: &PathBuf) -> Option<(SystemTime, u64)> {
     let file = std::fs::metadata(path).ok()?;
     Some((file.modified().ok()?, file.len()))
 }

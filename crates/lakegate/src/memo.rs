@@ -58,7 +58,7 @@ struct OwnedKey {
     accept_encoding: Option<Box<[u8]>>,
 }
 
-/// What was found out about a request.
+/// The findings about a request.
 pub struct MemoEntry {
     key: OwnedKey,
     credential: Arc<Credential>,
@@ -70,11 +70,11 @@ pub struct MemoEntry {
     pub validator: String,
     /// The headers of the responses.
     pub headers: StoredHeaders,
-    /// What the audit record and the timer hear.
+    /// For the audit record and the timer.
     pub recalled: Recalled,
 }
 
-/// What the audit record and the timer would have heard from the stages that the memo saves.
+/// The reports to the audit record and the timer of the stages that the memo saves.
 #[derive(Debug)]
 pub struct Recalled {
     /// The record's members about the request and its caller; `None` if there is no log.
@@ -195,7 +195,13 @@ impl RequestMemo {
         self.entries.entry_count()
     }
 
-    /// The entry of the same request, if it is valid for this credential now.
+    /// Drops all entries.
+    pub fn clear(&self) {
+        self.entries.invalidate_all();
+        self.entries.run_pending_tasks();
+    }
+
+    /// The entry of an equal request, if it is valid for this credential now.
     pub fn find(
         &self,
         key: &RequestKey<'_>,
@@ -245,15 +251,21 @@ pub struct StoredHeaders {
 
 impl StoredHeaders {
     /// The headers of a 200 response, of which a 304 has those that do not describe a body.
-    pub fn new(ok: HeaderMap) -> Self {
+    pub fn new(mut ok: HeaderMap) -> Self {
+        // Room for the headers of every response, so that a copy need not grow.
+        ok.reserve(12);
         let mut not_modified = ok.clone();
         not_modified.remove(CONTENT_TYPE);
         not_modified.remove(CONTENT_DISPOSITION);
         Self { ok, not_modified }
     }
 
-    /// The headers of a 304 or 200 response.
-    pub fn of_response(&self, is_not_modified: bool) -> &HeaderMap {
-        if is_not_modified { &self.not_modified } else { &self.ok }
+    /// Adds the headers of a 304 or 200 response.
+    pub fn add(&self, headers: &mut HeaderMap, is_not_modified: bool) {
+        let stored = if is_not_modified { &self.not_modified } else { &self.ok };
+        match headers.is_empty() {
+            true => stored.clone_into(headers),
+            false => headers.extend(stored.clone()),
+        }
     }
 }

@@ -10,7 +10,9 @@ use self::tree::{Finding, Tree};
 
 mod changelog;
 mod config_keys;
+mod cycles;
 mod error_codes;
+mod language;
 mod layers;
 mod links;
 mod rust_files;
@@ -27,9 +29,13 @@ const RULES: &[Rule] = &[
     layers::paths,
     layers::purity,
     layers::statuses,
+    cycles::none,
     error_codes::documented,
     config_keys::documented,
     changelog::unreleased,
+    language::words,
+    language::headless,
+    language::the_same,
     wording::todos,
     wording::machine_paths,
     wording::pending_snapshots,

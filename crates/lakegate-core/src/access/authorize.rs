@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
@@ -25,7 +26,7 @@ pub struct Authorized {
     grants: Vec<Grant>,
     denied_columns: BTreeSet<String>,
     denied_unmask: BTreeSet<Unmask>,
-    reason: Reason,
+    reason: Arc<Reason>,
 }
 
 /// The refusal of a call.
@@ -114,6 +115,7 @@ pub fn authorize(who: &Principal, endpoint: &str, grants: &[Grant], now: DateTim
             expires_at: closest.expires_at,
         };
         let principal = who.clone();
+        let reason = Arc::new(reason);
         return Ok(Authorized { principal, endpoint: name(), grants: allowing, denied_columns, denied_unmask, reason });
     }
     let allowing = applicable().filter(|grant| grant.effect == Effect::Allow);
@@ -172,7 +174,7 @@ impl Authorized {
     }
 
     /// The reason for the decision.
-    pub fn reason(&self) -> &Reason {
+    pub fn reason(&self) -> &Arc<Reason> {
         &self.reason
     }
 }

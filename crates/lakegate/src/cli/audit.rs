@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use super::output::{escaped, print, say};
 use crate::admin::{duration, moment};
-use crate::audit::read::{self, Place};
-use crate::audit::{Found, Outcome, Search};
+use crate::audit::read::{self, ReadPosition};
+use crate::audit::{Outcome, Search, SearchResult};
 use crate::clock;
 use crate::http::shutdown_signal;
 use crate::project::read_files;
@@ -124,7 +124,7 @@ pub(super) async fn run(command: AuditCommand) -> anyhow::Result<ExitCode> {
 
 async fn tail(args: TailArgs) -> anyhow::Result<()> {
     let folder = args.log.folder()?;
-    let mut place = Place::default();
+    let mut place = ReadPosition::default();
     if folder.is_dir() {
         let (records, broken, behind) = read::last(&folder, args.lines).with_context(|| unreadable(&folder))?;
         place = behind;
@@ -164,7 +164,8 @@ fn search(args: &SearchArgs) -> anyhow::Result<()> {
         say(format_args!("there is no audit log in `{}` yet", folder.display()));
         return Ok(());
     }
-    let Found { records: found, more, broken } = args.search().run(&folder).with_context(|| unreadable(&folder))?;
+    let SearchResult { records: found, more, broken } =
+        args.search().run(&folder).with_context(|| unreadable(&folder))?;
     if !found.is_empty() && !args.log.json {
         print(header())?;
     }

@@ -109,7 +109,7 @@ pub(super) async fn endpoints(args: EndpointsArgs) -> anyhow::Result<ExitCode> {
     }
     let planned = project::load(&args.project, args.lake.as_deref()).await?;
     if args.json {
-        print_json(&planned.endpoints().map(EndpointAnswer::of).collect::<Vec<_>>())?;
+        print_json(&planned.endpoints().map(EndpointAnswer::new).collect::<Vec<_>>())?;
         return Ok(ExitCode::SUCCESS);
     }
     let rows = planned.endpoints().map(|planned| {

@@ -10,9 +10,9 @@ use lakegate_core::project::{AuditMode, CONFIG_FILE, LogForm, Project};
 use super::output::say;
 use super::user::os_user;
 use crate::admin::AdminService;
-use crate::audit::ChangeFolder;
+use crate::audit::AuditFolderSink;
 use crate::project::{read_files, variables};
-use crate::store::{Actor, ChangeSink, SecretAttributes, Store, StoreLocation, export_changes};
+use crate::store::{ChangeAuthor, ChangeSink, SecretAttributes, Store, StoreLocation, export_changes};
 
 /// The store of a project that does not name one.
 const DEFAULT_STORE: &str = "sqlite:access.db";
@@ -38,7 +38,7 @@ impl StoreArgs {
     pub(super) async fn open(&self) -> anyhow::Result<AdminService> {
         let location = store_location(&self.project, self.store.as_deref())?;
         let store = Store::open(&location).await?;
-        Ok(AdminService::new(store, Actor::cli(&os_user()), secret_attributes(&self.project)))
+        Ok(AdminService::new(store, ChangeAuthor::cli(&os_user()), secret_attributes(&self.project)))
     }
 
     /// Exports the latest changes to the audit log. Changes that the log does not accept now stay in the store and are
@@ -55,7 +55,7 @@ impl StoreArgs {
 pub(super) fn change_sink(project: &Path) -> Option<Arc<dyn ChangeSink>> {
     let (read, _) = Project::read(&read_files(project).ok()?);
     let audit = read.config.server.audit;
-    (audit.mode != AuditMode::Off).then(|| Arc::new(ChangeFolder(project.join(audit.folder))) as Arc<dyn ChangeSink>)
+    (audit.mode != AuditMode::Off).then(|| Arc::new(AuditFolderSink(project.join(audit.folder))) as Arc<dyn ChangeSink>)
 }
 
 /// The log format that the project sets; the default if the project is unreadable.

@@ -23,7 +23,7 @@ use crate::http::shutdown_signal;
 use crate::observe::output;
 use crate::sample::{Sample, is_written, write_lake, write_project};
 use crate::store::{
-    Access, Actor, GrantRequest, NewPrincipal, SecretAttributes, Store, StoreLocation, TokenRequest, new_token,
+    Access, ChangeAuthor, GrantRequest, NewPrincipal, SecretAttributes, Store, StoreLocation, TokenRequest, new_token,
 };
 
 pub(super) const HELP: &str = "\
@@ -157,8 +157,8 @@ async fn admit(store: &Store, secret: SecretAttributes, sample: &Sample) -> anyh
         ("operator", None),
     ];
     let mut callers = Vec::new();
-    let actor = Actor::demo();
-    let changes = store.by(&actor, &secret);
+    let actor = ChangeAuthor::demo();
+    let changes = store.writer(&actor, &secret);
     for (role, client_id) in wanted {
         let name = match client_id {
             Some(id) if role == "partner" => format!("partner-of-{id}"),

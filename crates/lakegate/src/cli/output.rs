@@ -118,7 +118,7 @@ pub(super) fn token_row(token: &TokenRecord, principal: &str, now: DateTime<Utc>
     ]
 }
 
-/// What a token can be used for, in a few words.
+/// The purpose of a token, in a few words.
 fn purpose(token: &TokenRecord) -> String {
     if token.admin {
         return "administration".to_owned();

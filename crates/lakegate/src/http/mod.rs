@@ -2,16 +2,16 @@
 //! [`crate::pipeline`].
 
 mod admin;
-mod bounds;
+mod callable_endpoints;
 mod docs;
+mod endpoint_list;
 mod health;
-mod list;
-mod offered;
 mod openapi;
 mod problem;
 mod query;
 mod serve;
 mod service;
+mod size_limits;
 
 use std::sync::Arc;
 
@@ -29,22 +29,25 @@ pub use problem::status_of;
 pub use serve::{CertificateError, Certificates, Drained, Server, ServerError, shutdown_signal};
 pub use service::HttpService;
 
-/// The routes of the endpoint API.
+const LIST: &str = "/api";
+const OPENAPI: &str = "/api/openapi.json";
+
+/// Whether a path with the prefix of endpoints belongs to a page about them.
+fn is_about_endpoints(path: &str) -> bool {
+    path == LIST || path == OPENAPI || docs::is_docs_path(path)
+}
+
+/// The routes of the endpoint API, without the endpoints: [`service`] hands requests to them to the pipeline.
 fn routes(app: Arc<App>) -> Router {
-    let endpoint = || get(query::by_query).post(query::by_body);
     let mut router = Router::new()
-        .route("/api", get(list::endpoints))
-        .route("/api/openapi.json", get(openapi::document))
-        .route("/api/{endpoint}", endpoint())
+        .route(LIST, get(endpoint_list::endpoints))
+        .route(OPENAPI, get(openapi::document))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready));
     for path in docs::paths() {
         router = router.route(path, get(docs::file));
     }
-    if let Some(base) = app.served().config().server.base_path.as_deref() {
-        router = router.route(&format!("{}/{{endpoint}}", base.trim_end_matches('/')), endpoint());
-    }
-    router.fallback(unknown_path).method_not_allowed_fallback(method_not_allowed).with_state(app)
+    router.fallback(unknown_path).method_not_allowed_fallback(refuse_method).with_state(app)
 }
 
 async fn unknown_path() -> Failure {
@@ -52,7 +55,11 @@ async fn unknown_path() -> Failure {
     Failure(error.hint("endpoints are at `/api/{endpoint}`, and `GET /api` lists them"))
 }
 
-async fn method_not_allowed(method: Method) -> Failure {
+async fn refuse_method(method: Method) -> Failure {
+    method_not_allowed(&method)
+}
+
+fn method_not_allowed(method: &Method) -> Failure {
     let error = Error::new(Code::RequestMethodNotAllowed, format!("this path does not take {method}"));
     Failure(error.hint("use GET with a query string, or POST with a JSON object for an endpoint"))
 }

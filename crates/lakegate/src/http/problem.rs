@@ -12,7 +12,7 @@ use lakegate_core::error::{Code, Error, Kind};
 use serde::Serialize;
 
 use crate::clock;
-use crate::context::RequestId;
+use crate::request_id::RequestId;
 
 /// An error on its way to the caller. [`super::service`] writes its body, because only the service knows the
 /// request id.
@@ -77,13 +77,13 @@ struct Problem<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<Fault<'a>>,
+    errors: Vec<ArgumentFault<'a>>,
     request_id: &'a str,
 }
 
 /// One fault of an argument.
 #[derive(Serialize)]
-struct Fault<'a> {
+struct ArgumentFault<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     parameter: Option<&'a str>,
     code: &'static str,
@@ -93,7 +93,7 @@ struct Fault<'a> {
 }
 
 fn problem<'a>(error: &'a Error, status: StatusCode, id: &'a RequestId) -> Problem<'a> {
-    let fault = |error: &'a Error| Fault {
+    let fault = |error: &'a Error| ArgumentFault {
         parameter: error.parameter.as_deref(),
         code: error.code.name(),
         detail: &error.detail,
@@ -128,15 +128,14 @@ pub(super) fn not_encrypted() -> String {
     )
 }
 
-/// Writes the problem body. Returns the error if the response is a refusal. `has_body` is false for `HEAD`, whose response
-/// has the headers of the body alone.
-pub(super) fn explain(response: &mut Response, id: &RequestId, has_body: bool) -> Option<Arc<Error>> {
+/// Writes the problem body. Returns the error if the response is a refusal.
+pub(super) fn explain(response: &mut Response, id: &RequestId) -> Option<Arc<Error>> {
     let error = response.extensions_mut().remove::<Arc<Error>>()?;
     let body = serde_json::to_vec(&problem(&error, response.status(), id)).unwrap_or_default();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    *response.body_mut() = if has_body { Body::from(body) } else { Body::empty() };
+    *response.body_mut() = Body::from(body);
     Some(error)
 }
 

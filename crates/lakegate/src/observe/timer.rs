@@ -22,6 +22,7 @@ use super::traces::Trace;
 use super::{Observer, method_name};
 use crate::app::Served;
 use crate::audit::Outcome;
+use crate::request_id::RequestId;
 
 /// The maximum size of a plan in the log, in bytes.
 const PLAN: usize = 4_096;
@@ -33,7 +34,7 @@ pub struct RequestTimer(Option<Arc<Inner>>);
 /// The properties of a new request.
 pub struct RequestStart {
     /// The request id.
-    pub request_id: String,
+    pub request_id: RequestId,
     /// The HTTP method.
     pub method: Method,
     /// The path, in the form that may be logged.
@@ -155,7 +156,7 @@ impl RequestTimer {
             return;
         }
         inner.observer.notice(&Event::AllRowsSeen {
-            request_id: &inner.start.request_id,
+            request_id: inner.start.request_id.text(),
             principal: principal.name(),
             endpoint: inner.endpoint.get().map_or("", |endpoint| endpoint.name()),
             tables,
@@ -221,7 +222,7 @@ impl RequestTimer {
         if error.is_some() {
             inner.rows.store(0, Ordering::Relaxed);
         }
-        inner.end(Outcome::of_answer(status, error.is_some()), error.map(|error| error.code), error);
+        inner.end(Outcome::from_status(status, error.is_some()), error.map(|error| error.code), error);
     }
 
     /// Ends the request after the last piece was sent.
@@ -295,7 +296,7 @@ impl Inner {
         let slow =
             details.as_ref().map(|(principal, policy, plan)| Slow { principal, policy: policy.as_deref(), plan, busy });
         let ended = RequestEnd {
-            request_id: &self.start.request_id,
+            request_id: self.start.request_id.text(),
             method: method_name(&self.start.method),
             path: &self.start.path,
             endpoint: self.endpoint.get().map(Arc::as_ref),

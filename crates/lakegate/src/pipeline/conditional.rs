@@ -76,7 +76,7 @@ pub struct DataState {
 
 impl DataState {
     /// The data state of a governed request. Only endpoints with `as_of` report a value for it.
-    pub fn of(governed: &Governed, signer: &Signer) -> Self {
+    pub fn new(governed: &Governed, signer: &Signer) -> Self {
         let as_of = governed.state.filter(|_| governed.call().endpoint().as_of);
         Self { version: signer.data_version(governed.plan.versions()), as_of }
     }

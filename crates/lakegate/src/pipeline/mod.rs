@@ -17,6 +17,7 @@ use std::time::Instant;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
+use futures::FutureExt;
 use lakegate_core::access::{
     Admin, Authorized, Credential, Presented, Principal, authenticate_admin as authenticate_admin_of,
 };
@@ -81,7 +82,7 @@ pub async fn answer(
     let answered = answer_once(&received, &context.served, raw).await;
     match received.deadline.get() {
         Some(deadline) if answered.as_ref().is_err_and(met_another_file) => {
-            Box::pin(retry(&received, *deadline, answered)).await
+            retry(&received, *deadline, answered).boxed().await
         }
         _ => answered,
     }
@@ -116,7 +117,7 @@ async fn answer_once(received: &Received<'_>, served: &Arc<Served>, raw: RawArgu
         return Ok(response);
     }
     // The rest is boxed: most requests that the memo answers need not carry its large future.
-    Box::pin(answer_anew(received, served, &caller, authorized, endpoint, raw)).await
+    answer_anew(received, served, &caller, authorized, endpoint, raw).boxed().await
 }
 
 /// The stages of a request that the memo did not answer.
@@ -154,7 +155,7 @@ pub async fn authenticate(context: &RequestContext, served: &Served, token: &Pre
         }
     };
     context.timer.authenticated(&principal);
-    context.audit.identified(&credential, &served.config().secret_attributes);
+    context.audit.identified(&credential, &served.project);
     context.rate_limits.count_principal(served.config(), &principal, now)?;
     Ok(Caller { principal, credential, now })
 }
@@ -178,7 +179,7 @@ pub async fn authenticate_admin(app: &App, context: &RequestContext, token: &Pre
         Err(error) => identify(context, served, token, error).await,
         Ok(_) if context.audit.is_on() => {
             if let Ok(credential) = served.identity.credential(token).await {
-                context.audit.identified(&credential, &served.config().secret_attributes);
+                context.audit.identified(&credential, &served.project);
             }
         }
         Ok(_) => {}
@@ -194,7 +195,7 @@ async fn identify(context: &RequestContext, served: &Served, token: &Presented, 
         && context.audit.is_on()
         && let Ok(credential) = served.identity.credential(token).await
     {
-        context.audit.identified(&credential, &served.config().secret_attributes);
+        context.audit.identified(&credential, &served.project);
     }
 }
 
@@ -232,7 +233,7 @@ fn recall(received: &Received<'_>, served: &Served, caller: &Caller) -> Option<R
         Some(cached) => body::cached_response(cached, context),
         None => (conditional::not_modified(), None),
     };
-    response.headers_mut().extend(headers.of_response(is_not_modified).clone());
+    headers.add(response.headers_mut(), is_not_modified);
     negotiation::encoded(response.headers_mut(), coding);
     Some(response)
 }
@@ -255,7 +256,7 @@ async fn claim_and_run(
     let (engine, signer) = (context.timer.timed(app.engine.as_ref()), app.access.signer());
     let limits = governed.limits(served.config(), received.came);
     let _ = received.deadline.set(limits.deadline);
-    let state = conditional::DataState::of(&governed, signer);
+    let state = conditional::DataState::new(&governed, signer);
     // A response that depends on the time of the request has no validator.
     let validator =
         governed.is_deterministic().then(|| signer.validator(governed.plan.fingerprint(), &representation.to_string()));

@@ -76,7 +76,7 @@ pub enum StoreError {
         /// The name.
         name: String,
     },
-    /// The same grant is in force with another expiry.
+    /// An equal grant with another expiry is in force.
     #[error("grant `{id}` for the same endpoint is in force already, {until}; end it first with `lakegate grant revoke {id}`", until = until(.expires_at))]
     GrantExists {
         /// The grant.

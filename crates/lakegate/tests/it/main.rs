@@ -32,6 +32,7 @@ mod http_bodies;
 mod http_bounds;
 mod http_clock;
 mod http_formats;
+mod http_memo;
 mod http_pages;
 mod http_parameters;
 mod http_refusals;

@@ -305,7 +305,7 @@ async fn every_kept_case_gives_the_answer_of_the_callers_own_masked_rows() {
 }
 
 /// The parser read `open IS NOT DISTINCT FROM false AND tenant = …` as
-/// `open IS NOT DISTINCT FROM (false AND tenant = …)`, which is true for every row that is not open, whoever owns it.
+/// `open IS NOT DISTINCT FROM (false AND tenant = …)`, which is true for every row that is not open, whatever its tenant is.
 #[tokio::test]
 async fn a_comparison_that_would_swallow_the_rest_of_a_row_filter_is_refused() {
     let lake = super::testing::cases_folder().join("lake");

@@ -24,5 +24,5 @@ pub(super) async fn endpoints(
     _: AdminService,
     Extension(context): Extension<Arc<RequestContext>>,
 ) -> Result<Json<Vec<EndpointAnswer>>, Failure> {
-    Ok(Json(context.served.project.endpoints().map(EndpointAnswer::of).collect()))
+    Ok(Json(context.served.project.endpoints().map(EndpointAnswer::new).collect()))
 }

@@ -16,18 +16,18 @@ pub(super) async fn list(
     Filter(filter): Filter<PrincipalFilter>,
 ) -> Result<Json<Vec<PrincipalAnswer>>, Failure> {
     let principals = admin.principals(&filter).await.map_err(refusal)?;
-    Ok(Json(principals.iter().map(|principal| PrincipalAnswer::of(principal, admin.secret())).collect()))
+    Ok(Json(principals.iter().map(|principal| PrincipalAnswer::new(principal, admin.secret())).collect()))
 }
 
 pub(super) async fn add(admin: AdminService, Body(request): Body<AddPrincipal>) -> Result<Response, Failure> {
     let new = request.into_new().map_err(refusal)?;
     let principal = admin.add_principal(new, clock::now()).await.map_err(refusal)?;
-    Ok(created(PrincipalAnswer::of(&principal, admin.secret())))
+    Ok(created(PrincipalAnswer::new(&principal, admin.secret())))
 }
 
 pub(super) async fn show(admin: AdminService, Named(name): Named) -> Result<Json<PrincipalDetailsAnswer>, Failure> {
     let details = admin.principal(&name).await.map_err(refusal)?;
-    Ok(Json(PrincipalDetailsAnswer::of(&details, admin.secret(), clock::now())))
+    Ok(Json(PrincipalDetailsAnswer::new(&details, admin.secret(), clock::now())))
 }
 
 pub(super) async fn change(
@@ -37,7 +37,7 @@ pub(super) async fn change(
 ) -> Result<Json<PrincipalAnswer>, Failure> {
     let change = request.into_change().map_err(refusal)?;
     let principal = admin.change_principal(&name, change, clock::now()).await.map_err(refusal)?;
-    Ok(Json(PrincipalAnswer::of(&principal, admin.secret())))
+    Ok(Json(PrincipalAnswer::new(&principal, admin.secret())))
 }
 
 pub(super) async fn disable(
@@ -46,7 +46,7 @@ pub(super) async fn disable(
     Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<PrincipalAnswer>, Failure> {
     let (principal, _) = admin.disable_principal(&name, clock::now()).await.map_err(refusal)?;
-    Ok(Json(PrincipalAnswer::of(&principal, admin.secret())))
+    Ok(Json(PrincipalAnswer::new(&principal, admin.secret())))
 }
 
 pub(super) async fn enable(
@@ -55,5 +55,5 @@ pub(super) async fn enable(
     Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<PrincipalAnswer>, Failure> {
     let (principal, _) = admin.enable_principal(&name, clock::now()).await.map_err(refusal)?;
-    Ok(Json(PrincipalAnswer::of(&principal, admin.secret())))
+    Ok(Json(PrincipalAnswer::new(&principal, admin.secret())))
 }

@@ -15,7 +15,7 @@ pub(super) async fn list(
 ) -> Result<Json<Vec<TokenAnswer>>, Failure> {
     let now = clock::now();
     let tokens = admin.tokens(&filter, now).await.map_err(refusal)?;
-    Ok(Json(tokens.iter().map(|listing| TokenAnswer::of(listing, now)).collect()))
+    Ok(Json(tokens.iter().map(|listing| TokenAnswer::new(listing, now)).collect()))
 }
 
 pub(super) async fn issue(admin: AdminService, Body(mut request): Body<IssueToken>) -> Result<Response, Failure> {
@@ -23,7 +23,7 @@ pub(super) async fn issue(admin: AdminService, Body(mut request): Body<IssueToke
     let principal = std::mem::take(&mut request.principal);
     let request = request.into_request(now).map_err(refusal)?;
     let (token, listing) = admin.issue_token(&principal, request, now).await.map_err(refusal)?;
-    Ok(created(IssuedAnswer::of(&token, &listing)))
+    Ok(created(IssuedAnswer::new(&token, &listing)))
 }
 
 pub(super) async fn rotate(
@@ -34,7 +34,7 @@ pub(super) async fn rotate(
     let now = clock::now();
     let rotation = request.into_rotation(now).map_err(refusal)?;
     let (token, listing) = admin.rotate_token(&id, rotation, now).await.map_err(refusal)?;
-    Ok(created(IssuedAnswer::of(&token, &listing)))
+    Ok(created(IssuedAnswer::new(&token, &listing)))
 }
 
 pub(super) async fn revoke(
@@ -44,5 +44,5 @@ pub(super) async fn revoke(
 ) -> Result<Json<TokenAnswer>, Failure> {
     let now = clock::now();
     let (listing, _) = admin.revoke_token(&id, now).await.map_err(refusal)?;
-    Ok(Json(TokenAnswer::of(&listing, now)))
+    Ok(Json(TokenAnswer::new(&listing, now)))
 }
