@@ -18,6 +18,7 @@ use lakegate::audit::{AuditStart, RequestAudit};
 use lakegate::clock;
 use lakegate::http::HttpService;
 use lakegate::limits::RateLimitState;
+use lakegate::request_id::RequestId;
 use lakegate::sample::{Sample, write_lake, write_project};
 use lakegate::store::{
     Access, Background, ChangeAuthor, GrantRequest, NewPrincipal, SecretAttributes, Store, StoreLocation, TokenRequest,
@@ -103,8 +104,7 @@ impl Served {
         let served = self.app.served();
         let rate_limits = RateLimitState::new(&self.app.rates);
         let audit = RequestAudit::begin(&self.app.audit, || AuditStart {
-            time: now,
-            request_id: "0199a7c2-5d0e-7c41-9f0a-0d4f6f3b8a11".to_owned(),
+            request_id: RequestId::new(now),
             method: "GET".to_owned(),
             path: format!("/api/{ENDPOINT}"),
             tokens: vec![self.token.clone()],
@@ -116,10 +116,10 @@ impl Served {
         audit.arguments_named(&raw);
         let token = Presented::from_bytes(self.token.as_bytes()).unwrap();
         let (principal, credential) = served.identity.authenticate(&token, now).await.unwrap();
-        audit.identified(&credential, &served.config().secret_attributes);
+        audit.identified(&credential, &served.project);
         rate_limits.count_principal(served.config(), &principal, now).unwrap();
         let authorized = authorize(&principal, ENDPOINT, &credential.grants, now).unwrap();
-        audit.allowed(&authorized);
+        audit.allowed(authorized.reason());
         let planned = served.project.find(ENDPOINT).unwrap();
         rate_limits.count_call(&authorized, planned.endpoint(), now).unwrap();
         let call = call(authorized, Arc::clone(planned.endpoint()), raw, planned.rules()).unwrap();

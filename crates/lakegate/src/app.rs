@@ -11,12 +11,10 @@ use lakegate_query::engine::{Embedded, Engine, Limited, Waiting};
 use lakegate_query::plan::PlannedProject;
 use serde::Serialize;
 use tokio::time::timeout;
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::audit::AuditLog;
 use crate::identity::Identity;
 use crate::limits::Rates;
-use crate::mask_key;
 use crate::memo::RequestMemo;
 use crate::observe::Observer;
 use crate::project::{self, ProjectError};
@@ -73,8 +71,6 @@ pub struct Served {
     pub identity: Arc<Identity>,
     /// The response memo.
     pub memo: RequestMemo,
-    /// Watches for a new mask key.
-    _mask_key: Option<AbortOnDropHandle<()>>,
 }
 
 /// The load of the engine.
@@ -205,7 +201,7 @@ impl App {
 }
 
 impl Served {
-    /// Makes a project ready to serve: loads resident tables and issuer keys, and watches the mask key.
+    /// Makes a project ready to serve: loads resident tables and issuer keys.
     async fn prepare(
         project: PlannedProject,
         folder: &Path,
@@ -220,8 +216,6 @@ impl Served {
             None => Arc::new(Identity::start(&config.issuers, folder, access.clone()).await),
         };
         let project = Arc::new(project);
-        // From here on a replaced key is noticed.
-        let mask_key = mask_key::watch(Arc::clone(&project), folder);
         let (indexed, warmed) = (Arc::clone(&project), Arc::clone(&project));
         let indexing = tokio::spawn(async move { indexed.index_as_before().await });
         // The previous project is still served.
@@ -230,7 +224,7 @@ impl Served {
         }
         // Runs in the background; only requests that need the same data wait for it.
         tokio::spawn(async move { warmed.warm().await });
-        Ok(Self { project, identity, memo: RequestMemo::default(), _mask_key: mask_key })
+        Ok(Self { project, identity, memo: RequestMemo::default() })
     }
 
     /// The project's `lakegate.toml`.

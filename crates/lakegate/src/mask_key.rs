@@ -3,13 +3,15 @@
 //! No message contains the key. Messages name only its location, and the id of a key that is in use.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use lakegate_core::project::{CONFIG_FILE, Finding, Masking, Position, SecretLocation};
 use lakegate_query::govern::MaskKey;
 use lakegate_query::plan::PlannedProject;
-use tokio_util::task::AbortOnDropHandle;
+
+use crate::app::App;
+use crate::reload::Watched;
 
 /// The maximum size of a key file, in bytes.
 const MAX_KEY_BYTES: u64 = 4_096;
@@ -65,38 +67,48 @@ fn read(location: &SecretLocation, folder: &Path) -> Result<MaskKey, String> {
     MaskKey::new(&text).map_err(|error| format!("is not good: {error}"))
 }
 
-/// Watches the key file, if the key is in a file, and uses a new key when the file is replaced. A missing or unusable
-/// file is logged, and the previous key stays in use. Dropping the handle stops the watch.
-pub fn watch(project: Arc<PlannedProject>, folder: &Path) -> Option<AbortOnDropHandle<()>> {
-    let location = project.project().config.masking.key.clone()?;
-    let SecretLocation::File(file) = &location else { return None };
-    if !project.needs_mask_key() {
-        return None;
+/// The key file of the project that a server serves.
+pub(crate) struct KeyFile {
+    app: Arc<App>,
+    /// The project of the last check, and the state of its key file then.
+    known: Mutex<(Weak<PlannedProject>, Option<(SystemTime, u64)>)>,
+}
+
+impl KeyFile {
+    pub(crate) fn new(app: Arc<App>) -> Self {
+        Self { app, known: Mutex::default() }
     }
-    let (folder, path) = (folder.to_owned(), folder.join(file));
-    let task = async move {
-        // The first check reads the file again, because it may have been replaced while the project was loaded.
-        let mut known = None;
-        let mut ticks = tokio::time::interval(POLL_INTERVAL);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let found = file_stamp(&path);
-            if found == known {
-                continue;
-            }
-            known = found;
-            match read(&location, &folder) {
-                Ok(key) if project.mask_key_id().is_some_and(|known| known == key.id()) => {}
-                Ok(key) => {
-                    tracing::info!(key = key.id(), "the key of masks was replaced");
-                    project.set_mask_key(key);
-                }
-                Err(fault) => tracing::error!("the new key of masks {fault}; the one before stays"),
-            }
+}
+
+impl Watched for KeyFile {
+    fn every(&self) -> Duration {
+        POLL_INTERVAL
+    }
+
+    /// Uses a new key if the file was replaced. A missing or unusable file is logged, and the previous key stays in use.
+    fn check(&self) {
+        let project = Arc::clone(&self.app.served().project);
+        let Some(location @ SecretLocation::File(file)) = &project.project().config.masking.key else { return };
+        if !project.needs_mask_key() {
+            return;
         }
-    };
-    Some(AbortOnDropHandle::new(tokio::spawn(task)))
+        let found = file_stamp(&self.app.folder().join(file));
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // The first check of a project reads the file again, because it may have been replaced while the project was
+        // loaded.
+        let (before, state) = std::mem::replace(&mut *known, (Arc::downgrade(&project), found));
+        if found == state && (found.is_none() || before.ptr_eq(&Arc::downgrade(&project))) {
+            return;
+        }
+        match read(location, self.app.folder()) {
+            Ok(key) if project.mask_key_id().is_some_and(|known| known == key.id()) => {}
+            Ok(key) => {
+                tracing::info!(key = key.id(), "the key of masks was replaced");
+                project.set_mask_key(key);
+            }
+            Err(fault) => tracing::error!("the new key of masks {fault}; the one before stays"),
+        }
+    }
 }
 
 /// The modification time and size of the file, which reveal a replacement.

@@ -129,8 +129,8 @@ fn identical(scale: &Scale) -> Vec<Line> {
         }
     };
     vec![
-        line("an identical request again", repeated.kept_answer, "0.6", "0.85"),
-        line("`If-None-Match` hit", repeated.not_modified, "0.7", "0.9"),
+        line("an identical request again", repeated.kept_answer, "0.55", "0.85"),
+        line("`If-None-Match` hit", repeated.not_modified, "0.6", "0.9"),
     ]
 }
 

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::access;
 use super::admin::{self, AdminApi};
 use super::audit::{self, Audit};
 use super::cache::{self, Cache};
@@ -200,22 +201,7 @@ pub(crate) fn read(text: &str, variables: &BTreeMap<String, String>) -> (Config,
             (None, LakeStore::default())
         }
     };
-    let mut secret_attributes = BTreeSet::new();
-    let access_store = root.section("access").and_then(|mut access| {
-        secret_attributes = audit::read_secret_attributes(&mut access);
-        let store = access.string("store");
-        if let Some(store) = &store
-            && !store.value.starts_with("sqlite:")
-        {
-            source.report(
-                &store.span,
-                format!("`{}` is not an access store", store.value),
-                Some("write `sqlite:` and a path, such as `sqlite:access.db`".into()),
-            );
-        }
-        access.finish();
-        store.map(|store| store.value)
-    });
+    let access = root.section("access").map(access::read).unwrap_or_default();
     let server = root.section("server").map(read_server).unwrap_or_default();
     let reload = root.section("reload").map(reload::read).unwrap_or_default();
     let cache = root.section("cache").map(cache::read).unwrap_or_default();
@@ -245,8 +231,8 @@ pub(crate) fn read(text: &str, variables: &BTreeMap<String, String>) -> (Config,
     let mut config = Config {
         lake_location: lake_location.unwrap_or_else(|| ".".to_owned()),
         lake_store,
-        access_store: access_store.unwrap_or_else(|| "sqlite:access.db".to_owned()),
-        secret_attributes,
+        access_store: access.store,
+        secret_attributes: access.secret_attributes,
         server,
         reload,
         cache,

@@ -3,6 +3,7 @@
 //!
 //! Reads no files: their text is an argument. `lakegate_query` checks what needs SQL or the lake.
 
+mod access;
 mod admin;
 mod audit;
 mod cache;
@@ -36,6 +37,7 @@ mod variables;
 
 use std::collections::BTreeMap;
 
+pub use access::{access_store, secret_attributes};
 pub use admin::{ADMIN_LISTEN, AdminApi};
 pub use audit::{Audit, AuditMode};
 pub use cache::Cache;
@@ -56,7 +58,7 @@ pub use observe::{LogForm, Observe, Traces};
 pub use param::{MAX_ITEMS, MAX_LENGTH, Param, Pattern};
 pub use policy_test::{Expectation, Located, PolicyTest, PolicyTestFile, TestAccess};
 pub use reload::Reload;
-pub use settings::{Setting, shown_value};
+pub use settings::{Setting, policy_sections, shown_value};
 pub use text_files::{Compression, OnError, TextFiles};
 pub use variables::{OWN_VARIABLES, Origin, VARIABLE_PREFIX};
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use toml::Value;
+use toml::{Table, Value};
 
 use super::column::SecretLocation;
 use super::config::Config;
@@ -28,6 +28,9 @@ pub struct Setting {
 }
 
 const SECRET: &str = "***";
+
+/// Top-level keys of policy, which only the file can set. `[access] secret_attributes` is policy too.
+const POLICY: [&str; 4] = ["issuers", "tables", "tags", "masking"];
 
 impl Config {
     /// Every key that can be overridden, in the order of the sections.
@@ -150,6 +153,21 @@ impl List<'_> {
             .add("key", tls.map(|tls| tls.key.as_str().into()))
             .add("refresh_seconds", tls.map(|tls| Value::Integer(tls.refresh.as_secs() as i64)))
     }
+}
+
+/// The policy of a project's text, which no variable overrides, with secrets as `***`. Empty if the text is not TOML,
+/// which [`Project::read`](super::Project::read) reports.
+pub fn policy_sections(text: &str) -> Table {
+    let file = text.parse::<Table>().unwrap_or_default();
+    let sections = file.into_iter().filter_map(|(section, value)| match value {
+        Value::Table(mut access) if section == "access" => {
+            access.retain(|key, _| key == "secret_attributes");
+            (!access.is_empty()).then(|| (section, access.into()))
+        }
+        value if POLICY.contains(&section.as_str()) => Some((section, value)),
+        _ => None,
+    });
+    sections.map(|(section, value)| (section.clone(), shown_value(&section, value))).collect()
 }
 
 /// A value without secrets: hides the values of keys that hold a secret, and the secret parts of URLs.

@@ -10,7 +10,8 @@ use lakegate_core::access::{Unmask, import};
 use lakegate_query::lake::records::read_records;
 use serde_json::json;
 
-use super::context::{StoreArgs, endpoint_names};
+use super::context::endpoint_names;
+use super::options::{DryRunOption, StoreArgs};
 use super::output::{print, say};
 use crate::clock;
 use crate::store::ImportOutcome;
@@ -29,27 +30,27 @@ pub enum AccessCommand {
 const IMPORT_HELP: &str = "\
 FILE is Parquet, or CSV with commas or semicolons, with these columns:
   id             the client's id, a whole number
-  enterpriseKey  the client's key; the client goes on using it as its token
-  and a boolean column for each endpoint, named like it:
-  true (or t, 1) grants it; false (f, 0) or nothing does not
+  enterpriseKey  the client's key; the client keeps using it as its token
+  and a boolean column for each endpoint, with the endpoint's name:
+  true (t, 1) grants it; false (f, 0) or an empty cell does not
 
 Client 4562 becomes principal `client-4562` with the attribute client_id = 4562, a grant for each
-of its endpoints, and its key as a token. Only a hash of the key is kept.
+of its endpoints, and its key as a token. Only a hash of the key is stored.
 
-These are refused and reported, and the rest goes in:
-  a key that stands for several clients, or is a token of another principal already
-  a key that can not be a token (8 to 512 visible ASCII characters)
+These are refused and reported, and the rest is imported:
+  a key that belongs to several clients, or is already a token of another principal
+  a key that cannot be a token (8 to 512 visible ASCII characters)
   a client whose rows differ in their endpoints
   a row without an id
-A client without a usable key goes in without a token.
+A client without a usable key is imported without a token.
 
-Everything goes in at once or, if the process is stopped, nothing does. An import only adds:
-running it again changes nothing, and what was revoked or disabled since stays so.
+The import is atomic: if the process stops, nothing is imported. An import only adds: running it
+again changes nothing, and revoked or disabled items stay so.
 
 Exit codes:
-  0  everything is in
-  1  it failed, and nothing is in
-  3  something was refused, and the rest is in
+  0  everything was imported
+  1  failed, and nothing was imported
+  3  something was refused, and the rest was imported
 
 Examples:
   lakegate access import access_control_table.parquet --dry-run
@@ -60,9 +61,8 @@ Examples:
 pub struct ImportArgs {
     /// The table, as Parquet or CSV
     file: PathBuf,
-    /// Only print what would be done
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    change: DryRunOption,
     /// Ignore a column that is not an endpoint; can be given several times
     #[arg(long, value_name = "NAME")]
     ignore_column: Vec<String>,
@@ -90,15 +90,15 @@ async fn import(args: ImportArgs) -> anyhow::Result<ExitCode> {
 
     let desk = args.store.open().await?;
     let bar = progress_bar(plan.clients.len());
-    let outcome = desk.import(&plan, clock::now(), args.dry_run, |done| bar.set_position(done as u64)).await;
+    let outcome = desk.import(&plan, clock::now(), args.change.dry_run, |done| bar.set_position(done as u64)).await;
     bar.finish_and_clear();
     let outcome = outcome?;
     args.store.export(&desk).await;
 
-    if args.store.json {
-        print(json_of(&outcome, args.dry_run))?;
+    if args.store.output.json {
+        print(json_of(&outcome, args.change.dry_run))?;
     } else {
-        print(summary(&outcome, args.dry_run))?;
+        print(summary(&outcome, args.change.dry_run))?;
     }
     say_the_rest(&outcome);
     say_unknown_endpoints(&args.store, &plan);
@@ -160,7 +160,7 @@ fn say_the_rest(outcome: &ImportOutcome) {
 }
 
 fn say_unknown_endpoints(args: &StoreArgs, plan: &import::ImportPlan) {
-    let Some(names) = endpoint_names(&args.project) else { return };
+    let Some(names) = endpoint_names(&args.project.folder) else { return };
     let granted: std::collections::BTreeSet<&String> =
         plan.clients.iter().flat_map(|client| &client.endpoints).collect();
     let unknown: Vec<String> = granted.into_iter().filter(|name| !names.contains(name)).cloned().collect();

@@ -1,6 +1,5 @@
 //! `lakegate advise`: recommends how to lay out the tables of a project in their files.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -8,13 +7,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use lakegate_core::project::suggest_or_list;
 use lakegate_query::layout::{Reads, TableAdvice, advise};
 
+use super::options::ProjectArgs;
 use super::output::{print, print_json, print_table, say};
-use crate::project;
 
 pub(super) const HELP: &str = "\
-Reads the policies, the endpoints and the footers of the tables' files, and says for each table by which columns it is best
-laid out and why, how large its row groups should be, where bloom filters help, and what a typical caller's request reads
-now and after. It changes nothing; `lakegate optimize TABLE` does what it says.
+Reads the policies, the endpoints and the footers of the tables' files, and recommends for each table the columns to sort by
+and why, the size of its row groups, and bloom filters; estimates what a typical caller's request reads now and after.
+Changes nothing; `lakegate optimize TABLE` applies the recommendation.
 
 Examples:
   lakegate advise
@@ -26,19 +25,12 @@ pub struct AdviseArgs {
     /// Advise on one table instead of all
     #[arg(value_name = "TABLE")]
     table: Option<String>,
-    /// The project folder
-    #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
-    project: PathBuf,
-    /// The lake, instead of `[lake] location`; relative to the current folder
-    #[arg(long, value_name = "LOCATION", env = "LAKEGATE_LAKE")]
-    lake: Option<String>,
-    /// Print JSON on stdout
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    project: ProjectArgs,
 }
 
 pub(super) async fn run(args: AdviseArgs) -> anyhow::Result<ExitCode> {
-    let planned = project::load(&args.project, args.lake.as_deref()).await?;
+    let planned = args.project.load().await?;
     if let Some(table) = &args.table
         && planned.tables().iter().all(|known| known.name() != table)
     {
@@ -53,7 +45,7 @@ pub(super) async fn run(args: AdviseArgs) -> anyhow::Result<ExitCode> {
     })
     .await?;
     bar.finish_and_clear();
-    if args.json {
+    if args.project.output.json {
         print_json(&advice)?;
         return Ok(ExitCode::SUCCESS);
     }

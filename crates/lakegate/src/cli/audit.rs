@@ -13,6 +13,7 @@ use clap::{Args, Subcommand};
 use lakegate_core::project::Project;
 use serde_json::Value;
 
+use super::options::ProjectOption;
 use super::output::{escaped, print, say};
 use crate::admin::{duration, moment};
 use crate::audit::read::{self, ReadPosition};
@@ -36,7 +37,7 @@ pub enum AuditCommand {
 }
 
 const TAIL_HELP: &str = "\
-Files that were put aside are read as well. Lines that are no records are skipped, and counted on stderr.
+Rotated files are read as well. Lines that are not records are skipped and counted on stderr.
 
 Examples:
   lakegate audit tail
@@ -44,7 +45,7 @@ Examples:
   lakegate audit tail --follow";
 
 const SEARCH_HELP: &str = "\
-All conditions must be met. Of more than --limit records the last are shown, in the order of time.
+Records must meet all conditions. If more than --limit records do, the latest are printed, in order of time.
 
 Examples:
   lakegate audit search --principal acme --since 24h
@@ -55,20 +56,19 @@ Examples:
 /// Options for finding the log and printing records.
 #[derive(Args, Debug)]
 struct LogArgs {
-    /// The project folder
-    #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
-    project: PathBuf,
-    /// The folder of the log, instead of the project's; relative to the current folder
+    #[command(flatten)]
+    project: ProjectOption,
+    /// Read the log in this folder instead of the project's; relative to the current folder
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
-    /// Print the raw records, one JSON object a line
+    /// Print the raw records, one JSON object per line
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Args, Debug)]
 pub struct TailArgs {
-    /// The number of records
+    /// Print this many records
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
     lines: usize,
     /// Wait for new records and print them, until Ctrl-C
@@ -80,34 +80,34 @@ pub struct TailArgs {
 
 #[derive(Args, Debug)]
 pub struct SearchArgs {
-    /// Only requests of this principal, and changes by this actor
+    /// Select requests of this principal and changes by this actor
     #[arg(long, value_name = "NAME")]
     principal: Option<String>,
-    /// Only requests to this endpoint
+    /// Select requests to this endpoint
     #[arg(long, value_name = "NAME")]
     endpoint: Option<String>,
-    /// Only requests with this outcome
+    /// Select requests with this outcome
     #[arg(long, value_parser = PossibleValuesParser::new(Outcome::NAMES))]
     outcome: Option<String>,
-    /// Only requests with this HTTP status
+    /// Select requests with this HTTP status
     #[arg(long, value_name = "NUMBER")]
     status: Option<u16>,
-    /// Only requests with this error code
+    /// Select requests with this error code
     #[arg(long, value_name = "CODE")]
     code: Option<String>,
-    /// Only the request with this id
+    /// Select the request with this id
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
-    /// Only from this time on: `2027-01-01`, RFC 3339, or a time ago such as `24h`
+    /// Select records from this time on: `2027-01-01`, RFC 3339, or a time ago such as `24h`
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<DateTime<Utc>>,
-    /// Only before this time; written as for --since
+    /// Select records before this time, written as for --since
     #[arg(long, value_name = "TIME", value_parser = since)]
     until: Option<DateTime<Utc>>,
-    /// Only records of this kind
+    /// Select records of this kind
     #[arg(long, value_parser = ["request", "change", "gap"])]
     kind: Option<String>,
-    /// The maximum number of records
+    /// Print at most this many records
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     limit: usize,
     #[command(flatten)]
@@ -187,8 +187,8 @@ impl LogArgs {
             Some(folder) => Ok(folder.clone()),
             // Other faults of the project do not keep anybody from reading its log.
             None => {
-                let (project, _) = Project::read(&read_files(&self.project)?);
-                Ok(self.project.join(project.config.server.audit.folder))
+                let (project, _) = Project::read(&read_files(&self.project.folder)?);
+                Ok(self.project.folder.join(project.config.server.audit.folder))
             }
         }
     }

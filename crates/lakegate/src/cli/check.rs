@@ -1,6 +1,5 @@
 //! `lakegate check` and `lakegate endpoints`: reports the faults of a project, and lists its endpoints.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -8,13 +7,14 @@ use lakegate_core::project::Finding;
 use serde_json::{Value, json};
 
 use super::openapi;
+use super::options::{ProjectArgs, StoreOption};
 use super::output::{print, print_json, print_table, say};
 use crate::admin::EndpointAnswer;
-use crate::project::{self, ProjectError};
+use crate::project::ProjectError;
 
 pub(super) const CHECK_HELP: &str = "\
 Reads every file of the project, opens every table and plans every endpoint under its policies, as `serve` does.
-Each fault is a line `path:line:column: what; what to do`. Exit code 0 without faults, 1 with.
+Prints each fault as a line `path:line:column: fault; what to do`. Exit codes: 0 no faults, 1 faults.
 
 Examples:
   lakegate check
@@ -26,21 +26,6 @@ Examples:
   lakegate endpoints --json
   lakegate endpoints --openapi --as acme > openapi.json";
 
-/// The options that name a project and its lake.
-#[derive(Args, Debug)]
-pub struct ProjectArgs {
-    /// The project folder
-    #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
-    project: PathBuf,
-    /// The lake, instead of `[lake] location`: a folder, relative to the current one, or a store such as
-    /// s3://bucket/prefix
-    #[arg(long, value_name = "LOCATION", env = "LAKEGATE_LAKE")]
-    lake: Option<String>,
-    /// Print JSON on stdout
-    #[arg(long)]
-    json: bool,
-}
-
 /// The arguments of `lakegate endpoints`.
 #[derive(Args, Debug)]
 pub struct EndpointsArgs {
@@ -49,16 +34,15 @@ pub struct EndpointsArgs {
     /// Print the OpenAPI document that a token of the principal would get
     #[arg(long, requires = "principal")]
     openapi: bool,
-    /// The principal whose document to print
+    /// Print the document of this principal
     #[arg(long = "as", value_name = "PRINCIPAL", id = "principal", requires = "openapi")]
     principal: Option<String>,
-    /// The access store, instead of the project's; relative to the current folder
-    #[arg(long, value_name = "sqlite:PATH", env = "LAKEGATE_STORE")]
-    store: Option<String>,
+    #[command(flatten)]
+    store: StoreOption,
 }
 
 pub(super) async fn check(args: ProjectArgs) -> anyhow::Result<ExitCode> {
-    match project::load(&args.project, args.lake.as_deref()).await {
+    match args.load().await {
         Ok(planned) => {
             for warning in &planned.project().config.warnings {
                 say(format_args!("warning: {warning}"));
@@ -67,7 +51,7 @@ pub(super) async fn check(args: ProjectArgs) -> anyhow::Result<ExitCode> {
                 say(format_args!("warning: table `{}`: {}", table.name(), table.skipped()));
             }
             let (endpoints, tables) = (planned.endpoints().count(), planned.tables().len());
-            if args.json {
+            if args.output.json {
                 print(json!({ "ok": true, "endpoints": endpoints, "tables": tables, "findings": [] }))?;
             } else {
                 print(format_args!("the project is good: {endpoints} endpoints over {tables} tables"))?;
@@ -75,7 +59,7 @@ pub(super) async fn check(args: ProjectArgs) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Err(ProjectError::Faulty(findings)) => {
-            if args.json {
+            if args.output.json {
                 print(json!({ "ok": false, "findings": findings.iter().map(finding_json).collect::<Value>() }))?;
             } else {
                 for finding in &findings {
@@ -105,10 +89,10 @@ pub(super) fn finding_json(finding: &Finding) -> Value {
 pub(super) async fn endpoints(args: EndpointsArgs) -> anyhow::Result<ExitCode> {
     let EndpointsArgs { project: args, principal, store, .. } = args;
     if let Some(principal) = principal {
-        return openapi::run(&args.project, args.lake.as_deref(), store.as_deref(), &principal).await;
+        return openapi::run(&args, &store, &principal).await;
     }
-    let planned = project::load(&args.project, args.lake.as_deref()).await?;
-    if args.json {
+    let planned = args.load().await?;
+    if args.output.json {
         print_json(&planned.endpoints().map(EndpointAnswer::new).collect::<Vec<_>>())?;
         return Ok(ExitCode::SUCCESS);
     }

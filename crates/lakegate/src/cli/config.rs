@@ -1,20 +1,20 @@
 //! `lakegate config`: prints the effective configuration and the source of each value.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use lakegate_core::project::{CONFIG_FILE, Origin, Project, ProjectFiles, Setting, shown_value};
+use lakegate_core::project::{CONFIG_FILE, Origin, Project, ProjectFiles, Setting, policy_sections, shown_value};
 use serde_json::{Map, Value as Json, json};
 
+use super::options::{OutputOption, ProjectOption};
 use super::output::{print, say};
 use crate::project::read_files;
 
 pub(super) const HELP: &str = "\
-Prints `lakegate.toml` with every key that has a default or that an environment variable overrides, and where each value
-comes from. `[server] listen` is overridden by LAKEGATE_SERVER_LISTEN, and so on. Tables, tags, masks and issuers are
-policy: they are printed as they stand in the file, and no variable overrides them. Secrets are printed as `***`.
-Exit code 1 when there is a fault in the file or in a variable.
+Prints `lakegate.toml` with every key that has a default or that an environment variable overrides, and the source of each
+value. LAKEGATE_SERVER_LISTEN overrides `[server] listen`, and so on. Tables, tags, masks and issuers are policy: they are
+printed as in the file, and no variable overrides them. Secrets are printed as `***`.
+Exit codes: 0 no faults, 1 a fault in the file or in a variable.
 
 Examples:
   lakegate config
@@ -28,22 +28,17 @@ const OPTIONS: [(&str, &str, &str); 4] = [
     ("LAKEGATE_ADMIN_LISTEN", "admin", "listen"),
 ];
 
-/// Top-level keys of policy, which only the file can set. `[access] secret_attributes` is policy too.
-const POLICY: [&str; 4] = ["issuers", "tables", "tags", "masking"];
-
 /// The arguments of `lakegate config`.
 #[derive(Args, Debug)]
 pub struct ConfigArgs {
-    /// The project folder
-    #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
-    project: PathBuf,
-    /// Print JSON on stdout
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    project: ProjectOption,
+    #[command(flatten)]
+    output: OutputOption,
 }
 
 pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
-    let files = read_files(&args.project)?;
+    let files = read_files(&args.project.folder)?;
     let files = ProjectFiles { endpoints: [].into(), ..files };
     let (project, findings) = Project::read(&files);
     for warning in &project.config.warnings {
@@ -63,27 +58,13 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
             setting.origin = Origin::Variable(name.to_owned());
         }
     }
-    let policy = policy_of(&files.config)?;
-    if args.json {
+    let policy = policy_sections(&files.config);
+    if args.output.json {
         print(json(&settings, &policy)?)?;
     } else {
         print(text(&settings, &policy)?.trim_end())?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The policy sections of the file.
-fn policy_of(file: &str) -> anyhow::Result<toml::Table> {
-    let file = file.parse::<toml::Table>()?;
-    let sections = file.into_iter().filter_map(|(section, value)| match value {
-        toml::Value::Table(mut access) if section == "access" => {
-            access.retain(|key, _| key == "secret_attributes");
-            (!access.is_empty()).then(|| (section, access.into()))
-        }
-        value if POLICY.contains(&section.as_str()) => Some((section, value)),
-        _ => None,
-    });
-    Ok(sections.map(|(section, value)| (section.clone(), shown_value(&section, value))).collect())
 }
 
 fn origin(origin: &Origin) -> String {

@@ -1,50 +1,38 @@
 //! Resolves the context of a command: the project folder, its access store, and the user who changes it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use clap::Args;
-use lakegate_core::project::{AuditMode, CONFIG_FILE, LogForm, Project};
+use lakegate_core::project::{self, AuditMode, CONFIG_FILE, LogForm, Project};
 
+use super::options::StoreArgs;
 use super::output::say;
 use super::user::os_user;
 use crate::admin::AdminService;
 use crate::audit::AuditFolderSink;
-use crate::project::{read_files, variables};
+use crate::project::{ProjectError, read_files, variables};
 use crate::store::{ChangeAuthor, ChangeSink, SecretAttributes, Store, StoreLocation, export_changes};
 
-/// The store of a project that does not name one.
-const DEFAULT_STORE: &str = "sqlite:access.db";
 /// The environment variable that overrides `[access] store`.
 const STORE_VARIABLE: &str = "LAKEGATE_ACCESS_STORE";
 
-/// The options that every access command has.
-#[derive(Args, Debug)]
-pub struct StoreArgs {
-    /// The project folder
-    #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
-    pub project: PathBuf,
-    /// The access store, instead of the project's; relative to the current folder
-    #[arg(long, value_name = "sqlite:PATH", env = "LAKEGATE_STORE")]
-    pub store: Option<String>,
-    /// Print JSON on stdout
-    #[arg(long)]
-    pub json: bool,
-}
-
 impl StoreArgs {
+    /// The location of the access store.
+    pub(super) fn location(&self) -> anyhow::Result<StoreLocation> {
+        store_location(&self.project.folder, self.store.location.as_deref())
+    }
+
     /// Opens the store as the operating system's user. Creates the store on first use.
     pub(super) async fn open(&self) -> anyhow::Result<AdminService> {
-        let location = store_location(&self.project, self.store.as_deref())?;
-        let store = Store::open(&location).await?;
-        Ok(AdminService::new(store, ChangeAuthor::cli(&os_user()), secret_attributes(&self.project)))
+        let store = Store::open(&self.location()?).await?;
+        Ok(AdminService::new(store, ChangeAuthor::cli(&os_user()), secret_attributes(&self.project.folder)))
     }
 
     /// Exports the latest changes to the audit log. Changes that the log does not accept now stay in the store and are
     /// exported with the next change or by a server.
     pub(super) async fn export(&self, desk: &AdminService) {
-        let Some(sink) = change_sink(&self.project) else { return };
+        let Some(sink) = change_sink(&self.project.folder) else { return };
         if let Err(error) = export_changes(desk.store(), &*sink).await {
             say(format_args!("note: the change is made; {:#}", anyhow::Error::new(error)));
         }
@@ -65,43 +53,32 @@ pub(super) fn log_form(project: &Path) -> LogForm {
 
 /// The attributes whose values no list of changes shows: `[access] secret_attributes` of the project. All attributes,
 /// if that setting is unreadable.
-pub(super) fn secret_attributes(project: &Path) -> SecretAttributes {
-    let Ok(text) = std::fs::read_to_string(project.join(CONFIG_FILE)) else { return SecretAttributes::all() };
-    let Ok(settings) = text.parse::<toml::Table>() else { return SecretAttributes::all() };
-    match settings.get("access").and_then(|access| access.get("secret_attributes")) {
-        None => SecretAttributes::these([]),
-        Some(names) => {
-            names.clone().try_into::<Vec<String>>().map_or_else(|_| SecretAttributes::all(), SecretAttributes::these)
-        }
-    }
+pub(super) fn secret_attributes(folder: &Path) -> SecretAttributes {
+    let Ok(text) = std::fs::read_to_string(folder.join(CONFIG_FILE)) else { return SecretAttributes::all() };
+    project::secret_attributes(&text).map_or_else(|_| SecretAttributes::all(), SecretAttributes::these)
 }
 
 /// The location of the access store: `over`, else the environment variable, else the project's `[access] store`, else
 /// `sqlite:access.db` in the project folder.
-pub fn store_location(project: &Path, over: Option<&str>) -> anyhow::Result<StoreLocation> {
+pub fn store_location(folder: &Path, over: Option<&str>) -> anyhow::Result<StoreLocation> {
     if let Some(over) = over {
         return Ok(StoreLocation::parse(over, Path::new(""))?);
     }
     if let Some(store) = variables().get(STORE_VARIABLE) {
-        return Ok(StoreLocation::parse(store, project)?);
+        return Ok(StoreLocation::parse(store, folder)?);
     }
-    let file = project.join(CONFIG_FILE);
+    let file = folder.join(CONFIG_FILE);
     let text = match std::fs::read_to_string(&file) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(
             "there is no `lakegate.toml` in `{}`; go to the project folder, name it with `--project DIR`, or name the store \
              with `--store sqlite:PATH`",
-            project.display()
+            folder.display()
         ),
         Err(error) => return Err(error).with_context(|| format!("`{}` can not be read", file.display())),
     };
-    let settings: toml::Table = text.parse().with_context(|| format!("`{}` is not valid TOML", file.display()))?;
-    let store = match settings.get("access").and_then(|access| access.get("store")) {
-        None => DEFAULT_STORE,
-        Some(toml::Value::String(store)) => store,
-        Some(_) => bail!("`[access] store` in `{}` must be text, for example \"{DEFAULT_STORE}\"", file.display()),
-    };
-    Ok(StoreLocation::parse(store, project)?)
+    let store = project::access_store(&text).map_err(ProjectError::Faulty)?;
+    Ok(StoreLocation::parse(&store, folder)?)
 }
 
 /// The names of the project's endpoints; `None` if it has no such folder.

@@ -15,6 +15,7 @@ use lakegate_core::value::{Scalar, Value};
 use serde_json::json;
 
 use super::context::{change_sink, secret_attributes};
+use super::options::AdminListenOption;
 use super::output::{print, say};
 use super::serve::{bind, run_to_end};
 use crate::app::App;
@@ -27,9 +28,9 @@ use crate::store::{
 };
 
 pub(super) const HELP: &str = "\
-Makes the logistics sample in a folder (the same rows for the same scale and seed), with two clients, a partner of one of
-them, support and an operator, and serves it. A second run uses what is there and issues new tokens; those of the run
-before are revoked.
+Generates the logistics sample in a folder (the same rows for the same scale and seed) with two clients, a partner of one
+of them, support and an operator, and serves it. Another run reuses the folder, issues new tokens, and revokes those of the
+previous run.
 
 Examples:
   lakegate demo
@@ -44,22 +45,21 @@ const TOKEN_DAYS: i64 = 30;
 /// The arguments of `lakegate demo`.
 #[derive(Args, Debug)]
 pub struct DemoArgs {
-    /// The folder of the project and the lake
+    /// Write the project and the lake to this folder
     #[arg(long, value_name = "DIR", default_value = "lakegate-demo")]
     dir: PathBuf,
-    /// The size of the lake; 1 is about 100,000 trackcodes of 1,400 clients
+    /// Set the size of the lake; 1 is about 100,000 trackcodes of 1,400 clients
     #[arg(long, value_name = "N", default_value_t = 1.0)]
     scale: f64,
-    /// The random seed; each seed generates other rows
+    /// Set the random seed; each seed generates different rows
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// The address and port; port 0 picks a free one
+    /// Listen on this address and port; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: String,
-    /// Also serve the admin API, at this address and port; port 0 picks a free one
-    #[arg(long, value_name = "ADDR", env = "LAKEGATE_ADMIN_LISTEN")]
-    admin_listen: Option<String>,
-    /// When the server is ready, print one line of JSON on stdout: the URL, and each principal with token and
+    #[command(flatten)]
+    admin: AdminListenOption,
+    /// Print one line of JSON on stdout when the server is ready: the URL, and each principal with its token and
     /// attributes
     #[arg(long)]
     json: bool,
@@ -113,7 +113,7 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let store = Store::open(&StoreLocation::parse("sqlite:access.db", &args.dir)?).await?;
     let (access, background) = Access::start_with(store.clone(), change_sink(&args.dir)).await?;
     let app = App::load(&args.dir, None, access).await?;
-    let server = bind(&args.listen, args.admin_listen.as_deref(), &args.dir, app).await?;
+    let server = bind(&args.listen, args.admin.address.as_deref(), &args.dir, app).await?;
     // Only after binding, because a demo that cannot serve must not revoke the tokens of one that does.
     let callers = admit(&store, secret_attributes(&args.dir), &sample).await?;
     // A reader of the output may stop the server immediately.

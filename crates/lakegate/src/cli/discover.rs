@@ -13,15 +13,16 @@ use lakegate_query::discover::{Discovery, LeftOut, Search, discover};
 use serde_json::{Value, json};
 
 use super::discover_file::ProjectFile;
+use super::options::{DryRunOption, OutputOption};
 use super::output::{escaped, print, print_table, say};
 
 pub(super) const HELP: &str = "\
-Walks the lake and finds tables: files, folders of files, hive partitions, Delta and Iceberg. Each is written to the end of
-`lakegate.toml` with what speaks for a row filter. Nothing is decided: `lakegate check` refuses each table until somebody
-writes its row filter, or `shared = true`. What the project declares stays as it is, so it can be run again after files
-came: only what is new is added, and what is gone is told.
+Searches the lake for tables: files, folders of files, hive partitions, Delta and Iceberg. Appends each to `lakegate.toml`
+with a suggested row filter and the reasons for it. You decide: `lakegate check` refuses each table until you write its row
+filter, or `shared = true`. Existing declarations do not change, so you can run it again after files were added: it adds
+only new tables, and reports tables without files.
 
-Files that can not be served as they are, such as CSV in UTF-16, are told with what a recipe of `lakegate ingest` needs.
+Reports files that cannot be served as they are, such as CSV in UTF-16, with what a recipe of `lakegate ingest` needs.
 
 Examples:
   lakegate discover lake/
@@ -37,18 +38,16 @@ pub struct DiscoverArgs {
     /// The lake, or a folder of the project's lake; without it, the project's lake
     #[arg(value_name = "LOCATION")]
     location: Option<String>,
-    /// The project folder; its `lakegate.toml` is created if missing
+    /// Add the tables to the project in this folder; its `lakegate.toml` is created if missing
     #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
     into: PathBuf,
-    /// Write nothing; print what would be added
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    change: DryRunOption,
     /// Stop after this many files
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     most_files: usize,
-    /// Print JSON on stdout
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputOption,
 }
 
 /// The discovered tables, compared with those of the project.
@@ -98,19 +97,19 @@ pub(super) async fn run(args: DiscoverArgs) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    let writes = !sections.is_empty() && !args.dry_run;
+    let writes = !sections.is_empty() && !args.change.dry_run;
     let text = project.extended(&sections)?;
     if writes {
         project.write(&text)?;
     }
-    if args.json {
+    if args.output.json {
         print(as_json(&compared, &project, writes))?;
         return Ok(ExitCode::SUCCESS);
     }
-    if args.dry_run && !sections.is_empty() {
+    if args.change.dry_run && !sections.is_empty() {
         print(format!("{}{sections}", project.head).trim_end())?;
     }
-    tell(&compared, args.dry_run)?;
+    tell(&compared, args.change.dry_run)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,18 +9,17 @@ use lakegate_core::limits::Limit;
 use lakegate_core::project::suggest_or_list;
 use serde_json::Value as Json;
 
-use super::context::store_location;
+use super::options::{LakeOption, StoreArgs};
 use super::output::{self, print};
 use crate::clock;
 use crate::explain::{Explanation, TablePart, explain};
-use crate::project;
 use crate::store::Store;
 
 pub(super) const HELP: &str = "\
-Tells which grant decides and why, which rows of which tables the principal sees, which columns are masked or left out, what
-rules its arguments meet, what bounds the answer, and the governed plan. Nothing is run.
+Prints which grant decides and why, which rows of which tables the principal sees, which columns are masked or left out, the
+rules for its arguments, the limits of the response, and the governed plan. Runs no query.
 
-Without arguments that the endpoint needs, it tells what all grants of the principal give together.
+Without the required arguments of the endpoint, prints what all grants of the principal allow together.
 
 Exit codes: 0 the call would be answered, 3 it would be refused.
 
@@ -39,15 +38,13 @@ pub struct ExplainArgs {
     /// Arguments, and modifiers such as `select=a,b`
     #[arg(value_name = "NAME=VALUE", value_parser = argument)]
     arguments: Vec<(String, String)>,
-    /// The principal
+    /// Explain the call of this principal
     #[arg(long = "as", value_name = "PRINCIPAL")]
     principal: String,
-    /// The lake, instead of `[lake] location`: a folder, relative to the current one, or a store such as
-    /// s3://bucket/prefix
-    #[arg(long, value_name = "LOCATION", env = "LAKEGATE_LAKE")]
-    lake: Option<String>,
     #[command(flatten)]
-    store: super::context::StoreArgs,
+    lake: LakeOption,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 fn argument(text: &str) -> Result<(String, String), String> {
@@ -56,8 +53,8 @@ fn argument(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
-    let planned = project::load(&args.store.project, args.lake.as_deref()).await?;
-    let store = Store::open(&store_location(&args.store.project, args.store.store.as_deref())?).await?;
+    let planned = args.store.project.load(&args.lake).await?;
+    let store = Store::open(&args.store.location()?).await?;
     let record = store.principal(&args.principal).await?;
     let grants = store.grants_of(&args.principal).await?;
     let Some(endpoint) = planned.find(&args.endpoint) else {
@@ -68,7 +65,7 @@ pub(super) async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
     raw.add_query(args.arguments).context("the arguments can not be read")?;
     planned.keep_hot(planned.project().config.server.cache_limit_bytes).await.context("the lake can not be read")?;
     let explanation = explain(&planned, endpoint, record, grants, raw, clock::now()).await;
-    if args.store.json {
+    if args.store.output.json {
         print(serde_json::to_string_pretty(&explanation)?)?;
     } else {
         print_text(&explanation)?;

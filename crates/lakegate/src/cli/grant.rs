@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use lakegate_core::access::{Effect, EndpointPattern, Grantee, Terms};
 
-use super::context::{StoreArgs, endpoint_names};
+use super::context::endpoint_names;
+use super::options::StoreArgs;
 use super::output::{self, print, print_json, print_table, say};
 use super::terms::{RuleArgs, TermsArgs};
 use super::time::ExpiryArgs;
@@ -29,19 +30,19 @@ pub enum GrantCommand {
 }
 
 const ADD_HELP: &str = "\
-Without a grant nobody may call anything. A grant lets call; which rows the answer has is for the policies of the tables.
-Several grants add up: a caller gets the columns and the unmasking of every grant whose rules the arguments meet.
+A principal without a grant may not call anything. A grant allows calls; the policies of the tables decide which rows they
+return. Grants add up: a caller gets the columns and the unmasking of every grant whose rules its arguments meet.
 
-Without --column a grant gives all columns, also those that come later; with it, only those that are named.
---unmask shows a masked column (TABLE.COLUMN), or all columns with a tag (tag:NAME), as they are.
+Without --column, a grant covers all columns, including later ones; with it, only the named ones.
+--unmask shows a masked column (TABLE.COLUMN), or all columns with a tag (tag:NAME), unmasked.
 
-Rules for arguments, each of which can be given several times; a caller that breaks one gets 422 and what is allowed:
-  --fix NAME=VALUE               the argument is this, also when it is left out
+Rules for arguments can be given several times; a call that breaks one gets 422 and what is allowed:
+  --fix NAME=VALUE               the argument has this value, even if it is left out
   --fix-attribute NAME=ATTRIBUTE the argument is the caller's attribute, or one of its values
-  --one-of NAME=A,B,C            one of these
+  --one-of NAME=A,B,C            the argument is one of these values
   --min NAME=VALUE --max NAME=VALUE
-  --max-span FROM..TO=31d        two arguments are at most so far apart; `d`, `h`, `m`, `s`, `w`, or a number
-  --max-rows N                   a longer answer is refused
+  --max-span FROM..TO=31d        the maximum distance of two arguments: `w`, `d`, `h`, `m`, `s`, or a number
+  --max-rows N                   a longer response is refused
 
 Examples:
   lakegate grant add --role client --endpoint count_orders_by_range
@@ -52,7 +53,8 @@ Examples:
   lakegate grant add --role owner --endpoint '*' --unmask tag:address";
 
 const DENY_HELP: &str = "\
-What is denied to a principal or to one of its roles, no grant gives. Without --column and --unmask the whole endpoint is denied.
+A denial to a principal or to one of its roles overrides every grant. Without --column and --unmask, it denies the whole
+endpoint.
 
 Examples:
   lakegate grant deny --principal acme --endpoint all_orders_by_range
@@ -63,7 +65,7 @@ Examples:
 pub struct AddArgs {
     #[command(flatten)]
     to: GranteeArgs,
-    /// The endpoint's name, or `*` for every endpoint, including later ones
+    /// Apply to this endpoint; `*` means every endpoint, including later ones
     #[arg(long, value_name = "NAME")]
     endpoint: String,
     #[command(flatten)]
@@ -80,7 +82,7 @@ pub struct AddArgs {
 pub struct DenyArgs {
     #[command(flatten)]
     to: GranteeArgs,
-    /// The endpoint's name, or `*` for every endpoint, including later ones
+    /// Apply to this endpoint; `*` means every endpoint, including later ones
     #[arg(long, value_name = "NAME")]
     endpoint: String,
     #[command(flatten)]
@@ -94,23 +96,23 @@ pub struct DenyArgs {
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 pub(super) struct GranteeArgs {
-    /// The principal
+    /// Apply to this principal
     #[arg(long, value_name = "NAME")]
     principal: Option<String>,
-    /// The role; applies to all principals that have it
+    /// Apply to all principals with this role
     #[arg(long, value_name = "ROLE")]
     role: Option<String>,
 }
 
 #[derive(Args, Debug)]
 pub struct ListArgs {
-    /// Only grants to this principal itself (`lakegate principal show` also lists those to its roles)
+    /// List only grants to this principal itself (`lakegate principal show` also lists those to its roles)
     #[arg(long, value_name = "NAME", conflicts_with = "role")]
     principal: Option<String>,
-    /// Only grants to this role
+    /// List only grants to this role
     #[arg(long, value_name = "ROLE")]
     role: Option<String>,
-    /// Only grants for this endpoint, by its name or `*`
+    /// List only grants for this endpoint, by its name or `*`
     #[arg(long, value_name = "NAME")]
     endpoint: Option<String>,
     /// Include revoked grants
@@ -168,7 +170,7 @@ async fn add(
         Granting::Added(grant) => (grant, true),
         Granting::Unchanged(grant) => (grant, false),
     };
-    if args.json {
+    if args.output.json {
         print_json(&GrantAnswer::new(&GrantListing { grant, revoked_at: None }, now))?;
     } else {
         let what = if is_new { "added" } else { "nothing to do, there is already" };
@@ -183,7 +185,7 @@ async fn add(
         };
         print(format_args!("{what} {said}"))?;
     }
-    if let (EndpointPattern::Named(name), Some(names)) = (&endpoint, endpoint_names(&args.project))
+    if let (EndpointPattern::Named(name), Some(names)) = (&endpoint, endpoint_names(&args.project.folder))
         && !names.contains(name)
     {
         say(format_args!("note: the project has no endpoint `{name}` yet"));
@@ -201,7 +203,7 @@ async fn list(args: ListArgs) -> anyhow::Result<()> {
     let now = clock::now();
     let filter = GrantFilter { principal: args.principal, role: args.role, endpoint: args.endpoint, all: args.all };
     let grants = desk.grants(&filter).await?;
-    if args.store.json {
+    if args.store.output.json {
         return print_json(&grants.iter().map(|listing| GrantAnswer::new(listing, now)).collect::<Vec<_>>());
     }
     let rows = grants.iter().map(|listing| output::grant_row(listing, now)).collect();
@@ -213,7 +215,7 @@ async fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
     let now = clock::now();
     let (listing, changed) = desk.revoke_grant(&args.id, now).await?;
     args.store.export(&desk).await;
-    if args.store.json {
+    if args.store.output.json {
         return print_json(&GrantAnswer::new(&listing, now));
     }
     let state = if changed { "revoked" } else { "already revoked" };

@@ -1,7 +1,6 @@
 //! `lakegate health`: reports whether a server is ready as an exit code, for containers without an HTTP client.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,13 +10,14 @@ use lakegate_core::project::{Project, ProjectFiles};
 use reqwest::Url;
 use serde_json::Value;
 
+use super::options::ProjectOption;
 use super::output::{print, say};
 use crate::project::{read_files, variables};
 
 pub(super) const HELP: &str = "\
-Asks `/health/ready`. Exit code 0 when the server is ready, 1 when it is not or does not answer; what is wrong goes to
-stderr. Without `--url` it asks the server of the project on this machine, at the address that the project, its variables
-or LAKEGATE_LISTEN name. A certificate is not verified at an address of this machine, because it is that of a name.
+Requests `/health/ready`. Exit codes: 0 the server is ready, 1 it is not ready or does not answer; stderr has the reason.
+Without `--url`, asks the project's server on this machine, at the address of the project, its environment variables or
+LAKEGATE_LISTEN. Certificates are not verified at loopback addresses, because they are issued for names.
 
 Examples:
   lakegate health
@@ -26,16 +26,15 @@ Examples:
 /// The arguments of `lakegate health`.
 #[derive(Args, Debug)]
 pub struct HealthArgs {
-    /// The URL of the server, without a path
+    /// Ask the server at this URL, without a path
     #[arg(long, value_name = "URL", env = "LAKEGATE_URL")]
     url: Option<String>,
-    /// The project folder, from which to take the server's address
-    #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
-    project: PathBuf,
-    /// The server's address and port, instead of the project's
+    #[command(flatten)]
+    project: ProjectOption,
+    /// Ask the server at this address and port instead of the project's
     #[arg(long, value_name = "ADDR", env = "LAKEGATE_LISTEN")]
     listen: Option<String>,
-    /// The maximum time to wait, in seconds
+    /// Wait at most this many seconds
     #[arg(long, value_name = "N", default_value_t = 5)]
     timeout_seconds: u64,
 }
@@ -70,7 +69,7 @@ pub(super) async fn run(args: HealthArgs) -> anyhow::Result<ExitCode> {
 /// The URL of the project's server, as seen from this machine.
 fn own_url(args: &HealthArgs) -> anyhow::Result<Url> {
     // Without a readable project, environment variables may still name the address.
-    let files = read_files(&args.project)
+    let files = read_files(&args.project.folder)
         .unwrap_or_else(|_| ProjectFiles { variables: variables(), ..ProjectFiles::default() });
     let (project, _) = Project::read(&ProjectFiles { endpoints: [].into(), ..files });
     let listen = args.listen.as_deref().unwrap_or(&project.config.server.listen);

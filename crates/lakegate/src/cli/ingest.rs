@@ -17,19 +17,19 @@ use lakegate_query::ingest::{Progress, Report, Summary, Target, ingest};
 use lakegate_query::publish::TableFormat;
 use serde_json::{Value as Json, json};
 
+use super::options::{DryRunOption, ProjectArgs};
 use super::output::{escaped, print, say};
 use crate::project::{ProjectError, RECIPES_FOLDER, open_lake, read_files, read_text};
 
 pub(super) const HELP: &str = "\
-A recipe is a file `tables/NAME.ingest.toml` of the project: which files, how they are written, and what becomes of their
-columns. RECIPE is its path or its NAME. Without a recipe, --table and --from say the same for once.
+A recipe is a file `tables/NAME.ingest.toml` of the project that names the files, their format, and how to map their
+columns. RECIPE is its path or its NAME. Without a recipe, --table and --from do the same for one run.
 
-What is not said is found out: format, compression, encoding, delimiter, and the type of each column from all of its
-values. All rows go in at once or none do: a run that fails or is killed leaves the table as it was. A row that can not be
-taken is rejected with file, line, column and why; one rejected row is enough to leave the table alone, unless some are
-allowed with --max-rejects.
+Detects whatever is not set: format, compression, encoding, delimiter, and the type of each column from all of its values.
+A run adds all rows or none: one that fails or is killed does not change the table. A row that cannot be read is rejected
+with file, line, column and reason; a single rejected row fails the run, unless --max-rejects allows it.
 
-Exit codes: 0 all rows are in, 1 failed and the table is as it was, 3 in, but for rejected rows within what is allowed.
+Exit codes: 0 all rows were added, 1 failed and nothing changed, 3 added, except for rejected rows within --max-rejects.
 
 Examples:
   lakegate ingest client
@@ -44,34 +44,34 @@ pub struct IngestArgs {
     /// Recipes to run in this order: paths, or names of `tables/NAME.ingest.toml`
     #[arg(value_name = "RECIPE", required_unless_present = "table", conflicts_with_all = ["table", "from"])]
     recipes: Vec<String>,
-    /// The table, if there is no recipe
+    /// Load into this table, without a recipe
     #[arg(long, value_name = "TABLE", requires = "from")]
     table: Option<String>,
-    /// Files or globs, relative to the current folder
+    /// Read these files or globs, relative to the current folder
     #[arg(long, value_name = "FILES", num_args = 1.., requires = "table")]
     from: Vec<String>,
-    /// How to add the rows: append, replace or upsert
+    /// Add the rows by append, replace or upsert
     #[arg(long, value_name = "MODE", requires = "table")]
     mode: Option<String>,
-    /// The key columns for upsert
+    /// Match rows on these columns for upsert
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',', requires = "table")]
     key: Vec<String>,
-    /// The format of a new table: parquet, delta or iceberg
+    /// Create a new table in this format: parquet, delta or iceberg
     #[arg(long, value_name = "FORMAT", requires = "table")]
     into: Option<String>,
-    /// The format of the files: csv, ndjson or parquet
+    /// Read the files in this format: csv, ndjson or parquet
     #[arg(long, value_name = "FORMAT", requires = "table")]
     format: Option<String>,
-    /// The encoding of text files
+    /// Decode text files from this encoding
     #[arg(long, value_name = "LABEL", requires = "table")]
     encoding: Option<String>,
-    /// The delimiter of CSV files
+    /// Use this delimiter for CSV files
     #[arg(long, value_name = "CHARACTER", requires = "table")]
     delimiter: Option<String>,
-    /// A word that stands for NULL, in addition to the empty cell
+    /// Read this word as NULL, in addition to the empty cell
     #[arg(long = "null", value_name = "WORD", requires = "table")]
     nulls: Vec<String>,
-    /// The type of a column
+    /// Set the type of a column
     #[arg(long = "type", value_name = "COLUMN=TYPE", requires = "table")]
     types: Vec<String>,
     /// Rename a column of the files
@@ -83,30 +83,23 @@ pub struct IngestArgs {
     /// Add columns that the table does not have
     #[arg(long)]
     new_columns: bool,
-    /// The maximum of rejected rows: a number, or a share such as 1%
+    /// Allow this many rejected rows: a number, or a share such as 1%
     #[arg(long, value_name = "N|P%")]
     max_rejects: Option<String>,
     /// Write each rejected row to this file: NDJSON, or CSV by the file's name
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
-    /// Read and check everything, but change nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// The project folder
-    #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
-    project: PathBuf,
-    /// The lake, instead of `[lake] location`; relative to the current folder
-    #[arg(long, value_name = "LOCATION", env = "LAKEGATE_LAKE")]
-    lake: Option<String>,
-    /// Print JSON on stdout
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    change: DryRunOption,
+    #[command(flatten)]
+    project: ProjectArgs,
 }
 
 pub(super) async fn run(args: IngestArgs) -> anyhow::Result<ExitCode> {
-    let project = read_project(&args.project)?;
+    let folder = &args.project.project.folder;
+    let project = read_project(folder)?;
     let jobs = jobs(&args)?;
-    let lake = Arc::new(open_lake(&args.project, &project.config, args.lake.as_deref())?);
+    let lake = Arc::new(open_lake(folder, &project.config, args.project.lake.location.as_deref())?);
     // Report every fault that can be known before changing anything.
     let place = lake.place()?;
     let mut targets = Vec::new();
@@ -151,7 +144,8 @@ pub(super) async fn run(args: IngestArgs) -> anyhow::Result<ExitCode> {
         let bar = Bar::new(&recipe.table)?;
         let report = report(args.rejects.as_deref())?;
         let (done, report) =
-            Box::pin(ingest(recipe, base, target, args.dry_run, report, Arc::clone(&bar) as Arc<dyn Progress>)).await;
+            Box::pin(ingest(recipe, base, target, args.change.dry_run, report, Arc::clone(&bar) as Arc<dyn Progress>))
+                .await;
         bar.0.finish_and_clear();
         let rejected = report.rejected();
         let samples = report.samples().to_vec();
@@ -167,10 +161,10 @@ pub(super) async fn run(args: IngestArgs) -> anyhow::Result<ExitCode> {
             say(format_args!("and {more} more{where_to}"));
         }
         let summary = done.with_context(|| format!("nothing is ingested into `{}`", recipe.table))?;
-        if args.json {
-            print(told(recipe, &summary, args.dry_run))?;
+        if args.project.output.json {
+            print(told(recipe, &summary, args.change.dry_run))?;
         } else {
-            print(sentence(recipe, &summary, args.dry_run))?;
+            print(sentence(recipe, &summary, args.change.dry_run))?;
         }
         if summary.rejected > 0 {
             code = ExitCode::from(3);
@@ -193,12 +187,13 @@ fn read_project(folder: &Path) -> anyhow::Result<Project> {
 fn jobs(args: &IngestArgs) -> anyhow::Result<Vec<(Recipe, PathBuf)>> {
     let mut jobs = Vec::new();
     let mut findings = Vec::new();
+    let folder = &args.project.project.folder;
     for name in &args.recipes {
-        let path = recipe_path(&args.project, name)?;
-        let shown = path.strip_prefix(&args.project).unwrap_or(&path).to_string_lossy().into_owned();
+        let path = recipe_path(folder, name)?;
+        let shown = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
         let (recipe, faults) = Recipe::read(&shown, &read_text(&path)?);
         findings.extend(faults);
-        jobs.push((recipe, args.project.clone()));
+        jobs.push((recipe, folder.clone()));
     }
     if !findings.is_empty() {
         return Err(ProjectError::Faulty(findings).into());

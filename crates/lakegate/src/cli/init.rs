@@ -10,7 +10,7 @@ use crate::sample::{project::starter_files, write_starter};
 
 pub(super) const HELP: &str = "\
 The project has a tiny lake of CSV files, one table that is filtered by client and one that is shared, and two endpoints.
-Files that are there are never overwritten.
+Existing files are never overwritten.
 
 Example:
   lakegate init shop && cd shop && lakegate check";

@@ -7,7 +7,7 @@ use clap::Args;
 use lakegate_query::plan::PlannedProject;
 use serde_json::json;
 
-use super::context::StoreArgs;
+use super::options::StoreArgs;
 use super::output::{print, print_table, say, table};
 use crate::clock;
 use crate::policy_test::TestAccess;
@@ -22,7 +22,7 @@ pub(super) struct MatrixArgs {
     /// Print the access matrix, which shows the access of every subject
     #[arg(long)]
     pub(super) matrix: bool,
-    /// The subjects of the matrix; without it, those of the saved matrix, or roles
+    /// Show these subjects; without it, those of the saved matrix, or roles
     #[arg(long, value_enum, value_name = "WHAT", requires = "matrix")]
     by: Option<SubjectKind>,
     /// Save the matrix as the expected one
@@ -37,7 +37,7 @@ pub(super) fn run(
     world: &TestAccess,
 ) -> anyhow::Result<ExitCode> {
     // With `--save`, an unreadable file does not matter, because it is replaced.
-    let saved = match load(&store.project) {
+    let saved = match load(&store.project.folder) {
         Err(_) if args.save => None,
         loaded => loaded?,
     };
@@ -56,9 +56,9 @@ pub(super) fn run(
     };
     let is_good = args.save || comparison.as_ref().is_none_or(|comparison| comparison.widened.is_empty());
     if args.save {
-        save(&store.project, &current)?;
+        save(&store.project.folder, &current)?;
     }
-    if store.json {
+    if store.output.json {
         print(json!({
             "ok": is_good,
             "by": current.by,

@@ -19,6 +19,7 @@ mod init;
 mod matrix;
 mod openapi;
 mod optimize;
+mod options;
 mod output;
 mod principal;
 mod serve;
@@ -68,7 +69,7 @@ pub enum Command {
     Discover(discover::DiscoverArgs),
     /// Report every fault of a project
     #[command(after_help = check::CHECK_HELP)]
-    Check(check::ProjectArgs),
+    Check(options::ProjectArgs),
     /// Print the effective configuration and the source of each value
     #[command(after_help = config::HELP)]
     Config(config::ConfigArgs),

@@ -3,19 +3,15 @@
 use std::process::ExitCode;
 
 use super::context::store_location;
+use super::options::{ProjectArgs, StoreOption};
 use super::output::print;
 use crate::store::Store;
-use crate::{clock, http, impersonation, project};
+use crate::{clock, http, impersonation};
 
 /// Prints the document of a principal.
-pub(super) async fn run(
-    folder: &std::path::Path,
-    lake: Option<&str>,
-    store: Option<&str>,
-    name: &str,
-) -> anyhow::Result<ExitCode> {
-    let planned = project::load(folder, lake).await?;
-    let store = Store::open(&store_location(folder, store)?).await?;
+pub(super) async fn run(project: &ProjectArgs, store: &StoreOption, name: &str) -> anyhow::Result<ExitCode> {
+    let planned = project.load().await?;
+    let store = Store::open(&store_location(&project.project.folder, store.location.as_deref())?).await?;
     let (record, grants) = (store.principal(name).await?, store.grants_of(name).await?);
     let now = clock::now();
     let (principal, grants) = impersonation::impersonate(record, grants, now)?;

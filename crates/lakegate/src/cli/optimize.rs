@@ -1,6 +1,5 @@
 //! `lakegate optimize`: rewrites tables with a better layout, while a server reads them.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -12,19 +11,19 @@ use lakegate_query::plan::PlannedProject;
 use serde::Serialize;
 
 use super::advise::now;
+use super::options::{DryRunOption, ProjectArgs};
 use super::output::{print_json, print_table, say};
-use crate::project;
 
 pub(super) const HELP: &str = "\
-Sorts the rows of a table by the columns that `lakegate advise` names, or those given, and writes them into few files with
-row groups, page indexes and bloom filters that suit its requests. Sorting takes no more memory than `memory_limit_mb` and
-puts the rest aside on disk.
+Sorts the rows of a table by the columns that `lakegate advise` recommends, or by the given ones, and writes them to few
+files with row groups, page indexes and bloom filters that suit its requests. Sorting uses at most `memory_limit_mb` and
+spills the rest to disk.
 
-The new files are read back, and become the table in one step if they have the same rows; a server goes on reading. Whatever
-fails, a killed run too, the table is as it was. A table that somebody changes meanwhile is left alone.
+Reads the new files back, and replaces the table atomically if they have the same rows; a server keeps reading. A run that
+fails or is killed does not change the table. A table that changes meanwhile is left as it is.
 
-A column `parent.column` is one of the table that the row filter leads to: the rows are put in the order of that one, and
-no column is added.
+A column `parent.column` belongs to the table that the row filter refers to: the rows are sorted in its order, and no column
+is added.
 
 Examples:
   lakegate optimize trackcode
@@ -40,27 +39,19 @@ pub struct OptimizeArgs {
     /// Optimize all tables for which `lakegate advise` recommends something
     #[arg(long, conflicts_with = "tables")]
     all: bool,
-    /// The columns to sort by, instead of the advised ones
+    /// Sort by these columns instead of the advised ones
     #[arg(long, value_name = "COLUMN", value_delimiter = ',', conflicts_with = "all")]
     cluster_by: Vec<String>,
-    /// The rows of a row group, instead of the advised number
+    /// Write this many rows per row group, instead of the advised number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
     row_group_rows: Option<u64>,
-    /// Columns that get bloom filters, in addition to the advised ones
+    /// Write bloom filters for these columns, in addition to the advised ones
     #[arg(long, value_name = "COLUMN", value_delimiter = ',', conflicts_with = "all")]
     bloom: Vec<String>,
-    /// Write nothing; print what would be done
-    #[arg(long)]
-    dry_run: bool,
-    /// The project folder
-    #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
-    project: PathBuf,
-    /// The lake, instead of `[lake] location`; relative to the current folder
-    #[arg(long, value_name = "LOCATION", env = "LAKEGATE_LAKE")]
-    lake: Option<String>,
-    /// Print JSON on stdout
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    change: DryRunOption,
+    #[command(flatten)]
+    project: ProjectArgs,
 }
 
 /// The result for one table.
@@ -102,7 +93,7 @@ impl Figures {
 }
 
 pub(super) async fn run(args: OptimizeArgs) -> anyhow::Result<ExitCode> {
-    let mut planned = project::load(&args.project, args.lake.as_deref()).await?;
+    let mut planned = args.project.load().await?;
     let known = planned.tables().iter().map(|table| table.name()).collect::<Vec<_>>();
     if let Some(unknown) = args.tables.iter().find(|table| !known.contains(&table.as_str())) {
         bail!("there is no table `{unknown}`; {}", suggest_or_list(unknown, known.iter().copied()));
@@ -118,7 +109,7 @@ pub(super) async fn run(args: OptimizeArgs) -> anyhow::Result<ExitCode> {
     let mut outcomes = Vec::new();
     for table in &advice {
         let asked = asked(&args, table);
-        let (state, error, version) = match args.dry_run {
+        let (state, error, version) = match args.change.dry_run {
             true => ("dry_run", can_rewrite(&planned, &table.table).err().map(anyhow::Error::from), None),
             false => match one(&planned, &asked).await {
                 Ok(version) => ("done", None, version),
@@ -128,7 +119,7 @@ pub(super) async fn run(args: OptimizeArgs) -> anyhow::Result<ExitCode> {
         let after = match state {
             "done" => {
                 // Load the project again, to see the table as its readers do.
-                planned = project::load(&args.project, args.lake.as_deref()).await?;
+                planned = args.project.load().await?;
                 let after = advise(&planned, Some(&table.table), &|_, _, _| {}).await?;
                 after.first().map(Figures::of)
             }
@@ -149,7 +140,7 @@ pub(super) async fn run(args: OptimizeArgs) -> anyhow::Result<ExitCode> {
             after,
         });
     }
-    if args.json {
+    if args.project.output.json {
         print_json(&outcomes)?;
     } else {
         print_words(&outcomes)?;

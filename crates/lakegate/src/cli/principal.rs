@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use lakegate_core::access::{PrincipalRecord, attribute};
 use lakegate_core::value::Value;
 
-use super::context::StoreArgs;
+use super::options::StoreArgs;
 use super::output::{self, print, print_json, print_table, say};
 use crate::admin::{AdminService, PrincipalAnswer, PrincipalDetails, PrincipalDetailsAnswer, PrincipalFilter};
 use crate::clock;
@@ -34,20 +34,20 @@ pub enum PrincipalCommand {
 }
 
 const ADD_HELP: &str = "\
-Attributes are what row filters ask for with principal('name'). They are typed:
-  --attribute client_id=4562              an integer, because it is written as one
-  --attribute code=007                    text: a leading zero would be lost
-  --attribute code:string=4562            text, because you say so
+Row filters read attributes with principal('name'). Attributes are typed:
+  --attribute client_id=4562              an integer, because it looks like one
+  --attribute code=007                    a string, because an integer would lose the leading zeros
+  --attribute code:string=4562            a string, because the type is given
   --attribute client_ids:integer[]=1,2,3  a list; or a JSON array: names:string[]='[\"a,b\",\"c\"]'
 Types: string, integer, number, boolean, date, timestamp, uuid, and a list of any: integer[].
-Without a type, `true`, `false` and plain whole numbers are what they look like, all else is text.
+Without a type, `true` and `false` are booleans, plain whole numbers are integers, and the rest are strings.
 
 Examples:
   lakegate principal add acme --attribute client_id=4562 --role client
   lakegate principal add ops@example.com --role operator";
 
 const SET_HELP: &str = "\
-Attributes are written as for `lakegate principal add`. What is not named stays as it is.
+Attributes are written as for `lakegate principal add`. Other attributes and roles do not change.
 
 Examples:
   lakegate principal set acme --attribute client_ids:integer[]=4562,4563 --remove-attribute client_id
@@ -57,10 +57,10 @@ Examples:
 pub struct AddArgs {
     /// The name: letters, digits and `-_.@:+|`
     name: String,
-    /// An attribute; can be given several times
+    /// Set an attribute; can be given several times
     #[arg(long, value_name = "NAME[:TYPE]=VALUE", value_parser = attribute::parse)]
     attribute: Vec<(String, Value)>,
-    /// A role; can be given several times
+    /// Add a role; can be given several times
     #[arg(long, value_name = "ROLE")]
     role: Vec<String>,
     #[command(flatten)]
@@ -89,7 +89,7 @@ pub struct SetArgs {
 
 #[derive(Args, Debug)]
 pub struct ListArgs {
-    /// Only principals with this role
+    /// List only principals with this role
     #[arg(long, value_name = "ROLE")]
     role: Option<String>,
     #[command(flatten)]
@@ -122,7 +122,7 @@ async fn add(args: AddArgs) -> anyhow::Result<()> {
     let desk = args.store.open().await?;
     let principal = desk.add_principal(new, clock::now()).await?;
     args.store.export(&desk).await;
-    if args.store.json {
+    if args.store.output.json {
         return print_json(&PrincipalAnswer::new(&principal, desk.secret()));
     }
     print(format_args!("added principal `{}`", principal.name))?;
@@ -144,7 +144,7 @@ async fn set(args: SetArgs) -> anyhow::Result<()> {
     let desk = args.store.open().await?;
     let principal = desk.change_principal(&args.name, change, clock::now()).await?;
     args.store.export(&desk).await;
-    if args.store.json {
+    if args.store.output.json {
         return print_json(&PrincipalAnswer::new(&principal, desk.secret()));
     }
     print(format_args!("changed principal `{}`", principal.name))?;
@@ -155,7 +155,7 @@ async fn set(args: SetArgs) -> anyhow::Result<()> {
 async fn list(args: ListArgs) -> anyhow::Result<()> {
     let desk = args.store.open().await?;
     let principals = desk.principals(&PrincipalFilter { role: args.role }).await?;
-    if args.store.json {
+    if args.store.output.json {
         return print_json(
             &principals.iter().map(|principal| PrincipalAnswer::new(principal, desk.secret())).collect::<Vec<_>>(),
         );
@@ -181,7 +181,7 @@ async fn show(args: NameArgs) -> anyhow::Result<()> {
     let desk = args.store.open().await?;
     let now = clock::now();
     let details = desk.principal(&args.name).await?;
-    if args.store.json {
+    if args.store.output.json {
         return print_json(&PrincipalDetailsAnswer::new(&details, desk.secret(), now));
     }
     let PrincipalDetails { principal, tokens, grants } = details;
@@ -230,7 +230,7 @@ async fn enable(args: NameArgs) -> anyhow::Result<()> {
 }
 
 fn report_state(args: &NameArgs, desk: &AdminService, principal: &PrincipalRecord, state: &str) -> anyhow::Result<()> {
-    if args.store.json {
+    if args.store.output.json {
         return print_json(&PrincipalAnswer::new(principal, desk.secret()));
     }
     print(format_args!("principal `{}` is {state}", principal.name))

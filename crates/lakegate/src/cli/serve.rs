@@ -1,7 +1,7 @@
 //! `lakegate serve`: serves a project over HTTP.
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -11,6 +11,7 @@ use sd_notify::NotifyState;
 use serde_json::json;
 
 use super::context::{change_sink, log_form, secret_attributes, store_location};
+use super::options::{AdminListenOption, LakeOption, ProjectOption, StoreOption};
 use super::output::{print, say};
 use crate::app::App;
 use crate::http::{Drained, Server, ServerError, shutdown_signal};
@@ -19,11 +20,11 @@ use crate::process;
 use crate::store::{Access, Store};
 
 pub(super) const HELP: &str = "\
-The project is checked first; one with a fault is not served. A table that cannot be read keeps no other from being served:
-endpoints that need it answer 503, and the log names it. Ctrl-C and SIGTERM drain: running requests are answered;
-a second one ends at once.
-Every key of the project but policy can be overridden by an environment variable; see `lakegate config`.
-The log goes to stderr; LAKEGATE_LOG chooses how much, for example `warn` or `lakegate=debug`.
+Checks the project first, and does not serve one with a fault. An unreadable table does not affect the others: endpoints that
+need it answer 503, and the log names it. Ctrl-C and SIGTERM drain: running requests are answered. A second signal ends the
+server immediately.
+Environment variables override every key of the project except policy; see `lakegate config`.
+The log goes to stderr; LAKEGATE_LOG sets its level, for example `warn` or `lakegate=debug`.
 
 Examples:
   lakegate serve
@@ -35,40 +36,36 @@ Examples:
 /// The arguments of `lakegate serve`.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
-    /// The project folder
-    #[arg(long, value_name = "DIR", default_value = ".", env = "LAKEGATE_PROJECT")]
-    project: PathBuf,
-    /// The address and port, instead of `[server] listen`; port 0 picks a free one
+    #[command(flatten)]
+    project: ProjectOption,
+    /// Listen on this address and port instead of `[server] listen`; port 0 picks a free one
     #[arg(long, value_name = "ADDR", env = "LAKEGATE_LISTEN")]
     listen: Option<String>,
-    /// The lake, instead of `[lake] location`: a folder, relative to the current one, or a store such as
-    /// s3://bucket/prefix
-    #[arg(long, value_name = "LOCATION", env = "LAKEGATE_LAKE")]
-    lake: Option<String>,
-    /// The access store, instead of `[access] store`; relative to the current folder
-    #[arg(long, value_name = "sqlite:PATH", env = "LAKEGATE_STORE")]
-    store: Option<String>,
-    /// Also serve the admin API, at this address and port, instead of `[admin] listen`; port 0 picks a free one
-    #[arg(long, value_name = "ADDR", env = "LAKEGATE_ADMIN_LISTEN")]
-    admin_listen: Option<String>,
-    /// When the server is ready, print one line of JSON on stdout: `{"url": …}`, with `admin_url` if the admin API is
+    #[command(flatten)]
+    lake: LakeOption,
+    #[command(flatten)]
+    store: StoreOption,
+    #[command(flatten)]
+    admin: AdminListenOption,
+    /// Print one line of JSON on stdout when the server is ready: `{"url": …}`, with `admin_url` if the admin API is
     /// served
     #[arg(long)]
     json: bool,
 }
 
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    output::start(log_form(&args.project), "info");
-    let store = Store::open(&store_location(&args.project, args.store.as_deref())?).await?;
+    let folder = &args.project.folder;
+    output::start(log_form(folder), "info");
+    let store = Store::open(&store_location(folder, args.store.location.as_deref())?).await?;
     let nobody = store.principals().await?.is_empty();
-    let (access, background) = Access::start_with(store, change_sink(&args.project)).await?;
-    let app = App::load(&args.project, args.lake.as_deref(), access).await?;
+    let (access, background) = Access::start_with(store, change_sink(folder)).await?;
+    let app = App::load(folder, args.lake.location.as_deref(), access).await?;
     let listen = args.listen.unwrap_or_else(|| app.served().config().server.listen.clone());
     announce(&app);
     if nobody {
         say("note: nobody may call yet; `lakegate principal add`, `lakegate grant add`, `lakegate token issue`");
     }
-    let server = bind(&listen, args.admin_listen.as_deref(), &args.project, app).await?;
+    let server = bind(&listen, args.admin.address.as_deref(), folder, app).await?;
     // A reader of the output may stop the server immediately.
     let stop = shutdown_signal();
     let (url, admin_url) = (server.url(), server.admin_url());

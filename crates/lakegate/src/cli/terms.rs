@@ -8,10 +8,10 @@ use lakegate_core::limits::Limits;
 /// The columns and unmasking that a grant allows or denies.
 #[derive(Args, Debug)]
 pub(super) struct TermsArgs {
-    /// An output column; can be given several times
+    /// Apply to this output column; can be given several times
     #[arg(long, value_name = "NAME")]
     column: Vec<String>,
-    /// `TABLE.COLUMN`, or `tag:NAME` for all columns with a tag; can be given several times
+    /// Apply to the unmasking of `TABLE.COLUMN`, or `tag:NAME` for all columns with a tag; can be given several times
     #[arg(long, value_name = "WHAT", value_parser = Unmask::parse)]
     unmask: Vec<Unmask>,
 }
@@ -19,7 +19,7 @@ pub(super) struct TermsArgs {
 /// The rules of a grant for arguments and responses.
 #[derive(Args, Debug)]
 pub(super) struct RuleArgs {
-    /// Fix the argument to this value, also if it is left out
+    /// Fix the argument to this value, even if it is left out
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     fix: Vec<(String, String)>,
     /// Restrict the argument to the caller's attribute, or to one of its values
@@ -28,13 +28,13 @@ pub(super) struct RuleArgs {
     /// Restrict the argument to one of these values
     #[arg(long, value_name = "NAME=A,B,…", value_parser = pair)]
     one_of: Vec<(String, String)>,
-    /// The minimum of the argument
+    /// Require at least this value of the argument
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     min: Vec<(String, String)>,
-    /// The maximum of the argument
+    /// Require at most this value of the argument
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     max: Vec<(String, String)>,
-    /// The maximum distance between two arguments: `start..end=31d`
+    /// Limit the distance between two arguments: `start..end=31d`
     #[arg(long, value_name = "FROM..TO=DISTANCE", value_parser = span)]
     max_span: Vec<SpanTerm>,
     #[command(flatten)]
@@ -44,34 +44,34 @@ pub(super) struct RuleArgs {
 /// The limits on calls under a grant.
 #[derive(Args, Debug)]
 struct LimitArgs {
-    /// The maximum duration of a call, in seconds
+    /// Limit the duration of a call, in seconds
     #[arg(long, value_name = "N")]
     timeout_seconds: Option<u64>,
-    /// The maximum memory of a query, in megabytes
+    /// Limit the memory of a query, in megabytes
     #[arg(long, value_name = "N")]
     memory_mb: Option<u64>,
-    /// The maximum number of rows in a response
+    /// Limit the rows of a response
     #[arg(long, value_name = "N")]
     max_rows: Option<u64>,
-    /// The maximum size of a response, in megabytes before compression
+    /// Limit the size of a response, in megabytes before compression
     #[arg(long, value_name = "N")]
     max_result_mb: Option<u64>,
-    /// The maximum that a query may read, in megabytes
+    /// Limit what a query reads, in megabytes
     #[arg(long, value_name = "N")]
     max_scan_mb: Option<u64>,
-    /// The maximum number of rows that a query may read
+    /// Limit the rows that a query reads
     #[arg(long, value_name = "N")]
     max_scan_rows: Option<u64>,
-    /// The maximum number of queries of the caller that run at once
+    /// Limit the caller's concurrent queries
     #[arg(long, value_name = "N")]
     max_concurrent: Option<u64>,
-    /// The sustained rate of the caller's requests, per second
+    /// Limit the sustained rate of the caller's requests, per second
     #[arg(long, value_name = "N")]
     requests_per_second: Option<u64>,
-    /// The maximum burst of requests after a pause
+    /// Limit the burst of requests after a pause
     #[arg(long, value_name = "N")]
     request_burst: Option<u64>,
-    /// The maximum number of the caller's requests in a day
+    /// Limit the caller's requests per day
     #[arg(long, value_name = "N")]
     requests_per_day: Option<u64>,
 }

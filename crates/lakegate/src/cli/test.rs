@@ -10,24 +10,24 @@ use lakegate_query::engine::Embedded;
 use lakegate_query::plan::PlannedProject;
 use serde_json::{Value as Json, json};
 
-use super::context::{StoreArgs, store_location};
 use super::matrix::{self, MatrixArgs};
+use super::options::{LakeOption, StoreArgs};
 use super::output::{escaped, print, say};
 use crate::clock;
 use crate::policy_test::matrix as model;
 use crate::policy_test::{self, TestAccess, TestOutcome};
-use crate::project::{self, ProjectError};
+use crate::project::ProjectError;
 use crate::store::Store;
 
 pub(super) const HELP: &str = "\
-Without FILE, runs the tests of all `tests/*.toml` in the project, and compares who may what with `tests/matrix.json` if that
-is there. A test calls an endpoint as a principal and says what must come of it. Principals and grants stand in the file
-itself; a file without any uses the access store.
+Without FILE, runs the tests of all `tests/*.toml` in the project, and compares the access matrix with `tests/matrix.json` if
+that file exists. A test calls an endpoint as a principal and states the expected result. The file declares its principals
+and grants; a file without any uses the access store.
 
-With --matrix, prints for every role (or principal) and every endpoint what it gets at most. --save writes that down; from
-then on, access that has become wider is a failure, and access that has become narrower is a note.
+With --matrix, prints the maximum access of every role (or principal) to every endpoint. --save stores the matrix; from then
+on, wider access is a failure, and narrower access is a note.
 
-Exit codes: 0 everything holds, 1 something does not.
+Exit codes: 0 all tests pass, 1 a test fails or access is wider.
 
 Examples:
   lakegate test
@@ -46,10 +46,8 @@ pub struct TestArgs {
     filter: Option<String>,
     #[command(flatten)]
     matrix: MatrixArgs,
-    /// The lake, instead of `[lake] location`: a folder, relative to the current one, or a store such as
-    /// s3://bucket/prefix
-    #[arg(long, value_name = "LOCATION", env = "LAKEGATE_LAKE")]
-    lake: Option<String>,
+    #[command(flatten)]
+    lake: LakeOption,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -58,7 +56,7 @@ pub(super) async fn run(args: TestArgs) -> anyhow::Result<ExitCode> {
     let ran = if args.matrix.matrix { run_matrix(&args).await } else { run_tests(&args).await };
     match ran {
         Err(error) => match error.downcast_ref::<ProjectError>() {
-            Some(ProjectError::Faulty(findings)) => faulty(findings, args.store.json),
+            Some(ProjectError::Faulty(findings)) => faulty(findings, args.store.output.json),
             _ => Err(error),
         },
         done => done,
@@ -81,7 +79,7 @@ fn faulty(findings: &[Finding], as_json: bool) -> anyhow::Result<ExitCode> {
 
 /// The principals and grants of the access store. Does not create a missing store.
 async fn stored(args: &StoreArgs) -> anyhow::Result<TestAccess> {
-    let location = store_location(&args.project, args.store.as_deref())?;
+    let location = args.location()?;
     if !location.path().is_file() {
         bail!(
             "there is no access store at `{location}`, and the tests declare no principals and grants of their own; \
@@ -100,9 +98,9 @@ async fn world(args: &StoreArgs, files: &[PolicyTestFile]) -> anyhow::Result<Tes
 }
 
 async fn run_matrix(args: &TestArgs) -> anyhow::Result<ExitCode> {
-    let folder = &args.store.project;
+    let folder = &args.store.project.folder;
     let files = policy_test::read(folder, &[])?;
-    let project = project::load(folder, args.lake.as_deref()).await?;
+    let project = args.store.project.load(&args.lake).await?;
     check(&project, &files, None)?;
     let world = world(&args.store, &files).await?;
     matrix::run(&args.matrix, &args.store, &project, &world)
@@ -114,7 +112,7 @@ fn check(project: &PlannedProject, files: &[PolicyTestFile], stored: Option<&Tes
 }
 
 async fn run_tests(args: &TestArgs) -> anyhow::Result<ExitCode> {
-    let folder = &args.store.project;
+    let folder = &args.store.project.folder;
     let mut files = policy_test::read(folder, &args.files)?;
     let is_whole = args.files.is_empty() && args.filter.is_none();
     let saved = if is_whole { model::load(folder)? } else { None };
@@ -138,7 +136,7 @@ async fn run_tests(args: &TestArgs) -> anyhow::Result<ExitCode> {
             bail!("no test has `{text}` in its name; names are compared letter by letter");
         }
     }
-    let project = project::load(folder, args.lake.as_deref()).await?;
+    let project = args.store.project.load(&args.lake).await?;
     let needs_store = files.iter().any(|file| file.access.is_none() && !file.tests.is_empty());
     let store = if needs_store { Some(stored(&args.store).await?) } else { None };
     check(&project, &all_files, store.as_ref())?;
@@ -155,7 +153,7 @@ async fn run_tests(args: &TestArgs) -> anyhow::Result<ExitCode> {
     let failed = outcomes.iter().filter(|outcome| !outcome.failures.is_empty()).count();
     let widened = comparison.as_ref().map_or(0, |comparison| comparison.widened.len());
     let is_good = failed == 0 && widened == 0;
-    if args.store.json {
+    if args.store.output.json {
         print(json!({
             "ok": is_good,
             "passed": outcomes.len() - failed,

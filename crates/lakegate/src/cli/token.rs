@@ -8,7 +8,7 @@ use chrono::Duration;
 use clap::{Args, Subcommand};
 use lakegate_core::access::{NewToken, Scope};
 
-use super::context::StoreArgs;
+use super::options::StoreArgs;
 use super::output::{self, print, print_json, print_table, say};
 use super::time::ExpiryArgs;
 use crate::admin::{IssuedAnswer, TokenAnswer, TokenFilter, duration};
@@ -32,7 +32,7 @@ pub enum TokenCommand {
 }
 
 const ISSUE_HELP: &str = "\
-The token alone goes to stdout, everything else to stderr. Only its hash is kept: it can not be shown again.
+Prints only the token on stdout; messages go to stderr. The store keeps only its hash, so it cannot be shown again.
 
 Examples:
   TOKEN=$(lakegate token issue acme --label warehouse-sync --expires-in 90d)
@@ -41,8 +41,8 @@ Examples:
   lakegate token issue alice --admin --expires-in 30d";
 
 const ROTATE_HELP: &str = "\
-Without --grace the old token is revoked at once. With it, both are taken until the grace ends.
-Without --expires or --expires-in the new token lives as long as the old one was made to.
+Without --grace, the old token is revoked immediately. With it, both tokens are valid until the grace period ends.
+Without --expires or --expires-in, the new token has the same lifetime as the old one.
 
 Examples:
   lakegate token rotate mfrggzdfmztwq2lk --grace 24h
@@ -58,7 +58,7 @@ Example:
 pub struct IssueArgs {
     /// The principal that the token authenticates
     principal: String,
-    /// A label that describes the purpose
+    /// Label the token with its purpose
     #[arg(long, value_name = "TEXT")]
     label: Option<String>,
     /// Limit the token to this endpoint, even if the principal may call more; can be given several times
@@ -78,10 +78,10 @@ pub struct IssueArgs {
 
 #[derive(Args, Debug)]
 pub struct ListArgs {
-    /// Only tokens of this principal
+    /// List only tokens of this principal
     #[arg(long, value_name = "NAME")]
     principal: Option<String>,
-    /// Only tokens that are valid now
+    /// List only tokens that are valid now
     #[arg(long)]
     active: bool,
     #[command(flatten)]
@@ -92,7 +92,7 @@ pub struct ListArgs {
 pub struct RotateArgs {
     /// The id of the token to replace
     id: String,
-    /// How long the old token stays valid: `45s`, `30m`, `24h`, `90d`, `2w`
+    /// Keep the old token valid for this duration: `45s`, `30m`, `24h`, `90d`, `2w`
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration)]
     grace: Duration,
     #[command(flatten)]
@@ -168,7 +168,7 @@ async fn list(args: ListArgs) -> anyhow::Result<()> {
     let now = clock::now();
     let filter = TokenFilter { principal: args.principal, active: args.active };
     let tokens = desk.tokens(&filter, now).await?;
-    if args.store.json {
+    if args.store.output.json {
         return print_json(&tokens.iter().map(|listing| TokenAnswer::new(listing, now)).collect::<Vec<_>>());
     }
     let rows = tokens.iter().map(|listing| output::token_row(&listing.token, &listing.principal, now)).collect();
@@ -180,7 +180,7 @@ async fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
     let now = clock::now();
     let (listing, changed) = desk.revoke_token(&args.id, now).await?;
     args.store.export(&desk).await;
-    if args.store.json {
+    if args.store.output.json {
         return print_json(&TokenAnswer::new(&listing, now));
     }
     let state = if changed { "revoked" } else { "already revoked" };
@@ -189,7 +189,7 @@ async fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
 
 /// Prints the token. This is the only place that shows it.
 fn print_token(args: &StoreArgs, token: &NewToken, listing: &TokenListing) -> anyhow::Result<()> {
-    if !args.json {
+    if !args.output.json {
         return print(token.text());
     }
     print_json(&IssuedAnswer::new(token, listing))

@@ -82,9 +82,8 @@ impl Observer {
             refused_plans: lakegate_query::govern::refused_prepared_plans(),
             audit_waiting: audit.waiting,
             audit_lost: audit.lost,
-            process: process::look(),
         };
-        metrics::exposition(Arc::clone(&self.metrics), now)
+        self.metrics.exposition(now)
     }
 
     /// Sends the queued spans at shutdown.

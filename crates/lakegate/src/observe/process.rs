@@ -5,13 +5,13 @@
 
 /// The system's figures for this process.
 #[derive(Clone, Copy, Debug)]
-pub struct Process {
+pub(super) struct Process {
     /// Resident memory.
-    pub resident_bytes: u64,
+    pub(super) resident_bytes: u64,
     /// Open files and connections.
-    pub open_files: u64,
+    pub(super) open_files: u64,
     /// Used CPU time.
-    pub cpu_seconds: f64,
+    pub(super) cpu_seconds: f64,
 }
 
 /// The unit of CPU times in `/proc`, which is the same on every Linux, whatever the kernel's own tick.

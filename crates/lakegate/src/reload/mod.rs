@@ -5,14 +5,14 @@
 
 mod file_stamps;
 mod stale_file_retry;
+mod watch;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use lakegate_core::project::Config;
-use tokio::time::{Instant, MissedTickBehavior};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::time::Instant;
 
 use crate::app::App;
 use crate::clock;
@@ -22,6 +22,7 @@ use crate::project::ProjectError;
 
 pub(crate) use file_stamps::{FileStamps, TrackedFiles};
 pub use stale_file_retry::refresh_stale;
+pub(crate) use watch::{HangupSignal, Watched, watch};
 
 /// The interval at which schedules are checked.
 const TICK: Duration = Duration::from_millis(500);
@@ -181,105 +182,6 @@ async fn refresh_locked(app: &App, last_refresh: &mut Option<Instant>) -> Result
             app.reloads.failed("the lake as it is now", &error, |state| &mut state.tables_fault);
             Err(error)
         }
-    }
-}
-
-/// Checks for changes on the project's schedule, and immediately on SIGHUP. Dropping the handle stops it.
-pub fn watch(app: Arc<App>) -> AbortOnDropHandle<()> {
-    // Install the handler now and not in the task, because without it the signal ends the process.
-    let mut hangup = HangupSignal::new();
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        // The state before the first read, so that later edits are noticed.
-        let mut files = TrackedFiles::new(app.stamps_at_start().clone());
-        let mut last_checks = LastChecks::now();
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            let served = app.served();
-            let is_hangup = tokio::select! {
-                () = hangup.next() => true,
-                _ = ticks.tick() => false,
-                // A request has found a stale file, and may have refreshed the tables itself.
-                () = served.project.lake().changed() => {
-                    stale_file_retry::refresh_unless_recent(&app, &served, Instant::now()).await;
-                    continue;
-                }
-            };
-            drop(served);
-            let config = app.served().config().reload.clone();
-            if is_hangup {
-                files = TrackedFiles::new(TrackedFiles::scan(app.folder()));
-                let _ = reload(&app).await;
-                let _ = refresh(&app).await;
-                last_checks = LastChecks::now();
-                continue;
-            }
-            if is_due(&mut last_checks.project, config.project) {
-                let found = TrackedFiles::scan(app.folder());
-                // An editor may write several files, or one in several steps, so files that still change are checked
-                // later.
-                if found != files.served && found == files.checked {
-                    let _ = reload(&app).await;
-                    files.served.clone_from(&found);
-                }
-                files.checked = found;
-            }
-            // Tables that are unavailable are checked in any case.
-            let waits = !app.served().project.away().is_nothing();
-            if is_due(&mut last_checks.tables, config.tables.or(waits.then_some(UNAVAILABLE_RETRY_INTERVAL))) {
-                // Retry a project that failed for a passing reason, such as an unreachable lake.
-                if app.reloads.state().project_fault.is_some() {
-                    let _ = reload(&app).await;
-                }
-                let _ = refresh(&app).await;
-            }
-        }
-    }))
-}
-
-/// The times of the last checks.
-struct LastChecks {
-    project: Instant,
-    tables: Instant,
-}
-
-impl LastChecks {
-    fn now() -> Self {
-        let now = Instant::now();
-        Self { project: now, tables: now }
-    }
-}
-
-/// Whether a check is due. If so, sets its time to now.
-fn is_due(last: &mut Instant, every: Option<Duration>) -> bool {
-    let is_due = every.is_some_and(|every| last.elapsed() >= every);
-    if is_due {
-        *last = Instant::now();
-    }
-    is_due
-}
-
-/// Listens for SIGHUP, on systems that have it.
-pub(crate) struct HangupSignal {
-    #[cfg(unix)]
-    signal: Option<tokio::signal::unix::Signal>,
-}
-
-impl HangupSignal {
-    pub(crate) fn new() -> Self {
-        #[cfg(unix)]
-        return Self { signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok() };
-        #[cfg(not(unix))]
-        Self {}
-    }
-
-    pub(crate) async fn next(&mut self) {
-        #[cfg(unix)]
-        if let Some(signal) = &mut self.signal {
-            signal.recv().await;
-            return;
-        }
-        std::future::pending::<()>().await;
     }
 }
 

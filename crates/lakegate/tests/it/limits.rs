@@ -2,15 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
 use lakegate_core::access::{Effect, Grantee};
 use serde_json::{Value as Json, json};
 
-use crate::app::{Answer, TestApp};
+use crate::support::app::{Answer, TestApp};
+use crate::support::eventually::eventually_async;
 
 /// An endless query that needs no memory: the engine collects the left side of each join, and streams the right side.
 const ENDLESS: &str = "SELECT max(a.n + bcd.n) AS m FROM number AS a CROSS JOIN \
@@ -66,7 +65,7 @@ async fn an_answer_is_cut_only_where_the_endpoint_says_so_and_then_says_so_itsel
     let token = large.admit_with("a", "*", &[json!({})]).await;
     let answer = large.get(&token, "/api/many").await;
     assert_eq!((answer.rows().len(), header(&answer, "lakegate-truncated")), (99_999, Some("true")));
-    until("all is free", || large.app.engine_load().memory_bytes == 0).await;
+    eventually_async("all resources are free", async || large.app.engine_load().memory_bytes == 0).await;
 }
 
 #[tokio::test]
@@ -92,7 +91,7 @@ async fn an_answer_that_is_too_large_is_refused_with_a_status_while_it_can_be() 
     let answer = app.get(&token, "/api/many").await;
     assert_eq!(answer.problem(), (422, "result_too_large".to_owned()));
     assert!(answer.text().contains("larger than 1 MB"), "{}", answer.text());
-    until("all is free", || app.app.engine_load().memory_bytes == 0).await;
+    eventually_async("all resources are free", async || app.app.engine_load().memory_bytes == 0).await;
 }
 
 #[tokio::test]
@@ -167,16 +166,6 @@ fn hold(app: &TestApp, token: &str) -> tokio::task::JoinHandle<(u16, Option<Stri
     })
 }
 
-async fn until(what: &str, is: impl Fn() -> bool) {
-    for _ in 0..60_000 {
-        if is() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    panic!("not within a minute: {what}");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_principal_with_many_callers_leaves_room_for_the_others() {
     // Without the response cache, because of several equal concurrent requests only one would run.
@@ -186,7 +175,10 @@ async fn one_principal_with_many_callers_leaves_room_for_the_others() {
         (app.admit_with("heavy", "*", &[json!({})]).await, app.admit_with("light", "*", &[json!({})]).await);
     // One principal may use half of the slots; three more of its requests wait.
     let held = (0..4).map(|_| hold(&app, &heavy)).collect::<Vec<_>>();
-    until("they run and wait", || (app.app.engine_load().running, app.app.engine_load().waiting) == (1, 3)).await;
+    eventually_async("one query runs and three wait", async || {
+        (app.app.engine_load().running, app.app.engine_load().waiting) == (1, 3)
+    })
+    .await;
     let answer = app.get(&heavy, "/api/sales").await;
     assert_eq!(answer.problem(), (429, "engine_principal_busy".to_owned()));
     let wait: u64 = header(&answer, "retry-after").unwrap().parse().unwrap();
@@ -196,21 +188,21 @@ async fn one_principal_with_many_callers_leaves_room_for_the_others() {
     }
     // The other slot is taken too: the light principal now waits, and the queue is full for a third.
     let second = hold(&app, &light);
-    until("it runs", || app.app.engine_load().running == 2).await;
+    eventually_async("the second query runs", async || app.app.engine_load().running == 2).await;
     let waiting = hold(&app, &light);
-    until("it waits", || app.app.engine_load().waiting == 4).await;
+    eventually_async("the fourth query waits", async || app.app.engine_load().waiting == 4).await;
     let third = app.admit_with("third", "*", &[json!({})]).await;
     let answer = app.get(&third, "/api/sales").await;
     assert_eq!(answer.problem(), (503, "engine_overloaded".to_owned()));
     assert!(header(&answer, "retry-after").is_some());
     // A caller that disconnects frees its slot at once, whether its query runs or waits.
     waiting.abort();
-    until("a place in the queue", || app.app.engine_load().waiting == 3).await;
+    eventually_async("the queue has a free place", async || app.app.engine_load().waiting == 3).await;
     second.abort();
-    until("a place", || app.app.engine_load().running == 1).await;
+    eventually_async("a query slot is free", async || app.app.engine_load().running == 1).await;
     assert_eq!(app.get(&light, "/api/sales").await.rows().len(), 10);
     held.iter().for_each(tokio::task::JoinHandle::abort);
-    until("all is free", || {
+    eventually_async("all resources are free", async || {
         let load = app.app.engine_load();
         (load.running, load.waiting, load.memory_bytes, load.spilled_bytes) == (0, 0, 0, 0)
     })

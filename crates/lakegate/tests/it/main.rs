@@ -1,84 +1,40 @@
 //! All integration tests of lakegate, as one binary, so that the engine is linked once.
 //!
-//! Tests that need more than one crate, a process or a file belong here; pure rules are tested next to their code. Each
-//! subject has one module, and its name starts with the name of the area. This file contains only `mod` lines.
+//! Tests that need more than one crate, a process or a file belong here; pure rules are tested next to their code. The
+//! folders mirror `src`: each area has one folder, or one file. This file contains only the list of areas. The data
+//! folder `check` contains the cases of `cli/check.rs`.
 
-mod access_cli;
-mod access_import;
-mod access_store;
-mod admin_api;
-mod admin_changes;
-mod admin_export;
-mod admin_process;
-mod admin_refusals;
-mod advise;
-mod app;
-mod as_of;
-mod audit_files;
-mod audit_records;
-mod audit_server;
-mod audit_strict;
-mod binary;
-mod config_cli;
-mod discover;
-mod docs_page;
-mod error_oracle;
-mod explain;
-mod grant_columns;
-mod grant_rules;
-mod http_answers;
-mod http_arguments;
-mod http_bodies;
-mod http_bounds;
-mod http_clock;
-mod http_formats;
-mod http_memo;
-mod http_pages;
-mod http_parameters;
-mod http_refusals;
-mod http_repeated;
-mod http_requests;
-mod http_revocation;
-mod http_texts;
-mod http_validators;
-mod identity_access;
-mod identity_issuer;
-mod identity_keys;
-mod identity_tokens;
+/// The access store, and what grants allow.
+mod access;
+/// The admin API, and the record of each change.
+mod admin;
+/// The audit log: its records, its files, and `audit = "strict"`.
+mod audit;
+/// Commands that run and exit, and the README and the pages in `docs/`, which show commands.
+mod cli;
+/// Row filters and minimum group sizes: no response depends on rows that the caller may not see.
+mod govern;
+/// Routes, parameters, arguments, rows, pages, refusals and the generated documentation.
+mod http;
+/// Callers with a JWT of an issuer.
+mod identity;
+/// `lakegate ingest`: recipes, faults, and lakes in an object store.
 mod ingest;
-mod ingest_faults;
-mod ingest_store;
-mod lake_store;
+/// Lakes as they are served: object stores, table formats, text files and earlier versions.
+mod lake;
+/// Limits of requests and principals: rows, size, scanned data, rates and concurrency.
 mod limits;
-mod noninterference;
-mod object_store;
-mod observe_answered;
-mod observe_log;
-mod observe_metrics;
-mod observe_project;
-mod observe_timing;
-mod observe_traces;
-mod openapi;
-mod optimize;
-mod oracle;
-mod policy_lists;
+/// The log, metrics, traces and `Server-Timing`.
+mod observe;
+/// Stages of a request to an endpoint: reading the body, negotiation, conditional requests, and the memo.
+mod pipeline;
+/// `lakegate test`.
 mod policy_test;
-mod policy_test_faults;
-mod policy_test_matrix;
-mod project_check;
-mod readme;
+/// Projects and lakes that change while the server runs.
 mod reload;
+/// The sample project and its data.
 mod sample;
-mod sample_policies;
-mod sample_roles;
-mod secure;
-mod server_connections;
-mod server_demo;
-mod server_drain;
-mod server_process;
-mod server_streaming;
-mod server_tls;
-mod small_groups;
-mod table_store;
-mod text_keys;
-mod wire;
+/// The real binary as a server: sockets, TLS, streaming and shutdown.
+mod serve;
+/// Helpers for the other folders: servers, clients, object stores and the oracle. It contains no tests.
+mod support;

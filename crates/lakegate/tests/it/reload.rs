@@ -14,11 +14,11 @@ use lakegate::sample::Sample;
 use lakegate::sample::write_rows;
 use serde_json::{Value as Json, json};
 
-use crate::app::{NOTHING_IN_MEMORY, TestApp, append, write_files};
-use crate::http_answers::{client_ids, compare};
-use crate::oracle::{Caller, answer};
-use crate::server_process::{serve, shop};
-use crate::wire::until;
+use crate::http::answers::{client_ids, compare};
+use crate::serve::process::{serve, shop};
+use crate::support::app::{NOTHING_IN_MEMORY, TestApp, append, write_files};
+use crate::support::eventually::{StopOnDrop, eventually};
+use crate::support::oracle::{Caller, answer};
 
 const CONFIG: &str = r#"
 [lake]
@@ -211,7 +211,7 @@ fn a_server_sees_edits_by_itself_and_at_once_when_told() {
     let column = |name: &str| server.get("/api/best_products", &token).rows()[0].get(name).is_some();
     assert!(column("product"));
     edit(project.path(), "AS product,", "AS product, 1 AS article,");
-    until("an edit was not seen", || column("article"));
+    eventually("the edit is served", || column("article"));
     server.stop();
 
     append(&project.path().join("shop"), "\n[reload]\nproject_seconds = 0\ntables_seconds = 0\n");
@@ -227,20 +227,30 @@ fn a_server_sees_edits_by_itself_and_at_once_when_told() {
         let others = rows.lines().filter(|line| line.split(',').nth(1) != Some("1")).collect::<Vec<_>>().join("\n");
         std::fs::write(&sale, others + "\n").unwrap();
         server.signal("HUP");
-        until("SIGHUP was not heard", || server.get("/api/best_products", &token).text() == "[]");
+        eventually("the signal reloads the table", || server.get("/api/best_products", &token).text() == "[]");
     }
     server.stop();
 }
 
-/// Stops the callers, also when the test fails.
-#[cfg(unix)]
-struct Over<'a>(&'a AtomicBool);
-
-#[cfg(unix)]
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+/// A server uses a replaced key by itself, and keeps the previous one while the file is unusable.
+#[test]
+fn a_replaced_key_of_masks_is_used() {
+    let (project, token) = shop();
+    let folder = project.path().join("shop");
+    let key = |text: &str| std::fs::write(folder.join("mask.key"), text).unwrap();
+    key("the first key, which is long enough for masks");
+    append(&folder, "\n[masking]\nkey = \"file:mask.key\"\n[tables.product.columns.name]\nmask = \"hash\"\n");
+    let server = serve(&project, &[]);
+    let shown = || server.get("/api/best_products", &token).text();
+    let first = shown();
+    key("another key, which is also long enough for masks");
+    eventually("the new key is used", || shown() != first);
+    let second = shown();
+    let log = server.follow();
+    key("short");
+    eventually("the fault is logged", || log.lock().unwrap().contains("the one before stays"));
+    assert_eq!(shown(), second);
+    server.stop();
 }
 
 /// Each response is complete, and comes from one project: with the old column or with the new one.
@@ -266,7 +276,7 @@ fn no_request_fails_while_projects_and_tables_are_replaced() {
             (calls, rounds)
         };
         let callers = (0..4).map(|_| scope.spawn(call)).collect::<Vec<_>>();
-        let over = Over(&is_over);
+        let stop = StopOnDrop(&is_over);
         let product = project.path().join("shop/lake/product.csv");
         for round in 1..=15 {
             edit(project.path(), &format!("{} AS round", round - 1), &format!("{round} AS round"));
@@ -276,9 +286,9 @@ fn no_request_fails_while_projects_and_tables_are_replaced() {
             std::fs::write(&new, format!("{rows}{},thing {round},1.50\n", 1_000 + round)).unwrap();
             std::fs::rename(new, &product).unwrap();
             server.signal("HUP");
-            until("the round was not served", || server.get("/api/best_products", &token).rows()[0]["round"] == round);
+            eventually("the round is served", || server.get("/api/best_products", &token).rows()[0]["round"] == round);
         }
-        drop(over);
+        drop(stop);
         callers.into_iter().map(|caller| caller.join().unwrap()).collect::<Vec<_>>()
     });
     for (calls, rounds) in callers {

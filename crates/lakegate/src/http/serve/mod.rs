@@ -18,11 +18,11 @@ use lakegate_core::project::{AdminApi, Http};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use super::HttpService;
 use crate::app::App;
-use crate::reload::{self, HangupSignal};
+use crate::reload::{self, HangupSignal, Watched};
 use crate::store::SecretAttributes;
 use connection::ConnectionHandler;
 
@@ -35,8 +35,7 @@ pub struct Server {
     config: Http,
     endpoints: Listener,
     admin: Option<Listener>,
-    /// Watches for changes for the lifetime of the server.
-    _watch: AbortOnDropHandle<()>,
+    hangup: HangupSignal,
 }
 
 /// A bound address and the service behind it. The admin API has its own, so that callers of endpoints need not reach
@@ -94,8 +93,7 @@ impl Server {
         let app = Arc::new(app);
         let mut endpoints = Listener::bind(listen, HttpService::endpoints(Arc::clone(&app))).await?;
         endpoints.tls = config.tls.as_ref().map(|tls| Certificates::load(tls, app.folder())).transpose()?;
-        let watch = reload::watch(Arc::clone(&app));
-        Ok(Self { app, config, endpoints, admin: None, _watch: watch })
+        Ok(Self { app, config, endpoints, admin: None, hangup: HangupSignal::new() })
     }
 
     /// Also serves the admin API at another address. Port 0 picks a free port.
@@ -142,10 +140,11 @@ impl Server {
     /// Serves until `stop` completes, then drains: running requests finish, or are cut and recorded as cut when the
     /// time to drain is over. A second signal cuts immediately.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Drained {
-        let Self { app, config, endpoints, admin, _watch } = self;
+        let Self { app, config, endpoints, admin, hangup } = self;
         let certificates = endpoints.tls.iter().chain(admin.iter().filter_map(|admin| admin.tls.as_ref()));
-        let certificates = certificates.cloned().collect::<Vec<_>>();
-        let _watched = certificates.iter().map(Certificates::watch).collect::<Vec<_>>();
+        let certificates = certificates.map(|certificates| Arc::clone(certificates) as Arc<dyn Watched>);
+        // Watches for changes until the server ends.
+        let _watch = reload::watch(Arc::clone(&app), hangup, certificates.collect());
         let (stopping, cut) = (CancellationToken::new(), CancellationToken::new());
         let connections = TaskTracker::new();
         let listeners = [Some(endpoints), admin].into_iter().flatten().map(|listener| {
@@ -170,18 +169,10 @@ impl Server {
                 let _ = timeout(config.drain, shutdown_signal()).await;
             }
         };
-        let mut hangup = HangupSignal::new();
-        let reloading = async {
-            loop {
-                hangup.next().await;
-                certificates.iter().for_each(|certificates| certificates.reload());
-            }
-        };
         let mut serving = std::pin::pin!(serving);
         let is_overdue = tokio::select! {
             () = &mut serving => false,
             () = ending => true,
-            () = reloading => false,
         };
         let mut drained = Drained { cut: 0 };
         // Idle connections are about to close, and do not count as cut.

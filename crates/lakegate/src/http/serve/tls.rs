@@ -18,9 +18,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_rustls::TlsAcceptor;
-use tokio_util::task::AbortOnDropHandle;
+
+use crate::reload::Watched;
 
 /// The maximum size of a certificate or key file, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -125,22 +125,15 @@ impl Certificates {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *seen, digest) != digest
     }
+}
 
-    /// Checks the files periodically. Dropping the handle stops it.
-    pub(super) fn watch(self: &Arc<Self>) -> AbortOnDropHandle<()> {
-        let certificates = Arc::clone(self);
-        AbortOnDropHandle::new(tokio::spawn(async move {
-            let mut ticks = interval(certificates.refresh);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                ticks.tick().await;
-                let certificates = Arc::clone(&certificates);
-                // The files may be on a slow disk.
-                if tokio::task::spawn_blocking(move || certificates.reload()).await.is_err() {
-                    tracing::error!("the certificate can not be looked at");
-                }
-            }
-        }))
+impl Watched for Certificates {
+    fn every(&self) -> Duration {
+        self.refresh
+    }
+
+    fn check(&self) {
+        self.reload();
     }
 }
 

@@ -1,86 +1,121 @@
-//! Metrics: counts events, and exposes the counters to Prometheus.
+//! Metrics: counts events with the metrics of `prometheus-client`, and exposes them in the OpenMetrics format.
 //!
-//! Labels come from closed sets and from the project's endpoint names, so a caller cannot create one. All counters are
-//! atomic. The only lookup for a request is that of its endpoint, once and without a lock.
+//! Labels come from closed sets and from the project's endpoint names, so a caller cannot create one. All metrics are
+//! atomic. The only lookup for a request is that of its endpoint's [`Series`], once and without a lock.
 
-mod exposition;
 mod family;
 mod histogram;
+mod labelled;
+mod scraped;
+mod series;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use lakegate_core::error::CODES;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Metric, Registry};
 
-pub(super) use exposition::exposition;
 pub use family::{FAMILIES, Family};
 use histogram::Histogram;
+use labelled::{Label, Labelled, OnDemand};
+pub use scraped::Now;
+use scraped::{ProcessCollector, Scraped, Whole};
+use series::Families;
+pub use series::Series;
 
 use super::event::{CacheAnswer, Event, Reload, RequestEnd};
-use super::process::Process;
 use super::stage::STAGES;
 use crate::audit::Outcome;
 
-/// The number of HTTP statuses, 100 to 599.
-const STATUSES: usize = 500;
-
-/// All counters of a server.
-#[derive(Debug, Default)]
+/// All metrics of a server.
+#[derive(Debug)]
 pub struct Metrics {
+    registry: Registry,
+    by_endpoint: Families,
     /// Counts requests that match no endpoint of the project.
     elsewhere: Series,
     endpoints: ArcSwap<BTreeMap<String, Arc<Series>>>,
     stages: [Histogram; STAGES.len()],
-    outcomes: [AtomicU64; Outcome::ALL.len()],
-    refusals: Refusals,
-    waiting: AtomicU64,
-    running: AtomicU64,
-    cache: [AtomicU64; CacheAnswer::ALL.len()],
-    reloads: [AtomicU64; Reload::ALL.len()],
-    exports_good: AtomicU64,
-    exports_failed: AtomicU64,
+    outcomes: [Counter; Outcome::ALL.len()],
+    refusals: OnDemand<1, Counter>,
+    waiting: Whole,
+    running: Whole,
+    cache: [Counter; CacheAnswer::ALL.len()],
+    reloads: [Counter; Reload::ALL.len()],
+    /// Successful and failed exports of spans.
+    exports: [Counter; 2],
+    scraped: Scraped,
 }
 
-/// The counters of one endpoint.
-#[derive(Debug)]
-pub struct Series {
-    /// The endpoint's name; empty for requests that match none.
-    name: String,
-    by_status: Box<[AtomicU64]>,
-    duration: Histogram,
-    stage_nanos: [AtomicU64; STAGES.len()],
-    rows: AtomicU64,
-    bytes: AtomicU64,
-    scanned_rows: AtomicU64,
-    scanned_bytes: AtomicU64,
-    spilled_bytes: AtomicU64,
-    slow: AtomicU64,
+impl Default for Metrics {
+    fn default() -> Self {
+        let (endpoint, scraped) = (Families::default(), Scraped::default());
+        let (stage_family, stages) = Labelled::of_words("stage", STAGES.map(|stage| stage.name()));
+        let (outcome_family, outcomes) = Labelled::of_words("outcome", Outcome::NAMES);
+        let refusals = Labelled::default();
+        let (waiting, running) = (Whole::default(), Whole::default());
+        let (cache_family, cache) = Labelled::of_words("answer", CacheAnswer::ALL.map(CacheAnswer::name));
+        let (reload_family, reloads) = Labelled::of_words("outcome", Reload::ALL.map(Reload::name));
+        let (export_family, exports) = Labelled::of_words("outcome", ["good", "failed"]);
+
+        // The registry writes the metrics in this order, and collectors after them.
+        let mut page = Page::default();
+        page.add(family::BUILD, Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        page.add(family::UPTIME, scraped.uptime.clone());
+        page.add(family::REQUESTS, endpoint.requests.clone());
+        page.add(family::DURATION, endpoint.duration.clone());
+        page.add(family::STAGE, stage_family);
+        page.add(family::ENDPOINT_STAGE, endpoint.stages.clone());
+        page.add(family::OUTCOMES, outcome_family);
+        page.add(family::REFUSALS, Labelled::clone(&refusals));
+        page.add(family::ROWS, endpoint.rows.clone());
+        page.add(family::BYTES, endpoint.bytes.clone());
+        page.add(family::SCANNED_ROWS, endpoint.scanned_rows.clone());
+        page.add(family::SCANNED_BYTES, endpoint.scanned_bytes.clone());
+        page.add(family::SPILLED_BYTES, endpoint.spilled_bytes.clone());
+        page.add(family::SLOW, endpoint.slow.clone());
+        page.add(family::WAITING, waiting.clone());
+        page.add(family::RUNNING, running.clone());
+        page.add(family::RESERVED, scraped.reserved_bytes.clone());
+        page.add(family::HOT, scraped.hot_bytes.clone());
+        page.add(family::PREPARED_REFUSED, scraped.refused_plans.clone());
+        page.add(family::CACHE, cache_family);
+        page.add(family::RELOADS, reload_family);
+        page.add(family::AUDIT_WAITING, scraped.audit_waiting.clone());
+        page.add(family::AUDIT_LOST, scraped.audit_lost.clone());
+        page.add(family::TRACE_EXPORTS, export_family);
+        page.0.register_collector(Box::new(ProcessCollector));
+
+        Self {
+            registry: page.0,
+            elsewhere: endpoint.series(""),
+            by_endpoint: endpoint,
+            endpoints: ArcSwap::default(),
+            stages,
+            outcomes,
+            refusals: OnDemand::new(&refusals, CODES.len()),
+            waiting,
+            running,
+            cache,
+            reloads,
+            exports,
+            scraped,
+        }
+    }
 }
 
-/// Refusals by code.
-#[derive(Debug)]
-struct Refusals(Box<[AtomicU64]>);
+/// A registry that takes names and help texts from the table of families.
+#[derive(Default)]
+struct Page(Registry);
 
-/// Values that are read at each scrape instead of being counted.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    /// The time since the server started.
-    pub uptime: Duration,
-    /// Bytes held by resident tables (the block cache).
-    pub hot_bytes: u64,
-    /// Bytes that running queries have reserved.
-    pub reserved_bytes: u64,
-    /// Prepared plans that did not carry their policies and were not used.
-    pub refused_plans: u64,
-    /// Audit records that wait to be written to disk.
-    pub audit_waiting: u64,
-    /// Audit records that could not be written to disk.
-    pub audit_lost: u64,
-    /// The process, if the system reports it.
-    pub process: Option<Process>,
+impl Page {
+    fn add(&mut self, Family { name, help, .. }: Family, metric: impl Metric) {
+        self.0.register(name, help, metric);
+    }
 }
 
 impl Metrics {
@@ -89,12 +124,12 @@ impl Metrics {
             Event::RequestEnded(ended) => self.count(ended),
             // Metrics do not count this event; the log and the audit log record it.
             Event::AllRowsSeen { .. } => {}
-            Event::QueryWaits => add(&self.waiting, 1),
-            Event::QueryWaitsNoMore => subtract(&self.waiting),
-            Event::QueryRuns => add(&self.running, 1),
-            Event::QueryRunsNoMore => subtract(&self.running),
-            Event::CacheAsked(answer) => add(&self.cache[*answer as usize], 1),
-            Event::Reloaded(reload) => add(&self.reloads[*reload as usize], 1),
+            Event::QueryWaits => _ = self.waiting.inc(),
+            Event::QueryWaitsNoMore => _ = self.waiting.dec(),
+            Event::QueryRuns => _ = self.running.inc(),
+            Event::QueryRunsNoMore => _ = self.running.dec(),
+            Event::CacheAsked(answer) => _ = self.cache[*answer as usize].inc(),
+            Event::Reloaded(reload) => _ = self.reloads[*reload as usize].inc(),
         }
     }
 
@@ -104,7 +139,7 @@ impl Metrics {
         if let Some(series) = self.endpoints.load().get(name) {
             return Arc::clone(series);
         }
-        let new = Arc::new(Series::named(name));
+        let new = Arc::new(self.by_endpoint.series(name));
         let mut found = Arc::clone(&new);
         self.endpoints.rcu(|known| {
             let mut endpoints = BTreeMap::clone(known);
@@ -116,87 +151,31 @@ impl Metrics {
 
     /// Counts an export of spans, successful or not.
     pub(super) fn exported(&self, good: bool) {
-        add(if good { &self.exports_good } else { &self.exports_failed }, 1);
+        self.exports[usize::from(!good)].inc();
     }
 
     fn count(&self, ended: &RequestEnd<'_>) {
-        let series = ended.endpoint.unwrap_or(&self.elsewhere);
-        if let Some(count) = ended.status.and_then(|status| series.by_status.get(usize::from(status).checked_sub(100)?))
+        ended.endpoint.unwrap_or(&self.elsewhere).count(ended);
+        self.outcomes[ended.outcome as usize].inc();
+        if let Some(code) = ended.code
+            && let Some(count) =
+                self.refusals.get(code as usize, || [("code", Label::Word(code as usize, code.name()))])
         {
-            add(count, 1);
+            count.inc();
         }
-        add(&self.outcomes[ended.outcome as usize], 1);
-        if let Some(code) = ended.code {
-            add(&self.refusals.0[code as usize], 1);
-        }
-        series.duration.observe(ended.duration);
-        add(&series.rows, ended.rows);
-        add(&series.bytes, ended.bytes);
-        for (at, stage) in STAGES.into_iter().enumerate() {
+        for (histogram, stage) in self.stages.iter().zip(STAGES) {
             if let Some(taken) = ended.stages.taken(stage) {
-                self.stages[at].observe(taken.busy);
-                add(&series.stage_nanos[at], u64::try_from(taken.busy.as_nanos()).unwrap_or(0));
+                histogram.observe(taken.busy);
             }
         }
-        if let Some(query) = &ended.query {
-            add(&series.scanned_rows, query.scanned_rows);
-            add(&series.scanned_bytes, query.scanned_bytes);
-            add(&series.spilled_bytes, query.spilled_bytes);
-        }
-        if ended.slow.is_some() {
-            add(&series.slow, 1);
-        }
     }
 
-    /// The counters of all endpoints, by name.
-    fn series(&self) -> Vec<Arc<Series>> {
-        self.endpoints.load().values().map(Arc::clone).collect()
+    /// The text of one scrape.
+    pub(super) fn exposition(&self, now: Now) -> String {
+        self.scraped.set(now);
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
     }
-}
-
-impl Series {
-    /// Counters at zero.
-    pub(super) fn named(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            by_status: counters(STATUSES),
-            duration: Histogram::default(),
-            stage_nanos: Default::default(),
-            rows: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            scanned_rows: AtomicU64::new(0),
-            scanned_bytes: AtomicU64::new(0),
-            spilled_bytes: AtomicU64::new(0),
-            slow: AtomicU64::new(0),
-        }
-    }
-
-    /// The endpoint's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-}
-
-impl Default for Series {
-    fn default() -> Self {
-        Self::named("")
-    }
-}
-
-impl Default for Refusals {
-    fn default() -> Self {
-        Self(counters(CODES.len()))
-    }
-}
-
-fn counters(count: usize) -> Box<[AtomicU64]> {
-    std::iter::repeat_with(AtomicU64::default).take(count).collect()
-}
-
-fn add(counter: &AtomicU64, more: u64) {
-    counter.fetch_add(more, Ordering::Relaxed);
-}
-
-fn subtract(gauge: &AtomicU64) {
-    gauge.fetch_sub(1, Ordering::Relaxed);
 }

@@ -1,0 +1,5 @@
+//! Callers with a JWT of an issuer.
+
+mod access;
+mod keys;
+mod tokens;

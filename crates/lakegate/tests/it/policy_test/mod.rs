@@ -1,0 +1,5 @@
+//! `lakegate test`.
+
+mod expectations;
+mod faults;
+mod matrix;

@@ -1,0 +1,5 @@
+//! The sample project and its data.
+
+mod lake;
+mod policies;
+mod roles;
