@@ -16,7 +16,7 @@ use moka::Expiry;
 use moka::sync::Cache;
 use tokio::sync::watch;
 
-use crate::observe::CacheAnswer;
+use crate::observe::CacheLookup;
 
 /// The cache key of a response.
 pub type ResponseKey = String;
@@ -184,11 +184,11 @@ impl ResponseCache {
 
 impl Claim {
     /// The event to count; `None` if the response could not have been shared.
-    pub fn event(&self) -> Option<CacheAnswer> {
+    pub fn event(&self) -> Option<CacheLookup> {
         match self {
-            Claim::Hit(_) => Some(CacheAnswer::Hit),
-            Claim::Shared(_) => Some(CacheAnswer::Joined),
-            Claim::Leader(_) => Some(CacheAnswer::Miss),
+            Claim::Hit(_) => Some(CacheLookup::Hit),
+            Claim::Shared(_) => Some(CacheLookup::Joined),
+            Claim::Leader(_) => Some(CacheLookup::Miss),
             Claim::Uncacheable => None,
         }
     }

@@ -4,13 +4,13 @@
 //! input and formats its own output.
 
 mod answers;
-mod expiry;
+mod parse;
 mod requests;
 mod service;
 
 pub use answers::{
     EndpointAnswer, GrantAnswer, IssuedAnswer, PrincipalAnswer, PrincipalDetailsAnswer, TokenAnswer, grant_state, time,
 };
-pub use expiry::{duration, moment};
+pub use parse::{parse_duration, parse_time};
 pub use requests::{AddGrant, AddPrincipal, ChangePrincipal, IssueToken, Nothing, RotateToken};
 pub use service::{AdminService, ChangesFilter, GrantFilter, PrincipalDetails, PrincipalFilter, TokenFilter};

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::options::ProjectOption;
 use super::output::{escaped, print, say};
-use crate::admin::{duration, moment};
+use crate::admin::{parse_duration, parse_time};
 use crate::audit::read::{self, ReadPosition};
 use crate::audit::{Outcome, Search, SearchResult};
 use crate::clock;
@@ -213,10 +213,10 @@ impl SearchArgs {
 
 /// Parses a time, or a duration before now.
 fn since(text: &str) -> anyhow::Result<DateTime<Utc>> {
-    if let Ok(moment) = moment(text) {
+    if let Ok(moment) = parse_time(text) {
         return Ok(moment);
     }
-    let ago = duration(text).context("not a time such as `2027-01-01` or RFC 3339, and not a duration")?;
+    let ago = parse_duration(text).context("not a time such as `2027-01-01` or RFC 3339, and not a duration")?;
     clock::now().checked_sub_signed(ago).context("that is too long ago")
 }
 

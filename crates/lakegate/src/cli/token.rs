@@ -11,7 +11,7 @@ use lakegate_core::access::{NewToken, Scope};
 use super::options::StoreArgs;
 use super::output::{self, print, print_json, print_table, say};
 use super::time::ExpiryArgs;
-use crate::admin::{IssuedAnswer, TokenAnswer, TokenFilter, duration};
+use crate::admin::{IssuedAnswer, TokenAnswer, TokenFilter, parse_duration};
 use crate::clock;
 use crate::store::{Expiry, Rotation, TokenListing, TokenRequest};
 
@@ -93,7 +93,7 @@ pub struct RotateArgs {
     /// The id of the token to replace
     id: String,
     /// Keep the old token valid for this duration: `45s`, `30m`, `24h`, `90d`, `2w`
-    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = parse_duration)]
     grace: Duration,
     #[command(flatten)]
     expiry: ExpiryArgs,

@@ -1,17 +1,20 @@
 //! The HTTP server: listeners, the service around every request, and the routes. The way of a request to an endpoint is in
 //! [`crate::pipeline`].
 
-mod admin;
+mod serve;
+mod service;
+
+mod problem;
+mod query;
+mod size_limits;
+
 mod callable_endpoints;
 mod docs;
 mod endpoint_list;
 mod health;
 mod openapi;
-mod problem;
-mod query;
-mod serve;
-mod service;
-mod size_limits;
+
+mod admin;
 
 use std::sync::Arc;
 

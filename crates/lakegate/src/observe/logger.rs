@@ -27,11 +27,11 @@ pub(super) fn notice(event: &Event<'_>) {
         ),
         // The code that reloads the project logs its faults.
         Event::Reloaded(_)
-        | Event::QueryWaits
-        | Event::QueryWaitsNoMore
-        | Event::QueryRuns
-        | Event::QueryRunsNoMore
-        | Event::CacheAsked(_) => {}
+        | Event::QueryQueued
+        | Event::QueryDequeued
+        | Event::QueryStarted
+        | Event::QueryFinished
+        | Event::CacheLookedUp(_) => {}
     }
 }
 
@@ -41,7 +41,7 @@ fn request(ended: &RequestEnd<'_>) {
     if !tracing::enabled!(tracing::Level::ERROR) {
         return;
     }
-    if tracing::enabled!(tracing::Level::INFO) && request_line::wrote(ended) {
+    if tracing::enabled!(tracing::Level::INFO) && request_line::try_write(ended) {
         return;
     }
     macro_rules! line {
@@ -76,7 +76,7 @@ fn request(ended: &RequestEnd<'_>) {
 /// Logs a slow query.
 fn slow(ended: &RequestEnd<'_>) {
     let Some(slow) = &ended.slow else { return };
-    let took = |stage| ended.stages.taken(stage).map(|taken| ms(taken.busy));
+    let took = |stage| ended.stages.times(stage).map(|times| ms(times.busy));
     tracing::warn!(
         request.id = ended.request_id,
         endpoint.name = ended.endpoint.map(|endpoint| endpoint.name()),

@@ -32,7 +32,7 @@ use crate::app::{App, Served};
 use crate::clock;
 use crate::context::RequestContext;
 use crate::memo::{MemoEntry, MemoStart, Recalled, RequestKey, StoredHeaders};
-use crate::observe::{CacheAnswer, Event, Stage};
+use crate::observe::{CacheLookup, Event, Stage};
 use crate::reload;
 use crate::response_cache::Claim;
 use receive::EndpointRequest;
@@ -227,8 +227,8 @@ fn recall(received: &Received<'_>, served: &Served, caller: &Caller) -> Option<R
     let is_not_modified = conditional::has_already(request.method, request.headers, validator);
     let cached = if is_not_modified { None } else { Some(app.response_cache.get(validator)?) };
     context.recalled(&caller.principal, recalled);
-    let claimed = if is_not_modified { CacheAnswer::NotModified } else { CacheAnswer::Hit };
-    app.observer.notice(&Event::CacheAsked(claimed));
+    let claimed = if is_not_modified { CacheLookup::NotModified } else { CacheLookup::Hit };
+    app.observer.notice(&Event::CacheLookedUp(claimed));
     let (mut response, coding) = match &cached {
         Some(cached) => body::cached_response(cached, context),
         None => (conditional::not_modified(), None),
@@ -292,7 +292,7 @@ async fn claim_and_run(
     let has_already =
         |validator: &&String| !counts && conditional::has_already(request.method, request.headers, validator);
     if let Some(validator) = validator.as_ref().filter(has_already) {
-        app.observer.notice(&Event::CacheAsked(CacheAnswer::NotModified));
+        app.observer.notice(&Event::CacheLookedUp(CacheLookup::NotModified));
         let mut response = conditional::not_modified();
         conditional::add_validator(response.headers_mut(), validator);
         state.add(response.headers_mut());
@@ -311,7 +311,7 @@ async fn claim_and_run(
         None => Claim::Uncacheable,
     };
     if let Some(claimed) = claim.event() {
-        app.observer.notice(&Event::CacheAsked(claimed));
+        app.observer.notice(&Event::CacheLookedUp(claimed));
     }
     let encoder = |rows: &BatchStream| {
         let (formats, most) = (&served.config().formats, rows.max_result_bytes());

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::AdminState;
 use super::refusal::refusal;
 use super::request::{Body, Filter};
-use crate::admin::{AdminService, moment};
+use crate::admin::{AdminService, parse_time};
 use crate::audit::Search;
 use crate::clock;
 use crate::context::RequestContext;
@@ -82,7 +82,7 @@ pub(super) async fn audit(
     };
     let time = |name: &str, text: Option<String>| {
         let refused = |fault| Error::new(Code::AdminRequestMalformed, format!("`{name}` is {fault}"));
-        text.map(|text| moment(&text).map_err(refused)).transpose()
+        text.map(|text| parse_time(&text).map_err(refused)).transpose()
     };
     let (since, until) = (time("since", filter.since)?, time("until", filter.until)?);
     let search = Search {
