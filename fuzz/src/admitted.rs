@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use lakegate_core::access::{Authorized, Distance, Effect, EndpointPattern, Grant, ParameterTerm, Principal, SpanTerm};
+use lakegate_core::access::{Authorized, Distance, Effect, EndpointPattern, Grant, ParameterTerm, Principal, DistanceTerm};
 use lakegate_core::catalog::Call;
 use lakegate_core::project::Param;
 use lakegate_core::value::{Scalar, Value};
@@ -37,10 +37,10 @@ pub(crate) fn check(call: &Call) {
             None => assert!(!param.required && param.default.is_none(), "`{}` is missing", param.name),
         }
     }
-    let allowance = call.allowance();
-    assert!(!allowance.grants().is_empty(), "no grant gives anything");
+    let granted_access = call.granted_access();
+    assert!(!granted_access.grants().is_empty(), "no grant gives anything");
     let mut counted = Vec::new();
-    for id in allowance.grants() {
+    for id in granted_access.grants() {
         let grant = call.authorized().grants().iter().find(|grant| grant.id == *id);
         let Some(grant) = grant else { panic!("`{id}` was not authorized") };
         check_terms(grant, call.authorized().principal(), params, values);
@@ -51,17 +51,17 @@ pub(crate) fn check(call: &Call) {
 
 /// Checks that the row limit and the columns come from the applied grants.
 fn check_allowance(call: &Call, counted: &[&Grant]) {
-    let allowance = call.allowance();
+    let granted_access = call.granted_access();
     let caps = counted.iter().map(|grant| grant.terms.limits.max_rows).collect::<Option<Vec<_>>>();
-    assert_eq!(allowance.limits().max_rows, caps.and_then(|caps| caps.into_iter().max()));
+    assert_eq!(granted_access.limits().max_rows, caps.and_then(|caps| caps.into_iter().max()));
     let named = counted.iter().filter_map(|grant| grant.terms.columns.as_ref()).flatten().collect::<BTreeSet<_>>();
     let shows_any = counted.iter().any(|grant| grant.terms.columns.is_none());
-    assert!(shows_any || !allowance.shows("a column of nobody"));
+    assert!(shows_any || !granted_access.shows("a column of nobody"));
     for column in named {
-        assert!(shows_any || !allowance.shows(column) || counted.iter().any(|grant| names(grant, column)));
+        assert!(shows_any || !granted_access.shows(column) || counted.iter().any(|grant| names(grant, column)));
     }
     let masked = call.authorized().principal().scope().masked;
-    for unmask in allowance.unmask() {
+    for unmask in granted_access.unmask() {
         assert!(!masked && counted.iter().any(|grant| grant.terms.unmask.contains(unmask)), "{unmask}");
     }
 }
@@ -81,10 +81,10 @@ fn check_terms(grant: &Grant, who: &Principal, params: &[Param], values: &[Optio
             None => assert!(!names_it, "a rule for `{name}` was left out: {grant:?}"),
         }
     }
-    for span in &grant.terms.spans {
-        match (value_of(&span.from), value_of(&span.to)) {
+    for term in &grant.terms.distance_limits {
+        match (value_of(&term.from), value_of(&term.to)) {
             (Some((_, from)), Some((_, to))) => {
-                assert!(near(span, from.as_ref(), to.as_ref()), "{from:?} and {to:?} under {grant:?}");
+                assert!(near(term, from.as_ref(), to.as_ref()), "{from:?} and {to:?} under {grant:?}");
             }
             _ => assert!(!names_it, "a span was left out: {grant:?}"),
         }
@@ -110,10 +110,10 @@ fn meets(term: &ParameterTerm, param: &Param, value: Option<&Value>, who: &Princ
 }
 
 /// Microseconds, seconds or numbers in 128 bits: deliberately not the way the product computes it.
-fn near(span: &SpanTerm, from: Option<&Value>, to: Option<&Value>) -> bool {
+fn near(term: &DistanceTerm, from: Option<&Value>, to: Option<&Value>) -> bool {
     let (Some(Value::Scalar(from)), Some(Value::Scalar(to))) = (from, to) else { return false };
     let micros = |time: &DateTime<Utc>| i128::from(time.timestamp_micros());
-    match (span.at_most, from, to) {
+    match (term.at_most, from, to) {
         (Distance::Time(most), Scalar::Timestamp(from), Scalar::Timestamp(to)) => {
             micros(to) - micros(from) <= i128::from(most) * 1_000_000
         }

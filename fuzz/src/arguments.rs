@@ -18,7 +18,7 @@ use std::sync::{Arc, LazyLock};
 
 use chrono::{DateTime, Utc};
 use lakegate_core::access::{
-    Credential, Distance, Effect, EndpointPattern, Grant, Grantee, PrincipalRecord, Scope, SpanTerm, Terms,
+    Credential, Distance, Effect, EndpointPattern, Grant, Grantee, PrincipalRecord, Scope, DistanceTerm, Terms,
     TokenRecord, Unmask, attribute, authenticate, authorize,
 };
 use lakegate_core::catalog::{Arguments, RawArguments, RuleCheck, call};
@@ -178,7 +178,7 @@ fn term(terms: &mut Terms, kind: char, rest: &str) {
             if let Some((to, most)) = second.split_once(' ')
                 && let Some(at_most) = Distance::parse(most)
             {
-                terms.spans.push(SpanTerm { from: first.to_owned(), to: to.to_owned(), at_most });
+                terms.distance_limits.push(DistanceTerm { from: first.to_owned(), to: to.to_owned(), at_most });
             }
         }
         'c' => terms.columns.get_or_insert_default().extend([rest.to_owned()]),

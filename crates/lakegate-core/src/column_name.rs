@@ -1,4 +1,4 @@
-//! Parses column names as policies write them: in `columns` of a table, in the masks that a grant lifts, and in
+//! Parses column names as policies write them: in `columns` of a table, in the columns that a grant unmasks, and in
 //! denials.
 //!
 //! Text without quotes is ambiguous: `buyer.email` may be a column of that name, or the field `email` of the struct

@@ -8,7 +8,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 /// A cause that is logged and never sent to a caller.
-pub type Source = Box<dyn StdError + Send + Sync + 'static>;
+pub type Cause = Box<dyn StdError + Send + Sync + 'static>;
 
 /// The class of an error, from which the HTTP server chooses the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -231,7 +231,7 @@ pub struct Error {
     /// Seconds after which the same request may succeed; `None` if unknown.
     pub retry_after: Option<NonZeroU32>,
     /// For the log only.
-    pub source: Option<Source>,
+    pub source: Option<Cause>,
 }
 
 impl Error {
@@ -276,20 +276,21 @@ impl Error {
 
     /// Sets the cause for the log.
     #[must_use]
-    pub fn source(mut self, source: impl Into<Source>) -> Self {
+    pub fn source(mut self, source: impl Into<Cause>) -> Self {
         self.source = Some(source.into());
         self
     }
 
     /// A copy of the error for each request that waited for the same work; the original becomes the cause.
     pub fn shared(error: std::sync::Arc<Error>) -> Self {
-        let errors = error.errors.iter().map(|each| Self { retry_after: each.retry_after, ..each.told() }).collect();
-        Self { errors, retry_after: error.retry_after, ..error.told() }.source(error)
+        let errors =
+            error.errors.iter().map(|each| Self { retry_after: each.retry_after, ..each.without_causes() }).collect();
+        Self { errors, retry_after: error.retry_after, ..error.without_causes() }.source(error)
     }
 
-    fn told(&self) -> Self {
-        let told = Self::new(self.code, &self.detail);
-        Self { parameter: self.parameter.clone(), hint: self.hint.clone(), ..told }
+    fn without_causes(&self) -> Self {
+        let copy = Self::new(self.code, &self.detail);
+        Self { parameter: self.parameter.clone(), hint: self.hint.clone(), ..copy }
     }
 
     /// One error for several wrong arguments. A single one is listed too, so that callers always read the same shape.

@@ -16,7 +16,7 @@ const MILLISECONDS: core::ffi::c_long = 20;
 /// Makes mimalloc return freed memory to the system soon. `MIMALLOC_PURGE_DELAY` in the environment takes precedence.
 ///
 /// Call this before other threads start.
-pub fn give_back_soon() {
+pub fn set_purge_delay() {
     // SAFETY: the function sets a number in a table of the allocator. It must not run on two threads at once, and no
     // other code here calls it.
     #[expect(unsafe_code, reason = "options are set by a function of C")]
@@ -34,7 +34,7 @@ mod tests {
         let before = unsafe { libmimalloc_sys::mi_option_get(super::PURGE_DELAY) };
         let named = std::env::var("MIMALLOC_PURGE_DELAY").ok().and_then(|delay| delay.parse().ok());
         assert_eq!(before, named.unwrap_or(1000));
-        super::give_back_soon();
+        super::set_purge_delay();
         #[expect(unsafe_code, reason = "options are read by a function of C")]
         let after = unsafe { libmimalloc_sys::mi_option_get(super::PURGE_DELAY) };
         assert_eq!(after, named.unwrap_or(super::MILLISECONDS));

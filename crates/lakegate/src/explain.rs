@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use lakegate_core::access::{
-    Allowance, Authorized, Effect, Grant, Grantee, Principal, PrincipalRecord, Terms, authorize,
+    Authorized, Effect, Grant, GrantedAccess, Grantee, Principal, PrincipalRecord, Terms, authorize,
 };
 use lakegate_core::catalog::{self, Call, RawArguments, call};
 use lakegate_core::error::Error;
-use lakegate_core::limits::{self, Limit, Origin};
+use lakegate_core::limits::{self, Limit, LimitSource};
 use lakegate_core::project::{Endpoint, OnMaxRows};
 use lakegate_query::govern::explain::{ColumnView, MaskView, Rows, TableView, columns, tables};
 use lakegate_query::govern::govern;
@@ -233,11 +233,11 @@ pub async fn explain(
     };
     explanation.reason = authorized.reason().to_string();
     // If the arguments are refused, show the union of what all grants allow.
-    let possible = authorized.allowance(authorized.grants());
+    let possible = authorized.granted_access(authorized.grants());
     let outcome = call(authorized.clone(), Arc::clone(endpoint), raw, planned.rules());
-    let allowance = outcome.as_ref().map_or(&possible, Call::allowance);
-    explanation.show(project, planned, &authorized, allowance);
-    explanation.grants = parts(&who, endpoint, &grants, outcome.as_ref().ok().map(Call::allowance), now);
+    let granted_access = outcome.as_ref().map_or(&possible, Call::granted_access);
+    explanation.show(project, planned, &authorized, granted_access);
+    explanation.grants = parts(&who, endpoint, &grants, outcome.as_ref().ok().map(Call::granted_access), now);
     let call = match outcome {
         Ok(call) => call,
         Err(error) => return explanation.refused(&error),
@@ -284,13 +284,13 @@ impl Explanation {
         project: &PlannedProject,
         planned: &PlannedEndpoint,
         authorized: &Authorized,
-        allowance: &Allowance,
+        granted_access: &GrantedAccess,
     ) {
         let who = authorized.principal();
-        let views = tables(project, planned, who, allowance);
+        let views = tables(project, planned, who, granted_access);
         self.tables = views.into_iter().map(|view| table_part(project, view, who)).collect();
-        self.columns = columns(project, planned, allowance).into_iter().map(column_part).collect();
-        self.limits = limits_part(project, planned.endpoint(), allowance.limits());
+        self.columns = columns(project, planned, granted_access).into_iter().map(column_part).collect();
+        self.limits = limits_part(project, planned.endpoint(), granted_access.limits());
     }
 }
 
@@ -314,7 +314,7 @@ fn limits_part(project: &PlannedProject, endpoint: &Endpoint, grants: limits::Li
                 limit: limit.name(),
                 bound: bound.value,
                 from: bound.from.name(),
-                of: if bound.from == Origin::Server {
+                of: if bound.from == LimitSource::Server {
                     "all calls of the principal"
                 } else {
                     "its calls of this endpoint"
@@ -355,18 +355,19 @@ fn parts(
     who: &Principal,
     endpoint: &Endpoint,
     grants: &[Grant],
-    allowance: Option<&Allowance>,
+    granted_access: Option<&GrantedAccess>,
     now: DateTime<Utc>,
 ) -> Vec<GrantPart> {
     let about = grants.iter().filter(|grant| grant.to.covers(who) && grant.endpoint.covers(&endpoint.name));
     let part = |grant: &Grant| {
-        let place = allowance.and_then(|allowance| allowance.grants().iter().position(|id| *id == grant.id));
+        let place =
+            granted_access.and_then(|granted_access| granted_access.grants().iter().position(|id| *id == grant.id));
         match (grant.effect, place) {
             _ if grant.has_expired(now) => "expired",
             (Effect::Deny, _) => "takes away",
             (Effect::Allow, Some(0)) => "decides",
             (Effect::Allow, Some(_)) => "adds",
-            (Effect::Allow, None) if allowance.is_some() => "does not admit these arguments",
+            (Effect::Allow, None) if granted_access.is_some() => "does not admit these arguments",
             (Effect::Allow, None) => "allows",
         }
     };
@@ -421,7 +422,7 @@ fn table_part(project: &PlannedProject, view: TableView, who: &Principal) -> Tab
 }
 
 fn mask_part(view: MaskView) -> MaskPart {
-    MaskPart { column: view.column, mask: view.mask.to_string(), tag: view.tag, on: !view.lifted }
+    MaskPart { column: view.column, mask: view.mask.to_string(), tag: view.tag, on: !view.unmasked }
 }
 
 fn column_part(view: ColumnView) -> ColumnPart {

@@ -11,7 +11,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     // Must run before other threads start.
-    lakegate_memory::give_back_soon();
+    lakegate_memory::set_purge_delay();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(lakegate_query::engine::WORKER_STACK_BYTES)

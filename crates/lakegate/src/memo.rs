@@ -228,7 +228,7 @@ impl RequestMemo {
             return;
         }
         let (validator, headers, recalled) = content;
-        let (credential, until) = (Arc::clone(credential), credential.decides_until(now));
+        let (credential, until) = (Arc::clone(credential), credential.grants_expire_at(now));
         let key_hash = self.hasher.hash_one(key);
         let key = key.owned();
         let entry = MemoEntry { key, credential, made_at: now, until, mask_key: id, validator, headers, recalled };

@@ -5,7 +5,7 @@
 //! (410), and the caller starts over.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use lakegate_core::catalog::{AsOf, Modifiers, Window, foreign_cursor};
+use lakegate_core::catalog::{AsOf, Modifiers, RowRange, foreign_cursor};
 use lakegate_core::error::{Code, Error};
 use lakegate_query::engine::{BatchStream, Engine, Limits};
 use lakegate_query::govern::GovernedPlan;
@@ -60,8 +60,8 @@ impl Page {
     }
 
     /// The rows to read: one more than the page, which shows whether there is a next page.
-    pub fn window(&self) -> Window {
-        Window { offset: self.offset, limit: Some(u64::from(self.size) + 1), looks_ahead: true }
+    pub fn row_range(&self) -> RowRange {
+        RowRange { offset: self.offset, limit: Some(u64::from(self.size) + 1), fetches_one_extra: true }
     }
 
     /// Checks that the page continues the response of the page before.

@@ -55,7 +55,7 @@ fn documented_on(tree: &Tree, page_path: &str, counts: impl Fn(&str) -> bool) ->
 /// Each key, with the path and line of its first use.
 fn accepted(tree: &Tree, counts: impl Fn(&str) -> bool) -> BTreeMap<String, (String, usize)> {
     let taken = Regex::new(
-        r#"\.(?:take|string|strings|boolean|integer|number|section|sections|fixed_strings|fixed_section)\("(\w+)""#,
+        r#"\.(?:take|string|strings|boolean|integer|number|section|sections|policy_strings|policy_section)\("(\w+)""#,
     )
     .expect("the pattern is a constant");
     let mut keys = BTreeMap::new();

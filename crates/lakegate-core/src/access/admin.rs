@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::principal::{Credential, PrincipalRecord, check_alive};
+use super::principal::{Credential, PrincipalRecord, check_active};
 use crate::error::{Code, Error};
 
 /// An authenticated administrator. Cheap to clone.
@@ -23,7 +23,7 @@ pub struct Admin {
 /// # Errors
 /// The token is expired or revoked, its principal is disabled, or it is not an admin token.
 pub fn authenticate_admin(credential: &Credential, now: DateTime<Utc>) -> Result<Admin, Error> {
-    check_alive(credential, now)?;
+    check_active(credential, now)?;
     if !credential.proof.is_admin() {
         return Err(Error::new(Code::AccessNotAdmin, "the token is not for administration")
             .hint("make one with `lakegate token issue PRINCIPAL --admin`"));

@@ -24,10 +24,10 @@ pub struct Assertion {
     pub scope: Scope,
 }
 
-/// A verified statement and its principal, whose attributes and roles come only from the claims. Only [`Asserted::of`]
+/// A verified statement and its principal, whose attributes and roles come only from the claims. Only [`VerifiedAssertion::from_claims`]
 /// makes one.
 #[derive(Clone)]
-pub struct Asserted {
+pub struct VerifiedAssertion {
     pub(super) assertion: Assertion,
     pub(super) principal: PrincipalRecord,
     pub(super) hash: TokenHash,
@@ -51,7 +51,7 @@ impl Assertion {
     }
 }
 
-impl Asserted {
+impl VerifiedAssertion {
     /// The statement.
     pub fn assertion(&self) -> &Assertion {
         &self.assertion
@@ -68,9 +68,9 @@ impl Asserted {
     }
 }
 
-impl fmt::Debug for Asserted {
+impl fmt::Debug for VerifiedAssertion {
     /// Leaves out attributes, so that they are not logged by accident.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Asserted").field("assertion", &self.assertion).finish_non_exhaustive()
+        f.debug_struct("VerifiedAssertion").field("assertion", &self.assertion).finish_non_exhaustive()
     }
 }

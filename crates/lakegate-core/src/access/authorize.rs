@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use super::allowance::Allowance;
 use super::grant::{Effect, EndpointPattern, Grant, Grantee};
+use super::granted_access::GrantedAccess;
 use super::principal::Principal;
 use super::terms::Unmask;
 use crate::error::{Code, Error};
@@ -152,18 +152,18 @@ impl Authorized {
     }
 
     /// Combines the given grants, minus what denials and the token's scope exclude.
-    pub fn allowance<'g>(&self, grants: impl IntoIterator<Item = &'g Grant>) -> Allowance {
-        let mut allowance = Allowance::nothing();
-        allowance.without.clone_from(&self.denied_columns);
+    pub fn granted_access<'g>(&self, grants: impl IntoIterator<Item = &'g Grant>) -> GrantedAccess {
+        let mut granted_access = GrantedAccess::none();
+        granted_access.denied_columns.clone_from(&self.denied_columns);
         for grant in grants {
-            allowance.add(grant);
+            granted_access.add(grant);
         }
         match self.principal.scope().masked {
-            true => allowance.unmask.clear(),
-            false => allowance.unmask.retain(|unmask| !self.denied_unmask.contains(unmask)),
+            true => granted_access.unmask.clear(),
+            false => granted_access.unmask.retain(|unmask| !self.denied_unmask.contains(unmask)),
         }
-        allowance.never_unmasked.clone_from(&self.denied_unmask);
-        allowance
+        granted_access.denied_unmask.clone_from(&self.denied_unmask);
+        granted_access
     }
 
     /// The limits that apply before the arguments are known: the widest of any grant.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value as Json};
 
-use super::assertion::{Asserted, Assertion};
+use super::assertion::{Assertion, VerifiedAssertion};
 use super::jwt::Claims;
 use super::name::{NameError, NameKind};
 use super::principal::PrincipalRecord;
@@ -51,12 +51,12 @@ pub enum ClaimsError {
     Subject(#[from] NameError),
 }
 
-impl Asserted {
+impl VerifiedAssertion {
     /// Applies the issuer's rules to the claims.
     ///
     /// # Errors
     /// The first claim that is missing, has the wrong type, or is not for this server.
-    pub fn of(claims: &Claims, issuer: &Issuer) -> Result<Self, ClaimsError> {
+    pub fn from_claims(claims: &Claims, issuer: &Issuer) -> Result<Self, ClaimsError> {
         let members = &claims.members;
         if members.get("iss").and_then(Json::as_str) != Some(issuer.issuer.as_str()) {
             return Err(ClaimsError::Issuer);
@@ -218,7 +218,7 @@ admins = "auditor"
     }
 
     /// The valid claims with some replaced; `null` removes one.
-    fn with(change: Json) -> Result<Asserted, ClaimsError> {
+    fn with(change: Json) -> Result<VerifiedAssertion, ClaimsError> {
         let mut json = good();
         for (name, value) in change.as_object().unwrap() {
             match value {
@@ -226,7 +226,7 @@ admins = "auditor"
                 value => json.as_object_mut().unwrap().insert(name.clone(), value.clone()),
             };
         }
-        Asserted::of(&claims(&json), &issuer(|text| text))
+        VerifiedAssertion::from_claims(&claims(&json), &issuer(|text| text))
     }
 
     fn message(change: Json) -> String {
@@ -273,7 +273,7 @@ admins = "auditor"
         let lasting = issuer(|text| text.replace("max_lifetime_seconds = 1000\n", ""));
         let mut json = good();
         json.as_object_mut().unwrap().remove("iat");
-        assert!(Asserted::of(&claims(&json), &lasting).is_ok());
+        assert!(VerifiedAssertion::from_claims(&claims(&json), &lasting).is_ok());
     }
 
     #[test]
@@ -346,7 +346,7 @@ admins = "auditor"
             assert!(matches!(roles(wrong).unwrap_err(), ClaimsError::Type { .. }));
         }
         let unmapped = issuer(|text| text.split("[issuers.acme.roles]").next().unwrap().to_owned());
-        assert!(Asserted::of(&claims(&good()), &unmapped).unwrap().principal().roles.is_empty());
+        assert!(VerifiedAssertion::from_claims(&claims(&good()), &unmapped).unwrap().principal().roles.is_empty());
     }
 
     #[test]
@@ -369,7 +369,7 @@ admins = "auditor"
         assert_eq!(two.into_iter().collect::<Vec<_>>(), ["a", "b"]);
         assert!(matches!(scope(json!(7)).unwrap_err(), ClaimsError::Type { .. }));
         let whole = issuer(|text| text.replace("scope_claim = \"scope\"\nscope_prefix = \"lakegate:\"\n", ""));
-        assert!(Asserted::of(&claims(&good()), &whole).unwrap().assertion().scope.is_whole());
+        assert!(VerifiedAssertion::from_claims(&claims(&good()), &whole).unwrap().assertion().scope.is_whole());
     }
 
     #[test]

@@ -59,12 +59,12 @@ fn called(scope: Scope, grants: &[Grant], query: &[(&str, &str)]) -> Result<Call
     call(authorized, endpoint("e"), raw, &NoRules).map_err(|error| error.code)
 }
 
-fn allowance(scope: Scope, grants: &[Grant]) -> Allowance {
-    called(scope, grants, &[]).unwrap().allowance().clone()
+fn granted_access(scope: Scope, grants: &[Grant]) -> GrantedAccess {
+    called(scope, grants, &[]).unwrap().granted_access().clone()
 }
 
-fn names(allowance: &Allowance) -> Vec<&str> {
-    allowance.grants().iter().map(String::as_str).collect()
+fn names(granted_access: &GrantedAccess) -> Vec<&str> {
+    granted_access.grants().iter().map(String::as_str).collect()
 }
 
 #[test]
@@ -85,29 +85,35 @@ fn a_denial_of_the_endpoint_wins_over_every_grant() {
 fn a_denied_column_is_shown_by_no_grant() {
     let grants = [grant("all", "{}"), grant("named", r#"{"columns":["x","y"]}"#)];
     let denial = grant("deny", r#"{"columns":["x"]}"#).denying();
-    let allowance = allowance(Scope::default(), &[grants.as_slice(), &[denial]].concat());
-    assert!(!allowance.shows("x") && allowance.shows("y") && allowance.shows("z") && !allowance.shows_all());
+    let granted_access = granted_access(Scope::default(), &[grants.as_slice(), &[denial]].concat());
+    assert!(
+        !granted_access.shows("x")
+            && granted_access.shows("y")
+            && granted_access.shows("z")
+            && !granted_access.shows_all()
+    );
 }
 
 #[test]
 fn denied_unmasking_holds_however_else_it_is_granted() {
     let tags = BTreeSet::from(["pii".to_owned()]);
     let grants = [grant("tag", r#"{"unmask":["tag:pii"]}"#), grant("column", r#"{"unmask":["t.c"]}"#)];
-    let lifts = |denial: Option<&str>| {
+    let is_unmasked = |denial: Option<&str>| {
         let denial = denial.map(|unmask| grant("deny", &format!(r#"{{"unmask":["{unmask}"]}}"#)).denying());
         let grants = grants.iter().cloned().chain(denial).collect::<Vec<_>>();
-        let allowance = allowance(Scope::default(), &grants);
-        [None, Some("pii")].map(|tag| allowance.lifts("t", &["c".to_owned()], &tags, tag, |text| text == "c"))
+        let granted_access = granted_access(Scope::default(), &grants);
+        [None, Some("pii")]
+            .map(|tag| granted_access.is_unmasked("t", &["c".to_owned()], &tags, tag, |text| text == "c"))
     };
-    assert_eq!(lifts(None), [true, true]);
-    assert_eq!(lifts(Some("t.c")), [false, false]);
-    assert_eq!(lifts(Some("tag:pii")), [false, false]);
-    assert_eq!(lifts(Some("t.d")), [true, true]);
+    assert_eq!(is_unmasked(None), [true, true]);
+    assert_eq!(is_unmasked(Some("t.c")), [false, false]);
+    assert_eq!(is_unmasked(Some("tag:pii")), [false, false]);
+    assert_eq!(is_unmasked(Some("t.d")), [true, true]);
     // A denial also applies in another letter case, and to the whole or to a part of what it names.
     for near in ["T.c", "t.C", "t.c.part", "tag:PII"] {
-        assert_eq!(lifts(Some(near)), [false, false], "{near}");
+        assert_eq!(is_unmasked(Some(near)), [false, false], "{near}");
     }
-    assert_eq!(lifts(Some("t.cc")), [true, true]);
+    assert_eq!(is_unmasked(Some("t.cc")), [true, true]);
 }
 
 #[test]
@@ -117,11 +123,11 @@ fn a_scope_narrows_and_never_gives() {
     assert!(called(only("e"), &grants, &[]).is_ok());
     assert_eq!(called(only("f"), &grants, &[]).unwrap_err(), Code::AccessOutOfScope);
     assert_eq!(called(only("e"), &[], &[]).unwrap_err(), Code::AccessNotGranted);
-    let lifts = |scope: Scope| {
-        allowance(scope, &grants).lifts("t", &["c".to_owned()], &BTreeSet::new(), None, |text| text == "c")
+    let is_unmasked = |scope: Scope| {
+        granted_access(scope, &grants).is_unmasked("t", &["c".to_owned()], &BTreeSet::new(), None, |text| text == "c")
     };
-    assert!(lifts(Scope::default()));
-    assert!(!lifts(Scope { masked: true, ..Scope::default() }));
+    assert!(is_unmasked(Scope::default()));
+    assert!(!is_unmasked(Scope { masked: true, ..Scope::default() }));
 }
 
 #[test]
@@ -139,19 +145,19 @@ fn what_a_grant_gives_is_had_only_with_arguments_that_it_admits() {
     let narrow = grant("narrow", r#"{"parameters":{"size":{"min":"1","max":"3"}}}"#);
     let both = [fixed, narrow];
     let got = |query: &[(&str, &str)]| called(Scope::default(), &both, query).unwrap();
-    assert_eq!(names(got(&[("size", "1")]).allowance()), ["narrow", "fixed"]);
+    assert_eq!(names(got(&[("size", "1")]).granted_access()), ["narrow", "fixed"]);
     let two = got(&[("size", "2")]);
-    assert_eq!(names(two.allowance()), ["narrow"]);
-    assert!(two.allowance().unmask().is_empty());
+    assert_eq!(names(two.granted_access()), ["narrow"]);
+    assert!(two.granted_access().unmask().is_empty());
     // Without the argument, only the grant that fixes it supplies a value.
-    assert_eq!(names(got(&[]).allowance()), ["fixed"]);
+    assert_eq!(names(got(&[]).granted_access()), ["fixed"]);
     assert_eq!(called(Scope::default(), &both, &[("size", "4")]).unwrap_err(), Code::ArgumentNotGranted);
 
     // Without the argument, both grants supply a different value and so make different calls. One of them decides, and
     // only that one applies.
     let one = grant("one", r#"{"parameters":{"size":{"fixed":"1"}}}"#);
     let two = grant("two", r#"{"parameters":{"size":{"fixed":"2"}},"max_rows":9}"#);
-    assert_eq!(names(called(Scope::default(), &[one, two], &[]).unwrap().allowance()).len(), 1);
+    assert_eq!(names(called(Scope::default(), &[one, two], &[]).unwrap().granted_access()).len(), 1);
 }
 
 #[test]

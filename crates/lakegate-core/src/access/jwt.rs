@@ -142,7 +142,7 @@ fn is_base64url(byte: u8) -> bool {
 impl PresentedJwt {
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= MAX_JWT_BYTES && is_jwt(bytes))?;
-        Some(Self { text: text.into(), hash: TokenHash::of(DOMAIN, bytes) })
+        Some(Self { text: text.into(), hash: TokenHash::compute(DOMAIN, bytes) })
     }
 
     /// The hash, used as the cache key; not secret.

@@ -63,7 +63,7 @@ pub struct Principal {
 
 /// Authenticates the token of an endpoint call. An admin token is refused.
 pub fn authenticate(credential: &Credential, now: DateTime<Utc>) -> Result<Principal, Error> {
-    check_alive(credential, now)?;
+    check_active(credential, now)?;
     if credential.proof.is_admin() {
         return Err(Error::new(Code::AccessAdminToken, "an admin token calls no endpoint")
             .hint("send a token that is not for administration"));
@@ -80,9 +80,9 @@ pub fn authenticate(credential: &Credential, now: DateTime<Utc>) -> Result<Princ
 }
 
 /// Checks that the token and its principal are active, for any use.
-pub(super) fn check_alive(credential: &Credential, now: DateTime<Utc>) -> Result<(), Error> {
+pub(super) fn check_active(credential: &Credential, now: DateTime<Utc>) -> Result<(), Error> {
     match &credential.proof {
-        Proof::Token(token) => taken(token.state(now), "ask the operator for a new token")?,
+        Proof::Token(token) => check_token_state(token.state(now), "ask the operator for a new token")?,
         Proof::Assertion(assertion) => {
             if assertion.is_early(now) {
                 let reason = format!("token `{}` is not taken yet", assertion.token_id());
@@ -90,7 +90,7 @@ pub(super) fn check_alive(credential: &Credential, now: DateTime<Utc>) -> Result
                     .hint("check that the whole token was sent")
                     .source(reason));
             }
-            taken(assertion.state(now), "get a new one from its issuer")?;
+            check_token_state(assertion.state(now), "get a new one from its issuer")?;
         }
     }
     if credential.principal.disabled_at.is_some() {
@@ -100,7 +100,7 @@ pub(super) fn check_alive(credential: &Credential, now: DateTime<Utc>) -> Result
     Ok(())
 }
 
-fn taken(state: TokenState, hint: &str) -> Result<(), Error> {
+fn check_token_state(state: TokenState, hint: &str) -> Result<(), Error> {
     match state {
         TokenState::Active => Ok(()),
         TokenState::Revoked => Err(Error::new(Code::AccessTokenRevoked, "the token was revoked").hint(hint)),
@@ -110,15 +110,15 @@ fn taken(state: TokenState, hint: &str) -> Result<(), Error> {
 
 impl Credential {
     /// Whether the proof authenticates an endpoint call now, as [`authenticate`] decides.
-    pub fn is_taken(&self, now: DateTime<Utc>) -> bool {
-        check_alive(self, now).is_ok() && !self.proof.is_admin()
+    pub fn is_accepted(&self, now: DateTime<Utc>) -> bool {
+        check_active(self, now).is_ok() && !self.proof.is_admin()
     }
 
     /// The earliest expiry of the grants in force: until then they decide as they do now. `None` if none of them
     /// expires.
     ///
     /// Does not cover the proof itself, which [`authenticate`] checks.
-    pub fn decides_until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    pub fn grants_expire_at(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.grants.iter().filter(|grant| !grant.has_expired(now)).filter_map(|grant| grant.expires_at).min()
     }
 }
@@ -270,13 +270,13 @@ mod tests {
             Grant { expires_at: expires_at.map(at), ..grant }
         };
         let with = |grants: Vec<Grant>| Credential { grants: grants.into(), ..credential() };
-        assert_eq!(with(vec![]).decides_until(at(1)), None);
-        assert_eq!(with(vec![grant("a", None)]).decides_until(at(1)), None);
+        assert_eq!(with(vec![]).grants_expire_at(at(1)), None);
+        assert_eq!(with(vec![grant("a", None)]).grants_expire_at(at(1)), None);
         let several = with(vec![grant("a", Some(30)), grant("b", Some(10)).denying(), grant("c", None)]);
-        assert_eq!(several.decides_until(at(9)), Some(at(10)));
+        assert_eq!(several.grants_expire_at(at(9)), Some(at(10)));
         // A grant is expired at the exact moment of its expiry.
-        assert_eq!(several.decides_until(at(10)), Some(at(30)));
-        assert_eq!(several.decides_until(at(30)), None);
+        assert_eq!(several.grants_expire_at(at(10)), Some(at(30)));
+        assert_eq!(several.grants_expire_at(at(30)), None);
     }
 
     #[test]

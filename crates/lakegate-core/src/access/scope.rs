@@ -13,7 +13,7 @@ pub struct Scope {
     /// The endpoints by exact name; `None` is all that the principal may call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<BTreeSet<String>>,
-    /// Whether every mask stays on, even if the grants lift it.
+    /// Whether every mask stays on, even if the grants unmask the column.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub masked: bool,
 }

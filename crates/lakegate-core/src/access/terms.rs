@@ -1,4 +1,4 @@
-//! Terms of a grant: the columns that it shows, the masks that it lifts, its rules for arguments, and its limits.
+//! Terms of a grant: the columns that it shows, the columns that it unmasks, its rules for arguments, and its limits.
 //!
 //! Values are stored as text, because the endpoint declares the type of a parameter. They are parsed when a call is
 //! admitted, see [`crate::catalog`].
@@ -32,8 +32,8 @@ pub struct Terms {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, ParameterTerm>,
     /// Maximum distances between two arguments.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub spans: Vec<SpanTerm>,
+    #[serde(rename = "spans", skip_serializing_if = "Vec::is_empty")]
+    pub distance_limits: Vec<DistanceTerm>,
     /// The limits of calls. Serialised as members beside the others; an unknown one is refused like any unknown member.
     #[serde(flatten)]
     pub limits: Limits,
@@ -64,7 +64,7 @@ pub struct ParameterTerm {
 /// Maximum distance from the argument `from` to the argument `to`: `31d`, or a number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SpanTerm {
+pub struct DistanceTerm {
     /// The parameter with the lower value.
     pub from: String,
     /// The parameter with the higher value.
@@ -136,13 +136,13 @@ impl Terms {
             NameKind::Attribute.check(parameter)?;
             term.check(parameter)?;
         }
-        for span in &self.spans {
-            NameKind::Attribute.check(&span.from)?;
-            NameKind::Attribute.check(&span.to)?;
-            if span.from == span.to {
+        for term in &self.distance_limits {
+            NameKind::Attribute.check(&term.from)?;
+            NameKind::Attribute.check(&term.to)?;
+            if term.from == term.to {
                 return Err(other(format!(
                     "a span goes from one parameter to another, not from `{}` to itself",
-                    span.to
+                    term.to
                 )));
             }
         }
@@ -150,7 +150,7 @@ impl Terms {
             return Err(other(fault));
         }
         let most = [self.columns.as_ref().map_or(0, BTreeSet::len), self.unmask.len(), self.parameters.len()];
-        if most.iter().any(|count| *count > MOST) || self.spans.len() > MOST {
+        if most.iter().any(|count| *count > MOST) || self.distance_limits.len() > MOST {
             return Err(other(format!("a grant has at most {MOST} entries of each kind")));
         }
         Ok(())
@@ -162,7 +162,7 @@ impl Terms {
     /// The first fault.
     pub fn check_denial(&self) -> Result<(), TermsError> {
         self.check()?;
-        if !self.parameters.is_empty() || !self.spans.is_empty() || !self.limits.is_empty() {
+        if !self.parameters.is_empty() || !self.distance_limits.is_empty() || !self.limits.is_empty() {
             return Err(other(
                 "a denial takes away columns or unmasking, or the whole endpoint; it has no rules for arguments and no limits",
             ));

@@ -119,7 +119,7 @@ impl PresentedToken {
         if jwt::is_jwt(bytes) {
             return Err(TokenError::Jwt);
         }
-        Ok(Self { hash: TokenHash::of(DOMAIN, bytes) })
+        Ok(Self { hash: TokenHash::compute(DOMAIN, bytes) })
     }
 
     /// The hash to look it up by.
@@ -142,7 +142,7 @@ impl From<TokenError> for Error {
 }
 
 impl TokenHash {
-    pub(super) fn of(domain: &[u8], text: &[u8]) -> Self {
+    pub(super) fn compute(domain: &[u8], text: &[u8]) -> Self {
         let mut hasher = Sha256::new();
         hasher.update(domain);
         hasher.update(text);
@@ -196,7 +196,7 @@ impl NewToken {
 
     /// The hash that the store keeps.
     pub fn hash(&self) -> TokenHash {
-        TokenHash::of(DOMAIN, self.text.as_bytes())
+        TokenHash::compute(DOMAIN, self.text.as_bytes())
     }
 }
 

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeSet;
 
-use super::arguments::{Arguments, expectation, without};
-use crate::access::{Authorized, Distance, EndpointPattern, Grant, ParameterTerm, Principal, SpanTerm};
+use super::arguments::{Arguments, default_value, expectation};
+use crate::access::{Authorized, Distance, DistanceTerm, EndpointPattern, Grant, ParameterTerm, Principal};
 use crate::error::{Code, Error};
 use crate::project::{Endpoint, Param};
 use crate::value::{Scalar, ScalarType, Value, ValueType};
@@ -24,22 +24,22 @@ pub(super) fn admit(
     given: Vec<Option<Value>>,
 ) -> Result<(Arguments, Vec<usize>), Error> {
     // The arguments without any grant's changes. A grant that leaves them unchanged precedes one that fills in.
-    let plain = endpoint.params.iter().zip(&given).map(|(param, came)| match came {
+    let plain = endpoint.params.iter().zip(&given).map(|(param, supplied)| match supplied {
         Some(value) => Some(value.clone()),
         None => param.default.clone(),
     });
     let plain = Arguments { values: plain.collect() };
     let mut admitted: Option<(Arguments, Vec<usize>)> = None;
-    let mut nearest: Option<Refused> = None;
+    let mut nearest: Option<GrantMismatch> = None;
     for (at, grant) in authorized.grants().iter().enumerate() {
-        match under(grant, authorized.principal(), endpoint, &given) {
+        match apply_grant(grant, authorized.principal(), endpoint, &given) {
             Ok(arguments) => match &mut admitted {
                 Some((decided, places)) if *decided == arguments => places.push(at),
                 Some((decided, _)) if *decided == plain || arguments != plain => {}
                 _ => admitted = Some((arguments, vec![at])),
             },
-            Err(refused) if nearest.as_ref().is_none_or(|nearest| refused.count() < nearest.count()) => {
-                nearest = Some(refused);
+            Err(mismatch) if nearest.as_ref().is_none_or(|nearest| mismatch.count() < nearest.count()) => {
+                nearest = Some(mismatch);
             }
             Err(_) => {}
         }
@@ -49,12 +49,12 @@ pub(super) fn admit(
 
 /// The reasons why a grant does not admit arguments.
 #[derive(Debug, Default)]
-struct Refused {
+struct GrantMismatch {
     violations: Vec<Error>,
     missing: Vec<Error>,
 }
 
-impl Refused {
+impl GrantMismatch {
     fn count(&self) -> (usize, usize) {
         (self.violations.len(), self.missing.len())
     }
@@ -75,15 +75,20 @@ fn violation(parameter: &str, detail: String) -> Error {
 }
 
 /// Applies one grant to the arguments.
-fn under(grant: &Grant, who: &Principal, endpoint: &Endpoint, given: &[Option<Value>]) -> Result<Arguments, Refused> {
-    let mut refused = Refused::default();
+fn apply_grant(
+    grant: &Grant,
+    who: &Principal,
+    endpoint: &Endpoint,
+    given: &[Option<Value>],
+) -> Result<Arguments, GrantMismatch> {
+    let mut mismatch = GrantMismatch::default();
     let mut values = Vec::with_capacity(given.len());
-    for (param, came) in endpoint.params.iter().zip(given) {
-        let value = value_under(grant.terms.parameters.get(&param.name), param, who, came.as_ref());
+    for (param, supplied) in endpoint.params.iter().zip(given) {
+        let value = apply_term(grant.terms.parameters.get(&param.name), param, who, supplied.as_ref());
         values.push(value.unwrap_or_else(|fault| {
             match fault {
-                Fault::Violation(detail) => refused.violations.push(violation(&param.name, detail)),
-                Fault::Missing => refused.missing.extend(without(param).err()),
+                NoValue::Violation(detail) => mismatch.violations.push(violation(&param.name, detail)),
+                NoValue::Missing => mismatch.missing.extend(default_value(param).err()),
             }
             None
         }));
@@ -91,76 +96,82 @@ fn under(grant: &Grant, who: &Principal, endpoint: &Endpoint, given: &[Option<Va
     // A parameter that a rule names must exist, because otherwise the rule would silently not apply. A grant for every
     // endpoint is exempt: it covers many, and not all of them have the parameter.
     if let EndpointPattern::Named(_) = grant.endpoint {
-        let names =
-            grant.terms.parameters.keys().chain(grant.terms.spans.iter().flat_map(|span| [&span.from, &span.to]));
+        let names = grant
+            .terms
+            .parameters
+            .keys()
+            .chain(grant.terms.distance_limits.iter().flat_map(|term| [&term.from, &term.to]));
         for name in names.collect::<BTreeSet<_>>() {
             if endpoint.param(name).is_none() {
                 let detail = format!("the grant has a rule for `{name}`, which is no parameter of the endpoint");
-                refused.violations.push(violation(name, detail).hint("ask the operator to mend the grant"));
+                mismatch.violations.push(violation(name, detail).hint("ask the operator to mend the grant"));
             }
         }
     }
-    for span in &grant.terms.spans {
+    for term in &grant.terms.distance_limits {
         let place = |name: &str| endpoint.params.iter().position(|param| param.name == name);
-        let (Some(from), Some(to)) = (place(&span.from), place(&span.to)) else { continue };
+        let (Some(from), Some(to)) = (place(&term.from), place(&term.to)) else { continue };
         let is_known = |name: &str| {
-            !refused.violations.iter().chain(&refused.missing).any(|error| error.parameter.as_deref() == Some(name))
+            !mismatch.violations.iter().chain(&mismatch.missing).any(|error| error.parameter.as_deref() == Some(name))
         };
-        if is_known(&span.from)
-            && is_known(&span.to)
-            && let Some(detail) = too_far(span, values[from].as_ref(), values[to].as_ref())
+        if is_known(&term.from)
+            && is_known(&term.to)
+            && let Some(detail) = too_far(term, values[from].as_ref(), values[to].as_ref())
         {
-            refused.violations.push(violation(&span.to, detail));
+            mismatch.violations.push(violation(&term.to, detail));
         }
     }
-    if refused.violations.is_empty() && refused.missing.is_empty() { Ok(Arguments { values }) } else { Err(refused) }
+    if mismatch.violations.is_empty() && mismatch.missing.is_empty() { Ok(Arguments { values }) } else { Err(mismatch) }
 }
 
 /// The reason why a parameter has no value under a grant.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum NoValue {
     /// The grant does not allow the value.
     Violation(String),
     /// Neither the caller nor a default supplies a value.
     Missing,
 }
 
-/// The value of one parameter under a term of a grant.
-pub(super) fn value_under(
+/// Applies a term of a grant to the value of one parameter.
+pub(super) fn apply_term(
     term: Option<&ParameterTerm>,
     param: &Param,
     who: &Principal,
-    came: Option<&Value>,
-) -> Result<Option<Value>, Fault> {
+    supplied: Option<&Value>,
+) -> Result<Option<Value>, NoValue> {
     let Some(term) = term else {
-        return came.cloned().map_or_else(|| without(param).map_err(|_| Fault::Missing), |value| Ok(Some(value)));
+        return supplied
+            .cloned()
+            .map_or_else(|| default_value(param).map_err(|_| NoValue::Missing), |value| Ok(Some(value)));
     };
-    let value = match fixed(term, param, who, came).map_err(Fault::Violation)?.or_else(|| came.cloned()) {
+    let value = match fixed_value(term, param, who, supplied).map_err(NoValue::Violation)?.or_else(|| supplied.cloned())
+    {
         Some(value) => Some(value),
-        None => without(param).map_err(|_| Fault::Missing)?,
+        None => default_value(param).map_err(|_| NoValue::Missing)?,
     };
-    match outside(term, param, value.as_ref()) {
-        Some(detail) => Err(Fault::Violation(detail)),
+    match term_violation(term, param, value.as_ref()) {
+        Some(detail) => Err(NoValue::Violation(detail)),
         None => Ok(value),
     }
 }
 
 /// The value that a term sets, or `None` if it sets none. Fails if the term does not allow the caller's value.
-pub(super) fn fixed(
+pub(super) fn fixed_value(
     term: &ParameterTerm,
     param: &Param,
     who: &Principal,
-    came: Option<&Value>,
+    supplied: Option<&Value>,
 ) -> Result<Option<Value>, String> {
     let name = &param.name;
     if let Some(text) = &term.fixed {
         let item = param.value_type.scalar.parse(text).ok_or_else(|| unusable(param))?;
         let value =
             if param.value_type.list { Value::List(param.value_type.scalar, vec![item]) } else { Value::Scalar(item) };
-        return match came {
+        return match supplied {
             // Do not reveal a secret value.
-            Some(came) if *came != value && param.secret => Err(format!("parameter `{name}` must be left out")),
-            Some(came) if *came != value => Err(format!("parameter `{name}` must be `{text}`, or left out")),
+            Some(supplied) if *supplied != value && param.secret => Err(format!("parameter `{name}` must be left out")),
+            Some(supplied) if *supplied != value => Err(format!("parameter `{name}` must be `{text}`, or left out")),
             _ if param.fault(&value).is_some() => Err(unusable(param)),
             _ => Ok(Some(value)),
         };
@@ -177,10 +188,10 @@ pub(super) fn fixed(
         return Err(unusable(param));
     }
     let own_items = own.scalars();
-    match came {
+    match supplied {
         // Refuse an empty list: it holds none of the values, and `NOT IN` with it would match everything.
-        Some(came) if is_nonempty(came) && came.scalars().iter().all(|item| own_items.contains(item)) => {
-            Ok(Some(came.clone()))
+        Some(supplied) if is_nonempty(supplied) && supplied.scalars().iter().all(|item| own_items.contains(item)) => {
+            Ok(Some(supplied.clone()))
         }
         Some(_) => Err(format!("parameter `{name}` must be a value of the caller's attribute `{attribute}`")),
         None if param.value_type.list => {
@@ -206,7 +217,7 @@ fn unusable(param: &Param) -> String {
 }
 
 /// Returns why a term refuses a value, if it does.
-pub(super) fn outside(term: &ParameterTerm, param: &Param, value: Option<&Value>) -> Option<String> {
+pub(super) fn term_violation(term: &ParameterTerm, param: &Param, value: Option<&Value>) -> Option<String> {
     let name = &param.name;
     let narrows = !term.one_of.is_empty() || term.min.is_some() || term.max.is_some();
     if !narrows {
@@ -248,11 +259,11 @@ fn allowed(term: &ParameterTerm) -> String {
 }
 
 /// Returns why two values are too far apart, if they are.
-fn too_far(span: &SpanTerm, from: Option<&Value>, to: Option<&Value>) -> Option<String> {
+fn too_far(term: &DistanceTerm, from: Option<&Value>, to: Option<&Value>) -> Option<String> {
     let (Some(Value::Scalar(from)), Some(Value::Scalar(to))) = (from, to) else {
-        return Some(format!("`{}` and `{}` must be given, at most {} apart", span.from, span.to, span.at_most));
+        return Some(format!("`{}` and `{}` must be given, at most {} apart", term.from, term.to, term.at_most));
     };
-    let within = match (span.at_most, from, to) {
+    let within = match (term.at_most, from, to) {
         (Distance::Time(seconds), Scalar::Timestamp(from), Scalar::Timestamp(to)) => {
             chrono::TimeDelta::try_seconds(seconds).is_some_and(|most| *to - *from <= most)
         }
@@ -264,14 +275,14 @@ fn too_far(span: &SpanTerm, from: Option<&Value>, to: Option<&Value>) -> Option<
         }
         (Distance::Number(most), Scalar::Number(from), Scalar::Number(to)) => to - from <= most as f64,
         _ => {
-            return Some(format!("the grant's rule for `{}` and `{}` does not fit their types", span.from, span.to));
+            return Some(format!("the grant's rule for `{}` and `{}` does not fit their types", term.from, term.to));
         }
     };
-    (!within).then(|| format!("`{}` must be at most {} after `{}`", span.to, span.at_most, span.from))
+    (!within).then(|| format!("`{}` must be at most {} after `{}`", term.to, term.at_most, term.from))
 }
 
 /// Whether these types have such a distance.
-pub(super) fn fits_span(at_most: Distance, from: ValueType, to: ValueType) -> bool {
+pub(super) fn supports_distance(at_most: Distance, from: ValueType, to: ValueType) -> bool {
     use ScalarType::{Date, Integer, Number, Timestamp};
     let scalars = match at_most {
         Distance::Time(_) => [Timestamp, Date],

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::admission;
-use super::modifiers::{Modifiers, Window};
+use super::modifiers::{Modifiers, RowRange};
 use super::raw::{RawArgument, RawArguments};
-use crate::access::{Allowance, Authorized};
+use crate::access::{Authorized, GrantedAccess};
 use crate::error::{Code, Error};
-use crate::limits::{InForce, Limits};
+use crate::limits::{EffectiveLimits, Limits};
 use crate::project::{Config, Endpoint, EndpointLimits, Param, suggest_or_list};
 use crate::value::{Scalar, Value};
 
@@ -34,8 +34,8 @@ pub struct Call {
     endpoint: Arc<Endpoint>,
     arguments: Arguments,
     modifiers: Modifiers,
-    window: Option<Window>,
-    allowance: Allowance,
+    row_range: Option<RowRange>,
+    granted_access: GrantedAccess,
 }
 
 /// The compiled rules of an endpoint.
@@ -76,32 +76,32 @@ impl Call {
     }
 
     /// The requested range of rows; `None` is all of them.
-    pub fn window(&self) -> Option<Window> {
-        self.window
+    pub fn row_range(&self) -> Option<RowRange> {
+        self.row_range
     }
 
     /// Replaces the requested range of rows, to read a page.
     #[must_use]
-    pub fn for_window(mut self, window: Window) -> Self {
-        self.window = Some(window);
+    pub fn with_row_range(mut self, row_range: RowRange) -> Self {
+        self.row_range = Some(row_range);
         self
     }
 
     /// The access that the grants admitting these arguments allow.
-    pub fn allowance(&self) -> &Allowance {
-        &self.allowance
+    pub fn granted_access(&self) -> &GrantedAccess {
+        &self.granted_access
     }
 
     /// The limits of the call, in a project with this `lakegate.toml`.
-    pub fn limits(&self, config: &Config) -> InForce {
-        limits(config, &self.endpoint, self.allowance.limits())
+    pub fn limits(&self, config: &Config) -> EffectiveLimits {
+        limits(config, &self.endpoint, self.granted_access.limits())
     }
 }
 
 /// The limits of a call of an endpoint, given the limits of the grants.
-pub fn limits(config: &Config, endpoint: &Endpoint, grants: Limits) -> InForce {
+pub fn limits(config: &Config, endpoint: &Endpoint, grants: Limits) -> EffectiveLimits {
     let EndpointLimits { limits, on_max_rows } = &endpoint.limits;
-    InForce::new(config.limits.of_calls(&config.server), limits.clone(), grants, *on_max_rows)
+    EffectiveLimits::new(config.limits.for_calls(&config.server), limits.clone(), grants, *on_max_rows)
 }
 
 /// Checks the arguments of an authorized principal for the endpoint that it was authorized for.
@@ -122,20 +122,20 @@ pub fn call(
     let RawArguments { entries, modifiers } = raw;
     modifiers.check()?;
     modifiers.check_for(&endpoint)?;
-    let given = given(&endpoint, entries)?;
+    let given = parse_given(&endpoint, entries)?;
     let (arguments, grants) = admission::admit(&authorized, &endpoint, given)?;
-    let allowance = authorized.allowance(grants.into_iter().map(|at| &authorized.grants()[at]));
+    let granted_access = authorized.granted_access(grants.into_iter().map(|at| &authorized.grants()[at]));
     let violated = rules.violated(&arguments)?;
     if !violated.is_empty() {
         let messages = violated.iter().filter_map(|at| endpoint.rules.get(*at)).map(|rule| rule.message.as_str());
         return Err(Error::new(Code::RuleViolated, messages.collect::<Vec<_>>().join("; ")));
     }
-    let window = modifiers.window();
-    Ok(Call { authorized, endpoint, arguments, modifiers, window, allowance })
+    let row_range = modifiers.row_range();
+    Ok(Call { authorized, endpoint, arguments, modifiers, row_range, granted_access })
 }
 
 /// The caller's value for each parameter, in order: typed and within the parameter's constraints, or `None`.
-fn given(endpoint: &Endpoint, entries: Vec<(String, RawArgument)>) -> Result<Vec<Option<Value>>, Error> {
+fn parse_given(endpoint: &Endpoint, entries: Vec<(String, RawArgument)>) -> Result<Vec<Option<Value>>, Error> {
     let mut errors = Vec::new();
     let mut unknown = 0_usize;
     let mut given: HashMap<&str, Vec<RawArgument>> = HashMap::new();
@@ -162,8 +162,8 @@ fn given(endpoint: &Endpoint, entries: Vec<(String, RawArgument)>) -> Result<Vec
     }
     let mut values = Vec::with_capacity(endpoint.params.len());
     for param in &endpoint.params {
-        let came = given.remove(param.name.as_str()).unwrap_or_default();
-        match value(param, came) {
+        let supplied = given.remove(param.name.as_str()).unwrap_or_default();
+        match parse_value(param, supplied) {
             Ok(value) => values.push(value),
             Err(error) => {
                 values.push(None);
@@ -177,14 +177,14 @@ fn given(endpoint: &Endpoint, entries: Vec<(String, RawArgument)>) -> Result<Vec
     // Report every fault at once: a missing argument beside invalid ones, even if a grant might have filled it in.
     for (param, value) in endpoint.params.iter().zip(&values) {
         if value.is_none() && !errors.iter().any(|error| error.parameter.as_deref() == Some(&param.name)) {
-            errors.extend(without(param).err());
+            errors.extend(default_value(param).err());
         }
     }
     Err(Error::arguments(errors))
 }
 
 /// The value of a parameter without an argument.
-pub(super) fn without(param: &Param) -> Result<Option<Value>, Error> {
+pub(super) fn default_value(param: &Param) -> Result<Option<Value>, Error> {
     match (&param.default, param.required) {
         (Some(default), _) => Ok(Some(default.clone())),
         (None, false) => Ok(None),
@@ -197,17 +197,17 @@ pub(super) fn without(param: &Param) -> Result<Option<Value>, Error> {
 }
 
 /// Parses one parameter's argument; JSON `null` counts as not given.
-fn value(param: &Param, mut came: Vec<RawArgument>) -> Result<Option<Value>, Error> {
-    came.retain(|argument| *argument != RawArgument::Json(Json::Null));
-    if came.is_empty() {
+fn parse_value(param: &Param, mut supplied: Vec<RawArgument>) -> Result<Option<Value>, Error> {
+    supplied.retain(|argument| *argument != RawArgument::Json(Json::Null));
+    if supplied.is_empty() {
         return Ok(None);
     }
-    let all_text = came.iter().all(|argument| matches!(argument, RawArgument::Text(_)));
-    if came.len() > 1 && !(param.value_type.list && all_text) {
-        let detail = format!("parameter `{}` came {} times", param.name, came.len());
+    let all_text = supplied.iter().all(|argument| matches!(argument, RawArgument::Text(_)));
+    if supplied.len() > 1 && !(param.value_type.list && all_text) {
+        let detail = format!("parameter `{}` came {} times", param.name, supplied.len());
         return Err(Error::new(Code::ArgumentDuplicate, detail).hint("give it once"));
     }
-    let value = typed(param, &came).ok_or_else(|| {
+    let value = parse_type(param, &supplied).ok_or_else(|| {
         Error::new(Code::ArgumentType, format!("parameter `{}` must be {}", param.name, expectation(param)))
     })?;
     match param.fault(&value) {
@@ -217,7 +217,7 @@ fn value(param: &Param, mut came: Vec<RawArgument>) -> Result<Option<Value>, Err
 }
 
 /// Parses the argument. A list comes as a JSON array, or as a repeated query parameter.
-fn typed(param: &Param, came: &[RawArgument]) -> Option<Value> {
+fn parse_type(param: &Param, supplied: &[RawArgument]) -> Option<Value> {
     let scalar_type = param.value_type.scalar;
     let scalar = |argument: &RawArgument| -> Option<Scalar> {
         match argument {
@@ -225,7 +225,7 @@ fn typed(param: &Param, came: &[RawArgument]) -> Option<Value> {
             RawArgument::Json(json) => scalar_type.from_json(json),
         }
     };
-    match came {
+    match supplied {
         [RawArgument::Json(json)] => Value::from_json(param.value_type, json),
         [one] if !param.value_type.list => scalar(one).map(Value::Scalar),
         many => many.iter().map(scalar).collect::<Option<Vec<_>>>().map(|scalars| Value::List(scalar_type, scalars)),

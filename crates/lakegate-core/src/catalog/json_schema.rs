@@ -1,47 +1,47 @@
 //! Builds the JSON Schema (2020-12, as in OpenAPI 3.1) of what a caller may give for a parameter.
 //!
 //! A value is accepted if and only if it fits the schema, with three exceptions that JSON Schema cannot express and
-//! that [`super::parameter_words`] describes: bounds of dates and timestamps (`x-minimum`, `x-maximum`), a pattern in a
+//! that [`super::parameter_description`] describes: bounds of dates and timestamps (`x-minimum`, `x-maximum`), a pattern in a
 //! syntax that other regular expressions lack (`x-pattern`), and the caller's own values. Dates, timestamps and UUIDs
 //! are described in their usual spelling, although others are accepted too.
 
 use serde_json::{Map, Value as Json, json};
 
-use super::offer::{Bounds, Narrowing, Offer};
-use super::offer_words::parameter_words;
+use super::caller_schema::{Bounds, CallerSchema, Narrowing};
+use super::caller_schema_markdown::parameter_description;
 use crate::project::Param;
 use crate::value::{Scalar, ScalarType, Value};
 
 /// The location of an argument in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ArgumentLocation {
     /// In the query string, which has no NULL and no empty list.
     Query,
     /// A member of a JSON object.
     Body,
 }
 
-/// The schema of the parameter at index `at` of an offer.
-pub fn schema(offer: &Offer<'_>, at: usize, place: Place) -> Json {
-    let Some(param) = offer.endpoint().params.get(at) else { return Json::Bool(false) };
-    let narrowings = offer.narrowings(at);
+/// The schema of the parameter at index `at`, in a request at `location`.
+pub fn schema(caller_schema: &CallerSchema<'_>, at: usize, location: ArgumentLocation) -> Json {
+    let Some(param) = caller_schema.endpoint().params.get(at) else { return Json::Bool(false) };
+    let narrowings = caller_schema.narrowings(at);
     let mut schema = match narrowings.as_slice() {
-        [] => of_value(param, None, place),
-        [one] => of_value(param, Some(one), place),
+        [] => value_schema(param, None, location),
+        [one] => value_schema(param, Some(one), location),
         many => {
             let mut one_of_them =
-                many.iter().map(|one| Json::from(of_value(param, Some(one), place))).collect::<Vec<_>>();
+                many.iter().map(|one| Json::from(value_schema(param, Some(one), location))).collect::<Vec<_>>();
             one_of_them.dedup();
             Map::from_iter([("anyOf".to_owned(), Json::from(one_of_them))])
         }
     };
-    if place == Place::Body && offer.is_omittable(at) {
+    if location == ArgumentLocation::Body && caller_schema.is_omittable(at) {
         schema = nullable(schema);
     }
     let set = match narrowings.as_slice() {
         [Narrowing::Fixed(value)] => Some(value),
-        [Narrowing::Own(_) | Narrowing::Untold { set: true }] => None,
-        _ => param.default.as_ref().filter(|default| offer.allows(at, default)),
+        [Narrowing::Own(_) | Narrowing::Withheld { set: true }] => None,
+        _ => param.default.as_ref().filter(|default| caller_schema.allows(at, default)),
     };
     if let Some(set) = set {
         schema.insert("default".to_owned(), set.to_json());
@@ -50,32 +50,32 @@ pub fn schema(offer: &Offer<'_>, at: usize, place: Place) -> Json {
 }
 
 /// An example of the parameter at index `at` that the caller may give; `None` if there is none.
-pub fn example(offer: &Offer<'_>, at: usize) -> Option<Json> {
-    let param = offer.endpoint().params.get(at)?;
-    let declared = || param.example.as_ref().or(param.default.as_ref()).filter(|value| offer.allows(at, value));
-    match offer.narrowings(at).as_slice() {
+pub fn example(caller_schema: &CallerSchema<'_>, at: usize) -> Option<Json> {
+    let param = caller_schema.endpoint().params.get(at)?;
+    let declared = || param.example.as_ref().or(param.default.as_ref()).filter(|value| caller_schema.allows(at, value));
+    match caller_schema.narrowings(at).as_slice() {
         [Narrowing::Fixed(value)] => Some(value.to_json()),
         _ => declared().map(Value::to_json),
     }
 }
 
 /// The schema of a JSON object with all arguments, each with its description and example.
-pub fn body_schema(offer: &Offer<'_>) -> Json {
-    let params = &offer.endpoint().params;
+pub fn body_schema(caller_schema: &CallerSchema<'_>) -> Json {
+    let params = &caller_schema.endpoint().params;
     let members = params.iter().enumerate().map(|(at, param)| {
-        let mut member = schema(offer, at, Place::Body);
+        let mut member = schema(caller_schema, at, ArgumentLocation::Body);
         if let Json::Object(keywords) = &mut member {
-            if let Some(words) = parameter_words(offer, at) {
+            if let Some(words) = parameter_description(caller_schema, at) {
                 keywords.insert("description".to_owned(), words.into());
             }
-            if let Some(example) = example(offer, at) {
+            if let Some(example) = example(caller_schema, at) {
                 keywords.insert("examples".to_owned(), json!([example]));
             }
         }
         (param.name.clone(), member)
     });
     let members = members.collect::<Map<_, _>>();
-    let required = params.iter().enumerate().filter(|(at, _)| !offer.is_omittable(*at));
+    let required = params.iter().enumerate().filter(|(at, _)| !caller_schema.is_omittable(*at));
     let required = required.map(|(_, param)| Json::from(param.name.clone())).collect::<Vec<_>>();
     let mut object = Map::new();
     object.insert("type".to_owned(), "object".into());
@@ -88,19 +88,19 @@ pub fn body_schema(offer: &Offer<'_>) -> Json {
 }
 
 /// An object with an example of every required argument; `None` if one of them has no example.
-pub fn body_example(offer: &Offer<'_>) -> Option<Json> {
+pub fn body_example(caller_schema: &CallerSchema<'_>) -> Option<Json> {
     let mut object = Map::new();
-    for (at, param) in offer.endpoint().params.iter().enumerate() {
-        match example(offer, at) {
+    for (at, param) in caller_schema.endpoint().params.iter().enumerate() {
+        match example(caller_schema, at) {
             Some(example) => drop(object.insert(param.name.clone(), example)),
-            None if offer.is_omittable(at) => {}
+            None if caller_schema.is_omittable(at) => {}
             None => return None,
         }
     }
     Some(object.into())
 }
 
-fn of_value(param: &Param, narrowing: Option<&Narrowing>, place: Place) -> Map<String, Json> {
+fn value_schema(param: &Param, narrowing: Option<&Narrowing>, location: ArgumentLocation) -> Map<String, Json> {
     if let Some(Narrowing::Fixed(value)) = narrowing {
         let mut fixed = Map::new();
         fixed.insert("type".to_owned(), json_type(param).into());
@@ -112,14 +112,14 @@ fn of_value(param: &Param, narrowing: Option<&Narrowing>, place: Place) -> Map<S
         Some(Narrowing::Within(bounds) | Narrowing::Own(bounds)) => bounds,
         _ => &declared,
     };
-    let item = of_scalar(param, bounds);
+    let item = scalar_schema(param, bounds);
     if !param.value_type.list {
         return item;
     }
     let mut list = Map::new();
     list.insert("type".to_owned(), "array".into());
     list.insert("items".to_owned(), item.into());
-    if place == Place::Query || narrowing.is_some() {
+    if location == ArgumentLocation::Query || narrowing.is_some() {
         list.insert("minItems".to_owned(), 1.into());
     }
     list.insert("maxItems".to_owned(), param.max_items.into());
@@ -136,7 +136,7 @@ fn json_type(param: &Param) -> &'static str {
     }
 }
 
-fn of_scalar(param: &Param, bounds: &Bounds) -> Map<String, Json> {
+fn scalar_schema(param: &Param, bounds: &Bounds) -> Map<String, Json> {
     let mut schema = Map::new();
     let mut put = |key: &str, value: Json| schema.insert(key.to_owned(), value);
     let scalar = param.value_type.scalar;

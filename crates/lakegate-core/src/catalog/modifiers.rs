@@ -52,13 +52,13 @@ pub struct Order {
 
 /// The requested range of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
+pub struct RowRange {
     /// Number of rows to skip.
     pub offset: u64,
     /// Maximum number of rows; `None` is no limit.
     pub limit: Option<u64>,
     /// Whether the last row is only fetched to know if another page follows, and is not returned.
-    pub looks_ahead: bool,
+    pub fetches_one_extra: bool,
 }
 
 /// The requested page: the first page of a size, or the page of a cursor.
@@ -144,9 +144,13 @@ impl Modifiers {
     }
 
     /// The range of rows requested with `limit` and `offset`; `None` is all of them.
-    pub fn window(&self) -> Option<Window> {
+    pub fn row_range(&self) -> Option<RowRange> {
         let is_given = self.limit.is_some() || self.offset.is_some();
-        is_given.then(|| Window { offset: self.offset.unwrap_or_default(), limit: self.limit, looks_ahead: false })
+        is_given.then(|| RowRange {
+            offset: self.offset.unwrap_or_default(),
+            limit: self.limit,
+            fetches_one_extra: false,
+        })
     }
 
     /// The page requested with `page_size` or `cursor`.
@@ -264,13 +268,16 @@ mod tests {
 
     #[test]
     fn a_part_of_the_rows_is_named_by_limit_and_offset() {
-        let window = |pairs| taken(pairs).unwrap().window();
-        assert_eq!(window(&[]), None);
-        assert_eq!(window(&[("limit", "10")]), Some(Window { offset: 0, limit: Some(10), looks_ahead: false }));
-        assert_eq!(window(&[("offset", "0")]), Some(Window { offset: 0, limit: None, looks_ahead: false }));
+        let row_range = |pairs| taken(pairs).unwrap().row_range();
+        assert_eq!(row_range(&[]), None);
         assert_eq!(
-            window(&[("limit", "0"), ("offset", "7")]),
-            Some(Window { offset: 7, limit: Some(0), looks_ahead: false })
+            row_range(&[("limit", "10")]),
+            Some(RowRange { offset: 0, limit: Some(10), fetches_one_extra: false })
+        );
+        assert_eq!(row_range(&[("offset", "0")]), Some(RowRange { offset: 0, limit: None, fetches_one_extra: false }));
+        assert_eq!(
+            row_range(&[("limit", "0"), ("offset", "7")]),
+            Some(RowRange { offset: 7, limit: Some(0), fetches_one_extra: false })
         );
     }
 
@@ -280,7 +287,7 @@ mod tests {
         assert_eq!(modifiers.page(), Some(PageRequest { cursor: None, size: Some(100) }));
         let modifiers = taken(&[("cursor", "abc")]).unwrap();
         assert_eq!(modifiers.page(), Some(PageRequest { cursor: Some("abc"), size: None }));
-        assert_eq!(modifiers.window(), None);
+        assert_eq!(modifiers.row_range(), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Writes the `[tables.*]` sections for found tables, and reads which tables a project already declares.
 
-use super::{FoundTable, Suggestion, mask_idea};
+use super::{FoundTable, Suggestion, suggest_mask};
 use crate::column_name;
 use crate::project::{CONFIG_FILE, UNDECIDED};
 use crate::value::ScalarType;
@@ -36,7 +36,7 @@ pub fn declared(text: &str) -> Result<(Option<String>, Vec<Declared>), String> {
 }
 
 /// The text of a new project with this lake.
-pub fn head_text(lake: &str) -> String {
+pub fn new_project_text(lake: &str) -> String {
     format!("[lake]\nlocation = {}\n", quoted(lake))
 }
 
@@ -57,7 +57,7 @@ pub fn table_text(table: &FoundTable, suggestions: &[Suggestion]) -> String {
         text += "# Nothing in it looks like a key of tenants. Is it for every caller? Then write `shared = true` in place of the filter.\n";
     }
     text += &format!("[tables.{}]\nlocation = {}\n", key(&table.name), quoted(&table.location));
-    if table.says_format || table.delimiter.is_some() {
+    if table.needs_format_key || table.delimiter.is_some() {
         text += &format!("format = {}\n", quoted(&table.format));
     }
     if let Some(delimiter) = table.delimiter {
@@ -71,7 +71,7 @@ pub fn table_text(table: &FoundTable, suggestions: &[Suggestion]) -> String {
     let filter = suggestions.first().map(|first| format!(" {}", first.row_filter)).unwrap_or_default();
     text += &format!("row_filter = {}\n", quoted(&format!("{UNDECIDED}{filter}")));
     for column in &table.columns {
-        let Some(idea) = mask_idea(&table.name, &column.name, column.kind) else { continue };
+        let Some(idea) = suggest_mask(&table.name, &column.name, column.kind) else { continue };
         text += &format!("# `{}` looks like {}. To mask it:\n", comment(&column.name), idea.reason);
         let name = key(&column_key(table, &column.name));
         text += &format!("# [tables.{}.columns.{name}]\n# mask = {}\n", key(&table.name), idea.mask);
@@ -129,7 +129,7 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ColumnKind, FoundColumn, suggest};
+    use super::super::{ColumnClass, FoundColumn, suggest};
     use super::*;
     use crate::project::{Project, ProjectFiles};
 
@@ -137,7 +137,7 @@ mod tests {
         let column = |name: &str| FoundColumn {
             name: name.to_owned(),
             type_name: "string".to_owned(),
-            kind: ColumnKind::Text,
+            kind: ColumnClass::Text,
             sample: None,
             range: None,
         };
@@ -157,7 +157,7 @@ mod tests {
     fn what_is_written_is_read_and_refused_until_somebody_decides() {
         let table = found("note");
         let suggestions = suggest(std::slice::from_ref(&table));
-        let config = head_text("lake/") + &table_text(&table, &suggestions["note"]);
+        let config = new_project_text("lake/") + &table_text(&table, &suggestions["note"]);
         let files = ProjectFiles { config: config.clone(), ..ProjectFiles::default() };
         let (_, findings) = Project::read(&files);
         assert_eq!(findings.len(), 1, "{findings:?}");
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn the_ideas_for_masks_are_good_once_their_comment_is_taken_away() {
         let mut table = found("client");
-        let personal = [("email", ColumnKind::Text), ("phone", ColumnKind::Text), ("born_birth", ColumnKind::Time)];
+        let personal = [("email", ColumnClass::Text), ("phone", ColumnClass::Text), ("born_birth", ColumnClass::Time)];
         table.columns = personal
             .into_iter()
             .map(|(name, kind)| FoundColumn {
@@ -187,7 +187,7 @@ mod tests {
                 range: None,
             })
             .collect();
-        let text = head_text("lake/") + &table_text(&table, &[]);
+        let text = new_project_text("lake/") + &table_text(&table, &[]);
         let text = text.replace("# [tables", "[tables").replace("# mask", "mask").replace(UNDECIDED, "id = 1");
         let (project, findings) = Project::read(&ProjectFiles { config: text, ..ProjectFiles::default() });
         assert_eq!(findings, []);
@@ -203,12 +203,12 @@ mod tests {
             .map(|name| FoundColumn {
                 name: (*name).to_owned(),
                 type_name: String::new(),
-                kind: ColumnKind::Text,
+                kind: ColumnClass::Text,
                 sample: None,
                 range: None,
             })
             .collect();
-        let text = head_text("lake/") + &table_text(&table, &[]);
+        let text = new_project_text("lake/") + &table_text(&table, &[]);
         let text = text.replace("# [tables", "[tables").replace("# mask", "mask").replace(UNDECIDED, "id = 1");
         let (project, findings) = Project::read(&ProjectFiles { config: text, ..ProjectFiles::default() });
         assert_eq!(findings, []);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ColumnKind, FoundColumn, FoundTable, Suggestions, words};
+use super::{ColumnClass, FoundColumn, FoundTable, Suggestions, words};
 
 /// A suggested row filter of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ const TENANTS: &[(&str, &str)] = &[
 ];
 
 /// A column that identifies a tenant by itself.
-struct Direct<'a> {
+struct TenantColumn<'a> {
     column: &'a FoundColumn,
     rank: usize,
     attribute: String,
@@ -61,9 +61,9 @@ pub fn suggest(tables: &[FoundTable]) -> Suggestions {
     let references = references.collect::<BTreeMap<_, _>>();
     let mut suggestions = Suggestions::new();
     for table in tables {
-        let mut direct = direct(table);
-        direct.sort_by_key(|found| found.rank);
-        let own = direct.into_iter().map(|found| {
+        let mut tenant_columns = tenant_columns(table);
+        tenant_columns.sort_by_key(|found| found.rank);
+        let own = tenant_columns.into_iter().map(|found| {
             let column = &found.column.name;
             let mut reasons = found.reasons;
             for reference in references[table.name.as_str()].iter().filter(|reference| reference.column == *column) {
@@ -84,13 +84,13 @@ pub fn suggest(tables: &[FoundTable]) -> Suggestions {
         });
         suggestions.insert(table.name.clone(), own.collect());
     }
-    reach_through_parents(&references, tables, &mut suggestions);
+    filter_through_parents(&references, tables, &mut suggestions);
     suggestions
 }
 
 /// Filters a table without a tenant key by the visible rows of a table that it refers to. Each iteration goes one step
 /// further, so that the shortest path wins and none is circular.
-fn reach_through_parents(
+fn filter_through_parents(
     references: &BTreeMap<&str, Vec<Reference>>,
     tables: &[FoundTable],
     suggestions: &mut Suggestions,
@@ -126,21 +126,21 @@ fn reach_through_parents(
 }
 
 /// The columns whose names are those of tenant keys, and the `id` of a table of tenants.
-fn direct(table: &FoundTable) -> Vec<Direct<'_>> {
-    let fits = |column: &&FoundColumn| matches!(column.kind, ColumnKind::Integer | ColumnKind::Text);
+fn tenant_columns(table: &FoundTable) -> Vec<TenantColumn<'_>> {
+    let fits = |column: &&FoundColumn| matches!(column.kind, ColumnClass::Integer | ColumnClass::Text);
     let mut found = Vec::new();
     for column in table.columns.iter().filter(fits) {
         let key = words::key_of(&column.name);
-        let words = key.clone().unwrap_or_else(|| words::of(&column.name));
+        let words = key.clone().unwrap_or_else(|| words::split(&column.name));
         let Some(last) = words.last().filter(|_| key.is_some() || words.len() == 1) else { continue };
         let Some(rank) = TENANTS.iter().position(|(word, _)| *word == words::singular(last)) else { continue };
         // A single word such as `owner` may also be text about a person, so a key ranks before it.
         let rank = if key.is_some() { rank } else { rank + TENANTS.len() };
         let reasons = vec![format!("its name says `{}`", TENANTS[rank % TENANTS.len()].0)];
         let attribute = format!("{}_id", TENANTS[rank % TENANTS.len()].1);
-        found.push(Direct { column, rank, attribute, reasons });
+        found.push(TenantColumn { column, rank, attribute, reasons });
     }
-    let table_words = words::of(&table.name);
+    let table_words = words::split(&table.name);
     let tenant = table_words.iter().rev().find_map(|word| {
         let rank = TENANTS.iter().position(|(tenant, _)| *tenant == words::singular(word))?;
         (table_words.len() <= 2).then_some(rank)
@@ -149,7 +149,7 @@ fn direct(table: &FoundTable) -> Vec<Direct<'_>> {
         // In a table of tenants, the `id` is the best key.
         let attribute = format!("{}_id", TENANTS[rank].1);
         let reasons = vec![format!("each row of `{}` looks like a {}", table.name, TENANTS[rank].1)];
-        found.insert(0, Direct { column: id, rank: 0, attribute, reasons });
+        found.insert(0, TenantColumn { column: id, rank: 0, attribute, reasons });
     }
     found
 }
@@ -198,7 +198,7 @@ fn referred<'a>(
 /// Whether a table is named like a key: `orders`, `order_table` and `dim_order` like `order`; `customer` like `cust`.
 fn is_named(table: &str, stem: &str) -> bool {
     let strip = ["tbl", "table", "dim", "fact", "dimension", "raw", "stg"];
-    let words = words::of(table).into_iter().filter(|word| !strip.contains(&word.as_str()));
+    let words = words::split(table).into_iter().filter(|word| !strip.contains(&word.as_str()));
     let words = words.map(|word| words::singular(&word)).collect::<Vec<_>>().join("_");
     let long_enough = stem.len() >= 4 && stem.len() < words.len();
     words == words::singular(stem) || words == stem || (long_enough && words.starts_with(stem))
@@ -300,7 +300,7 @@ mod tests {
         let column = |(name, distinct): &(&str, usize)| FoundColumn {
             name: (*name).to_owned(),
             type_name: "integer".to_owned(),
-            kind: ColumnKind::Integer,
+            kind: ColumnClass::Integer,
             sample: Some(ColumnSample { rows: 100, nulls: 0, distinct: *distinct }),
             range: None,
         };

@@ -2,7 +2,7 @@
 
 /// Whether two locations below a lake have files in common: a folder and its content, a glob and a file that it
 /// matches, `order` and `order.parquet`.
-pub fn is_same_place(declared: &str, found: &str) -> bool {
+pub fn is_same_location(declared: &str, found: &str) -> bool {
     let (declared, found) = (plain(declared), plain(found));
     let is_below = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
     let without_extension = |file: &str, name: &str| {
@@ -44,12 +44,12 @@ mod tests {
             ("sales/", "sales/a/"),
             ("sales/a.csv", "sales/"),
         ] {
-            assert!(is_same_place(declared, found), "{declared} {found}");
+            assert!(is_same_location(declared, found), "{declared} {found}");
         }
         for (declared, found) in
             [("order", "orders/"), ("order", "order_old.parquet"), ("a*.csv", "a/b.csv"), ("order/", "orders.csv")]
         {
-            assert!(!is_same_place(declared, found), "{declared} {found}");
+            assert!(!is_same_location(declared, found), "{declared} {found}");
         }
     }
 }

@@ -13,11 +13,11 @@ mod words;
 
 use std::collections::BTreeMap;
 
-pub use config_text::{Declared, declared, head_text, table_text};
+pub use config_text::{Declared, declared, new_project_text, table_text};
 pub use keys::{Suggestion, suggest};
-pub use known::is_same_place;
-pub use names::{name_of_table, unique_names};
-pub use personal::{MaskIdea, mask_idea};
+pub use known::is_same_location;
+pub use names::{table_name, unique_names};
+pub use personal::{MaskIdea, suggest_mask};
 
 use crate::value::ScalarType;
 
@@ -31,7 +31,7 @@ pub struct FoundTable {
     /// The format: `parquet`, `csv`, `ndjson`, `delta` or `iceberg`.
     pub format: String,
     /// Whether the project must state the format, because the files' extension does not.
-    pub says_format: bool,
+    pub needs_format_key: bool,
     /// The delimiter of a text file, if it is not a comma.
     pub delimiter: Option<char>,
     /// Number of files; 0 if they were not counted.
@@ -56,7 +56,7 @@ pub struct FoundColumn {
     /// The type, for display.
     pub type_name: String,
     /// The class of values, on which suggestions of keys and masks depend.
-    pub kind: ColumnKind,
+    pub kind: ColumnClass,
     /// Statistics from a sample of rows.
     pub sample: Option<ColumnSample>,
     /// The smallest and the largest integer.
@@ -65,7 +65,7 @@ pub struct FoundColumn {
 
 /// The class of a column's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ColumnKind {
+pub enum ColumnClass {
     /// Whole numbers.
     Integer,
     /// Text.

@@ -9,7 +9,7 @@ use crate::project::name::sql_name_fault;
 const MOST: usize = 63;
 
 /// The SQL name of a table, from the last part of its path that yields a name, without extension, glob and part number.
-pub fn name_of_table(location: &str) -> String {
+pub fn table_name(location: &str) -> String {
     let parts = location.split('/').filter(|part| !part.is_empty() && !part.contains('='));
     let names = parts.map(|part| clean(stem(part))).filter(|name| !name.is_empty()).collect::<Vec<_>>();
     names.last().cloned().unwrap_or_else(|| "data".to_owned())
@@ -23,9 +23,9 @@ pub fn unique_names(locations: &[String], taken: &BTreeSet<String>) -> Vec<Strin
         let parts = location.split('/').filter(|part| !part.is_empty() && !part.contains('=')).collect::<Vec<_>>();
         let with_folders = (1..parts.len()).rev().map(|from| {
             let folders = parts[from - 1..parts.len() - 1].iter().map(|part| clean(part));
-            shaped(&format!("{}_{}", folders.collect::<Vec<_>>().join("_"), name_of_table(location)))
+            shaped(&format!("{}_{}", folders.collect::<Vec<_>>().join("_"), table_name(location)))
         });
-        let bare = name_of_table(location);
+        let bare = table_name(location);
         let numbered = (2..).map(|number| format!("{}_{number}", bare.chars().take(MOST - 8).collect::<String>()));
         let free = std::iter::once(bare.clone()).chain(with_folders).chain(numbered).find(|name| !taken.contains(name));
         let name = free.unwrap_or(bare);
@@ -44,7 +44,7 @@ pub(super) fn stem(file: &str) -> &str {
 }
 
 fn clean(name: &str) -> String {
-    shaped(&words::of(name).join("_"))
+    shaped(&words::split(name).join("_"))
 }
 
 /// Converts text to the form of a SQL name.
@@ -72,7 +72,7 @@ mod tests {
             ("*.parquet", "data"),
             ("übersicht.csv", "bersicht"),
         ] {
-            assert_eq!(name_of_table(location), name, "{location}");
+            assert_eq!(table_name(location), name, "{location}");
         }
     }
 

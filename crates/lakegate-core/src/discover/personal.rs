@@ -1,6 +1,6 @@
 //! Finds columns whose names indicate personal data, and suggests a mask for each.
 
-use super::{ColumnKind, words};
+use super::{ColumnClass, words};
 
 /// A suggested mask for a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +37,10 @@ const PEOPLE: &[&str] = &[
 ];
 
 /// Alternatives of adjacent words, the class of the column, the mask, and the reason.
-type Rule = (&'static [&'static str], ColumnKind, &'static str, &'static str);
+type PersonalColumnRule = (&'static [&'static str], ColumnClass, &'static str, &'static str);
 
-const RULES: &[Rule] = {
-    use ColumnKind::{Integer, Text, Time};
+const RULES: &[PersonalColumnRule] = {
+    use ColumnClass::{Integer, Text, Time};
     &[
         (
             &["password", "passwd", "secret", "api key", "private key", "access key", "token"],
@@ -102,30 +102,30 @@ const RULES: &[Rule] = {
 };
 
 /// The mask that a column's name suggests.
-pub fn mask_idea(table: &str, column: &str, kind: ColumnKind) -> Option<MaskIdea> {
-    let words = words::of(column);
+pub fn suggest_mask(table: &str, column: &str, kind: ColumnClass) -> Option<MaskIdea> {
+    let words = words::split(column);
     let has = |phrase: &str| {
         let phrase = phrase.split(' ').collect::<Vec<_>>();
         words.windows(phrase.len()).any(|part| part.iter().zip(&phrase).all(|(one, other)| one == other))
     };
     // The key of an address is not the address.
     let is_key = words.last().is_some_and(|last| ["id", "key"].contains(&last.as_str())) && words.len() == 2;
-    let secret = |rule: &&Rule| rule.2 == "\"null\"" || rule.3 == "an official number" || !is_key;
+    let secret = |rule: &&PersonalColumnRule| rule.2 == "\"null\"" || rule.3 == "an official number" || !is_key;
     let found = RULES.iter().filter(secret).find(|rule| rule.1 == kind && rule.0.iter().any(|phrase| has(phrase)));
     if let Some((_, _, mask, reason)) = found {
         return Some(MaskIdea { mask, reason });
     }
-    let of_people = words::of(table).iter().any(|word| PEOPLE.contains(&words::singular(word).as_str()));
+    let of_people = words::split(table).iter().any(|word| PEOPLE.contains(&words::singular(word).as_str()));
     let bare = match words.as_slice() {
         [prefix, name] => name == "name" && prefix.len() <= 2,
         [name] => ["name", "nombre"].contains(&name.as_str()),
         _ => false,
     };
     let own_key = words.len() == 2 && words[1] == "key";
-    if kind == ColumnKind::Text && of_people && own_key {
+    if kind == ColumnClass::Text && of_people && own_key {
         return Some(MaskIdea { mask: "\"null\"", reason: "a secret, if somebody gets in by it" });
     }
-    (kind == ColumnKind::Text && of_people && bare)
+    (kind == ColumnClass::Text && of_people && bare)
         .then_some(MaskIdea { mask: "\"redact\"", reason: "somebody's name, as the table's rows are people or firms" })
 }
 
@@ -135,14 +135,14 @@ mod tests {
 
     #[test]
     fn personal_columns_are_told_by_their_names_and_kinds() {
-        let mask = |table, column, kind| mask_idea(table, column, kind).map(|idea| idea.mask);
-        assert_eq!(mask("x", "contactEmail", ColumnKind::Text), Some("\"email\""));
-        assert_eq!(mask("x", "drop_address", ColumnKind::Text), Some("\"redact\""));
-        assert_eq!(mask("customer", "c_name", ColumnKind::Text), Some("\"redact\""));
-        assert_eq!(mask("city", "name", ColumnKind::Text), None);
-        assert_eq!(mask("x", "address_id", ColumnKind::Text), None);
-        assert_eq!(mask("x", "email", ColumnKind::Integer), None);
-        assert_eq!(mask("x", "date_of_birth", ColumnKind::Time), Some("{ kind = \"truncate\", to = \"year\" }"));
-        assert_eq!(mask("x", "shipping", ColumnKind::Text), None);
+        let mask = |table, column, kind| suggest_mask(table, column, kind).map(|idea| idea.mask);
+        assert_eq!(mask("x", "contactEmail", ColumnClass::Text), Some("\"email\""));
+        assert_eq!(mask("x", "drop_address", ColumnClass::Text), Some("\"redact\""));
+        assert_eq!(mask("customer", "c_name", ColumnClass::Text), Some("\"redact\""));
+        assert_eq!(mask("city", "name", ColumnClass::Text), None);
+        assert_eq!(mask("x", "address_id", ColumnClass::Text), None);
+        assert_eq!(mask("x", "email", ColumnClass::Integer), None);
+        assert_eq!(mask("x", "date_of_birth", ColumnClass::Time), Some("{ kind = \"truncate\", to = \"year\" }"));
+        assert_eq!(mask("x", "shipping", ColumnClass::Text), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Splits the names of columns and files into words.
 
 /// Splits a name into lower-case words: `o_custKey` is `o`, `cust`, `key`.
-pub(super) fn of(name: &str) -> Vec<String> {
+pub(super) fn split(name: &str) -> Vec<String> {
     let mut words = Vec::<String>::new();
     let (mut word, mut before) = (String::new(), ' ');
     for character in name.chars() {
@@ -36,7 +36,7 @@ pub(super) const KEY_WORDS: &[&str] = &["id", "key", "code", "no", "nr", "num", 
 /// The words that name what a key identifies: those before `id` for `trackcode_id`, `o_custkey` and `clientId`, and
 /// those after it for `id_cliente`. `None` if the name is not a key's; empty for a bare `id`.
 pub(super) fn key_of(name: &str) -> Option<Vec<String>> {
-    let mut words = without_prefix(of(name));
+    let mut words = without_prefix(split(name));
     if words.last().is_some_and(|last| KEY_WORDS.contains(&last.as_str())) {
         words.pop();
         return Some(words);
@@ -65,8 +65,8 @@ mod tests {
 
     #[test]
     fn names_come_apart_at_underscores_hyphens_and_capitals() {
-        assert_eq!(of("o_custKey"), ["o", "cust", "key"]);
-        assert_eq!(of("Customer-ID 2"), ["customer", "id", "2"]);
+        assert_eq!(split("o_custKey"), ["o", "cust", "key"]);
+        assert_eq!(split("Customer-ID 2"), ["customer", "id", "2"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::Format;
-use super::weighted::{self, Weighted};
+use super::quality_values::{self, QualityItem};
 use crate::error::{Code, Error};
 
 /// Chooses by the name in `?format=`, if present, else by the fields of `Accept`.
@@ -22,17 +22,17 @@ pub fn choose<'a>(name: Option<&str>, accept: impl IntoIterator<Item = &'a str>)
     if fields.iter().all(|field| field.trim().is_empty()) {
         return Ok(Format::Json);
     }
-    let ranges = weighted::items(fields);
-    let liked = Format::ALL.into_iter().filter_map(|format| Some((liking(format, &ranges)?, format)));
+    let ranges = quality_values::items(fields);
+    let acceptable = Format::ALL.into_iter().filter_map(|format| Some((preference(format, &ranges)?, format)));
     // Of equals, `min_by_key` returns the first in the list of formats.
-    liked.min_by_key(|(liking, _)| Reverse(*liking)).map(|(_, format)| format).ok_or_else(unknown)
+    acceptable.min_by_key(|(preference, _)| Reverse(*preference)).map(|(_, format)| format).ok_or_else(unknown)
 }
 
 /// The preference for a format: quality value, specificity, position. `None` if it is not acceptable.
-type Liking = (u16, Exactness, Reverse<usize>);
+type Preference = (u16, Specificity, Reverse<usize>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Exactness {
+enum Specificity {
     Anything,
     Kind,
     Named,
@@ -40,20 +40,20 @@ enum Exactness {
 }
 
 /// The most specific matching range decides, whatever the others are.
-fn liking(format: Format, ranges: &[Weighted]) -> Option<Liking> {
-    let fitting = ranges.iter().enumerate().filter_map(|(at, range)| Some((exactness(format, range)?, at, range)));
-    let (exactness, at, range) = fitting.max_by_key(|(exactness, at, _)| (*exactness, Reverse(*at)))?;
-    (range.weight > 0).then_some((range.weight, exactness, Reverse(at)))
+fn preference(format: Format, ranges: &[QualityItem]) -> Option<Preference> {
+    let fitting = ranges.iter().enumerate().filter_map(|(at, range)| Some((specificity(format, range)?, at, range)));
+    let (specificity, at, range) = fitting.max_by_key(|(specificity, at, _)| (*specificity, Reverse(*at)))?;
+    (range.quality > 0).then_some((range.quality, specificity, Reverse(at)))
 }
 
 /// The specificity with which a range names a format; `None` if it does not.
-fn exactness(format: Format, range: &Weighted) -> Option<Exactness> {
+fn specificity(format: Format, range: &QualityItem) -> Option<Specificity> {
     if matches!(range.value.as_str(), "*/*" | "*") {
-        return Some(Exactness::Anything);
+        return Some(Specificity::Anything);
     }
     if let Some(kind) = range.value.strip_suffix("/*") {
         let of_kind = format.media_type().split_once('/').is_some_and(|(format, _)| format == kind);
-        return of_kind.then_some(Exactness::Kind);
+        return of_kind.then_some(Specificity::Kind);
     }
     if !format.media_types().contains(&range.value.as_str()) {
         return None;
@@ -65,9 +65,9 @@ fn exactness(format: Format, range: &Weighted) -> Option<Exactness> {
         _ => false,
     };
     match range.parameters.as_slice() {
-        [] => Some(Exactness::Named),
+        [] => Some(Specificity::Named),
         parameters if parameters.iter().any(contradicts) => None,
-        _ => Some(Exactness::NamedWithParameters),
+        _ => Some(Specificity::NamedWithParameters),
     }
 }
 

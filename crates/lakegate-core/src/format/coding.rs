@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::Format;
-use super::weighted::{self, Weighted};
+use super::quality_values::{self, QualityItem};
 use crate::error::{Code, Error};
 
 /// A content coding.
@@ -50,18 +50,18 @@ impl Coding {
 /// # Errors
 /// [`Code::RequestFormatUnknown`] if the caller refuses every coding and also an uncoded response.
 pub fn choose<'a>(format: Format, fields: impl IntoIterator<Item = &'a str>) -> Result<Option<Compression>, Error> {
-    let items = weighted::items(fields);
-    let any = weight(&items, |name| name == "*");
+    let items = quality_values::items(fields);
+    let any = quality(&items, |name| name == "*");
     // `identity` is acceptable unless it is excluded, but it is only preferred if it is named.
-    let mentioned = weight(&items, |name| name == "identity").or(any.filter(|weight| *weight == 0));
+    let mentioned = quality(&items, |name| name == "identity").or(any.filter(|quality| *quality == 0));
     let always = mentioned == Some(0);
     if format.is_compressed() && !always {
         return Ok(None);
     }
-    let weighed = Coding::ALL.map(|coding| (coding, weight(&items, |name| coding.is_named(name)).or(any).unwrap_or(0)));
-    let best = weighed.into_iter().filter(|(_, weight)| *weight > 0).min_by_key(|(_, weight)| Reverse(*weight));
+    let rated = Coding::ALL.map(|coding| (coding, quality(&items, |name| coding.is_named(name)).or(any).unwrap_or(0)));
+    let best = rated.into_iter().filter(|(_, quality)| *quality > 0).min_by_key(|(_, quality)| Reverse(*quality));
     match best {
-        Some((_, weight)) if mentioned.is_some_and(|identity| identity > weight) => Ok(None),
+        Some((_, quality)) if mentioned.is_some_and(|identity| identity > quality) => Ok(None),
         Some((coding, _)) => Ok(Some(Compression { coding, always })),
         None if always => {
             let names = Coding::ALL.map(|coding| format!("`{}`", coding.name())).join(", ");
@@ -73,8 +73,8 @@ pub fn choose<'a>(format: Format, fields: impl IntoIterator<Item = &'a str>) -> 
 }
 
 /// The quality value of the first item with such a name.
-fn weight(items: &[Weighted], is_meant: impl Fn(&str) -> bool) -> Option<u16> {
-    items.iter().find(|item| is_meant(&item.value)).map(|item| item.weight)
+fn quality(items: &[QualityItem], is_meant: impl Fn(&str) -> bool) -> Option<u16> {
+    items.iter().find(|item| is_meant(&item.value)).map(|item| item.quality)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 mod accept;
 mod coding;
-mod weighted;
+mod quality_values;
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ pub enum Format {
 }
 
 /// The properties of a format.
-struct Facts {
+struct FormatInfo {
     format: Format,
     /// The name in `?format=`, and in the text form of a [`Representation`].
     name: &'static str,
@@ -45,8 +45,8 @@ struct Facts {
 }
 
 /// Every format. If the caller has no preference, the first acceptable one is used.
-const FORMATS: [Facts; 6] = [
-    Facts {
+const FORMATS: [FormatInfo; 6] = [
+    FormatInfo {
         format: Format::Json,
         name: "json",
         media_types: &["application/json"],
@@ -55,7 +55,7 @@ const FORMATS: [Facts; 6] = [
         is_file: false,
         is_compressed: false,
     },
-    Facts {
+    FormatInfo {
         format: Format::Ndjson,
         name: "ndjson",
         media_types: &["application/x-ndjson", "application/ndjson", "application/jsonl"],
@@ -64,7 +64,7 @@ const FORMATS: [Facts; 6] = [
         is_file: false,
         is_compressed: false,
     },
-    Facts {
+    FormatInfo {
         format: Format::Csv,
         name: "csv",
         media_types: &["text/csv"],
@@ -73,7 +73,7 @@ const FORMATS: [Facts; 6] = [
         is_file: true,
         is_compressed: false,
     },
-    Facts {
+    FormatInfo {
         format: Format::Arrow,
         name: "arrow",
         media_types: &["application/vnd.apache.arrow.stream"],
@@ -82,7 +82,7 @@ const FORMATS: [Facts; 6] = [
         is_file: true,
         is_compressed: false,
     },
-    Facts {
+    FormatInfo {
         format: Format::Parquet,
         name: "parquet",
         media_types: &["application/vnd.apache.parquet"],
@@ -91,7 +91,7 @@ const FORMATS: [Facts; 6] = [
         is_file: true,
         is_compressed: true,
     },
-    Facts {
+    FormatInfo {
         format: Format::Xlsx,
         name: "xlsx",
         media_types: &["application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"],
@@ -106,49 +106,49 @@ impl Format {
     /// All formats, the default first.
     pub const ALL: [Self; 6] = [Self::Json, Self::Ndjson, Self::Csv, Self::Arrow, Self::Parquet, Self::Xlsx];
 
-    fn facts(self) -> &'static Facts {
+    fn info(self) -> &'static FormatInfo {
         // The table is in the order of the variants; a test checks this.
         &FORMATS[self as usize]
     }
 
     /// The format with this exact name.
     pub fn named(name: &str) -> Option<Self> {
-        FORMATS.iter().find(|facts| facts.name == name).map(|facts| facts.format)
+        FORMATS.iter().find(|info| info.name == name).map(|info| info.format)
     }
 
     /// The name, as in `?format=`.
     pub fn name(self) -> &'static str {
-        self.facts().name
+        self.info().name
     }
 
     /// The media type, without parameters.
     pub fn media_type(self) -> &'static str {
-        self.facts().media_types[0]
+        self.info().media_types[0]
     }
 
     /// The media types that request it; the first is [`Self::media_type`].
     pub fn media_types(self) -> &'static [&'static str] {
-        self.facts().media_types
+        self.info().media_types
     }
 
     /// The media type with its parameters.
     pub fn content_type(self) -> String {
-        format!("{}{}", self.media_type(), self.facts().parameters)
+        format!("{}{}", self.media_type(), self.info().parameters)
     }
 
     /// The file extension, without a dot.
     pub fn extension(self) -> &'static str {
-        self.facts().extension
+        self.info().extension
     }
 
     /// Whether responses are files that people save.
     pub fn is_file(self) -> bool {
-        self.facts().is_file
+        self.info().is_file
     }
 
     /// Whether the format has its own compression.
     pub fn is_compressed(self) -> bool {
-        self.facts().is_compressed
+        self.info().is_compressed
     }
 }
 
@@ -194,9 +194,9 @@ mod tests {
 
     #[test]
     fn the_table_is_in_the_order_of_the_formats() {
-        for (facts, format) in FORMATS.iter().zip(Format::ALL) {
-            assert_eq!((facts.format, format.facts().format), (format, format));
-            assert_eq!(Format::named(facts.name), Some(format));
+        for (info, format) in FORMATS.iter().zip(Format::ALL) {
+            assert_eq!((info.format, format.info().format), (format, format));
+            assert_eq!(Format::named(info.name), Some(format));
         }
     }
 

@@ -11,7 +11,7 @@ pub type Ticket = u64;
 
 /// A query that is ready to run.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct QueueRequest {
     /// The lane: the principal.
     pub lane: Arc<str>,
     /// The group within the lane: the endpoint.
@@ -24,7 +24,7 @@ pub struct Ask {
 
 /// A query that cannot even wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Full {
+pub enum QueueFull {
     /// The lane's share of the queue is full.
     Lane,
     /// The queue is full.
@@ -33,7 +33,7 @@ pub enum Full {
 
 /// The current load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
+pub struct QueueLoad {
     /// Maximum number of running queries.
     pub slots: usize,
     /// Number of running queries.
@@ -54,14 +54,14 @@ pub struct FairQueue {
     /// The lanes with waiting queries, next turn first.
     turns: VecDeque<Arc<str>>,
     /// The lane and the group of each ticket.
-    tickets: HashMap<Ticket, Place>,
+    tickets: HashMap<Ticket, TicketState>,
     running: usize,
     waiting: usize,
     next: Ticket,
 }
 
 #[derive(Debug)]
-struct Place {
+struct TicketState {
     lane: Arc<str>,
     group: Arc<str>,
     runs: bool,
@@ -71,13 +71,13 @@ struct Place {
 struct Lane {
     running: usize,
     groups: HashMap<Arc<str>, usize>,
-    waiting: VecDeque<(Ticket, Ask)>,
+    waiting: VecDeque<(Ticket, QueueRequest)>,
 }
 
 impl Lane {
-    fn admits(&self, ask: &Ask) -> bool {
-        let of_group = self.groups.get(&ask.group).copied().unwrap_or_default();
-        self.running < ask.most_of_lane.max(1) && of_group < ask.most_of_group.max(1)
+    fn admits(&self, request: &QueueRequest) -> bool {
+        let of_group = self.groups.get(&request.group).copied().unwrap_or_default();
+        self.running < request.most_of_lane.max(1) && of_group < request.most_of_group.max(1)
     }
 
     fn is_idle(&self) -> bool {
@@ -107,31 +107,31 @@ impl FairQueue {
     ///
     /// # Errors
     /// The query may not even wait.
-    pub fn enter(&mut self, ask: Ask) -> Result<(Ticket, bool), Full> {
-        let lane = self.lanes.entry(Arc::clone(&ask.lane)).or_default();
-        let runs = self.running < self.slots && lane.admits(&ask);
+    pub fn enter(&mut self, request: QueueRequest) -> Result<(Ticket, bool), QueueFull> {
+        let lane = self.lanes.entry(Arc::clone(&request.lane)).or_default();
+        let runs = self.running < self.slots && lane.admits(&request);
         if !runs {
             let full = match () {
-                () if lane.waiting.len() >= self.most_waiting_of_lane => Some(Full::Lane),
-                () if self.waiting >= self.most_waiting => Some(Full::Queue),
+                () if lane.waiting.len() >= self.most_waiting_of_lane => Some(QueueFull::Lane),
+                () if self.waiting >= self.most_waiting => Some(QueueFull::Queue),
                 () => None,
             };
             if let Some(full) = full {
-                self.forget_if_idle(&ask.lane);
+                self.forget_if_idle(&request.lane);
                 return Err(full);
             }
         }
         let ticket = self.next;
         self.next += 1;
-        let (of_lane, group) = (Arc::clone(&ask.lane), Arc::clone(&ask.group));
-        self.tickets.insert(ticket, Place { lane: of_lane, group, runs });
+        let (of_lane, group) = (Arc::clone(&request.lane), Arc::clone(&request.group));
+        self.tickets.insert(ticket, TicketState { lane: of_lane, group, runs });
         if runs {
-            self.begin(&ask.lane, &ask.group);
+            self.begin(&request.lane, &request.group);
         } else {
             if lane.waiting.is_empty() {
-                self.turns.push_back(Arc::clone(&ask.lane));
+                self.turns.push_back(Arc::clone(&request.lane));
             }
-            lane.waiting.push_back((ticket, ask));
+            lane.waiting.push_back((ticket, request));
             self.waiting += 1;
         }
         Ok((ticket, runs))
@@ -139,38 +139,38 @@ impl FairQueue {
 
     /// Removes a query that ended or gave up waiting. Returns the queries that start in its place.
     pub fn leave(&mut self, ticket: Ticket) -> Vec<Ticket> {
-        let Some(place) = self.tickets.remove(&ticket) else { return Vec::new() };
-        if let Some(lane) = self.lanes.get_mut(&place.lane) {
-            if place.runs {
+        let Some(state) = self.tickets.remove(&ticket) else { return Vec::new() };
+        if let Some(lane) = self.lanes.get_mut(&state.lane) {
+            if state.runs {
                 self.running -= 1;
                 lane.running -= 1;
-                if let Some(of_group) = lane.groups.get_mut(&place.group) {
+                if let Some(of_group) = lane.groups.get_mut(&state.group) {
                     *of_group -= 1;
                     if *of_group == 0 {
-                        lane.groups.remove(&place.group);
+                        lane.groups.remove(&state.group);
                     }
                 }
             } else {
                 lane.waiting.retain(|(waiting, _)| *waiting != ticket);
                 self.waiting -= 1;
                 if lane.waiting.is_empty() {
-                    self.turns.retain(|turn| *turn != place.lane);
+                    self.turns.retain(|turn| *turn != state.lane);
                 }
             }
         }
-        self.forget_if_idle(&place.lane);
+        self.forget_if_idle(&state.lane);
         self.start_waiting()
     }
 
     /// The current load.
-    pub fn load(&self) -> Load {
+    pub fn load(&self) -> QueueLoad {
         let (slots, running, waiting) = (self.slots, self.running, self.waiting);
-        Load { slots, running, waiting, lanes_waiting: self.turns.len() }
+        QueueLoad { slots, running, waiting, lanes_waiting: self.turns.len() }
     }
 
     /// Maximum number of runs that end before a new query of the lane gets its turn. Used to estimate when to
     /// retry, so it assumes that no cap of the lane delays it.
-    pub fn turns_before(&self, lane: &str) -> usize {
+    pub fn estimated_turns(&self, lane: &str) -> usize {
         let own = self.lanes.get(lane).map_or(0, |lane| lane.waiting.len());
         let others = self.turns.iter().filter(|turn| ***turn != *lane).count();
         // Between two turns of the lane, each other lane has one turn.
@@ -183,21 +183,21 @@ impl FairQueue {
         while self.running < self.slots {
             let next = self.turns.iter().enumerate().find_map(|(turn, name)| {
                 let lane = self.lanes.get(name)?;
-                let at = lane.waiting.iter().position(|(_, ask)| lane.admits(ask))?;
+                let at = lane.waiting.iter().position(|(_, request)| lane.admits(request))?;
                 Some((turn, at))
             });
             let Some((turn, at)) = next else { break };
             let Some(name) = self.turns.remove(turn) else { break };
             let Some(lane) = self.lanes.get_mut(&name) else { break };
-            let Some((ticket, ask)) = lane.waiting.remove(at) else { break };
+            let Some((ticket, request)) = lane.waiting.remove(at) else { break };
             self.waiting -= 1;
             if !lane.waiting.is_empty() {
                 self.turns.push_back(name);
             }
-            if let Some(place) = self.tickets.get_mut(&ticket) {
-                place.runs = true;
+            if let Some(state) = self.tickets.get_mut(&ticket) {
+                state.runs = true;
             }
-            self.begin(&ask.lane, &ask.group);
+            self.begin(&request.lane, &request.group);
             started.push(ticket);
         }
         started
@@ -225,12 +225,12 @@ mod tests {
 
     use super::*;
 
-    fn ask(lane: &str, group: &str, most_of_lane: usize, most_of_group: usize) -> Ask {
-        Ask { lane: lane.into(), group: group.into(), most_of_lane, most_of_group }
+    fn request(lane: &str, group: &str, most_of_lane: usize, most_of_group: usize) -> QueueRequest {
+        QueueRequest { lane: lane.into(), group: group.into(), most_of_lane, most_of_group }
     }
 
-    fn anybody(lane: &str) -> Ask {
-        ask(lane, "e", usize::MAX, usize::MAX)
+    fn anybody(lane: &str) -> QueueRequest {
+        request(lane, "e", usize::MAX, usize::MAX)
     }
 
     #[test]
@@ -242,13 +242,13 @@ mod tests {
         // It is the heavy lane's turn, and then the light one's.
         assert_eq!(queue.leave(heavy[0]), [heavy[2]]);
         assert_eq!(queue.leave(heavy[1]), [light]);
-        assert_eq!(queue.load(), Load { slots: 2, running: 2, waiting: 497, lanes_waiting: 1 });
+        assert_eq!(queue.load(), QueueLoad { slots: 2, running: 2, waiting: 497, lanes_waiting: 1 });
     }
 
     #[test]
     fn who_may_run_no_more_does_not_hold_up_others() {
         let mut queue = FairQueue::new(3, 10, 10);
-        let capped = |group: &str| ask("a", group, 2, 1);
+        let capped = |group: &str| request("a", group, 2, 1);
         let (first, _) = queue.enter(capped("x")).unwrap();
         let (second, runs) = queue.enter(capped("x")).unwrap();
         assert!(!runs, "one of this endpoint at a time");
@@ -263,9 +263,9 @@ mod tests {
         queue.enter(anybody("a")).unwrap();
         queue.enter(anybody("a")).unwrap();
         let (waiting, _) = queue.enter(anybody("a")).unwrap();
-        assert_eq!(queue.enter(anybody("a")), Err(Full::Lane));
+        assert_eq!(queue.enter(anybody("a")), Err(QueueFull::Lane));
         queue.enter(anybody("b")).unwrap();
-        assert_eq!(queue.enter(anybody("c")), Err(Full::Queue));
+        assert_eq!(queue.enter(anybody("c")), Err(QueueFull::Queue));
         // A query that gives up waiting makes room, and starts none.
         assert!(queue.leave(waiting).is_empty());
         assert!(queue.enter(anybody("c")).is_ok());
@@ -277,22 +277,22 @@ mod tests {
         for _ in 0..10 {
             queue.enter(anybody("heavy")).unwrap();
         }
-        assert_eq!(queue.turns_before("light"), 3);
-        assert_eq!(queue.turns_before("heavy"), 10);
+        assert_eq!(queue.estimated_turns("light"), 3);
+        assert_eq!(queue.estimated_turns("heavy"), 10);
     }
 
     #[derive(Clone, Debug)]
-    enum Step {
+    enum QueueStep {
         Enter { lane: u8, group: u8, most_of_lane: usize, most_of_group: usize },
         Leave(usize),
     }
 
-    fn any_step() -> impl Strategy<Value = Step> {
+    fn any_queue_step() -> impl Strategy<Value = QueueStep> {
         prop_oneof![
             (0..4_u8, 0..2_u8, 1..4_usize, 1..3_usize).prop_map(|(lane, group, most_of_lane, most_of_group)| {
-                Step::Enter { lane, group, most_of_lane, most_of_group }
+                QueueStep::Enter { lane, group, most_of_lane, most_of_group }
             }),
-            (0..100_usize).prop_map(Step::Leave),
+            (0..100_usize).prop_map(QueueStep::Leave),
         ]
     }
 
@@ -300,68 +300,70 @@ mod tests {
         /// The bounds hold, no slot is idle that a waiting query could use, and between two turns of a lane every other
         /// lane that could run has had a turn.
         #[test]
-        fn whatever_happens(slots in 1..5_usize, steps in proptest::collection::vec(any_step(), 1..200)) {
+        fn whatever_happens(slots in 1..5_usize, steps in proptest::collection::vec(any_queue_step(), 1..200)) {
             let (most_waiting, of_lane) = (12, 5);
             let mut queue = FairQueue::new(slots, most_waiting, of_lane);
-            let mut asks = BTreeMap::<Ticket, (Ask, bool)>::new();
+            let mut requests = BTreeMap::<Ticket, (QueueRequest, bool)>::new();
             // The turns of other lanes since a lane's own last turn, while it could run.
             let mut watched = BTreeMap::<Arc<str>, BTreeMap<Arc<str>, usize>>::new();
             for step in steps {
                 let started = match step {
-                    Step::Enter { lane, group, most_of_lane, most_of_group } => {
-                        let ask = ask(&format!("l{lane}"), &format!("g{group}"), most_of_lane, most_of_group);
-                        match queue.enter(ask.clone()) {
+                    QueueStep::Enter { lane, group, most_of_lane, most_of_group } => {
+                        let request = request(&format!("l{lane}"), &format!("g{group}"), most_of_lane, most_of_group);
+                        match queue.enter(request.clone()) {
                             Ok((ticket, runs)) => {
-                                asks.insert(ticket, (ask, runs));
+                                requests.insert(ticket, (request, runs));
                             }
-                            Err(Full::Lane) => {
-                                let own = asks.values().filter(|(other, runs)| !runs && other.lane == ask.lane);
+                            Err(QueueFull::Lane) => {
+                                let own = requests.values().filter(|(other, runs)| !runs && other.lane == request.lane);
                                 prop_assert_eq!(own.count(), of_lane);
                             }
-                            Err(Full::Queue) => prop_assert_eq!(queue.load().waiting, most_waiting),
+                            Err(QueueFull::Queue) => prop_assert_eq!(queue.load().waiting, most_waiting),
                         }
                         Vec::new()
                     }
-                    Step::Leave(at) => {
-                        let Some(ticket) = asks.keys().nth(at % asks.len().max(1)).copied() else { continue };
-                        asks.remove(&ticket);
+                    QueueStep::Leave(at) => {
+                        let Some(ticket) = requests.keys().nth(at % requests.len().max(1)).copied() else { continue };
+                        requests.remove(&ticket);
                         queue.leave(ticket)
                     }
                 };
                 for ticket in started {
-                    let (ask, runs) = asks.get_mut(&ticket).expect("who starts has waited");
+                    let (request, runs) = requests.get_mut(&ticket).expect("who starts has waited");
                     prop_assert!(!*runs);
                     *runs = true;
-                    let lane = Arc::clone(&ask.lane);
+                    let lane = Arc::clone(&request.lane);
                     watched.remove(&lane);
-                    for other in lanes_that_can_run(&asks) {
+                    for other in lanes_that_can_run(&requests) {
                         let turns = watched.entry(other).or_default().entry(Arc::clone(&lane)).or_default();
                         *turns += 1;
                         prop_assert!(*turns <= 1, "a lane had two turns while another waited for one");
                     }
                 }
-                let able = lanes_that_can_run(&asks);
+                let able = lanes_that_can_run(&requests);
                 watched.retain(|lane, _| able.contains(lane));
                 let load = queue.load();
-                prop_assert_eq!(load.running, asks.values().filter(|(_, runs)| *runs).count());
-                prop_assert_eq!(load.waiting, asks.values().filter(|(_, runs)| !*runs).count());
+                prop_assert_eq!(load.running, requests.values().filter(|(_, runs)| *runs).count());
+                prop_assert_eq!(load.waiting, requests.values().filter(|(_, runs)| !*runs).count());
                 prop_assert!(load.running <= slots && load.waiting <= most_waiting);
                 prop_assert!(load.running == slots || able.is_empty(), "a slot is idle");
             }
-            for ticket in asks.keys().copied().collect::<Vec<_>>() {
+            for ticket in requests.keys().copied().collect::<Vec<_>>() {
                 queue.leave(ticket);
             }
-            prop_assert_eq!(queue.load(), Load { slots, ..Load::default() });
+            prop_assert_eq!(queue.load(), QueueLoad { slots, ..QueueLoad::default() });
             prop_assert!(queue.lanes.is_empty() && queue.tickets.is_empty());
         }
     }
 
-    fn lanes_that_can_run(asks: &BTreeMap<Ticket, (Ask, bool)>) -> BTreeSet<Arc<str>> {
-        let running = |is: &dyn Fn(&Ask) -> bool| asks.values().filter(|(ask, runs)| *runs && is(ask)).count();
-        let waiting = asks.values().filter(|(_, runs)| !*runs).filter(|(ask, _)| {
-            running(&|other| other.lane == ask.lane) < ask.most_of_lane
-                && running(&|other| other.lane == ask.lane && other.group == ask.group) < ask.most_of_group
+    fn lanes_that_can_run(requests: &BTreeMap<Ticket, (QueueRequest, bool)>) -> BTreeSet<Arc<str>> {
+        let running = |is: &dyn Fn(&QueueRequest) -> bool| {
+            requests.values().filter(|(request, runs)| *runs && is(request)).count()
+        };
+        let waiting = requests.values().filter(|(_, runs)| !*runs).filter(|(request, _)| {
+            running(&|other| other.lane == request.lane) < request.most_of_lane
+                && running(&|other| other.lane == request.lane && other.group == request.group) < request.most_of_group
         });
-        waiting.map(|(ask, _)| Arc::clone(&ask.lane)).collect()
+        waiting.map(|(request, _)| Arc::clone(&request.lane)).collect()
     }
 }

@@ -1,14 +1,14 @@
-//! Limits: those of one source ([`Limits`]), those of a call ([`InForce`]), and the two that count over many calls:
+//! Limits: those of one source ([`Limits`]), those of a call ([`EffectiveLimits`]), and the two that count over many calls:
 //! [`FairQueue`] and [`rate`].
 //!
 //! Pure: no clock and no lock. `lakegate_query::engine` and the server measure, wait and count.
 
+mod effective;
 mod fair_queue;
-mod in_force;
 pub mod rate;
 
-pub use fair_queue::{Ask, FairQueue, Full, Load, Ticket};
-pub use in_force::{Bound, InForce, Origin};
+pub use effective::{EffectiveLimits, LimitBound, LimitSource};
+pub use fair_queue::{FairQueue, QueueFull, QueueLoad, QueueRequest, Ticket};
 
 use serde::{Deserialize, Serialize};
 

@@ -16,7 +16,7 @@ pub struct Rate {
 
 /// The quota that is left after a request was admitted or refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Left {
+pub struct QuotaLeft {
     /// Number of requests that still fit now.
     pub remaining: u64,
     /// Seconds, rounded up, until the whole quota is available again.
@@ -25,11 +25,11 @@ pub struct Left {
 
 /// The refusal of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Over {
+pub struct RateExceeded {
     /// Seconds, rounded up, until a request fits.
     pub retry_seconds: u64,
     /// The quota that is left.
-    pub left: Left,
+    pub left: QuotaLeft,
 }
 
 /// The bucket of a [`Rate`].
@@ -41,7 +41,7 @@ pub struct Bucket {
 
 /// Number of requests of a UTC day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Today {
+pub struct DailyCounter {
     day: u64,
     count: u64,
 }
@@ -78,7 +78,7 @@ impl Bucket {
     ///
     /// # Errors
     /// The request does not fit. It is then not counted.
-    pub fn take(&mut self, rate: Rate, now: u64) -> Result<Left, Over> {
+    pub fn take(&mut self, rate: Rate, now: u64) -> Result<QuotaLeft, RateExceeded> {
         let (interval, capacity) = (rate.interval(), rate.capacity());
         // Clamp requests that were taken under a wider rate: they must not count for longer than this rate takes to
         // fill up.
@@ -87,7 +87,7 @@ impl Bucket {
         let over = after.saturating_sub(now.saturating_add(capacity));
         if over > 0 {
             let left = Self::left(rate, full_at, now);
-            return Err(Over { retry_seconds: over.div_ceil(SECOND).max(1), left });
+            return Err(RateExceeded { retry_seconds: over.div_ceil(SECOND).max(1), left });
         }
         self.full_at = after;
         Ok(Self::left(rate, after, now))
@@ -98,19 +98,19 @@ impl Bucket {
         self.full_at <= now
     }
 
-    fn left(rate: Rate, full_at: u64, now: u64) -> Left {
+    fn left(rate: Rate, full_at: u64, now: u64) -> QuotaLeft {
         let taken = full_at.saturating_sub(now);
         let remaining = rate.capacity().saturating_sub(taken) / rate.interval();
-        Left { remaining, reset_seconds: taken.div_ceil(SECOND) }
+        QuotaLeft { remaining, reset_seconds: taken.div_ceil(SECOND) }
     }
 }
 
-impl Today {
+impl DailyCounter {
     /// Takes one request of at most `quota` in the day of `now`, in seconds since 1970.
     ///
     /// # Errors
     /// The request does not fit. It is then not counted.
-    pub fn take(&mut self, quota: u64, now: u64) -> Result<Left, Over> {
+    pub fn take(&mut self, quota: u64, now: u64) -> Result<QuotaLeft, RateExceeded> {
         let day = now / DAY;
         if self.day != day {
             // A clock that goes back does not grant the day's quota again.
@@ -118,11 +118,11 @@ impl Today {
         }
         let reset_seconds = DAY - now % DAY;
         if self.count >= quota {
-            let left = Left { remaining: 0, reset_seconds };
-            return Err(Over { retry_seconds: reset_seconds, left });
+            let left = QuotaLeft { remaining: 0, reset_seconds };
+            return Err(RateExceeded { retry_seconds: reset_seconds, left });
         }
         self.count += 1;
-        Ok(Left { remaining: quota - self.count, reset_seconds })
+        Ok(QuotaLeft { remaining: quota - self.count, reset_seconds })
     }
 
     /// Whether it counts nothing of the day of `now`, and so equals a new one.
@@ -141,27 +141,27 @@ mod tests {
     fn a_burst_and_then_the_rate() {
         let rate = Rate::new(2, 3);
         let (mut bucket, start) = (Bucket::default(), 100 * SECOND);
-        let left = |remaining, reset_seconds| Left { remaining, reset_seconds };
+        let left = |remaining, reset_seconds| QuotaLeft { remaining, reset_seconds };
         assert_eq!(bucket.take(rate, start), Ok(left(2, 1)));
         assert_eq!(bucket.take(rate, start), Ok(left(1, 1)));
         assert_eq!(bucket.take(rate, start), Ok(left(0, 2)));
-        assert_eq!(bucket.take(rate, start), Err(Over { retry_seconds: 1, left: left(0, 2) }));
+        assert_eq!(bucket.take(rate, start), Err(RateExceeded { retry_seconds: 1, left: left(0, 2) }));
         assert_eq!(bucket.take(rate, start + SECOND / 2), Ok(left(0, 2)));
         assert!(!bucket.is_full(start + SECOND) && bucket.is_full(start + 2 * SECOND));
     }
 
     #[test]
     fn a_day_ends_at_midnight() {
-        let (mut today, noon) = (Today::default(), 10 * DAY + DAY / 2);
+        let (mut today, noon) = (DailyCounter::default(), 10 * DAY + DAY / 2);
         let reset_seconds = DAY / 2;
-        assert_eq!(today.take(2, noon), Ok(Left { remaining: 1, reset_seconds }));
-        assert_eq!(today.take(2, noon), Ok(Left { remaining: 0, reset_seconds }));
-        let over = Over { retry_seconds: reset_seconds, left: Left { remaining: 0, reset_seconds } };
+        assert_eq!(today.take(2, noon), Ok(QuotaLeft { remaining: 1, reset_seconds }));
+        assert_eq!(today.take(2, noon), Ok(QuotaLeft { remaining: 0, reset_seconds }));
+        let over = RateExceeded { retry_seconds: reset_seconds, left: QuotaLeft { remaining: 0, reset_seconds } };
         assert_eq!(today.take(2, noon), Err(over));
         // Not even with a clock that is put back.
         assert!(today.take(2, noon - DAY).is_err());
         assert!(!today.is_over(noon) && today.is_over(noon + DAY / 2));
-        assert_eq!(today.take(2, noon + DAY / 2), Ok(Left { remaining: 1, reset_seconds: DAY }));
+        assert_eq!(today.take(2, noon + DAY / 2), Ok(QuotaLeft { remaining: 1, reset_seconds: DAY }));
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::audit;
 use super::config::CONFIG_FILE;
 use super::finding::Finding;
-use super::reader::{Section, Source};
+use super::reader::{Section, TomlSource};
 
 /// The access store of a project that names none.
 const DEFAULT_STORE: &str = "sqlite:access.db";
@@ -42,8 +42,8 @@ pub fn secret_attributes(text: &str) -> Result<BTreeSet<String>, Vec<Finding>> {
 
 /// Reads one key of `[access]`, without environment variables; `None` if there is no such section or key.
 fn read_key<T>(text: &str, read: impl FnOnce(&mut Section<'_, '_>) -> Option<T>) -> Result<Option<T>, Vec<Finding>> {
-    let (source, table) = Source::new(CONFIG_FILE, text, 0..text.len());
-    let access = Section::root(&source, table.get_ref()).fixed_section("access");
+    let (source, table) = TomlSource::new(CONFIG_FILE, text, 0..text.len());
+    let access = Section::root(&source, table.get_ref()).policy_section("access");
     let value = access.and_then(|mut access| read(&mut access));
     let findings = source.into_findings();
     if findings.is_empty() { Ok(value) } else { Err(findings) }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::reader::{Placed, Section};
+use super::reader::{Section, SpannedValue};
 use crate::access::name::NameKind;
 
 /// `audit…` of `[server]`.
@@ -88,8 +88,8 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Audit {
 
 pub(super) fn read_secret_attributes(section: &mut Section<'_, '_>) -> BTreeSet<String> {
     let source = section.source();
-    let names = section.fixed_strings("secret_attributes").map(|names| names.value).unwrap_or_default();
-    for Placed { value, span } in &names {
+    let names = section.policy_strings("secret_attributes").map(|names| names.value).unwrap_or_default();
+    for SpannedValue { value, span } in &names {
         if let Err(fault) = NameKind::Attribute.check(value) {
             source.report(span, fault.to_string(), None);
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::column::SecretLocation;
 use super::finding::suggest_or_list;
 use super::issuer::is_loopback_url;
-use super::reader::{Placed, Section};
+use super::reader::{Section, SpannedValue};
 
 /// A table format, whose metadata lists a table's files and its deleted rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +101,7 @@ pub(super) fn read_all(section: Section<'_, '_>) -> BTreeMap<String, Catalog> {
         .collect()
 }
 
-fn read(name: Placed<String>, mut section: Section<'_, '_>) -> Option<Catalog> {
+fn read(name: SpannedValue<String>, mut section: Section<'_, '_>) -> Option<Catalog> {
     let source = section.source();
     let kind_help = || Some("use `rest`, `sql` or `glue`".to_owned());
     let is_given = section.has("type");
@@ -125,7 +125,7 @@ fn read(name: Placed<String>, mut section: Section<'_, '_>) -> Option<Catalog> {
     Some(Catalog { name: name.value, kind: kind? })
 }
 
-fn read_rest(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<CatalogKind> {
+fn read_rest(name: &SpannedValue<String>, section: &mut Section<'_, '_>) -> Option<CatalogKind> {
     require(name, section, "uri", "`uri = \"https://catalog.example.com\"`");
     let uri = section.string("uri").and_then(|uri| http_url(section, uri));
     let oauth2_uri = section.string("oauth2_uri").and_then(|uri| http_url(section, uri));
@@ -136,7 +136,7 @@ fn read_rest(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<Cat
     Some(CatalogKind::Rest(RestCatalog { uri: uri?, warehouse, token, credential, oauth2_uri, scope }))
 }
 
-fn read_sql(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<CatalogKind> {
+fn read_sql(name: &SpannedValue<String>, section: &mut Section<'_, '_>) -> Option<CatalogKind> {
     let source = section.source();
     require(name, section, "uri", "`uri = \"sqlite:catalog.db\"` or `uri = \"env:CATALOG_URL\"`");
     let uri = section.string("uri");
@@ -173,7 +173,7 @@ fn read_sql(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<Cata
     Some(CatalogKind::Sql { database, catalog_name })
 }
 
-fn read_glue(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<CatalogKind> {
+fn read_glue(name: &SpannedValue<String>, section: &mut Section<'_, '_>) -> Option<CatalogKind> {
     require(name, section, "region", "`region = \"eu-central-1\"`");
     let region = section.string("region");
     let account = section.string("account").map(|account| account.value);
@@ -182,7 +182,7 @@ fn read_glue(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<Cat
 }
 
 /// Reports a missing key.
-fn require(name: &Placed<String>, section: &Section<'_, '_>, key: &'static str, help: &str) {
+fn require(name: &SpannedValue<String>, section: &Section<'_, '_>, key: &'static str, help: &str) {
     if !section.has(key) {
         let message = format!("catalog `{}` has no `{key}`", name.value);
         section.source().report(&name.span, message, Some(format!("write {help}")));
@@ -190,7 +190,7 @@ fn require(name: &Placed<String>, section: &Section<'_, '_>, key: &'static str, 
 }
 
 /// A URL that tokens may be sent to.
-fn http_url(section: &Section<'_, '_>, uri: Placed<String>) -> Option<String> {
+fn http_url(section: &Section<'_, '_>, uri: SpannedValue<String>) -> Option<String> {
     let text = uri.value.trim_end_matches('/').to_owned();
     if has_password(&text) {
         section.source().report(
@@ -217,7 +217,7 @@ fn has_password(url: &str) -> bool {
     authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) || url.contains("password=")
 }
 
-fn secret(section: &Section<'_, '_>, key: &str, text: &Placed<String>) -> Option<SecretLocation> {
+fn secret(section: &Section<'_, '_>, key: &str, text: &SpannedValue<String>) -> Option<SecretLocation> {
     let location = SecretLocation::parse(&text.value);
     if location.is_none() {
         // Do not repeat the text: it may be the secret itself.

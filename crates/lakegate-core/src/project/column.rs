@@ -11,7 +11,7 @@ use super::config::Config;
 use super::finding::{Position, suggest_or_list};
 use super::mask::{Granularity, MaskSpec, Step};
 use super::name;
-use super::reader::{Placed, Section, Source, describe};
+use super::reader::{Section, SpannedValue, TomlSource, describe};
 
 /// `[tables.NAME.columns.COLUMN]`: a column or a nested field, with its tags and its mask.
 #[derive(Clone, Debug)]
@@ -64,21 +64,21 @@ impl Config {
 
 /// The tags and keys that columns require from the rest of the file.
 #[derive(Default)]
-pub(super) struct Needs {
+pub(super) struct ColumnRequirements {
     /// The tags of columns.
-    tags: Vec<Placed<String>>,
+    tags: Vec<SpannedValue<String>>,
     /// The masks that need the key.
     hashes: Vec<Range<usize>>,
 }
 
-pub(super) fn read_columns(table: &mut Section<'_, '_>, needs: &mut Needs) -> Vec<ColumnRule> {
+pub(super) fn read_columns(table: &mut Section<'_, '_>, requirements: &mut ColumnRequirements) -> Vec<ColumnRule> {
     let Some(columns) = table.section("columns") else { return Vec::new() };
     let mut rules = Vec::new();
     for (name, mut section) in columns.named_sections() {
         let source = section.source();
         let (has_mask, has_tags) = (section.has("mask"), section.has("tags"));
         let tags = section.strings("tags").map(|tags| tags.value);
-        let mask = read_mask(&mut section, needs);
+        let mask = read_mask(&mut section, requirements);
         section.finish();
         // Invalid tags or an invalid mask were already reported.
         if !has_mask && (!has_tags || tags.as_ref().is_some_and(Vec::is_empty)) {
@@ -98,22 +98,25 @@ pub(super) fn read_columns(table: &mut Section<'_, '_>, needs: &mut Needs) -> Ve
             continue;
         }
         let tags = tags.unwrap_or_default();
-        needs.tags.extend(tags.iter().cloned());
+        requirements.tags.extend(tags.iter().cloned());
         let tags = tags.into_iter().map(|tag| tag.value).collect();
         rules.push(ColumnRule { position: source.position(&name.span), name: name.value, tags, mask });
     }
     rules
 }
 
-pub(super) fn read_tags(root: &mut Section<'_, '_>, needs: &mut Needs) -> BTreeMap<String, TagRule> {
-    let Some(section) = root.fixed_section("tags") else { return BTreeMap::new() };
+pub(super) fn read_tags(
+    root: &mut Section<'_, '_>,
+    requirements: &mut ColumnRequirements,
+) -> BTreeMap<String, TagRule> {
+    let Some(section) = root.policy_section("tags") else { return BTreeMap::new() };
     let mut tags = BTreeMap::new();
     for (name, mut section) in section.named_sections() {
         let source = section.source();
         if let Some(fault) = name::tag_fault(&name.value) {
             source.report(&name.span, format!("tag `{}` {fault}", name.value), None);
         }
-        let mask = read_mask(&mut section, needs);
+        let mask = read_mask(&mut section, requirements);
         section.finish();
         tags.insert(name.value, TagRule { mask, position: source.position(&name.span) });
     }
@@ -121,7 +124,7 @@ pub(super) fn read_tags(root: &mut Section<'_, '_>, needs: &mut Needs) -> BTreeM
 }
 
 pub(super) fn read_masking(root: &mut Section<'_, '_>) -> Masking {
-    let Some(mut section) = root.fixed_section("masking") else { return Masking::default() };
+    let Some(mut section) = root.policy_section("masking") else { return Masking::default() };
     let source = section.source();
     let mut masking = Masking::default();
     if let Some(key) = section.string("key") {
@@ -141,8 +144,13 @@ pub(super) fn read_masking(root: &mut Section<'_, '_>) -> Masking {
 }
 
 /// Reports tags and a key that columns require but the file lacks.
-pub(super) fn check_needs(source: &Source<'_>, needs: Needs, tags: &BTreeMap<String, TagRule>, has_key: bool) {
-    for tag in needs.tags.iter().filter(|tag| !tags.contains_key(&tag.value)) {
+pub(super) fn check_requirements(
+    source: &TomlSource<'_>,
+    requirements: ColumnRequirements,
+    tags: &BTreeMap<String, TagRule>,
+    has_key: bool,
+) {
+    for tag in requirements.tags.iter().filter(|tag| !tags.contains_key(&tag.value)) {
         let help = if tags.is_empty() {
             format!("declare it: `[tags.{}]`", tag.value)
         } else {
@@ -150,7 +158,7 @@ pub(super) fn check_needs(source: &Source<'_>, needs: Needs, tags: &BTreeMap<Str
         };
         source.report(&tag.span, format!("there is no tag `{}`", tag.value), Some(help));
     }
-    if let Some(first) = needs.hashes.first().filter(|_| !has_key) {
+    if let Some(first) = requirements.hashes.first().filter(|_| !has_key) {
         source.report(
             first,
             "a `hash` mask needs a key, and there is none",
@@ -160,13 +168,13 @@ pub(super) fn check_needs(source: &Source<'_>, needs: Needs, tags: &BTreeMap<Str
 }
 
 /// Reads `mask` of a section: the name of a kind, or a table with `kind` and options.
-fn read_mask(section: &mut Section<'_, '_>, needs: &mut Needs) -> Option<MaskSpec> {
+fn read_mask(section: &mut Section<'_, '_>, requirements: &mut ColumnRequirements) -> Option<MaskSpec> {
     let source = section.source();
     let value = section.take("mask")?;
     let spec = match value.get_ref() {
         DeValue::String(kind) => {
-            let kind = Placed { value: kind.to_string(), span: value.span() };
-            of_kind(source, &kind, None)
+            let kind = SpannedValue { value: kind.to_string(), span: value.span() };
+            parse_mask_kind(source, &kind, None)
         }
         DeValue::Table(table) => {
             let mut options = Section::new(source, "`mask`", value.span(), table);
@@ -178,7 +186,7 @@ fn read_mask(section: &mut Section<'_, '_>, needs: &mut Needs) -> Option<MaskSpe
             }
             // Without a kind, the options cannot be checked.
             let kind = kind?;
-            let spec = of_kind(source, &kind, Some(&mut options));
+            let spec = parse_mask_kind(source, &kind, Some(&mut options));
             if MaskSpec::KINDS.contains(&kind.value.as_str()) {
                 options.finish();
             }
@@ -192,12 +200,16 @@ fn read_mask(section: &mut Section<'_, '_>, needs: &mut Needs) -> Option<MaskSpe
         }
     };
     if matches!(spec, Some(MaskSpec::Hash { .. })) {
-        needs.hashes.push(value.span());
+        requirements.hashes.push(value.span());
     }
     spec
 }
 
-fn of_kind(source: &Source<'_>, kind: &Placed<String>, options: Option<&mut Section<'_, '_>>) -> Option<MaskSpec> {
+fn parse_mask_kind(
+    source: &TomlSource<'_>,
+    kind: &SpannedValue<String>,
+    options: Option<&mut Section<'_, '_>>,
+) -> Option<MaskSpec> {
     let lacks_options = |example: &str| {
         let help = format!("write it like `mask = {{ kind = \"{}\", {example} }}`", kind.value);
         source.report(&kind.span, format!("a `{}` mask needs options", kind.value), Some(help));
@@ -216,7 +228,7 @@ fn of_kind(source: &Source<'_>, kind: &Placed<String>, options: Option<&mut Sect
         }
         ("partial", None) => lacks_options("prefix = 2, suffix = 2"),
         ("partial", Some(options)) => {
-            let kept = |count: Option<Placed<u64>>| count.map(|count| count.value as u8);
+            let kept = |count: Option<SpannedValue<u64>>| count.map(|count| count.value as u8);
             let is_given = (options.has("prefix"), options.has("suffix"));
             let prefix = kept(options.integer("prefix", 0..=64));
             let suffix = kept(options.integer("suffix", 0..=64));

@@ -10,7 +10,7 @@ use super::admin::{self, AdminApi};
 use super::audit::{self, Audit};
 use super::cache::{self, Cache};
 use super::catalog::{self, Catalog, TableFormat};
-use super::column::{self, ColumnRule, Masking, Needs, TagRule};
+use super::column::{self, ColumnRequirements, ColumnRule, Masking, TagRule};
 use super::docs::{self, Docs};
 use super::finding::{Finding, Position, suggest_or_list};
 use super::formats::{self, Formats};
@@ -21,11 +21,11 @@ use super::lake::{self, LakeStore};
 use super::limits::{self, ServerLimits};
 use super::name;
 use super::observe::{self, Observe};
-use super::reader::{Placed, Section, Source};
+use super::reader::{Section, SpannedValue, TomlSource};
 use super::reload::{self, Reload};
 use super::settings;
 use super::text_files::{self, TextFiles};
-use super::variables::{Asked, Variables};
+use super::variables::{ReadKeys, Variables};
 use crate::access::name::NameKind;
 use crate::value::ScalarType;
 
@@ -79,7 +79,7 @@ pub struct Config {
     /// Environment variables that start with `LAKEGATE_` but have no effect.
     pub warnings: Vec<Finding>,
     /// The origins of the values of keys.
-    pub(super) asked: Asked,
+    pub(super) read_keys: ReadKeys,
 }
 
 /// `[server]`.
@@ -186,7 +186,7 @@ impl Default for Server {
 /// Reads the file and the environment variables that override it. With findings, the config holds whatever could be
 /// read.
 pub(crate) fn read(text: &str, variables: &BTreeMap<String, String>) -> (Config, Vec<Finding>) {
-    let (source, table) = Source::new(CONFIG_FILE, text, 0..text.len());
+    let (source, table) = TomlSource::new(CONFIG_FILE, text, 0..text.len());
     let source = source.with_variables(Variables::new(variables, text.len()));
     let mut root = Section::root(&source, table.get_ref());
 
@@ -210,22 +210,22 @@ pub(crate) fn read(text: &str, variables: &BTreeMap<String, String>) -> (Config,
     let observe = root.section("observe").map(observe::read).unwrap_or_default();
     let http = root.section("http").map(http::read).unwrap_or_default();
     let admin = root.section("admin").and_then(admin::read);
-    let issuers = root.fixed_section("issuers").map(issuer::read_all).unwrap_or_default();
+    let issuers = root.policy_section("issuers").map(issuer::read_all).unwrap_or_default();
     let docs = root.section("docs").map(docs::read).unwrap_or_default();
-    let catalogs = root.fixed_section("catalogs").map(catalog::read_all).unwrap_or_default();
+    let catalogs = root.policy_section("catalogs").map(catalog::read_all).unwrap_or_default();
     let (mut tables, mut declared) = (BTreeMap::new(), BTreeSet::new());
-    let mut needs = Needs::default();
-    if let Some(section) = root.fixed_section("tables") {
+    let mut requirements = ColumnRequirements::default();
+    if let Some(section) = root.policy_section("tables") {
         for (name, table) in section.named_sections() {
             declared.insert(name.value.clone());
-            if let Some(table) = read_table(&name, table, &catalogs, &mut needs) {
+            if let Some(table) = read_table(&name, table, &catalogs, &mut requirements) {
                 tables.insert(name.value, table);
             }
         }
     }
-    let tags = column::read_tags(&mut root, &mut needs);
+    let tags = column::read_tags(&mut root, &mut requirements);
     let masking = column::read_masking(&mut root);
-    column::check_needs(&source, needs, &tags, masking.position.is_some());
+    column::check_requirements(&source, requirements, &tags, masking.position.is_some());
     root.finish();
 
     let mut config = Config {
@@ -249,7 +249,7 @@ pub(crate) fn read(text: &str, variables: &BTreeMap<String, String>) -> (Config,
         tags,
         masking,
         warnings: Vec::new(),
-        asked: source.variables().asked(),
+        read_keys: source.variables().read_keys(),
     };
     config.warnings = settings::unknown_variables(&config, source.variables());
     (config, source.into_findings())
@@ -288,7 +288,7 @@ fn read_server(mut section: Section<'_, '_>) -> Server {
     let audit = audit::read(&mut section);
     section.finish();
     let megabytes =
-        |placed: Option<Placed<u64>>, default: usize| placed.map_or(default, |mb| (mb.value as usize) << 20);
+        |spanned: Option<SpannedValue<u64>>, default: usize| spanned.map_or(default, |mb| (mb.value as usize) << 20);
     Server {
         listen: listen.unwrap_or(default.listen),
         base_path,
@@ -303,10 +303,10 @@ fn read_server(mut section: Section<'_, '_>) -> Server {
 }
 
 fn read_table(
-    name: &Placed<String>,
+    name: &SpannedValue<String>,
     mut section: Section<'_, '_>,
     catalogs: &BTreeMap<String, Catalog>,
-    needs: &mut Needs,
+    requirements: &mut ColumnRequirements,
 ) -> Option<Table> {
     let source = section.source();
     let position = source.position(&name.span);
@@ -361,12 +361,12 @@ fn read_table(
     });
     let hot = hot::read(&mut section);
     let policy = read_policy(name, &mut section);
-    let columns = column::read_columns(&mut section, needs);
+    let columns = column::read_columns(&mut section, requirements);
     section.finish();
     let entry = entry.ok()?;
     // The catalog locates the table. Report its faults where the table is declared.
     let location = match &entry {
-        Some(_) => Placed { value: String::new(), span: name.span.clone() },
+        Some(_) => SpannedValue { value: String::new(), span: name.span.clone() },
         None => location?,
     };
     if entry.is_some() {
@@ -413,7 +413,7 @@ fn read_partitions(section: Section<'_, '_>) -> BTreeMap<String, ScalarType> {
 }
 
 /// Reads the row policy, which is required: otherwise the project is not served.
-fn read_policy(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<RowPolicy> {
+fn read_policy(name: &SpannedValue<String>, section: &mut Section<'_, '_>) -> Option<RowPolicy> {
     let source = section.source();
     let is_given = section.has("row_filter") || section.has("shared");
     let filter = section.string("row_filter");
@@ -445,7 +445,7 @@ fn read_policy(name: &Placed<String>, section: &mut Section<'_, '_>) -> Option<R
                 unfiltered_for: roles.into_iter().map(|role| role.value).collect(),
             })
         }
-        (None, Some(Placed { value: true, .. })) => {
+        (None, Some(SpannedValue { value: true, .. })) => {
             if let Some(roles) = unfiltered_for {
                 source.report(
                     &roles.span,
@@ -484,7 +484,12 @@ fn suggested(filter: &str) -> Option<&str> {
     (!is_longer_word).then(|| rest.trim_start_matches(':').trim())
 }
 
-fn report_undecided(source: &Source<'_>, name: &Placed<String>, span: &std::ops::Range<usize>, suggested: &str) {
+fn report_undecided(
+    source: &TomlSource<'_>,
+    name: &SpannedValue<String>,
+    span: &std::ops::Range<usize>,
+    suggested: &str,
+) {
     let message = format!("nobody has decided yet who sees the rows of table `{}`", name.value);
     let help = match suggested {
         "" => "write a `row_filter`, such as `client_id IN (principal('client_id'))`, or `shared = true` in its place when \

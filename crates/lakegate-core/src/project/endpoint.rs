@@ -9,7 +9,7 @@ use super::finding::{Finding, Position};
 use super::limits::{self, EndpointLimits};
 use super::name;
 use super::param::{self, Param};
-use super::reader::{Section, Source};
+use super::reader::{Section, TomlSource};
 
 const OPEN: &str = "/*---";
 const CLOSE: &str = "---*/";
@@ -93,17 +93,17 @@ pub(crate) fn read(path: &str, text: &str) -> (Option<Endpoint>, Vec<Finding>) {
     let start = text.len() - text.trim_start_matches('\u{feff}').trim_start().len();
     if !text[start..].starts_with(OPEN) {
         let help = format!("begin the file with a comment `{OPEN}` … `{CLOSE}` that holds at least `summary = \"…\"`");
-        findings.push(Finding::new(Position::of_byte(path, text, start), "there is no front matter").help(help));
+        findings.push(Finding::new(Position::at_byte(path, text, start), "there is no front matter").help(help));
         return (None, findings);
     }
     let toml_start = start + OPEN.len();
     let Some(toml_length) = text[toml_start..].find(CLOSE) else {
-        let finding = Finding::new(Position::of_byte(path, text, start), "the front matter does not end");
+        let finding = Finding::new(Position::at_byte(path, text, start), "the front matter does not end");
         findings.push(finding.help(format!("close it with `{CLOSE}`")));
         return (None, findings);
     };
     let sql_start = toml_start + toml_length + CLOSE.len();
-    let (source, table) = Source::new(path, text, toml_start..toml_start + toml_length);
+    let (source, table) = TomlSource::new(path, text, toml_start..toml_start + toml_length);
     if source.has_findings() {
         // After a syntax error, further findings would only be guesses.
         findings.extend(source.into_findings());

@@ -33,12 +33,12 @@ impl Position {
     }
 
     /// An environment variable, or another source without lines.
-    pub fn outside(name: &str) -> Self {
+    pub fn without_line(name: &str) -> Self {
         Self { path: name.to_owned(), line: 0, column: 0 }
     }
 
     /// Position of a byte in a file's text.
-    pub fn of_byte(path: &str, text: &str, byte: usize) -> Self {
+    pub fn at_byte(path: &str, text: &str, byte: usize) -> Self {
         let mut end = byte.min(text.len());
         while !text.is_char_boundary(end) {
             end -= 1;
@@ -118,9 +118,9 @@ mod tests {
     #[test]
     fn a_position_counts_lines_and_characters() {
         let text = "ä = 1\nñ = 2";
-        assert_eq!(Position::of_byte("p", text, text.find('2').unwrap()).to_string(), "p:2:5");
-        assert_eq!(Position::of_byte("p", text, 1).to_string(), "p:1:1");
-        assert_eq!(Position::of_byte("p", text, 999).to_string(), "p:2:6");
+        assert_eq!(Position::at_byte("p", text, text.find('2').unwrap()).to_string(), "p:2:5");
+        assert_eq!(Position::at_byte("p", text, 1).to_string(), "p:1:1");
+        assert_eq!(Position::at_byte("p", text, 999).to_string(), "p:2:6");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::reader::{Placed, Section};
+use super::reader::{Section, SpannedValue};
 
 /// Default interval of checks for changed certificate files.
 const TLS_REFRESH: Duration = Duration::from_secs(30);
@@ -78,8 +78,9 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Http {
     let drain = section.integer("drain_seconds", 0..=86_400);
     let tls = section.section("tls").and_then(read_tls);
     section.finish();
-    let seconds = |placed: Option<Placed<u64>>, default| placed.map_or(default, |read| Duration::from_secs(read.value));
-    let count = |placed: Option<Placed<u64>>, default| placed.map_or(default, |count| count.value as usize);
+    let seconds =
+        |spanned: Option<SpannedValue<u64>>, default| spanned.map_or(default, |read| Duration::from_secs(read.value));
+    let count = |spanned: Option<SpannedValue<u64>>, default| spanned.map_or(default, |count| count.value as usize);
     Http {
         header_timeout: seconds(header_timeout, default.header_timeout),
         keep_alive: seconds(keep_alive, default.keep_alive),
@@ -105,7 +106,7 @@ pub(super) fn read_tls(mut section: Section<'_, '_>) -> Option<Tls> {
         return None;
     }
     let source = section.source();
-    let file = |has: bool, name: &str, path: Option<Placed<String>>, example: &str| {
+    let file = |has: bool, name: &str, path: Option<SpannedValue<String>>, example: &str| {
         let help = || Some(format!("name a PEM file, such as `{name} = \"{example}\"`"));
         if !has {
             source.report(section.span(), format!("{} has no `{name}`", section.name()), help());

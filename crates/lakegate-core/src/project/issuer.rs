@@ -1,7 +1,7 @@
 //! Parses `[issuers.NAME]` of `lakegate.toml`: the issuers of JWTs that the server accepts, their keys, and the mapping
 //! of their claims.
 //!
-//! [`crate::access::Asserted`] evaluates the claims of a token; the server fetches keys and verifies signatures.
+//! [`crate::access::VerifiedAssertion`] evaluates the claims of a token; the server fetches keys and verifies signatures.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::finding::Position;
-use super::reader::{Placed, Section};
+use super::reader::{Section, SpannedValue};
 use crate::access::name::NameKind;
 use crate::value::ValueType;
 
@@ -162,7 +162,7 @@ pub(super) fn read_all(section: Section<'_, '_>) -> BTreeMap<String, Issuer> {
     issuers
 }
 
-fn read(name: &Placed<String>, mut section: Section<'_, '_>) -> Option<Issuer> {
+fn read(name: &SpannedValue<String>, mut section: Section<'_, '_>) -> Option<Issuer> {
     let source = section.source();
     let shaped = name.value.starts_with(|first: char| first.is_ascii_lowercase())
         && name.value.chars().all(|each| each.is_ascii_lowercase() || each.is_ascii_digit() || "-_".contains(each));
@@ -201,7 +201,7 @@ fn read(name: &Placed<String>, mut section: Section<'_, '_>) -> Option<Issuer> {
             None
         }
     });
-    let seconds = |placed: Option<Placed<u64>>| placed.map(|placed| Duration::from_secs(placed.value));
+    let seconds = |spanned: Option<SpannedValue<u64>>| spanned.map(|spanned| Duration::from_secs(spanned.value));
     let refresh = seconds(section.integer("refresh_seconds", 10..=86_400)).unwrap_or(Duration::from_secs(300));
     let max_stale = section.integer("max_stale_seconds", 10..=604_800);
     if let Some(stale) = &max_stale
@@ -262,7 +262,7 @@ fn read(name: &Placed<String>, mut section: Section<'_, '_>) -> Option<Issuer> {
 }
 
 /// Reports a string that is empty or contains control characters; returns whether it is valid.
-fn is_text(section: &Section<'_, '_>, written: &Placed<String>, key: &str) -> bool {
+fn is_text(section: &Section<'_, '_>, written: &SpannedValue<String>, key: &str) -> bool {
     let fine = !written.value.is_empty() && !written.value.chars().any(char::is_control);
     if !fine {
         section.source().report(&written.span, format!("`{key}` is empty, or holds control characters"), None);
@@ -283,9 +283,9 @@ fn read_audiences(section: &mut Section<'_, '_>) -> Option<BTreeSet<String>> {
             section.source().report(&item.span(), "`audience` must be a string or a list of strings", None);
             return None;
         };
-        let placed = Placed { value: text.to_string(), span: item.span() };
-        if is_text(section, &placed, "audience") {
-            audiences.insert(placed.value);
+        let spanned = SpannedValue { value: text.to_string(), span: item.span() };
+        if is_text(section, &spanned, "audience") {
+            audiences.insert(spanned.value);
         }
     }
     if audiences.is_empty() {
@@ -300,7 +300,7 @@ fn read_audiences(section: &mut Section<'_, '_>) -> Option<BTreeSet<String>> {
 }
 
 /// Parses a claim path, or reports a finding.
-fn claim(section: &Section<'_, '_>, written: Option<Placed<String>>) -> Option<ClaimPath> {
+fn claim(section: &Section<'_, '_>, written: Option<SpannedValue<String>>) -> Option<ClaimPath> {
     let written = written?;
     let path = ClaimPath::from_text(&written.value);
     if path.is_none() {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::column::SecretLocation;
-use super::reader::{Placed, Section, Source};
+use super::reader::{Section, SpannedValue, TomlSource};
 
 /// The connection settings of an object store. A lake in a local folder uses none of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -134,8 +134,9 @@ pub(super) fn read(mut section: Section<'_, '_>) -> (Option<String>, LakeStore) 
         source.report(&anonymous.span, "[lake] is `anonymous` and has credentials", Some(help.into()));
     }
     section.finish();
-    let seconds = |placed: Option<Placed<u64>>, default| placed.map_or(default, |it| Duration::from_secs(it.value));
-    let value = |placed: Option<Placed<SecretLocation>>| placed.map(|secret| secret.value);
+    let seconds =
+        |spanned: Option<SpannedValue<u64>>, default| spanned.map_or(default, |it| Duration::from_secs(it.value));
+    let value = |spanned: Option<SpannedValue<SecretLocation>>| spanned.map(|secret| secret.value);
     let store = LakeStore {
         endpoint,
         region,
@@ -206,10 +207,10 @@ fn endpoint_fault(endpoint: &str, allow_http: bool) -> Option<(&'static str, &'s
 }
 
 /// Parses the location of a secret. The finding does not repeat the text, because it may be the secret itself.
-fn secret(source: &Source<'_>, key: &str, text: Placed<String>) -> Option<Placed<SecretLocation>> {
-    let Placed { value, span } = text;
+fn secret(source: &TomlSource<'_>, key: &str, text: SpannedValue<String>) -> Option<SpannedValue<SecretLocation>> {
+    let SpannedValue { value, span } = text;
     match SecretLocation::parse(&value) {
-        Some(value) => Some(Placed { value, span }),
+        Some(value) => Some(SpannedValue { value, span }),
         None => {
             let help = "write `env:` and the name of an environment variable, or `file:` and a path";
             source.report(

@@ -4,7 +4,7 @@
 //! [`crate::limits`] combines the limits of server, endpoint and grants.
 
 use super::config::Server;
-use super::reader::{Placed, Section};
+use super::reader::{Section, SpannedValue};
 use crate::limits::{Limit, Limits};
 
 /// `[limits]` of `lakegate.toml`.
@@ -52,7 +52,7 @@ const LEAST_SHARE_MB: u64 = 16;
 impl ServerLimits {
     /// The limits of every call, with the defaults: the shorter of both timeouts, a third of the memory for one query,
     /// and half of the slots for one principal.
-    pub fn of_calls(&self, server: &Server) -> Limits {
+    pub fn for_calls(&self, server: &Server) -> Limits {
         let mut limits = self.limits.clone();
         let timeout = server.timeout.as_secs().max(1);
         limits.timeout_seconds = Some(limits.timeout_seconds.map_or(timeout, |own| own.min(timeout)));
@@ -121,7 +121,7 @@ pub(super) fn read_endpoint(mut section: Section<'_, '_>) -> EndpointLimits {
 /// Reads the limits that server, endpoints and grants have in common.
 pub(super) fn read_limits(section: &mut Section<'_, '_>) -> Limits {
     let most = |limit: Limit| 1..=limit.most();
-    let value = |placed: Option<Placed<u64>>| placed.map(|placed| placed.value);
+    let value = |spanned: Option<SpannedValue<u64>>| spanned.map(|spanned| spanned.value);
     let burst = section.integer("request_burst", most(Limit::RequestBurst));
     let limits = Limits {
         timeout_seconds: value(section.integer("timeout_seconds", most(Limit::TimeoutSeconds))),
@@ -202,13 +202,13 @@ mod tests {
     #[test]
     fn what_holds_without_a_word() {
         let (project, _) = read("[server]\ntimeout_seconds = 30\n[limits]\ntimeout_seconds = 40\n", "");
-        let limits = project.config.limits.of_calls(&project.config.server);
+        let limits = project.config.limits.for_calls(&project.config.server);
         let told = limits.iter().map(|(limit, bound)| (limit.name(), bound)).collect::<Vec<_>>();
         assert_eq!(told, [("timeout_seconds", 30), ("memory_mb", 682), ("max_concurrent", 32)]);
         assert_eq!(project.config.limits.waiting(&project.config.server), (1024, 256));
         // No share exceeds the total.
         let (project, _) = read("[server]\nmemory_limit_mb = 16\nmax_concurrent_queries = 1\n", "");
-        let limits = project.config.limits.of_calls(&project.config.server);
+        let limits = project.config.limits.for_calls(&project.config.server);
         assert_eq!((limits.memory_mb, limits.max_concurrent), (Some(16), Some(1)));
     }
 }

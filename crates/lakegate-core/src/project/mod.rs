@@ -56,11 +56,11 @@ pub use limits::{EndpointLimits, OnMaxRows, ServerLimits};
 pub use mask::{Granularity, MaskSpec, Step};
 pub use observe::{LogForm, Observe, Traces};
 pub use param::{MAX_ITEMS, MAX_LENGTH, Param, Pattern};
-pub use policy_test::{Expectation, Located, PolicyTest, PolicyTestFile, TestAccess};
+pub use policy_test::{Expectation, PolicyTest, PolicyTestFile, Positioned, TestAccess};
 pub use reload::Reload;
 pub use settings::{Setting, policy_sections, shown_value};
-pub use text_files::{Compression, OnError, TextFiles};
-pub use variables::{OWN_VARIABLES, Origin, VARIABLE_PREFIX};
+pub use text_files::{FileCompression, OnError, TextFiles};
+pub use variables::{OWN_VARIABLES, VARIABLE_PREFIX, ValueOrigin};
 
 /// The text of a project's files.
 #[derive(Clone, Debug, Default)]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::reader::{Placed, Section};
+use super::reader::{Section, SpannedValue};
 use crate::access::name::NameKind;
 
 /// `[observe]`.
@@ -82,7 +82,7 @@ pub(crate) fn read(mut section: Section<'_, '_>) -> Observe {
     }
 }
 
-fn roles(section: &Section<'_, '_>, roles: Option<Placed<Vec<Placed<String>>>>) -> Vec<String> {
+fn roles(section: &Section<'_, '_>, roles: Option<SpannedValue<Vec<SpannedValue<String>>>>) -> Vec<String> {
     let roles = roles.map(|roles| roles.value).unwrap_or_default();
     for role in &roles {
         if let Err(fault) = NameKind::Role.check(&role.value) {

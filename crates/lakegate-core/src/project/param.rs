@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use super::finding::{Position, suggest_or_list};
 use super::name;
-use super::reader::{Placed, Section, Source};
+use super::reader::{Section, SpannedValue, TomlSource};
 use crate::value::{Scalar, ScalarType, Value, ValueType};
 
 /// Default maximum number of items of a list argument.
@@ -100,7 +100,7 @@ impl Param {
 }
 
 /// Reads one declaration; `None` if it has no valid name and type.
-pub(crate) fn read(declared: &Placed<String>, mut section: Section<'_, '_>) -> Option<Param> {
+pub(crate) fn read(declared: &SpannedValue<String>, mut section: Section<'_, '_>) -> Option<Param> {
     let source = section.source();
     let name_fault = name::parameter_fault(&declared.value);
     if let Some(fault) = name_fault {
@@ -207,7 +207,7 @@ struct Constraints<'a, 's> {
     max: Option<&'s Spanned<DeValue<'a>>>,
 }
 
-fn read_type(declared: &Placed<String>, section: &mut Section<'_, '_>) -> Option<ValueType> {
+fn read_type(declared: &SpannedValue<String>, section: &mut Section<'_, '_>) -> Option<ValueType> {
     let source = section.source();
     let Some(type_name) = section.string("type") else {
         let names = ScalarType::ALL.map(|scalar| scalar.name()).join(", ");
@@ -246,7 +246,7 @@ fn usual_name(name: &str) -> Option<ScalarType> {
 }
 
 fn read_scalar(
-    source: &Source<'_>,
+    source: &TomlSource<'_>,
     key: &str,
     scalar_type: ScalarType,
     value: &Spanned<DeValue<'_>>,
@@ -281,7 +281,12 @@ fn read_scalar(
     scalar
 }
 
-fn read_value(source: &Source<'_>, key: &str, value_type: ValueType, value: &Spanned<DeValue<'_>>) -> Option<Value> {
+fn read_value(
+    source: &TomlSource<'_>,
+    key: &str,
+    value_type: ValueType,
+    value: &Spanned<DeValue<'_>>,
+) -> Option<Value> {
     if !value_type.list {
         return read_scalar(source, key, value_type.scalar, value).map(Value::Scalar);
     }
@@ -294,7 +299,7 @@ fn read_value(source: &Source<'_>, key: &str, value_type: ValueType, value: &Spa
     Some(Value::List(value_type.scalar, scalars))
 }
 
-fn read_allowed(source: &Source<'_>, scalar_type: ScalarType, value: &Spanned<DeValue<'_>>) -> Vec<Scalar> {
+fn read_allowed(source: &TomlSource<'_>, scalar_type: ScalarType, value: &Spanned<DeValue<'_>>) -> Vec<Scalar> {
     match value.get_ref() {
         DeValue::Array(items) if !items.is_empty() => {
             items.iter().filter_map(|item| read_scalar(source, "enum", scalar_type, item)).collect()

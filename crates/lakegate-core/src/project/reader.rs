@@ -9,10 +9,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::finding::{Finding, Position, suggest_or_list};
-use super::variables::{Origin, Outside, Variables};
+use super::variables::{OverridePrefix, ValueOrigin, Variables};
 
 /// The TOML of a file, or of a part of it, and the findings so far.
-pub(crate) struct Source<'a> {
+pub(crate) struct TomlSource<'a> {
     path: &'a str,
     text: &'a str,
     /// The byte offset of the TOML in `text`.
@@ -24,7 +24,7 @@ pub(crate) struct Source<'a> {
 
 /// A TOML table that is being read. Each read takes a key; the keys that remain at the end are unknown.
 pub(crate) struct Section<'a, 's> {
-    source: &'s Source<'a>,
+    source: &'s TomlSource<'a>,
     /// The section's name in messages: `[tables.order]`.
     name: String,
     span: Range<usize>,
@@ -32,19 +32,19 @@ pub(crate) struct Section<'a, 's> {
     known: Vec<&'static str>,
     has_any: bool,
     /// The variables that may override its keys; `None` if they must not be overridden.
-    outside: Option<Outside>,
+    overrides: Option<OverridePrefix>,
     /// Whether the section, or a key of it, is set in the file or in a variable that was read.
     is_given: bool,
 }
 
 /// A value with its span.
 #[derive(Clone, Debug)]
-pub(crate) struct Placed<T> {
+pub(crate) struct SpannedValue<T> {
     pub(crate) value: T,
     pub(crate) span: Range<usize>,
 }
 
-impl<'a> Source<'a> {
+impl<'a> TomlSource<'a> {
     pub(crate) fn new(path: &'a str, text: &'a str, toml: Range<usize>) -> (Self, Spanned<DeTable<'a>>) {
         let (table, errors) = DeTable::parse_recoverable(&text[toml.clone()]);
         let findings = RefCell::new(Vec::new());
@@ -69,9 +69,9 @@ impl<'a> Source<'a> {
 
     pub(crate) fn position(&self, span: &Range<usize>) -> Position {
         if let Some(name) = self.variables.name_at(span) {
-            return Position::outside(name);
+            return Position::without_line(name);
         }
-        Position::of_byte(self.path, self.text, self.offset + span.start)
+        Position::at_byte(self.path, self.text, self.offset + span.start)
     }
 
     pub(crate) fn report(&self, span: &Range<usize>, message: impl Into<String>, help: Option<String>) {
@@ -96,7 +96,7 @@ impl<'a> Source<'a> {
 
 impl<'a, 's> Section<'a, 's> {
     pub(crate) fn new(
-        source: &'s Source<'a>,
+        source: &'s TomlSource<'a>,
         name: impl Into<String>,
         span: Range<usize>,
         table: &'s DeTable<'a>,
@@ -106,15 +106,15 @@ impl<'a, 's> Section<'a, 's> {
         // Keep the order of the file for parameters and findings.
         entries.sort_by_key(|(_, span, _)| span.start);
         let has_any = !entries.is_empty();
-        Self { source, name: name.into(), span, entries, known: Vec::new(), has_any, outside: None, is_given: true }
+        Self { source, name: name.into(), span, entries, known: Vec::new(), has_any, overrides: None, is_given: true }
     }
 
     /// The whole file, whose sections can be overridden by environment variables.
-    pub(crate) fn root(source: &'s Source<'a>, table: &'s DeTable<'a>) -> Self {
-        Self { outside: Some(Outside::root()), ..Self::new(source, "the file", 0..0, table) }
+    pub(crate) fn root(source: &'s TomlSource<'a>, table: &'s DeTable<'a>) -> Self {
+        Self { overrides: Some(OverridePrefix::root()), ..Self::new(source, "the file", 0..0, table) }
     }
 
-    pub(crate) fn source(&self) -> &'s Source<'a> {
+    pub(crate) fn source(&self) -> &'s TomlSource<'a> {
         self.source
     }
 
@@ -134,8 +134,8 @@ impl<'a, 's> Section<'a, 's> {
 
     /// Whether the key is set, even to an invalid value: an invalid value is not a missing one.
     pub(crate) fn has(&self, key: &str) -> bool {
-        let outside = || self.source.variables.find(&self.outside.as_ref()?.variable(key));
-        self.entries.iter().any(|(name, _, _)| name == key) || outside().is_some()
+        let overrides = || self.source.variables.find(&self.overrides.as_ref()?.variable(key));
+        self.entries.iter().any(|(name, _, _)| name == key) || overrides().is_some()
     }
 
     /// Whether the section, or a key of it that was read, is set.
@@ -144,20 +144,20 @@ impl<'a, 's> Section<'a, 's> {
     }
 
     /// The text of the variable that overrides the key, if there is one.
-    fn variable(&mut self, key: &'static str) -> Option<Placed<String>> {
-        let outside = self.outside.as_ref()?;
+    fn variable(&mut self, key: &'static str) -> Option<SpannedValue<String>> {
+        let overrides = self.overrides.as_ref()?;
         let variables = &self.source.variables;
-        let name = outside.variable(key);
+        let name = overrides.variable(key);
         let Some((value, span)) = variables.find(&name) else {
-            let origin = if self.has(key) { Origin::File } else { Origin::Default };
-            variables.note(outside.path(), key, origin);
+            let origin = if self.has(key) { ValueOrigin::File } else { ValueOrigin::Default };
+            variables.record_read(overrides.path(), key, origin);
             return None;
         };
-        variables.note(outside.path(), key, Origin::Variable(name));
+        variables.record_read(overrides.path(), key, ValueOrigin::Variable(name));
         // Take the key from the file unread, so that it is not reported as unknown.
         self.take(key);
         self.is_given = true;
-        Some(Placed { value: value.to_owned(), span })
+        Some(SpannedValue { value: value.to_owned(), span })
     }
 
     pub(crate) fn take(&mut self, key: &'static str) -> Option<&'s Spanned<DeValue<'a>>> {
@@ -166,38 +166,42 @@ impl<'a, 's> Section<'a, 's> {
         Some(self.entries.remove(at).2)
     }
 
-    pub(crate) fn string(&mut self, key: &'static str) -> Option<Placed<String>> {
+    pub(crate) fn string(&mut self, key: &'static str) -> Option<SpannedValue<String>> {
         if let Some(variable) = self.variable(key) {
             return Some(variable);
         }
         let value = self.take(key)?;
         match value.get_ref() {
-            DeValue::String(text) => Some(Placed { value: text.to_string(), span: value.span() }),
+            DeValue::String(text) => Some(SpannedValue { value: text.to_string(), span: value.span() }),
             other => self.mistyped(key, "a string", other, value.span()),
         }
     }
 
-    pub(crate) fn boolean(&mut self, key: &'static str) -> Option<Placed<bool>> {
-        if let Some(Placed { value, span }) = self.variable(key) {
+    pub(crate) fn boolean(&mut self, key: &'static str) -> Option<SpannedValue<bool>> {
+        if let Some(SpannedValue { value, span }) = self.variable(key) {
             return match value.parse() {
-                Ok(value) => Some(Placed { value, span }),
+                Ok(value) => Some(SpannedValue { value, span }),
                 Err(_) => self.misread(key, "`true` or `false`", &value, span),
             };
         }
         let value = self.take(key)?;
         match value.get_ref() {
-            DeValue::Boolean(boolean) => Some(Placed { value: *boolean, span: value.span() }),
+            DeValue::Boolean(boolean) => Some(SpannedValue { value: *boolean, span: value.span() }),
             other => self.mistyped(key, "`true` or `false`", other, value.span()),
         }
     }
 
     /// Reads a whole number within `range`.
-    pub(crate) fn integer(&mut self, key: &'static str, range: std::ops::RangeInclusive<u64>) -> Option<Placed<u64>> {
+    pub(crate) fn integer(
+        &mut self,
+        key: &'static str,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> Option<SpannedValue<u64>> {
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
-        if let Some(Placed { value, span }) = self.variable(key) {
+        if let Some(SpannedValue { value, span }) = self.variable(key) {
             let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
             return match value.parse().ok().filter(|integer| is_number && range.contains(integer)) {
-                Some(value) => Some(Placed { value, span }),
+                Some(value) => Some(SpannedValue { value, span }),
                 None => self.misread(key, &expected, &value, span),
             };
         }
@@ -207,18 +211,22 @@ impl<'a, 's> Section<'a, 's> {
             _ => None,
         };
         match integer.filter(|integer| range.contains(integer)) {
-            Some(integer) => Some(Placed { value: integer, span: value.span() }),
+            Some(integer) => Some(SpannedValue { value: integer, span: value.span() }),
             None => self.mistyped(key, &expected, value.get_ref(), value.span()),
         }
     }
 
     /// Reads a number within `range`, with or without a fraction.
-    pub(crate) fn number(&mut self, key: &'static str, range: std::ops::RangeInclusive<f64>) -> Option<Placed<f64>> {
+    pub(crate) fn number(
+        &mut self,
+        key: &'static str,
+        range: std::ops::RangeInclusive<f64>,
+    ) -> Option<SpannedValue<f64>> {
         let expected = format!("a number from {} to {}", range.start(), range.end());
         let fitting = |text: &str| text.parse::<f64>().ok().filter(|number| range.contains(number));
-        if let Some(Placed { value, span }) = self.variable(key) {
+        if let Some(SpannedValue { value, span }) = self.variable(key) {
             return match fitting(&value) {
-                Some(value) => Some(Placed { value, span }),
+                Some(value) => Some(SpannedValue { value, span }),
                 None => self.misread(key, &expected, &value, span),
             };
         }
@@ -229,17 +237,17 @@ impl<'a, 's> Section<'a, 's> {
             _ => None,
         };
         match number {
-            Some(number) => Some(Placed { value: number, span: value.span() }),
+            Some(number) => Some(SpannedValue { value: number, span: value.span() }),
             None => self.mistyped(key, &expected, value.get_ref(), value.span()),
         }
     }
 
     /// Reads a list of strings; a variable separates them with commas.
-    pub(crate) fn strings(&mut self, key: &'static str) -> Option<Placed<Vec<Placed<String>>>> {
-        if let Some(Placed { value, span }) = self.variable(key) {
+    pub(crate) fn strings(&mut self, key: &'static str) -> Option<SpannedValue<Vec<SpannedValue<String>>>> {
+        if let Some(SpannedValue { value, span }) = self.variable(key) {
             let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
-            let value = items.map(|item| Placed { value: item.to_owned(), span: span.clone() }).collect();
-            return Some(Placed { value, span });
+            let value = items.map(|item| SpannedValue { value: item.to_owned(), span: span.clone() }).collect();
+            return Some(SpannedValue { value, span });
         }
         let value = self.take(key)?;
         let DeValue::Array(items) = value.get_ref() else {
@@ -248,47 +256,47 @@ impl<'a, 's> Section<'a, 's> {
         let mut strings = Vec::new();
         for item in items.iter() {
             match item.get_ref() {
-                DeValue::String(text) => strings.push(Placed { value: text.to_string(), span: item.span() }),
+                DeValue::String(text) => strings.push(SpannedValue { value: text.to_string(), span: item.span() }),
                 other => return self.mistyped(key, "a list of strings", other, item.span()),
             }
         }
-        Some(Placed { value: strings, span: value.span() })
+        Some(SpannedValue { value: strings, span: value.span() })
     }
 
     /// Reads a list of strings that is policy, so only the file can set it.
-    pub(crate) fn fixed_strings(&mut self, key: &'static str) -> Option<Placed<Vec<Placed<String>>>> {
-        let outside = self.outside.take();
+    pub(crate) fn policy_strings(&mut self, key: &'static str) -> Option<SpannedValue<Vec<SpannedValue<String>>>> {
+        let overrides = self.overrides.take();
         let strings = self.strings(key);
-        self.outside = outside;
+        self.overrides = overrides;
         strings
     }
 
     /// Reads a nested table. If variables can override this one, they can override the nested one too, and a single
     /// such variable is enough for it to exist.
     pub(crate) fn section(&mut self, key: &'static str) -> Option<Section<'a, 's>> {
-        let outside = self.outside.as_ref().map(|outside| outside.below(key));
+        let overrides = self.overrides.as_ref().map(|overrides| overrides.below(key));
         let Some(value) = self.take(key) else {
-            let outside = outside?;
-            self.source.variables.asked_for(outside.path());
-            let span = self.source.variables.first_of(&outside)?;
+            let overrides = overrides?;
+            self.source.variables.record_absent(overrides.path());
+            let span = self.source.variables.first_of(&overrides)?;
             let (name, source) = (self.child_name(key), self.source);
-            let (entries, known, outside) = (Vec::new(), Vec::new(), Some(outside));
-            return Some(Section { source, name, span, entries, known, has_any: true, outside, is_given: false });
+            let (entries, known, overrides) = (Vec::new(), Vec::new(), Some(overrides));
+            return Some(Section { source, name, span, entries, known, has_any: true, overrides, is_given: false });
         };
         match value.get_ref() {
             DeValue::Table(table) => {
                 let section = Section::new(self.source, self.child_name(key), value.span(), table);
-                Some(Section { outside, ..section })
+                Some(Section { overrides, ..section })
             }
             other => self.mistyped(key, "a table", other, value.span()),
         }
     }
 
     /// Reads a nested table that is policy, so only the file can set it.
-    pub(crate) fn fixed_section(&mut self, key: &'static str) -> Option<Section<'a, 's>> {
-        let outside = self.outside.take();
+    pub(crate) fn policy_section(&mut self, key: &'static str) -> Option<Section<'a, 's>> {
+        let overrides = self.overrides.take();
         let section = self.section(key);
-        self.outside = outside;
+        self.overrides = overrides;
         section
     }
 
@@ -314,13 +322,13 @@ impl<'a, 's> Section<'a, 's> {
     }
 
     /// Takes all remaining entries as tables with arbitrary names.
-    pub(crate) fn named_sections(mut self) -> Vec<(Placed<String>, Section<'a, 's>)> {
+    pub(crate) fn named_sections(mut self) -> Vec<(SpannedValue<String>, Section<'a, 's>)> {
         let mut sections = Vec::new();
         for (key, span, value) in std::mem::take(&mut self.entries) {
             match value.get_ref() {
                 DeValue::Table(table) => {
                     let section = Section::new(self.source, self.child_name(&key), value.span(), table);
-                    sections.push((Placed { value: key, span }, section));
+                    sections.push((SpannedValue { value: key, span }, section));
                 }
                 other => {
                     self.mistyped::<()>(&key, "a table", other, value.span());
@@ -331,13 +339,13 @@ impl<'a, 's> Section<'a, 's> {
     }
 
     /// Takes all remaining entries as strings with arbitrary names.
-    pub(crate) fn named_strings(mut self) -> Vec<(Placed<String>, Placed<String>)> {
+    pub(crate) fn named_strings(mut self) -> Vec<(SpannedValue<String>, SpannedValue<String>)> {
         let mut strings = Vec::new();
         for (key, span, value) in std::mem::take(&mut self.entries) {
             match value.get_ref() {
                 DeValue::String(text) => {
-                    let text = Placed { value: text.to_string(), span: value.span() };
-                    strings.push((Placed { value: key, span }, text));
+                    let text = SpannedValue { value: text.to_string(), span: value.span() };
+                    strings.push((SpannedValue { value: key, span }, text));
                 }
                 other => {
                     self.mistyped::<()>(&key, "a string", other, value.span());
@@ -348,9 +356,9 @@ impl<'a, 's> Section<'a, 's> {
     }
 
     /// Takes all remaining entries as values with arbitrary names.
-    pub(crate) fn named_values(mut self) -> Vec<(Placed<String>, &'s Spanned<DeValue<'a>>)> {
+    pub(crate) fn named_values(mut self) -> Vec<(SpannedValue<String>, &'s Spanned<DeValue<'a>>)> {
         let entries = std::mem::take(&mut self.entries);
-        entries.into_iter().map(|(key, span, value)| (Placed { value: key, span }, value)).collect()
+        entries.into_iter().map(|(key, span, value)| (SpannedValue { value: key, span }, value)).collect()
     }
 
     /// Reports the keys that were not read.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::reader::{Placed, Section};
+use super::reader::{Section, SpannedValue};
 
 /// `[reload]`. `None` checks only on request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(crate) fn read(mut section: Section<'_, '_>) -> Reload {
     let default = Reload::default();
     let project = section.integer("project_seconds", 0..=86_400);
     let tables = section.integer("tables_seconds", 0..=86_400);
-    let every = |seconds: Option<Placed<u64>>, default| match seconds {
+    let every = |seconds: Option<SpannedValue<u64>>, default| match seconds {
         None => default,
         Some(seconds) => (seconds.value > 0).then(|| Duration::from_secs(seconds.value)),
     };

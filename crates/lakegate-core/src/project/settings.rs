@@ -11,7 +11,7 @@ use super::column::SecretLocation;
 use super::config::Config;
 use super::finding::Finding;
 use super::http::Tls;
-use super::variables::{Origin, Outside, Variables};
+use super::variables::{OverridePrefix, ValueOrigin, Variables};
 use crate::limits::Limit;
 
 /// One key.
@@ -24,7 +24,7 @@ pub struct Setting {
     /// The value, with secrets as `***`; `None` if there is none.
     pub value: Option<Value>,
     /// The origin of the value.
-    pub origin: Origin,
+    pub origin: ValueOrigin,
 }
 
 const SECRET: &str = "***";
@@ -130,7 +130,8 @@ impl List<'_> {
     }
 
     fn add(&mut self, key: &'static str, value: Option<Value>) -> &mut Self {
-        let origin = self.config.asked.keys.get(&(self.section.to_owned(), key)).cloned().unwrap_or(Origin::Default);
+        let origin =
+            self.config.read_keys.keys.get(&(self.section.to_owned(), key)).cloned().unwrap_or(ValueOrigin::Default);
         let value = value.map(|value| shown_value(key, value));
         self.settings.push(Setting { section: self.section.to_owned(), key, value, origin });
         self
@@ -219,9 +220,9 @@ fn without_credentials(text: &str) -> String {
 
 /// The findings for variables that have no effect.
 pub(super) fn unknown_variables(config: &Config, variables: &Variables) -> Vec<Finding> {
-    let root = Outside::root();
+    let root = OverridePrefix::root();
     let name_of = |setting: Setting| {
-        let section = setting.section.split('.').fold(root.clone(), |outside, part| outside.below(part));
+        let section = setting.section.split('.').fold(root.clone(), |overrides, part| overrides.below(part));
         section.variable(setting.key)
     };
     let names = config.settings().into_iter().map(name_of).collect::<BTreeSet<_>>();

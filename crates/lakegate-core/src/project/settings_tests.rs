@@ -6,7 +6,7 @@ use toml::Value;
 
 use super::config::{self, Config};
 use super::settings::shown_value;
-use super::variables::Origin;
+use super::variables::ValueOrigin;
 
 const FILE: &str = "[lake]\nlocation = \"lake/\"\n[server]\ntimeout_seconds = 30\n";
 
@@ -46,11 +46,14 @@ fn a_variable_says_what_the_key_would() {
         let settings = config.settings();
         settings.into_iter().find(|setting| (setting.section.as_str(), setting.key) == (section, key)).unwrap().origin
     };
-    assert_eq!(origin("server", "timeout_seconds"), Origin::Variable("LAKEGATE_SERVER_TIMEOUT_SECONDS".to_owned()));
-    assert_eq!(origin("http.tls", "key"), Origin::Variable("LAKEGATE_HTTP_TLS_KEY".to_owned()));
-    assert_eq!(origin("server", "listen"), Origin::Default);
+    assert_eq!(
+        origin("server", "timeout_seconds"),
+        ValueOrigin::Variable("LAKEGATE_SERVER_TIMEOUT_SECONDS".to_owned())
+    );
+    assert_eq!(origin("http.tls", "key"), ValueOrigin::Variable("LAKEGATE_HTTP_TLS_KEY".to_owned()));
+    assert_eq!(origin("server", "listen"), ValueOrigin::Default);
     let (config, _) = read(FILE, &[]);
-    assert_eq!(config.settings().iter().filter(|setting| setting.origin == Origin::File).count(), 2);
+    assert_eq!(config.settings().iter().filter(|setting| setting.origin == ValueOrigin::File).count(), 2);
 }
 
 /// A variable that overrides an invalid value in the file hides that fault; an invalid variable is itself a fault.
@@ -150,18 +153,18 @@ fn policy_is_not_overridden() {
 #[test]
 fn the_settings_are_all_keys_that_may_be_overridden() {
     let mut sections = BTreeSet::new();
-    let (asked, listed) = loop {
+    let (read_keys, listed) = loop {
         let text = sections.iter().map(|section| format!("[{section}]\n")).collect::<String>();
         let (config, _) = read(&text, &[]);
         let before = sections.len();
-        sections.extend(config.asked.absent.iter().cloned());
+        sections.extend(config.read_keys.absent.iter().cloned());
         if sections.len() == before {
             let listed = config.settings().into_iter().map(|setting| (setting.section, setting.key));
-            break (config.asked.keys.into_keys().collect::<BTreeSet<_>>(), listed.collect::<BTreeSet<_>>());
+            break (config.read_keys.keys.into_keys().collect::<BTreeSet<_>>(), listed.collect::<BTreeSet<_>>());
         }
     };
-    assert!(asked.len() > 20);
-    assert_eq!(asked, listed, "list every key of `project/` in `settings.rs`");
+    assert!(read_keys.len() > 20);
+    assert_eq!(read_keys, listed, "list every key of `project/` in `settings.rs`");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::reader::Section;
 
 /// The compression of a text file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Compression {
+pub enum FileCompression {
     /// Uncompressed.
     None,
     /// gzip, `.gz`.
@@ -19,9 +19,9 @@ pub enum Compression {
     Zstd,
 }
 
-impl Compression {
+impl FileCompression {
     /// The compression that a file's last extension indicates.
-    pub fn of_extension(extension: &str) -> Option<Self> {
+    pub fn from_extension(extension: &str) -> Option<Self> {
         match extension.to_ascii_lowercase().as_str() {
             "gz" => Some(Self::Gzip),
             "zst" => Some(Self::Zstd),
@@ -60,7 +60,7 @@ impl OnError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextFiles {
     /// The compression; `None` derives it from the files' names.
-    pub compression: Option<Compression>,
+    pub compression: Option<FileCompression>,
     /// The delimiter of CSV.
     pub delimiter: u8,
     /// Whether the first line of a CSV file holds column names.
@@ -83,9 +83,9 @@ pub(super) fn read(section: &mut Section<'_, '_>, format: Option<FileFormat>) ->
     let report = |span: &Range<usize>, message: String, help: &str| source.report(span, message, Some(help.to_owned()));
     if let Some(compression) = section.string("compression") {
         files.compression = match compression.value.as_str() {
-            "none" => Some(Compression::None),
-            "gzip" => Some(Compression::Gzip),
-            "zstd" => Some(Compression::Zstd),
+            "none" => Some(FileCompression::None),
+            "gzip" => Some(FileCompression::Gzip),
+            "zstd" => Some(FileCompression::Zstd),
             other => {
                 report(&compression.span, format!("`{other}` is not a compression"), "use `gzip`, `zstd` or `none`");
                 None
@@ -169,7 +169,8 @@ mod tests {
         assert_eq!(read(""), (TextFiles::default(), vec![]));
         let text = "format = \"csv\"\ncompression = \"gzip\"\ndelimiter = \"\\t\"\nheader = false";
         let default = TextFiles::default();
-        let files = TextFiles { compression: Some(Compression::Gzip), delimiter: b'\t', has_header: false, ..default };
+        let files =
+            TextFiles { compression: Some(FileCompression::Gzip), delimiter: b'\t', has_header: false, ..default };
         assert_eq!(read(text), (files, vec![]));
         let text = "on_error = \"reject\"\ntypes = { id = \"string\", \"the day\" = \"date\" }";
         let types = vec![("id".to_owned(), PlainKind::String), ("the day".to_owned(), PlainKind::Date)];

@@ -30,7 +30,7 @@ const POLICY: [&str; 4] = ["TABLES", "TAGS", "MASKING", "ISSUERS"];
 
 /// The origin of a key's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum ValueOrigin {
     /// The key is not set.
     Default,
     /// `lakegate.toml`.
@@ -47,19 +47,19 @@ pub(super) struct Variables {
     /// The start of the variables' spans, behind the end of the file.
     base: usize,
     /// The overridable keys that were read, with the path of their section and the origin of their value.
-    keys: RefCell<BTreeMap<(String, &'static str), Origin>>,
+    keys: RefCell<BTreeMap<(String, &'static str), ValueOrigin>>,
     /// The paths of sections that were read but are set nowhere.
     absent: RefCell<BTreeSet<String>>,
 }
 
 /// The variables of a section's keys.
 #[derive(Clone)]
-pub(super) struct Outside {
+pub(super) struct OverridePrefix {
     prefix: String,
     path: String,
 }
 
-impl Outside {
+impl OverridePrefix {
     pub(super) fn root() -> Self {
         Self { prefix: VARIABLE_PREFIX.to_owned(), path: String::new() }
     }
@@ -96,7 +96,7 @@ impl Variables {
     }
 
     /// The span of the first variable of a section or of a nested one.
-    pub(super) fn first_of(&self, section: &Outside) -> Option<Range<usize>> {
+    pub(super) fn first_of(&self, section: &OverridePrefix) -> Option<Range<usize>> {
         let at = self.all.iter().position(|(name, _)| name.starts_with(&section.prefix))?;
         Some(self.span(at))
     }
@@ -112,18 +112,18 @@ impl Variables {
     }
 
     /// Records that a key was read, and the origin of its value.
-    pub(super) fn note(&self, section: &str, key: &'static str, origin: Origin) {
+    pub(super) fn record_read(&self, section: &str, key: &'static str, origin: ValueOrigin) {
         self.keys.borrow_mut().insert((section.to_owned(), key), origin);
     }
 
     /// Records that a section was read but is set nowhere.
-    pub(super) fn asked_for(&self, section: &str) {
+    pub(super) fn record_absent(&self, section: &str) {
         self.absent.borrow_mut().insert(section.to_owned());
     }
 
     /// The keys and sections that were read.
-    pub(super) fn asked(&self) -> Asked {
-        Asked { keys: self.keys.borrow().clone(), absent: self.absent.borrow().clone() }
+    pub(super) fn read_keys(&self) -> ReadKeys {
+        ReadKeys { keys: self.keys.borrow().clone(), absent: self.absent.borrow().clone() }
     }
 
     /// The findings for unused variables. `also` holds the names that have a meaning in this project, and `keys` the
@@ -131,7 +131,7 @@ impl Variables {
     pub(super) fn unknown(&self, also: &[&str], keys: &BTreeSet<String>) -> Vec<Finding> {
         let taken = self.keys.borrow();
         let is_taken =
-            |name: &str| taken.values().any(|origin| matches!(origin, Origin::Variable(taken) if taken == name));
+            |name: &str| taken.values().any(|origin| matches!(origin, ValueOrigin::Variable(taken) if taken == name));
         let names = self.all.iter().map(|(name, _)| name.as_str());
         let unknown = names.filter(|name| !is_taken(name) && !also.contains(name) && !is_of_kubernetes(name));
         unknown.map(|name| unknown_variable(name, keys)).collect()
@@ -140,8 +140,8 @@ impl Variables {
 
 /// The keys and sections that were read.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Asked {
-    pub(super) keys: BTreeMap<(String, &'static str), Origin>,
+pub(super) struct ReadKeys {
+    pub(super) keys: BTreeMap<(String, &'static str), ValueOrigin>,
     #[cfg_attr(not(test), expect(dead_code, reason = "a test asks whether the list of settings is complete"))]
     pub(super) absent: BTreeSet<String>,
 }
@@ -150,9 +150,9 @@ fn unknown_variable(name: &str, keys: &BTreeSet<String>) -> Finding {
     let section = name[VARIABLE_PREFIX.len()..].split('_').next().unwrap_or_default();
     if POLICY.contains(&section) {
         let message = format!("`[{}]` is not overridden by variables, because policy is code", section.to_lowercase());
-        return Finding::new(Position::outside(name), message).help("write it into `lakegate.toml`");
+        return Finding::new(Position::without_line(name), message).help("write it into `lakegate.toml`");
     }
-    let finding = Finding::new(Position::outside(name), "no key or option has this variable, so it has no effect");
+    let finding = Finding::new(Position::without_line(name), "no key or option has this variable, so it has no effect");
     let known = keys.iter().map(String::as_str).chain(OWN_VARIABLES.iter().copied()).collect::<Vec<_>>();
     // All names share a prefix, so an unrelated short name may be nearer by edit distance than the longer name that was
     // meant.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::object_store::ObjectMeta;
-use lakegate_core::discover::{ColumnKind, FoundColumn, FoundTable};
+use lakegate_core::discover::{ColumnClass, FoundColumn, FoundTable};
 use lakegate_core::value::ScalarType;
 
 use super::sniff::{Footer, Seen, What, fit};
@@ -334,7 +334,7 @@ fn candidate(location: String, group: Group, folder: &Folder) -> Candidate {
     let Group { format, delimiter, schema, files, others } = group;
     let mut table = FoundTable { location, format: format.to_owned(), files: files.len(), ..FoundTable::default() };
     table.bytes = files.iter().map(|(object, _)| object.size).sum();
-    table.says_format = files.iter().any(|(object, _)| {
+    table.needs_format_key = files.iter().any(|(object, _)| {
         let name = object.location.as_ref().to_ascii_lowercase();
         let bare = name.trim_end_matches(".gz").trim_end_matches(".zst");
         let is_ndjson = format == "ndjson" && [".jsonl", ".json"].iter().any(|extension| bare.ends_with(extension));
@@ -384,13 +384,13 @@ fn rows(data: &Data) -> Option<u64> {
     }
 }
 
-fn kind(data_type: &DataType) -> ColumnKind {
+fn kind(data_type: &DataType) -> ColumnClass {
     match data_type {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => ColumnKind::Text,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => ColumnClass::Text,
         DataType::Dictionary(_, value) => kind(value),
-        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => ColumnKind::Time,
-        other if other.is_integer() => ColumnKind::Integer,
-        _ => ColumnKind::Other,
+        DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => ColumnClass::Time,
+        other if other.is_integer() => ColumnClass::Integer,
+        _ => ColumnClass::Other,
     }
 }
 

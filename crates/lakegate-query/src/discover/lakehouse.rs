@@ -2,7 +2,7 @@
 
 use datafusion::object_store::ObjectMeta;
 use datafusion::object_store::ObjectStoreExt;
-use lakegate_core::discover::{ColumnKind, FoundColumn, FoundTable};
+use lakegate_core::discover::{ColumnClass, FoundColumn, FoundTable};
 use serde_json::Value;
 
 use super::grouping::Candidate;
@@ -17,7 +17,7 @@ const MOST_COMMITS: usize = 100;
 pub(super) async fn table(lake: &Lake, folder: Lakehouse) -> Candidate {
     let location = if folder.path.is_empty() { ".".to_owned() } else { format!("{}/", folder.path) };
     let mut table =
-        FoundTable { location, format: folder.format.to_owned(), says_format: true, ..FoundTable::default() };
+        FoundTable { location, format: folder.format.to_owned(), needs_format_key: true, ..FoundTable::default() };
     let found = match folder.format {
         "delta" => delta(lake, &folder.metadata).await,
         _ => iceberg(lake, &folder.metadata, &mut table.rows).await,
@@ -82,10 +82,10 @@ fn columns(fields: &Value) -> Option<Vec<FoundColumn>> {
         let data_type = field.get("type")?;
         let type_name = data_type.as_str().or_else(|| data_type.get("type")?.as_str()).unwrap_or("struct").to_owned();
         let kind = match type_name.as_str() {
-            "int" | "integer" | "long" | "short" | "byte" => ColumnKind::Integer,
-            "string" | "uuid" => ColumnKind::Text,
-            name if name.starts_with("timestamp") || name == "date" => ColumnKind::Time,
-            _ => ColumnKind::Other,
+            "int" | "integer" | "long" | "short" | "byte" => ColumnClass::Integer,
+            "string" | "uuid" => ColumnClass::Text,
+            name if name.starts_with("timestamp") || name == "date" => ColumnClass::Time,
+            _ => ColumnClass::Other,
         };
         Some(FoundColumn { name: field.get("name")?.as_str()?.to_owned(), type_name, kind, sample: None, range: None })
     };

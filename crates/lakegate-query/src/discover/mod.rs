@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 
 use futures::StreamExt;
 use futures::stream;
-use lakegate_core::discover::{FoundTable, is_same_place, name_of_table, unique_names};
+use lakegate_core::discover::{FoundTable, is_same_location, table_name, unique_names};
 
 use crate::lake::Lake;
 use grouping::Candidate;
@@ -128,7 +128,8 @@ pub async fn discover(lake: &Lake, search: &Search, progress: Progress<'_>) -> R
 
 /// Names the tables: a table at a location that the project declares keeps its name, and others get new, unique names.
 fn name(tables: &mut [FoundTable], search: &Search) {
-    let known = |table: &FoundTable| search.known.iter().find(|(location, _)| is_same_place(location, &table.location));
+    let known =
+        |table: &FoundTable| search.known.iter().find(|(location, _)| is_same_location(location, &table.location));
     let mut taken = search.taken.clone();
     // Tables with short locations get their names first, so that longer locations take the folder prefix.
     let mut unnamed = Vec::new();
@@ -141,7 +142,7 @@ fn name(tables: &mut [FoundTable], search: &Search) {
             None => unnamed.push(at),
         }
     }
-    unnamed.sort_by_key(|at| (tables[*at].location.matches('/').count(), name_of_table(&tables[*at].location)));
+    unnamed.sort_by_key(|at| (tables[*at].location.matches('/').count(), table_name(&tables[*at].location)));
     let locations = unnamed.iter().map(|at| tables[*at].location.clone()).collect::<Vec<_>>();
     for (at, name) in unnamed.into_iter().zip(unique_names(&locations, &taken)) {
         tables[at].name = name;

@@ -9,7 +9,7 @@ use datafusion::object_store::ObjectMeta;
 use datafusion::parquet::arrow::ProjectionMask;
 use datafusion::parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use futures::{FutureExt, TryStreamExt};
-use lakegate_core::discover::{ColumnKind, ColumnSample, FoundTable};
+use lakegate_core::discover::{ColumnClass, ColumnSample, FoundTable};
 
 use super::grouping::Candidate;
 use crate::lake::Lake;
@@ -23,7 +23,7 @@ const MOST_COLUMNS: usize = 64;
 /// Records what a row sample shows about the columns that could be keys. Columns that cannot be read stay unknown.
 pub(super) async fn look(lake: &Lake, candidate: &mut Candidate) {
     let table = &mut candidate.table;
-    let could_be_key = |kind| matches!(kind, ColumnKind::Integer | ColumnKind::Text);
+    let could_be_key = |kind| matches!(kind, ColumnClass::Integer | ColumnClass::Text);
     let names = table.columns.iter().filter(|column| could_be_key(column.kind)).take(MOST_COLUMNS);
     let names = names.map(|column| column.name.clone()).collect::<Vec<_>>();
     let mut batches = candidate.rows.take().into_iter().collect::<Vec<_>>();

@@ -31,7 +31,7 @@ use bytes::Bytes;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::record_batch::RecordBatch;
-use lakegate_core::error::{Code, Error, Source};
+use lakegate_core::error::{Cause, Code, Error};
 use lakegate_core::format::{Coding, Format, Representation};
 use lakegate_core::project::Formats;
 
@@ -115,7 +115,7 @@ pub fn bounded_encoder(
 }
 
 /// The error for the caller; the library's error goes to the log as its source.
-fn unwritable(format: Format, source: impl Into<Source>) -> Error {
+fn unwritable(format: Format, source: impl Into<Cause>) -> Error {
     let detail = format!("a value of the answer can not be written as {}", format.name());
     Error::new(Code::EngineFailed, detail).source(source)
 }

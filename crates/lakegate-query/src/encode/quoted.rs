@@ -1,5 +1,6 @@
 //! Writes text as JSON strings, and escapes only what must be escaped. Equals `serde_json`'s output, in larger steps.
 
+use data_encoding::HEXLOWER;
 use datafusion::arrow::array::ArrayAccessor;
 use datafusion::arrow::json::Encoder;
 
@@ -50,7 +51,6 @@ fn is_escaped(byte: u8) -> bool {
 }
 
 fn escape(byte: u8, out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let short = match byte {
         b'"' | b'\\' => byte,
         0x08 => b'b',
@@ -59,8 +59,9 @@ fn escape(byte: u8, out: &mut Vec<u8>) {
         0x0c => b'f',
         b'\r' => b'r',
         _ => {
-            let digit = |half: u8| DIGITS[usize::from(half & 0xf)];
-            return out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digit(byte >> 4), digit(byte)]);
+            let mut escaped = *b"\\u00xx";
+            HEXLOWER.encode_mut(&[byte], &mut escaped[4..]);
+            return out.extend_from_slice(&escaped);
         }
     };
     out.extend_from_slice(&[b'\\', short]);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use lakegate_core::error::{Code, Error};
-use lakegate_core::limits::{Ask, FairQueue, Full, Load, Ticket};
+use lakegate_core::limits::{FairQueue, QueueFull, QueueLoad, QueueRequest, Ticket};
 use tokio::sync::oneshot;
 
 use super::failure::timed_out;
@@ -55,7 +55,7 @@ impl<E: Engine> Engine for Limited<E> {
         Ok(self.engine.run(plan, limits).await?.holding(slot))
     }
 
-    fn load(&self) -> Load {
+    fn load(&self) -> QueueLoad {
         self.queue.state().queue.load()
     }
 }
@@ -89,14 +89,14 @@ impl Queue {
 
     /// Enters the queue. Returns a place and, if the query cannot run yet, the signal to wait for.
     fn enter(self: &Arc<Self>, turn: &Turn) -> Result<(Slot, Option<oneshot::Receiver<()>>), Error> {
-        let ask = Ask {
+        let request = QueueRequest {
             lane: Arc::clone(&turn.principal),
             group: Arc::clone(&turn.endpoint),
             most_of_lane: turn.most_of_principal,
             most_of_group: turn.most_of_endpoint,
         };
         let mut state = self.state();
-        match state.queue.enter(ask) {
+        match state.queue.enter(request) {
             Ok((ticket, runs)) => {
                 let wait = (!runs).then(|| {
                     let (waker, wait) = oneshot::channel();
@@ -108,8 +108,8 @@ impl Queue {
             Err(full) => {
                 let load = state.queue.load();
                 let turns = match full {
-                    Full::Lane => state.queue.turns_before(&turn.principal),
-                    Full::Queue => load.waiting + 1,
+                    QueueFull::Lane => state.queue.estimated_turns(&turn.principal),
+                    QueueFull::Queue => load.waiting + 1,
                 };
                 Err(busy(full, retry_after(turns, load.slots, state.mean)))
             }
@@ -149,10 +149,10 @@ fn retry_after(turns: usize, slots: usize, mean: Option<f64>) -> u64 {
     seconds.ceil().clamp(1.0, LONGEST) as u64
 }
 
-fn busy(full: Full, seconds: u64) -> Error {
+fn busy(full: QueueFull, seconds: u64) -> Error {
     let error = match full {
-        Full::Lane => Error::new(Code::EnginePrincipalBusy, "as many queries of this caller wait as may"),
-        Full::Queue => Error::new(Code::EngineOverloaded, "too many queries run and wait"),
+        QueueFull::Lane => Error::new(Code::EnginePrincipalBusy, "as many queries of this caller wait as may"),
+        QueueFull::Queue => Error::new(Code::EngineOverloaded, "too many queries run and wait"),
     };
     error.hint("try again later, as `Retry-After` says").retry_after(seconds)
 }
@@ -180,7 +180,7 @@ mod tests {
         wait.unwrap().await.unwrap();
         assert_eq!(queue.state().queue.load().running, 1);
         drop(second);
-        assert_eq!(queue.state().queue.load(), Load { slots: 1, ..Load::default() });
+        assert_eq!(queue.state().queue.load(), QueueLoad { slots: 1, ..QueueLoad::default() });
         assert!(queue.state().wakers.is_empty());
     }
 

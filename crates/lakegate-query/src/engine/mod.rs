@@ -24,7 +24,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use lakegate_core::error::Error;
-use lakegate_core::limits::{InForce, Limit, Load, Origin};
+use lakegate_core::limits::{EffectiveLimits, Limit, LimitSource, QueueLoad};
 use lakegate_core::project::OnMaxRows;
 
 pub use embedded::Embedded;
@@ -96,7 +96,7 @@ impl Limits {
     }
 
     /// The limits in force for a call that arrived at `came`.
-    pub fn of_call(limits: &InForce, came: Instant, principal: &str, endpoint: &str) -> Self {
+    pub fn of_call(limits: &EffectiveLimits, came: Instant, principal: &str, endpoint: &str) -> Self {
         let count = |bound: Option<u64>| bound.map_or(usize::MAX, |bound| usize::try_from(bound).unwrap_or(usize::MAX));
         let timeout =
             std::time::Duration::from_secs(limits.value(Limit::TimeoutSeconds).unwrap_or(u64::from(u32::MAX)));
@@ -111,8 +111,8 @@ impl Limits {
             turn: Turn {
                 principal: principal.into(),
                 endpoint: endpoint.into(),
-                most_of_principal: count(limits.of(Origin::Server).get(Limit::MaxConcurrent)),
-                most_of_endpoint: count(limits.of_endpoint(Limit::MaxConcurrent)),
+                most_of_principal: count(limits.source_limits(LimitSource::Server).get(Limit::MaxConcurrent)),
+                most_of_endpoint: count(limits.value_without_server(Limit::MaxConcurrent)),
             },
         }
     }
@@ -128,7 +128,7 @@ pub trait Engine: Send + Sync {
     async fn run(&self, plan: GovernedPlan, limits: Limits) -> Result<BatchStream, Error>;
 
     /// The numbers of running and waiting queries; 0 for an engine that does not count them.
-    fn load(&self) -> Load {
-        Load::default()
+    fn load(&self) -> QueueLoad {
+        QueueLoad::default()
     }
 }

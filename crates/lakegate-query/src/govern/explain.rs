@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use lakegate_core::access::{Allowance, Principal};
+use lakegate_core::access::{GrantedAccess, Principal};
 use lakegate_core::project::{MaskSpec, RowPolicy};
 
 use super::reach;
@@ -62,8 +62,8 @@ pub struct MaskView {
     pub mask: MaskSpec,
     /// The tag that the mask comes from; `None` for the column's own mask.
     pub tag: Option<String>,
-    /// Whether a grant lifts it for this caller.
-    pub lifted: bool,
+    /// Whether a grant unmasks it for this caller.
+    pub unmasked: bool,
 }
 
 /// A column of an endpoint as a caller sees it.
@@ -82,14 +82,14 @@ pub fn tables(
     project: &PlannedProject,
     endpoint: &PlannedEndpoint,
     who: &Principal,
-    allowance: &Allowance,
+    granted_access: &GrantedAccess,
 ) -> Vec<TableView> {
     let (unfiltered, _) = reach(project, endpoint, who);
     let config = &project.project().config;
     let mut seen = BTreeSet::new();
     let mut waiting = endpoint.tables().iter().rev().map(String::as_str).collect::<Vec<_>>();
     let mut views = Vec::new();
-    let lifted = project.masking().lifted(allowance, endpoint.tables());
+    let unmasked = project.masking().unmasked(granted_access, endpoint.tables());
     while let Some(name) = waiting.pop() {
         let Some(table) = config.tables.get(name).filter(|_| seen.insert(name)) else { continue };
         let rows = match (&table.policy, project.policies().filter(name)) {
@@ -111,7 +111,7 @@ pub fn tables(
         let all = project.masking().kept(&none, &own).filter(|_| is_read);
         let masks = all.map(|(id, mask)| MaskView {
             of: project.masking().column_of(&id).unwrap_or_default().to_owned(),
-            lifted: lifted.contains(&id),
+            unmasked: unmasked.contains(&id),
             column: id.column,
             mask: mask.clone(),
             tag: id.tag,
@@ -126,9 +126,13 @@ pub fn tables(
 }
 
 /// The columns of an endpoint as a caller sees them.
-pub fn columns(project: &PlannedProject, endpoint: &PlannedEndpoint, allowance: &Allowance) -> Vec<ColumnView> {
-    let lifted = project.masking().lifted(allowance, endpoint.tables());
-    let masked = project.masking().kept(&lifted, endpoint.tables()).map(|(id, _)| {
+pub fn columns(
+    project: &PlannedProject,
+    endpoint: &PlannedEndpoint,
+    granted_access: &GrantedAccess,
+) -> Vec<ColumnView> {
+    let unmasked = project.masking().unmasked(granted_access, endpoint.tables());
+    let masked = project.masking().kept(&unmasked, endpoint.tables()).map(|(id, _)| {
         let column = project.masking().column_of(&id).unwrap_or_default().to_owned();
         (id.table, column)
     });
@@ -138,7 +142,7 @@ pub fn columns(project: &PlannedProject, endpoint: &PlannedEndpoint, allowance: 
         .flat_map(|table| project.masking().demanded(table).map(|(column, _)| (table.clone(), column.to_owned())));
     let masked = masked.chain(demanded).collect::<BTreeSet<_>>();
     let of = |(column, sources): (OutputColumn, &BTreeSet<(String, String)>)| ColumnView {
-        shown: allowance.shows(&column.name),
+        shown: granted_access.shows(&column.name),
         column,
         masked: sources.intersection(&masked).map(|(table, column)| format!("{table}.{column}")).collect(),
     };

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use data_encoding::HEXLOWER;
 use datafusion::common::Result;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan};
@@ -42,7 +43,7 @@ impl Fingerprint {
 
     /// The digest as 64 hexadecimal digits.
     pub(crate) fn hex(self) -> String {
-        self.bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+        HEXLOWER.encode(&self.bytes())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Resolves the project's mask rules to columns, and computes the masks in force for a caller after grants lift some.
+//! Resolves the project's mask rules to columns, and computes the masks in force for a caller after grants unmask some columns.
 //!
 //! [`super::mask`] computes masked values, and [`super::inject`] puts masks into plans.
 
@@ -9,7 +9,7 @@ use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection};
-use lakegate_core::access::Allowance;
+use lakegate_core::access::GrantedAccess;
 use lakegate_core::project::{Config, Finding, MaskSpec};
 
 use super::column_path::{Unclear, resolve};
@@ -30,7 +30,7 @@ pub(crate) struct MaskId {
 #[derive(Debug, Default)]
 pub(crate) struct Masking {
     tables: BTreeMap<String, Rules>,
-    /// The actions that catalogs demand for columns, for every caller. No grant lifts them.
+    /// The actions that catalogs demand for columns, for every caller. No grant removes them.
     demanded: BTreeMap<String, BTreeMap<String, CatalogAction>>,
 }
 
@@ -116,11 +116,11 @@ impl Masking {
         self.rules(tables).any(|(_, declared)| declared.hashes())
     }
 
-    /// The masks of these tables that a caller's grants lift.
-    pub(crate) fn lifted(&self, allowance: &Allowance, tables: &BTreeSet<String>) -> BTreeSet<MaskId> {
-        let mut lifted = BTreeSet::new();
-        if allowance.unmask().is_empty() {
-            return lifted;
+    /// The masks of these tables that a caller's grants remove.
+    pub(crate) fn unmasked(&self, granted_access: &GrantedAccess, tables: &BTreeSet<String>) -> BTreeSet<MaskId> {
+        let mut unmasked = BTreeSet::new();
+        if granted_access.unmask().is_empty() {
+            return unmasked;
         }
         for (table, declared) in self.rules(tables) {
             let Some(path) = &declared.path else { continue };
@@ -131,25 +131,25 @@ impl Masking {
                     || schema.is_some_and(|schema| resolve(text, schema).is_ok_and(|meant| meant == *path))
             };
             for (tag, _) in &declared.masks {
-                if allowance.lifts(table, path, &declared.tags, tag.as_deref(), means) {
+                if granted_access.is_unmasked(table, path, &declared.tags, tag.as_deref(), means) {
                     let (table, column) = (table.to_owned(), declared.name.clone());
-                    lifted.insert(MaskId { table, column, tag: tag.clone() });
+                    unmasked.insert(MaskId { table, column, tag: tag.clone() });
                 }
             }
         }
-        lifted
+        unmasked
     }
 
-    /// The masks of these tables that are not lifted, with their specifications, for `explain`.
+    /// The masks of these tables that grants do not remove, with their specifications, for `explain`.
     pub(crate) fn kept<'a>(
         &'a self,
-        lifted: &'a BTreeSet<MaskId>,
+        unmasked: &'a BTreeSet<MaskId>,
         tables: &'a BTreeSet<String>,
     ) -> impl Iterator<Item = (MaskId, &'a MaskSpec)> {
         self.rules(tables).flat_map(move |(table, declared)| {
             declared.masks.iter().filter_map(move |(tag, spec)| {
                 let id = MaskId { table: table.to_owned(), column: declared.name.clone(), tag: tag.clone() };
-                (!lifted.contains(&id)).then_some((id, spec))
+                (!unmasked.contains(&id)).then_some((id, spec))
             })
         })
     }
@@ -159,7 +159,7 @@ impl Masking {
         reached.flat_map(|(table, rules)| rules.columns.iter().map(|declared| (table.as_str(), declared)))
     }
 
-    /// The masks of a table's columns, except those that are lifted.
+    /// The masks of a table's columns, except those that grants remove.
     ///
     /// # Errors
     /// A message for a name that is unknown or ambiguous, a mask that does not support its type, or a hash without a
@@ -168,7 +168,7 @@ impl Masking {
         &self,
         table: &str,
         schema: &Schema,
-        lifted: &BTreeSet<MaskId>,
+        unmasked: &BTreeSet<MaskId>,
         key: Option<&Arc<MaskKey>>,
     ) -> Result<BTreeMap<String, Arc<Mask>>, String> {
         let mut rules = BTreeMap::<&str, Vec<MaskRule<'_>>>::new();
@@ -178,7 +178,7 @@ impl Masking {
             };
             for (tag, spec) in &declared.masks {
                 let id = MaskId { table: table.to_owned(), column: declared.name.clone(), tag: tag.clone() };
-                if !lifted.contains(&id) {
+                if !unmasked.contains(&id) {
                     rules.entry(column).or_default().push(MaskRule { path, spec, or_null: tag.is_some() });
                 }
             }
@@ -243,19 +243,19 @@ pub(crate) fn stand_in_key() -> Arc<MaskKey> {
 }
 
 impl InForce {
-    /// The masks of these tables (with their schemas) for a caller whose grants lift some.
+    /// The masks of these tables (with their schemas) for a caller whose grants remove some.
     ///
     /// # Errors
     /// The errors that `check` reports: a plan is never made without one of its masks.
     pub(crate) fn new(
         masking: &Masking,
         tables: &BTreeMap<String, Arc<Schema>>,
-        lifted: &BTreeSet<MaskId>,
+        unmasked: &BTreeSet<MaskId>,
         key: Option<&Arc<MaskKey>>,
     ) -> Result<Self> {
         let mut in_force = Self::default();
         for (table, schema) in tables {
-            match masking.compile(table, schema, lifted, key) {
+            match masking.compile(table, schema, unmasked, key) {
                 Ok(masks) if masks.is_empty() => {}
                 Ok(masks) => {
                     in_force.tables.insert(table.clone(), masks);

@@ -239,12 +239,12 @@ async fn the_key_of_hashes_is_in_no_text() {
 async fn a_plan_that_lost_a_mask_is_refused() {
     let (_folder, project) = project().await;
     let none = BTreeSet::new();
-    let lifted = BTreeSet::new();
+    let unmasked = BTreeSet::new();
     let key = stand_in_key();
     for (at, (sql, _)) in QUERIES.iter().enumerate() {
         let endpoint = project.find(&format!("q{at}")).unwrap();
         let schemas = schemas_of(endpoint.plan()).unwrap();
-        let masks = InForce::new(project.masking(), &schemas, &lifted, Some(&key)).unwrap();
+        let masks = InForce::new(project.masking(), &schemas, &unmasked, Some(&key)).unwrap();
         let injection = Injection { policies: project.policies(), unfiltered: &none, masks: &masks };
         let governed = injection.govern(endpoint.plan().clone()).unwrap();
         verify::injected(&governed, &injection).unwrap();
@@ -295,9 +295,9 @@ async fn a_plan_that_lost_a_mask_is_refused() {
 #[tokio::test]
 async fn an_optimised_plan_in_which_something_looks_at_a_raw_column_is_refused() {
     let (_folder, project) = project().await;
-    let (none, lifted, key) = (BTreeSet::new(), BTreeSet::new(), stand_in_key());
+    let (none, unmasked, key) = (BTreeSet::new(), BTreeSet::new(), stand_in_key());
     let endpoint = project.find("q0").unwrap();
-    let masks = InForce::new(project.masking(), &schemas_of(endpoint.plan()).unwrap(), &lifted, Some(&key)).unwrap();
+    let masks = InForce::new(project.masking(), &schemas_of(endpoint.plan()).unwrap(), &unmasked, Some(&key)).unwrap();
     let injection = Injection { policies: project.policies(), unfiltered: &none, masks: &masks };
     let governed = injection.govern(endpoint.plan().clone()).unwrap();
     let mut barrier = None;

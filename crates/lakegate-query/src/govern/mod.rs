@@ -261,7 +261,7 @@ fn govern_as(
     let (unfiltered, attributes) = reach(project, endpoint, principal);
 
     let mut shape = Shape { unfiltered, output, ..Shape::default() };
-    let numbers = Numbers::of(call.window());
+    let numbers = Numbers::of(call.row_range());
     let mut bindings = Bindings::default();
     for attribute in attributes {
         let value = principal.attribute(attribute).ok_or_else(|| {
@@ -299,7 +299,7 @@ fn govern_as(
     if endpoint.hashes() {
         shape.mask_key.clone_from(&key);
     }
-    shape.lifted = project.masking().lifted(call.allowance(), endpoint.tables());
+    shape.unmasked = project.masking().unmasked(call.granted_access(), endpoint.tables());
     let template = templates
         .get(shape, |shape| template::make(plan, shape, project.maker(key.as_ref()), endpoint.digest()))
         .map_err(|error| refusal(&error).source(error))?;
@@ -312,11 +312,11 @@ fn govern_as(
     fingerprint.part(&template.versions);
     bindings.add_to(&mut fingerprint, numbers.into_iter());
     // A page and a part that is one row longer run the same plan but get different responses.
-    let looks_ahead = call.window().is_some_and(|window| window.looks_ahead);
+    let fetches_one_extra = call.row_range().is_some_and(|range| range.fetches_one_extra);
     // Limits that cut the response are part of it. The other limits only decide whether there is a response.
     let limits = call.limits(&project.project().config);
     let (most_rows, most_mb) = (limits.value(Limit::MaxRows), limits.value(Limit::MaxResultMb));
-    fingerprint.text(format_args!("{most_rows:?} {most_mb:?} {:?} {looks_ahead}", limits.on_max_rows()));
+    fingerprint.text(format_args!("{most_rows:?} {most_mb:?} {:?} {fetches_one_extra}", limits.on_max_rows()));
     let (fingerprint, rows, session) = (fingerprint.hex(), rows.bytes(), Arc::clone(session));
     Ok(GovernedPlan { template, values, unfiltered, restricted, fingerprint, rows, session })
 }

@@ -85,7 +85,7 @@ async fn a_grant_whose_name_may_mean_two_lifts_no_mask() {
         assert_eq!(all(&project, unmask(&[field])).await[0], "1|[redacted]|{email: in-1}", "{field}");
     }
 
-    // Before there was another column of that name, the same grant lifted the only mask.
+    // Before there was another column of that name, the same grant removed the only mask.
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), vec![("id", text(&["1"])), ("buyer.email", text(&["top-1"]))]);
     let config = format!("{HEAD}shared = true\n[tables.t.columns.\"buyer.email\"]\nmask = \"redact\"\n");

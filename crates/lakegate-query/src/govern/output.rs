@@ -9,7 +9,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{Result, plan_err};
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, SortExpr, lit};
-use lakegate_core::catalog::{Call, Window};
+use lakegate_core::catalog::{Call, RowRange};
 use lakegate_core::error::{Code, Error};
 use lakegate_core::project::suggest_or_list;
 
@@ -48,17 +48,22 @@ impl Output {
     /// [`Code::AccessNotGranted`] if no column is left, [`Code::ArgumentsInvalid`] for a name that the caller does not
     /// see.
     pub(crate) fn of(call: &Call, schema: &SchemaRef) -> Result<Option<Self>, Error> {
-        let (allowance, modifiers) = (call.allowance(), call.modifiers());
-        let rows = match call.window() {
+        let (granted_access, modifiers) = (call.granted_access(), call.modifiers());
+        let rows = match call.row_range() {
             None => Rows::All,
-            Some(Window { limit: Some(0), .. }) => Rows::Nothing,
-            Some(Window { limit, .. }) => Rows::Part { has_limit: limit.is_some() },
+            Some(RowRange { limit: Some(0), .. }) => Rows::Nothing,
+            Some(RowRange { limit, .. }) => Rows::Part { has_limit: limit.is_some() },
         };
-        if allowance.shows_all() && modifiers.select().is_none() && modifiers.order().is_empty() && rows == Rows::All {
+        if granted_access.shows_all()
+            && modifiers.select().is_none()
+            && modifiers.order().is_empty()
+            && rows == Rows::All
+        {
             return Ok(None);
         }
         let fields = schema.fields().iter().enumerate();
-        let shown = fields.map(|(at, field)| (at, field.name().as_str())).filter(|(_, name)| allowance.shows(name));
+        let shown =
+            fields.map(|(at, field)| (at, field.name().as_str())).filter(|(_, name)| granted_access.shows(name));
         let shown = shown.collect::<Vec<_>>();
         if shown.is_empty() {
             let detail = format!("no column of endpoint `{}` is granted to this caller", call.endpoint().name);

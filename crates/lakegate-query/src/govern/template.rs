@@ -42,8 +42,8 @@ pub(crate) struct Shape {
     pub(crate) nulls: BTreeSet<String>,
     /// The columns, order and rows of the response; `None` for the endpoint's own.
     pub(crate) output: Option<Output>,
-    /// The masks of the project that the caller's grants lift.
-    pub(crate) lifted: BTreeSet<MaskId>,
+    /// The masks of the project that the caller's grants remove.
+    pub(crate) unmasked: BTreeSet<MaskId>,
     /// The key of `hash` masks, if a table of the endpoint has such a mask. Two keys are equal if their whole text is.
     pub(crate) mask_key: Option<Arc<MaskKey>>,
 }
@@ -110,7 +110,7 @@ pub(crate) fn item_id(list: &str, at: usize) -> String {
 /// `digest` identifies the endpoint's file.
 pub(crate) fn make(plan: &LogicalPlan, shape: &Shape, maker: Maker<'_>, digest: &[u8]) -> Result<Template> {
     let Maker { policies, masking, key, session } = maker;
-    let masks = InForce::new(masking, &schemas_of(plan)?, &shape.lifted, key)?;
+    let masks = InForce::new(masking, &schemas_of(plan)?, &shape.unmasked, key)?;
     let injection = Injection { policies, unfiltered: &shape.unfiltered, masks: &masks };
     let governed = injection.govern(plan.clone())?;
     let answered = match &shape.output {

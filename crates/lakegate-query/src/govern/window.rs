@@ -10,7 +10,7 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{Column, DFSchema, Result};
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::{Expr, Limit, LogicalPlan, Projection, Sort, SortExpr};
-use lakegate_core::catalog::Window;
+use lakegate_core::catalog::RowRange;
 use lakegate_core::value::{Scalar, Value};
 
 use super::bind::Bindings;
@@ -35,9 +35,9 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    pub(super) fn of(window: Option<Window>) -> Self {
+    pub(super) fn of(row_range: Option<RowRange>) -> Self {
         let number = |number: u64| Value::Scalar(Scalar::Integer(i64::try_from(number).unwrap_or(i64::MAX)));
-        let (offset, limit) = window.map_or((0, None), |window| (window.offset, window.limit));
+        let (offset, limit) = row_range.map_or((0, None), |row_range| (row_range.offset, row_range.limit));
         Self { offset: number(offset), limit: number(limit.unwrap_or_default()) }
     }
 

@@ -3,7 +3,7 @@
 //! Text that only resembles a number stays text: leading zeros, a plus sign, an exponent. So do columns that mix whole
 //! numbers over 2^53 with fractions, and integers over 64 bits, because a double would merge different values.
 
-use lakegate_core::project::ingest::{ColumnKind, PlainKind, TextOptions};
+use lakegate_core::project::ingest::{ColumnType, PlainKind, TextOptions};
 use serde_json::Value as Json;
 
 use super::numbers::MOST_WHOLE;
@@ -11,21 +11,21 @@ use super::text::Cell;
 use super::values::{Reading, Value};
 
 /// Candidate types from the narrowest to the widest. Text fits every value.
-const KINDS: [ColumnKind; 8] = [
-    ColumnKind::Plain(PlainKind::Boolean),
-    ColumnKind::Plain(PlainKind::Integer),
-    ColumnKind::Plain(PlainKind::Number),
-    ColumnKind::Plain(PlainKind::Date),
-    ColumnKind::Plain(PlainKind::Timestamp),
-    ColumnKind::List(PlainKind::Integer),
-    ColumnKind::List(PlainKind::Number),
-    ColumnKind::List(PlainKind::String),
+const KINDS: [ColumnType; 8] = [
+    ColumnType::Plain(PlainKind::Boolean),
+    ColumnType::Plain(PlainKind::Integer),
+    ColumnType::Plain(PlainKind::Number),
+    ColumnType::Plain(PlainKind::Date),
+    ColumnType::Plain(PlainKind::Timestamp),
+    ColumnType::List(PlainKind::Integer),
+    ColumnType::List(PlainKind::Number),
+    ColumnType::List(PlainKind::String),
 ];
 
 /// The types that still fit a column.
 #[derive(Clone, Debug)]
 pub(super) struct Guess {
-    readings: Vec<(ColumnKind, Reading)>,
+    readings: Vec<(ColumnType, Reading)>,
     has_values: bool,
 }
 
@@ -34,10 +34,10 @@ impl Guess {
         // Inference accepts only these two words, because others, such as `yes`, may be plain text.
         let words = |word: &str| vec![word.to_owned()];
         let options = TextOptions { true_words: words("true"), false_words: words("false"), ..options.clone() };
-        let reading = |kind: ColumnKind| {
+        let reading = |kind: ColumnType| {
             let (plain, is_list) = match kind {
-                ColumnKind::Plain(plain) => (plain, false),
-                ColumnKind::List(plain) => (plain, true),
+                ColumnType::Plain(plain) => (plain, false),
+                ColumnType::List(plain) => (plain, true),
             };
             let (formats, nulls) = (formats.to_vec(), nulls.to_vec());
             let range = (i64::MIN, i64::MAX);
@@ -58,35 +58,35 @@ impl Guess {
     }
 
     /// The inferred type. A column without values is text.
-    pub(super) fn kind(&self) -> ColumnKind {
+    pub(super) fn kind(&self) -> ColumnType {
         let narrowest = self.readings.first().filter(|_| self.has_values).map(|(kind, _)| *kind);
-        narrowest.unwrap_or(ColumnKind::Plain(PlainKind::String))
+        narrowest.unwrap_or(ColumnType::Plain(PlainKind::String))
     }
 }
 
 /// Whether a value that parses as this kind is also written like one.
-fn looks_like(cell: Cell<'_>, kind: ColumnKind, value: &Value) -> bool {
+fn looks_like(cell: Cell<'_>, kind: ColumnType, value: &Value) -> bool {
     match (cell, kind) {
-        (Cell::Text(text), ColumnKind::Plain(PlainKind::Boolean)) => text.len() > 1,
-        (Cell::Text(text), ColumnKind::Plain(PlainKind::Integer | PlainKind::Number)) => {
+        (Cell::Text(text), ColumnType::Plain(PlainKind::Boolean)) => text.len() > 1,
+        (Cell::Text(text), ColumnType::Plain(PlainKind::Integer | PlainKind::Number)) => {
             is_number_like(text) && is_kept(value)
         }
         // Each item is checked as text too: `{01,02}` contains no integers.
-        (Cell::Text(text), ColumnKind::List(PlainKind::Integer | PlainKind::Number)) => {
+        (Cell::Text(text), ColumnType::List(PlainKind::Integer | PlainKind::Number)) => {
             let mut items = text.trim_matches(['{', '}', '[', ']', ' ']).split(',');
             items.all(|item| item.is_empty() || is_number_like(item.trim())) && is_kept(value)
         }
-        (Cell::Json(Json::String(_)), ColumnKind::Plain(PlainKind::Date | PlainKind::Timestamp)) => true,
+        (Cell::Json(Json::String(_)), ColumnType::Plain(PlainKind::Date | PlainKind::Timestamp)) => true,
         // JSON values carry their types, so numbers and lists are known.
         (Cell::Json(Json::String(_)), _) => false,
-        (Cell::Json(Json::Number(number)), ColumnKind::Plain(PlainKind::Integer)) => number.is_i64(),
-        (Cell::Json(Json::Number(number)), ColumnKind::Plain(PlainKind::Number)) => number.is_f64() || is_kept(value),
-        (Cell::Json(Json::Array(items)), ColumnKind::List(kind)) => items.iter().all(|item| match kind {
+        (Cell::Json(Json::Number(number)), ColumnType::Plain(PlainKind::Integer)) => number.is_i64(),
+        (Cell::Json(Json::Number(number)), ColumnType::Plain(PlainKind::Number)) => number.is_f64() || is_kept(value),
+        (Cell::Json(Json::Array(items)), ColumnType::List(kind)) => items.iter().all(|item| match kind {
             PlainKind::Integer => item.is_i64() || item.is_null(),
             PlainKind::Number => item.is_f64() || item.is_null() || item.as_f64().is_some_and(is_small),
             _ => item.is_string() || item.is_null(),
         }),
-        (_, ColumnKind::List(_)) => matches!(value, Value::List(_)),
+        (_, ColumnType::List(_)) => matches!(value, Value::List(_)),
         _ => true,
     }
 }

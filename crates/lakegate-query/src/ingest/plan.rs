@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use lakegate_core::project::ingest::{ColumnKind, PlainKind, Recipe, RecipeColumn, SourceFormat};
+use lakegate_core::project::ingest::{ColumnType, PlainKind, Recipe, RecipeColumn, SourceFormat};
 use lakegate_core::project::suggest_or_list;
 
 use super::files::SourceFile;
@@ -271,15 +271,15 @@ fn fit_table(
     Ok(())
 }
 
-fn holds(data_type: &DataType, kind: ColumnKind) -> bool {
+fn holds(data_type: &DataType, kind: ColumnType) -> bool {
     let (plain, is_list) = match kind {
-        ColumnKind::Plain(plain) => (plain, false),
-        ColumnKind::List(plain) => (plain, true),
+        ColumnType::Plain(plain) => (plain, false),
+        ColumnType::List(plain) => (plain, true),
     };
     plain_kind(data_type) == Some((plain, is_list))
 }
 
-fn arrow_type(kind: ColumnKind) -> DataType {
+fn arrow_type(kind: ColumnType) -> DataType {
     let plain = |kind: PlainKind| match kind {
         PlainKind::String => DataType::Utf8,
         PlainKind::Integer => DataType::Int64,
@@ -289,8 +289,8 @@ fn arrow_type(kind: ColumnKind) -> DataType {
         PlainKind::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
     };
     match kind {
-        ColumnKind::Plain(kind) => plain(kind),
-        ColumnKind::List(kind) => DataType::List(Arc::new(Field::new_list_field(plain(kind), true))),
+        ColumnType::Plain(kind) => plain(kind),
+        ColumnType::List(kind) => DataType::List(Arc::new(Field::new_list_field(plain(kind), true))),
     }
 }
 

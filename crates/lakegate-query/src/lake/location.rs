@@ -9,7 +9,7 @@ use std::path::Path as FilePath;
 use datafusion::object_store::path::Path;
 use datafusion::object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt};
 use futures::{FutureExt, TryStreamExt};
-use lakegate_core::project::{Compression, FileFormat, Table};
+use lakegate_core::project::{FileCompression, FileFormat, Table};
 
 use super::columns::in_order;
 use super::store::is_away;
@@ -20,7 +20,7 @@ use super::{Lake, TableFault};
 pub(crate) struct TableFiles {
     pub(crate) format: FileFormat,
     /// The compression of all files.
-    pub(crate) compression: Compression,
+    pub(crate) compression: FileCompression,
     /// Names of the partition columns, from the outermost folder.
     pub(crate) partition_columns: Vec<String>,
     pub(crate) files: Vec<TableFile>,
@@ -358,7 +358,7 @@ fn format_of(path: &Path) -> Option<FileFormat> {
     let name = FilePath::new(path.as_ref());
     let extension = |name: &FilePath| Some(name.extension()?.to_str()?.to_ascii_lowercase());
     let last = extension(name)?;
-    let (format, is_compressed) = match Compression::of_extension(&last) {
+    let (format, is_compressed) = match FileCompression::from_extension(&last) {
         Some(_) => (extension(FilePath::new(name.file_stem()?))?, true),
         None => (last, false),
     };
@@ -395,19 +395,19 @@ fn common_format(objects: &[ObjectMeta]) -> Option<FileFormat> {
 fn common_compression(
     objects: &[ObjectMeta],
     format: FileFormat,
-    declared: Option<Compression>,
-) -> Result<Compression, TableFault> {
+    declared: Option<FileCompression>,
+) -> Result<FileCompression, TableFault> {
     if format == FileFormat::Parquet {
-        return Ok(Compression::None);
+        return Ok(FileCompression::None);
     }
     if let Some(declared) = declared {
         return Ok(declared);
     }
     let of = |object: &ObjectMeta| {
         let extension = FilePath::new(object.location.as_ref()).extension().and_then(|extension| extension.to_str());
-        extension.and_then(Compression::of_extension).unwrap_or(Compression::None)
+        extension.and_then(FileCompression::from_extension).unwrap_or(FileCompression::None)
     };
-    let first = objects.first().map_or(Compression::None, of);
+    let first = objects.first().map_or(FileCompression::None, of);
     match objects.iter().find(|object| of(object) != first) {
         None => Ok(first),
         Some(other) => {
@@ -423,7 +423,7 @@ fn with_partitions(
     objects: Vec<ObjectMeta>,
     base: &str,
     format: FileFormat,
-    compression: Compression,
+    compression: FileCompression,
 ) -> Result<TableFiles, TableFault> {
     let mut columns: Option<Vec<String>> = None;
     let mut files = Vec::with_capacity(objects.len());

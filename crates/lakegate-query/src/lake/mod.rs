@@ -70,7 +70,7 @@ use datafusion::object_store::ObjectStore;
 use datafusion::object_store::local::LocalFileSystem;
 use datafusion::object_store::path::Path as StorePath;
 use datafusion::object_store::{Error as StoreError, ObjectStoreExt};
-use lakegate_core::error::Source;
+use lakegate_core::error::Cause;
 use lakegate_core::project::LakeStore;
 use tokio::sync::Notify;
 use url::Url;
@@ -142,7 +142,7 @@ const ASK_FOR: Duration = Duration::from_secs(2);
 pub(crate) struct TableFault {
     pub(crate) message: String,
     pub(crate) help: Option<String>,
-    pub(crate) source: Option<Source>,
+    pub(crate) source: Option<Cause>,
     /// Whether the table itself is fine and only cannot be read at the moment.
     pub(crate) is_passing: bool,
     /// Why the requested version does not exist; `None` for other faults.
@@ -301,7 +301,7 @@ impl TableFault {
         self
     }
 
-    pub(crate) fn source(mut self, source: impl Into<Source>) -> Self {
+    pub(crate) fn source(mut self, source: impl Into<Cause>) -> Self {
         self.source = Some(source.into());
         self
     }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use datafusion::object_store::local::LocalFileSystem;
 use datafusion::object_store::path::Path;
 use datafusion::object_store::{
@@ -49,7 +50,7 @@ pub(super) fn pin(object: &ObjectMeta) -> Result<ObjectMeta> {
         store: "lake",
         source: format!("nothing tells versions of `{}` apart", object.location).into(),
     })?;
-    let tag = tag.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let tag = HEXLOWER.encode(tag.as_bytes());
     let location = Path::parse(format!("{PIN}{tag}/{}", object.location))?;
     Ok(ObjectMeta { location, ..object.clone() })
 }
@@ -63,8 +64,7 @@ pub(super) fn plain(location: &Path) -> &str {
 /// The ETag and the path in the lake; `None` when the path is not pinned.
 fn pinned(location: &Path) -> Option<(String, Path)> {
     let (tag, plain) = location.as_ref().strip_prefix(PIN)?.split_once('/')?;
-    let byte = |at: usize| u8::from_str_radix(tag.get(at..at + 2)?, 16).ok();
-    let bytes = (0..tag.len()).step_by(2).map(byte).collect::<Option<Vec<_>>>()?;
+    let bytes = HEXLOWER.decode(tag.as_bytes()).ok()?;
     Some((String::from_utf8(bytes).ok()?, Path::parse(plain).ok()?))
 }
 

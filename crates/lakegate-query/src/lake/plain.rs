@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::catalog::Session;
 use datafusion::common::stats::Precision;
@@ -162,7 +163,7 @@ pub(super) async fn is_current(
 /// The digest of the files that the lake has now, without reading them.
 pub(super) async fn newest(lake: &Lake, table: &Table, declaration: &str) -> Result<String, TableFault> {
     let digest = digest_of(&location::find(lake, table, Look::Again).await?, declaration);
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(HEXLOWER.encode(&digest))
 }
 
 /// Adds the number of rows and bytes of each text file, as estimates.

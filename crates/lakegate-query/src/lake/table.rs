@@ -7,6 +7,7 @@ use std::any::Any;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
+use data_encoding::HEXLOWER;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
@@ -19,7 +20,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::object_store::ObjectMeta;
 use datafusion::physical_plan::ExecutionPlan;
 use lakegate_core::catalog::AsOf;
-use lakegate_core::error::Source;
+use lakegate_core::error::Cause;
 use lakegate_core::project::{RowPolicy, Table, TableFormat};
 
 use super::text::{Skipped, TextFormat};
@@ -54,7 +55,7 @@ pub(crate) enum PastFault {
     /// Its files do not exist any more.
     Gone,
     /// The lake cannot be read now.
-    Unavailable(Source),
+    Unavailable(Cause),
 }
 
 impl From<TableFault> for PastFault {
@@ -263,7 +264,7 @@ impl LakeTable {
 
     /// The first 12 hexadecimal digits of the digest, for people who compare two versions.
     pub fn version_name(&self) -> String {
-        self.version.digest[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+        HEXLOWER.encode(&self.version.digest[..6])
     }
 
     /// The exact number of rows; `None` when the files do not record it.

@@ -56,7 +56,7 @@ impl Place<'_> {
         match self {
             Place::File(endpoint) if line == 0 => {
                 let start = endpoint.sql.len() - endpoint.sql.trim_start().len();
-                Position::of_byte(&endpoint.path, &endpoint.sql, start)
+                Position::at_byte(&endpoint.path, &endpoint.sql, start)
             }
             Place::File(endpoint) => endpoint.position(line as usize, column as usize),
             // The text starts after the opening quote.

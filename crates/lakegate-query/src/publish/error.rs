@@ -2,7 +2,7 @@
 
 use std::io;
 
-use lakegate_core::error::Source;
+use lakegate_core::error::Cause;
 
 /// Why a table was not written. Paths are relative to the lake, never paths of the machine.
 #[derive(Debug, thiserror::Error)]
@@ -37,11 +37,11 @@ pub enum PublishError {
         doing: String,
         /// The error of the store.
         #[source]
-        source: Source,
+        source: Cause,
     },
     /// The rows cannot be encoded.
     #[error("cannot write the rows as Parquet; the table is as it was")]
-    Encode(#[source] Source),
+    Encode(#[source] Cause),
 }
 
 impl PublishError {
@@ -54,7 +54,7 @@ impl PublishError {
         move |source| Self::File { doing, source }
     }
 
-    pub(crate) fn store<E: Into<Source>>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
+    pub(crate) fn store<E: Into<Cause>>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
         let doing = doing.into();
         move |source| Self::Store { doing, source: source.into() }
     }

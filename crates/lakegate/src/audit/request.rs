@@ -167,7 +167,7 @@ impl RequestAudit {
             state.record.request.arguments = Some(values::arguments(call, secret_attributes, &state.secrets));
             let mut arguments = call.endpoint().params.iter().zip(call.arguments().values());
             state.is_secret |= arguments.any(|(param, value)| param.secret && value.is_some());
-            state.record.request.grants = call.allowance().grants().to_vec();
+            state.record.request.grants = call.granted_access().grants().to_vec();
         });
     }
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use lakegate_core::project::{CONFIG_FILE, Origin, Project, ProjectFiles, Setting, policy_sections, shown_value};
+use lakegate_core::project::{CONFIG_FILE, Project, ProjectFiles, Setting, ValueOrigin, policy_sections, shown_value};
 use serde_json::{Map, Value as Json, json};
 
 use super::options::{OutputOption, ProjectOption};
@@ -55,7 +55,7 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         let setting = settings.iter_mut().find(|setting| setting.section == section && setting.key == key);
         if let (Some(setting), Some(value)) = (setting, files.variables.get(name)) {
             setting.value = Some(shown_value(key, value.as_str().into()));
-            setting.origin = Origin::Variable(name.to_owned());
+            setting.origin = ValueOrigin::Variable(name.to_owned());
         }
     }
     let policy = policy_sections(&files.config);
@@ -67,11 +67,11 @@ pub(super) fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn origin(origin: &Origin) -> String {
+fn origin(origin: &ValueOrigin) -> String {
     match origin {
-        Origin::Default => "default".to_owned(),
-        Origin::File => CONFIG_FILE.to_owned(),
-        Origin::Variable(name) => name.clone(),
+        ValueOrigin::Default => "default".to_owned(),
+        ValueOrigin::File => CONFIG_FILE.to_owned(),
+        ValueOrigin::Variable(name) => name.clone(),
     }
 }
 

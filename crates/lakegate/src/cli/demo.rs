@@ -8,7 +8,7 @@ use anyhow::Context;
 use chrono::Duration;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use lakegate_core::access::{Distance, EndpointPattern, Grantee, SpanTerm, Terms, Unmask};
+use lakegate_core::access::{Distance, DistanceTerm, EndpointPattern, Grantee, Terms, Unmask};
 use lakegate_core::limits::Limits;
 use lakegate_core::project::LogForm;
 use lakegate_core::value::{Scalar, Value};
@@ -84,7 +84,7 @@ fn grants_of(role: &str) -> Vec<(&'static str, Terms)> {
         "owner" => vec![("*", whole(&["address", "point"]))],
         // A partner of a client sees the client's parcels a month at a time, but neither addresses nor contents.
         "partner" => {
-            let month = vec![SpanTerm {
+            let month = vec![DistanceTerm {
                 from: "start_datetime".to_owned(),
                 to: "end_datetime".to_owned(),
                 at_most: Distance::Time(31 * 86_400),
@@ -93,8 +93,8 @@ fn grants_of(role: &str) -> Vec<(&'static str, Terms)> {
                 ["trackcode_id", "creation", "pickup_address", "drop_address", "product_weight", "service_name"];
             let columns = Some(columns.map(str::to_owned).into());
             let limits = Limits { max_rows: Some(10_000), ..Limits::default() };
-            let orders = Terms { columns, spans: month.clone(), limits: limits.clone(), ..Terms::default() };
-            let points = Terms { spans: month, limits, ..Terms::default() };
+            let orders = Terms { columns, distance_limits: month.clone(), limits: limits.clone(), ..Terms::default() };
+            let points = Terms { distance_limits: month, limits, ..Terms::default() };
             vec![("all_orders_by_range", orders), ("delivery_points_by_range", points)]
         }
         // Support counts everybody's parcels, and sees none.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use lakegate_core::discover::{
-    Declared, FoundTable, Suggestion, Suggestions, is_same_place, mask_idea, suggest, table_text,
+    Declared, FoundTable, Suggestion, Suggestions, is_same_location, suggest, suggest_mask, table_text,
 };
 use lakegate_query::discover::{Discovery, LeftOut, Search, discover};
 use serde_json::{Value, json};
@@ -115,11 +115,11 @@ pub(super) async fn run(args: DiscoverArgs) -> anyhow::Result<ExitCode> {
 
 fn compared(found: Discovery, project: &ProjectFile) -> Compared {
     let is_known =
-        |table: &FoundTable| project.tables.iter().any(|known| is_same_place(&known.location, &table.location));
+        |table: &FoundTable| project.tables.iter().any(|known| is_same_location(&known.location, &table.location));
     let new = (0..found.tables.len()).filter(|at| !is_known(&found.tables[*at])).collect();
     let is_there = |known: &Declared| {
-        let tables = found.tables.iter().any(|table| is_same_place(&known.location, &table.location));
-        tables || found.left_out.iter().any(|left| is_same_place(&known.location, &left.path))
+        let tables = found.tables.iter().any(|table| is_same_location(&known.location, &table.location));
+        tables || found.left_out.iter().any(|left| is_same_location(&known.location, &left.path))
     };
     let was_looked_for = |known: &&Declared| {
         let place = known.location.trim_start_matches("./");
@@ -159,7 +159,7 @@ fn as_json(compared: &Compared, project: &ProjectFile, written: bool) -> Value {
             })
         });
         let masks = table.columns.iter().filter_map(|column| {
-            let idea = mask_idea(&table.name, &column.name, column.kind)?;
+            let idea = suggest_mask(&table.name, &column.name, column.kind)?;
             Some(json!({ "column": column.name, "mask": idea.mask.trim_matches('"'), "reason": idea.reason }))
         });
         json!({

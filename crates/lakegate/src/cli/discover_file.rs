@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, bail};
-use lakegate_core::discover::{Declared, declared, head_text};
+use lakegate_core::discover::{Declared, declared, new_project_text};
 use lakegate_core::project::{CONFIG_FILE, Project, ProjectFiles};
 use lakegate_query::lake::Lake;
 
@@ -45,7 +45,7 @@ impl ProjectFile {
             }
             (None, Some(location)) => {
                 let lake = seen_from(project, location)?;
-                (head_text(&lake), lake, String::new())
+                (new_project_text(&lake), lake, String::new())
             }
             (None, None) => {
                 bail!("there is no lake in `{}`; say where the files are: `lakegate discover LOCATION`", path.display())

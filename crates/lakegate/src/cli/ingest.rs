@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use lakegate_core::project::ingest::{
-    Allowance, ColumnKind, IngestMode, RECIPE_ENDING, Recipe, RecipeColumn, SourceFormat, named, parse_delimiter,
+    ColumnType, IngestMode, RECIPE_ENDING, Recipe, RecipeColumn, RejectLimit, SourceFormat, named, parse_delimiter,
 };
 use lakegate_core::project::{FileFormat, Project, TableFormat as Declared};
 use lakegate_query::ingest::{Progress, Report, Summary, Target, ingest};
@@ -204,8 +204,8 @@ fn jobs(args: &IngestArgs) -> anyhow::Result<Vec<(Recipe, PathBuf)>> {
     for (recipe, _) in &mut jobs {
         recipe.new_columns |= args.new_columns;
         if let Some(text) = &args.max_rejects {
-            let allowance = Allowance::parse(text);
-            recipe.max_rejects = allowance.ok_or_else(|| {
+            let limit = RejectLimit::parse(text);
+            recipe.max_rejects = limit.ok_or_else(|| {
                 anyhow!("`{text}` is not a number of rows; write a number such as `10`, or a share such as `1%`")
             })?;
         }
@@ -226,7 +226,7 @@ fn recipe_path(project: &Path, name: &str) -> anyhow::Result<PathBuf> {
 }
 
 fn of_options(args: &IngestArgs, table: &str) -> anyhow::Result<Recipe> {
-    let mut recipe = Recipe::of_command(table);
+    let mut recipe = Recipe::for_table(table);
     let unknown = |what: &str, text: &str, help: String| anyhow!("`{text}` is not a {what}; {help}");
     recipe.from.clone_from(&args.from);
     if let Some(mode) = &args.mode {
@@ -262,7 +262,7 @@ fn of_options(args: &IngestArgs, table: &str) -> anyhow::Result<Recipe> {
         let (column, kind) = pair(typed, "--type COLUMN=TYPE")?;
         let help =
             "use `string`, `integer`, `number`, `boolean`, `date`, `timestamp`, or a list such as `list<integer>`";
-        let kind = ColumnKind::parse(kind).ok_or_else(|| unknown("type of a column", kind, help.to_owned()))?;
+        let kind = ColumnType::parse(kind).ok_or_else(|| unknown("type of a column", kind, help.to_owned()))?;
         let at = recipe.columns.iter().position(|known| known.name == column).unwrap_or_else(|| {
             recipe.columns.push(RecipeColumn::new(column));
             recipe.columns.len() - 1

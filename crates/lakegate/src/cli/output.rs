@@ -157,7 +157,7 @@ pub(super) fn terms(grant: &Grant) -> String {
 
 /// Terms in one line.
 pub(super) fn terms_text(denied: bool, terms: &Terms) -> String {
-    let Terms { columns, unmask, parameters, spans, limits } = terms;
+    let Terms { columns, unmask, parameters, distance_limits, limits } = terms;
     let mut parts = Vec::new();
     if denied {
         parts.push("denied".to_owned());
@@ -176,7 +176,7 @@ pub(super) fn terms_text(denied: bool, terms: &Terms) -> String {
         parts.extend(term.min.iter().map(|min| format!("{name}>={min}")));
         parts.extend(term.max.iter().map(|max| format!("{name}<={max}")));
     }
-    parts.extend(spans.iter().map(|span| format!("{}..{}<={}", span.from, span.to, span.at_most)));
+    parts.extend(distance_limits.iter().map(|term| format!("{}..{}<={}", term.from, term.to, term.at_most)));
     parts.extend(limits.iter().map(|(limit, bound)| match limit {
         Limit::MaxRows => format!("rows<={bound}"),
         other => format!("{}={bound}", other.name()),

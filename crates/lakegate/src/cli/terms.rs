@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use clap::Args;
-use lakegate_core::access::{Distance, ParameterTerm, SpanTerm, Terms, Unmask};
+use lakegate_core::access::{Distance, DistanceTerm, ParameterTerm, Terms, Unmask};
 use lakegate_core::limits::Limits;
 
 /// The columns and unmasking that a grant allows or denies.
@@ -35,8 +35,8 @@ pub(super) struct RuleArgs {
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     max: Vec<(String, String)>,
     /// Limit the distance between two arguments: `start..end=31d`
-    #[arg(long, value_name = "FROM..TO=DISTANCE", value_parser = span)]
-    max_span: Vec<SpanTerm>,
+    #[arg(long, value_name = "FROM..TO=DISTANCE", value_parser = distance_term)]
+    max_span: Vec<DistanceTerm>,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -120,7 +120,7 @@ impl RuleArgs {
         })?;
         set("min", self.min, |term, text| term.min.replace(text).is_none())?;
         set("max", self.max, |term, text| term.max.replace(text).is_none())?;
-        terms.spans = self.max_span;
+        terms.distance_limits = self.max_span;
         terms.limits = self.limits.limits();
         Ok(terms)
     }
@@ -133,10 +133,10 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn span(text: &str) -> Result<SpanTerm, String> {
+fn distance_term(text: &str) -> Result<DistanceTerm, String> {
     let wrong = || "write `FROM..TO=DISTANCE`, such as `start..end=31d`".to_owned();
     let (names, distance) = text.split_once('=').ok_or_else(wrong)?;
     let (from, to) = names.split_once("..").ok_or_else(wrong)?;
     let at_most = Distance::parse(distance).ok_or_else(wrong)?;
-    Ok(SpanTerm { from: from.to_owned(), to: to.to_owned(), at_most })
+    Ok(DistanceTerm { from: from.to_owned(), to: to.to_owned(), at_most })
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
-use lakegate_core::access::{Asserted, Credential, Presented, PresentedJwt, Principal, Proof, TokenHash};
+use lakegate_core::access::{Credential, Presented, PresentedJwt, Principal, Proof, TokenHash, VerifiedAssertion};
 use lakegate_core::error::{Code, Error};
 use lakegate_core::project::Issuer;
 use moka::policy::EvictionPolicy;
@@ -47,7 +47,7 @@ struct VerifiedJwt {
     issuer: Arc<IssuerKeys>,
     /// The generation of the key set that verified it.
     generation: u64,
-    asserted: Arc<Asserted>,
+    asserted: Arc<VerifiedAssertion>,
 }
 
 impl Identity {
@@ -127,7 +127,7 @@ impl Identity {
         join_all(self.issuers.values().map(|issuer| issuer.load())).await;
     }
 
-    fn verify(&self, presented: &PresentedJwt) -> Result<Arc<Asserted>, Error> {
+    fn verify(&self, presented: &PresentedJwt) -> Result<Arc<VerifiedAssertion>, Error> {
         let hash = presented.hash();
         if let Some(known) = self.verified.get(&hash)
             && known.issuer.keys()?.generation == known.generation
@@ -148,7 +148,7 @@ impl Identity {
         let claims = jwt
             .verified(|message, signature| keys.is_signed(key, message, signature))
             .map_err(|error| refused(name, error))?;
-        let asserted = Asserted::of(&claims, &issuer.config).map_err(|error| refused(name, error))?;
+        let asserted = VerifiedAssertion::from_claims(&claims, &issuer.config).map_err(|error| refused(name, error))?;
         let asserted = Arc::new(asserted);
         let generation = keys.generation;
         self.verified.insert(hash, VerifiedJwt { issuer, generation, asserted: Arc::clone(&asserted) });

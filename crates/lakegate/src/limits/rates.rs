@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use chrono::{DateTime, Utc};
 use lakegate_core::error::{Code, Error};
 use lakegate_core::limits::Limits;
-use lakegate_core::limits::rate::{Bucket, Left, Over, Rate, Today};
+use lakegate_core::limits::rate::{Bucket, DailyCounter, QuotaLeft, Rate, RateExceeded};
 
 /// The number of lock shards, so that most callers do not wait for each other.
 const SHARDS: usize = 16;
@@ -37,7 +37,7 @@ struct Shard {
 #[derive(Debug, Default)]
 struct Counts {
     bucket: Bucket,
-    today: Today,
+    today: DailyCounter,
 }
 
 impl Counts {
@@ -56,7 +56,7 @@ pub struct Quota {
     /// The length of the window, in seconds.
     pub window_seconds: u64,
     /// The remaining requests.
-    pub left: Left,
+    pub left: QuotaLeft,
 }
 
 /// The key of a count.
@@ -100,8 +100,8 @@ impl Rates {
             None => ["requests-per-second", "requests-per-day"],
             Some(_) => ["endpoint-requests-per-second", "endpoint-requests-per-day"],
         };
-        let (mut quotas, mut over) = (Vec::new(), None::<Over>);
-        let mut stand = |name, quota, window_seconds, taken: Result<Left, Over>| {
+        let (mut quotas, mut over) = (Vec::new(), None::<RateExceeded>);
+        let mut stand = |name, quota, window_seconds, taken: Result<QuotaLeft, RateExceeded>| {
             let left = taken.unwrap_or_else(|refused| {
                 over = over.filter(|over| over.retry_seconds >= refused.retry_seconds).or(Some(refused));
                 refused.left

@@ -92,7 +92,7 @@ pub async fn govern(
 ) -> Result<Governed, Error> {
     let page = Page::from_modifiers(call.modifiers(), signer)?;
     if let Some(page) = &page {
-        call = call.for_window(page.window());
+        call = call.with_row_range(page.row_range());
     }
     // All pages of a response are for one moment, that of the first.
     let now = page.as_ref().map_or(Ok(now), |page| page.query_time(now))?;

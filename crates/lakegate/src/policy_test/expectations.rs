@@ -1,7 +1,7 @@
 //! Compares the result of a call with a test's expectation.
 
 use lakegate_core::error::Error;
-use lakegate_core::project::{Expectation, Located};
+use lakegate_core::project::{Expectation, Positioned};
 use lakegate_query::answer::Answer;
 use lakegate_query::govern::explain::ColumnView;
 use lakegate_query::plan::PlannedProject;
@@ -165,7 +165,12 @@ fn check_rows(
     }
 }
 
-fn only_rows_where(predicate: &Located, answer: &Answer, project: &PlannedProject, failures: &mut FailedExpectations) {
+fn only_rows_where(
+    predicate: &Positioned,
+    answer: &Answer,
+    project: &PlannedProject,
+    failures: &mut FailedExpectations,
+) {
     match answer.first_row_outside(project, &predicate.text, &predicate.position) {
         Ok(None) => {}
         Ok(Some(at)) => {

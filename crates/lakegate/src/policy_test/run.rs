@@ -111,5 +111,5 @@ fn lineage(
     let Some(planned) = project.find(endpoint) else { return Ok(Vec::new()) };
     let authorized = authorize(who, endpoint, grants, now)?;
     let call = call(authorized, Arc::clone(planned.endpoint()), raw, planned.rules())?;
-    Ok(columns(project, planned, call.allowance()))
+    Ok(columns(project, planned, call.granted_access()))
 }

@@ -6,6 +6,8 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
+use data_encoding::HEXLOWER;
+
 use super::SampleError;
 
 /// A path below the project folder, with `/` as separator, and the file's content.
@@ -89,7 +91,7 @@ fn write_mask_key(path: &Path) -> Result<(), SampleError> {
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let text = key.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let text = HEXLOWER.encode(&key);
     match options.open(path) {
         Ok(mut file) => writeln!(file, "{text}").map_err(unwritable),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use lakegate_core::access::{
-    Admin, Asserted, Credential, PresentedToken, Principal, TokenHash, authenticate, authenticate_admin,
+    Admin, Credential, PresentedToken, Principal, TokenHash, VerifiedAssertion, authenticate, authenticate_admin,
 };
 use lakegate_core::error::{Code, Error};
 use moka::future::Cache;
@@ -134,7 +134,7 @@ impl Access {
     /// Authenticates a principal that an issuer vouches for, with the grants to its name and its roles.
     pub async fn authenticate_assertion(
         &self,
-        asserted: &Asserted,
+        asserted: &VerifiedAssertion,
         now: DateTime<Utc>,
     ) -> Result<(Principal, Arc<Credential>), Error> {
         let credential = self.asserted_credential(asserted).await?;
@@ -142,7 +142,7 @@ impl Access {
     }
 
     /// The claims of an issuer, with the grants to the name and its roles. Expired claims are included.
-    pub async fn asserted_credential(&self, asserted: &Asserted) -> Result<Arc<Credential>, Error> {
+    pub async fn asserted_credential(&self, asserted: &VerifiedAssertion) -> Result<Arc<Credential>, Error> {
         let inner = &self.inner;
         let key = (inner.store.changes(), asserted.hash());
         if inner.asserted.get(&key).await.is_some_and(|known| !inner.is_fresh(known.read_at)) {
@@ -222,7 +222,7 @@ impl AccessInner {
         }
     }
 
-    async fn read_asserted(&self, asserted: &Asserted) -> Result<CachedCredential, LookupError> {
+    async fn read_asserted(&self, asserted: &VerifiedAssertion) -> Result<CachedCredential, LookupError> {
         let read_at = now_millis();
         match tokio::time::timeout(READ_TIMEOUT, self.store.asserted_credential(asserted)).await {
             Ok(Ok(credential)) => Ok(CachedCredential { credential: Arc::new(credential), read_at }),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lakegate_core::access::{Asserted, Credential, PrincipalRecord, Proof, TokenHash};
+use lakegate_core::access::{Credential, PrincipalRecord, Proof, TokenHash, VerifiedAssertion};
 use sqlx::Row;
 
 use super::cells::{attributes_from_json, from_micros, from_optional_micros};
@@ -40,7 +40,7 @@ impl Store {
     /// The claims of an issuer, with the grants to the name and the roles in them. Attributes and roles in the store
     /// are not added, because the claims are complete. A principal of this name that is disabled in the store is
     /// disabled here as well.
-    pub(super) async fn asserted_credential(&self, asserted: &Asserted) -> Result<Credential, StoreError> {
+    pub(super) async fn asserted_credential(&self, asserted: &VerifiedAssertion) -> Result<Credential, StoreError> {
         let mut principal = asserted.principal().clone();
         let mut read = self.pool().begin().await?;
         let known = principals::find(&mut read, &principal.name).await?;

@@ -2,7 +2,7 @@
 
 use super::super::finding::suggest_or_list;
 use super::super::reader::Section;
-use super::kind::{ColumnKind, PlainKind};
+use super::kind::{ColumnType, PlainKind};
 
 /// The options of one column of the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct RecipeColumn {
     /// The name in the files, if it differs.
     pub from: Option<String>,
     /// The type; `None` uses the table's type, or infers it from the values.
-    pub kind: Option<ColumnKind>,
+    pub kind: Option<ColumnType>,
     /// The formats of dates and times, in `strftime` syntax; if empty, the usual formats are tried.
     pub formats: Vec<String>,
     /// Words that mean NULL in this column, in addition to those of all columns.
@@ -40,14 +40,16 @@ pub(super) fn read(section: Section<'_, '_>) -> Vec<RecipeColumn> {
         let mut column = RecipeColumn::new(&name.value);
         column.from = section.string("from").map(|from| from.value);
         if let Some(kind) = section.string("type") {
-            column.kind = ColumnKind::parse(&kind.value);
+            column.kind = ColumnType::parse(&kind.value);
             if column.kind.is_none() {
                 let help = suggest_or_list(&kind.value, PlainKind::NAMES.iter().map(|(name, _)| *name));
                 let help = format!("{help}; a list is written like `list<integer>`");
                 source.report(&kind.span, format!("`{}` is not a type of a column", kind.value), Some(help));
             }
         }
-        let list = |list: Option<super::Placed<Vec<super::Placed<String>>>>| super::texts(list).unwrap_or_default();
+        let list = |list: Option<super::SpannedValue<Vec<super::SpannedValue<String>>>>| {
+            super::texts(list).unwrap_or_default()
+        };
         column.formats = list(section.strings("formats"));
         column.nulls = list(section.strings("nulls"));
         if let Some(value) = section.string("value") {

@@ -21,7 +21,7 @@ pub enum PlainKind {
 
 /// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ColumnKind {
+pub enum ColumnType {
     /// A single value.
     Plain(PlainKind),
     /// A list of values.
@@ -49,7 +49,7 @@ impl PlainKind {
     }
 }
 
-impl ColumnKind {
+impl ColumnType {
     /// Parses `integer` or `list<integer>`.
     pub fn parse(text: &str) -> Option<Self> {
         let plain = PlainKind::from_name;
@@ -60,7 +60,7 @@ impl ColumnKind {
     }
 }
 
-impl fmt::Display for ColumnKind {
+impl fmt::Display for ColumnType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Plain(kind) => f.write_str(kind.name()),

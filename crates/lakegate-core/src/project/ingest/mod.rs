@@ -7,10 +7,10 @@ mod columns;
 mod kind;
 
 use super::finding::{Finding, Position, suggest_or_list};
-use super::reader::{Placed, Section, Source};
+use super::reader::{Section, SpannedValue, TomlSource};
 
 pub use columns::RecipeColumn;
-pub use kind::{ColumnKind, PlainKind};
+pub use kind::{ColumnType, PlainKind};
 
 /// The suffix of recipe file names.
 pub const RECIPE_ENDING: &str = ".ingest.toml";
@@ -41,7 +41,7 @@ pub struct Recipe {
     /// Whether to add columns that the table does not have.
     pub new_columns: bool,
     /// Number of rows that may be rejected.
-    pub max_rejects: Allowance,
+    pub max_rejects: RejectLimit,
 }
 
 /// The effect of new rows on a table.
@@ -93,7 +93,7 @@ pub struct TextOptions {
 
 /// Number of rows that may be rejected. Above it, nothing is ingested.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Allowance {
+pub enum RejectLimit {
     /// An absolute number.
     Rows(u64),
     /// A percentage of the rows.
@@ -128,7 +128,7 @@ impl SourceFormat {
     pub const NAMES: [(&str, Self); 3] = [("csv", Self::Csv), ("ndjson", Self::Ndjson), ("parquet", Self::Parquet)];
 }
 
-impl Allowance {
+impl RejectLimit {
     /// Parses `10` or `1.5%`.
     pub fn parse(text: &str) -> Option<Self> {
         match text.strip_suffix('%') {
@@ -184,9 +184,9 @@ pub fn parse_delimiter(text: &str) -> Option<u8> {
 
 impl Recipe {
     /// A recipe without a file, with default options.
-    pub fn of_command(table: &str) -> Self {
+    pub fn for_table(table: &str) -> Self {
         Self {
-            position: Position::outside("the command line"),
+            position: Position::without_line("the command line"),
             table: table.to_owned(),
             from: Vec::new(),
             mode: IngestMode::default(),
@@ -197,15 +197,15 @@ impl Recipe {
             drop: Vec::new(),
             columns: Vec::new(),
             new_columns: false,
-            max_rejects: Allowance::Rows(0),
+            max_rejects: RejectLimit::Rows(0),
         }
     }
 
     /// Reads the text of a file, and returns all findings. With findings, the recipe holds whatever could be read.
     pub fn read(path: &str, text: &str) -> (Self, Vec<Finding>) {
-        let (source, table) = Source::new(path, text, 0..text.len());
+        let (source, table) = TomlSource::new(path, text, 0..text.len());
         let file_name = path.rsplit('/').next().unwrap_or(path);
-        let mut recipe = Self::of_command(file_name.strip_suffix(RECIPE_ENDING).unwrap_or(file_name));
+        let mut recipe = Self::for_table(file_name.strip_suffix(RECIPE_ENDING).unwrap_or(file_name));
         recipe.position = Position::start(path);
         // Invalid TOML cannot be checked any further.
         if source.has_findings() {
@@ -224,11 +224,16 @@ impl Recipe {
     }
 }
 
-fn texts(list: Option<Placed<Vec<Placed<String>>>>) -> Option<Vec<String>> {
+fn texts(list: Option<SpannedValue<Vec<SpannedValue<String>>>>) -> Option<Vec<String>> {
     list.map(|list| list.value.into_iter().map(|item| item.value).collect())
 }
 
-fn choice<T: Copy>(source: &Source<'_>, what: &str, names: &[(&str, T)], text: Option<Placed<String>>) -> Option<T> {
+fn choice<T: Copy>(
+    source: &TomlSource<'_>,
+    what: &str,
+    names: &[(&str, T)],
+    text: Option<SpannedValue<String>>,
+) -> Option<T> {
     let text = text?;
     match named(names, &text.value) {
         Ok(value) => Some(value),
@@ -239,7 +244,7 @@ fn choice<T: Copy>(source: &Source<'_>, what: &str, names: &[(&str, T)], text: O
     }
 }
 
-fn read_root(source: &Source<'_>, root: &mut Section<'_, '_>, recipe: &mut Recipe) {
+fn read_root(source: &TomlSource<'_>, root: &mut Section<'_, '_>, recipe: &mut Recipe) {
     if let Some(table) = root.string("table") {
         recipe.table = table.value;
     }
@@ -281,8 +286,8 @@ fn read_root(source: &Source<'_>, root: &mut Section<'_, '_>, recipe: &mut Recip
     recipe.drop = texts(root.strings("drop")).unwrap_or_default();
     recipe.new_columns = root.boolean("new_columns").is_some_and(|new| new.value);
     if let Some(text) = root.string("max_rejects") {
-        match Allowance::parse(&text.value) {
-            Some(allowance) => recipe.max_rejects = allowance,
+        match RejectLimit::parse(&text.value) {
+            Some(limit) => recipe.max_rejects = limit,
             None => {
                 let help = "write a number of rows such as `\"10\"`, or a share such as `\"1%\"`";
                 source.report(&text.span, format!("`{}` is not a number of rows", text.value), Some(help.into()));
@@ -309,7 +314,7 @@ fn read_root(source: &Source<'_>, root: &mut Section<'_, '_>, recipe: &mut Recip
     }
 }
 
-fn read_csv(source: &Source<'_>, mut section: Section<'_, '_>, options: &mut TextOptions) {
+fn read_csv(source: &TomlSource<'_>, mut section: Section<'_, '_>, options: &mut TextOptions) {
     options.encoding = section.string("encoding").map(|encoding| encoding.value);
     if let Some(delimiter) = section.string("delimiter") {
         options.delimiter = parse_delimiter(&delimiter.value);

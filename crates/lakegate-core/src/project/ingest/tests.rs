@@ -35,7 +35,7 @@ value = "first system"
     assert_eq!((recipe.table.as_str(), recipe.mode), ("client", IngestMode::Upsert));
     assert_eq!(recipe.into.as_deref(), Some("delta"));
     assert_eq!((recipe.text.delimiter, recipe.text.offset_minutes), (Some(b';'), -300));
-    assert_eq!(recipe.columns[0].kind, Some(ColumnKind::List(PlainKind::Integer)));
+    assert_eq!(recipe.columns[0].kind, Some(ColumnType::List(PlainKind::Integer)));
     assert_eq!(recipe.columns[0].source(), "serviceIDs");
     assert!(recipe.max_rejects.allows(15, 1000) && !recipe.max_rejects.allows(16, 1000));
 }
@@ -68,6 +68,6 @@ fn an_upsert_needs_a_key_and_nothing_else_has_one() {
 fn offsets_and_allowances_are_read_strictly() {
     assert_eq!([parse_offset("+0530"), parse_offset("UTC"), parse_offset("-05:00")], [Some(330), Some(0), Some(-300)]);
     assert_eq!([parse_offset("5"), parse_offset("+99:00"), parse_offset("+1")], [None; 3]);
-    assert_eq!(Allowance::parse("101%"), None);
-    assert_eq!(Allowance::parse("-1"), None);
+    assert_eq!(RejectLimit::parse("101%"), None);
+    assert_eq!(RejectLimit::parse("-1"), None);
 }

@@ -6,14 +6,14 @@ use chrono::DateTime;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{Located, TestAccess, needed, toml_json};
+use super::{Positioned, TestAccess, needed, toml_json};
 use crate::access::name::NameKind;
 use crate::access::{
-    Distance, Effect, EndpointPattern, Grant, Grantee, ParameterTerm, PrincipalRecord, SpanTerm, Terms, Unmask,
+    Distance, DistanceTerm, Effect, EndpointPattern, Grant, Grantee, ParameterTerm, PrincipalRecord, Terms, Unmask,
 };
 use crate::project::finding::suggest_or_list;
 use crate::project::limits::read_limits;
-use crate::project::reader::{Placed, Section, Source};
+use crate::project::reader::{Section, SpannedValue, TomlSource};
 use crate::value::{Scalar, ScalarType, Value, ValueType};
 
 /// Reads principals and grants; `None` if the file has neither.
@@ -48,7 +48,7 @@ pub(super) fn read(root: &mut Section<'_, '_>) -> Option<TestAccess> {
     is_declared.then_some(access)
 }
 
-fn named(source: &Source<'_>, kind: NameKind, name: &Placed<String>) {
+fn named(source: &TomlSource<'_>, kind: NameKind, name: &SpannedValue<String>) {
     if let Err(fault) = kind.check(&name.value) {
         source.report(&name.span, fault.to_string(), None);
     }
@@ -74,7 +74,7 @@ fn principal(name: &str, mut section: Section<'_, '_>) -> PrincipalRecord {
 }
 
 /// Reads an attribute: a value whose type follows from its spelling, or a table with `type` and `value`.
-fn attribute(source: &Source<'_>, name: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {
+fn attribute(source: &TomlSource<'_>, name: &str, value: &Spanned<DeValue<'_>>) -> Option<Value> {
     let fault = |message: String, help: &str| {
         source.report(&value.span(), message, Some(help.to_owned()));
         None
@@ -120,7 +120,7 @@ fn attribute(source: &Source<'_>, name: &str, value: &Spanned<DeValue<'_>>) -> O
     }
 }
 
-fn scalar(source: &Source<'_>, value: &Spanned<DeValue<'_>>) -> Option<Scalar> {
+fn scalar(source: &TomlSource<'_>, value: &Spanned<DeValue<'_>>) -> Option<Scalar> {
     let json = toml_json::json(source, value)?;
     let types: &[ScalarType] = match value.get_ref() {
         DeValue::Datetime(_) => &[ScalarType::Date, ScalarType::Timestamp],
@@ -138,7 +138,7 @@ fn scalar(source: &Source<'_>, value: &Spanned<DeValue<'_>>) -> Option<Scalar> {
     scalar
 }
 
-fn grant(mut section: Section<'_, '_>) -> Option<(Grant, Located)> {
+fn grant(mut section: Section<'_, '_>) -> Option<(Grant, Positioned)> {
     let source = section.source();
     let position = source.position(section.span());
     let (has_role, has_principal) = (section.has("role"), section.has("principal"));
@@ -182,7 +182,7 @@ fn grant(mut section: Section<'_, '_>) -> Option<(Grant, Located)> {
         (None, Some(principal)) => Grantee::Principal(principal.value),
         _ => return None,
     };
-    let endpoint = Located::of(source, endpoint?);
+    let endpoint = Positioned::from_spanned(source, endpoint?);
     let mut grant =
         Grant::new(position.to_string(), to, EndpointPattern::from_text(&endpoint.text), DateTime::UNIX_EPOCH)
             .with_terms(terms);
@@ -192,7 +192,8 @@ fn grant(mut section: Section<'_, '_>) -> Option<(Grant, Located)> {
 
 fn terms(section: &mut Section<'_, '_>) -> Terms {
     let source = section.source();
-    let values = |list: Placed<Vec<Placed<String>>>| list.value.into_iter().map(|item| item.value).collect();
+    let values =
+        |list: SpannedValue<Vec<SpannedValue<String>>>| list.value.into_iter().map(|item| item.value).collect();
     let columns: Option<BTreeSet<String>> = section.strings("columns").map(values);
     let mut unmask = BTreeSet::new();
     for text in section.strings("unmask").map(|list| list.value).unwrap_or_default() {
@@ -202,17 +203,17 @@ fn terms(section: &mut Section<'_, '_>) -> Terms {
         }
     }
     let limits = read_limits(section);
-    let spans = section.sections("spans").into_iter().filter_map(span).collect();
+    let distance_limits = section.sections("spans").into_iter().filter_map(distance_term).collect();
     let mut parameters = BTreeMap::new();
     if let Some(rules) = section.section("parameters") {
         for (name, rule) in rules.named_sections() {
             parameters.insert(name.value, parameter(rule));
         }
     }
-    Terms { columns, unmask, parameters, spans, limits }
+    Terms { columns, unmask, parameters, distance_limits, limits }
 }
 
-fn span(mut section: Section<'_, '_>) -> Option<SpanTerm> {
+fn distance_term(mut section: Section<'_, '_>) -> Option<DistanceTerm> {
     let source = section.source();
     let from = needed(&mut section, "from", |section| section.string("from"), "from = \"start\"");
     let to = needed(&mut section, "to", |section| section.string("to"), "to = \"end\"");
@@ -224,7 +225,7 @@ fn span(mut section: Section<'_, '_>) -> Option<SpanTerm> {
         let help = "write `31d`, `24h`, `30m`, `45s`, `2w` or a whole number";
         source.report(&at_most.span, format!("`{}` is no distance", at_most.value), Some(help.to_owned()));
     }
-    Some(SpanTerm { from: from?.value, to: to?.value, at_most: distance? })
+    Some(DistanceTerm { from: from?.value, to: to?.value, at_most: distance? })
 }
 
 fn parameter(mut section: Section<'_, '_>) -> ParameterTerm {

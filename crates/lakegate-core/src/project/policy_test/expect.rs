@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::{Located, toml_json};
+use super::{Positioned, toml_json};
 use crate::error::{CODES, Code};
 use crate::project::finding::{Position, suggest_or_list};
-use crate::project::reader::{Placed, Section};
+use crate::project::reader::{Section, SpannedValue};
 
 /// The largest integer in TOML.
 const MOST: u64 = i64::MAX as u64;
@@ -36,7 +36,7 @@ pub struct Expectation {
     /// Columns that are in the result and computed from unmasked values only.
     pub unmasked: Vec<String>,
     /// A SQL predicate over the result's columns that is true for each row.
-    pub only_rows_where: Option<Located>,
+    pub only_rows_where: Option<Positioned>,
     /// All rows in order, each with the columns to compare.
     pub values: Option<Vec<Map<String, Json>>>,
     /// Rows that the result contains, each with the columns to compare.
@@ -94,7 +94,7 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Expectation {
     let masked = names(&section, "masked", masked).unwrap_or_default();
     let unmasked = section.strings("unmasked");
     let unmasked = names(&section, "unmasked", unmasked).unwrap_or_default();
-    let only_rows_where = section.string("only_rows_where").map(|text| Located::of(source, text));
+    let only_rows_where = section.string("only_rows_where").map(|text| Positioned::from_spanned(source, text));
     let has_values = section.has("values");
     let values = section.sections("values");
     let values = values.into_iter().map(|row| toml_json::members(source, row)).collect::<Vec<_>>();
@@ -159,7 +159,11 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Expectation {
     expectation
 }
 
-fn names(section: &Section<'_, '_>, key: &str, list: Option<Placed<Vec<Placed<String>>>>) -> Option<Vec<String>> {
+fn names(
+    section: &Section<'_, '_>,
+    key: &str,
+    list: Option<SpannedValue<Vec<SpannedValue<String>>>>,
+) -> Option<Vec<String>> {
     let list = list?;
     if list.value.is_empty() {
         let help = "name a column, or leave it out";

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value as Json};
 
 use super::finding::{Finding, Position};
-use super::reader::{Placed, Section, Source};
+use super::reader::{Section, SpannedValue, TomlSource};
 use crate::access::{Grant, PrincipalRecord};
 
 pub use expect::Expectation;
@@ -35,18 +35,18 @@ pub struct TestAccess {
     /// The grants; the id of each is its position.
     pub grants: Vec<Grant>,
     /// The endpoints that grants name, with their positions.
-    pub endpoints: Vec<Located>,
+    pub endpoints: Vec<Positioned>,
 }
 
 /// `[[tests]]`: one call and its expected outcome.
 #[derive(Clone, Debug)]
 pub struct PolicyTest {
     /// The name of the test, unique in the file: what it proves.
-    pub name: Located,
+    pub name: Positioned,
     /// The principal that calls.
-    pub principal: Located,
+    pub principal: Positioned,
     /// The endpoint.
-    pub endpoint: Located,
+    pub endpoint: Positioned,
     /// The arguments, as in a JSON body.
     pub arguments: Map<String, Json>,
     /// The modifier `select`.
@@ -59,23 +59,23 @@ pub struct PolicyTest {
 
 /// A text with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Located {
+pub struct Positioned {
     /// The text.
     pub text: String,
     /// Its position.
     pub position: Position,
 }
 
-impl Located {
-    fn of(source: &Source<'_>, placed: Placed<String>) -> Self {
-        Self { position: source.position(&placed.span), text: placed.value }
+impl Positioned {
+    fn from_spanned(source: &TomlSource<'_>, spanned: SpannedValue<String>) -> Self {
+        Self { position: source.position(&spanned.span), text: spanned.value }
     }
 }
 
 impl PolicyTestFile {
     /// Reads the text of a file, and returns all findings. With findings, the file holds whatever could be read.
     pub fn read(path: &str, text: &str) -> (Self, Vec<Finding>) {
-        let (source, table) = Source::new(path, text, 0..text.len());
+        let (source, table) = TomlSource::new(path, text, 0..text.len());
         let mut file = Self { path: path.to_owned(), access: None, tests: Vec::new() };
         // Invalid TOML cannot be checked any further.
         if source.has_findings() {
@@ -118,9 +118,9 @@ fn test(mut section: Section<'_, '_>) -> Option<PolicyTest> {
         source.report(&name.span, "the test has an empty name", Some("say in a few words what it proves".to_owned()));
     }
     Some(PolicyTest {
-        name: Located::of(source, name?),
-        principal: Located::of(source, principal?),
-        endpoint: Located::of(source, endpoint?),
+        name: Positioned::from_spanned(source, name?),
+        principal: Positioned::from_spanned(source, principal?),
+        endpoint: Positioned::from_spanned(source, endpoint?),
         arguments: arguments.unwrap_or_default(),
         select,
         order,
@@ -132,9 +132,9 @@ fn test(mut section: Section<'_, '_>) -> Option<PolicyTest> {
 fn needed<'a, 's>(
     section: &mut Section<'a, 's>,
     key: &str,
-    take: impl FnOnce(&mut Section<'a, 's>) -> Option<Placed<String>>,
+    take: impl FnOnce(&mut Section<'a, 's>) -> Option<SpannedValue<String>>,
     example: &str,
-) -> Option<Placed<String>> {
+) -> Option<SpannedValue<String>> {
     if !section.has(key) {
         let message = format!("{} has no `{key}`", section.name());
         section.source().report(section.span(), message, Some(format!("add it, such as `{example}`")));

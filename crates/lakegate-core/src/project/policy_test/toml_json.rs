@@ -4,16 +4,16 @@ use serde_json::{Map, Number, Value as Json};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::project::reader::{Section, Source};
+use crate::project::reader::{Section, TomlSource};
 
 /// Converts the members of a table; those without a JSON form are reported and left out.
-pub(super) fn members(source: &Source<'_>, section: Section<'_, '_>) -> Map<String, Json> {
+pub(super) fn members(source: &TomlSource<'_>, section: Section<'_, '_>) -> Map<String, Json> {
     let values = section.named_values().into_iter();
     values.filter_map(|(name, value)| Some((name.value, json(source, value)?))).collect()
 }
 
 /// Converts a value to JSON; dates and times become strings. A value without a JSON form is reported.
-pub(super) fn json(source: &Source<'_>, value: &Spanned<DeValue<'_>>) -> Option<Json> {
+pub(super) fn json(source: &TomlSource<'_>, value: &Spanned<DeValue<'_>>) -> Option<Json> {
     let fault = |what: String| {
         source.report(&value.span(), what, None);
         None
@@ -39,7 +39,7 @@ pub(super) fn json(source: &Source<'_>, value: &Spanned<DeValue<'_>>) -> Option<
 }
 
 /// Converts a single value to text, as in a query string.
-pub(super) fn text(source: &Source<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<String> {
+pub(super) fn text(source: &TomlSource<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<String> {
     match json(source, value)? {
         Json::String(text) => Some(text),
         number @ (Json::Number(_) | Json::Bool(_)) => Some(number.to_string()),

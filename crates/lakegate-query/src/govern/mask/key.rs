@@ -4,6 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
@@ -39,7 +40,7 @@ impl MaskKey {
         let state = Hmac::new_from_slice(text.as_bytes()).map_err(|_| WeakMaskKey)?;
         let digest = Sha256::new().chain_update(b"lakegate mask key id\0").chain_update(text.as_bytes()).finalize();
         let fingerprint: [u8; 32] = digest.into();
-        let id = fingerprint.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let id = HEXLOWER.encode(&fingerprint[..4]);
         Ok(Self { state, fingerprint, id })
     }
 
@@ -122,11 +123,7 @@ impl Pseudonyms {
 
     /// The pseudonym of a text: 32 lowercase hexadecimal digits.
     pub(super) fn write(&self, text: &str, out: &mut String) {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        for byte in self.bits(text.as_bytes()) {
-            out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-            out.push(char::from(DIGITS[usize::from(byte & 15)]));
-        }
+        HEXLOWER.encode_append(&self.bits(text.as_bytes()), out);
     }
 
     /// The pseudonym of a UUID: a UUID of version 8, which allows custom bits (RFC 9562).

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray};
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Int32Type, Int64Type};
@@ -84,11 +85,7 @@ pub(super) fn write_alphanum(text: &str, first: usize, last: usize, out: &mut St
 
 /// Writes the digest of a text in hexadecimal digits.
 pub(super) fn write_digest(salt: &str, text: &str, out: &mut String) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for byte in digest(salt, text.as_bytes()) {
-        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        out.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
+    HEXLOWER.encode_append(&digest(salt, text.as_bytes()), out);
 }
 
 fn digest(salt: &str, bytes: &[u8]) -> [u8; 32] {

@@ -140,7 +140,7 @@ pub(super) struct Caller {
     pub(super) ts: Vec<String>,
     pub(super) ns: Vec<i64>,
     pub(super) is_auditor: bool,
-    /// The masks that the grant lifts.
+    /// The columns and tags that the grant unmasks.
     pub(super) unmask: Vec<String>,
 }
 
@@ -346,11 +346,11 @@ impl World {
 
     /// The masks of a table in force for a caller: columns (or fields), and masks as TOML.
     pub(super) fn in_force(&self, table: &Table, caller: &Caller) -> Vec<(String, String)> {
-        let lifts = |what: String| caller.unmask.contains(&what);
+        let is_unmasked = |what: String| caller.unmask.contains(&what);
         let mut masks = Vec::new();
         for mask in &table.masks {
-            let column = lifts(format!("{}.{}", table.name, mask.column));
-            let tag = mask.tag.is_some_and(|tag| lifts(format!("tag:{tag}")));
+            let column = is_unmasked(format!("{}.{}", table.name, mask.column));
+            let tag = mask.tag.is_some_and(|tag| is_unmasked(format!("tag:{tag}")));
             if column || tag {
                 continue;
             }

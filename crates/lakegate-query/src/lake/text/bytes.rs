@@ -10,7 +10,7 @@ use bytes::Bytes;
 use datafusion::object_store::path::Path;
 use datafusion::object_store::{Error as StoreError, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt};
 use futures::stream::{self, BoxStream, StreamExt};
-use lakegate_core::project::Compression;
+use lakegate_core::project::FileCompression;
 use zstd::stream::raw::{Decoder as ZstdDecoder, InBuffer, Operation, OutBuffer};
 
 use super::fault::{TextFault, Unread};
@@ -31,7 +31,7 @@ pub(super) struct Pieces {
     /// Bytes read from the file and not decompressed yet.
     waiting: Bytes,
     unpacker: Unpacker,
-    compression: Compression,
+    compression: FileCompression,
     /// Decompressed bytes so far.
     bytes: u64,
     /// The first bytes, while they are too few to show whether they are a byte order mark.
@@ -51,7 +51,7 @@ impl Pieces {
     pub(super) async fn open(
         store: &Arc<dyn ObjectStore>,
         object: &ObjectMeta,
-        compression: Compression,
+        compression: FileCompression,
     ) -> Result<Self, Unread> {
         let packed = match store.get(&object.location).await?.payload {
             GetResultPayload::File(file, _) => {
@@ -69,12 +69,12 @@ impl Pieces {
     /// Decompresses a stream of bytes.
     pub(super) fn new(
         packed: BoxStream<'static, Result<Bytes, StoreError>>,
-        compression: Compression,
+        compression: FileCompression,
     ) -> Result<Self, Unread> {
         let unpacker = match compression {
-            Compression::None => Unpacker::Plain,
-            Compression::Gzip => Unpacker::Gzip(Box::new(flate2::write::MultiGzDecoder::new(Vec::new()))),
-            Compression::Zstd => {
+            FileCompression::None => Unpacker::Plain,
+            FileCompression::Gzip => Unpacker::Gzip(Box::new(flate2::write::MultiGzDecoder::new(Vec::new()))),
+            FileCompression::Zstd => {
                 Unpacker::Zstd(Box::new(ZstdDecoder::new().map_err(|error| unpacked(compression, &error))?), true)
             }
         };
@@ -214,7 +214,7 @@ fn read_on(mut file: File, left: u64, location: &Path) -> Result<Option<(Bytes, 
     }
 }
 
-fn unpacked(compression: Compression, error: &io::Error) -> TextFault {
+fn unpacked(compression: FileCompression, error: &io::Error) -> TextFault {
     TextFault::new(format!("it is not whole or not {}: {error}", compression.name()))
 }
 

@@ -29,7 +29,7 @@ use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::datasource::file_format::FileFormat as Format;
 use datafusion::object_store::{ObjectMeta, ObjectStore};
 use futures::FutureExt;
-use lakegate_core::project::{Compression, FileFormat, TextFiles, suggest_or_list};
+use lakegate_core::project::{FileCompression, FileFormat, TextFiles, suggest_or_list};
 
 pub use declared::Skipped;
 pub(crate) use fault::is_text_fault;
@@ -50,7 +50,7 @@ pub(crate) const MOST_COLUMNS: usize = 2_000;
 #[derive(Debug)]
 pub(super) struct Layout {
     pub(super) format: FileFormat,
-    pub(super) compression: Compression,
+    pub(super) compression: FileCompression,
     pub(super) text: TextFiles,
     pub(super) skipped: Skipped,
 }
@@ -70,7 +70,7 @@ pub(super) async fn read(
     is_remote: bool,
     objects: &[ObjectMeta],
     format: FileFormat,
-    compression: Compression,
+    compression: FileCompression,
     text: &TextFiles,
 ) -> Result<TextTable, Unreadable> {
     let mut layout = Layout { format, compression, text: text.clone(), skipped: Skipped::default() };

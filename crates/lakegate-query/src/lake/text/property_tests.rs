@@ -69,25 +69,25 @@ fn cells(batch: &RecordBatch) -> Vec<Vec<Option<String>>> {
     (0..batch.num_rows()).map(|row| (0..batch.num_columns()).map(|column| cell(column, row)).collect()).collect()
 }
 
-fn layout(format: FileFormat, compression: Compression, types: Vec<(String, PlainKind)>) -> Layout {
+fn layout(format: FileFormat, compression: FileCompression, types: Vec<(String, PlainKind)>) -> Layout {
     let text = TextFiles { types, ..TextFiles::default() };
     Layout { format, compression, text, skipped: Skipped::default() }
 }
 
-fn packed(text: &[u8], compression: Compression) -> Vec<u8> {
+fn packed(text: &[u8], compression: FileCompression) -> Vec<u8> {
     match compression {
-        Compression::None => text.to_vec(),
-        Compression::Gzip => {
+        FileCompression::None => text.to_vec(),
+        FileCompression::Gzip => {
             let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             packer.write_all(text).unwrap();
             packer.finish().unwrap()
         }
-        Compression::Zstd => zstd::encode_all(text, 1).unwrap(),
+        FileCompression::Zstd => zstd::encode_all(text, 1).unwrap(),
     }
 }
 
-fn compression() -> impl Strategy<Value = Compression> {
-    prop::sample::select(vec![Compression::None, Compression::Gzip, Compression::Zstd])
+fn compression() -> impl Strategy<Value = FileCompression> {
+    prop::sample::select(vec![FileCompression::None, FileCompression::Gzip, FileCompression::Zstd])
 }
 
 fn sizes() -> impl Strategy<Value = Vec<usize>> {
@@ -148,7 +148,7 @@ proptest! {
         prop_assert_eq!(found, expected.collect::<Vec<_>>());
         // Inferred types and values equal those of the text in one piece.
         let guessed = run(scanned(&bytes, &sizes, &layout(FileFormat::Csv, compression, vec![]), batch_rows));
-        let whole = run(scanned(text.as_bytes(), &[usize::MAX], &layout(FileFormat::Csv, Compression::None, vec![]), 8_192));
+        let whole = run(scanned(text.as_bytes(), &[usize::MAX], &layout(FileFormat::Csv, FileCompression::None, vec![]), 8_192));
         prop_assert_eq!(guessed, whole);
     }
 

@@ -225,7 +225,7 @@ async fn a_file_of_another_length_than_was_listed_is_not_read() {
     use datafusion::object_store::local::LocalFileSystem;
     use datafusion::object_store::path::Path;
     use datafusion::object_store::{Error, ObjectStore, ObjectStoreExt};
-    use lakegate_core::project::Compression;
+    use lakegate_core::project::FileCompression;
 
     use super::bytes::Pieces;
     use super::fault::Unread;
@@ -236,7 +236,7 @@ async fn a_file_of_another_length_than_was_listed_is_not_read() {
     let object = store.head(&Path::from("t/a.csv")).await.unwrap();
     for text in ["id\n1\n", "id\n1\n2\n3\n"] {
         fs::write(lake.path().join("t/a.csv"), text).unwrap();
-        let mut pieces = Pieces::open(&store, &object, Compression::None).await.unwrap();
+        let mut pieces = Pieces::open(&store, &object, FileCompression::None).await.unwrap();
         let read = loop {
             match pieces.next().await {
                 Ok(Some(_)) => {}

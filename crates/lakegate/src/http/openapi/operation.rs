@@ -1,7 +1,8 @@
 //! The OpenAPI operations of one endpoint: its parameters, request body and responses.
 
 use lakegate_core::catalog::{
-    MOST_ROWS_OF_A_PAGE, Offer, Place, body_example, body_schema, example, offer, parameter_words, schema, terms_words,
+    ArgumentLocation, CallerSchema, MOST_ROWS_OF_A_PAGE, body_example, body_schema, caller_schema, example,
+    parameter_description, schema, terms_description,
 };
 use lakegate_core::format::Format;
 use lakegate_core::limits::Limit;
@@ -35,11 +36,11 @@ pub(super) fn list() -> (String, Value) {
 /// The path of an endpoint and its operations. Adds the schemas of its arguments and rows to `schemas`.
 pub(super) fn path(callable: &CallableEndpoint<'_>, schemas: &mut Map<String, Value>) -> (String, Value) {
     let endpoint = callable.planned.endpoint();
-    let offer = offer(&callable.authorized, endpoint);
+    let caller_schema = caller_schema(&callable.authorized, endpoint);
     let (arguments_name, row_name) = (format!("{}_arguments", endpoint.name), format!("{}_row", endpoint.name));
-    schemas.insert(arguments_name.clone(), body_schema(&offer));
+    schemas.insert(arguments_name.clone(), body_schema(&caller_schema));
     schemas.insert(row_name.clone(), row_schema::row(&callable.columns));
-    let description = description(callable, &offer);
+    let description = description(callable, &caller_schema);
     let mut rows = json!({ "type": "array", "items": { "$ref": format!("#/components/schemas/{row_name}") } });
     if let Some(most) = callable.limits.value(Limit::MaxRows) {
         rows["maxItems"] = most.into();
@@ -73,7 +74,7 @@ pub(super) fn path(callable: &CallableEndpoint<'_>, schemas: &mut Map<String, Va
     let mut modifiers = modifiers(&callable.columns);
     modifiers.extend(endpoint.as_of.then(as_of));
     let mut get = operation("get");
-    let parameters = (0..endpoint.params.len()).map(|at| parameter(&offer, at)).chain(modifiers.clone());
+    let parameters = (0..endpoint.params.len()).map(|at| parameter(&caller_schema, at)).chain(modifiers.clone());
     get.insert("parameters".to_owned(), parameters.chain([if_none_match()]).collect());
     let mut of_get = answer.clone();
     of_get["headers"]["ETag"] = reference("ETag");
@@ -83,23 +84,23 @@ pub(super) fn path(callable: &CallableEndpoint<'_>, schemas: &mut Map<String, Va
     let mut post = operation("post");
     post.insert("parameters".to_owned(), modifiers.into());
     let mut content = json!({ "schema": { "$ref": format!("#/components/schemas/{arguments_name}") } });
-    if let Some(example) = body_example(&offer) {
+    if let Some(example) = body_example(&caller_schema) {
         content["example"] = example;
     }
-    let is_needed = (0..endpoint.params.len()).any(|at| !offer.is_omittable(at));
+    let is_needed = (0..endpoint.params.len()).any(|at| !caller_schema.is_omittable(at));
     post.insert("requestBody".to_owned(), json!({ "required": is_needed, "content": { "application/json": content } }));
     post.insert("responses".to_owned(), responses(answer, OperationKind::Body));
     (format!("/api/{}", endpoint.name), json!({ "get": get, "post": post }))
 }
 
-fn description(callable: &CallableEndpoint<'_>, offer: &Offer<'_>) -> String {
+fn description(callable: &CallableEndpoint<'_>, caller_schema: &CallerSchema<'_>) -> String {
     let endpoint = callable.planned.endpoint();
     let mut paragraphs = endpoint.description.iter().map(|text| text.trim().to_owned()).collect::<Vec<_>>();
     if !endpoint.rules.is_empty() {
         let rules = endpoint.rules.iter().map(|rule| format!("- {}", rule.message.trim())).collect::<Vec<_>>();
         paragraphs.push(format!("The arguments must keep to rules:\n\n{}", rules.join("\n")));
     }
-    paragraphs.extend(terms_words(offer));
+    paragraphs.extend(terms_description(caller_schema));
     if callable.authorized.grants().len() > 1
         && !callable.authorized.grants().iter().all(|grant| grant.terms.is_empty())
     {
@@ -119,22 +120,22 @@ fn description(callable: &CallableEndpoint<'_>, offer: &Offer<'_>) -> String {
 }
 
 /// A query parameter for an argument.
-fn parameter(offer: &Offer<'_>, at: usize) -> Value {
-    let param = &offer.endpoint().params[at];
+fn parameter(caller_schema: &CallerSchema<'_>, at: usize) -> Value {
+    let param = &caller_schema.endpoint().params[at];
     let mut described = Map::new();
     described.insert("name".to_owned(), param.name.clone().into());
     described.insert("in".to_owned(), "query".into());
-    described.insert("required".to_owned(), (!offer.is_omittable(at)).into());
-    if let Some(words) = parameter_words(offer, at) {
+    described.insert("required".to_owned(), (!caller_schema.is_omittable(at)).into());
+    if let Some(words) = parameter_description(caller_schema, at) {
         described.insert("description".to_owned(), words.into());
     }
     if param.value_type.list {
         described.insert("style".to_owned(), "form".into());
         described.insert("explode".to_owned(), true.into());
     }
-    described.insert("schema".to_owned(), schema(offer, at, Place::Query));
+    described.insert("schema".to_owned(), schema(caller_schema, at, ArgumentLocation::Query));
     // A query string cannot express an empty list.
-    if let Some(example) = example(offer, at).filter(|example| *example != json!([])) {
+    if let Some(example) = example(caller_schema, at).filter(|example| *example != json!([])) {
         described.insert("example".to_owned(), example);
     }
     described.into()

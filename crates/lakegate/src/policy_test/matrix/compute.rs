@@ -66,9 +66,9 @@ fn cell(
     now: DateTime<Utc>,
 ) -> Option<Cell> {
     let authorized = authorize(who, &planned.endpoint().name, grants, now).ok()?;
-    let allowance = authorized.allowance(authorized.grants());
-    let views = tables(project, planned, who, &allowance);
-    let shown = columns(project, planned, &allowance).into_iter().filter(|view| view.shown).collect::<Vec<_>>();
+    let granted_access = authorized.granted_access(authorized.grants());
+    let views = tables(project, planned, who, &granted_access);
+    let shown = columns(project, planned, &granted_access).into_iter().filter(|view| view.shown).collect::<Vec<_>>();
     if shown.is_empty() {
         return None;
     }
@@ -86,7 +86,7 @@ fn cell(
         columns: shown.iter().map(|view| view.column.name.clone()).collect(),
         masked: masked.collect(),
         rows: views.iter().map(|view| (view.table.clone(), rows(view))).collect(),
-        max_rows: allowance.limits().max_rows,
+        max_rows: granted_access.limits().max_rows,
         min_group_size: planned.endpoint().small_groups.as_ref().map(|groups| groups.least),
         rules: rules(planned, authorized.grants()),
         lacks,
@@ -102,7 +102,7 @@ fn masks(sources: &BTreeSet<String>, views: &[TableView]) -> BTreeSet<String> {
             let is_source =
                 |column: &str| source.strip_prefix(&view.table).and_then(|rest| rest.strip_prefix('.')) == Some(column);
             // The mask may be on a field of the column.
-            let own = view.masks.iter().filter(|mask| !mask.lifted && is_source(&mask.of));
+            let own = view.masks.iter().filter(|mask| !mask.unmasked && is_source(&mask.of));
             named.extend(own.map(|mask| format!("{}.{}: {}", view.table, mask.column, mask.mask)));
             let demanded = view.catalog.iter().flat_map(|catalog| &catalog.columns);
             let demanded = demanded.filter(|(column, _)| is_source(column));
@@ -140,14 +140,14 @@ fn rules(planned: &PlannedEndpoint, grants: &[Grant]) -> Vec<Terms> {
             // A grant for every endpoint may name parameters that this endpoint lacks.
             let has = |name: &String| planned.endpoint().param(name).is_some();
             terms.parameters.retain(|name, _| has(name));
-            terms.spans.retain(|span| has(&span.from) && has(&span.to));
+            terms.distance_limits.retain(|term| has(&term.from) && has(&term.to));
         }
         let text = serde_json::to_string(&terms).unwrap_or_default();
         if rules.iter().all(|(other, _)| *other != text) {
             rules.push((text, terms));
         }
     }
-    if rules.iter().all(|(_, terms)| terms.parameters.is_empty() && terms.spans.is_empty()) {
+    if rules.iter().all(|(_, terms)| terms.parameters.is_empty() && terms.distance_limits.is_empty()) {
         return Vec::new();
     }
     rules.sort_by(|(one, _), (other, _)| one.cmp(other));

@@ -1,6 +1,6 @@
 //! Proves, as far as possible, that the terms of one grant allow no more than those of another.
 
-use lakegate_core::access::{Distance, ParameterTerm, SpanTerm, Terms};
+use lakegate_core::access::{Distance, DistanceTerm, ParameterTerm, Terms};
 use lakegate_core::value::{Scalar, ScalarType};
 
 /// Returns the type of a parameter of the endpoint, by name.
@@ -16,11 +16,12 @@ pub(super) fn is_within(new: &Terms, old: &Terms, type_of: TypeOf<'_>) -> bool {
     let parameters = old.parameters.iter().all(|(name, old)| {
         new.parameters.get(name).is_some_and(|new| new == old || parameter_is_within(new, old, type_of(name)))
     });
-    let spans = old.spans.iter().all(|old| new.spans.iter().any(|new| span_is_within(new, old)));
-    columns && new.limits.is_within(&old.limits) && parameters && spans && new.unmask.is_subset(&old.unmask)
+    let distance_limits =
+        old.distance_limits.iter().all(|old| new.distance_limits.iter().any(|new| distance_is_within(new, old)));
+    columns && new.limits.is_within(&old.limits) && parameters && distance_limits && new.unmask.is_subset(&old.unmask)
 }
 
-fn span_is_within(new: &SpanTerm, old: &SpanTerm) -> bool {
+fn distance_is_within(new: &DistanceTerm, old: &DistanceTerm) -> bool {
     let shorter = match (new.at_most, old.at_most) {
         (Distance::Time(new), Distance::Time(old)) | (Distance::Number(new), Distance::Number(old)) => new <= old,
         _ => false,

@@ -10,29 +10,29 @@ use crate::limits::Limits;
 
 /// The access of a caller to an endpoint, for arguments that the grants admit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Allowance {
+pub struct GrantedAccess {
     /// The ids of the grants, closest first.
     grants: Vec<String>,
     /// The allowed columns; `None` allows all.
-    only: Option<BTreeSet<String>>,
+    allowed_columns: Option<BTreeSet<String>>,
     /// The denied columns.
-    pub(super) without: BTreeSet<String>,
+    pub(super) denied_columns: BTreeSet<String>,
     /// The unmasked columns and tags.
     pub(super) unmask: BTreeSet<Unmask>,
     /// Columns and tags that stay masked even if `unmask` has them.
-    pub(super) never_unmasked: BTreeSet<Unmask>,
+    pub(super) denied_unmask: BTreeSet<Unmask>,
     /// The combined limits; `None` before the first grant.
     limits: Option<Limits>,
 }
 
-impl Allowance {
-    pub(super) fn nothing() -> Self {
+impl GrantedAccess {
+    pub(super) fn none() -> Self {
         Self {
             grants: Vec::new(),
-            only: Some(BTreeSet::new()),
-            without: BTreeSet::new(),
+            allowed_columns: Some(BTreeSet::new()),
+            denied_columns: BTreeSet::new(),
             unmask: BTreeSet::new(),
-            never_unmasked: BTreeSet::new(),
+            denied_unmask: BTreeSet::new(),
             limits: None,
         }
     }
@@ -40,8 +40,8 @@ impl Allowance {
     /// Adds a grant: the union of columns and of unmasking, and the wider of each limit.
     pub(super) fn add(&mut self, grant: &Grant) {
         self.grants.push(grant.id.clone());
-        self.only = match (self.only.take(), &grant.terms.columns) {
-            (Some(only), Some(columns)) => Some(only.into_iter().chain(columns.iter().cloned()).collect()),
+        self.allowed_columns = match (self.allowed_columns.take(), &grant.terms.columns) {
+            (Some(allowed), Some(columns)) => Some(allowed.into_iter().chain(columns.iter().cloned()).collect()),
             _ => None,
         };
         self.unmask.extend(grant.terms.unmask.iter().cloned());
@@ -60,22 +60,22 @@ impl Allowance {
     /// reading of its text.
     pub fn shows(&self, column: &str) -> bool {
         let path = [column.to_owned()];
-        let is_denied = || self.without.iter().any(|denied| covers(denied, &path));
-        self.only.as_ref().is_none_or(|only| only.contains(column)) && !is_denied()
+        let is_denied = || self.denied_columns.iter().any(|denied| covers(denied, &path));
+        self.allowed_columns.as_ref().is_none_or(|allowed| allowed.contains(column)) && !is_denied()
     }
 
     /// Whether every column of the endpoint is allowed, including later ones.
     pub fn shows_all(&self) -> bool {
-        self.only.is_none() && self.without.is_empty()
+        self.allowed_columns.is_none() && self.denied_columns.is_empty()
     }
 
-    /// Whether the grants lift a mask of a table's column, or of a nested field, given its path and its tags.
+    /// Whether the grants remove a mask from a table's column, or of a nested field, given its path and its tags.
     ///
-    /// A mask that comes from a tag is lifted by unmasking that tag. The column's own mask is lifted by naming the
-    /// column, or by unmasking all of its tags. `tag` is the tag that brings the mask, or `None` for the column's own
-    /// mask. `means` returns whether a text names this column and no other of the table, because a text that could name
-    /// two columns must lift nothing.
-    pub fn lifts(
+    /// A grant that unmasks a tag removes the mask of that tag. The column's own mask is removed by a grant that names
+    /// the column, or that unmasks all of its tags. `tag` is the tag that brings the mask, or `None` for the column's
+    /// own mask. `means` returns whether a text names this column and no other of the table, because a text that could
+    /// name two columns must unmask nothing.
+    pub fn is_unmasked(
         &self,
         table: &str,
         path: &[String],
@@ -88,16 +88,16 @@ impl Allowance {
             Unmask::Tag(_) => false,
         });
         let of_tag = |tag: &str| self.unmask.contains(&Unmask::Tag(tag.to_owned()));
-        let denied = self.never_unmasked.iter().any(|never| match never {
+        let denied = self.denied_unmask.iter().any(|never| match never {
             Unmask::Tag(never) => tags.iter().any(|tag| tag.eq_ignore_ascii_case(never)),
             Unmask::Column { table: of, column: never } => of.eq_ignore_ascii_case(table) && covers(never, path),
         });
-        let lifted = named
+        let unmasked = named
             || match tag {
                 Some(tag) => of_tag(tag),
                 None => !tags.is_empty() && tags.iter().all(|tag| of_tag(tag)),
             };
-        lifted && !denied
+        unmasked && !denied
     }
 
     /// The unmasked columns and tags.

@@ -1,16 +1,16 @@
-//! Describes an offer in CommonMark: what JSON Schema cannot express about a parameter, and what the caller's grants
+//! Describes a caller schema in CommonMark: what JSON Schema cannot express about a parameter, and what the caller's grants
 //! require.
 
+use super::caller_schema::{Bounds, CallerSchema, GrantSchema, Narrowing};
 use super::json_schema::is_portable;
-use super::offer::{Bounds, GrantOffer, Narrowing, Offer};
 use crate::project::Param;
 use crate::value::{Scalar, ScalarType};
 
 /// The description of the parameter at index `at`; `None` if its schema is complete.
-pub fn parameter_words(offer: &Offer<'_>, at: usize) -> Option<String> {
-    let param = offer.endpoint().params.get(at)?;
+pub fn parameter_description(caller_schema: &CallerSchema<'_>, at: usize) -> Option<String> {
+    let param = caller_schema.endpoint().params.get(at)?;
     let mut sentences = param.description.iter().map(|text| text.trim().to_owned()).collect::<Vec<_>>();
-    let narrowings = offer.narrowings(at);
+    let narrowings = caller_schema.narrowings(at);
     let is_one = narrowings.len() == 1;
     match narrowings.as_slice() {
         [] => sentences.extend(range(param, &Bounds::declared(param))),
@@ -24,15 +24,17 @@ pub fn parameter_words(offer: &Offer<'_>, at: usize) -> Option<String> {
         ));
     }
     if is_one {
-        let omittable = offer.is_omittable(at);
+        let omittable = caller_schema.is_omittable(at);
         sentences.extend(match narrowings[0] {
             Narrowing::Fixed(_) => Some("Your grant fixes this value; it can be left out".to_owned()),
             Narrowing::Own(_) if omittable => {
                 Some("Your grant fixes this to what you stand for; leave it out".to_owned())
             }
             Narrowing::Own(_) => Some("Your grant takes only what you stand for".to_owned()),
-            Narrowing::Untold { set: true } if omittable => Some("Your grant sets this value; leave it out".to_owned()),
-            Narrowing::Untold { .. } => Some("Your grant narrows the values".to_owned()),
+            Narrowing::Withheld { set: true } if omittable => {
+                Some("Your grant sets this value; leave it out".to_owned())
+            }
+            Narrowing::Withheld { .. } => Some("Your grant narrows the values".to_owned()),
             Narrowing::Within(_) => Some("Your grant narrows the values to these".to_owned()),
         });
     } else if !narrowings.is_empty() {
@@ -42,28 +44,28 @@ pub fn parameter_words(offer: &Offer<'_>, at: usize) -> Option<String> {
 }
 
 /// Describes what the grants require beyond single parameters: distances, and rules that must be met together.
-pub fn terms_words(offer: &Offer<'_>) -> Option<String> {
-    match offer.grants() {
+pub fn terms_description(caller_schema: &CallerSchema<'_>) -> Option<String> {
+    match caller_schema.grants() {
         [] => Some(
             "No grant of yours fits this endpoint: every call is refused. Ask the operator to mend the grant."
                 .to_owned(),
         ),
         [one] => {
-            let spans = spans(one);
-            (!spans.is_empty()).then(|| format!("Your grant asks that {}.", spans.join(", and ")))
+            let distance_limits = distance_limits(one);
+            (!distance_limits.is_empty()).then(|| format!("Your grant asks that {}.", distance_limits.join(", and ")))
         }
         // A grant without requirements admits whatever the others do.
-        many if many.iter().any(GrantOffer::is_whole) => None,
+        many if many.iter().any(GrantSchema::is_whole) => None,
         many => {
             let mut text = "The arguments must meet one of your grants as a whole:\n".to_owned();
             for grant in many {
-                let params = offer.endpoint().params.iter().enumerate();
+                let params = caller_schema.endpoint().params.iter().enumerate();
                 let mut parts = params
                     .filter_map(|(at, param)| {
                         Some(format!("{} is {}", code(&param.name), allowed(grant.narrowing(at)?)))
                     })
                     .collect::<Vec<_>>();
-                parts.extend(spans(grant));
+                parts.extend(distance_limits(grant));
                 text.push_str(&format!("\n- {}", parts.join("; ")));
             }
             Some(text)
@@ -71,15 +73,17 @@ pub fn terms_words(offer: &Offer<'_>) -> Option<String> {
     }
 }
 
-fn spans(grant: &GrantOffer<'_>) -> Vec<String> {
-    let spans = grant.spans.iter();
-    spans.map(|span| format!("{} is at most {} after {}", code(&span.to), span.at_most, code(&span.from))).collect()
+fn distance_limits(grant: &GrantSchema<'_>) -> Vec<String> {
+    let distance_limits = grant.distance_limits.iter();
+    distance_limits
+        .map(|term| format!("{} is at most {} after {}", code(&term.to), term.at_most, code(&term.from)))
+        .collect()
 }
 
 fn allowed(narrowing: &Narrowing) -> String {
     let bounds = match narrowing {
         Narrowing::Fixed(value) => return value.scalars().iter().map(quoted).collect::<Vec<_>>().join(", "),
-        Narrowing::Untold { .. } => return "what the grant allows".to_owned(),
+        Narrowing::Withheld { .. } => return "what the grant allows".to_owned(),
         Narrowing::Own(bounds) | Narrowing::Within(bounds) => bounds,
     };
     let own = matches!(narrowing, Narrowing::Own(_)).then(|| "what you stand for".to_owned());

@@ -1,4 +1,5 @@
-//! Compares an offer and its schemas with the decision: what fits the schema is accepted, and what does not is refused.
+//! Compares a caller schema and its JSON Schema with the decision: what fits the schema is accepted, and what does not
+//! is refused.
 
 use std::sync::{Arc, LazyLock};
 
@@ -6,8 +7,11 @@ use chrono::{DateTime, Utc};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
-use super::json_schema::{Place, body_example, body_schema, is_portable, schema};
-use super::{Arguments, Call, Offer, RawArguments, RuleCheck, call, offer, parameter_words, terms_words};
+use super::json_schema::{ArgumentLocation, body_example, body_schema, is_portable, schema};
+use super::{
+    Arguments, Call, CallerSchema, RawArguments, RuleCheck, call, caller_schema, parameter_description,
+    terms_description,
+};
 use crate::access::{
     Authorized, Credential, EndpointPattern, Grant, Grantee, PrincipalRecord, TokenRecord, authenticate, authorize,
 };
@@ -119,9 +123,9 @@ fn parameters(pairs: Json) -> Json {
 /// The schema of a parameter in a body, with these terms.
 fn in_body(name: &str, terms: &[Json]) -> Json {
     let authorized = authorized(terms);
-    let offer = offer(&authorized, &ENDPOINT);
+    let caller_schema = caller_schema(&authorized, &ENDPOINT);
     let at = ENDPOINT.params.iter().position(|param| param.name == name).unwrap();
-    schema(&offer, at, Place::Body)
+    schema(&caller_schema, at, ArgumentLocation::Body)
 }
 
 #[test]
@@ -223,16 +227,22 @@ fn what_is_secret_or_the_callers_own_is_not_told() {
     ];
     for terms in narrowed {
         let authorized = authorized(std::slice::from_ref(&terms));
-        let offer = offer(&authorized, &ENDPOINT);
-        let text = format!("{} {:?} {:?}", body_schema(&offer), terms_words(&offer), body_example(&offer));
+        let caller_schema = caller_schema(&authorized, &ENDPOINT);
+        let text = format!(
+            "{} {:?} {:?}",
+            body_schema(&caller_schema),
+            terms_description(&caller_schema),
+            body_example(&caller_schema)
+        );
         for told in ["4711", "4712", "enum\":[4", "const", "\"one", "two", "minimum\":4"] {
             assert!(!text.contains(told), "{told} of {terms} in {text}");
         }
-        let words = (0..ENDPOINT.params.len()).filter_map(|at| parameter_words(&offer, at)).collect::<String>();
+        let words =
+            (0..ENDPOINT.params.len()).filter_map(|at| parameter_description(&caller_schema, at)).collect::<String>();
         assert!(words.contains("Your grant"), "{terms}");
     }
     // A caller with one attribute value may omit the parameter; with several it must choose.
-    let omittable = |terms: Json| !body_schema(&offer(&authorized(&[terms]), &ENDPOINT))["required"].is_array();
+    let omittable = |terms: Json| !body_schema(&caller_schema(&authorized(&[terms]), &ENDPOINT))["required"].is_array();
     assert!(omittable(parameters(json!({ "must": { "attribute": "one" } }))));
     assert!(!omittable(parameters(json!({ "must": { "attribute": "two" } }))));
 }
@@ -254,41 +264,43 @@ fn words_say_what_a_schema_can_not() {
         default = "x`y""#,
     );
     let whole = authorized(&[json!({})]);
-    let words = |offer: &Offer<'_>| (0..3).map(|at| parameter_words(offer, at).unwrap()).collect::<Vec<_>>();
-    insta::assert_snapshot!(words(&offer(&whole, &endpoint)).join("\n"), @r"
+    let words = |caller_schema: &CallerSchema<'_>| {
+        (0..3).map(|at| parameter_description(caller_schema, at).unwrap()).collect::<Vec<_>>()
+    };
+    insta::assert_snapshot!(words(&caller_schema(&whole, &endpoint)).join("\n"), @r"
     The first day. At least `2020-01-01`.
     At most `2030-01-01`.
     The whole text must match the regular expression `` (?i)x`y `` (as in the Rust crate regex).
     ");
-    assert_eq!(terms_words(&offer(&whole, &endpoint)), None);
+    assert_eq!(terms_description(&caller_schema(&whole, &endpoint)), None);
     let span = json!([{ "from": "from", "to": "to", "at_most": "31d" }]);
     let narrow = authorized(&[json!({ "spans": span, "parameters": { "from": { "min": "2022-01-01" } } })]);
-    let narrow = offer(&narrow, &endpoint);
+    let narrow = caller_schema(&narrow, &endpoint);
     insta::assert_snapshot!(words(&narrow).join("\n"), @r"
     The first day. At least `2022-01-01`. Your grant narrows the values to these.
     At most `2030-01-01`.
     The whole text must match the regular expression `` (?i)x`y `` (as in the Rust crate regex).
     ");
-    insta::assert_snapshot!(terms_words(&narrow).unwrap(), @"Your grant asks that `to` is at most 31d after `from`.");
+    insta::assert_snapshot!(terms_description(&narrow).unwrap(), @"Your grant asks that `to` is at most 31d after `from`.");
     let two = authorized(&[
         json!({ "spans": span, "parameters": { "code": { "fixed": "x`y" } } }),
         json!({ "parameters": { "from": { "min": "2022-01-01", "max": "2022-02-01" } } }),
     ]);
-    insta::assert_snapshot!(terms_words(&offer(&two, &endpoint)).unwrap(), @r"
+    insta::assert_snapshot!(terms_description(&caller_schema(&two, &endpoint)).unwrap(), @r"
     The arguments must meet one of your grants as a whole:
 
     - `from` is at least `2022-01-01` and at most `2022-02-01`
     - `code` is `` x`y ``; `to` is at most 31d after `from`
     ");
     let unfit = authorized(&[parameters(json!({ "gone": { "fixed": "1" } }))]);
-    assert!(terms_words(&offer(&unfit, &endpoint)).unwrap().contains("No grant of yours fits"));
+    assert!(terms_description(&caller_schema(&unfit, &endpoint)).unwrap().contains("No grant of yours fits"));
 }
 
 #[test]
 fn examples_are_ones_that_are_taken() {
     let take = |terms: Json| {
         let authorized = authorized(&[terms]);
-        let example = body_example(&offer(&authorized, &ENDPOINT));
+        let example = body_example(&caller_schema(&authorized, &ENDPOINT));
         if let Some(example) = &example {
             assert!(called(&authorized, &ENDPOINT, example).is_ok(), "{example}");
         }
@@ -402,13 +414,13 @@ proptest! {
     #[test]
     fn a_body_fits_its_schema_exactly_when_it_is_taken(terms in any_terms(), body in any_body()) {
         let authorized = authorized(std::slice::from_ref(&terms));
-        let offer = offer(&authorized, &ENDPOINT);
+        let caller_schema = caller_schema(&authorized, &ENDPOINT);
         let taken = called(&authorized, &ENDPOINT, &body);
-        if offer.grants().is_empty() {
+        if caller_schema.grants().is_empty() {
             prop_assert!(taken.is_err(), "{} {}", terms, body);
             return Ok(());
         }
-        let schema = body_schema(&offer);
+        let schema = body_schema(&caller_schema);
         let told = taken.as_ref().err().map(ToString::to_string);
         prop_assert_eq!(fits(&schema, &body), taken.is_ok(), "{} {} {} {:?}", terms, body, schema, told);
     }
@@ -425,11 +437,11 @@ proptest! {
             terms[0]["spans"] = json!([{ "from": "size", "to": "must", "at_most": "2" }]);
         }
         let authorized = authorized(&terms);
-        let offer = offer(&authorized, &ENDPOINT);
+        let caller_schema = caller_schema(&authorized, &ENDPOINT);
         match called(&authorized, &ENDPOINT, &body) {
-            Ok(_) => prop_assert!(fits(&body_schema(&offer), &body), "{:?} {}", terms, body),
+            Ok(_) => prop_assert!(fits(&body_schema(&caller_schema), &body), "{:?} {}", terms, body),
             // With several grants, a body that fits may be refused as not granted, but never as malformed.
-            Err(error) if !offer.grants().is_empty() && fits(&body_schema(&offer), &body) => {
+            Err(error) if !caller_schema.grants().is_empty() && fits(&body_schema(&caller_schema), &body) => {
                 let missing = error.errors.iter().all(|fault| fault.code == Code::ArgumentMissing);
                 prop_assert!(error.code == Code::ArgumentNotGranted || missing, "{:?} {} {}", terms, body, error);
             }

@@ -7,28 +7,28 @@
 
 use std::collections::BTreeSet;
 
-use super::admission::{Fault, fits_span, fixed, outside, value_under};
-use super::arguments::without;
-use crate::access::{Authorized, EndpointPattern, Grant, ParameterTerm, Principal, SpanTerm};
+use super::admission::{NoValue, apply_term, fixed_value, supports_distance, term_violation};
+use super::arguments::default_value;
+use crate::access::{Authorized, DistanceTerm, EndpointPattern, Grant, ParameterTerm, Principal};
 use crate::project::{Endpoint, Param};
 use crate::value::{Scalar, Value};
 
 /// The parameters of an endpoint for one caller.
 #[derive(Clone, Debug)]
-pub struct Offer<'a> {
+pub struct CallerSchema<'a> {
     endpoint: &'a Endpoint,
-    grants: Vec<GrantOffer<'a>>,
+    grants: Vec<GrantSchema<'a>>,
 }
 
 /// The requirements of one grant.
 #[derive(Clone, Debug)]
-pub struct GrantOffer<'a> {
+pub struct GrantSchema<'a> {
     /// The allowed values of each parameter, in order; `None` is whatever the parameter accepts.
     narrowed: Vec<Option<Narrowing>>,
     /// Whether a call without the parameter is admitted, for each parameter in order.
     omittable: Vec<bool>,
     /// Maximum distances between two arguments.
-    pub spans: Vec<&'a SpanTerm>,
+    pub distance_limits: Vec<&'a DistanceTerm>,
 }
 
 /// The values of a parameter that a grant allows.
@@ -41,7 +41,7 @@ pub enum Narrowing {
     /// Values within bounds.
     Within(Bounds),
     /// Narrowed, but the details are withheld.
-    Untold {
+    Withheld {
         /// Whether the grant sets the value.
         set: bool,
     },
@@ -59,25 +59,28 @@ pub struct Bounds {
 }
 
 /// Describes what an authorized principal may give to an endpoint.
-pub fn offer<'a>(authorized: &'a Authorized, endpoint: &'a Endpoint) -> Offer<'a> {
-    let grants = authorized.grants().iter().filter_map(|grant| of_grant(grant, authorized.principal(), endpoint));
-    let mut distinct = Vec::<GrantOffer<'a>>::new();
-    for offered in grants {
-        if !distinct.iter().any(|known| known.narrowed == offered.narrowed && known.spans == offered.spans) {
-            distinct.push(offered);
+pub fn caller_schema<'a>(authorized: &'a Authorized, endpoint: &'a Endpoint) -> CallerSchema<'a> {
+    let grants = authorized.grants().iter().filter_map(|grant| grant_schema(grant, authorized.principal(), endpoint));
+    let mut distinct = Vec::<GrantSchema<'a>>::new();
+    for schema in grants {
+        if !distinct
+            .iter()
+            .any(|known| known.narrowed == schema.narrowed && known.distance_limits == schema.distance_limits)
+        {
+            distinct.push(schema);
         }
     }
-    Offer { endpoint, grants: distinct }
+    CallerSchema { endpoint, grants: distinct }
 }
 
-impl<'a> Offer<'a> {
+impl<'a> CallerSchema<'a> {
     /// The endpoint.
     pub fn endpoint(&self) -> &'a Endpoint {
         self.endpoint
     }
 
     /// The distinct requirements of the grants. Empty if no grant can admit anything.
-    pub fn grants(&self) -> &[GrantOffer<'a>] {
+    pub fn grants(&self) -> &[GrantSchema<'a>] {
         &self.grants
     }
 
@@ -97,7 +100,7 @@ impl<'a> Offer<'a> {
     /// Whether a call without the parameter at index `at` can be admitted.
     pub fn is_omittable(&self, at: usize) -> bool {
         match self.grants.as_slice() {
-            [] => self.endpoint.params.get(at).is_some_and(|param| without(param).is_ok()),
+            [] => self.endpoint.params.get(at).is_some_and(|param| default_value(param).is_ok()),
             grants => grants.iter().any(|grant| grant.omittable.get(at).copied().unwrap_or(false)),
         }
     }
@@ -109,7 +112,7 @@ impl<'a> Offer<'a> {
     }
 }
 
-impl GrantOffer<'_> {
+impl GrantSchema<'_> {
     /// The grant's narrowing of the parameter at index `at`; `None` is whatever the parameter accepts.
     pub fn narrowing(&self, at: usize) -> Option<&Narrowing> {
         self.narrowed.get(at)?.as_ref()
@@ -117,7 +120,7 @@ impl GrantOffer<'_> {
 
     /// Whether the grant has no requirements.
     pub fn is_whole(&self) -> bool {
-        self.spans.is_empty() && self.narrowed.iter().all(Option::is_none)
+        self.distance_limits.is_empty() && self.narrowed.iter().all(Option::is_none)
     }
 }
 
@@ -129,7 +132,7 @@ impl Narrowing {
             Narrowing::Within(bounds) => {
                 !value.scalars().is_empty() && value.scalars().iter().all(|it| bounds.allow(it))
             }
-            Narrowing::Own(_) | Narrowing::Untold { .. } => false,
+            Narrowing::Own(_) | Narrowing::Withheld { .. } => false,
         }
     }
 }
@@ -148,7 +151,7 @@ impl Bounds {
 
     /// The intersection of the bounds of a term and of the parameter. `None` if the term does not fit the parameter, or
     /// if the intersection is empty.
-    fn of(term: &ParameterTerm, param: &Param) -> Option<Self> {
+    fn intersect(term: &ParameterTerm, param: &Param) -> Option<Self> {
         let parse = |text: &String| param.value_type.scalar.parse(text);
         let parse_bound = |bound: &Option<String>| bound.as_ref().map(parse).map_or(Some(None), |read| read.map(Some));
         let (min, max) = (parse_bound(&term.min)?, parse_bound(&term.max)?);
@@ -179,51 +182,51 @@ impl Bounds {
 }
 
 /// The requirements of a grant; `None` if it cannot admit anything.
-fn of_grant<'a>(grant: &'a Grant, who: &Principal, endpoint: &Endpoint) -> Option<GrantOffer<'a>> {
+fn grant_schema<'a>(grant: &'a Grant, who: &Principal, endpoint: &Endpoint) -> Option<GrantSchema<'a>> {
     let terms = &grant.terms;
     if let EndpointPattern::Named(_) = grant.endpoint {
-        let ends = terms.spans.iter().flat_map(|span| [&span.from, &span.to]);
+        let ends = terms.distance_limits.iter().flat_map(|term| [&term.from, &term.to]);
         let named = terms.parameters.keys().chain(ends).collect::<BTreeSet<_>>();
         if named.into_iter().any(|name| endpoint.param(name).is_none()) {
             return None;
         }
     }
-    let declared = |span: &&SpanTerm| endpoint.param(&span.from).is_some() && endpoint.param(&span.to).is_some();
-    let spans = terms.spans.iter().filter(declared).collect::<Vec<_>>();
-    let fits = |span: &&SpanTerm| match (endpoint.param(&span.from), endpoint.param(&span.to)) {
-        (Some(from), Some(to)) => fits_span(span.at_most, from.value_type, to.value_type),
+    let declared = |term: &&DistanceTerm| endpoint.param(&term.from).is_some() && endpoint.param(&term.to).is_some();
+    let distance_limits = terms.distance_limits.iter().filter(declared).collect::<Vec<_>>();
+    let fits = |term: &&DistanceTerm| match (endpoint.param(&term.from), endpoint.param(&term.to)) {
+        (Some(from), Some(to)) => supports_distance(term.at_most, from.value_type, to.value_type),
         _ => false,
     };
-    if !spans.iter().all(fits) {
+    if !distance_limits.iter().all(fits) {
         return None;
     }
-    let mut offered = GrantOffer { narrowed: Vec::new(), omittable: Vec::new(), spans };
+    let mut schema = GrantSchema { narrowed: Vec::new(), omittable: Vec::new(), distance_limits };
     for param in &endpoint.params {
         let term = terms.parameters.get(&param.name);
-        let in_span = offered.spans.iter().any(|span| span.from == param.name || span.to == param.name);
-        offered.omittable.push(match value_under(term, param, who, None) {
+        let in_distance = schema.distance_limits.iter().any(|term| term.from == param.name || term.to == param.name);
+        schema.omittable.push(match apply_term(term, param, who, None) {
             Ok(Some(_)) => true,
             // A distance needs both of its arguments.
-            Ok(None) => !in_span,
-            Err(Fault::Violation(_) | Fault::Missing) => false,
+            Ok(None) => !in_distance,
+            Err(NoValue::Violation(_) | NoValue::Missing) => false,
         });
-        offered.narrowed.push(match term {
+        schema.narrowed.push(match term {
             Some(term) => narrowing(term, param, who)?,
             None => None,
         });
     }
-    Some(offered)
+    Some(schema)
 }
 
 /// The values that a term allows: `Some(None)` is whatever the parameter accepts, `None` is nothing.
 fn narrowing(term: &ParameterTerm, param: &Param, who: &Principal) -> Option<Option<Narrowing>> {
-    let bounds = Bounds::of(term, param)?;
+    let bounds = Bounds::intersect(term, param)?;
     if term.fixed.is_some() {
-        let value = fixed(term, param, who, None).ok()??;
-        if outside(term, param, Some(&value)).is_some() {
+        let value = fixed_value(term, param, who, None).ok()??;
+        if term_violation(term, param, Some(&value)).is_some() {
             return None;
         }
-        return Some(Some(if param.secret { Narrowing::Untold { set: true } } else { Narrowing::Fixed(value) }));
+        return Some(Some(if param.secret { Narrowing::Withheld { set: true } } else { Narrowing::Fixed(value) }));
     }
     if let Some(attribute) = &term.attribute {
         let own = who.attribute(attribute)?;
@@ -231,10 +234,10 @@ fn narrowing(term: &ParameterTerm, param: &Param, who: &Principal) -> Option<Opt
             return None;
         }
         // Leave out the caller's own attributes, because the operator may have declared them secret.
-        return Some(Some(if param.secret { Narrowing::Untold { set: true } } else { Narrowing::Own(bounds) }));
+        return Some(Some(if param.secret { Narrowing::Withheld { set: true } } else { Narrowing::Own(bounds) }));
     }
     if term.one_of.is_empty() && term.min.is_none() && term.max.is_none() {
         return Some(None);
     }
-    Some(Some(if param.secret { Narrowing::Untold { set: false } } else { Narrowing::Within(bounds) }))
+    Some(Some(if param.secret { Narrowing::Withheld { set: false } } else { Narrowing::Within(bounds) }))
 }

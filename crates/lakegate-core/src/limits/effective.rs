@@ -7,7 +7,7 @@ use crate::project::OnMaxRows;
 
 /// The source of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Origin {
+pub enum LimitSource {
     /// `[server]` and `[limits]` of `lakegate.toml`, and the defaults.
     Server,
     /// `[limits]` of the endpoint's file.
@@ -18,29 +18,29 @@ pub enum Origin {
 
 /// A limit in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Bound {
+pub struct LimitBound {
     /// The bound, in the unit of the limit's name.
     pub value: u64,
     /// The source of the bound.
-    pub from: Origin,
+    pub from: LimitSource,
 }
 
 /// The limits of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InForce {
-    sources: [(Origin, Limits); 3],
+pub struct EffectiveLimits {
+    sources: [(LimitSource, Limits); 3],
     on_max_rows: OnMaxRows,
 }
 
-impl InForce {
+impl EffectiveLimits {
     /// Combines the limits of the three sources.
     pub fn new(server: Limits, endpoint: Limits, grants: Limits, on_max_rows: OnMaxRows) -> Self {
-        let sources = [(Origin::Server, server), (Origin::Endpoint, endpoint), (Origin::Grants, grants)];
+        let sources = [(LimitSource::Server, server), (LimitSource::Endpoint, endpoint), (LimitSource::Grants, grants)];
         Self { sources, on_max_rows }
     }
 
     /// The tightest bound; the first source wins ties. `None` if no source sets the limit.
-    pub fn bound(&self, limit: Limit) -> Option<Bound> {
+    pub fn bound(&self, limit: Limit) -> Option<LimitBound> {
         self.all(limit).min_by_key(|bound| bound.value)
     }
 
@@ -51,17 +51,19 @@ impl InForce {
 
     /// The bounds of one limit, one for each source that sets it. Limits over many calls are counted for each source
     /// separately.
-    pub fn all(&self, limit: Limit) -> impl Iterator<Item = Bound> + '_ {
-        self.sources.iter().filter_map(move |(from, limits)| Some(Bound { value: limits.get(limit)?, from: *from }))
+    pub fn all(&self, limit: Limit) -> impl Iterator<Item = LimitBound> + '_ {
+        self.sources
+            .iter()
+            .filter_map(move |(from, limits)| Some(LimitBound { value: limits.get(limit)?, from: *from }))
     }
 
     /// The limits that a source sets.
-    pub fn of(&self, origin: Origin) -> &Limits {
+    pub fn source_limits(&self, source: LimitSource) -> &Limits {
         let [server, endpoint, grants] = &self.sources;
-        match origin {
-            Origin::Server => &server.1,
-            Origin::Endpoint => &endpoint.1,
-            Origin::Grants => &grants.1,
+        match source {
+            LimitSource::Server => &server.1,
+            LimitSource::Endpoint => &endpoint.1,
+            LimitSource::Grants => &grants.1,
         }
     }
 
@@ -71,8 +73,8 @@ impl InForce {
     }
 
     /// The tighter bound of the endpoint and the grants, without the server.
-    pub fn of_endpoint(&self, limit: Limit) -> Option<u64> {
-        self.all(limit).filter(|bound| bound.from != Origin::Server).map(|bound| bound.value).min()
+    pub fn value_without_server(&self, limit: Limit) -> Option<u64> {
+        self.all(limit).filter(|bound| bound.from != LimitSource::Server).map(|bound| bound.value).min()
     }
 
     /// The handling of a result with more rows than `max_rows`.
@@ -81,18 +83,18 @@ impl InForce {
     }
 }
 
-impl Origin {
+impl LimitSource {
     /// The name, as one word.
     pub fn name(self) -> &'static str {
         match self {
-            Origin::Server => "server",
-            Origin::Endpoint => "endpoint",
-            Origin::Grants => "grants",
+            LimitSource::Server => "server",
+            LimitSource::Endpoint => "endpoint",
+            LimitSource::Grants => "grants",
         }
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for LimitSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -110,9 +112,9 @@ mod tests {
         let server = Limits { timeout_seconds: Some(60), memory_mb: Some(512), ..Limits::default() };
         let endpoint = Limits { timeout_seconds: Some(5), max_rows: Some(100), ..Limits::default() };
         let grants = Limits { timeout_seconds: Some(30), max_rows: Some(100), ..Limits::default() };
-        let limits = InForce::new(server, endpoint, grants, OnMaxRows::Refuse);
-        assert_eq!(limits.bound(Limit::TimeoutSeconds), Some(Bound { value: 5, from: Origin::Endpoint }));
-        assert_eq!(limits.bound(Limit::MaxRows), Some(Bound { value: 100, from: Origin::Endpoint }));
+        let limits = EffectiveLimits::new(server, endpoint, grants, OnMaxRows::Refuse);
+        assert_eq!(limits.bound(Limit::TimeoutSeconds), Some(LimitBound { value: 5, from: LimitSource::Endpoint }));
+        assert_eq!(limits.bound(Limit::MaxRows), Some(LimitBound { value: 100, from: LimitSource::Endpoint }));
         assert_eq!(limits.bytes(Limit::MemoryMb), Some(512 << 20));
         assert_eq!(limits.bound(Limit::MaxScanMb), None);
         assert_eq!(limits.all(Limit::TimeoutSeconds).count(), 3);
@@ -123,7 +125,7 @@ mod tests {
         fn nothing_that_one_source_says_widens_another(
             server in any_limits(), endpoint in any_limits(), grants in any_limits(),
         ) {
-            let limits = InForce::new(server.clone(), endpoint.clone(), grants.clone(), OnMaxRows::Refuse);
+            let limits = EffectiveLimits::new(server.clone(), endpoint.clone(), grants.clone(), OnMaxRows::Refuse);
             for limit in Limit::ALL {
                 for source in [&server, &endpoint, &grants] {
                     if let Some(said) = source.get(*limit) {
