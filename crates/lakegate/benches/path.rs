@@ -21,7 +21,7 @@ use lakegate::limits::RateLimitState;
 use lakegate::request_id::RequestId;
 use lakegate::sample::{Sample, write_lake, write_project};
 use lakegate::store::{
-    Access, Actor, Background, GrantRequest, NewPrincipal, SecretAttributes, Store, StoreLocation, TokenRequest,
+    Access, Background, ChangeAuthor, GrantRequest, NewPrincipal, SecretAttributes, Store, StoreLocation, TokenRequest,
     new_token,
 };
 use lakegate_core::access::{EndpointPattern, Grantee, Presented, authorize};
@@ -132,11 +132,11 @@ impl Served {
 /// The sample with one client, and the client's token.
 async fn serve(folder: &std::path::Path) -> (Arc<App>, String, Background) {
     let store = Store::open(&StoreLocation::parse("sqlite:access.db", folder).unwrap()).await.unwrap();
-    let (actor, secret, now) = (Actor::cli("bench"), SecretAttributes::these([]), clock::now());
+    let (actor, secret, now) = (ChangeAuthor::cli("bench"), SecretAttributes::these([]), clock::now());
     let name = "client".to_owned();
     let attributes = BTreeMap::from([("client_id".to_owned(), Value::Scalar(Scalar::Integer(1)))]);
     let new = NewPrincipal { name: name.clone(), attributes, roles: BTreeSet::from(["owner".to_owned()]) };
-    let changes = store.by(&actor, &secret);
+    let changes = store.writer(&actor, &secret);
     changes.add_principal(new, now).await.unwrap();
     changes.add_grant(GrantRequest::new(Grantee::Principal(name.clone()), EndpointPattern::All), now).await.unwrap();
     let token = new_token().unwrap();

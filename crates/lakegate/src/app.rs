@@ -18,17 +18,17 @@ use crate::limits::Rates;
 use crate::memo::RequestMemo;
 use crate::observe::Observer;
 use crate::project::{self, ProjectError};
-use crate::reload::{Files, Reloads, Seen};
-use crate::results::Results;
+use crate::reload::{FileStamps, Reloads, TrackedFiles};
+use crate::response_cache::ResponseCache;
 use crate::status::ServerStatus;
 use crate::store::Access;
 
 /// The maximum number of attempts to load a project whose table files are replaced while they are read.
-const MOST_TRIES: usize = 5;
+const MAX_TRIES: usize = 5;
 
 /// The time that a reload waits for the indexes of new tables. The previous tables are served meanwhile, so that no
 /// request waits for the indexes.
-const INDEX_FOR: Duration = Duration::from_secs(2);
+const INDEX_BUILD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The state of a server.
 pub struct App {
@@ -45,21 +45,21 @@ pub struct App {
     /// The log, metrics and traces.
     pub observer: Arc<Observer>,
     /// The result cache.
-    pub results: Results,
+    pub response_cache: ResponseCache,
     /// The results of reloading.
     pub reloads: Reloads,
     /// The state of the process.
     pub status: Arc<ServerStatus>,
-    source: Source,
+    source: ProjectSource,
 }
 
 /// The location of the project and its lake.
 #[derive(Clone, Debug)]
-struct Source {
+struct ProjectSource {
     folder: PathBuf,
     lake: Option<String>,
     /// The state of the project's files before they were first read.
-    seen: Seen,
+    stamps: FileStamps,
 }
 
 /// A project and the state that belongs to it. A request keeps the same one until it ends, whatever is served
@@ -96,8 +96,8 @@ impl App {
     /// # Errors
     /// If the project has faults, or its lake is missing.
     pub async fn load(folder: &Path, lake: Option<&str>, access: Access) -> Result<Self, ProjectError> {
-        let seen = Files::look(folder);
-        let served = Self::first(folder, lake, &access).await?;
+        let stamps = TrackedFiles::scan(folder);
+        let served = Self::load_with_retries(folder, lake, &access).await?;
         let project = Arc::clone(&served.project);
         let config = &project.project().config.server.audit;
         let audit =
@@ -107,13 +107,13 @@ impl App {
             tracing::error!(table, %reason, "a table is unavailable: endpoints that need it answer 503");
         }
         let queries = project.project().config.server.max_concurrent_queries;
-        let results = Results::new(&project.project().config.cache);
+        let response_cache = ResponseCache::new(&project.project().config.cache);
         let (all, each) = project.project().config.limits.waiting(&project.project().config.server);
         if !project.can_spill() {
             tracing::warn!("queries can put nothing aside on disk: one that needs more than its memory fails");
         }
         let engine = Box::new(Limited::new(Embedded, queries, Waiting { all, each }));
-        let source = Source { folder: folder.to_owned(), lake: lake.map(str::to_owned), seen };
+        let source = ProjectSource { folder: folder.to_owned(), lake: lake.map(str::to_owned), stamps };
         let (reloads, rates) = (Reloads::default(), Arc::default());
         Ok(Self {
             served: ArcSwap::from_pointee(served),
@@ -122,7 +122,7 @@ impl App {
             rates,
             audit,
             observer,
-            results,
+            response_cache,
             reloads,
             source,
             status: Arc::default(),
@@ -130,12 +130,12 @@ impl App {
     }
 
     /// Loads the project and makes it ready. Retries if table files are replaced meanwhile.
-    async fn first(folder: &Path, lake: Option<&str>, access: &Access) -> Result<Served, ProjectError> {
+    async fn load_with_retries(folder: &Path, lake: Option<&str>, access: &Access) -> Result<Served, ProjectError> {
         let mut tries = 1;
         loop {
             let project = project::load_after(folder, lake, None).await?;
-            match Served::of(project, folder, access, None).await {
-                Err(ProjectError::Unread(error)) if tries < MOST_TRIES => {
+            match Served::prepare(project, folder, access, None).await {
+                Err(ProjectError::Unread(error)) if tries < MAX_TRIES => {
                     tracing::warn!(%error, "files of tables were replaced while they were read; they are read again");
                     tries += 1;
                 }
@@ -163,8 +163,8 @@ impl App {
     }
 
     /// The state of the project's files before they were first read.
-    pub(crate) fn seen_at_start(&self) -> &Seen {
-        &self.source.seen
+    pub(crate) fn stamps_at_start(&self) -> &FileStamps {
+        &self.source.stamps
     }
 
     /// The project folder.
@@ -176,9 +176,9 @@ impl App {
     ///
     /// # Errors
     /// If the project has faults. Then the previous project stays in service.
-    pub(crate) async fn load_again(&self) -> Result<Arc<Served>, ProjectError> {
+    pub(crate) async fn reload_project(&self) -> Result<Arc<Served>, ProjectError> {
         let before = self.served();
-        let Source { folder, lake, .. } = &self.source;
+        let ProjectSource { folder, lake, .. } = &self.source;
         let project = project::load_after(folder, lake.as_deref(), Some(&before.project)).await?;
         self.serve(project, &before).await
     }
@@ -194,7 +194,7 @@ impl App {
     }
 
     async fn serve(&self, project: PlannedProject, before: &Served) -> Result<Arc<Served>, ProjectError> {
-        let served = Arc::new(Served::of(project, &self.source.folder, &self.access, Some(before)).await?);
+        let served = Arc::new(Served::prepare(project, &self.source.folder, &self.access, Some(before)).await?);
         self.served.store(Arc::clone(&served));
         Ok(served)
     }
@@ -202,7 +202,7 @@ impl App {
 
 impl Served {
     /// Makes a project ready to serve: loads resident tables and issuer keys.
-    async fn of(
+    async fn prepare(
         project: PlannedProject,
         folder: &Path,
         access: &Access,
@@ -220,7 +220,7 @@ impl Served {
         let indexing = tokio::spawn(async move { indexed.index_as_before().await });
         // The previous project is still served.
         if before.is_some() {
-            let _ = timeout(INDEX_FOR, indexing).await;
+            let _ = timeout(INDEX_BUILD_TIMEOUT, indexing).await;
         }
         // Runs in the background; only requests that need the same data wait for it.
         tokio::spawn(async move { warmed.warm().await });

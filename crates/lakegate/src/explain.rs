@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use std::sync::Arc;
 
-use crate::assumed;
+use crate::impersonation;
 
 /// The decision on a call, and what the response would hold.
 #[derive(Debug, Serialize)]
@@ -173,12 +173,12 @@ pub struct Limits {
     pub from: BTreeMap<&'static str, &'static str>,
     /// Limits that count over many calls, separately for each source.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub counted: Vec<Counted>,
+    pub counted: Vec<CountedLimit>,
 }
 
 /// A limit that counts over many calls.
 #[derive(Debug, Serialize)]
-pub struct Counted {
+pub struct CountedLimit {
     /// Its name.
     pub limit: &'static str,
     /// The maximum.
@@ -190,7 +190,7 @@ pub struct Counted {
 }
 
 /// Replaces a secret value.
-pub const SECRET: &str = "***";
+pub const SECRET_MASK: &str = "***";
 
 /// Explains a call of an endpoint by a principal with these grants, without running it.
 pub async fn explain(
@@ -219,8 +219,8 @@ pub async fn explain(
         plan: None,
         shortcut: None,
     };
-    let (who, grants) = match assumed::principal(record, grants, now) {
-        Ok(assumed) => assumed,
+    let (who, grants) = match impersonation::impersonate(record, grants, now) {
+        Ok(impersonated) => impersonated,
         Err(error) => return explanation.refused(&error),
     };
     let authorized = match authorize(&who, &endpoint.name, &grants, now) {
@@ -247,8 +247,11 @@ pub async fn explain(
         Ok(plan) => {
             explanation.allowed = true;
             // The fingerprint is a digest of the values too, and would confirm a guess of a short secret.
-            let tells =
-                explanation.attributes.values().chain(explanation.arguments.values()).any(|value| *value == SECRET);
+            let tells = explanation
+                .attributes
+                .values()
+                .chain(explanation.arguments.values())
+                .any(|value| *value == SECRET_MASK);
             explanation.fingerprint = (!tells).then(|| plan.fingerprint().to_owned());
             explanation.plan = Some(plan.display_without_values());
             explanation.shortcut = plan.display_shortcut().await;
@@ -307,7 +310,7 @@ fn limits_part(project: &PlannedProject, endpoint: &Endpoint, grants: limits::Li
             limit,
             Limit::MaxConcurrent | Limit::RequestsPerSecond | Limit::RequestBurst | Limit::RequestsPerDay
         ) {
-            part.counted.extend(in_force.all(*limit).map(|bound| Counted {
+            part.counted.extend(in_force.all(*limit).map(|bound| CountedLimit {
                 limit: limit.name(),
                 bound: bound.value,
                 from: bound.from.name(),
@@ -323,7 +326,7 @@ fn limits_part(project: &PlannedProject, endpoint: &Endpoint, grants: limits::Li
 }
 
 fn shown(project: &PlannedProject, attribute: &str, value: &lakegate_core::value::Value) -> Json {
-    if project.project().config.secret_attributes.contains(attribute) { SECRET.into() } else { value.to_json() }
+    if project.project().config.secret_attributes.contains(attribute) { SECRET_MASK.into() } else { value.to_json() }
 }
 
 fn attributes(project: &PlannedProject, record: &PrincipalRecord) -> BTreeMap<String, Json> {
@@ -337,15 +340,15 @@ fn arguments(project: &PlannedProject, call: &Call) -> BTreeMap<String, Json> {
         attributes.into_iter().any(|attribute| project.project().config.secret_attributes.contains(&attribute))
     };
     let values = call.endpoint().params.iter().zip(call.arguments().values());
-    let told = values.map(|(param, value)| {
+    let parts = values.map(|(param, value)| {
         let value = match value {
-            Some(_) if param.secret || secret(&param.name) => SECRET.into(),
+            Some(_) if param.secret || secret(&param.name) => SECRET_MASK.into(),
             Some(value) => value.to_json(),
             None => Json::Null,
         };
         (param.name.clone(), value)
     });
-    told.collect()
+    parts.collect()
 }
 
 fn parts(
@@ -368,7 +371,7 @@ fn parts(
             (Effect::Allow, None) => "allows",
         }
     };
-    let told = about.map(|grant| GrantPart {
+    let parts = about.map(|grant| GrantPart {
         id: grant.id.clone(),
         to: match &grant.to {
             Grantee::Principal(name) => format!("principal {name}"),
@@ -376,19 +379,19 @@ fn parts(
         },
         endpoint: grant.endpoint.as_str().to_owned(),
         effect: grant.effect.name(),
-        terms: told_terms(grant, endpoint),
+        terms: redacted_terms(grant, endpoint),
         part: part(grant),
     });
-    told.collect()
+    parts.collect()
 }
 
 /// The terms of a grant, without the values of secret parameters.
-fn told_terms(grant: &Grant, endpoint: &Endpoint) -> Terms {
+fn redacted_terms(grant: &Grant, endpoint: &Endpoint) -> Terms {
     let mut terms = grant.terms.clone();
     for (name, term) in &mut terms.parameters {
         if endpoint.param(name).is_some_and(|param| param.secret) {
             let values = [&mut term.fixed, &mut term.min, &mut term.max].into_iter().flatten();
-            values.chain(&mut term.one_of).for_each(|value| *value = SECRET.to_owned());
+            values.chain(&mut term.one_of).for_each(|value| *value = SECRET_MASK.to_owned());
         }
     }
     terms

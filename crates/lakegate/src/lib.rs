@@ -1,31 +1,37 @@
 //! The server around the query engine: access store, HTTP server, audit log and command line.
 
-pub mod admin;
 pub mod app;
-pub mod assumed;
-pub mod audit;
-mod causes;
-pub mod cli;
-pub mod clock;
 pub mod context;
-pub mod explain;
 pub mod http;
+pub mod pipeline;
+pub mod request_id;
+
 pub mod identity;
 pub mod limits;
-pub mod mask_key;
 pub mod memo;
-pub mod observe;
 pub mod page;
-pub mod pipeline;
-pub mod policy_test;
-pub mod process;
-pub mod project;
-pub mod reload;
-pub mod request_id;
-pub mod results;
-pub mod seal;
-pub mod status;
-pub mod store;
+pub mod response_cache;
+pub mod signer;
 mod token;
 
+pub mod mask_key;
+pub mod project;
+pub mod reload;
+
+pub mod admin;
+pub mod store;
+
+pub mod audit;
+pub mod observe;
+pub mod status;
+
+pub mod explain;
+pub mod impersonation;
+pub mod policy_test;
+
+pub mod cli;
 pub mod sample;
+
+pub mod clock;
+mod error_chain;
+pub mod file_limit;

@@ -16,7 +16,7 @@ use crate::reload::Watched;
 /// The maximum size of a key file, in bytes.
 const MAX_KEY_BYTES: u64 = 4_096;
 /// The interval at which the file is checked.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Sets the key of a planned project, if a mask needs it.
 ///
@@ -82,7 +82,7 @@ impl KeyFile {
 
 impl Watched for KeyFile {
     fn every(&self) -> Duration {
-        LOOK_EVERY
+        POLL_INTERVAL
     }
 
     /// Uses a new key if the file was replaced. A missing or unusable file is logged, and the previous key stays in use.
@@ -92,7 +92,7 @@ impl Watched for KeyFile {
         if !project.needs_mask_key() {
             return;
         }
-        let found = changed_at(&self.app.folder().join(file));
+        let found = file_stamp(&self.app.folder().join(file));
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         // The first check of a project reads the file again, because it may have been replaced while the project was
         // loaded.
@@ -112,7 +112,7 @@ impl Watched for KeyFile {
 }
 
 /// The modification time and size of the file, which reveal a replacement.
-fn changed_at(path: &PathBuf) -> Option<(SystemTime, u64)> {
+fn file_stamp(path: &PathBuf) -> Option<(SystemTime, u64)> {
     let file = std::fs::metadata(path).ok()?;
     Some((file.modified().ok()?, file.len()))
 }

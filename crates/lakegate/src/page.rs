@@ -10,10 +10,10 @@ use lakegate_core::error::{Code, Error};
 use lakegate_query::engine::{BatchStream, Engine, Limits};
 use lakegate_query::govern::GovernedPlan;
 
-use crate::seal::{Place, Seal};
+use crate::signer::{PagePosition, Signer};
 
 /// The maximum age of the first page.
-const LONGEST: TimeDelta = TimeDelta::days(1);
+const MAX_AGE: TimeDelta = TimeDelta::days(1);
 
 /// The requested page.
 #[derive(Clone, Copy, Debug)]
@@ -21,16 +21,16 @@ pub struct Page {
     offset: u64,
     size: u32,
     /// The position from the cursor; `None` for the first page.
-    follows: Option<Place>,
+    previous: Option<PagePosition>,
 }
 
 /// The times that all pages of a response share.
 #[derive(Clone, Copy, Debug)]
-pub struct Moments {
+pub struct PageTimes {
     /// The value of `now()`.
     pub now: DateTime<Utc>,
     /// The value of `as_of` for the tables as they are read, if one of them supports time travel.
-    pub state: Option<AsOf>,
+    pub as_of: Option<AsOf>,
 }
 
 impl Page {
@@ -38,21 +38,21 @@ impl Page {
     ///
     /// # Errors
     /// If the cursor was not issued by this server.
-    pub fn of(modifiers: &Modifiers, seal: &Seal) -> Result<Option<Self>, Error> {
-        let Some(asked) = modifiers.page() else { return Ok(None) };
-        let follows = asked.cursor.map(|cursor| seal.open(cursor)).transpose()?;
-        let size = asked.size.and_then(|size| u32::try_from(size).ok()).or(follows.map(|place| place.size));
-        let offset = follows.map_or(0, |place| place.offset);
-        Ok(size.map(|size| Self { offset, size, follows }))
+    pub fn from_modifiers(modifiers: &Modifiers, signer: &Signer) -> Result<Option<Self>, Error> {
+        let Some(requested) = modifiers.page() else { return Ok(None) };
+        let previous = requested.cursor.map(|cursor| signer.verify_cursor(cursor)).transpose()?;
+        let size = requested.size.and_then(|size| u32::try_from(size).ok()).or(previous.map(|position| position.size));
+        let offset = previous.map_or(0, |position| position.offset);
+        Ok(size.map(|size| Self { offset, size, previous }))
     }
 
     /// The time for which the query runs: that of the first page.
     ///
     /// # Errors
     /// [`Code::ResultGone`] if that is too long ago, so that a cursor does not give access to the past.
-    pub fn moment(&self, now: DateTime<Utc>) -> Result<DateTime<Utc>, Error> {
-        let moment = self.follows.map_or_else(|| now.timestamp_micros(), |place| place.moment);
-        let moment = DateTime::from_timestamp_micros(moment).filter(|moment| now - moment <= LONGEST);
+    pub fn query_time(&self, now: DateTime<Utc>) -> Result<DateTime<Utc>, Error> {
+        let moment = self.previous.map_or_else(|| now.timestamp_micros(), |position| position.now_micros);
+        let moment = DateTime::from_timestamp_micros(moment).filter(|moment| now - moment <= MAX_AGE);
         moment.ok_or_else(|| {
             Error::new(Code::ResultGone, "the first page was asked for too long ago")
                 .hint("begin anew without `cursor`")
@@ -68,29 +68,29 @@ impl Page {
     ///
     /// # Errors
     /// [`Code::ArgumentsInvalid`] if it is another response, [`Code::ResultGone`] if its tables have another version.
-    pub fn check(&self, plan: &GovernedPlan, seal: &Seal) -> Result<(), Error> {
-        let Some(place) = self.follows else { return Ok(()) };
-        if place.answer != seal.answer(plan.rows()) {
+    pub fn check_continues(&self, plan: &GovernedPlan, signer: &Signer) -> Result<(), Error> {
+        let Some(position) = self.previous else { return Ok(()) };
+        if position.response != signer.response_digest(plan.rows()) {
             return Err(foreign_cursor());
         }
-        if place.versions != seal.versions(plan.versions()) {
+        if position.versions != signer.versions_digest(plan.versions()) {
             return Err(gone());
         }
         Ok(())
     }
 
     /// The `as_of` for the version of the page before, if the tables have changed since.
-    pub fn past_to_ask(&self, plan: &GovernedPlan, seal: &Seal) -> Option<AsOf> {
-        let place = self.follows.filter(|place| place.answer == seal.answer(plan.rows()))?;
-        let has_changed = place.versions != seal.versions(plan.versions());
-        place.state.filter(|_| has_changed)
+    pub fn as_of_for_page(&self, plan: &GovernedPlan, signer: &Signer) -> Option<AsOf> {
+        let position = self.previous.filter(|position| position.response == signer.response_digest(plan.rows()))?;
+        let has_changed = position.versions != signer.versions_digest(plan.versions());
+        position.as_of.filter(|_| has_changed)
     }
 
     /// Reports that the page is gone if its version of the tables is; returns other errors unchanged.
     ///
     /// # Errors
     /// Always.
-    pub fn gone_for<T>(error: Error) -> Result<T, Error> {
+    pub fn map_gone<T>(error: Error) -> Result<T, Error> {
         match error.code {
             Code::AsOfUnknown | Code::AsOfGone => Err(gone().source(error)),
             _ => Err(error),
@@ -106,22 +106,22 @@ impl Page {
         engine: &dyn Engine,
         plan: GovernedPlan,
         limits: Limits,
-        seal: &Seal,
-        moments: Moments,
+        signer: &Signer,
+        times: PageTimes,
     ) -> Result<(BatchStream, Option<String>), Error> {
         let size = u64::from(self.size);
-        let next = Place {
+        let next = PagePosition {
             offset: self.offset.saturating_add(size),
             size: self.size,
-            moment: moments.now.timestamp_micros(),
-            state: moments.state,
-            answer: seal.answer(plan.rows()),
-            versions: seal.versions(plan.versions()),
+            now_micros: times.now.timestamp_micros(),
+            as_of: times.as_of,
+            response: signer.response_digest(plan.rows()),
+            versions: signer.versions_digest(plan.versions()),
         };
         // The extra row that reveals a next page is not part of the response.
         let limits = Limits { max_rows: limits.max_rows.filter(|most| *most < size), ..limits };
         let (rows, has_more) = engine.run(plan, limits).await?.first(size).await?;
-        Ok((rows, has_more.then(|| seal.cursor(&next))))
+        Ok((rows, has_more.then(|| signer.sign_cursor(&next))))
     }
 }
 

@@ -21,7 +21,7 @@ pub struct ServerStatus {
 
 /// An open connection, counted until this is dropped.
 #[derive(Debug)]
-pub struct Connected(Arc<ServerStatus>);
+pub struct OpenConnection(Arc<ServerStatus>);
 
 impl Default for ServerStatus {
     fn default() -> Self {
@@ -56,9 +56,9 @@ impl ServerStatus {
     }
 
     /// Counts a connection.
-    pub fn connected(self: &Arc<Self>) -> Connected {
+    pub fn connected(self: &Arc<Self>) -> OpenConnection {
         self.connections.fetch_add(1, Ordering::Relaxed);
-        Connected(Arc::clone(self))
+        OpenConnection(Arc::clone(self))
     }
 
     /// The number of open connections, including those of the admin API.
@@ -67,7 +67,7 @@ impl ServerStatus {
     }
 }
 
-impl Drop for Connected {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }

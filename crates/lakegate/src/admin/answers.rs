@@ -6,7 +6,7 @@ use lakegate_query::plan::PlannedEndpoint;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
-use super::desk::PrincipalDetails;
+use super::service::PrincipalDetails;
 use crate::store::{GrantListing, SecretAttributes, TokenListing};
 
 /// A time in RFC 3339, to the second.
@@ -36,7 +36,7 @@ pub struct PrincipalAnswer {
 
 impl PrincipalAnswer {
     /// Builds the answer.
-    pub fn of(principal: &PrincipalRecord, secret: &SecretAttributes) -> Self {
+    pub fn new(principal: &PrincipalRecord, secret: &SecretAttributes) -> Self {
         let attributes = principal.attributes.iter().map(|(name, value)| (name.clone(), secret.listed(name, value)));
         let types = principal.attributes.iter().map(|(name, value)| (name.clone(), value.value_type().name().into()));
         Self {
@@ -61,11 +61,11 @@ pub struct PrincipalDetailsAnswer {
 
 impl PrincipalDetailsAnswer {
     /// Builds the answer, with states as of `now`.
-    pub fn of(details: &PrincipalDetails, secret: &SecretAttributes, now: DateTime<Utc>) -> Self {
+    pub fn new(details: &PrincipalDetails, secret: &SecretAttributes, now: DateTime<Utc>) -> Self {
         Self {
-            principal: PrincipalAnswer::of(&details.principal, secret),
-            tokens: details.tokens.iter().map(|listing| TokenAnswer::of(listing, now)).collect(),
-            grants: details.grants.iter().map(|listing| GrantAnswer::of(listing, now)).collect(),
+            principal: PrincipalAnswer::new(&details.principal, secret),
+            tokens: details.tokens.iter().map(|listing| TokenAnswer::new(listing, now)).collect(),
+            grants: details.grants.iter().map(|listing| GrantAnswer::new(listing, now)).collect(),
         }
     }
 }
@@ -88,7 +88,7 @@ pub struct TokenAnswer {
 
 impl TokenAnswer {
     /// Builds the answer, with states as of `now`.
-    pub fn of(listing: &TokenListing, now: DateTime<Utc>) -> Self {
+    pub fn new(listing: &TokenListing, now: DateTime<Utc>) -> Self {
         let TokenListing { token, principal } = listing;
         Self {
             id: token.id.clone(),
@@ -116,8 +116,8 @@ pub struct IssuedAnswer {
 
 impl IssuedAnswer {
     /// Builds the answer.
-    pub fn of(token: &NewToken, listing: &TokenListing) -> Self {
-        Self { listing: TokenAnswer::of(listing, listing.token.created_at), token: token.text().to_owned() }
+    pub fn new(token: &NewToken, listing: &TokenListing) -> Self {
+        Self { listing: TokenAnswer::new(listing, listing.token.created_at), token: token.text().to_owned() }
     }
 }
 
@@ -138,7 +138,7 @@ pub struct GrantAnswer {
 
 impl GrantAnswer {
     /// Builds the answer, with states as of `now`.
-    pub fn of(listing: &GrantListing, now: DateTime<Utc>) -> Self {
+    pub fn new(listing: &GrantListing, now: DateTime<Utc>) -> Self {
         let GrantListing { grant, revoked_at } = listing;
         let (principal, role) = match &grant.to {
             Grantee::Principal(name) => (Some(name.clone()), None),
@@ -184,7 +184,7 @@ struct ColumnAnswer {
 
 impl EndpointAnswer {
     /// Builds the answer.
-    pub fn of(planned: &PlannedEndpoint) -> Self {
+    pub fn new(planned: &PlannedEndpoint) -> Self {
         let endpoint = planned.endpoint();
         let parameters = endpoint.params.iter().map(|param| ParameterAnswer {
             name: param.name.clone(),

@@ -13,7 +13,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 
-use super::expiry::{duration, moment};
+use super::parse::{parse_duration, parse_time};
 use crate::store::{Expiry, GrantRequest, NewPrincipal, PrincipalChange, Rotation, StoreError, TokenRequest};
 
 /// An empty request.
@@ -131,8 +131,8 @@ impl RotateToken {
     /// # Errors
     /// If the grace period or the expiry is malformed.
     pub fn into_rotation(self, now: DateTime<Utc>) -> Result<Rotation, StoreError> {
-        let grace =
-            duration(self.grace.as_deref().unwrap_or("0")).map_err(|error| refused(format!("`grace`: {error}")))?;
+        let grace = parse_duration(self.grace.as_deref().unwrap_or("0"))
+            .map_err(|error| refused(format!("`grace`: {error}")))?;
         let expiry = expiry(self.expires_at.as_deref(), self.expires_in.as_deref(), now)?;
         Ok(Rotation { grace, expiry: expiry.map_or(Expiry::SameLifetime, Expiry::At) })
     }
@@ -175,9 +175,9 @@ fn typed(attributes: &Members<Json>, types: &Members<String>) -> Result<BTreeMap
 fn expiry(at: Option<&str>, after: Option<&str>, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, StoreError> {
     match (at, after) {
         (Some(_), Some(_)) => Err(refused("give `expires_at` or `expires_in`, not both")),
-        (Some(at), None) => moment(at).map(Some).map_err(|error| refused(format!("`expires_at` is {error}"))),
+        (Some(at), None) => parse_time(at).map(Some).map_err(|error| refused(format!("`expires_at` is {error}"))),
         (None, Some(after)) => {
-            let after = duration(after).map_err(|error| refused(format!("`expires_in`: {error}")))?;
+            let after = parse_duration(after).map_err(|error| refused(format!("`expires_in`: {error}")))?;
             let end = now.checked_add_signed(after);
             end.map(Some).ok_or_else(|| refused("`expires_in` is too far in the future"))
         }

@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 
-use super::record::{ChangeRecord, Record};
+use super::record::{AuditChange, Record};
 use crate::clock;
 
 /// The name of the current file.
-pub const CURRENT: &str = "audit.ndjson";
+pub const CURRENT_FILE: &str = "audit.ndjson";
 /// The time to wait for the lock. A process holds it only for a write.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// The maximum number of times that another process may rotate the file during one append.
-const TRIES: usize = 100;
+const MAX_APPEND_TRIES: usize = 100;
 
 /// The log of a folder, open for appending.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl LogFile {
     /// # Errors
     /// If the write fails. The next append opens the file again.
     pub fn append(&mut self, lines: &[u8], durable: bool) -> io::Result<()> {
-        for _ in 0..TRIES {
+        for _ in 0..MAX_APPEND_TRIES {
             let file = match self.file.take() {
                 Some(file) => file,
                 None => self.open(durable)?,
@@ -66,7 +66,7 @@ impl LogFile {
             }
             let size = file.metadata()?.len();
             if size > 0 && self.max_bytes.is_some_and(|most| size + lines.len() as u64 > most) {
-                self.put_aside(&file)?;
+                self.rotate(&file)?;
                 continue;
             }
             write(&file, size, lines, durable)?;
@@ -78,7 +78,7 @@ impl LogFile {
     }
 
     fn path(&self) -> PathBuf {
-        self.folder.join(CURRENT)
+        self.folder.join(CURRENT_FILE)
     }
 
     fn open(&self, durable: bool) -> io::Result<File> {
@@ -105,26 +105,26 @@ impl LogFile {
 
     fn is_current(&self, file: &File) -> bool {
         let (Ok(open), Ok(at_path)) = (file.metadata(), fs::metadata(self.path())) else { return false };
-        number(&open) == number(&at_path)
+        file_id(&open) == file_id(&at_path)
     }
 
     /// Rotates the file, whose lock is held.
-    fn put_aside(&self, file: &File) -> io::Result<()> {
+    fn rotate(&self, file: &File) -> io::Result<()> {
         file.sync_all()?;
         let mut moment = clock::now();
-        let aside = loop {
+        let rotated_path = loop {
             let path = self.folder.join(format!("audit-{}.ndjson", moment.format("%Y%m%dT%H%M%S%.6fZ")));
             if !path.try_exists()? {
                 break path;
             }
             moment += TimeDelta::microseconds(1);
         };
-        fs::rename(self.path(), aside)?;
+        fs::rename(self.path(), rotated_path)?;
         sync_folder(&self.folder)?;
         if self.keep > 0 {
-            let put_aside = put_aside(&self.folder)?;
-            let many = put_aside.len().saturating_sub(self.keep);
-            for old in put_aside.iter().take(many) {
+            let rotated = rotated_files(&self.folder)?;
+            let many = rotated.len().saturating_sub(self.keep);
+            for old in rotated.iter().take(many) {
                 if let Err(error) = fs::remove_file(old) {
                     tracing::warn!(path = %old.display(), %error, "an old file of the audit log cannot be removed");
                 }
@@ -138,7 +138,7 @@ impl LogFile {
 ///
 /// # Errors
 /// If the folder is unreadable.
-pub fn put_aside(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub fn rotated_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -155,7 +155,7 @@ pub fn put_aside(folder: &Path) -> io::Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// If the write fails. Then nothing was appended, or a part that a retry will repeat.
-pub fn append_changes(folder: &Path, changes: &[ChangeRecord]) -> io::Result<()> {
+pub fn append_changes(folder: &Path, changes: &[AuditChange]) -> io::Result<()> {
     let mut lines = Vec::new();
     for change in changes {
         Record::Change(change.clone()).write_to(&mut lines);
@@ -205,13 +205,13 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 #[cfg(unix)]
-fn number(file: &fs::Metadata) -> (u64, u64) {
+fn file_id(file: &fs::Metadata) -> (u64, u64) {
     use std::os::unix::fs::MetadataExt;
     (file.dev(), file.ino())
 }
 
 #[cfg(not(unix))]
-fn number(_file: &fs::Metadata) -> (u64, u64) {
+fn file_id(_file: &fs::Metadata) -> (u64, u64) {
     // On such a system an open file cannot be replaced.
     (0, 0)
 }

@@ -21,20 +21,20 @@ use super::request::Inner as Request;
 use super::writer::{Message, Writer};
 
 /// The maximum number of queued records. Beyond it, requests wait.
-const WAITING: usize = 4_096;
+const QUEUE_CAPACITY: usize = 4_096;
 /// The number of lock shards for running requests, so that most requests wait for no lock.
 const SHARDS: usize = 16;
 /// The time that a shutdown waits for the last records.
-const LAST_WRITE: Duration = Duration::from_secs(10);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The audit log of a server. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct AuditLog {
     /// `None` if there is no log.
-    shared: Option<Arc<Shared>>,
+    shared: Option<Arc<SharedLog>>,
 }
 
-pub(super) struct Shared {
+pub(super) struct SharedLog {
     messages: mpsc::Sender<Message>,
     /// The writer thread, which may be parked.
     writer: Thread,
@@ -44,12 +44,12 @@ pub(super) struct Shared {
     running: [Mutex<HashMap<u64, Weak<Request>>>; SHARDS],
     next: AtomicU64,
     lost: Arc<AtomicU64>,
-    late: TaskTracker,
+    detached: TaskTracker,
 }
 
 /// The state of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
+pub struct AuditLoad {
     /// Records that are not on disk yet.
     pub waiting: u64,
     /// Records that could not be written.
@@ -57,7 +57,7 @@ pub struct Load {
 }
 
 /// A reserved slot in the queue. A record with a slot does not get lost on its way to the writer.
-pub(super) struct Place<'a> {
+pub(super) struct QueueSlot<'a> {
     permit: mpsc::Permit<'a, Message>,
     strict: bool,
 }
@@ -80,13 +80,15 @@ impl AuditLog {
         let folder = project.join(&config.folder);
         let mut file = LogFile::new(&folder, Some(config.max_bytes), config.keep);
         file.prepare()?;
-        let (messages, receiver) = mpsc::channel(WAITING);
+        let (messages, receiver) = mpsc::channel(QUEUE_CAPACITY);
         let lost = Arc::new(AtomicU64::new(0));
         let writer = Writer::new(file, strict, Arc::clone(&lost));
         let thread = std::thread::Builder::new().name("lakegate-audit".to_owned());
         let writer = thread.spawn(move || writer.run(receiver))?.thread().clone();
-        let (running, next, late) = (Default::default(), AtomicU64::new(0), TaskTracker::new());
-        Ok(Self { shared: Some(Arc::new(Shared { messages, writer, folder, strict, running, next, lost, late })) })
+        let (running, next, detached) = (Default::default(), AtomicU64::new(0), TaskTracker::new());
+        Ok(Self {
+            shared: Some(Arc::new(SharedLog { messages, writer, folder, strict, running, next, lost, detached })),
+        })
     }
 
     /// The folder of the log files; `None` if there is no log.
@@ -95,14 +97,14 @@ impl AuditLog {
     }
 
     /// The number of queued records, and of those lost since the server started.
-    pub fn load(&self) -> Load {
-        self.shared.as_ref().map_or_else(Load::default, |shared| Load {
-            waiting: WAITING.saturating_sub(shared.messages.capacity()) as u64,
+    pub fn load(&self) -> AuditLoad {
+        self.shared.as_ref().map_or_else(AuditLoad::default, |shared| AuditLoad {
+            waiting: QUEUE_CAPACITY.saturating_sub(shared.messages.capacity()) as u64,
             lost: shared.lost.load(Ordering::Relaxed),
         })
     }
 
-    pub(super) fn shared(&self) -> Option<&Arc<Shared>> {
+    pub(super) fn shared(&self) -> Option<&Arc<SharedLog>> {
         self.shared.as_ref()
     }
 
@@ -126,49 +128,49 @@ impl AuditLog {
             for request in running.into_iter().filter_map(|(_, request)| request.upgrade()) {
                 request.end_with_server().await;
             }
-            shared.late.close();
-            shared.late.wait().await;
+            shared.detached.close();
+            shared.detached.wait().await;
             self.flush().await;
         };
-        if tokio::time::timeout(LAST_WRITE, all).await.is_err() {
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, all).await.is_err() {
             tracing::error!("the last records of the audit log could not be written in time");
         }
     }
 }
 
-impl Shared {
+impl SharedLog {
     pub(super) fn is_strict(&self) -> bool {
         self.strict
     }
 
     /// Waits for a slot. Cancel-safe.
-    pub(super) async fn place(&self) -> Result<Place<'_>, Error> {
-        if let Some(place) = self.place_at_once() {
-            return Ok(place);
+    pub(super) async fn slot(&self) -> Result<QueueSlot<'_>, Error> {
+        if let Some(slot) = self.try_slot() {
+            return Ok(slot);
         }
         self.writer.unpark();
         match self.messages.reserve().await {
-            Ok(permit) => Ok(Place { permit, strict: self.strict }),
+            Ok(permit) => Ok(QueueSlot { permit, strict: self.strict }),
             // The thread ends only without senders or on a panic.
             Err(_) => Err(unavailable()),
         }
     }
 
     /// A slot, if one is free.
-    pub(super) fn place_at_once(&self) -> Option<Place<'_>> {
+    pub(super) fn try_slot(&self) -> Option<QueueSlot<'_>> {
         let permit = self.messages.try_reserve().ok()?;
-        Some(Place { permit, strict: self.strict })
+        Some(QueueSlot { permit, strict: self.strict })
     }
 
     /// Queues a record that no request waits for.
-    pub(super) fn put_late(&self, record: Record) {
+    pub(super) fn queue_detached(&self, record: Record) {
         match self.messages.try_send(Message::Write(record, None)) {
             Ok(()) => {}
             Err(TrySendError::Full(message)) => {
                 let messages = self.messages.clone();
                 match tokio::runtime::Handle::try_current() {
                     Ok(runtime) => {
-                        self.late.spawn_on(async move { drop(messages.send(message).await) }, &runtime);
+                        self.detached.spawn_on(async move { drop(messages.send(message).await) }, &runtime);
                     }
                     Err(_) => drop(messages.blocking_send(message)),
                 }
@@ -177,15 +179,15 @@ impl Shared {
         }
     }
 
-    /// Registers a request until [`Shared::leave`].
-    pub(super) fn enter(&self, request: impl FnOnce(u64) -> Arc<Request>) -> Arc<Request> {
+    /// Registers a request until [`SharedLog::unregister`].
+    pub(super) fn register(&self, request: impl FnOnce(u64) -> Arc<Request>) -> Arc<Request> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let request = request(number);
         self.running(number).insert(number, Arc::downgrade(&request));
         request
     }
 
-    pub(super) fn leave(&self, number: u64) {
+    pub(super) fn unregister(&self, number: u64) {
         self.running(number).remove(&number);
     }
 
@@ -195,10 +197,10 @@ impl Shared {
 }
 
 /// A queued record that is not on disk yet.
-pub(super) struct OnItsWay(Option<oneshot::Receiver<bool>>);
+pub(super) struct PendingRecord(Option<oneshot::Receiver<bool>>);
 
-impl Place<'_> {
-    pub(super) fn put(self, record: Record) -> OnItsWay {
+impl QueueSlot<'_> {
+    pub(super) fn queue(self, record: Record) -> PendingRecord {
         let (waiter, durable) = if self.strict {
             let (waiter, durable) = oneshot::channel();
             (Some(waiter), Some(durable))
@@ -206,11 +208,11 @@ impl Place<'_> {
             (None, None)
         };
         self.permit.send(Message::Write(record, waiter));
-        OnItsWay(durable)
+        PendingRecord(durable)
     }
 }
 
-impl OnItsWay {
+impl PendingRecord {
     /// In strict mode, waits until the record is durable.
     pub(super) async fn durable(self) -> Result<(), Error> {
         match self.0 {

@@ -14,9 +14,9 @@ mod sink;
 mod values;
 mod writer;
 
-pub use file::{CURRENT, LogFile, append_changes, put_aside};
-pub use log::{AuditLog, Load};
-pub use record::{ChangeRecord, Outcome, SerializedRequest};
+pub use file::{CURRENT_FILE, LogFile, append_changes, rotated_files};
+pub use log::{AuditLoad, AuditLog};
+pub use record::{AuditChange, Outcome, SerializedRequest};
 pub use request::{AuditStart, RequestAudit};
-pub use search::{Found, Search};
-pub use sink::ChangeFolder;
+pub use search::{Search, SearchResult};
+pub use sink::AuditFolderSink;

@@ -8,25 +8,25 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::file::{CURRENT, put_aside};
+use super::file::{CURRENT_FILE, rotated_files};
 
 /// The maximum length of a line in bytes. A longer line is not a record, because the longest records are far shorter.
-const LONGEST: u64 = 8 << 20;
+const MAX_LINE_BYTES: u64 = 8 << 20;
 /// The maximum number of times that files may be rotated while they are listed.
-const TRIES: usize = 100;
+const MAX_SNAPSHOT_TRIES: usize = 100;
 /// The maximum number of files that count as new between two reads.
-const MOST_NEW: usize = 200;
+const MAX_NEW_FILES: usize = 200;
 
 /// The lines of one file.
-struct Lines {
+struct FileLines {
     reader: BufReader<File>,
     line: Vec<u8>,
     /// Bytes read so far.
     read: u64,
 }
 
-impl Lines {
-    fn of(mut file: File, from: u64) -> io::Result<Self> {
+impl FileLines {
+    fn new(mut file: File, from: u64) -> io::Result<Self> {
         file.seek(SeekFrom::Start(from))?;
         Ok(Self { reader: BufReader::new(file), line: Vec::new(), read: 0 })
     }
@@ -34,13 +34,13 @@ impl Lines {
     /// The next line, and whether its line break is present.
     fn next(&mut self) -> io::Result<Option<(&[u8], bool)>> {
         self.line.clear();
-        let read = (&mut self.reader).take(LONGEST).read_until(b'\n', &mut self.line)?;
+        let read = (&mut self.reader).take(MAX_LINE_BYTES).read_until(b'\n', &mut self.line)?;
         if read == 0 {
             return Ok(None);
         }
         self.read += read as u64;
         let mut is_whole = self.line.pop_if(|last| *last == b'\n').is_some();
-        if !is_whole && self.line.len() as u64 == LONGEST {
+        if !is_whole && self.line.len() as u64 == MAX_LINE_BYTES {
             // The rest of an overlong line is skipped.
             self.line.clear();
             self.line.push(0);
@@ -76,21 +76,21 @@ fn record(line: &[u8]) -> Option<Value> {
 }
 
 /// The files of a log at one moment, oldest first.
-struct Snapshot {
+struct LogFiles {
     /// The rotated files, whose names do not change.
-    put_aside: Vec<PathBuf>,
+    rotated: Vec<PathBuf>,
     /// The current file, held open because it may be rotated at any time.
     current: Option<File>,
 }
 
-impl Snapshot {
+impl LogFiles {
     fn take(folder: &Path) -> io::Result<Self> {
-        for _ in 0..TRIES {
-            let put_aside = put_aside(folder)?;
-            let current = open(&folder.join(CURRENT))?;
+        for _ in 0..MAX_SNAPSHOT_TRIES {
+            let rotated = rotated_files(folder)?;
+            let current = open(&folder.join(CURRENT_FILE))?;
             // If the list is unchanged, the file opened in between is newer than all of them.
-            if put_aside == self::put_aside(folder)? {
-                return Ok(Self { put_aside, current });
+            if rotated == rotated_files(folder)? {
+                return Ok(Self { rotated, current });
             }
         }
         Err(io::Error::other("its files change too fast to be read"))
@@ -98,8 +98,8 @@ impl Snapshot {
 
     /// The files from the oldest to the newest. Skips files that were removed since.
     fn files(self) -> impl DoubleEndedIterator<Item = io::Result<File>> {
-        let put_aside = self.put_aside.into_iter().filter_map(|path| open(&path).transpose());
-        put_aside.chain(self.current.map(Ok))
+        let rotated = self.rotated.into_iter().filter_map(|path| open(&path).transpose());
+        rotated.chain(self.current.map(Ok))
     }
 }
 
@@ -117,8 +117,8 @@ fn open(path: &Path) -> io::Result<Option<File>> {
 /// If a file is unreadable, or `each` fails.
 pub fn all(folder: &Path, mut each: impl FnMut(Value) -> anyhow::Result<()>) -> anyhow::Result<usize> {
     let mut broken = 0;
-    for file in Snapshot::take(folder)?.files() {
-        let mut lines = Lines::of(file?, 0)?;
+    for file in LogFiles::take(folder)?.files() {
+        let mut lines = FileLines::new(file?, 0)?;
         while let Some((line, _)) = lines.next()? {
             match record(line) {
                 Some(record) => each(record)?,
@@ -134,16 +134,16 @@ pub fn all(folder: &Path, mut each: impl FnMut(Value) -> anyhow::Result<()>) -> 
 ///
 /// # Errors
 /// If a file is unreadable.
-pub fn last(folder: &Path, count: usize) -> io::Result<(Vec<Value>, usize, Place)> {
+pub fn last(folder: &Path, count: usize) -> io::Result<(Vec<Value>, usize, ReadPosition)> {
     let (mut records, mut broken) = (Vec::new(), 0);
-    let mut place = Place::default();
-    for file in Snapshot::take(folder)?.files().rev() {
+    let mut position = ReadPosition::default();
+    for file in LogFiles::take(folder)?.files().rev() {
         let file = file?;
         let end = end_of_lines(&file)?;
-        if place.file.is_none() {
-            place = Place { file: Some(file.try_clone()?), offset: end };
+        if position.file.is_none() {
+            position = ReadPosition { file: Some(file.try_clone()?), offset: end };
         }
-        let (mut of_file, broken_of_file) = last_of(&file, end, count - records.len())?;
+        let (mut of_file, broken_of_file) = last_records_of(&file, end, count - records.len())?;
         broken += broken_of_file;
         of_file.append(&mut records);
         records = of_file;
@@ -151,15 +151,15 @@ pub fn last(folder: &Path, count: usize) -> io::Result<(Vec<Value>, usize, Place
             break;
         }
     }
-    Ok((records, broken, place))
+    Ok((records, broken, position))
 }
 
 /// The last records before `end`, reading no more of the file than needed.
-fn last_of(file: &File, end: u64, wanted: usize) -> io::Result<(Vec<Value>, usize)> {
+fn last_records_of(file: &File, end: u64, wanted: usize) -> io::Result<(Vec<Value>, usize)> {
     let mut window = 256 << 10;
     loop {
         let from = end.saturating_sub(window);
-        let mut lines = Lines::of(file.try_clone()?, from)?;
+        let mut lines = FileLines::new(file.try_clone()?, from)?;
         if from > 0 {
             // The first line is partial, or not needed.
             lines.next()?;
@@ -201,13 +201,13 @@ fn end_of_lines(mut file: &File) -> io::Result<u64> {
 
 /// A read position in a log, for following it.
 #[derive(Debug, Default)]
-pub struct Place {
+pub struct ReadPosition {
     /// Held open, so that no other file can get its inode number.
     file: Option<File>,
     offset: u64,
 }
 
-impl Place {
+impl ReadPosition {
     /// Visits the records written since, and advances. A line that is incomplete stays for the next call. Returns the
     /// number of lines that are not records.
     ///
@@ -220,15 +220,15 @@ impl Place {
     ) -> anyhow::Result<usize> {
         // The known file may have been rotated; all files after it are new.
         let (mut new, mut is_known) = (Vec::new(), false);
-        for file in Snapshot::take(folder)?.files().rev() {
+        for file in LogFiles::take(folder)?.files().rev() {
             let file = file?;
             is_known = match &self.file {
-                Some(known) => number(known)? == number(&file)?,
+                Some(known) => file_id(known)? == file_id(&file)?,
                 None => false,
             };
             new.push(file);
             // If the known file was deleted, because only some are kept, only the current file is read.
-            if is_known || new.len() > MOST_NEW {
+            if is_known || new.len() > MAX_NEW_FILES {
                 break;
             }
         }
@@ -242,7 +242,7 @@ impl Place {
                 *self = Self { file: Some(file.try_clone()?), offset: 0 };
             }
             let start = self.offset;
-            let mut lines = Lines::of(file, start)?;
+            let mut lines = FileLines::new(file, start)?;
             while let Some((line, is_whole)) = lines.next()? {
                 if !is_whole && at + 1 == count {
                     break;
@@ -260,13 +260,13 @@ impl Place {
 }
 
 #[cfg(unix)]
-fn number(file: &File) -> io::Result<(u64, u64)> {
+fn file_id(file: &File) -> io::Result<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     file.metadata().map(|file| (file.dev(), file.ino()))
 }
 
 #[cfg(not(unix))]
-fn number(file: &File) -> io::Result<(u64, u64)> {
+fn file_id(file: &File) -> io::Result<(u64, u64)> {
     // Without inode numbers, the creation time identifies a file.
     let made = file.metadata()?.created()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Ok((made.as_secs(), u64::from(made.subsec_nanos())))

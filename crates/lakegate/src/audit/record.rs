@@ -15,7 +15,7 @@ pub(super) enum Record {
     /// A request.
     Request(Box<RequestRecord>),
     /// An administrative change.
-    Change(ChangeRecord),
+    Change(AuditChange),
     /// A gap: records that could not be written before this one.
     Gap(Gap),
 }
@@ -23,7 +23,7 @@ pub(super) enum Record {
 /// The position of a record among those of its request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Event {
+pub(super) enum RecordEvent {
     /// Written before the first byte of a streamed response.
     Started,
     /// Written last, and mostly the only one.
@@ -59,7 +59,7 @@ impl Outcome {
     }
 
     /// The outcome of a response with this status.
-    pub fn of_answer(status: u16, is_error: bool) -> Self {
+    pub fn from_status(status: u16, is_error: bool) -> Self {
         match is_error {
             false => Self::Answered,
             true if status < 500 => Self::Refused,
@@ -80,16 +80,16 @@ pub(super) enum Decision {
 #[derive(Clone, Debug, Default)]
 pub(super) struct RequestRecord {
     pub(super) head: Head,
-    pub(super) asked: Asked,
-    /// The serialised form of an earlier request's `asked`. If set, it is written instead of `asked`.
+    pub(super) request: RequestMembers,
+    /// The serialised request members of an earlier, equal request. If set, they are written instead of `request`.
     pub(super) recalled: Option<SerializedRequest>,
-    pub(super) answered: Answered,
+    pub(super) response: ResponseMembers,
 }
 
 /// The identity of the request.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Head {
-    pub(super) event: Event,
+    pub(super) event: RecordEvent,
     #[serde(serialize_with = "time")]
     pub(super) time: DateTime<Utc>,
     pub(super) request_id: RequestId,
@@ -97,7 +97,7 @@ pub(super) struct Head {
 
 /// The request, its caller and the decision: equal for equal requests of the same caller.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Asked {
+pub(super) struct RequestMembers {
     pub(super) method: String,
     pub(super) path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,13 +127,13 @@ pub(super) struct Asked {
     pub(super) policy: Option<String>,
 }
 
-/// The serialised form of a complete [`Asked`].
+/// The serialised form of a complete [`RequestMembers`].
 #[derive(Clone, Debug)]
 pub struct SerializedRequest(Arc<[u8]>);
 
 /// The result of the request.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Answered {
+pub(super) struct ResponseMembers {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) outcome: Option<Outcome>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,7 +147,7 @@ pub(super) struct Answered {
 
 /// An administrative change, as the access store recorded it.
 #[derive(Clone, Debug, Serialize)]
-pub struct ChangeRecord {
+pub struct AuditChange {
     /// When the change was made.
     #[serde(serialize_with = "time")]
     pub time: DateTime<Utc>,
@@ -175,8 +175,8 @@ pub(super) struct Gap {
 /// Adds the `kind` of records that are not requests.
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-enum Other<'a> {
-    Change(&'a ChangeRecord),
+enum TaggedRecord<'a> {
+    Change(&'a AuditChange),
     Gap(&'a Gap),
 }
 
@@ -186,8 +186,8 @@ impl Record {
         let before = lines.len();
         let written = match self {
             Self::Request(request) => request.write_to(lines),
-            Self::Change(change) => serde_json::to_writer(&mut *lines, &Other::Change(change)),
-            Self::Gap(gap) => serde_json::to_writer(&mut *lines, &Other::Gap(gap)),
+            Self::Change(change) => serde_json::to_writer(&mut *lines, &TaggedRecord::Change(change)),
+            Self::Gap(gap) => serde_json::to_writer(&mut *lines, &TaggedRecord::Gap(gap)),
         };
         match written {
             Ok(()) => lines.push(b'\n'),
@@ -206,19 +206,19 @@ impl RequestRecord {
         add_members(lines, &self.head)?;
         match &self.recalled {
             Some(SerializedRequest(members)) => lines.extend_from_slice(members),
-            None => add_members(lines, &self.asked)?,
+            None => add_members(lines, &self.request)?,
         }
-        add_members(lines, &self.answered)?;
+        add_members(lines, &self.response)?;
         lines.push(b'}');
         Ok(())
     }
 }
 
 impl SerializedRequest {
-    /// Serialises a complete `asked`; `None` if that fails, which does not happen in practice.
-    pub(super) fn new(asked: &Asked) -> Option<Self> {
+    /// Serialises a complete `request`; `None` if that fails, which does not happen in practice.
+    pub(super) fn new(request: &RequestMembers) -> Option<Self> {
         let mut members = Vec::new();
-        add_members(&mut members, asked).ok()?;
+        add_members(&mut members, request).ok()?;
         Some(Self(members.into()))
     }
 }

@@ -14,8 +14,8 @@ use lakegate_core::error::{Code, Error, Kind};
 use lakegate_query::govern::GovernedPlan;
 use lakegate_query::plan::PlannedProject;
 
-use super::log::{AuditLog, Shared};
-use super::record::{Asked, Decision, Event, Head, Outcome, Record, RequestRecord, SerializedRequest};
+use super::log::{AuditLog, SharedLog};
+use super::record::{Decision, Head, Outcome, Record, RecordEvent, RequestMembers, RequestRecord, SerializedRequest};
 use super::values;
 use crate::observe::ms;
 use crate::request_id::RequestId;
@@ -38,7 +38,7 @@ pub struct AuditStart {
 }
 
 pub(super) struct Inner {
-    log: Arc<Shared>,
+    log: Arc<SharedLog>,
     number: u64,
     begun: Instant,
     state: Mutex<State>,
@@ -70,12 +70,12 @@ impl State {
             let secret_attributes = &project.project().config.secret_attributes;
             self.secrets.extend(values::secrets_of(&credential.principal, secret_attributes));
             self.is_secret = self.secrets.len() > tokens;
-            self.record.asked.principal = Some(credential.principal.name.clone());
-            self.record.asked.token = Some(credential.proof.token_id());
+            self.record.request.principal = Some(credential.principal.name.clone());
+            self.record.request.token = Some(credential.proof.token_id());
         }
         if let Some(reason) = self.findings.allowed.take() {
-            self.record.asked.decision = Some(Decision::Allowed);
-            self.record.asked.reason = Some(reason.to_string());
+            self.record.request.decision = Some(Decision::Allowed);
+            self.record.request.reason = Some(reason.to_string());
         }
     }
 }
@@ -86,12 +86,17 @@ impl RequestAudit {
         let Some(log) = log.shared() else { return Self::default() };
         let AuditStart { request_id, method, path, tokens } = start();
         let head = Head { time: request_id.time(), request_id, ..Head::default() };
-        let asked = Asked { method: values::cut(&method, values::NAME), path, ..Asked::default() };
-        let record = RequestRecord { head, asked, ..RequestRecord::default() };
+        let members = RequestMembers {
+            method: values::truncate(&method, values::MAX_NAME_CHARS),
+            path,
+            ..RequestMembers::default()
+        };
+        let record = RequestRecord { head, request: members, ..RequestRecord::default() };
         let findings = Findings::default();
         let state =
             Mutex::new(State { record, findings, secrets: tokens, is_secret: false, streams: false, done: false });
-        let inner = log.enter(|number| Arc::new(Inner { log: Arc::clone(log), number, begun: Instant::now(), state }));
+        let inner =
+            log.register(|number| Arc::new(Inner { log: Arc::clone(log), number, begun: Instant::now(), state }));
         Self(Some(inner))
     }
 
@@ -108,14 +113,14 @@ impl RequestAudit {
 
     /// Records the requested endpoint, even if it does not exist.
     pub fn endpoint_named(&self, endpoint: &str) {
-        self.note(|state| state.record.asked.endpoint = Some(endpoint.to_owned()));
+        self.note(|state| state.record.request.endpoint = Some(endpoint.to_owned()));
     }
 
     /// Records the argument names.
     pub fn arguments_named(&self, raw: &RawArguments) {
         self.note(|state| {
-            state.record.asked.argument_names = raw.names().take(values::NAMES).map(str::to_owned).collect();
-            state.record.asked.more_argument_names = raw.names().count().saturating_sub(values::NAMES);
+            state.record.request.argument_names = raw.names().take(values::MAX_NAMES).map(str::to_owned).collect();
+            state.record.request.more_argument_names = raw.names().count().saturating_sub(values::MAX_NAMES);
         });
     }
 
@@ -128,10 +133,17 @@ impl RequestAudit {
     pub fn restarted(&self) {
         self.note(|state| {
             state.findings = Findings::default();
-            let asked = std::mem::take(&mut state.record.asked);
-            let Asked { method, path, endpoint, argument_names, more_argument_names, .. } = asked;
-            let asked = Asked { method, path, endpoint, argument_names, more_argument_names, ..Asked::default() };
-            state.record.asked = asked;
+            let members = std::mem::take(&mut state.record.request);
+            let RequestMembers { method, path, endpoint, argument_names, more_argument_names, .. } = members;
+            let members = RequestMembers {
+                method,
+                path,
+                endpoint,
+                argument_names,
+                more_argument_names,
+                ..RequestMembers::default()
+            };
+            state.record.request = members;
         });
     }
 
@@ -143,8 +155,8 @@ impl RequestAudit {
     /// Records that access was refused, and why.
     pub fn denied(&self, reason: &Reason) {
         self.note(|state| {
-            state.record.asked.decision = Some(Decision::Denied);
-            state.record.asked.reason = Some(reason.to_string());
+            state.record.request.decision = Some(Decision::Denied);
+            state.record.request.reason = Some(reason.to_string());
         });
     }
 
@@ -152,10 +164,10 @@ impl RequestAudit {
     pub fn called(&self, call: &Call, secret_attributes: &BTreeSet<String>) {
         self.note(|state| {
             state.settle();
-            state.record.asked.arguments = Some(values::arguments(call, secret_attributes, &state.secrets));
+            state.record.request.arguments = Some(values::arguments(call, secret_attributes, &state.secrets));
             let mut arguments = call.endpoint().params.iter().zip(call.arguments().values());
             state.is_secret |= arguments.any(|(param, value)| param.secret && value.is_some());
-            state.record.asked.grants = call.granted_access().grants().to_vec();
+            state.record.request.grants = call.granted_access().grants().to_vec();
         });
     }
 
@@ -164,15 +176,15 @@ impl RequestAudit {
     /// it is omitted.
     pub fn governed(&self, plan: &GovernedPlan) {
         self.note(|state| {
-            state.record.asked.policy = (!state.is_secret).then(|| plan.fingerprint().to_owned());
-            state.record.asked.unfiltered = plan.unfiltered().to_vec();
-            state.record.asked.restricted = plan.restricted().to_vec();
+            state.record.request.policy = (!state.is_secret).then(|| plan.fingerprint().to_owned());
+            state.record.request.unfiltered = plan.unfiltered().to_vec();
+            state.record.request.restricted = plan.restricted().to_vec();
         });
     }
 
     /// The fingerprint that [`RequestAudit::governed`] recorded; `None` if it depends on a secret or there is no log.
     pub fn policy(&self) -> Option<String> {
-        self.0.as_ref()?.state().record.asked.policy.clone()
+        self.0.as_ref()?.state().record.request.policy.clone()
     }
 
     /// The members about the request and its caller as they are now, for an equal request of the same caller.
@@ -181,7 +193,7 @@ impl RequestAudit {
         let (mut known, secrets) = {
             let mut state = inner.state();
             state.settle();
-            (state.record.asked.clone(), state.secrets.clone())
+            (state.record.request.clone(), state.secrets.clone())
         };
         complete(&mut known, &secrets);
         SerializedRequest::new(&known)
@@ -195,8 +207,8 @@ impl RequestAudit {
     /// Records what was handed to the connection.
     pub fn sent(&self, rows: u64, bytes: usize) {
         self.note(|state| {
-            state.record.answered.rows += rows;
-            state.record.answered.bytes += bytes as u64;
+            state.record.response.rows += rows;
+            state.record.response.bytes += bytes as u64;
         });
     }
 
@@ -207,19 +219,19 @@ impl RequestAudit {
     pub async fn starts_to_stream(&self) -> Result<(), Error> {
         let Some(inner) = &self.0 else { return Ok(()) };
         if inner.log.is_strict() {
-            let place = inner.log.place().await?;
+            let slot = inner.log.slot().await?;
             let record = {
                 let mut state = inner.state();
                 if state.record.recalled.is_none() {
                     state.settle();
                 }
                 let mut record = state.record.clone();
-                record.head.event = Event::Started;
+                record.head.event = RecordEvent::Started;
                 inner.complete(&mut record, &state.secrets);
                 state.streams = true;
                 record
             };
-            return place.put(Record::Request(Box::new(record))).durable().await;
+            return slot.queue(Record::Request(Box::new(record))).durable().await;
         }
         inner.state().streams = true;
         Ok(())
@@ -240,16 +252,16 @@ impl RequestAudit {
         let Some(inner) = &self.0 else { return Ok(()) };
         let streams = {
             let mut state = inner.state();
-            state.record.answered.status = Some(status);
+            state.record.response.status = Some(status);
             if error.is_some() {
-                state.record.answered.rows = 0;
+                state.record.response.rows = 0;
             }
             state.streams && error.is_none()
         };
         if streams && has_body {
             return Ok(());
         }
-        let outcome = Outcome::of_answer(status, error.is_some());
+        let outcome = Outcome::from_status(status, error.is_some());
         let bytes = if has_body { bytes.unwrap_or_default() } else { 0 };
         inner.end(outcome, error.map(|error| error.code), Some(bytes)).await
     }
@@ -280,18 +292,18 @@ impl Inner {
 
     /// Writes the record, once. Cancelling before a slot is reserved changes nothing.
     async fn end(&self, outcome: Outcome, code: Option<Code>, bytes: Option<u64>) -> Result<(), Error> {
-        let place = self.log.place().await?;
-        let on_its_way = {
+        let slot = self.log.slot().await?;
+        let pending = {
             let mut state = self.state();
             if let Some(bytes) = bytes.filter(|_| !state.done) {
-                state.record.answered.bytes = bytes;
+                state.record.response.bytes = bytes;
             }
             match self.ended(&mut state, outcome, code) {
-                Some(record) => place.put(record),
+                Some(record) => slot.queue(record),
                 None => return Ok(()),
             }
         };
-        on_its_way.durable().await
+        pending.durable().await
     }
 
     /// Completes the record, once.
@@ -303,18 +315,18 @@ impl Inner {
             state.settle();
         }
         let mut record = std::mem::take(&mut state.record);
-        record.head.event = Event::Ended;
-        record.answered.outcome = Some(outcome);
-        record.answered.code = code.map(Code::name);
+        record.head.event = RecordEvent::Ended;
+        record.response.outcome = Some(outcome);
+        record.response.code = code.map(Code::name);
         if let Some(code) = code.filter(|code| denies(*code)) {
             // A denial by access control has already recorded its reason.
-            if record.asked.decision.replace(Decision::Denied) != Some(Decision::Denied) {
-                record.asked.reason = Some(code.title().to_owned());
+            if record.request.decision.replace(Decision::Denied) != Some(Decision::Denied) {
+                record.request.reason = Some(code.title().to_owned());
             }
         }
         if outcome == Outcome::Refused {
             // The values of a refused request are useless, and not all of them were checked.
-            record.asked.arguments = None;
+            record.request.arguments = None;
             record.recalled = None;
         }
         self.complete(&mut record, &state.secrets);
@@ -322,9 +334,9 @@ impl Inner {
     }
 
     fn complete(&self, record: &mut RequestRecord, secrets: &[String]) {
-        record.answered.duration_ms = ms(self.begun.elapsed());
+        record.response.duration_ms = ms(self.begun.elapsed());
         if record.recalled.is_none() {
-            complete(&mut record.asked, secrets);
+            complete(&mut record.request, secrets);
         }
     }
 
@@ -336,21 +348,21 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.log.leave(self.number);
+        self.log.unregister(self.number);
         let mut state = self.state();
         if let Some(record) = self.ended(&mut state, Outcome::Cancelled, None) {
-            self.log.put_late(record);
+            self.log.queue_detached(record);
         }
     }
 }
 
 /// Removes secrets first and truncates then, because a truncated secret would not be found.
-fn complete(asked: &mut Asked, secrets: &[String]) {
-    values::scrub(asked, secrets);
-    asked.path = values::cut(&asked.path, values::PATH);
-    asked.endpoint = asked.endpoint.take().map(|endpoint| values::cut(&endpoint, values::NAME));
-    for name in &mut asked.argument_names {
-        *name = values::cut(name, values::NAME);
+fn complete(members: &mut RequestMembers, secrets: &[String]) {
+    values::redact(members, secrets);
+    members.path = values::truncate(&members.path, values::MAX_PATH_CHARS);
+    members.endpoint = members.endpoint.take().map(|endpoint| values::truncate(&endpoint, values::MAX_NAME_CHARS));
+    for name in &mut members.argument_names {
+        *name = values::truncate(name, values::MAX_NAME_CHARS);
     }
 }
 

@@ -35,7 +35,7 @@ pub struct Search {
 
 /// The result of a search.
 #[derive(Debug)]
-pub struct Found {
+pub struct SearchResult {
     /// The records, oldest first.
     pub records: VecDeque<Value>,
     /// The number of earlier records that match as well.
@@ -46,7 +46,7 @@ pub struct Found {
 
 impl Search {
     /// Whether a record matches.
-    pub fn fits(&self, record: &Value) -> bool {
+    pub fn matches(&self, record: &Value) -> bool {
         let is = |keys: &[&str], wanted: &Option<String>| {
             wanted.as_deref().is_none_or(|wanted| keys.iter().any(|key| record[*key] == wanted))
         };
@@ -70,21 +70,21 @@ impl Search {
     ///
     /// # Errors
     /// If a file is unreadable.
-    pub fn run(&self, folder: &Path) -> anyhow::Result<Found> {
-        let mut found = Found { records: VecDeque::new(), more: 0, broken: 0 };
+    pub fn run(&self, folder: &Path) -> anyhow::Result<SearchResult> {
+        let mut result = SearchResult { records: VecDeque::new(), more: 0, broken: 0 };
         if !folder.is_dir() {
-            return Ok(found);
+            return Ok(result);
         }
-        found.broken = read::all(folder, |record| {
-            if self.fits(&record) {
-                found.records.push_back(record);
-                if found.records.len() > self.limit {
-                    found.records.pop_front();
-                    found.more += 1;
+        result.broken = read::all(folder, |record| {
+            if self.matches(&record) {
+                result.records.push_back(record);
+                if result.records.len() > self.limit {
+                    result.records.pop_front();
+                    result.more += 1;
                 }
             }
             Ok(())
         })?;
-        Ok(found)
+        Ok(result)
     }
 }

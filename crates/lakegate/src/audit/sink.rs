@@ -6,17 +6,17 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::append_changes;
-use super::record::ChangeRecord;
+use super::record::AuditChange;
 use crate::store::{self, ChangeSink, SinkError};
 
 /// The folder of an audit log as a sink for changes. Any process may write to it.
 #[derive(Clone, Debug)]
-pub struct ChangeFolder(pub PathBuf);
+pub struct AuditFolderSink(pub PathBuf);
 
-impl ChangeSink for ChangeFolder {
+impl ChangeSink for AuditFolderSink {
     fn append<'a>(&'a self, changes: &'a [store::ChangeRecord]) -> BoxFuture<'a, Result<(), SinkError>> {
         let folder = self.0.clone();
-        let records = changes.iter().map(|change| ChangeRecord {
+        let records = changes.iter().map(|change| AuditChange {
             time: change.at,
             id: change.id.to_string(),
             actor: change.actor.clone(),

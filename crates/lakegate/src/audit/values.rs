@@ -7,27 +7,27 @@ use lakegate_core::catalog::Call;
 use lakegate_core::value::Value;
 use serde_json::{Map, Value as Json};
 
-use super::record::Asked;
+use super::record::RequestMembers;
 
 /// Replaces a secret value.
-const SECRET: &str = "***";
+const SECRET_MASK: &str = "***";
 /// Replaces text that contains a token or a secret.
 const HIDDEN: &str = "(hidden)";
 /// The maximum length of a name, in characters.
-pub(super) const NAME: usize = 64;
+pub(super) const MAX_NAME_CHARS: usize = 64;
 /// The maximum number of names.
-pub(super) const NAMES: usize = 50;
+pub(super) const MAX_NAMES: usize = 50;
 /// The maximum length of a path, in characters.
-pub(super) const PATH: usize = 256;
+pub(super) const MAX_PATH_CHARS: usize = 256;
 /// The maximum length of a value, in characters.
-const VALUE: usize = 1_000;
+const MAX_VALUE_CHARS: usize = 1_000;
 /// The maximum number of items in a list.
-const ITEMS: usize = 100;
+const MAX_LIST_ITEMS: usize = 100;
 /// The minimum length of a secret to search for, because shorter ones match other texts by chance.
-const SHORTEST: usize = 4;
+const MIN_SECRET_LEN: usize = 4;
 
 /// Truncates text to `most` characters, and marks that with `…`.
-pub(super) fn cut(text: &str, most: usize) -> String {
+pub(super) fn truncate(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         None => text.to_owned(),
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -54,22 +54,23 @@ pub(super) fn arguments(call: &Call, secret_attributes: &BTreeSet<String>, secre
             term.and_then(|term| term.attribute.as_ref()).is_some_and(|name| secret_attributes.contains(name))
         });
         let is_secret = || value.scalars().iter().any(|scalar| secrets.contains(&scalar.to_string()));
-        let told = if param.secret || from_secret || is_secret() { SECRET.into() } else { told(value) };
-        arguments.insert(param.name.clone(), told);
+        let recorded = if param.secret || from_secret || is_secret() { SECRET_MASK.into() } else { recorded(value) };
+        arguments.insert(param.name.clone(), recorded);
     }
     arguments
 }
 
-fn told(value: &Value) -> Json {
+fn recorded(value: &Value) -> Json {
     let short = |json: Json| match json {
-        Json::String(text) => cut(&text, VALUE).into(),
+        Json::String(text) => truncate(&text, MAX_VALUE_CHARS).into(),
         other => other,
     };
     match value {
         Value::Scalar(scalar) => short(scalar.to_json()),
         Value::List(_, scalars) => {
-            let mut items = scalars.iter().take(ITEMS).map(|scalar| short(scalar.to_json())).collect::<Vec<_>>();
-            if let Some(more) = scalars.len().checked_sub(ITEMS).filter(|more| *more > 0) {
+            let mut items =
+                scalars.iter().take(MAX_LIST_ITEMS).map(|scalar| short(scalar.to_json())).collect::<Vec<_>>();
+            if let Some(more) = scalars.len().checked_sub(MAX_LIST_ITEMS).filter(|more| *more > 0) {
                 items.push(format!("… {more} more").into());
             }
             items.into()
@@ -78,9 +79,9 @@ fn told(value: &Value) -> Json {
 }
 
 /// Removes every text in which a caller could have put a token or a secret.
-pub(super) fn scrub(record: &mut Asked, secrets: &[String]) {
+pub(super) fn redact(record: &mut RequestMembers, secrets: &[String]) {
     let hide = |text: &mut String| {
-        let holds = |secret: &String| secret.len() >= SHORTEST && text.contains(secret.as_str());
+        let holds = |secret: &String| secret.len() >= MIN_SECRET_LEN && text.contains(secret.as_str());
         if looks_like_token(text) || secrets.iter().any(|secret| secret == text || holds(secret)) {
             HIDDEN.clone_into(text);
         }

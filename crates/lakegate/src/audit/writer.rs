@@ -16,13 +16,13 @@ use super::record::{Gap, Record};
 use crate::clock;
 
 /// The maximum number of records in one write.
-const MOST_RECORDS: usize = 1_024;
+const MAX_BATCH_RECORDS: usize = 1_024;
 /// The approximate maximum of bytes in one write.
-const MOST_BYTES: usize = 1 << 20;
+const MAX_BATCH_BYTES: usize = 1 << 20;
 /// The pause after a write. A caller that must not wait wakes the thread.
-const REST: Duration = Duration::from_millis(5);
+const BATCH_INTERVAL: Duration = Duration::from_millis(5);
 /// The interval at which a lasting failure is logged.
-const SAY_EVERY: Duration = Duration::from_secs(60);
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A message to the writer thread.
 pub(super) enum Message {
@@ -35,22 +35,22 @@ pub(super) enum Message {
 pub(super) struct Writer {
     pub(super) file: LogFile,
     pub(super) strict: bool,
-    trouble: Trouble,
+    failure: WriteFailure,
     /// The number of all lost records.
     lost: Arc<AtomicU64>,
 }
 
 /// The state of a write failure.
 #[derive(Default)]
-struct Trouble {
+struct WriteFailure {
     lost: u64,
     since: Option<DateTime<Utc>>,
-    said_at: Option<Instant>,
+    logged_at: Option<Instant>,
 }
 
 impl Writer {
     pub(super) fn new(file: LogFile, strict: bool, lost: Arc<AtomicU64>) -> Self {
-        Self { file, strict, trouble: Trouble::default(), lost }
+        Self { file, strict, failure: WriteFailure::default(), lost }
     }
 
     /// Writes until all senders are gone.
@@ -58,8 +58,8 @@ impl Writer {
         let mut lines = Vec::new();
         while let Some(first) = messages.blocking_recv() {
             lines.clear();
-            if let Some(since) = self.trouble.since {
-                Record::Gap(Gap { time: clock::now(), since, lost: self.trouble.lost }).write_to(&mut lines);
+            if let Some(since) = self.failure.since {
+                Record::Gap(Gap { time: clock::now(), since, lost: self.failure.lost }).write_to(&mut lines);
             }
             let (mut records, mut waiting, mut flushes) = (0, Vec::new(), Vec::new());
             let mut next = Some(first);
@@ -72,7 +72,7 @@ impl Writer {
                     }
                     Message::Flush(waiter) => flushes.push(waiter),
                 }
-                let is_full = records >= MOST_RECORDS || lines.len() >= MOST_BYTES;
+                let is_full = records >= MAX_BATCH_RECORDS || lines.len() >= MAX_BATCH_BYTES;
                 next = if is_full { None } else { messages.try_recv().ok() };
             }
             let written = self.file.append(&lines, self.strict || !flushes.is_empty());
@@ -84,31 +84,31 @@ impl Writer {
                 let _ = waiter.send(());
             }
             match written {
-                Ok(()) => self.trouble.end(),
+                Ok(()) => self.failure.recovered(),
                 Err(error) => {
                     self.lost.fetch_add(records as u64, Ordering::Relaxed);
-                    self.trouble.add(records as u64, &error);
+                    self.failure.record(records as u64, &error);
                 }
             }
-            if !self.strict && records < MOST_RECORDS {
-                std::thread::park_timeout(REST);
+            if !self.strict && records < MAX_BATCH_RECORDS {
+                std::thread::park_timeout(BATCH_INTERVAL);
             }
         }
     }
 }
 
-impl Trouble {
+impl WriteFailure {
     /// Counts lost records. Logs the failure immediately, and then from time to time while it lasts.
-    fn add(&mut self, records: u64, error: &io::Error) {
+    fn record(&mut self, records: u64, error: &io::Error) {
         self.lost += records;
         self.since.get_or_insert_with(clock::now);
-        if self.said_at.is_none_or(|said_at| said_at.elapsed() >= SAY_EVERY) {
-            self.said_at = Some(Instant::now());
+        if self.logged_at.is_none_or(|logged_at| logged_at.elapsed() >= LOG_INTERVAL) {
+            self.logged_at = Some(Instant::now());
             tracing::error!(%error, lost = self.lost, "the audit log cannot be written; records are lost until it can");
         }
     }
 
-    fn end(&mut self) {
+    fn recovered(&mut self) {
         if self.since.is_some() {
             tracing::warn!(lost = self.lost, "the audit log is written again; a record in it says what was lost");
             *self = Self::default();

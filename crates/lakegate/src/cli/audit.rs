@@ -15,11 +15,11 @@ use serde_json::Value;
 
 use super::options::ProjectOption;
 use super::output::{escaped, print, say};
-use crate::admin::{duration, moment};
-use crate::audit::read::{self, Place};
-use crate::audit::{Found, Outcome, Search};
+use crate::admin::{parse_duration, parse_time};
+use crate::audit::read::{self, ReadPosition};
+use crate::audit::{Outcome, Search, SearchResult};
 use crate::clock;
-use crate::http::interrupted;
+use crate::http::shutdown_signal;
 use crate::project::read_files;
 
 /// The polling interval of `--follow`.
@@ -124,7 +124,7 @@ pub(super) async fn run(command: AuditCommand) -> anyhow::Result<ExitCode> {
 
 async fn tail(args: TailArgs) -> anyhow::Result<()> {
     let folder = args.log.folder()?;
-    let mut place = Place::default();
+    let mut place = ReadPosition::default();
     if folder.is_dir() {
         let (records, broken, behind) = read::last(&folder, args.lines).with_context(|| unreadable(&folder))?;
         place = behind;
@@ -144,7 +144,7 @@ async fn tail(args: TailArgs) -> anyhow::Result<()> {
     if !args.follow {
         return Ok(());
     }
-    let ended = interrupted();
+    let ended = shutdown_signal();
     tokio::pin!(ended);
     loop {
         tokio::select! {
@@ -164,7 +164,8 @@ fn search(args: &SearchArgs) -> anyhow::Result<()> {
         say(format_args!("there is no audit log in `{}` yet", folder.display()));
         return Ok(());
     }
-    let Found { records: found, more, broken } = args.search().run(&folder).with_context(|| unreadable(&folder))?;
+    let SearchResult { records: found, more, broken } =
+        args.search().run(&folder).with_context(|| unreadable(&folder))?;
     if !found.is_empty() && !args.log.json {
         print(header())?;
     }
@@ -212,10 +213,10 @@ impl SearchArgs {
 
 /// Parses a time, or a duration before now.
 fn since(text: &str) -> anyhow::Result<DateTime<Utc>> {
-    if let Ok(moment) = moment(text) {
+    if let Ok(moment) = parse_time(text) {
         return Ok(moment);
     }
-    let ago = duration(text).context("not a time such as `2027-01-01` or RFC 3339, and not a duration")?;
+    let ago = parse_duration(text).context("not a time such as `2027-01-01` or RFC 3339, and not a duration")?;
     clock::now().checked_sub_signed(ago).context("that is too long ago")
 }
 

@@ -93,7 +93,7 @@ pub(super) async fn endpoints(args: EndpointsArgs) -> anyhow::Result<ExitCode> {
     }
     let planned = args.load().await?;
     if args.output.json {
-        print_json(&planned.endpoints().map(EndpointAnswer::of).collect::<Vec<_>>())?;
+        print_json(&planned.endpoints().map(EndpointAnswer::new).collect::<Vec<_>>())?;
         return Ok(ExitCode::SUCCESS);
     }
     let rows = planned.endpoints().map(|planned| {

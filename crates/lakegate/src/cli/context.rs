@@ -9,10 +9,10 @@ use lakegate_core::project::{self, AuditMode, CONFIG_FILE, LogForm, Project};
 use super::options::StoreArgs;
 use super::output::say;
 use super::user::os_user;
-use crate::admin::Desk;
-use crate::audit::ChangeFolder;
+use crate::admin::AdminService;
+use crate::audit::AuditFolderSink;
 use crate::project::{ProjectError, read_files, variables};
-use crate::store::{Actor, ChangeSink, SecretAttributes, Store, StoreLocation, export_changes};
+use crate::store::{ChangeAuthor, ChangeSink, SecretAttributes, Store, StoreLocation, export_changes};
 
 /// The environment variable that overrides `[access] store`.
 const STORE_VARIABLE: &str = "LAKEGATE_ACCESS_STORE";
@@ -24,14 +24,14 @@ impl StoreArgs {
     }
 
     /// Opens the store as the operating system's user. Creates the store on first use.
-    pub(super) async fn open(&self) -> anyhow::Result<Desk> {
+    pub(super) async fn open(&self) -> anyhow::Result<AdminService> {
         let store = Store::open(&self.location()?).await?;
-        Ok(Desk::new(store, Actor::cli(&os_user()), secret_attributes(&self.project.folder)))
+        Ok(AdminService::new(store, ChangeAuthor::cli(&os_user()), secret_attributes(&self.project.folder)))
     }
 
     /// Exports the latest changes to the audit log. Changes that the log does not accept now stay in the store and are
     /// exported with the next change or by a server.
-    pub(super) async fn export(&self, desk: &Desk) {
+    pub(super) async fn export(&self, desk: &AdminService) {
         let Some(sink) = change_sink(&self.project.folder) else { return };
         if let Err(error) = export_changes(desk.store(), &*sink).await {
             say(format_args!("note: the change is made; {:#}", anyhow::Error::new(error)));
@@ -43,7 +43,7 @@ impl StoreArgs {
 pub(super) fn change_sink(project: &Path) -> Option<Arc<dyn ChangeSink>> {
     let (read, _) = Project::read(&read_files(project).ok()?);
     let audit = read.config.server.audit;
-    (audit.mode != AuditMode::Off).then(|| Arc::new(ChangeFolder(project.join(audit.folder))) as Arc<dyn ChangeSink>)
+    (audit.mode != AuditMode::Off).then(|| Arc::new(AuditFolderSink(project.join(audit.folder))) as Arc<dyn ChangeSink>)
 }
 
 /// The log format that the project sets; the default if the project is unreadable.

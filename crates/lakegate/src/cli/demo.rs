@@ -20,11 +20,11 @@ use super::output::{print, say};
 use super::serve::{bind, run_to_end};
 use crate::app::App;
 use crate::clock;
-use crate::http::interrupted;
+use crate::http::shutdown_signal;
 use crate::observe::output;
 use crate::sample::{Sample, is_written, write_lake, write_project};
 use crate::store::{
-    Access, Actor, GrantRequest, NewPrincipal, SecretAttributes, Store, StoreLocation, TokenRequest, new_token,
+    Access, ChangeAuthor, GrantRequest, NewPrincipal, SecretAttributes, Store, StoreLocation, TokenRequest, new_token,
 };
 
 pub(super) const HELP: &str = "\
@@ -117,7 +117,7 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     // Only after binding, because a demo that cannot serve must not revoke the tokens of one that does.
     let callers = admit(&store, secret_attributes(&args.dir), &sample).await?;
     // A reader of the output may stop the server immediately.
-    let stop = interrupted();
+    let stop = shutdown_signal();
     let url = server.url();
     if args.json {
         print_json(&url, server.admin_url(), &callers)?
@@ -157,8 +157,8 @@ async fn admit(store: &Store, secret: SecretAttributes, sample: &Sample) -> anyh
         ("operator", None),
     ];
     let mut callers = Vec::new();
-    let actor = Actor::demo();
-    let changes = store.by(&actor, &secret);
+    let actor = ChangeAuthor::demo();
+    let changes = store.writer(&actor, &secret);
     for (role, client_id) in wanted {
         let name = match client_id {
             Some(id) if role == "partner" => format!("partner-of-{id}"),

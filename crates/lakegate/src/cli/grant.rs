@@ -171,7 +171,7 @@ async fn add(
         Granting::Unchanged(grant) => (grant, false),
     };
     if args.output.json {
-        print_json(&GrantAnswer::of(&GrantListing { grant, revoked_at: None }, now))?;
+        print_json(&GrantAnswer::new(&GrantListing { grant, revoked_at: None }, now))?;
     } else {
         let what = if is_new { "added" } else { "nothing to do, there is already" };
         let (terms, until) = (output::terms(&grant), output::until(grant.expires_at));
@@ -204,7 +204,7 @@ async fn list(args: ListArgs) -> anyhow::Result<()> {
     let filter = GrantFilter { principal: args.principal, role: args.role, endpoint: args.endpoint, all: args.all };
     let grants = desk.grants(&filter).await?;
     if args.store.output.json {
-        return print_json(&grants.iter().map(|listing| GrantAnswer::of(listing, now)).collect::<Vec<_>>());
+        return print_json(&grants.iter().map(|listing| GrantAnswer::new(listing, now)).collect::<Vec<_>>());
     }
     let rows = grants.iter().map(|listing| output::grant_row(listing, now)).collect();
     print_table(&output::GRANT_HEADER, rows, "no grants; add one with `lakegate grant add --role ROLE --endpoint NAME`")
@@ -216,7 +216,7 @@ async fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
     let (listing, changed) = desk.revoke_grant(&args.id, now).await?;
     args.store.export(&desk).await;
     if args.store.output.json {
-        return print_json(&GrantAnswer::of(&listing, now));
+        return print_json(&GrantAnswer::new(&listing, now));
     }
     let state = if changed { "revoked" } else { "already revoked" };
     print(format_args!("grant `{}` ({}, {}) is {state}", listing.grant.id, listing.grant.to, listing.grant.endpoint))

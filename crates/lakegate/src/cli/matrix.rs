@@ -10,8 +10,8 @@ use serde_json::json;
 use super::options::StoreArgs;
 use super::output::{print, print_table, say, table};
 use crate::clock;
-use crate::policy_test::World;
-use crate::policy_test::matrix::{By, Comparison, Matrix, compare, compute, load, save};
+use crate::policy_test::TestAccess;
+use crate::policy_test::matrix::{Comparison, Matrix, SubjectKind, compare, compute, load, save};
 
 /// With more endpoints than this, each line has one subject and one endpoint.
 const MOST_ENDPOINTS_ABREAST: usize = 3;
@@ -24,7 +24,7 @@ pub(super) struct MatrixArgs {
     pub(super) matrix: bool,
     /// Show these subjects; without it, those of the saved matrix, or roles
     #[arg(long, value_enum, value_name = "WHAT", requires = "matrix")]
-    by: Option<By>,
+    by: Option<SubjectKind>,
     /// Save the matrix as the expected one
     #[arg(long, requires = "matrix")]
     save: bool,
@@ -34,19 +34,19 @@ pub(super) fn run(
     args: &MatrixArgs,
     store: &StoreArgs,
     project: &PlannedProject,
-    world: &World,
+    world: &TestAccess,
 ) -> anyhow::Result<ExitCode> {
     // With `--save`, an unreadable file does not matter, because it is replaced.
     let saved = match load(&store.project.folder) {
         Err(_) if args.save => None,
         loaded => loaded?,
     };
-    let by = args.by.or(saved.as_ref().map(|saved| saved.by)).unwrap_or(By::Role);
+    let by = args.by.or(saved.as_ref().map(|saved| saved.by)).unwrap_or(SubjectKind::Role);
     let current = compute(project, by, world, clock::now());
     let comparison = match &saved {
         Some(saved) if saved.by == by => Some(compare(project, saved, &current)),
         Some(_) if !args.save => {
-            let other = if by == By::Role { "principal" } else { "role" };
+            let other = if by == SubjectKind::Role { "principal" } else { "role" };
             bail!(
                 "`tests/matrix.json` is by {other}; compare with `--by {other}`, or write it anew with `--save` and \
                  review what changes"
@@ -102,7 +102,7 @@ pub(super) fn print_comparison(comparison: &Comparison) -> anyhow::Result<()> {
 
 fn print_matrix(project: &PlannedProject, matrix: &Matrix) -> anyhow::Result<()> {
     let endpoints = project.endpoints().collect::<Vec<_>>();
-    let subject = if matrix.by == By::Role { "ROLE" } else { "PRINCIPAL" };
+    let subject = if matrix.by == SubjectKind::Role { "ROLE" } else { "PRINCIPAL" };
     let cell = |name: &str, at: usize| {
         let endpoint = endpoints[at];
         let cell = matrix.cell(name, &endpoint.endpoint().name);

@@ -10,7 +10,7 @@ use lakegate_core::value::Value;
 
 use super::options::StoreArgs;
 use super::output::{self, print, print_json, print_table, say};
-use crate::admin::{Desk, PrincipalAnswer, PrincipalDetails, PrincipalDetailsAnswer, PrincipalFilter};
+use crate::admin::{AdminService, PrincipalAnswer, PrincipalDetails, PrincipalDetailsAnswer, PrincipalFilter};
 use crate::clock;
 use crate::store::{NewPrincipal, PrincipalChange, SecretAttributes};
 
@@ -123,7 +123,7 @@ async fn add(args: AddArgs) -> anyhow::Result<()> {
     let principal = desk.add_principal(new, clock::now()).await?;
     args.store.export(&desk).await;
     if args.store.output.json {
-        return print_json(&PrincipalAnswer::of(&principal, desk.secret()));
+        return print_json(&PrincipalAnswer::new(&principal, desk.secret()));
     }
     print(format_args!("added principal `{}`", principal.name))?;
     say_what_it_has(&principal, desk.secret());
@@ -145,7 +145,7 @@ async fn set(args: SetArgs) -> anyhow::Result<()> {
     let principal = desk.change_principal(&args.name, change, clock::now()).await?;
     args.store.export(&desk).await;
     if args.store.output.json {
-        return print_json(&PrincipalAnswer::of(&principal, desk.secret()));
+        return print_json(&PrincipalAnswer::new(&principal, desk.secret()));
     }
     print(format_args!("changed principal `{}`", principal.name))?;
     say_what_it_has(&principal, desk.secret());
@@ -157,7 +157,7 @@ async fn list(args: ListArgs) -> anyhow::Result<()> {
     let principals = desk.principals(&PrincipalFilter { role: args.role }).await?;
     if args.store.output.json {
         return print_json(
-            &principals.iter().map(|principal| PrincipalAnswer::of(principal, desk.secret())).collect::<Vec<_>>(),
+            &principals.iter().map(|principal| PrincipalAnswer::new(principal, desk.secret())).collect::<Vec<_>>(),
         );
     }
     let rows = principals.iter().map(|principal| {
@@ -182,7 +182,7 @@ async fn show(args: NameArgs) -> anyhow::Result<()> {
     let now = clock::now();
     let details = desk.principal(&args.name).await?;
     if args.store.output.json {
-        return print_json(&PrincipalDetailsAnswer::of(&details, desk.secret(), now));
+        return print_json(&PrincipalDetailsAnswer::new(&details, desk.secret(), now));
     }
     let PrincipalDetails { principal, tokens, grants } = details;
     print(format_args!("principal   {}", principal.name))?;
@@ -229,9 +229,9 @@ async fn enable(args: NameArgs) -> anyhow::Result<()> {
     report_state(&args, &desk, &principal, if changed { "enabled" } else { "already enabled" })
 }
 
-fn report_state(args: &NameArgs, desk: &Desk, principal: &PrincipalRecord, state: &str) -> anyhow::Result<()> {
+fn report_state(args: &NameArgs, desk: &AdminService, principal: &PrincipalRecord, state: &str) -> anyhow::Result<()> {
     if args.store.output.json {
-        return print_json(&PrincipalAnswer::of(principal, desk.secret()));
+        return print_json(&PrincipalAnswer::new(principal, desk.secret()));
     }
     print(format_args!("principal `{}` is {state}", principal.name))
 }

@@ -14,9 +14,9 @@ use super::context::{change_sink, log_form, secret_attributes, store_location};
 use super::options::{AdminListenOption, LakeOption, ProjectOption, StoreOption};
 use super::output::{print, say};
 use crate::app::App;
-use crate::http::{Drained, Server, ServerError, interrupted};
+use crate::file_limit;
+use crate::http::{Drained, Server, ServerError, shutdown_signal};
 use crate::observe::output;
-use crate::process;
 use crate::store::{Access, Store};
 
 pub(super) const HELP: &str = "\
@@ -67,7 +67,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     }
     let server = bind(&listen, args.admin.address.as_deref(), folder, app).await?;
     // A reader of the output may stop the server immediately.
-    let stop = interrupted();
+    let stop = shutdown_signal();
     let (url, admin_url) = (server.url(), server.admin_url());
     if args.json {
         let mut said = json!({ "url": url });
@@ -125,7 +125,7 @@ pub(super) async fn bind(listen: &str, admin: Option<&str>, project: &Path, app:
     if let Some(address) = server.open_admin() {
         say(format_args!("note: the admin API at {address} can be reached from other machines, without encryption"));
     }
-    if let Some(files) = process::allow_connections(server.max_connections()) {
+    if let Some(files) = file_limit::allow_connections(server.max_connections()) {
         say(format_args!(
             "note: the system lets this process open {files} files, which is less than `[http] max_connections` needs; \
              raise the limit, as with `LimitNOFILE` of systemd or `ulimit -n`"

@@ -15,7 +15,7 @@ use super::options::{LakeOption, StoreArgs};
 use super::output::{escaped, print, say};
 use crate::clock;
 use crate::policy_test::matrix as model;
-use crate::policy_test::{self, Outcome, World};
+use crate::policy_test::{self, TestAccess, TestOutcome};
 use crate::project::ProjectError;
 use crate::store::Store;
 
@@ -78,7 +78,7 @@ fn faulty(findings: &[Finding], as_json: bool) -> anyhow::Result<ExitCode> {
 }
 
 /// The principals and grants of the access store. Does not create a missing store.
-async fn stored(args: &StoreArgs) -> anyhow::Result<World> {
+async fn stored(args: &StoreArgs) -> anyhow::Result<TestAccess> {
     let location = args.location()?;
     if !location.path().is_file() {
         bail!(
@@ -86,12 +86,12 @@ async fn stored(args: &StoreArgs) -> anyhow::Result<World> {
              declare them in the files, or name the store with `--store sqlite:PATH`"
         );
     }
-    Ok(World::of_store(&Store::open(&location).await?).await?)
+    Ok(TestAccess::from_store(&Store::open(&location).await?).await?)
 }
 
 /// The principals and grants of the matrix: those that the files declare, else those of the access store.
-async fn world(args: &StoreArgs, files: &[PolicyTestFile]) -> anyhow::Result<World> {
-    match World::of_files(files).map_err(ProjectError::Faulty)? {
+async fn world(args: &StoreArgs, files: &[PolicyTestFile]) -> anyhow::Result<TestAccess> {
+    match TestAccess::from_files(files).map_err(ProjectError::Faulty)? {
         Some(world) => Ok(world),
         None => stored(args).await,
     }
@@ -106,7 +106,7 @@ async fn run_matrix(args: &TestArgs) -> anyhow::Result<ExitCode> {
     matrix::run(&args.matrix, &args.store, &project, &world)
 }
 
-fn check(project: &PlannedProject, files: &[PolicyTestFile], stored: Option<&World>) -> Result<(), ProjectError> {
+fn check(project: &PlannedProject, files: &[PolicyTestFile], stored: Option<&TestAccess>) -> Result<(), ProjectError> {
     let findings = policy_test::faults(project, files, stored);
     if findings.is_empty() { Ok(()) } else { Err(ProjectError::Faulty(findings)) }
 }
@@ -118,7 +118,7 @@ async fn run_tests(args: &TestArgs) -> anyhow::Result<ExitCode> {
     let saved = if is_whole { model::load(folder)? } else { None };
     if files.iter().all(|file| file.tests.is_empty()) && saved.is_none() {
         let place = if args.files.is_empty() {
-            format!("`{}`", folder.join(policy_test::FOLDER).display())
+            format!("`{}`", folder.join(policy_test::TESTS_FOLDER).display())
         } else {
             "the files".to_owned()
         };
@@ -180,7 +180,7 @@ async fn run_tests(args: &TestArgs) -> anyhow::Result<ExitCode> {
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn print_outcome(outcome: &Outcome) -> anyhow::Result<()> {
+fn print_outcome(outcome: &TestOutcome) -> anyhow::Result<()> {
     let name = &outcome.test.test.name;
     if outcome.failures.is_empty() {
         return print(format_args!("ok      {}: {}", outcome.test.file, escaped(&name.text)));
@@ -194,7 +194,7 @@ fn print_outcome(outcome: &Outcome) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn outcome_json(outcome: &Outcome) -> Json {
+fn outcome_json(outcome: &TestOutcome) -> Json {
     let test = &outcome.test.test;
     json!({
         "file": outcome.test.file,

@@ -11,7 +11,7 @@ use lakegate_core::access::{NewToken, Scope};
 use super::options::StoreArgs;
 use super::output::{self, print, print_json, print_table, say};
 use super::time::ExpiryArgs;
-use crate::admin::{IssuedAnswer, TokenAnswer, TokenFilter, duration};
+use crate::admin::{IssuedAnswer, TokenAnswer, TokenFilter, parse_duration};
 use crate::clock;
 use crate::store::{Expiry, Rotation, TokenListing, TokenRequest};
 
@@ -93,7 +93,7 @@ pub struct RotateArgs {
     /// The id of the token to replace
     id: String,
     /// Keep the old token valid for this duration: `45s`, `30m`, `24h`, `90d`, `2w`
-    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = parse_duration)]
     grace: Duration,
     #[command(flatten)]
     expiry: ExpiryArgs,
@@ -169,7 +169,7 @@ async fn list(args: ListArgs) -> anyhow::Result<()> {
     let filter = TokenFilter { principal: args.principal, active: args.active };
     let tokens = desk.tokens(&filter, now).await?;
     if args.store.output.json {
-        return print_json(&tokens.iter().map(|listing| TokenAnswer::of(listing, now)).collect::<Vec<_>>());
+        return print_json(&tokens.iter().map(|listing| TokenAnswer::new(listing, now)).collect::<Vec<_>>());
     }
     let rows = tokens.iter().map(|listing| output::token_row(&listing.token, &listing.principal, now)).collect();
     print_table(&output::TOKEN_HEADER, rows, "no tokens; make one with `lakegate token issue PRINCIPAL`")
@@ -181,7 +181,7 @@ async fn revoke(args: RevokeArgs) -> anyhow::Result<()> {
     let (listing, changed) = desk.revoke_token(&args.id, now).await?;
     args.store.export(&desk).await;
     if args.store.output.json {
-        return print_json(&TokenAnswer::of(&listing, now));
+        return print_json(&TokenAnswer::new(&listing, now));
     }
     let state = if changed { "revoked" } else { "already revoked" };
     print(format_args!("token `{}` of principal `{}` is {state}", listing.token.id, listing.principal))
@@ -192,5 +192,5 @@ fn print_token(args: &StoreArgs, token: &NewToken, listing: &TokenListing) -> an
     if !args.output.json {
         return print(token.text());
     }
-    print_json(&IssuedAnswer::of(token, listing))
+    print_json(&IssuedAnswer::new(token, listing))
 }

@@ -29,28 +29,28 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// A file of the page.
-struct File {
+struct DocsFile {
     content_type: &'static str,
     body: Bytes,
 }
 
 /// Path, content type and source of every file.
-const FILES: &[(&str, &str, From)] = &[
-    (PAGE, "text/html; charset=utf-8", From::Ours(include_bytes!("docs/index.html"))),
-    ("/docs/page.css", "text/css; charset=utf-8", From::Ours(include_bytes!("docs/page.css"))),
-    ("/docs/page.js", "text/javascript; charset=utf-8", From::Ours(include_bytes!("docs/page.js"))),
-    ("/docs/swagger-ui.css", "text/css; charset=utf-8", From::Packed("swagger-ui.css")),
-    ("/docs/swagger-ui-bundle.js", "text/javascript; charset=utf-8", From::Packed("swagger-ui-bundle.js")),
-    ("/docs/favicon.png", "image/png", From::Packed("favicon-32x32.png")),
+const FILES: &[(&str, &str, FileSource)] = &[
+    (PAGE, "text/html; charset=utf-8", FileSource::Embedded(include_bytes!("docs/index.html"))),
+    ("/docs/page.css", "text/css; charset=utf-8", FileSource::Embedded(include_bytes!("docs/page.css"))),
+    ("/docs/page.js", "text/javascript; charset=utf-8", FileSource::Embedded(include_bytes!("docs/page.js"))),
+    ("/docs/swagger-ui.css", "text/css; charset=utf-8", FileSource::SwaggerUi("swagger-ui.css")),
+    ("/docs/swagger-ui-bundle.js", "text/javascript; charset=utf-8", FileSource::SwaggerUi("swagger-ui-bundle.js")),
+    ("/docs/favicon.png", "image/png", FileSource::SwaggerUi("favicon-32x32.png")),
 ];
 
 /// The source of a file.
 #[derive(Clone, Copy)]
-enum From {
+enum FileSource {
     /// A file of this crate.
-    Ours(&'static [u8]),
+    Embedded(&'static [u8]),
     /// A file of Swagger UI's `dist/`.
-    Packed(&'static str),
+    SwaggerUi(&'static str),
 }
 
 /// The paths that this module serves.
@@ -59,7 +59,7 @@ pub(super) fn paths() -> impl Iterator<Item = &'static str> {
 }
 
 /// Whether the path belongs to the page. Like `/health`, these paths need no token and reveal nothing.
-pub(super) fn is_of_page(path: &str) -> bool {
+pub(super) fn is_docs_path(path: &str) -> bool {
     paths().any(|known| known == path)
 }
 
@@ -79,8 +79,8 @@ pub(super) async fn file(Extension(context): Extension<Arc<RequestContext>>, uri
 }
 
 /// All files, unpacked on first use.
-fn files() -> Result<&'static HashMap<&'static str, File>, Error> {
-    static UNPACKED: LazyLock<Option<HashMap<&'static str, File>>> = LazyLock::new(unpack);
+fn files() -> Result<&'static HashMap<&'static str, DocsFile>, Error> {
+    static UNPACKED: LazyLock<Option<HashMap<&'static str, DocsFile>>> = LazyLock::new(unpack);
     UNPACKED.as_ref().ok_or_else(unpacked)
 }
 
@@ -88,14 +88,14 @@ fn unpacked() -> Error {
     Error::new(Code::Internal, "something went wrong").source("a file of the page is not in the binary")
 }
 
-fn unpack() -> Option<HashMap<&'static str, File>> {
+fn unpack() -> Option<HashMap<&'static str, DocsFile>> {
     let mut archive = ZipArchive::new(Cursor::new(SWAGGER_UI_VENDORED)).ok()?;
     let names = archive.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect::<Vec<_>>();
     let mut files = HashMap::new();
     for (path, content_type, from) in FILES {
         let body = match from {
-            From::Ours(bytes) => Bytes::from_static(bytes),
-            From::Packed(name) => {
+            FileSource::Embedded(bytes) => Bytes::from_static(bytes),
+            FileSource::SwaggerUi(name) => {
                 // The top folder of the archive is named after the version.
                 let wanted =
                     |full: &&String| full.split_once('/').is_some_and(|(_, rest)| rest == format!("dist/{name}"));
@@ -104,7 +104,7 @@ fn unpack() -> Option<HashMap<&'static str, File>> {
                 body.into()
             }
         };
-        files.insert(*path, File { content_type, body });
+        files.insert(*path, DocsFile { content_type, body });
     }
     Some(files)
 }

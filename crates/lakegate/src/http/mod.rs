@@ -1,17 +1,20 @@
 //! The HTTP server: listeners, the service around every request, and the routes. The way of a request to an endpoint is in
 //! [`crate::pipeline`].
 
-mod admin;
-mod bounds;
-mod docs;
-mod health;
-mod list;
-mod offered;
-mod openapi;
-mod problem;
-mod query;
 mod serve;
 mod service;
+
+mod problem;
+mod query;
+mod size_limits;
+
+mod callable_endpoints;
+mod docs;
+mod endpoint_list;
+mod health;
+mod openapi;
+
+mod admin;
 
 use std::sync::Arc;
 
@@ -26,21 +29,21 @@ use problem::Failure;
 use admin::admin_routes;
 pub use openapi::openapi;
 pub use problem::status_of;
-pub use serve::{CertificateError, Certificates, Drained, Server, ServerError, interrupted};
+pub use serve::{CertificateError, Certificates, Drained, Server, ServerError, shutdown_signal};
 pub use service::HttpService;
 
 const LIST: &str = "/api";
 const OPENAPI: &str = "/api/openapi.json";
 
 /// Whether a path with the prefix of endpoints belongs to a page about them.
-fn is_of_a_page(path: &str) -> bool {
-    path == LIST || path == OPENAPI || docs::is_of_page(path)
+fn is_about_endpoints(path: &str) -> bool {
+    path == LIST || path == OPENAPI || docs::is_docs_path(path)
 }
 
 /// The routes of the endpoint API, without the endpoints: [`service`] hands requests to them to the pipeline.
 fn routes(app: Arc<App>) -> Router {
     let mut router = Router::new()
-        .route(LIST, get(list::endpoints))
+        .route(LIST, get(endpoint_list::endpoints))
         .route(OPENAPI, get(openapi::document))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready));

@@ -77,13 +77,13 @@ struct Problem<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<Fault<'a>>,
+    errors: Vec<ArgumentFault<'a>>,
     request_id: &'a str,
 }
 
 /// One fault of an argument.
 #[derive(Serialize)]
-struct Fault<'a> {
+struct ArgumentFault<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     parameter: Option<&'a str>,
     code: &'static str,
@@ -93,7 +93,7 @@ struct Fault<'a> {
 }
 
 fn problem<'a>(error: &'a Error, status: StatusCode, id: &'a RequestId) -> Problem<'a> {
-    let fault = |error: &'a Error| Fault {
+    let fault = |error: &'a Error| ArgumentFault {
         parameter: error.parameter.as_deref(),
         code: error.code.name(),
         detail: &error.detail,

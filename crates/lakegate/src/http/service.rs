@@ -27,7 +27,7 @@ use percent_encoding::percent_decode_str;
 use tower::ServiceExt;
 
 use super::problem::{Failure, explain, panicked, retry_after};
-use super::{admin_routes, bounds, docs, is_of_a_page, method_not_allowed, query, routes};
+use super::{admin_routes, docs, is_about_endpoints, method_not_allowed, query, routes, size_limits};
 use crate::app::App;
 use crate::audit::{AuditStart, RequestAudit};
 use crate::context::RequestContext;
@@ -115,7 +115,7 @@ impl HttpService {
     /// The name of the endpoint in a path; `None` if the path is not that of an endpoint.
     fn endpoint<'a>(&self, path: &'a str) -> Option<&'a str> {
         let name = self.prefixes.iter().find_map(|prefix| path.strip_prefix(prefix.as_str()))?;
-        (!name.is_empty() && !name.contains('/') && !is_of_a_page(path)).then_some(name)
+        (!name.is_empty() && !name.contains('/') && !is_about_endpoints(path)).then_some(name)
     }
 }
 
@@ -138,7 +138,7 @@ fn begin(app: &App, request: &Request<Body>) -> Arc<RequestContext> {
 /// Whether requests of this path have an audit record. `/health` and the files of `/docs` have none: they are polled often
 /// and reveal nothing.
 fn is_recorded(path: &str) -> bool {
-    !path.starts_with("/health/") && !docs::is_of_page(path)
+    !path.starts_with("/health/") && !docs::is_docs_path(path)
 }
 
 fn audit(app: &App, request: &Request<Body>, id: &RequestId) -> RequestAudit {
@@ -155,7 +155,7 @@ fn refusal(request: &Request<Body>, context: &RequestContext) -> Option<Failure>
     if request.uri().path_and_query().is_some_and(|url| holds_token(url.as_str())) {
         return Some(Failure(token_in_url()));
     }
-    bounds::check(request, &context.served.config().http).err().map(Failure)
+    size_limits::check(request, &context.served.config().http).err().map(Failure)
 }
 
 /// Ends a request: writes the problem body and the common headers, and tells the audit record and the timer.

@@ -11,23 +11,23 @@ use lakegate_core::error::{Code, Error};
 use lakegate_core::project::Issuer;
 
 use super::keys::{KeySet, KeySetError};
-use super::source::{Source, SourceError};
+use super::source::{KeySource, SourceError};
 
 /// The pause after the first failure. It doubles with each further one, up to the issuer's `refresh_seconds`.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const FIRST_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// An issuer with its keys.
 #[derive(Debug)]
 pub(super) struct IssuerKeys {
     pub(super) config: Issuer,
-    source: Result<Source, SourceError>,
-    loaded: RwLock<Option<Loaded>>,
+    source: Result<KeySource, SourceError>,
+    loaded: RwLock<Option<LoadedKeys>>,
     /// Held while loading, so that a slow response never replaces a later one.
     loading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone, Debug)]
-struct Loaded {
+struct LoadedKeys {
     keys: Arc<KeySet>,
     bytes: Arc<[u8]>,
     /// When the load started.
@@ -46,7 +46,7 @@ enum LoadError {
 
 impl IssuerKeys {
     pub(super) fn new(config: Issuer, folder: &Path) -> Self {
-        let source = Source::new(&config.jwks, folder);
+        let source = KeySource::new(&config.jwks, folder);
         Self { config, source, loaded: RwLock::new(None), loading: tokio::sync::Mutex::new(()) }
     }
 
@@ -68,7 +68,7 @@ impl IssuerKeys {
         let _alone = self.loading.lock().await;
         let at = Instant::now();
         let taken = match self.fetch().await {
-            Ok(bytes) => self.take(bytes.into(), at).map_err(LoadError::Set),
+            Ok(bytes) => self.replace(bytes.into(), at).map_err(LoadError::Set),
             Err(error) => Err(error),
         };
         taken.inspect_err(|error| self.warn(error)).is_ok()
@@ -82,10 +82,10 @@ impl IssuerKeys {
     }
 
     /// Replaces the key set. If the bytes are unchanged, the set stays the same, and verified signatures remain valid.
-    fn take(&self, bytes: Arc<[u8]>, at: Instant) -> Result<(), KeySetError> {
+    fn replace(&self, bytes: Arc<[u8]>, at: Instant) -> Result<(), KeySetError> {
         let before = self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone();
         let loaded = match before {
-            Some(before) if before.bytes == bytes => Loaded { at, ..before },
+            Some(before) if before.bytes == bytes => LoadedKeys { at, ..before },
             _ => {
                 let keys = Arc::new(KeySet::parse(&bytes, self.config.algorithm)?);
                 let (issuer, fit, unfit) = (&self.config.name, keys.len(), keys.unfit);
@@ -94,7 +94,7 @@ impl IssuerKeys {
                 } else {
                     tracing::info!(issuer, keys = fit, unfit, "keys of the issuer loaded");
                 }
-                Loaded { keys, bytes, at }
+                LoadedKeys { keys, bytes, at }
             }
         };
         *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Some(loaded);
@@ -124,7 +124,7 @@ impl IssuerKeys {
 fn pause(refresh: Duration, failures: u32) -> Duration {
     match failures {
         0 => refresh,
-        _ => FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(20)).min(refresh),
+        _ => FIRST_RETRY_DELAY.saturating_mul(1 << (failures - 1).min(20)).min(refresh),
     }
 }
 

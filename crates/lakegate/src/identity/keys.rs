@@ -13,7 +13,7 @@ use lakegate_core::project::SigningAlgorithm;
 use serde_json::Value;
 
 /// The maximum number of keys in a set.
-const MOST_KEYS: usize = 100;
+const MAX_KEYS: usize = 100;
 
 /// The allowed size of an RSA modulus, in bits.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
@@ -34,7 +34,7 @@ pub(super) struct KeySet {
 pub(super) enum KeySetError {
     #[error("it is not a JSON object with a list `keys`, in which every member comes once")]
     Json,
-    #[error("it has more than {MOST_KEYS} keys")]
+    #[error("it has more than {MAX_KEYS} keys")]
     TooMany,
     #[error("two of its keys have the same `kid`")]
     Duplicate,
@@ -49,13 +49,13 @@ impl KeySet {
             return Err(KeySetError::Json);
         };
         let Some(Value::Array(jwks)) = set.remove("keys") else { return Err(KeySetError::Json) };
-        if jwks.len() > MOST_KEYS {
+        if jwks.len() > MAX_KEYS {
             return Err(KeySetError::TooMany);
         }
         let (mut by_id, mut nameless, mut unfit) = (HashMap::new(), Vec::new(), 0);
         for jwk in jwks {
             let jwk = serde_json::from_value::<Jwk>(jwk).ok();
-            let Some((id, key)) = jwk.and_then(|jwk| Some((jwk.common.key_id.clone(), fitting(&jwk, algorithm)?)))
+            let Some((id, key)) = jwk.and_then(|jwk| Some((jwk.common.key_id.clone(), usable_key(&jwk, algorithm)?)))
             else {
                 unfit += 1;
                 continue;
@@ -70,7 +70,7 @@ impl KeySet {
             }
         }
         let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { algorithm: of(algorithm), by_id, nameless, unfit, generation })
+        Ok(Self { algorithm: jwt_algorithm(algorithm), by_id, nameless, unfit, generation })
     }
 
     /// The number of keys that fit.
@@ -101,7 +101,7 @@ impl fmt::Debug for KeySet {
     }
 }
 
-fn of(algorithm: SigningAlgorithm) -> Algorithm {
+fn jwt_algorithm(algorithm: SigningAlgorithm) -> Algorithm {
     match algorithm {
         SigningAlgorithm::Rs256 => Algorithm::RS256,
         SigningAlgorithm::Es256 => Algorithm::ES256,
@@ -110,11 +110,11 @@ fn of(algorithm: SigningAlgorithm) -> Algorithm {
 }
 
 /// The key, if it fits signatures of this algorithm.
-fn fitting(jwk: &Jwk, algorithm: SigningAlgorithm) -> Option<DecodingKey> {
+fn usable_key(jwk: &Jwk, algorithm: SigningAlgorithm) -> Option<DecodingKey> {
     let common = &jwk.common;
     let for_signatures = common.public_key_use.as_ref().is_none_or(|purpose| *purpose == PublicKeyUse::Signature);
     let verifies = common.key_operations.as_ref().is_none_or(|all| all.contains(&KeyOperations::Verify));
-    let same = common.key_algorithm.is_none_or(|named| named == KeyAlgorithm::from(of(algorithm)));
+    let same = common.key_algorithm.is_none_or(|named| named == KeyAlgorithm::from(jwt_algorithm(algorithm)));
     if !(for_signatures && verifies && same) {
         return None;
     }

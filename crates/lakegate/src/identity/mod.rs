@@ -27,23 +27,23 @@ use self::issuer::IssuerKeys;
 use crate::store::Access;
 
 /// The maximum number of JWTs whose valid signature is cached. Invalid ones are not cached, so they evict nothing.
-const MOST_VERIFIED: u64 = 50_000;
+const MAX_VERIFIED: u64 = 50_000;
 
 /// The time after which an unused JWT leaves the cache.
-const IDLE: Duration = Duration::from_secs(600);
+const MAX_IDLE: Duration = Duration::from_secs(600);
 
 /// Authenticates callers. Dropping it stops the key refresh.
 pub struct Identity {
     access: Access,
     /// Keyed by `iss`.
     issuers: HashMap<String, Arc<IssuerKeys>>,
-    verified: Cache<TokenHash, Verified>,
+    verified: Cache<TokenHash, VerifiedJwt>,
     _refreshing: JoinSet<()>,
 }
 
 /// A JWT with a valid signature.
 #[derive(Clone)]
-struct Verified {
+struct VerifiedJwt {
     issuer: Arc<IssuerKeys>,
     /// The generation of the key set that verified it.
     generation: u64,
@@ -62,9 +62,9 @@ impl Identity {
             refreshing.spawn(Arc::clone(issuer).keep_fresh(good));
         }
         let verified = Cache::builder()
-            .max_capacity(MOST_VERIFIED)
+            .max_capacity(MAX_VERIFIED)
             .eviction_policy(EvictionPolicy::lru())
-            .time_to_idle(IDLE)
+            .time_to_idle(MAX_IDLE)
             .build();
         let issuers = issuers.into_iter().map(|issuer| (issuer.config.issuer.clone(), issuer)).collect();
         Self { access, issuers, verified, _refreshing: refreshing }
@@ -116,9 +116,9 @@ impl Identity {
     }
 
     /// Records the use of a token of the store.
-    pub fn note_use(&self, credential: &Credential, now: DateTime<Utc>) {
+    pub fn record_use(&self, credential: &Credential, now: DateTime<Utc>) {
         if let Proof::Token(token) = &credential.proof {
-            self.access.note_use(&token.id, now);
+            self.access.record_use(&token.id, now);
         }
     }
 
@@ -151,7 +151,7 @@ impl Identity {
         let asserted = VerifiedAssertion::from_claims(&claims, &issuer.config).map_err(|error| refused(name, error))?;
         let asserted = Arc::new(asserted);
         let generation = keys.generation;
-        self.verified.insert(hash, Verified { issuer, generation, asserted: Arc::clone(&asserted) });
+        self.verified.insert(hash, VerifiedJwt { issuer, generation, asserted: Arc::clone(&asserted) });
         Ok(asserted)
     }
 }

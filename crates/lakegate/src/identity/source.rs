@@ -18,7 +18,7 @@ const MAX_BYTES: usize = 1 << 20;
 
 /// The location of a key set.
 #[derive(Clone, Debug)]
-pub(super) enum Source {
+pub(super) enum KeySource {
     File(PathBuf),
     Url(Box<Url>),
 }
@@ -38,7 +38,7 @@ pub(super) enum SourceError {
     Status(u16),
 }
 
-impl Source {
+impl KeySource {
     pub(super) fn new(location: &KeyLocation, folder: &Path) -> Result<Self, SourceError> {
         match location {
             KeyLocation::File(path) => Ok(Self::File(folder.join(path))),

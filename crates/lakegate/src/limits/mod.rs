@@ -6,5 +6,5 @@
 mod rates;
 mod request;
 
-pub use rates::{Counted, Quota, Rates};
+pub use rates::{Quota, RateKey, Rates};
 pub use request::RateLimitState;

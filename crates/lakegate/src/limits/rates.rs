@@ -16,9 +16,9 @@ use lakegate_core::limits::rate::{Bucket, DailyCounter, QuotaLeft, Rate, RateExc
 const SHARDS: usize = 16;
 /// The maximum number of entries in a shard. A new caller beyond that is refused, because an uncounted request must not
 /// pass.
-const MOST: usize = 1 << 16;
+const MAX_ENTRIES: usize = 1 << 16;
 /// A shard with fewer entries is not scanned for idle ones.
-const FEW: usize = 1 << 10;
+const MIN_SCAN_ENTRIES: usize = 1 << 10;
 
 /// The request counts of all principals.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct Rates {
 struct Shard {
     counts: HashMap<String, Counts>,
     /// The number of entries at which to scan for idle ones.
-    look_at: usize,
+    next_scan_at: usize,
 }
 
 #[derive(Debug, Default)]
@@ -61,7 +61,7 @@ pub struct Quota {
 
 /// The key of a count.
 #[derive(Clone, Copy, Debug)]
-pub struct Counted<'a> {
+pub struct RateKey<'a> {
     /// The principal.
     pub principal: &'a str,
     /// The endpoint; `None` counts all requests of the principal.
@@ -79,7 +79,7 @@ impl Rates {
     ///
     /// # Errors
     /// [`Code::AccessRateExceeded`] if the request exceeds a limit; the quotas are still returned.
-    pub fn take(&self, counted: Counted<'_>, limits: &Limits, now: DateTime<Utc>) -> (Vec<Quota>, Result<(), Error>) {
+    pub fn take(&self, counted: RateKey<'_>, limits: &Limits, now: DateTime<Utc>) -> (Vec<Quota>, Result<(), Error>) {
         if !is_rate(limits) {
             return (Vec::new(), Ok(()));
         }
@@ -144,10 +144,10 @@ pub(super) fn is_rate(limits: &Limits) -> bool {
 impl Shard {
     /// Drops idle entries when the shard has grown. Returns whether there is room for another entry.
     fn has_room(&mut self, nanoseconds: u64, seconds: u64) -> bool {
-        if self.counts.len() >= self.look_at.max(FEW) {
+        if self.counts.len() >= self.next_scan_at.max(MIN_SCAN_ENTRIES) {
             self.counts.retain(|_, counts| !counts.is_idle(nanoseconds, seconds));
-            self.look_at = self.counts.len().saturating_mul(2).min(MOST);
+            self.next_scan_at = self.counts.len().saturating_mul(2).min(MAX_ENTRIES);
         }
-        self.counts.len() < MOST
+        self.counts.len() < MAX_ENTRIES
     }
 }

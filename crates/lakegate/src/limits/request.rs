@@ -13,7 +13,7 @@ use lakegate_core::error::Error;
 use lakegate_core::limits::Limits;
 use lakegate_core::project::{Config, Endpoint};
 
-use super::rates::{Counted, Quota, Rates, is_rate};
+use super::rates::{Quota, RateKey, Rates, is_rate};
 
 /// The rate-limit state of a request. The default counts nothing.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ impl RateLimitState {
     /// # Errors
     /// If it exceeds a limit.
     pub fn count_principal(&self, config: &Config, principal: &Principal, now: DateTime<Utc>) -> Result<(), Error> {
-        let counted = Counted { principal: principal.name(), endpoint: None };
+        let counted = RateKey { principal: principal.name(), endpoint: None };
         self.take(&self.is_principal_counted, counted, &config.limits.limits, now)
     }
 
@@ -46,11 +46,11 @@ impl RateLimitState {
     /// If it exceeds a limit.
     pub fn count_call(&self, authorized: &Authorized, endpoint: &Endpoint, now: DateTime<Utc>) -> Result<(), Error> {
         let limits = tighter(&endpoint.limits.limits, &authorized.limits());
-        let counted = Counted { principal: authorized.principal().name(), endpoint: Some(authorized.endpoint()) };
+        let counted = RateKey { principal: authorized.principal().name(), endpoint: Some(authorized.endpoint()) };
         self.take(&self.is_call_counted, counted, &limits, now)
     }
 
-    fn take(&self, once: &AtomicBool, counted: Counted<'_>, limits: &Limits, now: DateTime<Utc>) -> Result<(), Error> {
+    fn take(&self, once: &AtomicBool, counted: RateKey<'_>, limits: &Limits, now: DateTime<Utc>) -> Result<(), Error> {
         let Some(rates) = self.rates.as_ref().filter(|_| is_rate(limits)) else { return Ok(()) };
         if once.swap(true, Ordering::Relaxed) {
             return Ok(());

@@ -27,22 +27,22 @@ pub enum Event<'a> {
         tables: &'a [String],
     },
     /// A query is queued or being planned.
-    QueryWaits,
+    QueryQueued,
     /// A query has left the queue: it runs, was refused, or was abandoned.
-    QueryWaitsNoMore,
+    QueryDequeued,
     /// A query has started.
-    QueryRuns,
+    QueryStarted,
     /// A query has ended.
-    QueryRunsNoMore,
+    QueryFinished,
     /// The result cache was asked.
-    CacheAsked(CacheAnswer),
+    CacheLookedUp(CacheLookup),
     /// A project or its tables were reloaded.
     Reloaded(Reload),
 }
 
 /// The result of asking the result cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CacheAnswer {
+pub enum CacheLookup {
     /// The cache has the response.
     Hit,
     /// Another request was computing the same response, and this request waited for it (single flight).
@@ -95,14 +95,14 @@ pub struct RequestEnd<'a> {
     /// The time from the arrival of the request to its end.
     pub duration: Duration,
     /// The details of a slow query for the log.
-    pub slow: Option<Slow<'a>>,
+    pub slow: Option<SlowQuery<'a>>,
     /// The trace that the request belongs to.
     pub trace: Option<&'a Trace>,
 }
 
 /// The log fields that only a slow query has.
 #[derive(Clone, Copy)]
-pub struct Slow<'a> {
+pub struct SlowQuery<'a> {
     /// The name of the principal.
     pub principal: &'a str,
     /// The policy fingerprint, if the audit log has it too.
@@ -113,18 +113,18 @@ pub struct Slow<'a> {
     pub busy: Duration,
 }
 
-impl CacheAnswer {
+impl CacheLookup {
     /// All variants.
-    pub const ALL: [CacheAnswer; 4] =
-        [CacheAnswer::Hit, CacheAnswer::Joined, CacheAnswer::Miss, CacheAnswer::NotModified];
+    pub const ALL: [CacheLookup; 4] =
+        [CacheLookup::Hit, CacheLookup::Joined, CacheLookup::Miss, CacheLookup::NotModified];
 
     /// The label value in metrics.
     pub fn name(self) -> &'static str {
         match self {
-            CacheAnswer::Hit => "hit",
-            CacheAnswer::Joined => "joined",
-            CacheAnswer::Miss => "miss",
-            CacheAnswer::NotModified => "not_modified",
+            CacheLookup::Hit => "hit",
+            CacheLookup::Joined => "joined",
+            CacheLookup::Miss => "miss",
+            CacheLookup::NotModified => "not_modified",
         }
     }
 }

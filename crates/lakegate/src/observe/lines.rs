@@ -10,13 +10,14 @@ use std::thread::Thread;
 use std::time::Duration;
 
 /// The time that a line waits for others.
-const REST: Duration = Duration::from_millis(5);
+const FLUSH_DELAY: Duration = Duration::from_millis(5);
 /// The maximum size of the buffer in bytes; a larger one is written immediately.
-const MOST: usize = 256 << 10;
+const MAX_BUFFER_BYTES: usize = 256 << 10;
 
-static LINES: Lines = Lines { waiting: Mutex::new(Vec::new()), writing: Mutex::new(()), thread: OnceLock::new() };
+static LINE_BUFFER: LineBuffer =
+    LineBuffer { waiting: Mutex::new(Vec::new()), writing: Mutex::new(()), thread: OnceLock::new() };
 
-struct Lines {
+struct LineBuffer {
     waiting: Mutex<Vec<u8>>,
     /// Held while writing, from before the buffer is taken, so that lines keep their order.
     writing: Mutex<()>,
@@ -29,15 +30,15 @@ pub(super) struct Stderr;
 
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let thread = LINES.thread.get_or_init(|| {
+        let thread = LINE_BUFFER.thread.get_or_init(|| {
             let thread = std::thread::Builder::new().name("lakegate-log".to_owned());
-            thread.spawn(write_now_and_then).ok().map(|thread| thread.thread().clone())
+            thread.spawn(flush_loop).ok().map(|thread| thread.thread().clone())
         });
         let (is_first, is_much) = {
-            let mut waiting = locked(&LINES.waiting);
+            let mut waiting = locked(&LINE_BUFFER.waiting);
             let is_first = waiting.is_empty();
             waiting.extend_from_slice(line);
-            (is_first, waiting.len() > MOST)
+            (is_first, waiting.len() > MAX_BUFFER_BYTES)
         };
         match thread {
             Some(thread) if !is_much => {
@@ -57,15 +58,15 @@ impl Write for Stderr {
 
 /// Writes the buffered lines.
 pub(super) fn flush() -> io::Result<()> {
-    let _writing = locked(&LINES.writing);
-    let lines = std::mem::take(&mut *locked(&LINES.waiting));
+    let _writing = locked(&LINE_BUFFER.writing);
+    let lines = std::mem::take(&mut *locked(&LINE_BUFFER.waiting));
     io::stderr().write_all(&lines)
 }
 
-fn write_now_and_then() {
+fn flush_loop() {
     loop {
         std::thread::park();
-        std::thread::sleep(REST);
+        std::thread::sleep(FLUSH_DELAY);
         // A log that cannot be written cannot be reported anywhere.
         let _ = flush();
     }

@@ -10,7 +10,7 @@ use super::ms;
 use super::request_line;
 use super::stage::Stage;
 use crate::audit::Outcome;
-use crate::causes::chain;
+use crate::error_chain::display_chain;
 
 pub(super) fn notice(event: &Event<'_>) {
     match event {
@@ -27,11 +27,11 @@ pub(super) fn notice(event: &Event<'_>) {
         ),
         // The code that reloads the project logs its faults.
         Event::Reloaded(_)
-        | Event::QueryWaits
-        | Event::QueryWaitsNoMore
-        | Event::QueryRuns
-        | Event::QueryRunsNoMore
-        | Event::CacheAsked(_) => {}
+        | Event::QueryQueued
+        | Event::QueryDequeued
+        | Event::QueryStarted
+        | Event::QueryFinished
+        | Event::CacheLookedUp(_) => {}
     }
 }
 
@@ -41,7 +41,7 @@ fn request(ended: &RequestEnd<'_>) {
     if !tracing::enabled!(tracing::Level::ERROR) {
         return;
     }
-    if tracing::enabled!(tracing::Level::INFO) && request_line::wrote(ended) {
+    if tracing::enabled!(tracing::Level::INFO) && request_line::try_write(ended) {
         return;
     }
     macro_rules! line {
@@ -57,7 +57,8 @@ fn request(ended: &RequestEnd<'_>) {
                 duration_ms = ms(ended.duration),
                 error.code = ended.code.map(|code| code.name()),
                 error.detail = ended.error.map(|error| error.detail.as_str()),
-                error.cause = ended.error.map(|error| chain(StdError::source(error))).filter(|cause| !cause.is_empty()),
+                error.cause =
+                    ended.error.map(|error| display_chain(StdError::source(error))).filter(|cause| !cause.is_empty()),
                 trace.id = ended.trace.map(|trace| trace.id()),
                 $message
             )
@@ -75,7 +76,7 @@ fn request(ended: &RequestEnd<'_>) {
 /// Logs a slow query.
 fn slow(ended: &RequestEnd<'_>) {
     let Some(slow) = &ended.slow else { return };
-    let took = |stage| ended.stages.taken(stage).map(|taken| ms(taken.busy));
+    let took = |stage| ended.stages.times(stage).map(|times| ms(times.busy));
     tracing::warn!(
         request.id = ended.request_id,
         endpoint.name = ended.endpoint.map(|endpoint| endpoint.name()),

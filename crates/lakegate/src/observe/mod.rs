@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, Method};
 
-pub use event::{CacheAnswer, Event, Reload, RequestEnd};
+pub use event::{CacheLookup, Event, Reload, RequestEnd};
 pub use metrics::{FAMILIES, Family, Metrics, Now, Series};
 pub use stage::{STAGES, Stage, Stages};
 pub use timer::{RequestStart, RequestTimer, sends_timing};

@@ -23,7 +23,7 @@ pub fn start(form: LogForm, usual: &str) {
         panic::set_hook(Box::new(log_panic));
     }
     if has_begun && !colours {
-        request_line::begin(form);
+        request_line::enable(form);
     }
 }
 
@@ -53,7 +53,7 @@ where
             tracing_subscriber::fmt()
                 .with_env_filter(filter)
                 .with_ansi(colours)
-                .with_writer(Escaping { writer, form: Form::Text { colours } })
+                .with_writer(EscapingWriter { writer, form: EscapeStyle::Text { colours } })
                 .finish(),
         ),
         LogForm::Json => Box::new(
@@ -63,46 +63,46 @@ where
                 .with_current_span(false)
                 .with_span_list(false)
                 .with_env_filter(filter)
-                .with_writer(Escaping { writer, form: Form::Json })
+                .with_writer(EscapingWriter { writer, form: EscapeStyle::Json })
                 .finish(),
         ),
     }
 }
 
 /// A writer that escapes outside text, so that it cannot end a line or control a terminal.
-struct Escaping<M> {
+struct EscapingWriter<M> {
     writer: M,
-    form: Form,
+    form: EscapeStyle,
 }
 
 /// The escape style of a log format.
 #[derive(Clone, Copy)]
-enum Form {
+enum EscapeStyle {
     Text { colours: bool },
     Json,
 }
 
-impl<'a, W: Write, M: Fn() -> W + 'a> MakeWriter<'a> for Escaping<M> {
-    type Writer = Line<W>;
+impl<'a, W: Write, M: Fn() -> W + 'a> MakeWriter<'a> for EscapingWriter<M> {
+    type Writer = LineWriter<W>;
 
-    fn make_writer(&'a self) -> Line<W> {
-        Line { writer: (self.writer)(), form: self.form, is_urgent: true }
+    fn make_writer(&'a self) -> LineWriter<W> {
+        LineWriter { writer: (self.writer)(), form: self.form, is_urgent: true }
     }
 
-    fn make_writer_for(&'a self, event: &Metadata<'_>) -> Line<W> {
-        Line { is_urgent: *event.level() <= Level::WARN, ..self.make_writer() }
+    fn make_writer_for(&'a self, event: &Metadata<'_>) -> LineWriter<W> {
+        LineWriter { is_urgent: *event.level() <= Level::WARN, ..self.make_writer() }
     }
 }
 
 /// A writer for one line, which receives an event in one piece.
-struct Line<W> {
+struct LineWriter<W> {
     writer: W,
-    form: Form,
+    form: EscapeStyle,
     /// Whether the line must be written immediately.
     is_urgent: bool,
 }
 
-impl<W: Write> Write for Line<W> {
+impl<W: Write> Write for LineWriter<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         // Most lines hold no control character.
         let is_plain = line.strip_suffix(b"\n").unwrap_or(line).iter().all(|byte| (0x20..0x7f).contains(byte));
@@ -127,15 +127,15 @@ impl<W: Write> Write for Line<W> {
 }
 
 /// Escapes every control character. On a terminal, colour codes remain.
-fn escape(text: &str, form: Form) -> String {
+fn escape(text: &str, form: EscapeStyle) -> String {
     let mut escaped = String::with_capacity(text.len() + 16);
     for (at, character) in text.char_indices() {
         match form {
             _ if !is_control(character) => escaped.push(character),
-            Form::Text { colours: true } if is_colour(&text[at..]) => escaped.push(character),
-            Form::Text { .. } => escaped.extend(character.escape_default()),
+            EscapeStyle::Text { colours: true } if is_colour(&text[at..]) => escaped.push(character),
+            EscapeStyle::Text { .. } => escaped.extend(character.escape_default()),
             // The character is inside a JSON string, and needs at most four digits.
-            Form::Json => escaped += &format!("\\u{:04x}", u32::from(character)),
+            EscapeStyle::Json => escaped += &format!("\\u{:04x}", u32::from(character)),
         }
     }
     escaped

@@ -5,7 +5,7 @@
 
 /// The system's figures for this process.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Process {
+pub(super) struct ProcessStats {
     /// Resident memory.
     pub(super) resident_bytes: u64,
     /// Open files and connections.
@@ -18,11 +18,11 @@ pub(super) struct Process {
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Reads the figures; `None` if `/proc` does not have them.
-pub(super) fn look() -> Option<Process> {
+pub(super) fn read() -> Option<ProcessStats> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     let open_files = std::fs::read_dir("/proc/self/fd").ok()?.count() as u64;
-    Some(Process { resident_bytes: resident_bytes(&status)?, open_files, cpu_seconds: cpu_seconds(&stat)? })
+    Some(ProcessStats { resident_bytes: resident_bytes(&status)?, open_files, cpu_seconds: cpu_seconds(&stat)? })
 }
 
 /// Parses the line `VmRSS:    1234 kB`.

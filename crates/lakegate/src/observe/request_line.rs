@@ -18,13 +18,13 @@ use crate::clock;
 static FORM: OnceLock<LogForm> = OnceLock::new();
 
 /// Enables the fast path from now on.
-pub(super) fn begin(form: LogForm) {
+pub(super) fn enable(form: LogForm) {
     // A second start in one process keeps the first log.
     let _ = FORM.set(form);
 }
 
 /// Writes the line of a request. Returns false if the usual log has to write it.
-pub(super) fn wrote(ended: &RequestEnd<'_>) -> bool {
+pub(super) fn try_write(ended: &RequestEnd<'_>) -> bool {
     let line = FORM.get().and_then(|form| line(*form, clock::now(), ended));
     // A log that cannot be written cannot be reported anywhere.
     line.is_some_and(|line| lines::Stderr.write_all(&line).is_ok())
@@ -36,7 +36,7 @@ fn is_plain(text: &str) -> bool {
 }
 
 /// The separators before a field, and between its name and value.
-fn marks(form: LogForm) -> [&'static str; 2] {
+fn separators(form: LogForm) -> [&'static str; 2] {
     match form {
         LogForm::Text => [" ", "="],
         LogForm::Json => [",\"", "\":"],
@@ -48,7 +48,7 @@ fn add(parts: &[&str], line: &mut Vec<u8>) {
 }
 
 fn add_text(form: LogForm, name: &str, text: &str, line: &mut Vec<u8>) {
-    let [before, between] = marks(form);
+    let [before, between] = separators(form);
     add(&[before, name, between, "\"", text, "\""], line);
 }
 
@@ -78,7 +78,7 @@ pub fn line(form: LogForm, now: DateTime<Utc>, ended: &RequestEnd<'_>) -> Option
     }
     add_text(form, "request.id", ended.request_id, &mut line);
     texts.iter().for_each(|(name, text)| add_text(form, name, text, &mut line));
-    let [before, between] = marks(form);
+    let [before, between] = separators(form);
     let numbers =
         [("response.status", u64::from(*status)), ("response.rows", ended.rows), ("response.bytes", ended.bytes)];
     for (name, number) in numbers {

@@ -62,12 +62,12 @@ pub struct Stages {
     begun: Instant,
     /// The start of the next sequential stage.
     last: AtomicU64,
-    times: [Times; STAGES.len()],
+    times: [AtomicTimes; STAGES.len()],
 }
 
 /// Times in nanoseconds since the start of the request. `end` is 0 until the stage has run.
 #[derive(Debug, Default)]
-struct Times {
+struct AtomicTimes {
     start: AtomicU64,
     end: AtomicU64,
     busy: AtomicU64,
@@ -75,7 +75,7 @@ struct Times {
 
 /// The times of a stage, relative to the start of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken {
+pub struct StageTimes {
     /// When the stage first started.
     pub start: Duration,
     /// When the stage last ended.
@@ -96,7 +96,7 @@ impl Stages {
     }
 
     /// Starts the next sequential stage now.
-    pub fn follow(&self) {
+    pub fn start_next(&self) {
         self.last.store(self.now(), Ordering::Relaxed);
     }
 
@@ -108,23 +108,23 @@ impl Stages {
     }
 
     /// Adds `busy` to a stage that ends now.
-    pub fn took(&self, stage: Stage, busy: Duration) {
-        self.took_until(stage, busy, Duration::ZERO);
+    pub fn add_now(&self, stage: Stage, busy: Duration) {
+        self.add_until(stage, busy, Duration::ZERO);
     }
 
     /// Adds `busy` to a stage that ended `ago`.
-    pub fn took_until(&self, stage: Stage, busy: Duration, ago: Duration) {
+    pub fn add_until(&self, stage: Stage, busy: Duration, ago: Duration) {
         let end = self.now().saturating_sub(nanos(ago));
         let busy = nanos(busy);
         self.add(stage, end.saturating_sub(busy), end, busy);
     }
 
     /// The times of a stage; `None` if it has not run.
-    pub fn taken(&self, stage: Stage) -> Option<Taken> {
+    pub fn times(&self, stage: Stage) -> Option<StageTimes> {
         let times = &self.times[stage as usize];
         let end = times.end.load(Ordering::Relaxed);
         let nanos = |value: &AtomicU64| Duration::from_nanos(value.load(Ordering::Relaxed));
-        (end > 0).then(|| Taken {
+        (end > 0).then(|| StageTimes {
             start: nanos(&times.start),
             end: Duration::from_nanos(end),
             busy: nanos(&times.busy),
@@ -133,7 +133,7 @@ impl Stages {
 
     /// The total working time of all stages.
     pub fn busy(&self) -> Duration {
-        STAGES.iter().filter_map(|stage| self.taken(*stage)).map(|taken| taken.busy).sum()
+        STAGES.iter().filter_map(|stage| self.times(*stage)).map(|times| times.busy).sum()
     }
 
     fn add(&self, stage: Stage, start: u64, end: u64, busy: u64) {

@@ -15,7 +15,7 @@ use lakegate_core::project::Observe;
 use lakegate_query::engine::{BatchStream, Engine, Limits, Meter, QueryStatistics};
 use lakegate_query::govern::{GovernedPlan, PlanOutline};
 
-use super::event::{Event, RequestEnd, Slow};
+use super::event::{Event, RequestEnd, SlowQuery};
 use super::metrics::Series;
 use super::stage::{STAGES, Stage, Stages};
 use super::traces::Trace;
@@ -107,7 +107,7 @@ impl RequestTimer {
     /// Starts the next sequential stage.
     pub fn start_stage(&self) {
         if let Some(inner) = &self.0 {
-            inner.stages.follow();
+            inner.stages.start_next();
         }
     }
 
@@ -174,16 +174,16 @@ impl RequestTimer {
     /// Those of the engine.
     async fn run(&self, engine: &dyn Engine, plan: GovernedPlan, limits: Limits) -> Result<BatchStream, Error> {
         let Some(inner) = &self.0 else { return engine.run(plan, limits).await };
-        let waits = Counted::new(&inner.observer, Event::QueryWaits, Event::QueryWaitsNoMore);
+        let waits = Counted::new(&inner.observer, Event::QueryQueued, Event::QueryDequeued);
         let begun = Instant::now();
         let ran = engine.run(plan, limits).await;
         let took = begun.elapsed();
         drop(waits);
         let planned = ran.as_ref().map_or(Duration::ZERO, BatchStream::planned);
-        inner.stages.took_until(Stage::Queue, took.saturating_sub(planned), planned);
+        inner.stages.add_until(Stage::Queue, took.saturating_sub(planned), planned);
         let rows = ran?;
-        inner.stages.took(Stage::Plan, planned);
-        let running = Counted::new(&inner.observer, Event::QueryRuns, Event::QueryRunsNoMore);
+        inner.stages.add_now(Stage::Plan, planned);
+        let running = Counted::new(&inner.observer, Event::QueryStarted, Event::QueryFinished);
         Ok(rows.metered(Arc::new(Running { inner: Arc::clone(inner), _running: running })))
     }
 
@@ -192,7 +192,7 @@ impl RequestTimer {
         let Some(inner) = &self.0 else { return encode() };
         let begun = Instant::now();
         let encoded = encode();
-        inner.stages.took(Stage::Encode, begun.elapsed());
+        inner.stages.add_now(Stage::Encode, begun.elapsed());
         encoded
     }
 
@@ -222,7 +222,7 @@ impl RequestTimer {
         if error.is_some() {
             inner.rows.store(0, Ordering::Relaxed);
         }
-        inner.end(Outcome::of_answer(status, error.is_some()), error.map(|error| error.code), error);
+        inner.end(Outcome::from_status(status, error.is_some()), error.map(|error| error.code), error);
     }
 
     /// Ends the request after the last piece was sent.
@@ -273,8 +273,8 @@ impl Inner {
     fn server_timing(&self) -> String {
         let mut timing = String::with_capacity(256);
         for stage in STAGES {
-            if let Some(taken) = self.stages.taken(stage) {
-                timing += &format!("{};dur={:.3}, ", stage.name(), taken.busy.as_secs_f64() * 1e3);
+            if let Some(times) = self.stages.times(stage) {
+                timing += &format!("{};dur={:.3}, ", stage.name(), times.busy.as_secs_f64() * 1e3);
             }
         }
         timing += &format!("total;dur={:.3}", self.stages.begun().elapsed().as_secs_f64() * 1e3);
@@ -293,8 +293,12 @@ impl Inner {
             let kept = std::mem::take(&mut *self.details());
             details = kept.outline.map(|outline| (kept.principal, kept.policy, cut(outline.to_string())));
         }
-        let slow =
-            details.as_ref().map(|(principal, policy, plan)| Slow { principal, policy: policy.as_deref(), plan, busy });
+        let slow = details.as_ref().map(|(principal, policy, plan)| SlowQuery {
+            principal,
+            policy: policy.as_deref(),
+            plan,
+            busy,
+        });
         let ended = RequestEnd {
             request_id: self.start.request_id.text(),
             method: method_name(&self.start.method),
@@ -343,12 +347,12 @@ struct Running {
 
 impl Meter for Running {
     fn first_rows(&self, waited: Duration) {
-        self.inner.stages.took(Stage::FirstRow, waited);
+        self.inner.stages.add_now(Stage::FirstRow, waited);
     }
 
     fn ended(&self, statistics: QueryStatistics) {
         if !statistics.streamed.is_zero() {
-            self.inner.stages.took(Stage::Stream, statistics.streamed);
+            self.inner.stages.add_now(Stage::Stream, statistics.streamed);
         }
         let mut query = self.inner.query.lock().unwrap_or_else(PoisonError::into_inner);
         *query = Some(query.unwrap_or_default().and(statistics));

@@ -21,18 +21,18 @@ use tokio::time::{timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::context::RequestContext;
-use crate::results::{Answered, Flight, Kept};
+use crate::response_cache::{CachedResponse, CompleteResponse, Flight};
 
 /// Bytes held back before the status is sent. A smaller response is complete, and known to be good, by then.
-const HELD_BYTES: usize = 256 * 1024;
+const MAX_HELD_BYTES: usize = 256 * 1024;
 
 /// Bytes held back of a response with a limit on rows or bytes, so that a response over the limit is refused with a
 /// status and not cut. A capped response larger than this is still cut. Held bytes count against the query's share of
 /// memory; when the share is used up, less is held.
-const HELD_BYTES_WHEN_CAPPED: usize = 16 * 1024 * 1024;
+const MAX_HELD_BYTES_WHEN_CAPPED: usize = 16 * 1024 * 1024;
 
 /// The time that rows buffered in an encoder wait for more rows before they are flushed.
-const PATIENCE_FOR_ROWS: Duration = Duration::from_secs(1);
+const FLUSH_AFTER: Duration = Duration::from_secs(1);
 
 /// Pulls the first rows and builds the response, without the headers that describe it. Also returns the compression of
 /// the body. A response that is complete by then is shared with the requests that wait for it (single flight).
@@ -40,12 +40,12 @@ pub async fn start(
     rows: BatchStream,
     encoder: Box<dyn Encoder>,
     context: Arc<RequestContext>,
-    shared: Option<Shared>,
+    shared: Option<SharedFlight>,
 ) -> Result<(Response, Option<Coding>), Error> {
-    let is_small = |most: u64| most <= HELD_BYTES_WHEN_CAPPED as u64;
+    let is_small = |most: u64| most <= MAX_HELD_BYTES_WHEN_CAPPED as u64;
     let is_bounded = rows.max_rows().is_some() || rows.max_result_bytes().is_some_and(is_small);
-    let most_held = if is_bounded { HELD_BYTES_WHEN_CAPPED } else { HELD_BYTES };
-    let most_held = most_held.max(shared.as_ref().map_or(0, |shared| shared.flight.largest()));
+    let most_held = if is_bounded { MAX_HELD_BYTES_WHEN_CAPPED } else { MAX_HELD_BYTES };
+    let most_held = most_held.max(shared.as_ref().map_or(0, |shared| shared.flight.max_response_bytes()));
     let is_truncated = rows.is_truncated();
     let mut pieces = Pieces {
         rows,
@@ -65,9 +65,9 @@ pub async fn start(
             None => {
                 context.sent(held_rows, held.len());
                 let body = held.freeze();
-                if let Some(Shared { flight, next }) = shared {
+                if let Some(SharedFlight { flight, next }) = shared {
                     let (body, coding, rows) = (body.clone(), pieces.coding, held_rows);
-                    flight.land(Answered { body, coding, rows, is_truncated, next });
+                    flight.publish(CompleteResponse { body, coding, rows, is_truncated, next });
                 }
                 return Ok((head(Body::from(body), is_truncated), pieces.coding));
             }
@@ -100,7 +100,7 @@ fn head(body: Body, is_truncated: bool) -> Response {
 }
 
 /// The single flight that other requests wait for, and the cursor of the next page.
-pub struct Shared {
+pub struct SharedFlight {
     /// The flight.
     pub flight: Flight,
     /// The cursor of the next page.
@@ -108,9 +108,9 @@ pub struct Shared {
 }
 
 /// The response for a kept result, and its compression. Reports the rows and bytes.
-pub fn kept(kept: &Kept, context: &RequestContext) -> (Response, Option<Coding>) {
-    context.sent(kept.answered.rows, kept.answered.body.len());
-    let Answered { body, coding, is_truncated, .. } = &kept.answered;
+pub fn cached_response(cached: &CachedResponse, context: &RequestContext) -> (Response, Option<Coding>) {
+    context.sent(cached.response.rows, cached.response.body.len());
+    let CompleteResponse { body, coding, is_truncated, .. } = &cached.response;
     (head(Body::from(body.clone()), *is_truncated), *coding)
 }
 
@@ -189,7 +189,7 @@ impl Pieces {
         let mut rows = 0;
         while let Some(encoder) = &mut self.encoder {
             let next = if self.is_streaming && !self.is_flushed {
-                timeout(PATIENCE_FOR_ROWS, self.rows.next()).await
+                timeout(FLUSH_AFTER, self.rows.next()).await
             } else {
                 Ok(self.rows.next().await)
             };

@@ -10,7 +10,7 @@ use lakegate_core::catalog::AsOf;
 use percent_encoding::percent_decode_str;
 
 use super::stages::Governed;
-use crate::seal::Seal;
+use crate::signer::Signer;
 
 /// The total number of rows; the response may hold only a page of them.
 const TOTAL: HeaderName = HeaderName::from_static("lakegate-total");
@@ -76,9 +76,9 @@ pub struct DataState {
 
 impl DataState {
     /// The data state of a governed request. Only endpoints with `as_of` report a value for it.
-    pub fn of(governed: &Governed, seal: &Seal) -> Self {
+    pub fn new(governed: &Governed, signer: &Signer) -> Self {
         let as_of = governed.state.filter(|_| governed.call().endpoint().as_of);
-        Self { version: seal.data_version(governed.plan.versions()), as_of }
+        Self { version: signer.data_version(governed.plan.versions()), as_of }
     }
 
     /// Sets the headers.

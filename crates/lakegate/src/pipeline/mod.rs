@@ -32,9 +32,9 @@ use crate::app::{App, Served};
 use crate::clock;
 use crate::context::RequestContext;
 use crate::memo::{MemoEntry, MemoStart, Recalled, RequestKey, StoredHeaders};
-use crate::observe::{CacheAnswer, Event, Stage};
+use crate::observe::{CacheLookup, Event, Stage};
 use crate::reload;
-use crate::results::Claim;
+use crate::response_cache::Claim;
 use receive::EndpointRequest;
 use stages::Governed;
 
@@ -99,7 +99,7 @@ async fn retry(
         if !answered.as_ref().is_err_and(met_another_file) {
             break;
         }
-        let Some(refreshed) = reload::look_for(received.app, &served, deadline.into()).await else { break };
+        let Some(refreshed) = reload::refresh_stale(received.app, &served, deadline.into()).await else { break };
         served = refreshed;
         // The caller and its grants may have changed along with the tables, so every stage runs again.
         received.context.audit.restarted();
@@ -133,7 +133,7 @@ async fn answer_anew(
     let start = MemoStart::new(&served.project, caller.now);
     let call = stages::type_arguments(&served.project, authorized, endpoint, raw)?;
     context.called(&call, served);
-    let governed = stages::govern(&served.project, app.access.seal(), call, caller.now).await?;
+    let governed = stages::govern(&served.project, app.access.signer(), call, caller.now).await?;
     context.governed(&caller.principal, &governed.plan);
     claim_and_run(received, served, caller, start, governed).await
 }
@@ -225,12 +225,12 @@ fn recall(received: &Received<'_>, served: &Served, caller: &Caller) -> Option<R
     let entry = served.memo.find(&key, &caller.credential, &served.project, caller.now)?;
     let MemoEntry { validator, headers, recalled, .. } = entry.as_ref();
     let is_not_modified = conditional::has_already(request.method, request.headers, validator);
-    let kept = if is_not_modified { None } else { Some(app.results.kept(validator)?) };
+    let cached = if is_not_modified { None } else { Some(app.response_cache.get(validator)?) };
     context.recalled(&caller.principal, recalled);
-    let claimed = if is_not_modified { CacheAnswer::NotModified } else { CacheAnswer::Hit };
-    app.observer.notice(&Event::CacheAsked(claimed));
-    let (mut response, coding) = match &kept {
-        Some(kept) => body::kept(kept, context),
+    let claimed = if is_not_modified { CacheLookup::NotModified } else { CacheLookup::Hit };
+    app.observer.notice(&Event::CacheLookedUp(claimed));
+    let (mut response, coding) = match &cached {
+        Some(cached) => body::cached_response(cached, context),
         None => (conditional::not_modified(), None),
     };
     headers.add(response.headers_mut(), is_not_modified);
@@ -253,13 +253,13 @@ async fn claim_and_run(
     governed: Governed,
 ) -> Result<Response, Error> {
     let Received { app, context, request, representation, .. } = received;
-    let (engine, seal) = (context.timer.timed(app.engine.as_ref()), app.access.seal());
+    let (engine, signer) = (context.timer.timed(app.engine.as_ref()), app.access.signer());
     let limits = governed.limits(served.config(), received.came);
     let _ = received.deadline.set(limits.deadline);
-    let state = conditional::DataState::of(&governed, seal);
+    let state = conditional::DataState::new(&governed, signer);
     // A response that depends on the time of the request has no validator.
     let validator =
-        governed.is_deterministic().then(|| seal.validator(governed.plan.fingerprint(), &representation.to_string()));
+        governed.is_deterministic().then(|| signer.validator(governed.plan.fingerprint(), &representation.to_string()));
     // A count is always computed, because a caller with the response does not have the number.
     let counts = conditional::prefers_count(request.headers);
     // The response headers that do not depend on compression.
@@ -292,7 +292,7 @@ async fn claim_and_run(
     let has_already =
         |validator: &&String| !counts && conditional::has_already(request.method, request.headers, validator);
     if let Some(validator) = validator.as_ref().filter(has_already) {
-        app.observer.notice(&Event::CacheAsked(CacheAnswer::NotModified));
+        app.observer.notice(&Event::CacheLookedUp(CacheLookup::NotModified));
         let mut response = conditional::not_modified();
         conditional::add_validator(response.headers_mut(), validator);
         state.add(response.headers_mut());
@@ -306,33 +306,33 @@ async fn claim_and_run(
     let claim = match &validator {
         Some(validator) => {
             let keep_for = governed.call().endpoint().cache_for;
-            app.results.claim(validator.clone(), keep_for, limits.deadline).await
+            app.response_cache.claim(validator.clone(), keep_for, limits.deadline).await
         }
-        None => Claim::Alone,
+        None => Claim::Uncacheable,
     };
-    if let Some(claimed) = claim.said() {
-        app.observer.notice(&Event::CacheAsked(claimed));
+    if let Some(claimed) = claim.event() {
+        app.observer.notice(&Event::CacheLookedUp(claimed));
     }
     let encoder = |rows: &BatchStream| {
         let (formats, most) = (&served.config().formats, rows.max_result_bytes());
         encode::bounded_encoder(representation, rows.schema(), formats, most)
     };
     let ((mut response, coding), next) = match claim {
-        Claim::Kept(kept) | Claim::Joined(kept) => {
+        Claim::Hit(cached) | Claim::Shared(cached) => {
             if let Some(validator) = &validator {
                 remember(&governed, validator);
             }
-            (body::kept(&kept, context), kept.answered.next)
+            (body::cached_response(&cached, context), cached.response.next)
         }
-        Claim::Alone => {
-            let (rows, next) = stages::run(&engine, seal, governed, limits).await?;
+        Claim::Uncacheable => {
+            let (rows, next) = stages::run(&engine, signer, governed, limits).await?;
             let encoder = encoder(&rows)?;
             (body::start(rows, encoder, Arc::clone(context), None).await?, next)
         }
-        Claim::First(flight) => {
-            let (rows, next) = stages::run(&engine, seal, governed, limits).await?;
-            flight.runs();
-            let shared = body::Shared { flight, next: next.clone() };
+        Claim::Leader(flight) => {
+            let (rows, next) = stages::run(&engine, signer, governed, limits).await?;
+            flight.started();
+            let shared = body::SharedFlight { flight, next: next.clone() };
             let encoder = encoder(&rows)?;
             (body::start(rows, encoder, Arc::clone(context), Some(shared)).await?, next)
         }

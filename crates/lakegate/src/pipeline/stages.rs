@@ -14,8 +14,8 @@ use lakegate_query::engine::{BatchStream, Engine, Limits};
 use lakegate_query::govern::{GovernedPlan, govern as govern_plan, govern_count};
 use lakegate_query::plan::{PastEndpoint, PlannedProject};
 
-use crate::page::{Moments, Page};
-use crate::seal::Seal;
+use crate::page::{Page, PageTimes};
+use crate::signer::Signer;
 
 /// A refusal of access.
 #[derive(Debug)]
@@ -86,16 +86,16 @@ pub fn type_arguments(
 /// If the cursor is not of this response, the version is gone, or the plan cannot be governed.
 pub async fn govern(
     project: &PlannedProject,
-    seal: &Seal,
+    signer: &Signer,
     mut call: Call,
     now: DateTime<Utc>,
 ) -> Result<Governed, Error> {
-    let page = Page::of(call.modifiers(), seal)?;
+    let page = Page::from_modifiers(call.modifiers(), signer)?;
     if let Some(page) = &page {
         call = call.with_row_range(page.row_range());
     }
     // All pages of a response are for one moment, that of the first.
-    let now = page.as_ref().map_or(Ok(now), |page| page.moment(now))?;
+    let now = page.as_ref().map_or(Ok(now), |page| page.query_time(now))?;
     let mut past = match call.modifiers().as_of() {
         Some(as_of) => Some(project.as_of(call.endpoint(), not_in_the_future(as_of, now)?).await?),
         None => None,
@@ -103,11 +103,11 @@ pub async fn govern(
     let mut plan = govern_plan(project, past.as_deref(), &call, now)?;
     if let Some(page) = &page {
         // The tables may have changed since the first page. If they keep their past, this page reads it.
-        if let Some(state) = page.past_to_ask(&plan, seal).filter(|_| past.is_none()) {
-            past = project.as_of(call.endpoint(), state).await.map(Some).or_else(Page::gone_for)?;
+        if let Some(state) = page.as_of_for_page(&plan, signer).filter(|_| past.is_none()) {
+            past = project.as_of(call.endpoint(), state).await.map(Some).or_else(Page::map_gone)?;
             plan = govern_plan(project, past.as_deref(), &call, now)?;
         }
-        page.check(&plan, seal)?;
+        page.check_continues(&plan, signer)?;
     }
     let state = match &past {
         Some(past) => past.state(),
@@ -122,14 +122,14 @@ pub async fn govern(
 /// If the query cannot start, or fails before its first rows.
 pub async fn run(
     engine: &dyn Engine,
-    seal: &Seal,
+    signer: &Signer,
     governed: Governed,
     limits: Limits,
 ) -> Result<(BatchStream, Option<String>), Error> {
     let Governed { plan, page, state, now, .. } = governed;
     match page {
         None => Ok((engine.run(plan, limits).await?.settled().await?, None)),
-        Some(page) => page.read(engine, plan, limits, seal, Moments { now, state }).await,
+        Some(page) => page.read(engine, plan, limits, signer, PageTimes { now, as_of: state }).await,
     }
 }
 
@@ -167,7 +167,7 @@ pub struct PrincipalCall<'a> {
 /// That of the first stage that refuses.
 pub async fn prepare(
     project: &PlannedProject,
-    seal: &Seal,
+    signer: &Signer,
     asked: PrincipalCall<'_>,
 ) -> Result<(Governed, Limits), Error> {
     let PrincipalCall { principal, grants, endpoint, raw, now } = asked;
@@ -175,7 +175,7 @@ pub async fn prepare(
     let authorized = authorize(project, principal, grants, endpoint, now);
     let (authorized, declared) = authorized.map_err(|denial| denial.error)?;
     let call = type_arguments(project, authorized, declared, raw)?;
-    let governed = govern(project, seal, call, now).await?;
+    let governed = govern(project, signer, call, now).await?;
     let limits = governed.limits(&project.project().config, came);
     Ok((governed, limits))
 }

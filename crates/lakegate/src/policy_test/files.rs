@@ -7,7 +7,7 @@ use lakegate_core::project::{Finding, PolicyTestFile};
 use crate::project::{ProjectError, read_text};
 
 /// The project's folder for tests.
-pub const FOLDER: &str = "tests";
+pub const TESTS_FOLDER: &str = "tests";
 
 /// Reads the named files, or all `*.toml` files in the project's `tests/` if none is named.
 ///
@@ -30,7 +30,7 @@ pub fn read(project: &Path, named: &[PathBuf]) -> Result<Vec<PolicyTestFile>, Pr
 
 /// The files of the folder by name, each with the path that messages show.
 fn in_folder(project: &Path) -> Result<Vec<(String, PathBuf)>, ProjectError> {
-    let folder = project.join(FOLDER);
+    let folder = project.join(TESTS_FOLDER);
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
@@ -41,7 +41,7 @@ fn in_folder(project: &Path) -> Result<Vec<(String, PathBuf)>, ProjectError> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         // Editors leave hidden files beside edited ones.
         if path.extension().is_some_and(|extension| extension == "toml") && !name.starts_with('.') {
-            paths.push((format!("{FOLDER}/{name}"), path));
+            paths.push((format!("{TESTS_FOLDER}/{name}"), path));
         }
     }
     paths.sort();

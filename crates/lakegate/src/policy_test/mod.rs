@@ -3,13 +3,13 @@
 //! `lakegate_core::project` defines the file format, and `cli::test` prints the results. Tests start no server and
 //! create no tokens.
 
+mod expectations;
 mod files;
-mod judge;
 pub mod matrix;
 mod run;
-mod world;
+mod test_access;
 
-pub use files::{FOLDER, read};
-pub use judge::Failure;
-pub use run::{Outcome, run};
-pub use world::{Test, World, faults, tests};
+pub use expectations::FailedExpectation;
+pub use files::{TESTS_FOLDER, read};
+pub use run::{TestOutcome, run};
+pub use test_access::{Test, TestAccess, faults, tests};

@@ -15,19 +15,19 @@ use lakegate_query::govern::explain::{ColumnView, columns};
 use lakegate_query::plan::PlannedProject;
 use serde_json::Value as Json;
 
-use super::judge::{Came, Failure, judge};
-use super::world::Test;
-use crate::assumed;
+use super::expectations::{CallResult, FailedExpectation, check_expectations};
+use super::test_access::Test;
 use crate::http::status_of;
+use crate::impersonation;
 use crate::pipeline::stages::{self, PrincipalCall};
-use crate::seal::Seal;
+use crate::signer::Signer;
 
 /// The number of tests that run at once.
-const AT_ONCE: usize = 4;
+const CONCURRENT_TESTS: usize = 4;
 
 /// The result of a test.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct TestOutcome {
     /// The test.
     pub test: Test,
     /// The status that a caller would get.
@@ -37,26 +37,31 @@ pub struct Outcome {
     /// The number of rows in the response.
     pub rows: Option<usize>,
     /// The failed expectations; empty if the test passed.
-    pub failures: Vec<Failure>,
+    pub failures: Vec<FailedExpectation>,
 }
 
 /// Runs the tests, a few at once. The outcomes are in the order of the tests.
-pub async fn run(project: &PlannedProject, engine: &dyn Engine, tests: Vec<Test>, now: DateTime<Utc>) -> Vec<Outcome> {
+pub async fn run(
+    project: &PlannedProject,
+    engine: &dyn Engine,
+    tests: Vec<Test>,
+    now: DateTime<Utc>,
+) -> Vec<TestOutcome> {
     let running = tests.into_iter().map(|test| run_one(project, engine, test, now));
-    futures::stream::iter(running).buffered(AT_ONCE).collect().await
+    futures::stream::iter(running).buffered(CONCURRENT_TESTS).collect().await
 }
 
-async fn run_one(project: &PlannedProject, engine: &dyn Engine, test: Test, now: DateTime<Utc>) -> Outcome {
+async fn run_one(project: &PlannedProject, engine: &dyn Engine, test: Test, now: DateTime<Utc>) -> TestOutcome {
     let came = match asked(project, engine, &test, now).await {
-        Ok((answer, columns)) => Came::Answered(answer, columns),
-        Err(error) => Came::Refused(error),
+        Ok((answer, columns)) => CallResult::Answered(answer, columns),
+        Err(error) => CallResult::Refused(error),
     };
-    let failures = judge(&test.test.expect, &came, project);
+    let failures = check_expectations(&test.test.expect, &came, project);
     let (status, code, rows) = match &came {
-        Came::Answered(answer, _) => (200, None, Some(answer.rows())),
-        Came::Refused(error) => (status_of(error.code), Some(error.code.name()), None),
+        CallResult::Answered(answer, _) => (200, None, Some(answer.rows())),
+        CallResult::Refused(error) => (status_of(error.code), Some(error.code.name()), None),
     };
-    Outcome { test, status, code, rows, failures }
+    TestOutcome { test, status, code, rows, failures }
 }
 
 async fn asked(
@@ -65,19 +70,19 @@ async fn asked(
     test: &Test,
     now: DateTime<Utc>,
 ) -> Result<(Answer, Vec<ColumnView>), Error> {
-    let Test { test, world, .. } = test;
+    let Test { test, access, .. } = test;
     // The existence of the principal was checked before; a missing one would have no grants.
-    let record = world.principals.get(&test.principal.text).cloned();
+    let record = access.principals.get(&test.principal.text).cloned();
     let record = record.unwrap_or_else(|| PrincipalRecord::new("", test.principal.text.as_str(), now));
-    let grants = world.grants_of(&record);
-    let (who, grants) = assumed::principal(record, grants, now)?;
+    let grants = access.grants_of(&record);
+    let (who, grants) = impersonation::impersonate(record, grants, now)?;
     let endpoint = test.endpoint.text.as_str();
     let raw = arguments(test)?;
     let asked = PrincipalCall { principal: &who, grants: &grants, endpoint, raw: raw.clone(), now };
     // A test uses no cursor from elsewhere, so any key will do.
-    let seal = Seal::new([0; 32]);
-    let (governed, limits) = stages::prepare(project, &seal, asked).await?;
-    let (stream, _) = stages::run(engine, &seal, governed, limits).await?;
+    let signer = Signer::new([0; 32]);
+    let (governed, limits) = stages::prepare(project, &signer, asked).await?;
+    let (stream, _) = stages::run(engine, &signer, governed, limits).await?;
     let answer = Answer::collect(stream).await?;
     let columns = match test.expect.masked.is_empty() && test.expect.unmasked.is_empty() {
         true => Vec::new(),

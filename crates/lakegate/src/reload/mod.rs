@@ -3,8 +3,8 @@
 //! Changes are read and checked in full, apart from the requests, and then take effect at once. A change with a fault
 //! has no effect and is reported. A change that requires a restart is reported as well.
 
-mod files;
-mod met;
+mod file_stamps;
+mod stale_file_retry;
 mod watch;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,20 +15,20 @@ use lakegate_core::project::Config;
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::causes::chain;
 use crate::clock;
+use crate::error_chain::display_chain;
 use crate::observe::{Event, Reload};
 use crate::project::ProjectError;
 
-pub(crate) use files::{Files, Seen};
-pub use met::look_for;
-pub(crate) use watch::{Hangup, Watched, watch};
+pub(crate) use file_stamps::{FileStamps, TrackedFiles};
+pub use stale_file_retry::refresh_stale;
+pub(crate) use watch::{HangupSignal, Watched, watch};
 
 /// The interval at which schedules are checked.
 const TICK: Duration = Duration::from_millis(500);
 
 /// The interval at which unavailable tables are checked, if the project sets none.
-const WAITING: Duration = Duration::from_secs(10);
+const UNAVAILABLE_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The results of reloading, for operators.
 #[derive(Debug, Default)]
@@ -52,16 +52,16 @@ pub struct ReloadState {
     /// The number of failures.
     pub failures: u64,
     /// The fault that keeps the current project files from being served.
-    pub project_fault: Option<Fault>,
+    pub project_fault: Option<ReloadFault>,
     /// The fault that keeps the current table files from being served.
-    pub tables_fault: Option<Fault>,
+    pub tables_fault: Option<ReloadFault>,
     /// Changed settings that take effect at the next start.
     pub after_restart: Vec<&'static str>,
 }
 
 /// Why the current state is not served.
 #[derive(Clone, Debug)]
-pub struct Fault {
+pub struct ReloadFault {
     /// When it was first found.
     pub since: DateTime<Utc>,
     /// The fault, worded as in `lakegate check`; for operators only.
@@ -79,14 +79,19 @@ impl Reloads {
     }
 
     /// Records a fault. Logs it only if it is new.
-    fn failed(&self, what: &str, error: &ProjectError, fault: impl FnOnce(&mut ReloadState) -> &mut Option<Fault>) {
-        let text = chain(Some(error));
+    fn failed(
+        &self,
+        what: &str,
+        error: &ProjectError,
+        fault: impl FnOnce(&mut ReloadState) -> &mut Option<ReloadFault>,
+    ) {
+        let text = display_chain(Some(error));
         let mut state = self.lock();
         state.failures += 1;
         let fault = fault(&mut state);
         if fault.as_ref().is_none_or(|fault| fault.text != text) {
             tracing::error!("{what} cannot be served, and what was served before stays: {text}");
-            *fault = Some(Fault { since: clock::now(), text });
+            *fault = Some(ReloadFault { since: clock::now(), text });
         }
     }
 }
@@ -96,11 +101,11 @@ impl Reloads {
 /// # Errors
 /// The fault of the project, which is also recorded and logged.
 pub async fn reload(app: &App) -> Result<(), ProjectError> {
-    let mut looked = app.reloads.busy.lock().await;
+    let mut last_refresh = app.reloads.busy.lock().await;
     let (before, began) = (app.served(), Instant::now());
-    match app.load_again().await {
+    match app.reload_project().await {
         Ok(served) => {
-            *looked = Some(began);
+            *last_refresh = Some(began);
             let after_restart = after_restart(before.config(), served.config());
             if !after_restart.is_empty() {
                 tracing::warn!(settings = after_restart.join(", "), "settings that count from the next start on");
@@ -131,13 +136,13 @@ pub async fn reload(app: &App) -> Result<(), ProjectError> {
 /// # Errors
 /// If they are unreadable; that is also recorded and logged.
 pub async fn refresh(app: &App) -> Result<(), ProjectError> {
-    let mut looked = app.reloads.busy.lock().await;
-    refresh_alone(app, &mut looked).await
+    let mut last_refresh = app.reloads.busy.lock().await;
+    refresh_locked(app, &mut last_refresh).await
 }
 
 /// Refreshes the tables for a caller that holds the lock.
-async fn refresh_alone(app: &App, looked: &mut Option<Instant>) -> Result<(), ProjectError> {
-    *looked = Some(Instant::now());
+async fn refresh_locked(app: &App, last_refresh: &mut Option<Instant>) -> Result<(), ProjectError> {
+    *last_refresh = Some(Instant::now());
     let (changed, unlisted) = app.served().project.changed_tables().await;
     let refreshed = match changed.is_empty() {
         true => Ok(None),

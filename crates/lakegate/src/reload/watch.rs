@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Files, TICK, WAITING, met, refresh, reload};
+use super::{TICK, TrackedFiles, UNAVAILABLE_RETRY_INTERVAL, refresh, reload, stale_file_retry};
 use crate::app::App;
 use crate::mask_key::KeyFile;
 
@@ -25,12 +25,12 @@ pub(crate) trait Watched: Send + Sync + 'static {
 }
 
 /// SIGHUP, on systems that have it.
-pub(crate) struct Hangup {
+pub(crate) struct HangupSignal {
     #[cfg(unix)]
     signal: Option<tokio::signal::unix::Signal>,
 }
 
-impl Hangup {
+impl HangupSignal {
     /// Handles the signal from now on; without a handler, it ends the process.
     pub(crate) fn new() -> Self {
         #[cfg(unix)]
@@ -50,10 +50,10 @@ impl Hangup {
 }
 
 /// Checks all files on their schedules, and immediately on SIGHUP. Dropping the handle stops it.
-pub(crate) fn watch(app: Arc<App>, mut hangup: Hangup, others: Vec<Arc<dyn Watched>>) -> AbortOnDropHandle<()> {
+pub(crate) fn watch(app: Arc<App>, mut hangup: HangupSignal, others: Vec<Arc<dyn Watched>>) -> AbortOnDropHandle<()> {
     let key: Arc<dyn Watched> = Arc::new(KeyFile::new(Arc::clone(&app)));
     AbortOnDropHandle::new(tokio::spawn(async move {
-        let mut others = others.into_iter().chain([key]).map(Other::new).collect::<Vec<_>>();
+        let mut others = others.into_iter().chain([key]).map(OtherFiles::new).collect::<Vec<_>>();
         let mut project = ProjectFiles::new(Arc::clone(&app));
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -65,13 +65,13 @@ pub(crate) fn watch(app: Arc<App>, mut hangup: Hangup, others: Vec<Arc<dyn Watch
                 () = project.run.ended() => false,
                 // A request has found a stale file, and may have refreshed the tables itself.
                 () = served.project.lake().changed(), if !project.run.is_on() => {
-                    let (app, served, met) = (Arc::clone(&app), Arc::clone(&served), Instant::now());
-                    project.run.start(async move { met::look(&app, &served, met).await });
+                    let (app, served, found_at) = (Arc::clone(&app), Arc::clone(&served), Instant::now());
+                    project.run.start(async move { stale_file_retry::refresh_unless_recent(&app, &served, found_at).await });
                     continue;
                 }
             };
-            others.iter_mut().for_each(|other| other.look(is_asked));
-            project.look(is_asked);
+            others.iter_mut().for_each(|other| other.start_due(is_asked));
+            project.start_due(is_asked);
         }
     }))
 }
@@ -98,9 +98,9 @@ impl Schedule {
 
 /// A run beside the task, at most one at a time.
 #[derive(Default)]
-struct Run(Option<AbortOnDropHandle<()>>);
+struct BackgroundRun(Option<AbortOnDropHandle<()>>);
 
-impl Run {
+impl BackgroundRun {
     fn is_on(&self) -> bool {
         self.0.as_ref().is_some_and(|run| !run.is_finished())
     }
@@ -120,18 +120,18 @@ impl Run {
 }
 
 /// The state of a group of files.
-struct Other {
+struct OtherFiles {
     files: Arc<dyn Watched>,
     schedule: Schedule,
-    run: Run,
+    run: BackgroundRun,
 }
 
-impl Other {
+impl OtherFiles {
     fn new(files: Arc<dyn Watched>) -> Self {
-        Self { files, schedule: Schedule { last: None, is_asked: false }, run: Run::default() }
+        Self { files, schedule: Schedule { last: None, is_asked: false }, run: BackgroundRun::default() }
     }
 
-    fn look(&mut self, is_asked: bool) {
+    fn start_due(&mut self, is_asked: bool) {
         self.schedule.is_asked |= is_asked;
         if !self.run.is_on() && self.schedule.is_due(Some(self.files.every())) {
             let files = Arc::clone(&self.files);
@@ -148,21 +148,21 @@ impl Other {
 /// The state of the project's files and tables.
 struct ProjectFiles {
     app: Arc<App>,
-    files: Files,
+    files: TrackedFiles,
     project: Schedule,
     tables: Schedule,
-    run: Run,
+    run: BackgroundRun,
 }
 
 impl ProjectFiles {
     fn new(app: Arc<App>) -> Self {
         // The state before the first read, so that later edits are noticed.
-        let files = Files::all(app.seen_at_start().clone());
+        let files = TrackedFiles::new(app.stamps_at_start().clone());
         let now = || Schedule { last: Some(Instant::now()), is_asked: false };
-        Self { app, files, project: now(), tables: now(), run: Run::default() }
+        Self { app, files, project: now(), tables: now(), run: BackgroundRun::default() }
     }
 
-    fn look(&mut self, is_asked: bool) {
+    fn start_due(&mut self, is_asked: bool) {
         self.project.is_asked |= is_asked;
         self.tables.is_asked |= is_asked;
         if self.run.is_on() {
@@ -172,17 +172,17 @@ impl ProjectFiles {
         let config = self.app.served().config().reload.clone();
         let mut loads = is_asked;
         if self.project.is_due(config.project) {
-            let found = Files::look(self.app.folder());
+            let found = TrackedFiles::scan(self.app.folder());
             // An editor may write several files, or one in several steps, so files that still change are checked later.
-            loads |= found != self.files.served && found == self.files.seen;
+            loads |= found != self.files.served && found == self.files.checked;
             if loads {
                 self.files.served.clone_from(&found);
             }
-            self.files.seen = found;
+            self.files.checked = found;
         }
         // Tables that are unavailable are checked in any case.
         let waits = !self.app.served().project.away().is_nothing();
-        let refreshes = self.tables.is_due(config.tables.or(waits.then_some(WAITING)));
+        let refreshes = self.tables.is_due(config.tables.or(waits.then_some(UNAVAILABLE_RETRY_INTERVAL)));
         // Retry a project that failed for a passing reason, such as an unreachable lake.
         loads |= refreshes && self.app.reloads.state().project_fault.is_some();
         if loads || refreshes {

@@ -3,7 +3,7 @@
 //! The creation time follows the position of a trackcode in the whole sample, so that ids grow with time as in a live
 //! system.
 
-use super::random::Stream;
+use super::random::RandomStream;
 
 /// Microseconds of a second, an hour and a day.
 pub(super) const SECOND: i64 = 1_000_000;
@@ -51,7 +51,7 @@ impl Calendar {
 
     /// The creation time of the trackcode at this position. Times are only nearly in order, because machines record
     /// them late.
-    pub(super) fn creation(&self, place: u64, random: &mut Stream) -> i64 {
+    pub(super) fn creation(&self, place: u64, random: &mut RandomStream) -> i64 {
         let total = u128::from(self.before[self.before.len() - 1]);
         let within = u128::from(random.below(1 << 32));
         let target = ((u128::from(place) << 32 | within) * total / (u128::from(self.places) << 32)) as u64;

@@ -1,7 +1,7 @@
 //! Generates the dimension tables: countries, cities, services, boxes, clients and routes.
 
 use super::model::{City, Client, Country, ProductSize, Route, Service};
-use super::random::Stream;
+use super::random::RandomStream;
 use super::text;
 
 #[rustfmt::skip]
@@ -109,13 +109,13 @@ pub(super) fn product_sizes() -> Vec<ProductSize> {
 }
 
 /// The id of a random box.
-pub(super) fn a_product_size(random: &mut Stream) -> i64 {
+pub(super) fn a_product_size(random: &mut RandomStream) -> i64 {
     random.pick(&SIZES).0
 }
 
 /// The client at this index. Ids have gaps, as in a system that has deleted some.
 pub(super) fn client(seed: u64, index: u64) -> Client {
-    let mut random = Stream::new(seed, CLIENTS, index);
+    let mut random = RandomStream::new(seed, CLIENTS, index);
     let enterprise_key = text::uuid(&mut random);
     let (mut business_name, mut comercial_name) = text::company(&mut random);
     let mut address = text::address(&mut random);
@@ -137,7 +137,7 @@ pub(super) fn client(seed: u64, index: u64) -> Client {
 }
 
 /// A random service of a trackcode, mostly one of its client's.
-pub(super) fn a_service(client: Option<&Client>, random: &mut Stream) -> Option<i64> {
+pub(super) fn a_service(client: Option<&Client>, random: &mut RandomStream) -> Option<i64> {
     if random.chance(20) {
         return None;
     }
@@ -151,12 +151,12 @@ pub(super) fn a_service(client: Option<&Client>, random: &mut Stream) -> Option<
 
 /// The id of the route at this index. Ids grow with the index.
 pub(super) fn route_id(seed: u64, index: u64) -> i64 {
-    FIRST_ROUTE_ID + 2 * index as i64 + (Stream::new(seed, ROUTES, index).word() & 1) as i64
+    FIRST_ROUTE_ID + 2 * index as i64 + (RandomStream::new(seed, ROUTES, index).word() & 1) as i64
 }
 
 /// The route at this index.
 pub(super) fn route(seed: u64, index: u64) -> Route {
-    let mut random = Stream::new(seed, ROUTES, index);
+    let mut random = RandomStream::new(seed, ROUTES, index);
     let id = FIRST_ROUTE_ID + 2 * index as i64 + (random.word() & 1) as i64;
     let code = text::hex(&mut random, 8);
     let cents = random.quantile(&PRICE_CENTS);
@@ -205,7 +205,7 @@ pub(super) fn route_slots(city_id: i64) -> (u64, u64) {
 }
 
 /// A random point near a city, as `POINT (longitude latitude)` with six decimals.
-pub(super) fn point(city_id: Option<i64>, random: &mut Stream) -> String {
+pub(super) fn point(city_id: Option<i64>, random: &mut RandomStream) -> String {
     let (.., longitude, latitude, _) = *CITIES.iter().find(|city| Some(city.0) == city_id).unwrap_or(&CITIES[0]);
     let x = longitude * 1_000 + random.between(-150_000, 150_000);
     let y = latitude * 1_000 + random.between(-150_000, 150_000);

@@ -8,15 +8,15 @@ use super::SampleError;
 use super::calendar::{Calendar, HOUR};
 use super::dimension;
 use super::model::{City, Client, Country, Order, ProductSize, Route, Rows, Service, Trackcode};
-use super::random::{Permutation, Stream};
+use super::random::{Permutation, RandomStream};
 use super::text;
 
 /// A hundred million trackcodes, more than is practical on one machine.
 const MAX_SCALE: f64 = 1_000.0;
 const TRACKCODES_AT_SCALE_1: f64 = 100_000.0;
 const CLIENTS_AT_SCALE_1: f64 = 1_400.0;
-const FEWEST_TRACKCODES: u64 = 200;
-const FEWEST_CLIENTS: u64 = 20;
+const MIN_TRACKCODES: u64 = 200;
+const MIN_CLIENTS: u64 = 20;
 
 const FIRST_TRACKCODE_ID: i64 = 1_020_779;
 const FIRST_ORDER_ID: i64 = 1_395_742;
@@ -69,8 +69,8 @@ impl Sample {
         if !(scale > 0.0 && scale <= MAX_SCALE) {
             return Err(SampleError::Scale { scale, max: MAX_SCALE });
         }
-        let trackcodes = ((TRACKCODES_AT_SCALE_1 * scale).round() as u64).max(FEWEST_TRACKCODES);
-        let clients = ((CLIENTS_AT_SCALE_1 * scale.min(1.0)).round() as u64).max(FEWEST_CLIENTS);
+        let trackcodes = ((TRACKCODES_AT_SCALE_1 * scale).round() as u64).max(MIN_TRACKCODES);
+        let clients = ((CLIENTS_AT_SCALE_1 * scale.min(1.0)).round() as u64).max(MIN_CLIENTS);
         let by_rank = Permutation::new(seed, RANKS, clients);
         let ranks = (0..clients).map(|index| by_rank.at(index)).collect::<Vec<_>>();
         let unknown = 7 + trackcodes / 50_000;
@@ -185,7 +185,7 @@ impl Sample {
     fn shipments_of(&self, index: usize) -> Shipments {
         let client = self.clients.get(index);
         let end = self.offsets.get(index + 1).copied().unwrap_or(self.trackcodes);
-        let mut random = Stream::new(self.seed, SHIPMENTS, index as u64);
+        let mut random = RandomStream::new(self.seed, SHIPMENTS, index as u64);
         let senders = (0..random.between(1, 4)).map(|_| Sender::new(client, &mut random)).collect::<Vec<_>>();
         let mut made = (self.offsets[index]..end)
             .map(|number| {
@@ -205,7 +205,7 @@ impl Sample {
         Shipments { client_id: client.map(|client| client.id), trackcodes, orders }
     }
 
-    fn trackcode(&self, place: u64, client: Option<&Client>, sender: Sender, random: &mut Stream) -> Trackcode {
+    fn trackcode(&self, place: u64, client: Option<&Client>, sender: Sender, random: &mut RandomStream) -> Trackcode {
         // Most parcels stay in the client's city, or in the first city if the client's is unknown.
         let city_id = client.and_then(|client| client.city_id);
         Trackcode {
@@ -226,7 +226,13 @@ impl Sample {
     }
 
     /// The attempts to deliver a trackcode, 1.3 on average.
-    fn orders(&self, place: u64, client: Option<&Client>, trackcode: &Trackcode, random: &mut Stream) -> Vec<Order> {
+    fn orders(
+        &self,
+        place: u64,
+        client: Option<&Client>,
+        trackcode: &Trackcode,
+        random: &mut RandomStream,
+    ) -> Vec<Order> {
         let attempts = match random.below(1_000) {
             0..40 => 0,
             40..750 => 1,
@@ -257,7 +263,7 @@ impl Sample {
 
     /// The id of a route at about the same time, mostly in the client's city; sometimes `None`, for an order that no
     /// route took.
-    fn a_route(&self, place: u64, client: Option<&Client>, random: &mut Stream) -> Option<i64> {
+    fn a_route(&self, place: u64, client: Option<&Client>, random: &mut RandomStream) -> Option<i64> {
         if random.chance(300) {
             return None;
         }
@@ -300,7 +306,7 @@ struct Sender {
 }
 
 impl Sender {
-    fn new(client: Option<&Client>, random: &mut Stream) -> Self {
+    fn new(client: Option<&Client>, random: &mut RandomStream) -> Self {
         let city_id = client.and_then(|client| client.city_id);
         Self { address: text::address(random), point: dimension::point(city_id, random) }
     }
@@ -326,7 +332,7 @@ fn sizes(clients: u64, trackcodes: u64) -> Vec<u64> {
 }
 
 /// The start and end of an attempt: one in seven has no start, and some ends are missing.
-fn attempt_times(planned: i64, promise: i64, random: &mut Stream) -> (Option<i64>, Option<i64>) {
+fn attempt_times(planned: i64, promise: i64, random: &mut RandomStream) -> (Option<i64>, Option<i64>) {
     let end = milliseconds(planned + random.between(HOUR / 6, 14 * HOUR));
     if random.chance(1_400) {
         // As in real data, a few of these have an end.
@@ -343,7 +349,7 @@ fn attempt_times(planned: i64, promise: i64, random: &mut Stream) -> (Option<i64
 }
 
 /// Rounds most promises down to a whole hour.
-fn whole_hour(time: i64, random: &mut Stream) -> i64 {
+fn whole_hour(time: i64, random: &mut RandomStream) -> i64 {
     if random.chance(8_000) { time - time % HOUR } else { time }
 }
 

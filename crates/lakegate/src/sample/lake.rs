@@ -20,7 +20,7 @@ const LAYOUT: u32 = 2;
 const LOCK: &str = ".lock";
 /// The minimum number of rows in a `trackcode` file, and the approximate maximum number of files in a table.
 const PART_ROWS: u64 = 25_000;
-const MOST_PARTS: u64 = 8;
+const MAX_PARTS: u64 = 8;
 
 /// Writes all tables into `dir`. Calls `progress` with the number of trackcodes done and their total.
 ///
@@ -104,7 +104,7 @@ pub fn write_rows(rows: &Rows, dir: &Path) -> Result<(), SampleError> {
 /// Writes `trackcode` and `order` in parallel, so that files with the same number hold the same clients.
 fn shipments(sample: &Sample, dir: &Path, progress: &mut impl FnMut(u64, u64)) -> Result<(), SampleError> {
     let all = sample.trackcode_count();
-    let part_rows = PART_ROWS.max(all.div_ceil(MOST_PARTS));
+    let part_rows = PART_ROWS.max(all.div_ceil(MAX_PARTS));
     let mut trackcode = Table::new(dir, "trackcode", &columns::TRACKCODE, &["client_id", "creation", "id"]);
     let mut order = Table::new(dir, "order", &columns::ORDER, &[]);
     let (mut done, mut in_part, mut part) = (0, part_rows, 0);

@@ -11,7 +11,7 @@ use data_encoding::HEXLOWER;
 use super::SampleError;
 
 /// A path below the project folder, with `/` as separator, and the file's content.
-pub type ProjectFile = (&'static str, &'static str);
+pub type EmbeddedFile = (&'static str, &'static str);
 
 macro_rules! logistics {
     ($($path:literal,)*) => {
@@ -19,7 +19,7 @@ macro_rules! logistics {
     };
 }
 
-const LOGISTICS: &[ProjectFile] = logistics![
+const LOGISTICS: &[EmbeddedFile] = logistics![
     "lakegate.toml",
     "README.md",
     ".gitignore",
@@ -45,7 +45,7 @@ const LOGISTICS: &[ProjectFile] = logistics![
     "tests/matrix.json",
 ];
 
-const STARTER: &[ProjectFile] = &[
+const STARTER: &[EmbeddedFile] = &[
     ("lakegate.toml", include_str!("starter/lakegate.toml")),
     (".gitignore", include_str!("starter/gitignore")),
     ("endpoints/sales_by_range.sql", include_str!("starter/endpoints/sales_by_range.sql")),
@@ -55,12 +55,12 @@ const STARTER: &[ProjectFile] = &[
 ];
 
 /// The files of the logistics project, without its lake.
-pub fn files() -> &'static [ProjectFile] {
+pub fn files() -> &'static [EmbeddedFile] {
     LOGISTICS
 }
 
 /// The files of the starter project, with its lake.
-pub fn starter_files() -> &'static [ProjectFile] {
+pub fn starter_files() -> &'static [EmbeddedFile] {
     STARTER
 }
 
@@ -107,7 +107,7 @@ pub fn write_starter(dir: &Path) -> Result<(), SampleError> {
     write_new(dir, STARTER)
 }
 
-fn write_new(dir: &Path, files: &[ProjectFile]) -> Result<(), SampleError> {
+fn write_new(dir: &Path, files: &[EmbeddedFile]) -> Result<(), SampleError> {
     for (path, content) in files {
         let path = dir.join(path);
         create(&path, content).map_err(|source| match source.kind() {

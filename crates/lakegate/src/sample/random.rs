@@ -7,11 +7,11 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// A stream of random words, identified by a seed, a domain and an index.
 #[derive(Clone, Debug)]
-pub(super) struct Stream {
+pub(super) struct RandomStream {
     words: ChaCha8Rng,
 }
 
-impl Stream {
+impl RandomStream {
     /// The stream of one item: `domain` is its table, `index` its position there.
     pub(super) fn new(seed: u64, domain: u64, index: u64) -> Self {
         let mut key = [0; 32];

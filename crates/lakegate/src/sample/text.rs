@@ -1,6 +1,6 @@
 //! Invented names, streets and goods, and values that break careless encoders.
 
-use super::random::Stream;
+use super::random::RandomStream;
 
 #[rustfmt::skip]
 const STREETS: [&str; 24] = [
@@ -64,7 +64,7 @@ pub(super) const HOSTILE: [&str; 24] = [
 ];
 
 /// A street, a number, and often the part of the house. One in 250 is hostile.
-pub(super) fn address(random: &mut Stream) -> String {
+pub(super) fn address(random: &mut RandomStream) -> String {
     if random.chance(40) {
         return (*random.pick(&HOSTILE)).to_owned();
     }
@@ -75,7 +75,7 @@ pub(super) fn address(random: &mut Stream) -> String {
 }
 
 /// The content of a parcel. One in 250 is hostile.
-pub(super) fn goods(random: &mut Stream) -> String {
+pub(super) fn goods(random: &mut RandomStream) -> String {
     if random.chance(40) {
         return (*random.pick(&HOSTILE)).to_owned();
     }
@@ -83,7 +83,7 @@ pub(super) fn goods(random: &mut Stream) -> String {
 }
 
 /// The registered name of a client, and its trade name.
-pub(super) fn company(random: &mut Stream) -> (String, String) {
+pub(super) fn company(random: &mut RandomStream) -> (String, String) {
     let shop = format!("{} {}", random.pick(&FIRST), random.pick(&SECOND));
     let business = format!("{shop} {}", random.pick(&FORMS));
     match random.below(10) {
@@ -95,12 +95,12 @@ pub(super) fn company(random: &mut Stream) -> (String, String) {
 }
 
 /// Random hexadecimal digits.
-pub(super) fn hex(random: &mut Stream, digits: usize) -> String {
+pub(super) fn hex(random: &mut RandomStream, digits: usize) -> String {
     format!("{:016x}", random.word())[..digits].to_owned()
 }
 
 /// A random UUID (version 4) as text.
-pub(super) fn uuid(random: &mut Stream) -> String {
+pub(super) fn uuid(random: &mut RandomStream) -> String {
     let (high, low) = (random.word(), random.word());
     let high = high & !0xf000 | 0x4000;
     let low = low & !(0b11 << 62) | 0b10 << 62;

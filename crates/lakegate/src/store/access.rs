@@ -22,45 +22,45 @@ use super::change_log::ChangeSink;
 use super::error::StoreError;
 use super::last_use::LastUse;
 use super::open::Store;
-use crate::seal::Seal;
+use crate::signer::Signer;
 
 /// The time that a cache entry stays valid after the store last confirmed it.
 const MAX_AGE: Duration = Duration::from_secs(4);
 /// The timeout of a lookup. Together with [`MAX_AGE`] it is below the 5 s within which a revocation must take effect.
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// The maximum number of cached tokens.
-const MOST_KNOWN: u64 = 100_000;
+const MAX_KNOWN: u64 = 100_000;
 /// The maximum number of cached unknown tokens. They have their own cache, so that a flood of them cannot evict known
 /// ones.
-const MOST_UNKNOWN: u64 = 20_000;
+const MAX_UNKNOWN: u64 = 20_000;
 /// The maximum number of JWTs with cached grants. They have their own cache, so that they cannot evict tokens.
-const MOST_ASSERTED: u64 = 50_000;
+const MAX_ASSERTED: u64 = 50_000;
 /// The time after which an unused token leaves the cache.
-const IDLE: Duration = Duration::from_secs(600);
+const MAX_IDLE: Duration = Duration::from_secs(600);
 
 /// The access of a server. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Access {
-    inner: Arc<Inner>,
+    inner: Arc<AccessInner>,
 }
 
 #[derive(Debug)]
-pub(super) struct Inner {
+pub(super) struct AccessInner {
     store: Store,
-    known: Cache<Key, Known>,
-    unknown: Cache<Key, Millis>,
-    asserted: Cache<Key, Known>,
+    known: Cache<CacheKey, CachedCredential>,
+    unknown: Cache<CacheKey, Millis>,
+    asserted: Cache<CacheKey, CachedCredential>,
     /// When the store last confirmed the current generation.
     confirmed_at: AtomicU64,
     last_use: LastUse,
-    seal: Seal,
+    signer: Signer,
 }
 
 /// The generation and the token hash.
-type Key = (u64, TokenHash);
+type CacheKey = (u64, TokenHash);
 
 #[derive(Clone, Debug)]
-struct Known {
+struct CachedCredential {
     credential: Arc<Credential>,
     read_at: Millis,
 }
@@ -70,7 +70,7 @@ pub(super) type Millis = u64;
 
 /// A lookup without a credential.
 #[derive(Debug, thiserror::Error)]
-enum Miss {
+enum LookupError {
     #[error("no such token")]
     Unknown,
     #[error("the access store could not be read")]
@@ -87,28 +87,28 @@ impl Access {
     pub async fn start_with(store: Store, sink: Option<Arc<dyn ChangeSink>>) -> Result<(Self, Background), StoreError> {
         let now = now_millis();
         let version = store.access_version().await?;
-        let seal = Seal::new(store.server_key().await?);
+        let signer = Signer::new(store.server_key().await?);
         let lru = EvictionPolicy::lru();
-        let inner = Arc::new(Inner {
+        let inner = Arc::new(AccessInner {
             store,
-            known: Cache::builder().max_capacity(MOST_KNOWN).eviction_policy(lru.clone()).time_to_idle(IDLE).build(),
+            known: Cache::builder().max_capacity(MAX_KNOWN).eviction_policy(lru.clone()).time_to_idle(MAX_IDLE).build(),
             unknown: Cache::builder()
-                .max_capacity(MOST_UNKNOWN)
+                .max_capacity(MAX_UNKNOWN)
                 .eviction_policy(lru.clone())
-                .time_to_idle(IDLE)
+                .time_to_idle(MAX_IDLE)
                 .build(),
-            asserted: Cache::builder().max_capacity(MOST_ASSERTED).eviction_policy(lru).time_to_idle(IDLE).build(),
+            asserted: Cache::builder().max_capacity(MAX_ASSERTED).eviction_policy(lru).time_to_idle(MAX_IDLE).build(),
             confirmed_at: AtomicU64::new(now),
             last_use: LastUse::default(),
-            seal,
+            signer,
         });
         let background = Background::start(Arc::clone(&inner), version, sink);
         Ok((Self { inner }, background))
     }
 
     /// Signs and verifies values that callers carry between servers of this store, such as cursors.
-    pub fn seal(&self) -> &Seal {
-        &self.inner.seal
+    pub fn signer(&self) -> &Signer {
+        &self.inner.signer
     }
 
     /// Authenticates a token: returns its principal, and all that the store knows about the token. Records the use.
@@ -119,7 +119,7 @@ impl Access {
     ) -> Result<(Principal, Arc<Credential>), Error> {
         let credential = self.credential(token).await?;
         let principal = authenticate(&credential, now)?;
-        self.inner.last_use.note(principal.token_id(), now);
+        self.inner.last_use.record(principal.token_id(), now);
         Ok((principal, credential))
     }
 
@@ -127,7 +127,7 @@ impl Access {
     pub async fn authenticate_admin(&self, token: &PresentedToken, now: DateTime<Utc>) -> Result<Admin, Error> {
         let credential = self.credential(token).await?;
         let admin = authenticate_admin(&credential, now)?;
-        self.inner.last_use.note(admin.token_id(), now);
+        self.inner.last_use.record(admin.token_id(), now);
         Ok(admin)
     }
 
@@ -151,7 +151,7 @@ impl Access {
         match inner.asserted.try_get_with(key, inner.read_asserted(asserted)).await {
             Ok(known) if inner.is_fresh(known.read_at) => Ok(known.credential),
             Ok(_) => Err(StoreError::Slow.into()),
-            Err(miss) => Err(Error::from(StoreError::Slow).source(miss)),
+            Err(error) => Err(Error::from(StoreError::Slow).source(error)),
         }
     }
 
@@ -172,9 +172,9 @@ impl Access {
         match inner.known.try_get_with(key, inner.read(token.hash())).await {
             Ok(known) if inner.is_fresh(known.read_at) => Ok(known.credential),
             Ok(_) => Err(StoreError::Slow.into()),
-            Err(miss) => match &*miss {
-                Miss::Unknown => Err(unknown_token()),
-                Miss::Store(_) => Err(Error::from(StoreError::Slow).source(miss)),
+            Err(error) => match &*error {
+                LookupError::Unknown => Err(unknown_token()),
+                LookupError::Store(_) => Err(Error::from(StoreError::Slow).source(error)),
             },
         }
     }
@@ -191,8 +191,8 @@ impl Access {
     }
 
     /// Records a use of a token that is known to be valid.
-    pub fn note_use(&self, token_id: &str, now: DateTime<Utc>) {
-        self.inner.last_use.note(token_id, now);
+    pub fn record_use(&self, token_id: &str, now: DateTime<Utc>) {
+        self.inner.last_use.record(token_id, now);
     }
 
     /// Whether access can be decided now: fails if the store has not responded recently.
@@ -206,28 +206,28 @@ impl Access {
     }
 }
 
-impl Inner {
-    async fn read(&self, hash: TokenHash) -> Result<Known, Miss> {
+impl AccessInner {
+    async fn read(&self, hash: TokenHash) -> Result<CachedCredential, LookupError> {
         let read_at = now_millis();
         let generation = self.store.changes();
         let answer = tokio::time::timeout(READ_TIMEOUT, self.store.credential(hash)).await;
         match answer {
-            Ok(Ok(Some(credential))) => Ok(Known { credential: Arc::new(credential), read_at }),
+            Ok(Ok(Some(credential))) => Ok(CachedCredential { credential: Arc::new(credential), read_at }),
             Ok(Ok(None)) => {
                 self.unknown.insert((generation, hash), read_at).await;
-                Err(Miss::Unknown)
+                Err(LookupError::Unknown)
             }
-            Ok(Err(error)) => Err(Miss::Store(error)),
-            Err(_) => Err(Miss::Store(StoreError::Slow)),
+            Ok(Err(error)) => Err(LookupError::Store(error)),
+            Err(_) => Err(LookupError::Store(StoreError::Slow)),
         }
     }
 
-    async fn read_asserted(&self, asserted: &VerifiedAssertion) -> Result<Known, Miss> {
+    async fn read_asserted(&self, asserted: &VerifiedAssertion) -> Result<CachedCredential, LookupError> {
         let read_at = now_millis();
         match tokio::time::timeout(READ_TIMEOUT, self.store.asserted_credential(asserted)).await {
-            Ok(Ok(credential)) => Ok(Known { credential: Arc::new(credential), read_at }),
-            Ok(Err(error)) => Err(Miss::Store(error)),
-            Err(_) => Err(Miss::Store(StoreError::Slow)),
+            Ok(Ok(credential)) => Ok(CachedCredential { credential: Arc::new(credential), read_at }),
+            Ok(Err(error)) => Err(LookupError::Store(error)),
+            Err(_) => Err(LookupError::Store(StoreError::Slow)),
         }
     }
 
@@ -247,7 +247,7 @@ impl Inner {
     }
 
     /// Drops all cache entries.
-    pub(super) fn forget(&self) {
+    pub(super) fn invalidate_all(&self) {
         self.store.count_change();
         // The new generation would suffice, but this frees the memory immediately.
         self.known.invalidate_all();

@@ -11,18 +11,18 @@ use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::access::{Inner, READ_TIMEOUT, now_millis};
+use super::access::{AccessInner, READ_TIMEOUT, now_millis};
 use super::change_log::{ChangeSink, export_changes};
 use super::error::StoreError;
 
 /// The interval at which the store is checked for changes.
-const WATCH_EVERY: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// The interval at which last uses are written.
-const WRITE_EVERY: Duration = Duration::from_secs(5);
+const LAST_USE_WRITE_INTERVAL: Duration = Duration::from_secs(5);
 /// The pause after a failed export.
-const EXPORT_AGAIN: Duration = Duration::from_secs(5);
+const EXPORT_RETRY_DELAY: Duration = Duration::from_secs(5);
 /// The timeout of the last write at shutdown.
-const LAST_WRITE: Duration = Duration::from_secs(10);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The background tasks of an [`super::Access`].
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct Background {
 }
 
 impl Background {
-    pub(super) fn start(access: Arc<Inner>, version: i64, sink: Option<Arc<dyn ChangeSink>>) -> Self {
+    pub(super) fn start(access: Arc<AccessInner>, version: i64, sink: Option<Arc<dyn ChangeSink>>) -> Self {
         let cancel = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let changed = Arc::new(Notify::new());
@@ -49,17 +49,17 @@ impl Background {
     pub async fn shutdown(mut self) {
         self.cancel.cancel();
         let all = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(LAST_WRITE, all).await.is_err() {
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, all).await.is_err() {
             tracing::warn!("the last uses of tokens and the last changes could not be written in time");
         }
     }
 }
 
 /// Compares the store's version with the last known one, and clears the cache when it differs.
-async fn watch(access: Arc<Inner>, version: i64, changed: Arc<Notify>, cancel: CancellationToken) {
+async fn watch(access: Arc<AccessInner>, version: i64, changed: Arc<Notify>, cancel: CancellationToken) {
     // `None` after a failure, because the store may be another one afterwards.
     let mut seen = Some(version);
-    let mut ticks = ticks(WATCH_EVERY);
+    let mut ticks = ticks(POLL_INTERVAL);
     let mut answers = true;
     loop {
         tokio::select! {
@@ -67,15 +67,15 @@ async fn watch(access: Arc<Inner>, version: i64, changed: Arc<Notify>, cancel: C
             _ = ticks.tick() => {}
         }
         // Taken before the query, so its answer holds at this moment or later.
-        let asked_at = now_millis();
-        match look(&access).await {
+        let polled_at = now_millis();
+        match poll(&access).await {
             Ok((version, replaced)) => {
                 if seen != Some(version) || replaced {
                     seen = Some(version);
-                    access.forget();
+                    access.invalidate_all();
                     changed.notify_one();
                 }
-                access.confirm(asked_at);
+                access.confirm(polled_at);
                 if !answers {
                     tracing::info!(store = %access.store().location(), "the access store answers again");
                 }
@@ -94,9 +94,9 @@ async fn watch(access: Arc<Inner>, version: i64, changed: Arc<Notify>, cancel: C
 }
 
 /// The version of the store, and whether its file was replaced.
-async fn look(access: &Inner) -> Result<(i64, bool), StoreError> {
+async fn poll(access: &AccessInner) -> Result<(i64, bool), StoreError> {
     let store = access.store();
-    let replaced = store.identity().look_again();
+    let replaced = store.identity().check();
     let replaced =
         replaced.map_err(|source| StoreError::Open { path: store.location().path().display().to_string(), source })?;
     let version = tokio::time::timeout(READ_TIMEOUT, store.access_version()).await.map_err(|_| StoreError::Slow)??;
@@ -105,7 +105,7 @@ async fn look(access: &Inner) -> Result<(i64, bool), StoreError> {
 
 /// Exports changes: earlier ones at the start, later ones when the watch task notices them, and once more at the end.
 /// It is a separate task, because the watch task must not wait for a sink.
-async fn export(access: Arc<Inner>, sink: Arc<dyn ChangeSink>, changed: Arc<Notify>, cancel: CancellationToken) {
+async fn export(access: Arc<AccessInner>, sink: Arc<dyn ChangeSink>, changed: Arc<Notify>, cancel: CancellationToken) {
     let mut fails = false;
     loop {
         match export_changes(access.store(), &*sink).await {
@@ -124,14 +124,14 @@ async fn export(access: Arc<Inner>, sink: Arc<dyn ChangeSink>, changed: Arc<Noti
         tokio::select! {
             () = cancel.cancelled() => {}
             () = changed.notified() => {}
-            () = tokio::time::sleep(EXPORT_AGAIN), if fails => {}
+            () = tokio::time::sleep(EXPORT_RETRY_DELAY), if fails => {}
         }
     }
 }
 
 /// Writes last uses periodically, and once more at the end.
-async fn write(access: Arc<Inner>, cancel: CancellationToken) {
-    let mut ticks = ticks(WRITE_EVERY);
+async fn write(access: Arc<AccessInner>, cancel: CancellationToken) {
+    let mut ticks = ticks(LAST_USE_WRITE_INTERVAL);
     let mut fails = false;
     loop {
         let ends = tokio::select! {

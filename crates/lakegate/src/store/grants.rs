@@ -10,11 +10,11 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::cells::{from_json, from_micros, from_optional_micros, time, to_json, to_micros};
-use super::changes::{Action, Change, Changes};
 use super::error::StoreError;
 use super::open::Store;
 use super::principals;
 use super::random::new_id;
+use super::writer::{Action, StoreTransaction, StoreWriter};
 
 /// A grant to add.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ pub struct GrantListing {
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
-impl Changes<'_> {
+impl StoreWriter<'_> {
     /// Adds a grant. An equal grant in force is left unchanged. The same terms with another expiry are an error.
     /// Different terms make another grant, and the caller gets the union of both.
     pub async fn add_grant(&self, request: GrantRequest, now: DateTime<Utc>) -> Result<Granting, StoreError> {
@@ -71,7 +71,7 @@ impl Changes<'_> {
             return Err(StoreError::ExpiryInThePast(expiry));
         }
         let mut change = self.begin().await?;
-        let grantee = GranteeRow::of(&mut change, &request.to).await?;
+        let grantee = GranteeRow::resolve(&mut change, &request.to).await?;
         let rows = sqlx::query(
             "SELECT g.id, g.role, g.endpoint, g.effect, g.terms, g.created_at, g.expires_at, p.name \
              FROM grants AS g LEFT JOIN principals AS p ON p.id = g.principal_id \
@@ -152,7 +152,7 @@ impl GranteeRow {
         Self { principal_id: Some(id), role: None }
     }
 
-    async fn of(connection: &mut SqliteConnection, grantee: &Grantee) -> Result<Self, StoreError> {
+    async fn resolve(connection: &mut SqliteConnection, grantee: &Grantee) -> Result<Self, StoreError> {
         match grantee {
             Grantee::Principal(name) => Ok(Self::principal(principals::existing(connection, name).await?.id)),
             Grantee::Role(role) => {
@@ -163,7 +163,11 @@ impl GranteeRow {
     }
 }
 
-pub(super) async fn insert(change: &mut Change<'_>, grantee: &GranteeRow, grant: &Grant) -> Result<(), StoreError> {
+pub(super) async fn insert(
+    change: &mut StoreTransaction<'_>,
+    grantee: &GranteeRow,
+    grant: &Grant,
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO grants (id, principal_id, role, endpoint, effect, terms, created_at, expires_at) \
          VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

@@ -13,12 +13,12 @@ use serde_json::{Map, Value as Json, json};
 use sqlx::{Row, SqliteConnection};
 
 use super::cells::{attributes_from_json, from_micros, to_micros};
-use super::changes::{Action, Change, Changes};
 use super::error::StoreError;
 use super::grants::{self, GranteeRow};
 use super::principals::{self, NewPrincipal};
 use super::random::new_id;
-use super::tokens::{self, NewRow, TokenRequest};
+use super::tokens::{self, NewTokenRow, TokenRequest};
+use super::writer::{Action, StoreTransaction, StoreWriter};
 
 /// The attribute of an imported principal.
 const ATTRIBUTE: &str = "client_id";
@@ -52,7 +52,7 @@ impl ImportOutcome {
     }
 }
 
-impl Changes<'_> {
+impl StoreWriter<'_> {
     /// Imports the plan, or only computes the result. Calls `progress` after each client with the number of clients
     /// done.
     pub async fn import(
@@ -63,7 +63,7 @@ impl Changes<'_> {
         mut progress: impl FnMut(usize),
     ) -> Result<ImportOutcome, StoreError> {
         let mut change = self.begin().await?;
-        let present = Present::read(&mut change).await?;
+        let present = StoreContent::read(&mut change).await?;
         let mut outcome = ImportOutcome {
             conflicts: plan.conflicts.clone(),
             without_key: plan.without_key.clone(),
@@ -77,9 +77,9 @@ impl Changes<'_> {
         }
         let mut added = Map::new();
         for (index, client) in plan.clients.iter().enumerate() {
-            let mut put = Added::default();
+            let mut put = ClientAdditions::default();
             put_client(&mut change, &present, (client, &plan.unmask), now, &mut outcome, &mut put).await?;
-            if put != Added::default() {
+            if put != ClientAdditions::default() {
                 added.insert(client.principal(), put.described());
             }
             progress(index + 1);
@@ -101,20 +101,20 @@ impl Changes<'_> {
 }
 
 /// The relevant content of the store before the import.
-struct Present {
+struct StoreContent {
     principals: HashMap<String, (String, Option<Value>)>,
-    tokens: HashMap<Vec<u8>, PresentToken>,
+    tokens: HashMap<Vec<u8>, StoredToken>,
     /// For each principal id and endpoint with a grant: whether it was revoked.
     grants: HashMap<(String, String), bool>,
 }
 
-struct PresentToken {
+struct StoredToken {
     id: String,
     principal: String,
     revoked: bool,
 }
 
-impl Present {
+impl StoreContent {
     async fn read(connection: &mut SqliteConnection) -> Result<Self, StoreError> {
         let mut principals = HashMap::new();
         for row in sqlx::query("SELECT id, name, attributes FROM principals").fetch_all(&mut *connection).await? {
@@ -125,7 +125,7 @@ impl Present {
         let sql = "SELECT t.id, t.hash, p.name, t.revoked_at IS NOT NULL AS revoked \
                    FROM tokens AS t JOIN principals AS p ON p.id = t.principal_id";
         for row in sqlx::query(sql).fetch_all(&mut *connection).await? {
-            let token = PresentToken {
+            let token = StoredToken {
                 id: row.try_get("id")?,
                 principal: row.try_get("name")?,
                 revoked: row.try_get("revoked")?,
@@ -144,25 +144,25 @@ impl Present {
 
 /// The additions for one client, for the detail of the change.
 #[derive(Default, PartialEq)]
-struct Added {
+struct ClientAdditions {
     principal: bool,
     tokens: Vec<String>,
     endpoints: Vec<String>,
 }
 
-impl Added {
+impl ClientAdditions {
     fn described(self) -> Json {
         json!({ "principal": self.principal, "tokens": self.tokens, "endpoints": self.endpoints })
     }
 }
 
 async fn put_client(
-    change: &mut Change<'_>,
-    present: &Present,
+    change: &mut StoreTransaction<'_>,
+    present: &StoreContent,
     (client, unmask): (&PlannedClient, &BTreeSet<Unmask>),
     now: DateTime<Utc>,
     outcome: &mut ImportOutcome,
-    added: &mut Added,
+    added: &mut ClientAdditions,
 ) -> Result<(), StoreError> {
     let client_id = client.client_id;
     let name = client.principal();
@@ -209,13 +209,13 @@ async fn put_client(
 }
 
 async fn put_key(
-    change: &mut Change<'_>,
-    present: &Present,
+    change: &mut StoreTransaction<'_>,
+    present: &StoreContent,
     (client_id, name, principal_id): (i64, &str, &str),
     key: TokenHash,
     now: DateTime<Utc>,
     outcome: &mut ImportOutcome,
-    added: &mut Added,
+    added: &mut ClientAdditions,
 ) -> Result<(), StoreError> {
     match present.tokens.get(key.as_bytes().as_slice()) {
         Some(token) if token.principal == name => {
@@ -230,7 +230,7 @@ async fn put_key(
         None => {
             let request = TokenRequest { label: Some(IMPORTED_LABEL.to_owned()), ..TokenRequest::default() };
             let id = new_id()?;
-            let row = NewRow { id: &id, principal_id, hash: key, request: &request };
+            let row = NewTokenRow { id: &id, principal_id, hash: key, request: &request };
             tokens::insert(change, row, now).await?;
             outcome.tokens_added += 1;
             added.tokens.push(id);

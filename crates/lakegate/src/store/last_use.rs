@@ -9,7 +9,7 @@ use super::error::StoreError;
 use super::open::Store;
 
 /// The maximum number of buffered tokens. Further ones are recorded at their next use after the batch is written.
-const MOST: usize = 100_000;
+const MAX_BUFFERED: usize = 100_000;
 
 /// Uses that are not written yet.
 #[derive(Debug, Default)]
@@ -18,11 +18,11 @@ pub(super) struct LastUse {
 }
 
 impl LastUse {
-    pub(super) fn note(&self, token: &str, now: DateTime<Utc>) {
+    pub(super) fn record(&self, token: &str, now: DateTime<Utc>) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(used_at) = waiting.get_mut(token) {
             *used_at = now.max(*used_at);
-        } else if waiting.len() < MOST {
+        } else if waiting.len() < MAX_BUFFERED {
             waiting.insert(token.to_owned(), now);
         }
     }
@@ -36,10 +36,10 @@ impl LastUse {
         if batch.is_empty() {
             return Ok(());
         }
-        let written = store.note_last_use(&batch).await;
+        let written = store.write_last_uses(&batch).await;
         if written.is_err() {
             for (token, used_at) in &batch {
-                self.note(token, *used_at);
+                self.record(token, *used_at);
             }
         }
         written

@@ -1,16 +1,15 @@
 //! The access store: principals, tokens and grants in a SQLite file, which is created on first use.
 //!
 //! Every change is one transaction that also records its author. Access is not decided here: `lakegate_core::access`
-//! decides it from what the store returns. [`Store`] reads and [`Changes`] writes; [`Access`] is the server's cached
+//! decides it from what the store returns. [`Store`] reads and [`StoreWriter`] writes; [`Access`] is the server's cached
 //! view.
 
 mod access;
 mod background;
 mod cells;
 mod change_log;
-mod changes;
 mod error;
-mod freshness;
+mod file_identity;
 mod grants;
 mod import;
 mod last_use;
@@ -21,11 +20,11 @@ mod principals;
 mod random;
 mod server_key;
 mod tokens;
+mod writer;
 
 pub use self::access::Access;
 pub use self::background::Background;
 pub use self::change_log::{ChangeRecord, ChangeSink, ExportError, SinkError, export_changes};
-pub use self::changes::{Actor, Changes, SecretAttributes};
 pub use self::error::StoreError;
 pub use self::grants::{GrantListing, GrantRequest, Granting};
 pub use self::import::{IMPORTED_LABEL, ImportOutcome};
@@ -34,3 +33,4 @@ pub use self::open::Store;
 pub use self::principals::{NewPrincipal, PrincipalChange};
 pub use self::random::new_token;
 pub use self::tokens::{Expiry, Rotation, TokenListing, TokenRequest};
+pub use self::writer::{ChangeAuthor, SecretAttributes, StoreWriter};

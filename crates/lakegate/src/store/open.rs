@@ -11,7 +11,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool, Transaction};
 
 use super::error::StoreError;
-use super::freshness::FileIdentity;
+use super::file_identity::FileIdentity;
 use super::location::StoreLocation;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -37,8 +37,8 @@ pub struct Store {
 impl Store {
     /// Opens the store, and creates it if it does not exist.
     pub async fn open(location: &StoreLocation) -> Result<Self, StoreError> {
-        make_file(location.path())?;
-        let identity = Arc::new(FileIdentity::of(location.path()));
+        create_file(location.path())?;
+        let identity = Arc::new(FileIdentity::new(location.path()));
         let options = SqliteConnectOptions::new()
             .filename(location.path())
             .create_if_missing(false)
@@ -90,7 +90,7 @@ impl Store {
     }
 
     /// Begins a write transaction with the write lock held, so that values read first still hold when it writes. Only a
-    /// [`super::changes::Change`] may write what affects access decisions.
+    /// [`super::writer::StoreTransaction`] may write what affects access decisions.
     pub(super) async fn begin_write(&self) -> Result<Transaction<'static, sqlx::Sqlite>, StoreError> {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
@@ -119,7 +119,7 @@ fn pool(connections: u32, options: SqliteConnectOptions, identity: &Arc<FileIden
 }
 
 /// Creates an empty file that only its owner can read. SQLite creates its companion files with the same mode.
-fn make_file(path: &Path) -> Result<(), StoreError> {
+fn create_file(path: &Path) -> Result<(), StoreError> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -137,7 +137,7 @@ async fn prepare(options: &SqliteConnectOptions, path: &Path) -> Result<(), Stor
     loop {
         let outcome = async {
             let mut connection = options.connect().await.map_err(|error| not_a_database(error, path))?;
-            let outcome = bring_up_to_date(&mut connection, path).await;
+            let outcome = migrate(&mut connection, path).await;
             connection.close().await?;
             outcome
         }
@@ -150,7 +150,7 @@ async fn prepare(options: &SqliteConnectOptions, path: &Path) -> Result<(), Stor
     }
 }
 
-async fn bring_up_to_date(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
     let read = async {
         // One transaction, so that another process cannot create the tables between the two queries.
         let mut read = connection.begin().await?;

@@ -11,13 +11,13 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::cells::{attributes_from_json, attributes_to_json, from_micros, from_optional_micros, time, to_micros};
-use super::changes::{Action, Change, Changes};
 use super::error::StoreError;
 use super::open::Store;
 use super::random::new_id;
+use super::writer::{Action, StoreTransaction, StoreWriter};
 
 /// The maximum number of attributes, and of roles, of one principal.
-const MOST: usize = 200;
+const MAX_ENTRIES: usize = 200;
 
 /// A principal to add.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +51,7 @@ impl PrincipalChange {
     }
 }
 
-impl Changes<'_> {
+impl StoreWriter<'_> {
     /// Adds a principal.
     pub async fn add_principal(&self, new: NewPrincipal, now: DateTime<Utc>) -> Result<PrincipalRecord, StoreError> {
         let mut change = self.begin().await?;
@@ -213,7 +213,7 @@ pub(super) async fn roles_of(connection: &mut SqliteConnection, id: &str) -> Res
 
 /// Inserts a principal whose name is known to be new.
 pub(super) async fn insert(
-    change: &mut Change<'_>,
+    change: &mut StoreTransaction<'_>,
     new: NewPrincipal,
     now: DateTime<Utc>,
 ) -> Result<PrincipalRecord, StoreError> {
@@ -235,7 +235,7 @@ pub(super) async fn insert(
     Ok(record)
 }
 
-async fn insert_role(change: &mut Change<'_>, id: &str, role: &str) -> Result<(), StoreError> {
+async fn insert_role(change: &mut StoreTransaction<'_>, id: &str, role: &str) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO principal_roles (principal_id, role) VALUES (?, ?)")
         .bind(id)
         .bind(role)
@@ -245,8 +245,10 @@ async fn insert_role(change: &mut Change<'_>, id: &str, role: &str) -> Result<()
 }
 
 fn check(attributes: &BTreeMap<String, Value>, roles: &BTreeSet<String>) -> Result<(), StoreError> {
-    if attributes.len() > MOST || roles.len() > MOST {
-        return Err(StoreError::Refused(format!("a principal has at most {MOST} attributes and {MOST} roles")));
+    if attributes.len() > MAX_ENTRIES || roles.len() > MAX_ENTRIES {
+        return Err(StoreError::Refused(format!(
+            "a principal has at most {MAX_ENTRIES} attributes and {MAX_ENTRIES} roles"
+        )));
     }
     for attribute in attributes.keys() {
         NameKind::Attribute.check(attribute)?;

@@ -1,5 +1,5 @@
 //! The key that all servers of one store share, created on first use. It signs values that callers carry, see
-//! [`crate::seal`], and gives no access to the store.
+//! [`crate::signer`], and gives no access to the store.
 
 use super::error::StoreError;
 use super::open::Store;

@@ -7,13 +7,13 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::cells::{from_json, from_micros, from_optional_micros, time, to_json, to_micros};
-use super::changes::{Action, Change, Changes};
 use super::error::StoreError;
 use super::open::Store;
 use super::principals;
+use super::writer::{Action, StoreTransaction, StoreWriter};
 
 /// The maximum length of a label, in characters.
-const LONGEST_LABEL: usize = 200;
+const MAX_LABEL_CHARS: usize = 200;
 
 /// The properties of a new token.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +55,7 @@ pub enum Expiry {
     At(DateTime<Utc>),
 }
 
-impl Changes<'_> {
+impl StoreWriter<'_> {
     /// Stores a new token for a principal.
     pub async fn issue_token(
         &self,
@@ -67,7 +67,7 @@ impl Changes<'_> {
         check(&request, now)?;
         let mut change = self.begin().await?;
         let principal = principals::existing(&mut change, principal).await?;
-        let row = NewRow { id: token.id(), principal_id: &principal.id, hash: token.hash(), request: &request };
+        let row = NewTokenRow { id: token.id(), principal_id: &principal.id, hash: token.hash(), request: &request };
         insert(&mut change, row, now).await?;
         let listing = existing(&mut change, token.id()).await?.0;
         let detail = json!({ "token": token.id(), "principal": listing.principal, "after": described(&listing.token) });
@@ -99,7 +99,8 @@ impl Changes<'_> {
         let TokenRecord { label, scope, admin, .. } = old.token.clone();
         let request = TokenRequest { label, expires_at, scope, admin };
         check(&request, now)?;
-        let row = NewRow { id: successor.id(), principal_id: &principal_id, hash: successor.hash(), request: &request };
+        let row =
+            NewTokenRow { id: successor.id(), principal_id: &principal_id, hash: successor.hash(), request: &request };
         insert(&mut change, row, now).await?;
 
         let end_of_grace = now.checked_add_signed(rotation.grace);
@@ -168,7 +169,7 @@ impl Store {
     }
 
     /// Records the last uses of tokens. This affects no access decision, so caches need no notice.
-    pub(super) async fn note_last_use(&self, uses: &[(String, DateTime<Utc>)]) -> Result<(), StoreError> {
+    pub(super) async fn write_last_uses(&self, uses: &[(String, DateTime<Utc>)]) -> Result<(), StoreError> {
         let mut change = self.begin_write().await?;
         for (id, used_at) in uses {
             sqlx::query(
@@ -185,14 +186,18 @@ impl Store {
 }
 
 /// A token to insert.
-pub(super) struct NewRow<'a> {
+pub(super) struct NewTokenRow<'a> {
     pub(super) id: &'a str,
     pub(super) principal_id: &'a str,
     pub(super) hash: TokenHash,
     pub(super) request: &'a TokenRequest,
 }
 
-pub(super) async fn insert(change: &mut Change<'_>, row: NewRow<'_>, now: DateTime<Utc>) -> Result<(), StoreError> {
+pub(super) async fn insert(
+    change: &mut StoreTransaction<'_>,
+    row: NewTokenRow<'_>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO tokens (id, principal_id, hash, label, created_at, expires_at, scope, admin) \
          VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -271,9 +276,9 @@ fn check(request: &TokenRequest, now: DateTime<Utc>) -> Result<(), StoreError> {
         Some(label) if looks_like_token(label) => {
             Err(StoreError::Refused("a label is shown, so it must not hold a token".to_owned()))
         }
-        Some(label) if label.chars().count() > LONGEST_LABEL || label.chars().any(char::is_control) => {
+        Some(label) if label.chars().count() > MAX_LABEL_CHARS || label.chars().any(char::is_control) => {
             Err(StoreError::Refused(format!(
-                "a label has at most {LONGEST_LABEL} characters and no line breaks or control characters"
+                "a label has at most {MAX_LABEL_CHARS} characters and no line breaks or control characters"
             )))
         }
         _ => Ok(()),

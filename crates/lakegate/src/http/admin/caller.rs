@@ -1,4 +1,4 @@
-//! Authenticates callers of the admin API: only an admin token yields a [`Desk`], and requests of web pages are refused
+//! Authenticates callers of the admin API: only an admin token yields a [`AdminService`], and requests of web pages are refused
 //! before the token is checked.
 
 use std::net::IpAddr;
@@ -14,30 +14,30 @@ use axum::response::Response;
 use lakegate_core::catalog::refuse_token;
 use lakegate_core::error::{Code, Error};
 
-use super::State;
-use crate::admin::Desk;
+use super::AdminState;
+use crate::admin::AdminService;
 use crate::context::RequestContext;
 use crate::http::problem::Failure;
 use crate::pipeline::{self, receive};
-use crate::store::Actor;
+use crate::store::ChangeAuthor;
 use crate::token;
 
-impl FromRequestParts<Arc<State>> for Desk {
+impl FromRequestParts<Arc<AdminState>> for AdminService {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<AdminState>) -> Result<Self, Failure> {
         let Extension(context) = Extension::<Arc<RequestContext>>::from_request_parts(parts, state)
             .await
             .map_err(|rejection| Error::new(Code::Internal, "something went wrong").source(rejection))?;
         let token = token::presented(&parts.headers)?;
         let admin = pipeline::authenticate_admin(&state.app, &context, &token).await?;
-        Ok(Desk::new(state.app.access.store().clone(), Actor::admin(&admin), state.secret.clone()))
+        Ok(AdminService::new(state.app.access.store().clone(), ChangeAuthor::admin(&admin), state.secret.clone()))
     }
 }
 
 /// Refuses requests that no operator's tool sends: those of a web page, and those with a token in the URL.
 pub(super) async fn guard(request: Request, next: Next) -> Result<Response, Failure> {
-    if is_of_a_page(request.headers(), request.uri()) {
+    if is_from_web_page(request.headers(), request.uri()) {
         return Err(Error::new(Code::AdminOriginRefused, "a web page of another site made this request")
             .hint("call the admin API from a program, not from a page")
             .into());
@@ -50,7 +50,7 @@ pub(super) async fn guard(request: Request, next: Next) -> Result<Response, Fail
 
 /// Whether a browser sent this request for a page of another origin. A page passes only if its origin is the called
 /// host and that host is an IP address or `localhost`, because the owner of a DNS name could point it at this server.
-fn is_of_a_page(headers: &HeaderMap, uri: &Uri) -> bool {
+fn is_from_web_page(headers: &HeaderMap, uri: &Uri) -> bool {
     let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
     if site.is_some_and(|site| !matches!(site, b"same-origin" | b"none")) {
         return true;

@@ -20,7 +20,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// Returns all metrics as they are now.
 pub(super) async fn metrics(
-    State(state): State<Arc<super::State>>,
+    State(state): State<Arc<super::AdminState>>,
     Extension(context): Extension<Arc<RequestContext>>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
@@ -31,7 +31,7 @@ pub(super) async fn metrics(
 }
 
 /// Checks that the token may read metrics.
-async fn admit(state: &super::State, context: &RequestContext, token: &Presented) -> Result<(), Error> {
+async fn admit(state: &super::AdminState, context: &RequestContext, token: &Presented) -> Result<(), Error> {
     let refused = match pipeline::authenticate_admin(&state.app, context, token).await {
         Ok(_) => return Ok(()),
         Err(refused) => refused,

@@ -5,7 +5,7 @@
 
 mod caller;
 mod grants;
-mod look;
+mod inspect;
 mod metrics;
 mod overview;
 mod principals;
@@ -26,9 +26,9 @@ use super::problem::Failure;
 use crate::app::App;
 use crate::store::SecretAttributes;
 
-/// The state of the admin routes. Handlers reach the store only through a [`crate::admin::Desk`], which requires an
+/// The state of the admin routes. Handlers reach the store only through a [`crate::admin::AdminService`], which requires an
 /// admin token.
-struct State {
+struct AdminState {
     app: Arc<App>,
     secret: SecretAttributes,
 }
@@ -48,14 +48,14 @@ pub(super) fn admin_routes(app: Arc<App>, secret: SecretAttributes) -> Router {
         .route("/admin/grants/{id}/revoke", post(grants::revoke))
         .route("/admin/changes", get(overview::changes))
         .route("/admin/endpoints", get(overview::endpoints))
-        .route("/admin/explain", post(look::explain))
-        .route("/admin/audit", get(look::audit))
+        .route("/admin/explain", post(inspect::explain))
+        .route("/admin/audit", get(inspect::audit))
         .route("/metrics", get(metrics::metrics))
         .route("/admin/status", get(status::show))
         .fallback(unknown_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(caller::guard))
-        .with_state(Arc::new(State { app, secret }))
+        .with_state(Arc::new(AdminState { app, secret }))
 }
 
 async fn unknown_path() -> Failure {

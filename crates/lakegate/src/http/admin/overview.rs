@@ -6,23 +6,23 @@ use axum::{Extension, Json};
 
 use super::refusal::refusal;
 use super::request::Filter;
-use crate::admin::{ChangesFilter, Desk, EndpointAnswer};
+use crate::admin::{AdminService, ChangesFilter, EndpointAnswer};
 use crate::context::RequestContext;
 use crate::http::problem::Failure;
 use crate::store::ChangeRecord;
 
 /// The changes of principals, tokens and grants, newest first.
 pub(super) async fn changes(
-    desk: Desk,
+    admin: AdminService,
     Filter(filter): Filter<ChangesFilter>,
 ) -> Result<Json<Vec<ChangeRecord>>, Failure> {
-    Ok(Json(desk.change_log(&filter).await.map_err(refusal)?))
+    Ok(Json(admin.change_log(&filter).await.map_err(refusal)?))
 }
 
 /// All endpoints of the served project, hidden ones included.
 pub(super) async fn endpoints(
-    _: Desk,
+    _: AdminService,
     Extension(context): Extension<Arc<RequestContext>>,
 ) -> Result<Json<Vec<EndpointAnswer>>, Failure> {
-    Ok(Json(context.served.project.endpoints().map(EndpointAnswer::of).collect()))
+    Ok(Json(context.served.project.endpoints().map(EndpointAnswer::new).collect()))
 }

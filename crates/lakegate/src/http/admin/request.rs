@@ -10,7 +10,7 @@ use lakegate_core::access::looks_like_token;
 use lakegate_core::error::{Code, Error};
 use serde::de::DeserializeOwned;
 
-use super::State;
+use super::AdminState;
 use crate::http::problem::Failure;
 use crate::pipeline::receive;
 
@@ -23,10 +23,10 @@ pub(super) struct Filter<T>(pub(super) T);
 /// The name or id in the path.
 pub(super) struct Named(pub(super) String);
 
-impl<T: DeserializeOwned> FromRequest<Arc<State>> for Body<T> {
+impl<T: DeserializeOwned> FromRequest<Arc<AdminState>> for Body<T> {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, state: &Arc<State>) -> Result<Self, Failure> {
+    async fn from_request(request: Request, state: &Arc<AdminState>) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
         if parts.uri.query().is_some_and(|query| !query.is_empty()) {
             return Err(malformed("this request takes no query string").into());
@@ -37,7 +37,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<State>> for Body<T> {
         if bytes.is_empty() {
             return Ok(Self(read(b"{}")?));
         }
-        if !says_json(&parts.headers) {
+        if !declares_json(&parts.headers) {
             return Err(Error::new(Code::RequestMediaType, "the body must be a JSON object")
                 .hint("send it as `application/json`")
                 .into());
@@ -46,10 +46,10 @@ impl<T: DeserializeOwned> FromRequest<Arc<State>> for Body<T> {
     }
 }
 
-impl<T: DeserializeOwned> FromRequestParts<Arc<State>> for Filter<T> {
+impl<T: DeserializeOwned> FromRequestParts<Arc<AdminState>> for Filter<T> {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<State>) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<AdminState>) -> Result<Self, Failure> {
         let Query(filter) = Query::try_from_uri(&parts.uri).map_err(|error| {
             let text = error.body_text();
             let what = text.rsplit_once("query string: ").map_or(text.as_str(), |(_, what)| what);
@@ -59,10 +59,10 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<State>> for Filter<T> {
     }
 }
 
-impl FromRequestParts<Arc<State>> for Named {
+impl FromRequestParts<Arc<AdminState>> for Named {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, state: &Arc<State>) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<AdminState>) -> Result<Self, Failure> {
         match Path::<String>::from_request_parts(parts, state).await {
             Ok(Path(name)) => Ok(Self(name)),
             Err(_) => Err(malformed("the path is not percent-encoded UTF-8").into()),
@@ -78,11 +78,12 @@ fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
     }
     serde_json::from_slice(text).map_err(|error| {
         // serde's message can quote what was sent, and that can be a token.
-        let said = error.to_string();
-        let said = if looks_like_token(&said) { "it holds a token where none belongs".to_owned() } else { said };
+        let message = error.to_string();
+        let message =
+            if looks_like_token(&message) { "it holds a token where none belongs".to_owned() } else { message };
         match error.is_data() {
-            true => malformed(&format!("the body does not fit: {said}")),
-            false => broken(format!("the body is not valid JSON: {said}")),
+            true => malformed(&format!("the body does not fit: {message}")),
+            false => broken(format!("the body is not valid JSON: {message}")),
         }
     })
 }
@@ -91,7 +92,7 @@ fn malformed(detail: &str) -> Error {
     Error::new(Code::AdminRequestMalformed, detail).hint("docs/admin.md has every path with what it takes")
 }
 
-fn says_json(headers: &HeaderMap) -> bool {
+fn declares_json(headers: &HeaderMap) -> bool {
     let declared = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     declared.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }

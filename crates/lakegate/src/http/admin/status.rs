@@ -6,12 +6,12 @@ use axum::{Extension, Json, extract};
 use lakegate_query::lake::Skipped;
 use serde::Serialize;
 
-use super::State;
-use crate::admin::{Desk, time};
+use super::AdminState;
+use crate::admin::{AdminService, time};
 use crate::app::{App, EngineLoad, Served};
 use crate::context::RequestContext;
 use crate::http::health;
-use crate::reload::{Fault, ReloadState};
+use crate::reload::{ReloadFault, ReloadState};
 
 /// The state of a server. The process is described at the top level, the served project in `project`.
 #[derive(Serialize)]
@@ -97,14 +97,14 @@ struct SkippedStatus {
 
 /// Returns the current status.
 pub(super) async fn show(
-    _: Desk,
-    extract::State(state): extract::State<Arc<State>>,
+    _: AdminService,
+    extract::State(state): extract::State<Arc<AdminState>>,
     Extension(context): Extension<Arc<RequestContext>>,
 ) -> Json<Status> {
-    Json(of(&state.app, &context.served).await)
+    Json(status(&state.app, &context.served).await)
 }
 
-async fn of(app: &App, served: &Arc<Served>) -> Status {
+async fn status(app: &App, served: &Arc<Served>) -> Status {
     let reasons = health::not_ready(app, served).await;
     let not_ready = reasons.into_iter().map(|error| Reason { code: error.code.name(), detail: error.detail });
     let not_ready = not_ready.collect::<Vec<_>>();
@@ -117,13 +117,13 @@ async fn of(app: &App, served: &Arc<Served>) -> Status {
         draining: app.status.is_draining(),
         connections: app.status.connections(),
         engine: app.engine_load(),
-        project: ProjectStatus::of(served),
-        reload: ReloadStatus::of(app.reloads.state()),
+        project: ProjectStatus::new(served),
+        reload: ReloadStatus::new(app.reloads.state()),
     }
 }
 
 impl ProjectStatus {
-    fn of(served: &Served) -> Self {
+    fn new(served: &Served) -> Self {
         let tables = served.project.tables().iter().map(|table| TableStatus {
             name: table.name().to_owned(),
             version: table.version_name(),
@@ -150,8 +150,8 @@ fn skipped(skipped: Skipped) -> Option<SkippedStatus> {
 }
 
 impl ReloadStatus {
-    fn of(state: ReloadState) -> Self {
-        let fault = |fault: Fault| FaultStatus { since: time(fault.since), detail: fault.text };
+    fn new(state: ReloadState) -> Self {
+        let fault = |fault: ReloadFault| FaultStatus { since: time(fault.since), detail: fault.text };
         Self {
             project_at: state.project_at.map(time),
             projects: state.projects,

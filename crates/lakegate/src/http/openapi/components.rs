@@ -7,7 +7,7 @@ use super::problems;
 /// The schemas that belong to no endpoint. Their names begin with a capital letter, unlike those of endpoints.
 pub(super) fn schemas() -> Map<String, Value> {
     let codes = problems::codes().map(|code| Value::from(code.name())).collect::<Vec<_>>();
-    let parts = problems::codes_of_parts().map(|code| Value::from(code.name())).collect::<Vec<_>>();
+    let parts = problems::nested_codes().map(|code| Value::from(code.name())).collect::<Vec<_>>();
     let schemas = json!({
         "Problem": {
             "type": "object",

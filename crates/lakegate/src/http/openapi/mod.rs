@@ -5,10 +5,10 @@
 //! (`const`, type arrays, 64-bit integers), which typed OpenAPI libraries do not cover. It is not cached: it depends on
 //! all grants of its caller and on the time, and takes less time to build than a query takes to run.
 
-mod answer;
 mod components;
 mod operation;
 mod problems;
+mod row_schema;
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use lakegate_query::plan::PlannedProject;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::offered::offered;
+use super::callable_endpoints::callable_endpoints;
 use super::problem::Failure;
 use crate::context::RequestContext;
 use crate::pipeline::{self, Caller, conditional};
@@ -49,10 +49,10 @@ pub(super) async fn document(
 
 /// The OpenAPI document of what a principal with these grants may call now.
 pub fn openapi(project: &PlannedProject, principal: &Principal, grants: &[Grant], now: DateTime<Utc>) -> Value {
-    let offered = offered(project, principal, grants, now);
+    let endpoints = callable_endpoints(project, principal, grants, now);
     let mut schemas = components::schemas();
     let mut paths = Map::from_iter([operation::list()]);
-    for endpoint in &offered {
+    for endpoint in &endpoints {
         paths.extend([operation::path(endpoint, &mut schemas)]);
     }
     let mut document = json!({

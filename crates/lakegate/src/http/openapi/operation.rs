@@ -10,9 +10,9 @@ use lakegate_core::project::OnMaxRows;
 use lakegate_query::plan::OutputColumn;
 use serde_json::{Map, Value, json};
 
-use super::super::offered::Offered;
-use super::answer;
-use super::problems::{self, Group};
+use super::super::callable_endpoints::CallableEndpoint;
+use super::problems::{self, OperationKind};
+use super::row_schema;
 
 /// The tag of endpoints.
 pub(super) const TAG: &str = "endpoints";
@@ -28,21 +28,21 @@ pub(super) fn list() -> (String, Value) {
         "operationId": "list_endpoints",
         "tags": [TAG],
         "summary": "The endpoints that this token may call",
-        "responses": responses(answer, Group::List),
+        "responses": responses(answer, OperationKind::List),
     });
     ("/api".to_owned(), json!({ "get": operation }))
 }
 
 /// The path of an endpoint and its operations. Adds the schemas of its arguments and rows to `schemas`.
-pub(super) fn path(offered: &Offered<'_>, schemas: &mut Map<String, Value>) -> (String, Value) {
-    let endpoint = offered.planned.endpoint();
-    let caller_schema = caller_schema(&offered.authorized, endpoint);
+pub(super) fn path(callable: &CallableEndpoint<'_>, schemas: &mut Map<String, Value>) -> (String, Value) {
+    let endpoint = callable.planned.endpoint();
+    let caller_schema = caller_schema(&callable.authorized, endpoint);
     let (arguments_name, row_name) = (format!("{}_arguments", endpoint.name), format!("{}_row", endpoint.name));
     schemas.insert(arguments_name.clone(), body_schema(&caller_schema));
-    schemas.insert(row_name.clone(), answer::row(&offered.columns));
-    let description = description(offered, &caller_schema);
+    schemas.insert(row_name.clone(), row_schema::row(&callable.columns));
+    let description = description(callable, &caller_schema);
     let mut rows = json!({ "type": "array", "items": { "$ref": format!("#/components/schemas/{row_name}") } });
-    if let Some(most) = offered.limits.value(Limit::MaxRows) {
+    if let Some(most) = callable.limits.value(Limit::MaxRows) {
         rows["maxItems"] = most.into();
     }
     let mut answer = json!({
@@ -71,14 +71,14 @@ pub(super) fn path(offered: &Offered<'_>, schemas: &mut Map<String, Value>) -> (
             ("description".to_owned(), json!(description)),
         ])
     };
-    let mut modifiers = modifiers(&offered.columns);
+    let mut modifiers = modifiers(&callable.columns);
     modifiers.extend(endpoint.as_of.then(as_of));
     let mut get = operation("get");
     let parameters = (0..endpoint.params.len()).map(|at| parameter(&caller_schema, at)).chain(modifiers.clone());
     get.insert("parameters".to_owned(), parameters.chain([if_none_match()]).collect());
     let mut of_get = answer.clone();
     of_get["headers"]["ETag"] = reference("ETag");
-    let mut of_get = responses(of_get, Group::Query);
+    let mut of_get = responses(of_get, OperationKind::Query);
     of_get["304"] = json!({ "$ref": "#/components/responses/NotModified" });
     get.insert("responses".to_owned(), of_get);
     let mut post = operation("post");
@@ -89,26 +89,27 @@ pub(super) fn path(offered: &Offered<'_>, schemas: &mut Map<String, Value>) -> (
     }
     let is_needed = (0..endpoint.params.len()).any(|at| !caller_schema.is_omittable(at));
     post.insert("requestBody".to_owned(), json!({ "required": is_needed, "content": { "application/json": content } }));
-    post.insert("responses".to_owned(), responses(answer, Group::Body));
+    post.insert("responses".to_owned(), responses(answer, OperationKind::Body));
     (format!("/api/{}", endpoint.name), json!({ "get": get, "post": post }))
 }
 
-fn description(offered: &Offered<'_>, caller_schema: &CallerSchema<'_>) -> String {
-    let endpoint = offered.planned.endpoint();
+fn description(callable: &CallableEndpoint<'_>, caller_schema: &CallerSchema<'_>) -> String {
+    let endpoint = callable.planned.endpoint();
     let mut paragraphs = endpoint.description.iter().map(|text| text.trim().to_owned()).collect::<Vec<_>>();
     if !endpoint.rules.is_empty() {
         let rules = endpoint.rules.iter().map(|rule| format!("- {}", rule.message.trim())).collect::<Vec<_>>();
         paragraphs.push(format!("The arguments must keep to rules:\n\n{}", rules.join("\n")));
     }
     paragraphs.extend(terms_description(caller_schema));
-    if offered.authorized.grants().len() > 1 && !offered.authorized.grants().iter().all(|grant| grant.terms.is_empty())
+    if callable.authorized.grants().len() > 1
+        && !callable.authorized.grants().iter().all(|grant| grant.terms.is_empty())
     {
         paragraphs.push(
             "Which columns and how many rows there are depends on the grants that the arguments meet.".to_owned(),
         );
     }
-    if let Some(most) = offered.limits.value(Limit::MaxRows) {
-        paragraphs.push(match offered.limits.on_max_rows() {
+    if let Some(most) = callable.limits.value(Limit::MaxRows) {
+        paragraphs.push(match callable.limits.on_max_rows() {
             OnMaxRows::Refuse => format!("An answer of more than {most} rows is refused."),
             OnMaxRows::Truncate => {
                 format!("An answer ends after {most} rows; if there are more, it has the header `Lakegate-Truncated`.")
@@ -215,8 +216,8 @@ fn as_of() -> Value {
     })
 }
 
-fn responses(answer: Value, group: Group) -> Value {
-    Map::from_iter(std::iter::once(("200".to_owned(), answer)).chain(problems::of(group))).into()
+fn responses(answer: Value, group: OperationKind) -> Value {
+    Map::from_iter(std::iter::once(("200".to_owned(), answer)).chain(problems::references(group))).into()
 }
 
 /// The media types of a response. Only JSON gets a schema, because JSON Schema describes no other format.

@@ -10,7 +10,7 @@ use super::super::problem::status_of;
 
 /// Operations that can return the same codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Group {
+pub(super) enum OperationKind {
     /// An endpoint with arguments in the query string.
     Query,
     /// An endpoint with arguments in the body.
@@ -19,24 +19,26 @@ pub(super) enum Group {
     List,
 }
 
-impl Group {
-    const ALL: [Group; 3] = [Group::Query, Group::Body, Group::List];
+impl OperationKind {
+    const ALL: [OperationKind; 3] = [OperationKind::Query, OperationKind::Body, OperationKind::List];
 
     fn suffix(self) -> &'static str {
         match self {
-            Group::Query => "",
-            Group::Body => "Body",
-            Group::List => "List",
+            OperationKind::Query => "",
+            OperationKind::Body => "Body",
+            OperationKind::List => "List",
         }
     }
 
     /// Whether an operation of this group can return this code. Endpoints can return any code that is not listed here.
-    fn gives(self, code: Code) -> bool {
+    fn can_return(self, code: Code) -> bool {
         match code {
             Code::RequestPathUnknown | Code::RequestMethodNotAllowed => false,
-            code if is_of_others(code) || is_part(code) => false,
-            Code::RequestBodyMalformed | Code::RequestBodyTooLarge | Code::RequestMediaType => self == Group::Body,
-            _ if self != Group::List => true,
+            code if is_for_operators(code) || is_nested(code) => false,
+            Code::RequestBodyMalformed | Code::RequestBodyTooLarge | Code::RequestMediaType => {
+                self == OperationKind::Body
+            }
+            _ if self != OperationKind::List => true,
             Code::AuditUnavailable | Code::Internal => true,
             Code::RequestQueryMalformed
             | Code::RequestFormatUnknown
@@ -51,12 +53,12 @@ impl Group {
 }
 
 /// Whether only operators get this code: from the admin API, which has its own listener, or from `/health`.
-fn is_of_others(code: Code) -> bool {
+fn is_for_operators(code: Code) -> bool {
     code == Code::AccessNotAdmin || ["admin_", "health_"].iter().any(|stage| code.name().starts_with(stage))
 }
 
 /// Whether the code appears only inside `errors`, under a code for all of them.
-fn is_part(code: Code) -> bool {
+fn is_nested(code: Code) -> bool {
     matches!(
         code,
         Code::ArgumentUnknown
@@ -69,36 +71,37 @@ fn is_part(code: Code) -> bool {
 
 /// The codes that callers of endpoints can get, ordered by stage.
 pub(super) fn codes() -> impl Iterator<Item = Code> {
-    CODES.iter().copied().filter(|code| !is_of_others(*code))
+    CODES.iter().copied().filter(|code| !is_for_operators(*code))
 }
 
 /// The codes that appear inside `errors`.
-pub(super) fn codes_of_parts() -> impl Iterator<Item = Code> {
-    CODES.iter().copied().filter(|code| is_part(*code) || *code == Code::ArgumentNotGranted)
+pub(super) fn nested_codes() -> impl Iterator<Item = Code> {
+    CODES.iter().copied().filter(|code| is_nested(*code) || *code == Code::ArgumentNotGranted)
 }
 
-fn by_status(group: Group) -> BTreeMap<u16, Vec<Code>> {
+fn by_status(group: OperationKind) -> BTreeMap<u16, Vec<Code>> {
     let mut statuses = BTreeMap::<_, Vec<_>>::new();
-    for code in CODES.iter().copied().filter(|code| group.gives(*code)) {
+    for code in CODES.iter().copied().filter(|code| group.can_return(*code)) {
         statuses.entry(status_of(code)).or_default().push(code);
     }
     statuses
 }
 
 /// The component name for a status: that of the first group with the same codes.
-fn name(group: Group, status: u16, codes: &[Code]) -> String {
-    let same = Group::ALL.into_iter().find(|other| by_status(*other).get(&status).is_some_and(|same| same == codes));
+fn name(group: OperationKind, status: u16, codes: &[Code]) -> String {
+    let same =
+        OperationKind::ALL.into_iter().find(|other| by_status(*other).get(&status).is_some_and(|same| same == codes));
     format!("Problem{status}{}", same.unwrap_or(group).suffix())
 }
 
 /// References to the problem responses of an operation, by status.
-pub(super) fn of(group: Group) -> impl Iterator<Item = (String, Value)> {
-    static REFERENCES: LazyLock<[Vec<(String, Value)>; Group::ALL.len()]> =
-        LazyLock::new(|| Group::ALL.map(references));
+pub(super) fn references(group: OperationKind) -> impl Iterator<Item = (String, Value)> {
+    static REFERENCES: LazyLock<[Vec<(String, Value)>; OperationKind::ALL.len()]> =
+        LazyLock::new(|| OperationKind::ALL.map(build_references));
     REFERENCES[group as usize].iter().cloned()
 }
 
-fn references(group: Group) -> Vec<(String, Value)> {
+fn build_references(group: OperationKind) -> Vec<(String, Value)> {
     let reference = |(status, codes): (u16, Vec<Code>)| {
         let reference = format!("#/components/responses/{}", name(group, status, &codes));
         (status.to_string(), json!({ "$ref": reference }))
@@ -106,7 +109,7 @@ fn references(group: Group) -> Vec<(String, Value)> {
     by_status(group).into_iter().map(reference).collect()
 }
 
-/// All problem responses that [`of`] refers to, and the 304 response.
+/// All problem responses that [`references`] refers to, and the 304 response.
 pub(super) fn responses() -> Map<String, Value> {
     static RESPONSES: LazyLock<Map<String, Value>> = LazyLock::new(|| {
         let not_modified = json!({
@@ -117,7 +120,7 @@ pub(super) fn responses() -> Map<String, Value> {
             },
         });
         let mut responses = Map::from_iter([("NotModified".to_owned(), not_modified)]);
-        for group in Group::ALL {
+        for group in OperationKind::ALL {
             for (status, codes) in by_status(group) {
                 responses.insert(name(group, status, &codes), response(status, &codes));
             }
@@ -128,7 +131,7 @@ pub(super) fn responses() -> Map<String, Value> {
 }
 
 fn response(status: u16, codes: &[Code]) -> Value {
-    let told = codes.iter().map(|code| format!("- `{}`: {}", code.name(), code.title())).collect::<Vec<_>>();
+    let descriptions = codes.iter().map(|code| format!("- `{}`: {}", code.name(), code.title())).collect::<Vec<_>>();
     let names = codes.iter().map(|code| code.name()).collect::<Vec<_>>();
     let header = |name: &str| (name.to_owned(), json!({ "$ref": format!("#/components/headers/{name}") }));
     let mut headers = Map::from_iter([header("x-request-id")]);
@@ -140,7 +143,7 @@ fn response(status: u16, codes: &[Code]) -> Value {
     };
     headers.extend(others.iter().map(|name| header(name)));
     json!({
-        "description": told.join("\n"),
+        "description": descriptions.join("\n"),
         "headers": headers,
         "content": {
             "application/problem+json": {

@@ -8,28 +8,28 @@ use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
-use super::watch::Turn;
+use super::connection_state::RequestGuard;
 
 /// The largest piece on HTTP/2 in bytes, which is the size of a frame. Progress within a piece is not visible.
-const PIECE: usize = 16 << 10;
+const MAX_PIECE_BYTES: usize = 16 << 10;
 
-/// A body that reports progress to its [`Turn`].
+/// A body that reports progress to its [`RequestGuard`].
 pub(super) struct WatchedBody {
     inner: Body,
     /// The rest of the last piece.
     rest: Bytes,
-    turn: Turn,
+    guard: RequestGuard,
 }
 
 impl WatchedBody {
-    pub(super) fn new(inner: Body, turn: Turn) -> Self {
+    pub(super) fn new(inner: Body, guard: RequestGuard) -> Self {
         // From now on the server waits for the client.
-        turn.waits();
-        Self { inner, rest: Bytes::new(), turn }
+        guard.blocked_on_client();
+        Self { inner, rest: Bytes::new(), guard }
     }
 
     fn next_piece(&mut self) -> Option<Frame<Bytes>> {
-        let piece = self.rest.split_to(self.rest.len().min(PIECE));
+        let piece = self.rest.split_to(self.rest.len().min(MAX_PIECE_BYTES));
         (!piece.is_empty()).then(|| Frame::data(piece))
     }
 }
@@ -42,18 +42,18 @@ impl hyper::body::Body for WatchedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        self.turn.proceeds();
+        self.guard.progressed();
         if let Some(piece) = self.next_piece() {
-            self.turn.waits();
+            self.guard.blocked_on_client();
             return Poll::Ready(Some(Ok(piece)));
         }
         let frame = match Pin::new(&mut self.inner).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => frame,
             other => return other,
         };
-        self.turn.waits();
+        self.guard.blocked_on_client();
         match frame.into_data() {
-            Ok(data) if data.len() > PIECE && self.turn.is_multiplexed() => {
+            Ok(data) if data.len() > MAX_PIECE_BYTES && self.guard.is_multiplexed() => {
                 self.rest = data;
                 Poll::Ready(self.next_piece().map(Ok))
             }

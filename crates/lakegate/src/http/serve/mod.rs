@@ -2,11 +2,11 @@
 
 mod body;
 mod connection;
+mod connection_state;
 mod listener;
 mod signal;
 mod socket;
 mod tls;
-mod watch;
 
 use std::future::Future;
 use std::io;
@@ -22,11 +22,11 @@ use tokio_util::task::TaskTracker;
 
 use super::HttpService;
 use crate::app::App;
-use crate::reload::{self, Hangup, Watched};
+use crate::reload::{self, HangupSignal, Watched};
 use crate::store::SecretAttributes;
-use connection::Handling;
+use connection::ConnectionHandler;
 
-pub use signal::interrupted;
+pub use signal::shutdown_signal;
 pub use tls::{CertificateError, Certificates};
 
 /// A server that is bound and ready to run.
@@ -35,7 +35,7 @@ pub struct Server {
     config: Http,
     endpoints: Listener,
     admin: Option<Listener>,
-    hangup: Hangup,
+    hangup: HangupSignal,
 }
 
 /// A bound address and the service behind it. The admin API has its own, so that callers of endpoints need not reach
@@ -59,7 +59,7 @@ pub enum ServerError {
 }
 
 /// Time for idle connections to close before the remaining ones are cut.
-const LAST_MOMENT: Duration = Duration::from_millis(250);
+const IDLE_CLOSE_GRACE: Duration = Duration::from_millis(250);
 
 /// The result of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ impl Server {
         let app = Arc::new(app);
         let mut endpoints = Listener::bind(listen, HttpService::endpoints(Arc::clone(&app))).await?;
         endpoints.tls = config.tls.as_ref().map(|tls| Certificates::load(tls, app.folder())).transpose()?;
-        Ok(Self { app, config, endpoints, admin: None, hangup: Hangup::new() })
+        Ok(Self { app, config, endpoints, admin: None, hangup: HangupSignal::new() })
     }
 
     /// Also serves the admin API at another address. Port 0 picks a free port.
@@ -150,8 +150,8 @@ impl Server {
         let listeners = [Some(endpoints), admin].into_iter().flatten().map(|listener| {
             let Listener { listener, service, tls, .. } = listener;
             let tokens = [stopping.clone(), cut.clone()];
-            let handling = Arc::new(Handling::new(&config, service, tls, Arc::clone(&app.status), tokens));
-            listener::serve(listener, config.max_connections, handling, &connections, &app.status)
+            let handler = Arc::new(ConnectionHandler::new(&config, service, tls, Arc::clone(&app.status), tokens));
+            listener::serve(listener, config.max_connections, handler, &connections, &app.status)
         });
         let serving = async {
             futures::future::join_all(listeners).await;
@@ -163,10 +163,10 @@ impl Server {
             app.status.drain();
             // A load balancer may need a while to see that the server is not ready. A second signal means that the
             // operator does not want to wait.
-            let hurried = timeout(config.drain_delay, interrupted()).await.is_ok();
+            let hurried = timeout(config.drain_delay, shutdown_signal()).await.is_ok();
             stopping.cancel();
             if !hurried {
-                let _ = timeout(config.drain, interrupted()).await;
+                let _ = timeout(config.drain, shutdown_signal()).await;
             }
         };
         let mut serving = std::pin::pin!(serving);
@@ -176,7 +176,7 @@ impl Server {
         };
         let mut drained = Drained { cut: 0 };
         // Idle connections are about to close, and do not count as cut.
-        if is_overdue && timeout(LAST_MOMENT, &mut serving).await.is_err() {
+        if is_overdue && timeout(IDLE_CLOSE_GRACE, &mut serving).await.is_err() {
             drained.cut = connections.len();
             tracing::warn!(connections = drained.cut, "what did not end while draining is cut");
             // The audit log shuts down first: a request dropped before that would be recorded as abandoned by its

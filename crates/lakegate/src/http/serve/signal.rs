@@ -4,7 +4,7 @@ use std::future::Future;
 
 /// Completes on Ctrl-C, and on SIGTERM where it exists. Signals count from this call on, even before the future is
 /// polled.
-pub fn interrupted() -> impl Future<Output = ()> + Send + 'static {
+pub fn shutdown_signal() -> impl Future<Output = ()> + Send + 'static {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

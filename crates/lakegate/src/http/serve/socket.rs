@@ -8,23 +8,23 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::watch::Watch;
+use super::connection_state::ConnectionState;
 
 /// A TCP connection that reports its progress.
 pub(super) struct WatchedSocket {
     stream: TcpStream,
-    watch: Arc<Watch>,
+    state: Arc<ConnectionState>,
 }
 
 impl WatchedSocket {
-    pub(super) fn new(stream: TcpStream, watch: Arc<Watch>) -> Self {
-        Self { stream, watch }
+    pub(super) fn new(stream: TcpStream, state: Arc<ConnectionState>) -> Self {
+        Self { stream, state }
     }
 
     fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match &written {
-            Poll::Pending => self.watch.blocked(),
-            Poll::Ready(_) => self.watch.went(),
+            Poll::Pending => self.state.write_blocked(),
+            Poll::Ready(_) => self.state.write_progressed(),
         }
         written
     }
@@ -39,7 +39,7 @@ impl AsyncRead for WatchedSocket {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.watch.came();
+            self.state.bytes_received();
         }
         read
     }

@@ -77,7 +77,7 @@ impl Certificates {
     pub fn load(tls: &Tls, folder: &Path) -> Result<Arc<Self>, CertificateError> {
         let (certificate, key) = (folder.join(&tls.certificate), folder.join(&tls.key));
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let files = Files::read(&certificate, &key)?;
+        let files = CertificateFiles::read(&certificate, &key)?;
         let current = Arc::new(Current(ArcSwap::from_pointee(files.certified(&provider)?)));
         let unusable = |error| CertificateError::Unusable(certificate.clone(), key.clone(), error);
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -99,12 +99,12 @@ impl Certificates {
     /// Loads the files if they have changed, and logs the result. New handshakes use the new certificate; open
     /// connections are not affected.
     pub fn reload(&self) {
-        let files = match Files::read(&self.certificate, &self.key) {
+        let files = match CertificateFiles::read(&self.certificate, &self.key) {
             Ok(files) => files,
             Err(error) => {
                 // An unreadable file is logged once, until something changes.
                 if self.is_new(0) {
-                    told(error);
+                    log_failed_reload(error);
                 }
                 return;
             }
@@ -117,7 +117,7 @@ impl Certificates {
                 self.current.0.store(Arc::new(certified));
                 tracing::info!(certificate = %self.certificate.display(), "the certificate was replaced");
             }
-            Err(error) => told(error),
+            Err(error) => log_failed_reload(error),
         }
     }
 
@@ -137,18 +137,18 @@ impl Watched for Certificates {
     }
 }
 
-fn told(error: CertificateError) {
+fn log_failed_reload(error: CertificateError) {
     tracing::error!("the new certificate is not taken, the one before stays: {:#}", anyhow::Error::new(error));
 }
 
 /// The content of the certificate and key files.
-struct Files<'p> {
+struct CertificateFiles<'p> {
     paths: [&'p Path; 2],
     certificate: Vec<u8>,
     key: Vec<u8>,
 }
 
-impl<'p> Files<'p> {
+impl<'p> CertificateFiles<'p> {
     fn read(certificate_path: &'p Path, key_path: &'p Path) -> Result<Self, CertificateError> {
         let read = |path: &Path| {
             let unreadable = |error| CertificateError::Unreadable(path.to_owned(), error);

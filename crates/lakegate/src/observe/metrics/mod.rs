@@ -27,7 +27,7 @@ use scraped::{ProcessCollector, Scraped, Whole};
 use series::Families;
 pub use series::Series;
 
-use super::event::{CacheAnswer, Event, Reload, RequestEnd};
+use super::event::{CacheLookup, Event, Reload, RequestEnd};
 use super::stage::STAGES;
 use crate::audit::Outcome;
 
@@ -44,7 +44,7 @@ pub struct Metrics {
     refusals: OnDemand<1, Counter>,
     waiting: Whole,
     running: Whole,
-    cache: [Counter; CacheAnswer::ALL.len()],
+    cache: [Counter; CacheLookup::ALL.len()],
     reloads: [Counter; Reload::ALL.len()],
     /// Successful and failed exports of spans.
     exports: [Counter; 2],
@@ -58,7 +58,7 @@ impl Default for Metrics {
         let (outcome_family, outcomes) = Labelled::of_words("outcome", Outcome::NAMES);
         let refusals = Labelled::default();
         let (waiting, running) = (Whole::default(), Whole::default());
-        let (cache_family, cache) = Labelled::of_words("answer", CacheAnswer::ALL.map(CacheAnswer::name));
+        let (cache_family, cache) = Labelled::of_words("answer", CacheLookup::ALL.map(CacheLookup::name));
         let (reload_family, reloads) = Labelled::of_words("outcome", Reload::ALL.map(Reload::name));
         let (export_family, exports) = Labelled::of_words("outcome", ["good", "failed"]);
 
@@ -124,11 +124,11 @@ impl Metrics {
             Event::RequestEnded(ended) => self.count(ended),
             // Metrics do not count this event; the log and the audit log record it.
             Event::AllRowsSeen { .. } => {}
-            Event::QueryWaits => _ = self.waiting.inc(),
-            Event::QueryWaitsNoMore => _ = self.waiting.dec(),
-            Event::QueryRuns => _ = self.running.inc(),
-            Event::QueryRunsNoMore => _ = self.running.dec(),
-            Event::CacheAsked(answer) => _ = self.cache[*answer as usize].inc(),
+            Event::QueryQueued => _ = self.waiting.inc(),
+            Event::QueryDequeued => _ = self.waiting.dec(),
+            Event::QueryStarted => _ = self.running.inc(),
+            Event::QueryFinished => _ = self.running.dec(),
+            Event::CacheLookedUp(answer) => _ = self.cache[*answer as usize].inc(),
             Event::Reloaded(reload) => _ = self.reloads[*reload as usize].inc(),
         }
     }
@@ -164,7 +164,7 @@ impl Metrics {
             count.inc();
         }
         for (histogram, stage) in self.stages.iter().zip(STAGES) {
-            if let Some(taken) = ended.stages.taken(stage) {
+            if let Some(taken) = ended.stages.times(stage) {
                 histogram.observe(taken.busy);
             }
         }

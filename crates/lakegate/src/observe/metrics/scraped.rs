@@ -61,7 +61,7 @@ pub(super) struct ProcessCollector;
 
 impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Some(process) = process::look() else { return Ok(()) };
+        let Some(process) = process::read() else { return Ok(()) };
         let mut write = |Family { name, help, .. }: Family, metric: &dyn EncodeMetric| {
             metric.encode(encoder.encode_descriptor(name, &format!("{help}."), None, metric.metric_type())?)
         };

@@ -84,7 +84,7 @@ impl Series {
         self.rows.inc_by(ended.rows);
         self.bytes.inc_by(ended.bytes);
         for (at, stage) in STAGES.into_iter().enumerate() {
-            if let Some(taken) = ended.stages.taken(stage).filter(|taken| !taken.busy.is_zero())
+            if let Some(taken) = ended.stages.times(stage).filter(|taken| !taken.busy.is_zero())
                 && let Some(seconds) = self.stages.get(at, || self.labels(("stage", Label::Word(at, stage.name()))))
             {
                 seconds.inner().add(taken.busy);

@@ -16,11 +16,11 @@ use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SpanData,
 use crate::observe::metrics::Metrics;
 
 /// The maximum number of queued spans, from about three hundred requests.
-const WAITING: usize = 4_096;
+const MAX_QUEUED_SPANS: usize = 4_096;
 /// The timeout for sending a batch to the collector.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The interval at which a lasting failure is logged.
-const SAY_EVERY: Duration = Duration::from_secs(60);
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A connection to a span collector.
 pub(super) struct Collector(BatchSpanProcessor);
@@ -31,29 +31,29 @@ impl Collector {
         // A blocking client must not be created on a thread that runs async tasks.
         let client = std::thread::spawn(|| {
             reqwest::blocking::Client::builder()
-                .timeout(TIMEOUT)
+                .timeout(EXPORT_TIMEOUT)
                 .redirect(reqwest::redirect::Policy::none())
                 .user_agent(concat!("lakegate/", env!("CARGO_PKG_VERSION")))
                 .build()
         });
         let client = client.join().map_err(|_| anyhow::anyhow!("the client for traces could not be made"))?;
-        let client = Counting { client: client?, metrics, said_at: Mutex::default() };
+        let client = CountingClient { client: client?, metrics, logged_at: Mutex::default() };
         let exporter = SpanExporter::builder()
             .with_http()
             .with_http_client(client)
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(&config.endpoint)
-            .with_timeout(TIMEOUT)
+            .with_timeout(EXPORT_TIMEOUT)
             .build()
             .context("the exporter for traces could not be made")?;
-        let batches = BatchConfigBuilder::default().with_max_queue_size(WAITING).build();
+        let batches = BatchConfigBuilder::default().with_max_queue_size(MAX_QUEUED_SPANS).build();
         let mut processor = BatchSpanProcessor::new(exporter, batches);
         processor.set_resource(&Resource::builder().with_service_name(config.service_name.clone()).build());
         Ok(Self(processor))
     }
 
     /// Queues a span, or drops it if the queue is full.
-    pub(super) fn take(&self, span: SpanData) {
+    pub(super) fn queue(&self, span: SpanData) {
         self.0.on_end(span);
     }
 
@@ -67,14 +67,14 @@ impl Collector {
 
 /// An HTTP client that counts exports.
 #[derive(Debug)]
-struct Counting {
+struct CountingClient {
     client: reqwest::blocking::Client,
     metrics: Arc<Metrics>,
-    said_at: Mutex<Option<Instant>>,
+    logged_at: Mutex<Option<Instant>>,
 }
 
 #[async_trait]
-impl HttpClient for Counting {
+impl HttpClient for CountingClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let sent = self.client.send_bytes(request).await;
         let fault = match &sent {
@@ -84,9 +84,9 @@ impl HttpClient for Counting {
         };
         self.metrics.exported(fault.is_none());
         if let Some(fault) = fault {
-            let mut said_at = self.said_at.lock().unwrap_or_else(PoisonError::into_inner);
-            if said_at.is_none_or(|said_at| said_at.elapsed() >= SAY_EVERY) {
-                *said_at = Some(Instant::now());
+            let mut logged_at = self.logged_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if logged_at.is_none_or(|logged_at| logged_at.elapsed() >= LOG_INTERVAL) {
+                *logged_at = Some(Instant::now());
                 tracing::warn!(
                     error.detail = fault,
                     "the collector does not take traces; they are dropped until it does"

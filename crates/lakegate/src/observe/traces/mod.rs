@@ -67,8 +67,8 @@ impl Tracing {
     /// Creates the trace of a request. If the caller does not sample, neither does the server; otherwise the project's
     /// ratio applies. A random number decides and not the trace id, because the caller could choose that.
     pub(super) fn begin(&self, headers: &HeaderMap) -> Trace {
-        let mut came = headers.get_all(TRACEPARENT).iter();
-        let caller = match (came.next(), came.next()) {
+        let mut values = headers.get_all(TRACEPARENT).iter();
+        let caller = match (values.next(), values.next()) {
             (Some(header), None) => TraceParent::parse(header.as_bytes()),
             _ => None,
         };
@@ -82,16 +82,16 @@ impl Tracing {
     pub(super) fn notice(&self, event: &Event<'_>) {
         let Event::RequestEnded(ended) = event else { return };
         let Some(trace) = ended.trace.filter(|trace| trace.span.sampled) else { return };
-        self.collector.take(self.request(trace, ended));
+        self.collector.queue(self.request(trace, ended));
         for stage in STAGES {
-            let Some(taken) = ended.stages.taken(stage) else { continue };
+            let Some(times) = ended.stages.times(stage) else { continue };
             let mut span = self.span(trace, stage.name().into());
             span.span_context = context(trace, random());
             span.parent_span_id = SpanId::from_bytes(trace.span.span_id);
-            span.start_time = trace.begun + taken.start;
-            span.end_time = trace.begun + taken.end;
-            span.attributes = vec![KeyValue::new("lakegate.busy_ms", taken.busy.as_secs_f64() * 1e3)];
-            self.collector.take(span);
+            span.start_time = trace.begun + times.start;
+            span.end_time = trace.begun + times.end;
+            span.attributes = vec![KeyValue::new("lakegate.busy_ms", times.busy.as_secs_f64() * 1e3)];
+            self.collector.queue(span);
         }
     }
 
@@ -146,16 +146,16 @@ impl Tracing {
         }
     }
 
-    /// Sends the queued spans at shutdown, within [`LAST_EXPORT`].
+    /// Sends the queued spans at shutdown, within [`SHUTDOWN_TIMEOUT`].
     pub(super) async fn shutdown(&self) {
         let collector = Arc::clone(&self.collector);
         // The shutdown blocks its thread while it waits for the collector.
-        let _ = tokio::task::spawn_blocking(move || collector.shutdown(LAST_EXPORT)).await;
+        let _ = tokio::task::spawn_blocking(move || collector.shutdown(SHUTDOWN_TIMEOUT)).await;
     }
 }
 
 /// The time that a shutdown waits for the last spans.
-const LAST_EXPORT: Duration = Duration::from_secs(5);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn context(trace: &Trace, span_id: [u8; 8]) -> SpanContext {
     SpanContext::new(

@@ -15,14 +15,14 @@ use super::{Cell, FILTERED, Matrix, denial};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Comparison {
     /// Changes that widen access, or may.
-    pub widened: Vec<Change>,
+    pub widened: Vec<MatrixChange>,
     /// Changes that narrow access, or only reword it.
-    pub narrowed: Vec<Change>,
+    pub narrowed: Vec<MatrixChange>,
 }
 
 /// A difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Change {
+pub struct MatrixChange {
     /// The role or principal.
     pub subject: String,
     /// The endpoint; `None` if the change concerns the subject as a whole.
@@ -32,7 +32,7 @@ pub struct Change {
     pub change: String,
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for MatrixChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.endpoint {
             Some(endpoint) => write!(f, "{} at {endpoint}: {}", self.subject, self.change),
@@ -45,7 +45,7 @@ impl fmt::Display for Change {
 pub fn compare(project: &PlannedProject, saved: &Matrix, current: &Matrix) -> Comparison {
     let mut comparison = Comparison::default();
     for (subject, cells) in &current.subjects {
-        let change = |endpoint: Option<&str>, change: &str| Change {
+        let change = |endpoint: Option<&str>, change: &str| MatrixChange {
             subject: subject.clone(),
             endpoint: endpoint.map(str::to_owned),
             change: change.to_owned(),
@@ -66,7 +66,7 @@ pub fn compare(project: &PlannedProject, saved: &Matrix, current: &Matrix) -> Co
             let planned = project.find(endpoint);
             let type_of = |name: &str| Some(planned?.endpoint().param(name)?.value_type.scalar);
             let mut differences = Differences::default();
-            differences.of(old, new, &type_of);
+            differences.add(old, new, &type_of);
             comparison.widened.extend(differences.wider.iter().map(|text| change(Some(endpoint), text)));
             comparison.narrowed.extend(differences.narrower.iter().map(|text| change(Some(endpoint), text)));
         }
@@ -76,7 +76,7 @@ pub fn compare(project: &PlannedProject, saved: &Matrix, current: &Matrix) -> Co
     }
     for subject in saved.subjects.keys().filter(|subject| !current.subjects.contains_key(*subject)) {
         let change = "is not there any more".to_owned();
-        comparison.narrowed.push(Change { subject: subject.clone(), endpoint: None, change });
+        comparison.narrowed.push(MatrixChange { subject: subject.clone(), endpoint: None, change });
     }
     denial::compare(&saved.denials, &current.denials, &mut comparison);
     comparison
@@ -97,7 +97,7 @@ impl Differences {
         self.narrower.push(text.into());
     }
 
-    fn of(&mut self, old: &Cell, new: &Cell, type_of: TypeOf<'_>) {
+    fn add(&mut self, old: &Cell, new: &Cell, type_of: TypeOf<'_>) {
         for column in new.columns.difference(&old.columns) {
             self.wider(format!("new column `{column}`{}", masked_by(new.masked.get(column))));
         }
@@ -189,8 +189,8 @@ impl Differences {
         for terms in &new.rules {
             if !old.rules.iter().any(|old| is_within(terms, old, type_of)) {
                 is_narrower = false;
-                let told = serde_json::to_string(terms).unwrap_or_default();
-                self.wider(format!("a grant with {told} gives more than was saved, or cannot be shown not to"));
+                let described = serde_json::to_string(terms).unwrap_or_default();
+                self.wider(format!("a grant with {described} gives more than was saved, or cannot be shown not to"));
             }
         }
         if is_narrower {

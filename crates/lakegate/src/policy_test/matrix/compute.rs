@@ -8,18 +8,18 @@ use lakegate_core::project::RowPolicy;
 use lakegate_query::govern::explain::{Rows, TableView, columns, tables};
 use lakegate_query::plan::{PlannedEndpoint, PlannedProject};
 
-use super::{By, Cell, FILTERED, Matrix, SHARED, UNFILTERED, denial};
-use crate::assumed;
-use crate::policy_test::World;
+use super::{Cell, FILTERED, Matrix, SHARED, SubjectKind, UNFILTERED, denial};
+use crate::impersonation;
+use crate::policy_test::TestAccess;
 
 /// The subjects with their names.
-pub fn subjects(project: &PlannedProject, by: By, world: &World) -> Vec<(String, PrincipalRecord)> {
-    if by == By::Principal {
-        return world.principals.iter().map(|(name, record)| (name.clone(), record.clone())).collect();
+pub fn subjects(project: &PlannedProject, by: SubjectKind, access: &TestAccess) -> Vec<(String, PrincipalRecord)> {
+    if by == SubjectKind::Principal {
+        return access.principals.iter().map(|(name, record)| (name.clone(), record.clone())).collect();
     }
     let mut roles = BTreeSet::new();
-    roles.extend(world.principals.values().flat_map(|record| record.roles.iter().cloned()));
-    roles.extend(world.grants.iter().filter_map(|grant| match &grant.to {
+    roles.extend(access.principals.values().flat_map(|record| record.roles.iter().cloned()));
+    roles.extend(access.grants.iter().filter_map(|grant| match &grant.to {
         Grantee::Role(role) => Some(role.clone()),
         Grantee::Principal(_) => None,
     }));
@@ -36,12 +36,12 @@ pub fn subjects(project: &PlannedProject, by: By, world: &World) -> Vec<(String,
     roles.into_iter().map(of).collect()
 }
 
-/// The matrix of the subjects of a world.
-pub fn compute(project: &PlannedProject, by: By, world: &World, now: DateTime<Utc>) -> Matrix {
+/// The matrix of the subjects that the principals and grants name.
+pub fn compute(project: &PlannedProject, by: SubjectKind, access: &TestAccess, now: DateTime<Utc>) -> Matrix {
     let row = |(name, record): (String, PrincipalRecord)| {
-        let grants = world.grants_of(&record);
+        let grants = access.grants_of(&record);
         // A disabled principal has no access.
-        let cells = match assumed::principal(record, grants, now) {
+        let cells = match impersonation::impersonate(record, grants, now) {
             Ok((who, grants)) => {
                 let cells = project.endpoints().filter_map(|planned| {
                     let cell = cell(project, planned, by, &who, &grants, now)?;
@@ -53,14 +53,14 @@ pub fn compute(project: &PlannedProject, by: By, world: &World, now: DateTime<Ut
         };
         (name, cells)
     };
-    let denials = if by == By::Role { denial::denials(&world.grants, now) } else { Vec::new() };
-    Matrix { by, subjects: subjects(project, by, world).into_iter().map(row).collect(), denials }
+    let denials = if by == SubjectKind::Role { denial::denials(&access.grants, now) } else { Vec::new() };
+    Matrix { by, subjects: subjects(project, by, access).into_iter().map(row).collect(), denials }
 }
 
 fn cell(
     project: &PlannedProject,
     planned: &PlannedEndpoint,
-    by: By,
+    by: SubjectKind,
     who: &Principal,
     grants: &[Grant],
     now: DateTime<Utc>,
@@ -75,7 +75,7 @@ fn cell(
     let masked = shown.iter().filter(|view| !view.masked.is_empty());
     let masked = masked.map(|view| (view.column.name.clone(), masks(&view.masked, &views)));
     let mut lacks = BTreeSet::new();
-    if by == By::Principal {
+    if by == SubjectKind::Principal {
         for view in &views {
             if let Rows::Filtered { missing, .. } = &view.rows {
                 lacks.extend(missing.iter().cloned());
@@ -95,24 +95,24 @@ fn cell(
 
 /// The masked columns of the lake, each with its masks.
 fn masks(sources: &BTreeSet<String>, views: &[TableView]) -> BTreeSet<String> {
-    let mut told = BTreeSet::new();
+    let mut named = BTreeSet::new();
     for source in sources {
-        let before = told.len();
+        let before = named.len();
         for view in views {
             let is_source =
                 |column: &str| source.strip_prefix(&view.table).and_then(|rest| rest.strip_prefix('.')) == Some(column);
             // The mask may be on a field of the column.
             let own = view.masks.iter().filter(|mask| !mask.unmasked && is_source(&mask.of));
-            told.extend(own.map(|mask| format!("{}.{}: {}", view.table, mask.column, mask.mask)));
+            named.extend(own.map(|mask| format!("{}.{}: {}", view.table, mask.column, mask.mask)));
             let demanded = view.catalog.iter().flat_map(|catalog| &catalog.columns);
             let demanded = demanded.filter(|(column, _)| is_source(column));
-            told.extend(demanded.map(|(column, action)| format!("{}.{column}: {action} (catalog)", view.table)));
+            named.extend(demanded.map(|(column, action)| format!("{}.{column}: {action} (catalog)", view.table)));
         }
-        if told.len() == before {
-            told.insert(source.clone());
+        if named.len() == before {
+            named.insert(source.clone());
         }
     }
-    told
+    named
 }
 
 fn rows(view: &TableView) -> String {

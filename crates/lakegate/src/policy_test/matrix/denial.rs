@@ -6,12 +6,12 @@ use chrono::{DateTime, Utc};
 use lakegate_core::access::{Effect, Grant, Grantee, Unmask};
 use serde::{Deserialize, Serialize};
 
-use super::compare::{Change, Comparison};
+use super::compare::{Comparison, MatrixChange};
 
 /// A denial. Without columns and unmasking, it denies the whole endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Denial {
+pub struct MatrixDenial {
     /// `role NAME` or `principal NAME`.
     pub to: String,
     /// The endpoint, or `*`.
@@ -25,9 +25,9 @@ pub struct Denial {
 }
 
 /// The distinct denials in force, sorted.
-pub(super) fn denials(grants: &[Grant], now: DateTime<Utc>) -> Vec<Denial> {
+pub(super) fn denials(grants: &[Grant], now: DateTime<Utc>) -> Vec<MatrixDenial> {
     let in_force = grants.iter().filter(|grant| grant.effect == Effect::Deny && !grant.has_expired(now));
-    let denials = in_force.map(|grant| Denial {
+    let denials = in_force.map(|grant| MatrixDenial {
         to: match &grant.to {
             Grantee::Role(name) => format!("role {name}"),
             Grantee::Principal(name) => format!("principal {name}"),
@@ -40,8 +40,8 @@ pub(super) fn denials(grants: &[Grant], now: DateTime<Utc>) -> Vec<Denial> {
 }
 
 /// Adds saved denials that the current ones do not cover as wider, and new denials as narrower.
-pub(super) fn compare(saved: &[Denial], current: &[Denial], comparison: &mut Comparison) {
-    let change = |denial: &Denial, what: &str| Change {
+pub(super) fn compare(saved: &[MatrixDenial], current: &[MatrixDenial], comparison: &mut Comparison) {
+    let change = |denial: &MatrixDenial, what: &str| MatrixChange {
         subject: denial.to.clone(),
         endpoint: Some(denial.endpoint.clone()),
         change: format!("the denial of {} is {what}", denial.object()),
@@ -52,14 +52,15 @@ pub(super) fn compare(saved: &[Denial], current: &[Denial], comparison: &mut Com
     comparison.narrowed.extend(new.map(|denial| change(denial, "new or stronger")));
 }
 
-impl Denial {
+impl MatrixDenial {
     fn is_whole(&self) -> bool {
         self.columns.is_empty() && self.unmask.is_empty()
     }
 
     /// Whether `denials` deny at least as much.
-    fn is_kept_by(&self, denials: &[Denial]) -> bool {
-        let about = |other: &&Denial| other.to == self.to && (other.endpoint == self.endpoint || other.endpoint == "*");
+    fn is_kept_by(&self, denials: &[MatrixDenial]) -> bool {
+        let about =
+            |other: &&MatrixDenial| other.to == self.to && (other.endpoint == self.endpoint || other.endpoint == "*");
         let others = denials.iter().filter(about).collect::<Vec<_>>();
         others.iter().any(|other| other.is_whole())
             || (!self.is_whole()

@@ -14,15 +14,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use lakegate_core::access::Terms;
 use serde::{Deserialize, Serialize};
 
-pub use compare::{Change, Comparison, compare};
+pub use compare::{Comparison, MatrixChange, compare};
 pub use compute::{compute, subjects};
-pub use denial::Denial;
-pub use saved::{FILE, SavedError, load, save};
+pub use denial::MatrixDenial;
+pub use saved::{MATRIX_FILE, SavedError, load, save};
 
 /// The kind of subjects in a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum By {
+pub enum SubjectKind {
     /// Every role that a grant, a principal or `unfiltered_for` names, as a principal with only that role.
     Role,
     /// Every principal.
@@ -34,13 +34,13 @@ pub enum By {
 #[serde(deny_unknown_fields)]
 pub struct Matrix {
     /// The kind of subjects.
-    pub by: By,
+    pub by: SubjectKind,
     /// Keyed by subject and then by endpoint. Endpoints that a subject may not call are left out.
     pub subjects: BTreeMap<String, BTreeMap<String, Cell>>,
     /// The denials, if the subjects are roles. No cell shows what a denial for one role takes from principals that have
     /// another role as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub denials: Vec<Denial>,
+    pub denials: Vec<MatrixDenial>,
 }
 
 /// The most that a subject can get of an endpoint.

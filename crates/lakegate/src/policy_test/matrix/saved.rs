@@ -4,10 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Matrix;
-use crate::policy_test::FOLDER;
+use crate::policy_test::TESTS_FOLDER;
 
 /// The name of the file, in the folder of tests.
-pub const FILE: &str = "matrix.json";
+pub const MATRIX_FILE: &str = "matrix.json";
 
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +24,7 @@ pub enum SavedError {
 }
 
 fn path(project: &Path) -> PathBuf {
-    project.join(FOLDER).join(FILE)
+    project.join(TESTS_FOLDER).join(MATRIX_FILE)
 }
 
 /// The saved matrix of the project in this folder; `None` if there is none.
@@ -48,7 +48,7 @@ pub fn save(project: &Path, matrix: &Matrix) -> Result<PathBuf, SavedError> {
     let path = path(project);
     let unwritable = |error| SavedError::Unwritable(path.clone(), error);
     let text = serde_json::to_string_pretty(matrix).map_err(|error| unwritable(error.into()))?;
-    std::fs::create_dir_all(project.join(FOLDER)).map_err(unwritable)?;
+    std::fs::create_dir_all(project.join(TESTS_FOLDER)).map_err(unwritable)?;
     std::fs::write(&path, text + "\n").map_err(unwritable)?;
     Ok(path)
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use lakegate::audit::ChangeFolder;
+use lakegate::audit::AuditFolderSink;
 use lakegate::clock;
 use lakegate::store::{
     Access, Background, ChangeRecord, ChangeSink, NewPrincipal, SinkError, Store, StoreLocation, export_changes,
@@ -119,7 +119,7 @@ fn changed(records: &[Json]) -> Vec<String> {
 async fn serve(project: &Project) -> (Access, Background) {
     let location = StoreLocation::parse("sqlite:access.db", project.path()).unwrap();
     let store = Store::open(&location).await.unwrap();
-    let sink: Arc<dyn ChangeSink> = Arc::new(ChangeFolder(project.path().join("audit")));
+    let sink: Arc<dyn ChangeSink> = Arc::new(AuditFolderSink(project.path().join("audit")));
     Access::start_with(store, Some(sink)).await.unwrap()
 }
 

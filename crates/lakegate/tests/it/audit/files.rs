@@ -7,14 +7,14 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use chrono::DateTime;
-use lakegate::audit::{CURRENT, ChangeRecord, LogFile, append_changes, put_aside};
+use lakegate::audit::{AuditChange, CURRENT_FILE, LogFile, append_changes, rotated_files};
 use serde_json::{Value as Json, json};
 
 use crate::support::binary::Project;
 
 /// The files of a log; the current one is last.
 fn files(folder: &Path) -> Vec<PathBuf> {
-    [put_aside(folder).unwrap(), vec![folder.join(CURRENT)]].concat()
+    [rotated_files(folder).unwrap(), vec![folder.join(CURRENT_FILE)]].concat()
 }
 
 /// All complete lines of a log, in file order.
@@ -61,7 +61,7 @@ fn only_so_many_old_files_are_kept() {
     }
     let files = files(folder.path());
     assert_eq!(files.len(), 3);
-    assert_eq!(files.last().unwrap(), &folder.path().join(CURRENT));
+    assert_eq!(files.last().unwrap(), &folder.path().join(CURRENT_FILE));
     assert_eq!(lines(folder.path()).last().unwrap(), "{\"line\":9}");
 }
 
@@ -71,7 +71,7 @@ fn a_half_line_of_a_killed_process_stays_alone() {
     let mut open = LogFile::new(folder.path(), None, 0);
     open.append(b"{\"line\":1}\n", false).unwrap();
     for half in ["{\"line\":", "{\"lin"] {
-        let path = folder.path().join(CURRENT);
+        let path = folder.path().join(CURRENT_FILE);
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text + half).unwrap();
         // A writer that kept the file open notices it too.
@@ -80,8 +80,8 @@ fn a_half_line_of_a_killed_process_stays_alone() {
     assert_eq!(lines(folder.path()), ["{\"line\":1}", "{\"line\":", "{\"line\":2}", "{\"lin", "{\"line\":2}"]);
 }
 
-fn change(number: i64) -> ChangeRecord {
-    ChangeRecord {
+fn change(number: i64) -> AuditChange {
+    AuditChange {
         time: DateTime::from_timestamp(1_800_000_000 + number, 0).unwrap(),
         id: format!("c{number}"),
         actor: "olivia".to_owned(),
@@ -100,7 +100,7 @@ fn changes_are_appended_without_a_server() {
     let ids =
         lines(&log).iter().map(|line| serde_json::from_str::<Json>(line).unwrap()["id"].clone()).collect::<Vec<_>>();
     assert_eq!(ids, ["c1", "c2", "c3"]);
-    assert!(append_changes(&log.join(CURRENT), &[change(4)]).is_err());
+    assert!(append_changes(&log.join(CURRENT_FILE), &[change(4)]).is_err());
 }
 
 fn request(number: u32, more: Json) -> String {

@@ -10,7 +10,7 @@ use std::task::Poll;
 use axum::body::Body;
 use axum::http::Request;
 use chrono::{DateTime, Duration, Utc};
-use lakegate::audit::{ChangeRecord, append_changes};
+use lakegate::audit::{AuditChange, append_changes};
 use lakegate::clock;
 use lakegate::store::GrantRequest;
 use lakegate_core::access::{EndpointPattern, Grantee, ParameterTerm, Terms};
@@ -378,7 +378,7 @@ async fn a_caller_who_leaves_before_the_answer_is_recorded() {
 async fn changes_are_recorded_beside_requests() {
     let app = notes("").await;
     let time = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
-    let change = ChangeRecord {
+    let change = AuditChange {
         time,
         id: "c1".to_owned(),
         actor: "olivia".to_owned(),

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
 use lakegate::audit::Outcome;
-use lakegate::observe::{CacheAnswer, Event, FAMILIES, Reload, STAGES};
+use lakegate::observe::{CacheLookup, Event, FAMILIES, Reload, STAGES};
 use lakegate_core::error::CODES;
 use serde_json::Value as Json;
 
@@ -285,8 +285,8 @@ async fn what_all_queries_of_a_request_read_is_counted() {
 async fn events_of_other_parts_are_counted() {
     let (app, _) = notes("").await;
     let admin = app.admin_token("ada").await;
-    for answer in [CacheAnswer::Hit, CacheAnswer::Hit, CacheAnswer::Miss] {
-        app.app.observer.notice(&Event::CacheAsked(answer));
+    for answer in [CacheLookup::Hit, CacheLookup::Hit, CacheLookup::Miss] {
+        app.app.observer.notice(&Event::CacheLookedUp(answer));
     }
     app.app.observer.notice(&Event::Reloaded(Reload::Refused));
     let metrics = Metrics::of(&app, &admin).await;

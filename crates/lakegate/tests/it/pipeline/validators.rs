@@ -245,8 +245,8 @@ async fn an_answer_that_is_too_large_is_not_kept() {
         assert_eq!(counted.get(&token, "/api/large", None).await.rows().len(), 4);
     }
     assert_eq!(counted.ran(), 2);
-    let (_, kept) = counted.app.app.results.size();
-    assert_eq!((kept, counted.app.app.results.flying()), (0, 0));
+    let (_, kept) = counted.app.app.response_cache.size();
+    assert_eq!((kept, counted.app.app.response_cache.in_flight()), (0, 0));
 }
 
 /// The audit log records a cached response like any other.

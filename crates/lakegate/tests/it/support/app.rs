@@ -18,7 +18,7 @@ use lakegate::http::HttpService;
 use lakegate::sample::model::Rows;
 use lakegate::sample::{write_project, write_rows};
 use lakegate::store::{
-    Access, Actor, Background, Changes, GrantRequest, NewPrincipal, SecretAttributes, Store, StoreLocation,
+    Access, Background, ChangeAuthor, GrantRequest, NewPrincipal, SecretAttributes, Store, StoreLocation, StoreWriter,
     TokenRequest, new_token,
 };
 use lakegate_core::access::{Effect, EndpointPattern, Grantee};
@@ -38,10 +38,10 @@ pub(crate) struct TestApp {
 }
 
 /// The store, with an actor for changes by a test.
-pub(crate) fn by(store: &Store) -> Changes<'_> {
-    static ACTOR: LazyLock<Actor> = LazyLock::new(|| Actor::cli("test"));
+pub(crate) fn by(store: &Store) -> StoreWriter<'_> {
+    static ACTOR: LazyLock<ChangeAuthor> = LazyLock::new(|| ChangeAuthor::cli("test"));
     static SECRET: LazyLock<SecretAttributes> = LazyLock::new(|| SecretAttributes::these([]));
-    store.by(&ACTOR, &SECRET)
+    store.writer(&ACTOR, &SECRET)
 }
 
 /// A complete response.

@@ -7,32 +7,32 @@ use std::time::SystemTime;
 use lakegate_core::project::CONFIG_FILE;
 
 /// The modification time and size of the project's files.
-pub(crate) type Seen = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
+pub(crate) type FileStamps = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
 
 /// The state of the project's files when they were last served, and when they were last checked.
-pub(crate) struct Files {
-    pub(super) served: Seen,
-    pub(super) seen: Seen,
+pub(crate) struct TrackedFiles {
+    pub(super) served: FileStamps,
+    pub(super) checked: FileStamps,
 }
 
-impl Files {
-    pub(super) fn all(seen: Seen) -> Self {
-        Self { served: seen.clone(), seen }
+impl TrackedFiles {
+    pub(super) fn new(stamps: FileStamps) -> Self {
+        Self { served: stamps.clone(), checked: stamps }
     }
 
-    pub(crate) fn look(folder: &Path) -> Seen {
-        let mut seen = Seen::new();
-        let mut note = |path: PathBuf| {
+    pub(crate) fn scan(folder: &Path) -> FileStamps {
+        let mut stamps = FileStamps::new();
+        let mut add = |path: PathBuf| {
             if let Ok(file) = std::fs::metadata(&path) {
-                seen.insert(path, (file.modified().ok(), file.len()));
+                stamps.insert(path, (file.modified().ok(), file.len()));
             }
         };
-        note(folder.join(CONFIG_FILE));
+        add(folder.join(CONFIG_FILE));
         for entry in std::fs::read_dir(folder.join("endpoints")).into_iter().flatten().flatten() {
             if entry.path().extension().is_some_and(|extension| extension == "sql") {
-                note(entry.path());
+                add(entry.path());
             }
         }
-        seen
+        stamps
     }
 }

@@ -8,7 +8,7 @@ use lakegate_core::value::{Scalar, ScalarType};
 ///
 /// # Errors
 /// If it is neither.
-pub fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+pub fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
     match ScalarType::Timestamp.parse(text) {
         Some(Scalar::Timestamp(time)) => Ok(time),
         _ => Err(format!("not {}", ScalarType::Timestamp.expectation())),
@@ -19,7 +19,7 @@ pub fn moment(text: &str) -> Result<DateTime<Utc>, String> {
 ///
 /// # Errors
 /// If it is malformed or too long.
-pub fn duration(text: &str) -> anyhow::Result<Duration> {
+pub fn parse_duration(text: &str) -> anyhow::Result<Duration> {
     let what = "write a whole number and a unit: `45s`, `30m`, `24h`, `90d` or `2w`";
     if text == "0" {
         return Ok(Duration::zero());

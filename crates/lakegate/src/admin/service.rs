@@ -1,4 +1,4 @@
-//! The admin service: all administrative operations on an access store, on behalf of an actor.
+//! The admin service: all administrative operations on an access store, on behalf of the author of changes.
 
 use chrono::{DateTime, Utc};
 use lakegate_core::access::import::ImportPlan;
@@ -6,18 +6,18 @@ use lakegate_core::access::{Grantee, NewToken, PrincipalRecord, TokenState};
 use serde::Deserialize;
 
 use crate::store::{
-    Actor, ChangeRecord, Changes, GrantListing, GrantRequest, Granting, ImportOutcome, NewPrincipal, PrincipalChange,
-    Rotation, SecretAttributes, Store, StoreError, TokenListing, TokenRequest, new_token,
+    ChangeAuthor, ChangeRecord, GrantListing, GrantRequest, Granting, ImportOutcome, NewPrincipal, PrincipalChange,
+    Rotation, SecretAttributes, Store, StoreError, StoreWriter, TokenListing, TokenRequest, new_token,
 };
 
 /// The maximum and the default number of listed changes.
-const CHANGES: (u32, u32) = (1_000, 100);
+const CHANGES_LIMITS: (u32, u32) = (1_000, 100);
 
-/// An access store with an actor who may read and change everything.
+/// An access store with an author who may read and change everything.
 #[derive(Clone, Debug)]
-pub struct Desk {
+pub struct AdminService {
     store: Store,
-    actor: Actor,
+    author: ChangeAuthor,
     secret: SecretAttributes,
 }
 
@@ -74,10 +74,10 @@ pub struct PrincipalDetails {
     pub grants: Vec<GrantListing>,
 }
 
-impl Desk {
-    /// The service for this actor, who becomes the author of all changes.
-    pub fn new(store: Store, actor: Actor, secret: SecretAttributes) -> Self {
-        Self { store, actor, secret }
+impl AdminService {
+    /// The service for this author of all changes.
+    pub fn new(store: Store, author: ChangeAuthor, secret: SecretAttributes) -> Self {
+        Self { store, author, secret }
     }
 
     /// The store, for reading.
@@ -90,13 +90,13 @@ impl Desk {
         &self.secret
     }
 
-    fn changes(&self) -> Changes<'_> {
-        self.store.by(&self.actor, &self.secret)
+    fn writer(&self) -> StoreWriter<'_> {
+        self.store.writer(&self.author, &self.secret)
     }
 
     /// Adds a principal.
     pub async fn add_principal(&self, new: NewPrincipal, now: DateTime<Utc>) -> Result<PrincipalRecord, StoreError> {
-        self.changes().add_principal(new, now).await
+        self.writer().add_principal(new, now).await
     }
 
     /// Changes a principal. Returns the changed principal.
@@ -106,7 +106,7 @@ impl Desk {
         change: PrincipalChange,
         now: DateTime<Utc>,
     ) -> Result<PrincipalRecord, StoreError> {
-        self.changes().change_principal(name, change, now).await
+        self.writer().change_principal(name, change, now).await
     }
 
     /// Disables a principal. Returns `false` if it was already disabled.
@@ -115,7 +115,7 @@ impl Desk {
         name: &str,
         now: DateTime<Utc>,
     ) -> Result<(PrincipalRecord, bool), StoreError> {
-        let changed = self.changes().disable_principal(name, now).await?;
+        let changed = self.writer().disable_principal(name, now).await?;
         Ok((self.store.principal(name).await?, changed))
     }
 
@@ -125,7 +125,7 @@ impl Desk {
         name: &str,
         now: DateTime<Utc>,
     ) -> Result<(PrincipalRecord, bool), StoreError> {
-        let changed = self.changes().enable_principal(name, now).await?;
+        let changed = self.writer().enable_principal(name, now).await?;
         Ok((self.store.principal(name).await?, changed))
     }
 
@@ -155,7 +155,7 @@ impl Desk {
         now: DateTime<Utc>,
     ) -> Result<(NewToken, TokenListing), StoreError> {
         let token = new_token()?;
-        let listing = self.changes().issue_token(principal, &token, request, now).await?;
+        let listing = self.writer().issue_token(principal, &token, request, now).await?;
         Ok((token, listing))
     }
 
@@ -167,13 +167,13 @@ impl Desk {
         now: DateTime<Utc>,
     ) -> Result<(NewToken, TokenListing), StoreError> {
         let token = new_token()?;
-        let listing = self.changes().rotate_token(id, &token, rotation, now).await?;
+        let listing = self.writer().rotate_token(id, &token, rotation, now).await?;
         Ok((token, listing))
     }
 
     /// Revokes a token. Returns `false` if it was already revoked.
     pub async fn revoke_token(&self, id: &str, now: DateTime<Utc>) -> Result<(TokenListing, bool), StoreError> {
-        self.changes().revoke_token(id, now).await
+        self.writer().revoke_token(id, now).await
     }
 
     /// Tokens, by principal, newest last.
@@ -187,12 +187,12 @@ impl Desk {
 
     /// Adds a grant or a denial.
     pub async fn add_grant(&self, request: GrantRequest, now: DateTime<Utc>) -> Result<Granting, StoreError> {
-        self.changes().add_grant(request, now).await
+        self.writer().add_grant(request, now).await
     }
 
     /// Revokes a grant. Returns `false` if it was already revoked.
     pub async fn revoke_grant(&self, id: &str, now: DateTime<Utc>) -> Result<(GrantListing, bool), StoreError> {
-        self.changes().revoke_grant(id, now).await
+        self.writer().revoke_grant(id, now).await
     }
 
     /// The grant with this id, even if expired or revoked.
@@ -228,12 +228,12 @@ impl Desk {
         dry_run: bool,
         progress: impl FnMut(usize),
     ) -> Result<ImportOutcome, StoreError> {
-        self.changes().import(plan, now, dry_run, progress).await
+        self.writer().import(plan, now, dry_run, progress).await
     }
 
     /// The change log, newest first.
     pub async fn change_log(&self, filter: &ChangesFilter) -> Result<Vec<ChangeRecord>, StoreError> {
-        let (most, usual) = CHANGES;
+        let (most, usual) = CHANGES_LIMITS;
         let limit = filter.limit.unwrap_or(usual);
         if !(1..=most).contains(&limit) {
             return Err(StoreError::Refused(format!("`limit` is a whole number from 1 to {most}")));

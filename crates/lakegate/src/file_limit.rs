@@ -1,14 +1,14 @@
 //! Raises the process's limit on open files, which bounds its connections.
 
 /// Open files that a server needs besides connections: those of the lake, the store and the log.
-const BESIDE_CONNECTIONS: u64 = 256;
+const RESERVED_FILES: u64 = 256;
 
 /// Raises the file limit for this many connections, as far as the system allows. Returns the actual limit if it is too
 /// low.
 #[cfg(unix)]
 pub fn allow_connections(connections: usize) -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let needed = connections as u64 + BESIDE_CONNECTIONS;
+    let needed = connections as u64 + RESERVED_FILES;
     let is_enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= needed);
     let limit = getrlimit(Resource::Nofile);
     if is_enough(limit.current) {

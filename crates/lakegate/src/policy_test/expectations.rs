@@ -8,7 +8,7 @@ use lakegate_query::plan::PlannedProject;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
-use crate::causes::causes;
+use crate::error_chain::sources;
 use crate::http::status_of;
 
 /// The maximum number of response rows to show.
@@ -18,7 +18,7 @@ const SHOWN_CHARACTERS: usize = 200;
 
 /// A failed expectation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Failure {
+pub struct FailedExpectation {
     /// The key of `[tests.expect]`.
     pub expectation: &'static str,
     /// The expected value.
@@ -28,7 +28,7 @@ pub struct Failure {
 }
 
 /// The result of a call.
-pub(super) enum Came {
+pub(super) enum CallResult {
     /// Rows, and the sources of their columns.
     Answered(Answer, Vec<ColumnView>),
     /// A refusal.
@@ -38,15 +38,19 @@ pub(super) enum Came {
 type Row = Map<String, Json>;
 
 /// All failed expectations.
-pub(super) fn judge(expect: &Expectation, came: &Came, project: &PlannedProject) -> Vec<Failure> {
-    let mut failures = Failures::default();
+pub(super) fn check_expectations(
+    expect: &Expectation,
+    came: &CallResult,
+    project: &PlannedProject,
+) -> Vec<FailedExpectation> {
+    let mut failures = FailedExpectations::default();
     match came {
-        Came::Refused(error) if expect.is_answer() => failures.add("status", 200, told(error)),
-        Came::Refused(error) => refusal(expect, error, &mut failures),
-        Came::Answered(answer, columns) if expect.is_answer() => {
-            judge_rows(expect, answer, columns, project, &mut failures);
+        CallResult::Refused(error) if expect.is_answer() => failures.add("status", 200, described(error)),
+        CallResult::Refused(error) => refusal(expect, error, &mut failures),
+        CallResult::Answered(answer, columns) if expect.is_answer() => {
+            check_rows(expect, answer, columns, project, &mut failures);
         }
-        Came::Answered(answer, _) => {
+        CallResult::Answered(answer, _) => {
             let came = format!("status 200 with {}", counted(answer.rows()));
             match (expect.status, expect.code) {
                 (Some(status), _) => failures.add("status", status, came),
@@ -59,17 +63,17 @@ pub(super) fn judge(expect: &Expectation, came: &Came, project: &PlannedProject)
 }
 
 #[derive(Default)]
-struct Failures(Vec<Failure>);
+struct FailedExpectations(Vec<FailedExpectation>);
 
-impl Failures {
+impl FailedExpectations {
     fn add(&mut self, expectation: &'static str, expected: impl ToString, came: impl Into<String>) {
-        self.0.push(Failure { expectation, expected: expected.to_string(), came: came.into() });
+        self.0.push(FailedExpectation { expectation, expected: expected.to_string(), came: came.into() });
     }
 }
 
 /// A refusal as its caller would see it. A server failure (5xx) includes the error chain, which otherwise only the log
 /// has.
-fn told(error: &Error) -> String {
+fn described(error: &Error) -> String {
     let said = |error: &Error| match &error.hint {
         Some(hint) => format!("{}; {hint}", error.detail),
         None => error.detail.clone(),
@@ -77,30 +81,30 @@ fn told(error: &Error) -> String {
     let errors = error.errors.iter().map(|error| format!(" ({})", said(error))).collect::<String>();
     let status = status_of(error.code);
     let first = std::error::Error::source(error).filter(|_| status >= 500);
-    let causes = causes(first).map(|cause| format!("; because: {cause}")).collect::<String>();
+    let causes = sources(first).map(|cause| format!("; because: {cause}")).collect::<String>();
     format!("status {status}, {}: {}{errors}{causes}", error.code.name(), said(error))
 }
 
-fn refusal(expect: &Expectation, error: &Error, failures: &mut Failures) {
+fn refusal(expect: &Expectation, error: &Error, failures: &mut FailedExpectations) {
     if let Some(status) = expect.status.filter(|status| *status != status_of(error.code)) {
-        failures.add("status", status, told(error));
+        failures.add("status", status, described(error));
     }
     if let Some(code) = expect.code.filter(|code| *code != error.code) {
-        failures.add("code", code.name(), told(error));
+        failures.add("code", code.name(), described(error));
     }
     if let Some(text) = &expect.detail_contains
         && !std::iter::once(error).chain(&error.errors).any(|error| error.detail.contains(text))
     {
-        failures.add("detail_contains", text, told(error));
+        failures.add("detail_contains", text, described(error));
     }
 }
 
-fn judge_rows(
+fn check_rows(
     expect: &Expectation,
     answer: &Answer,
     lineage: &[ColumnView],
     project: &PlannedProject,
-    failures: &mut Failures,
+    failures: &mut FailedExpectations,
 ) {
     let rows = answer.rows() as u64;
     let columns = answer.columns();
@@ -161,7 +165,12 @@ fn judge_rows(
     }
 }
 
-fn only_rows_where(predicate: &Positioned, answer: &Answer, project: &PlannedProject, failures: &mut Failures) {
+fn only_rows_where(
+    predicate: &Positioned,
+    answer: &Answer,
+    project: &PlannedProject,
+    failures: &mut FailedExpectations,
+) {
     match answer.first_row_outside(project, &predicate.text, &predicate.position) {
         Ok(None) => {}
         Ok(Some(at)) => {
@@ -178,7 +187,7 @@ fn records(answer: &Answer, from: usize, most: usize) -> Result<Vec<Row>, String
     serde_json::from_slice(&json).map_err(|error| format!("the rows cannot be read: {error}"))
 }
 
-fn values(wanted: &[Row], came: &[Row], failures: &mut Failures) {
+fn values(wanted: &[Row], came: &[Row], failures: &mut FailedExpectations) {
     if let Some(at) = wanted.iter().zip(came).position(|(wanted, row)| !matches(wanted, row)) {
         let (wanted, row) = (&wanted[at], &came[at]);
         failures.add("values", format!("row {}: {}", at + 1, shown(wanted)), shown(&only(row, wanted)));
@@ -194,7 +203,7 @@ fn values(wanted: &[Row], came: &[Row], failures: &mut Failures) {
     }
 }
 
-fn contains(wanted: &[Row], came: &[Row], failures: &mut Failures) {
+fn contains(wanted: &[Row], came: &[Row], failures: &mut FailedExpectations) {
     for wanted in wanted.iter().filter(|wanted| !came.iter().any(|row| matches(wanted, row))) {
         let near = some_of(&came.iter().take(SHOWN_ROWS + 1).map(|row| only(row, wanted)).collect::<Vec<_>>());
         let came = match came.len() {
@@ -228,9 +237,9 @@ fn same(one: &Json, other: &Json) -> bool {
     }
 }
 
-/// The members of `row` that `told` names; members that the row lacks are left out.
-fn only(row: &Row, told: &Row) -> Row {
-    told.keys().filter_map(|name| Some((name.clone(), row.get(name)?.clone()))).collect()
+/// The members of `row` that `wanted` has; members that the row lacks are left out.
+fn only(row: &Row, wanted: &Row) -> Row {
+    wanted.keys().filter_map(|name| Some((name.clone(), row.get(name)?.clone()))).collect()
 }
 
 fn shown(row: &Row) -> String {

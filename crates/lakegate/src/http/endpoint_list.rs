@@ -9,7 +9,7 @@ use lakegate_core::project::Param;
 use lakegate_core::value::Scalar;
 use serde_json::{Map, Value, json};
 
-use super::offered::{Offered, offered};
+use super::callable_endpoints::{CallableEndpoint, callable_endpoints};
 use super::problem::Failure;
 use crate::context::RequestContext;
 use crate::pipeline::{self, Caller};
@@ -22,14 +22,14 @@ pub(super) async fn endpoints(
 ) -> Result<Json<Value>, Failure> {
     let token = token::presented(&headers)?;
     let Caller { principal, credential, now } = pipeline::authenticate(&context, &context.served, &token).await?;
-    let endpoints = offered(&context.served.project, &principal, &credential.grants, now);
+    let endpoints = callable_endpoints(&context.served.project, &principal, &credential.grants, now);
     Ok(Json(json!({ "endpoints": endpoints.iter().map(described).collect::<Vec<_>>() })))
 }
 
 /// Describes an endpoint to this caller, without the columns that none of its grants shows.
-fn described(offered: &Offered<'_>) -> Value {
-    let endpoint = offered.planned.endpoint();
-    let columns = offered
+fn described(callable: &CallableEndpoint<'_>) -> Value {
+    let endpoint = callable.planned.endpoint();
+    let columns = callable
         .columns
         .iter()
         .map(|column| json!({ "name": column.name, "type": column.type_name, "nullable": column.nullable }));

@@ -13,38 +13,38 @@ use lakegate_core::error::Error;
 use sha2::Sha256;
 
 /// The format version of a cursor, its first byte.
-const FORM: u8 = 3;
+const FORMAT_VERSION: u8 = 3;
 /// The length of a truncated digest in bytes: 128 bits cannot be guessed.
-const SHORT: usize = 16;
+const DIGEST_LEN: usize = 16;
 /// Another version may encode the same rows differently.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The length of a cursor without its digest, in bytes.
-const CONTENT: usize = 1 + 8 + 4 + 8 + 9 + 2 * SHORT;
+const CONTENT_LEN: usize = 1 + 8 + 4 + 8 + 9 + 2 * DIGEST_LEN;
 
 /// The signing key and its operations.
 #[derive(Clone)]
-pub struct Seal {
+pub struct Signer {
     key: [u8; 32],
 }
 
 /// The position that a cursor encodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct PagePosition {
     /// The number of rows before the page.
     pub offset: u64,
     /// The size of the page before, and of this page unless the caller changes it.
     pub size: u32,
     /// The value of `now()` for all pages, in microseconds since 1970.
-    pub moment: i64,
+    pub now_micros: i64,
     /// The value of `as_of` for the tables as they are read, if one of them supports time travel.
-    pub state: Option<AsOf>,
-    /// The digest of the response, see [`Seal::answer`].
-    pub answer: [u8; SHORT],
-    /// The digest of the table versions, see [`Seal::versions`].
-    pub versions: [u8; SHORT],
+    pub as_of: Option<AsOf>,
+    /// The digest of the response, see [`Signer::response_digest`].
+    pub response: [u8; DIGEST_LEN],
+    /// The digest of the table versions, see [`Signer::versions_digest`].
+    pub versions: [u8; DIGEST_LEN],
 }
 
-impl Seal {
+impl Signer {
     /// A signer with the key of the access store.
     pub fn new(key: [u8; 32]) -> Self {
         Self { key }
@@ -57,12 +57,12 @@ impl Seal {
     }
 
     /// A digest that identifies a response independently of table versions.
-    pub fn answer(&self, rows: &[u8; 32]) -> [u8; SHORT] {
+    pub fn response_digest(&self, rows: &[u8; 32]) -> [u8; DIGEST_LEN] {
         self.digest("answer", &[rows])
     }
 
     /// A digest of table versions.
-    pub fn versions(&self, versions: &[u8; 32]) -> [u8; SHORT] {
+    pub fn versions_digest(&self, versions: &[u8; 32]) -> [u8; DIGEST_LEN] {
         self.digest("versions", &[versions])
     }
 
@@ -72,21 +72,21 @@ impl Seal {
     }
 
     /// Encodes and signs a cursor.
-    pub fn cursor(&self, place: &Place) -> String {
-        let mut bytes = Vec::with_capacity(CONTENT + SHORT);
-        bytes.push(FORM);
-        bytes.extend_from_slice(&place.offset.to_be_bytes());
-        bytes.extend_from_slice(&place.size.to_be_bytes());
-        bytes.extend_from_slice(&place.moment.to_be_bytes());
-        let (kind, state) = match place.state {
+    pub fn sign_cursor(&self, position: &PagePosition) -> String {
+        let mut bytes = Vec::with_capacity(CONTENT_LEN + DIGEST_LEN);
+        bytes.push(FORMAT_VERSION);
+        bytes.extend_from_slice(&position.offset.to_be_bytes());
+        bytes.extend_from_slice(&position.size.to_be_bytes());
+        bytes.extend_from_slice(&position.now_micros.to_be_bytes());
+        let (kind, as_of) = match position.as_of {
             None => (0, 0),
             Some(AsOf::Time(time)) => (1, time.timestamp_micros()),
             Some(AsOf::Snapshot(snapshot)) => (2, snapshot),
         };
         bytes.push(kind);
-        bytes.extend_from_slice(&state.to_be_bytes());
-        bytes.extend_from_slice(&place.answer);
-        bytes.extend_from_slice(&place.versions);
+        bytes.extend_from_slice(&as_of.to_be_bytes());
+        bytes.extend_from_slice(&position.response);
+        bytes.extend_from_slice(&position.versions);
         let digest = self.digest("cursor", &[&bytes]);
         bytes.extend_from_slice(&digest);
         BASE64URL_NOPAD.encode(&bytes)
@@ -96,42 +96,42 @@ impl Seal {
     ///
     /// # Errors
     /// If the cursor was not signed with this key.
-    pub fn open(&self, cursor: &str) -> Result<Place, Error> {
+    pub fn verify_cursor(&self, cursor: &str) -> Result<PagePosition, Error> {
         let bytes = BASE64URL_NOPAD.decode(cursor.as_bytes()).map_err(|_| unreadable_cursor())?;
-        let (content, digest) = bytes.split_at_checked(CONTENT).ok_or_else(unreadable_cursor)?;
+        let (content, digest) = bytes.split_at_checked(CONTENT_LEN).ok_or_else(unreadable_cursor)?;
         let is_ours = self.mac("cursor", &[content]).verify_truncated_left(digest).is_ok();
-        if !is_ours || digest.len() != SHORT || content[0] != FORM {
+        if !is_ours || digest.len() != DIGEST_LEN || content[0] != FORMAT_VERSION {
             return Err(unreadable_cursor());
         }
         let part = |from: usize, to: usize| content[from..to].iter();
         let number = |from, to| part(from, to).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
         let digest = |from: usize| {
-            let mut digest = [0; SHORT];
-            digest.copy_from_slice(&content[from..from + SHORT]);
+            let mut digest = [0; DIGEST_LEN];
+            digest.copy_from_slice(&content[from..from + DIGEST_LEN]);
             digest
         };
         let size = u32::try_from(number(9, 13)).map_err(|_| unreadable_cursor())?;
-        let moment = number(13, 21).cast_signed();
-        let state = number(22, 30).cast_signed();
-        let state = match content[21] {
-            1 => DateTime::from_timestamp_micros(state).map(AsOf::Time),
-            2 => Some(AsOf::Snapshot(state)),
+        let now_micros = number(13, 21).cast_signed();
+        let as_of = number(22, 30).cast_signed();
+        let as_of = match content[21] {
+            1 => DateTime::from_timestamp_micros(as_of).map(AsOf::Time),
+            2 => Some(AsOf::Snapshot(as_of)),
             _ => None,
         };
-        let (answer, versions) = (digest(30), digest(30 + SHORT));
-        Ok(Place { offset: number(1, 9), size, moment, state, answer, versions })
+        let (response, versions) = (digest(30), digest(30 + DIGEST_LEN));
+        Ok(PagePosition { offset: number(1, 9), size, now_micros, as_of, response, versions })
     }
 
-    fn digest(&self, use_of_it: &str, parts: &[&[u8]]) -> [u8; SHORT] {
-        let whole = self.mac(use_of_it, parts).finalize().into_bytes();
-        let mut short = [0; SHORT];
-        short.copy_from_slice(&whole[..SHORT]);
+    fn digest(&self, purpose: &str, parts: &[&[u8]]) -> [u8; DIGEST_LEN] {
+        let whole = self.mac(purpose, parts).finalize().into_bytes();
+        let mut short = [0; DIGEST_LEN];
+        short.copy_from_slice(&whole[..DIGEST_LEN]);
         short
     }
 
-    fn mac(&self, use_of_it: &str, parts: &[&[u8]]) -> Hmac<Sha256> {
+    fn mac(&self, purpose: &str, parts: &[&[u8]]) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
-        for part in std::iter::once(use_of_it.as_bytes()).chain(parts.iter().copied()) {
+        for part in std::iter::once(purpose.as_bytes()).chain(parts.iter().copied()) {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part);
         }
@@ -139,8 +139,8 @@ impl Seal {
     }
 }
 
-impl fmt::Debug for Seal {
+impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Seal")
+        f.write_str("Signer")
     }
 }

@@ -12,7 +12,7 @@ use crate::store::{Store, StoreError};
 
 /// Principals by name, and unrevoked grants.
 #[derive(Clone, Debug, Default)]
-pub struct World {
+pub struct TestAccess {
     /// The principals.
     pub principals: BTreeMap<String, PrincipalRecord>,
     /// The grants.
@@ -27,15 +27,15 @@ pub struct Test {
     /// The call and its expectation.
     pub test: PolicyTest,
     /// The principals and grants.
-    pub world: Arc<World>,
+    pub access: Arc<TestAccess>,
 }
 
-impl World {
+impl TestAccess {
     /// The principals and unrevoked grants of the store.
     ///
     /// # Errors
     /// If the store is unreadable.
-    pub async fn of_store(store: &Store) -> Result<Self, StoreError> {
+    pub async fn from_store(store: &Store) -> Result<Self, StoreError> {
         let principals = store.principals().await?.into_iter().map(|record| (record.name.clone(), record));
         let grants = store.grants().await?.into_iter().filter(|listing| listing.revoked_at.is_none());
         Ok(Self { principals: principals.collect(), grants: grants.map(|listing| listing.grant).collect() })
@@ -45,15 +45,15 @@ impl World {
     ///
     /// # Errors
     /// If two files declare the same principal differently.
-    pub fn of_files(files: &[PolicyTestFile]) -> Result<Option<Self>, Vec<Finding>> {
-        let mut world = Self::default();
+    pub fn from_files(files: &[PolicyTestFile]) -> Result<Option<Self>, Vec<Finding>> {
+        let mut all = Self::default();
         let mut findings = Vec::new();
         let mut is_declared = false;
         for file in files {
             let Some(access) = &file.access else { continue };
             is_declared = true;
             for (name, record) in &access.principals {
-                let other = world.principals.insert(name.clone(), record.clone());
+                let other = all.principals.insert(name.clone(), record.clone());
                 if other.is_some_and(|other| other != *record) {
                     let message = format!("principal `{name}` has other roles or attributes in another file");
                     let finding = Finding::new(Position::start(&file.path), message);
@@ -61,9 +61,9 @@ impl World {
                         .push(finding.help("the matrix is about all files together; give one of them another name"));
                 }
             }
-            world.grants.extend(access.grants.iter().cloned());
+            all.grants.extend(access.grants.iter().cloned());
         }
-        if findings.is_empty() { Ok(is_declared.then_some(world)) } else { Err(findings) }
+        if findings.is_empty() { Ok(is_declared.then_some(all)) } else { Err(findings) }
     }
 
     /// The grants to the principal and to its roles.
@@ -77,26 +77,26 @@ impl World {
 }
 
 /// The tests of the files, each with its principals and grants. `stored` is required if a file declares none.
-pub fn tests(files: Vec<PolicyTestFile>, stored: Option<World>) -> Vec<Test> {
+pub fn tests(files: Vec<PolicyTestFile>, stored: Option<TestAccess>) -> Vec<Test> {
     let stored = Arc::new(stored.unwrap_or_default());
     let of = |file: PolicyTestFile| {
-        let world = match file.access {
-            Some(access) => Arc::new(World { principals: access.principals, grants: access.grants }),
+        let access = match file.access {
+            Some(access) => Arc::new(TestAccess { principals: access.principals, grants: access.grants }),
             None => Arc::clone(&stored),
         };
         let path = file.path;
-        file.tests.into_iter().map(move |test| Test { file: path.clone(), test, world: Arc::clone(&world) })
+        file.tests.into_iter().map(move |test| Test { file: path.clone(), test, access: Arc::clone(&access) })
     };
     files.into_iter().flat_map(of).collect()
 }
 
 /// Names in the files that do not exist in the project, or among the principals.
-pub fn faults(project: &PlannedProject, files: &[PolicyTestFile], stored: Option<&World>) -> Vec<Finding> {
+pub fn faults(project: &PlannedProject, files: &[PolicyTestFile], stored: Option<&TestAccess>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let endpoints = || project.endpoints().map(|planned| planned.endpoint().name.as_str()).collect::<Vec<_>>();
     for file in files {
         let own = file.access.as_ref().map(|access| &access.principals);
-        let Some(principals) = own.or(stored.map(|world| &world.principals)) else { continue };
+        let Some(principals) = own.or(stored.map(|access| &access.principals)) else { continue };
         for named in file.access.iter().flat_map(|access| &access.endpoints) {
             if project.find(&named.text).is_none() {
                 let message = format!("the grant is for endpoint `{}`, which the project has not", named.text);

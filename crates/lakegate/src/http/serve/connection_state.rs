@@ -11,7 +11,7 @@ use axum::http::Version;
 use lakegate_core::project::Http;
 
 /// At shutdown, how long a connection that has sent nothing yet stays open, because its request may be on the way.
-pub(super) const FRESH: Duration = Duration::from_secs(1);
+pub(super) const NEW_CONNECTION_GRACE: Duration = Duration::from_secs(1);
 
 /// The timeouts of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -30,17 +30,17 @@ pub(super) enum Verdict {
     /// Keep it open.
     Keep,
     /// Close it after its running requests are answered.
-    WindDown,
+    GracefulShutdown,
     /// Close it now, for this reason.
     Cut(&'static str),
 }
 
 /// The state of one connection, shared by its parts.
 #[derive(Debug)]
-pub(super) struct Watch(Mutex<State>);
+pub(super) struct ConnectionState(Mutex<Activity>);
 
 #[derive(Debug)]
-struct State {
+struct Activity {
     opened: Instant,
     /// When the first bytes of the incomplete request arrived.
     head_since: Option<Instant>,
@@ -59,14 +59,14 @@ struct State {
 
 /// A request in progress, until its response is sent. Dropping it ends the request.
 #[derive(Debug)]
-pub(super) struct Turn {
-    watch: Arc<Watch>,
+pub(super) struct RequestGuard {
+    state: Arc<ConnectionState>,
     number: u64,
     multiplexed: bool,
 }
 
 impl Timeouts {
-    pub(super) fn of(config: &Http) -> Self {
+    pub(super) fn new(config: &Http) -> Self {
         Self { header: config.header_timeout, keep_alive: config.keep_alive, write: config.write_timeout }
     }
 
@@ -77,10 +77,10 @@ impl Timeouts {
     }
 }
 
-impl Watch {
+impl ConnectionState {
     pub(super) fn new() -> Arc<Self> {
         let now = Instant::now();
-        Arc::new(Self(Mutex::new(State {
+        Arc::new(Self(Mutex::new(Activity {
             opened: now,
             head_since: None,
             idle_since: now,
@@ -93,115 +93,115 @@ impl Watch {
         })))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn activity(&self) -> MutexGuard<'_, Activity> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Marks the connection ready for requests, after the handshake.
     pub(super) fn open(&self) {
-        let mut state = self.state();
-        state.opened = Instant::now();
-        state.head_since = None;
+        let mut activity = self.activity();
+        activity.opened = Instant::now();
+        activity.head_since = None;
     }
 
     /// Records that bytes arrived.
-    pub(super) fn came(&self) {
-        let mut state = self.state();
-        if state.running == 0 && state.head_since.is_none() {
-            state.head_since = Some(Instant::now());
+    pub(super) fn bytes_received(&self) {
+        let mut activity = self.activity();
+        if activity.running == 0 && activity.head_since.is_none() {
+            activity.head_since = Some(Instant::now());
         }
     }
 
     /// Records that the socket accepts no bytes.
-    pub(super) fn blocked(&self) {
-        let mut state = self.state();
-        if state.blocked_since.is_none() {
-            state.blocked_since = Some(Instant::now());
+    pub(super) fn write_blocked(&self) {
+        let mut activity = self.activity();
+        if activity.blocked_since.is_none() {
+            activity.blocked_since = Some(Instant::now());
         }
     }
 
     /// Records that the socket accepted bytes.
-    pub(super) fn went(&self) {
-        self.state().blocked_since = None;
+    pub(super) fn write_progressed(&self) {
+        self.activity().blocked_since = None;
     }
 
     /// Begins a request whose head is complete.
-    pub(super) fn begin(self: &Arc<Self>, version: Version) -> Turn {
-        let mut state = self.state();
-        state.head_since = None;
-        state.used = true;
-        state.multiplexed = version == Version::HTTP_2;
-        state.running += 1;
-        state.next += 1;
-        Turn { watch: Arc::clone(self), number: state.next, multiplexed: state.multiplexed }
+    pub(super) fn begin(self: &Arc<Self>, version: Version) -> RequestGuard {
+        let mut activity = self.activity();
+        activity.head_since = None;
+        activity.used = true;
+        activity.multiplexed = version == Version::HTTP_2;
+        activity.running += 1;
+        activity.next += 1;
+        RequestGuard { state: Arc::clone(self), number: activity.next, multiplexed: activity.multiplexed }
     }
 
     /// Whether no request runs and no response is being sent.
     pub(super) fn is_idle(&self) -> bool {
-        self.state().running == 0
+        self.activity().running == 0
     }
 
     pub(super) fn verdict(&self, now: Instant, timeouts: &Timeouts) -> Verdict {
-        let state = self.state();
+        let activity = self.activity();
         let is_over = |since: Instant, timeout: Duration| now.saturating_duration_since(since) >= timeout;
-        let stalled = state.blocked_since.iter().chain(state.waiting.values());
+        let stalled = activity.blocked_since.iter().chain(activity.waiting.values());
         if stalled.into_iter().any(|since| is_over(*since, timeouts.write)) {
             return Verdict::Cut("the client does not read");
         }
-        if state.running > 0 {
+        if activity.running > 0 {
             return Verdict::Keep;
         }
-        if !state.used && is_over(state.opened, timeouts.header) {
+        if !activity.used && is_over(activity.opened, timeouts.header) {
             return Verdict::Cut("no request came");
         }
-        let head_since = state.head_since.filter(|_| !state.multiplexed);
+        let head_since = activity.head_since.filter(|_| !activity.multiplexed);
         if head_since.is_some_and(|since| is_over(since, timeouts.header)) {
             return Verdict::Cut("the head of a request did not come to its end");
         }
-        if state.used && head_since.is_none() && is_over(state.idle_since, timeouts.keep_alive) {
-            return Verdict::WindDown;
+        if activity.used && head_since.is_none() && is_over(activity.idle_since, timeouts.keep_alive) {
+            return Verdict::GracefulShutdown;
         }
         Verdict::Keep
     }
 
     /// Whether the connection can shut down gracefully without losing a request that is on its way.
-    pub(super) fn may_end(&self, now: Instant) -> bool {
-        let state = self.state();
-        let in_a_head = state.head_since.is_some() && !state.multiplexed;
-        match state.running {
+    pub(super) fn may_shut_down(&self, now: Instant) -> bool {
+        let activity = self.activity();
+        let in_a_head = activity.head_since.is_some() && !activity.multiplexed;
+        match activity.running {
             0 if in_a_head => false,
-            0 if !state.used => now.saturating_duration_since(state.opened) >= FRESH,
+            0 if !activity.used => now.saturating_duration_since(activity.opened) >= NEW_CONNECTION_GRACE,
             _ => true,
         }
     }
 }
 
-impl Turn {
+impl RequestGuard {
     /// Whether the connection carries other requests too, so that the socket does not show the progress of this one.
     pub(super) fn is_multiplexed(&self) -> bool {
         self.multiplexed
     }
 
     /// Records that data waits for the client.
-    pub(super) fn waits(&self) {
+    pub(super) fn blocked_on_client(&self) {
         if self.multiplexed {
-            self.watch.state().waiting.insert(self.number, Instant::now());
+            self.state.activity().waiting.insert(self.number, Instant::now());
         }
     }
 
     /// Records that the client took the data.
-    pub(super) fn proceeds(&self) {
+    pub(super) fn progressed(&self) {
         if self.multiplexed {
-            self.watch.state().waiting.remove(&self.number);
+            self.state.activity().waiting.remove(&self.number);
         }
     }
 }
 
-impl Drop for Turn {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
-        let mut state = self.watch.state();
-        state.waiting.remove(&self.number);
-        state.running -= 1;
-        state.idle_since = Instant::now();
+        let mut activity = self.state.activity();
+        activity.waiting.remove(&self.number);
+        activity.running -= 1;
+        activity.idle_since = Instant::now();
     }
 }

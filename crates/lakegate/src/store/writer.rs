@@ -1,4 +1,4 @@
-//! Makes changes to the store. Every change goes through [`Changes`], which knows the actor, and can be committed only
+//! Makes changes to the store. Every change goes through [`StoreWriter`], which knows the author, and can be committed only
 //! together with a change log row.
 //!
 //! The row is part of the change's own transaction, so neither exists without the other.
@@ -19,9 +19,9 @@ use super::open::Store;
 
 /// The author of a change, as the change log records it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Actor(String);
+pub struct ChangeAuthor(String);
 
-impl Actor {
+impl ChangeAuthor {
     /// A user of the command line: `cli:USER`.
     pub fn cli(user: &str) -> Self {
         Self(format!("cli:{user}"))
@@ -38,7 +38,7 @@ impl Actor {
     }
 }
 
-impl fmt::Display for Actor {
+impl fmt::Display for ChangeAuthor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -132,50 +132,50 @@ impl Action {
     }
 }
 
-/// The store with an actor, which allows changes.
+/// The store with the author of changes, which allows them.
 #[derive(Clone, Copy, Debug)]
-pub struct Changes<'a> {
+pub struct StoreWriter<'a> {
     store: &'a Store,
-    actor: &'a Actor,
+    author: &'a ChangeAuthor,
     secret: &'a SecretAttributes,
 }
 
 impl Store {
-    /// The store, ready for changes by this actor.
-    pub fn by<'a>(&'a self, actor: &'a Actor, secret: &'a SecretAttributes) -> Changes<'a> {
-        Changes { store: self, actor, secret }
+    /// The store, ready for changes by this author.
+    pub fn writer<'a>(&'a self, author: &'a ChangeAuthor, secret: &'a SecretAttributes) -> StoreWriter<'a> {
+        StoreWriter { store: self, author, secret }
     }
 }
 
-impl<'a> Changes<'a> {
+impl<'a> StoreWriter<'a> {
     pub(super) fn secret(&self) -> &'a SecretAttributes {
         self.secret
     }
 
     /// Begins a change.
-    pub(super) async fn begin(&self) -> Result<Change<'a>, StoreError> {
-        Ok(Change { transaction: self.store.begin_write().await?, by: *self })
+    pub(super) async fn begin(&self) -> Result<StoreTransaction<'a>, StoreError> {
+        Ok(StoreTransaction { transaction: self.store.begin_write().await?, writer: *self })
     }
 }
 
-/// A change in progress. Dropping it rolls it back; only [`Change::commit`] keeps it, and requires an action for the
+/// A change in progress. Dropping it rolls it back; only [`StoreTransaction::commit`] keeps it, and requires an action for the
 /// log.
-pub(super) struct Change<'a> {
+pub(super) struct StoreTransaction<'a> {
     transaction: Transaction<'static, Sqlite>,
-    by: Changes<'a>,
+    writer: StoreWriter<'a>,
 }
 
-impl Change<'_> {
+impl StoreTransaction<'_> {
     /// Commits the change with its change log row.
     pub(super) async fn commit(mut self, now: DateTime<Utc>, action: Action, detail: Json) -> Result<(), StoreError> {
         sqlx::query("INSERT INTO changes (at, actor, action, detail) VALUES (?, ?, ?, ?)")
             .bind(to_micros(now))
-            .bind(&self.by.actor.0)
+            .bind(&self.writer.author.0)
             .bind(action.name())
             .bind(detail.to_string())
             .execute(&mut *self.transaction)
             .await?;
-        self.by.store.commit(self.transaction).await
+        self.writer.store.commit(self.transaction).await
     }
 
     /// Rolls the change back.
@@ -184,7 +184,7 @@ impl Change<'_> {
     }
 }
 
-impl Deref for Change<'_> {
+impl Deref for StoreTransaction<'_> {
     type Target = SqliteConnection;
 
     fn deref(&self) -> &SqliteConnection {
@@ -192,7 +192,7 @@ impl Deref for Change<'_> {
     }
 }
 
-impl DerefMut for Change<'_> {
+impl DerefMut for StoreTransaction<'_> {
     fn deref_mut(&mut self) -> &mut SqliteConnection {
         &mut self.transaction
     }

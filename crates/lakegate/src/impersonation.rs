@@ -13,7 +13,7 @@ use lakegate_core::error::Error;
 ///
 /// # Errors
 /// If the principal is disabled.
-pub fn principal(
+pub fn impersonate(
     record: PrincipalRecord,
     grants: Vec<Grant>,
     now: DateTime<Utc>,

@@ -9,10 +9,10 @@ use lakegate_core::error::{Code, Error};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::State;
+use super::AdminState;
 use super::refusal::refusal;
 use super::request::{Body, Filter};
-use crate::admin::{Desk, moment};
+use crate::admin::{AdminService, parse_time};
 use crate::audit::Search;
 use crate::clock;
 use crate::context::RequestContext;
@@ -20,12 +20,12 @@ use crate::explain::{Explanation, explain as explained};
 use crate::http::problem::Failure;
 
 /// The maximum number of records in one response.
-const MOST_RECORDS: usize = 10_000;
+const MAX_RECORDS: usize = 10_000;
 
 /// The call to explain: principal, endpoint, arguments and modifiers.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Explain {
+pub(super) struct ExplainRequest {
     principal: String,
     endpoint: String,
     #[serde(default)]
@@ -38,19 +38,19 @@ pub(super) struct Explain {
 
 /// Explains what decides a call, without running it.
 pub(super) async fn explain(
-    desk: Desk,
+    admin: AdminService,
     Extension(context): Extension<Arc<RequestContext>>,
-    Body(asked): Body<Explain>,
+    Body(call): Body<ExplainRequest>,
 ) -> Result<Json<Explanation>, Failure> {
-    let details = desk.principal(&asked.principal).await.map_err(refusal)?;
+    let details = admin.principal(&call.principal).await.map_err(refusal)?;
     let grants = details.grants.into_iter().map(|listing| listing.grant).collect();
-    let planned = context.served.project.find(&asked.endpoint).ok_or_else(|| {
+    let planned = context.served.project.find(&call.endpoint).ok_or_else(|| {
         Error::new(Code::AdminUnknown, "there is no such endpoint").hint("`GET /admin/endpoints` lists what is there")
     })?;
     let mut raw = RawArguments::default();
-    let modifiers = [("select", asked.select), ("order", asked.order)];
+    let modifiers = [("select", call.select), ("order", call.order)];
     raw.add_query(modifiers.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?))))?;
-    raw.add_json(Value::Object(asked.arguments).to_string().as_bytes())?;
+    raw.add_json(Value::Object(call.arguments).to_string().as_bytes())?;
     Ok(Json(explained(&context.served.project, planned, details.principal, grants, raw, clock::now()).await))
 }
 
@@ -72,8 +72,8 @@ pub(super) struct AuditFilter {
 
 /// The latest audit records that match the filter, oldest first.
 pub(super) async fn audit(
-    _: Desk,
-    extract::State(state): extract::State<Arc<State>>,
+    _: AdminService,
+    extract::State(state): extract::State<Arc<AdminState>>,
     Filter(filter): Filter<AuditFilter>,
 ) -> Result<Json<Vec<Value>>, Failure> {
     let Some(folder) = state.app.audit.folder().map(PathBuf::from) else {
@@ -82,7 +82,7 @@ pub(super) async fn audit(
     };
     let time = |name: &str, text: Option<String>| {
         let refused = |fault| Error::new(Code::AdminRequestMalformed, format!("`{name}` is {fault}"));
-        text.map(|text| moment(&text).map_err(refused)).transpose()
+        text.map(|text| parse_time(&text).map_err(refused)).transpose()
     };
     let (since, until) = (time("since", filter.since)?, time("until", filter.until)?);
     let search = Search {
@@ -95,7 +95,7 @@ pub(super) async fn audit(
         kind: filter.kind,
         since,
         until,
-        limit: filter.limit.unwrap_or(100).clamp(1, MOST_RECORDS),
+        limit: filter.limit.unwrap_or(100).clamp(1, MAX_RECORDS),
     };
     let unreadable = |error| Error::new(Code::AuditUnavailable, "the audit log cannot be read").source(error);
     let found = tokio::task::spawn_blocking(move || search.run(&folder)).await;

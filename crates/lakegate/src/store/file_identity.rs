@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(super) struct FileIdentity {
     path: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<KnownFile>,
 }
 
 #[derive(Debug)]
-struct State {
+struct KnownFile {
     known: Option<FileNumber>,
     replaced_at: Option<Instant>,
 }
@@ -24,13 +24,13 @@ struct State {
 type FileNumber = (u64, u64);
 
 impl FileIdentity {
-    pub(super) fn of(path: &Path) -> Self {
+    pub(super) fn new(path: &Path) -> Self {
         let known = file_number(path).ok();
-        Self { path: path.to_owned(), state: Mutex::new(State { known, replaced_at: None }) }
+        Self { path: path.to_owned(), state: Mutex::new(KnownFile { known, replaced_at: None }) }
     }
 
     /// Checks the path again. Returns `true` if another file is there than before; fails if there is none.
-    pub(super) fn look_again(&self) -> io::Result<bool> {
+    pub(super) fn check(&self) -> io::Result<bool> {
         let found = file_number(&self.path);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let number = found.as_ref().ok().copied();
