@@ -14,7 +14,7 @@ use super::tree::{File, Finding, Tree};
 const KNOWN: &[(&str, &[&str])] = &[
     ("lakegate-core", &["access", "limits", "project"]),
     ("lakegate-query", &["encode", "engine", "govern", "hot", "ingest", "lake", "plan", "publish", "shortcut"]),
-    ("lakegate", &["app", "audit", "mask_key", "memo", "observe", "project", "reload", "results"]),
+    ("lakegate", &["app", "audit", "mask_key", "memo", "observe", "project", "reload", "response_cache"]),
 ];
 
 type Imports = BTreeMap<String, BTreeMap<String, (String, usize)>>;
