@@ -71,8 +71,11 @@ fn read(location: &SecretLocation, folder: &Path) -> Result<MaskKey, String> {
 pub(crate) struct KeyFile {
     app: Arc<App>,
     /// The project of the last check, and the state of its key file then.
-    known: Mutex<(Weak<PlannedProject>, Option<(SystemTime, u64)>)>,
+    known: Mutex<(Weak<PlannedProject>, Option<FileStamp>)>,
 }
+
+/// The time of the last change of a file, and its size.
+type FileStamp = (SystemTime, u64);
 
 impl KeyFile {
     pub(crate) fn new(app: Arc<App>) -> Self {
@@ -112,7 +115,7 @@ impl Watched for KeyFile {
 }
 
 /// The modification time and size of the file, which reveal a replacement.
-fn file_stamp(path: &PathBuf) -> Option<(SystemTime, u64)> {
+fn file_stamp(path: &PathBuf) -> Option<FileStamp> {
     let file = std::fs::metadata(path).ok()?;
     Some((file.modified().ok()?, file.len()))
 }

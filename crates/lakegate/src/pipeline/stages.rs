@@ -51,17 +51,17 @@ pub fn authorize(
     grants: &[Grant],
     endpoint: &str,
     now: DateTime<Utc>,
-) -> Result<(Authorized, Arc<Endpoint>), Denial> {
+) -> Result<(Authorized, Arc<Endpoint>), Box<Denial>> {
     let planned = project.find(endpoint).map(|planned| planned.endpoint());
     let Some(declared) = planned.or(project.away().endpoint(endpoint)) else {
-        return Err(Denial { reason: None, error: unknown_endpoint() });
+        return Err(Box::new(Denial { reason: None, error: unknown_endpoint() }));
     };
     match decide(principal, endpoint, grants, now) {
         Ok(authorized) => Ok((authorized, Arc::clone(declared))),
         Err(refusal) => {
             let reason = Some(refusal.reason().clone());
             let error = if declared.hidden { unknown_endpoint().source(refusal) } else { refusal.into() };
-            Err(Denial { reason, error })
+            Err(Box::new(Denial { reason, error }))
         }
     }
 }
