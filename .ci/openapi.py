@@ -1,7 +1,7 @@
 """Gets an OpenAPI document with the token in LAKEGATE_TOKEN, and makes one for schemathesis of it:
 `openapi.py URL FILE FILE_FOR_SCHEMATHESIS`.
 
-OpenAPI can not say that parameters do not go together, nor that a cursor is one that was given out. So the second document
+OpenAPI cannot say that parameters do not go together, nor that a cursor is one that was given out. So the second document
 has parts by `GET`, pages by `POST`, and no cursor; tests/it has those.
 """
 

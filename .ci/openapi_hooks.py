@@ -1,11 +1,11 @@
-"""What schemathesis must know beside the documents. JSON Schema can not say any of it; docs/openapi.md says it in words."""
+"""What schemathesis must know beside the documents. JSON Schema cannot say any of it; docs/openapi.md says it in words."""
 
 import datetime
 
 import schemathesis
 from hypothesis import strategies as st
 
-# The project compares with nanoseconds, which end in 2262; a time that they can not hold is refused as out of their range.
+# The project compares with nanoseconds, which end in 2262; a time that they cannot hold is refused as out of their range.
 EARLIEST, LATEST = datetime.datetime(1700, 1, 1), datetime.datetime(2250, 1, 1)
 
 schemathesis.openapi.format("date", st.dates(EARLIEST.date(), LATEST.date()).map(lambda day: day.isoformat()))

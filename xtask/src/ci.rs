@@ -82,7 +82,7 @@ fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {
         .args(arguments)
         .current_dir(root)
         .status()
-        .with_context(|| format!("can not start `cargo {}`", arguments.join(" ")))?;
+        .with_context(|| format!("cannot start `cargo {}`", arguments.join(" ")))?;
     if !status.success() {
         bail!("`cargo {}` failed", arguments[..2.min(arguments.len())].join(" "));
     }

@@ -57,7 +57,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
 /// The names of the targets, sorted.
 fn targets(root: &Path) -> Result<Vec<String>> {
     let folder = root.join("fuzz/fuzz_targets");
-    let entries = fs::read_dir(&folder).with_context(|| format!("can not list `{}`", folder.display()))?;
+    let entries = fs::read_dir(&folder).with_context(|| format!("cannot list `{}`", folder.display()))?;
     let mut names = Vec::new();
     for entry in entries {
         let path = entry?.path();
@@ -78,7 +78,7 @@ struct Place {
 
 impl Place {
     fn new(root: &Path) -> Result<Self> {
-        let rustc = Command::new("rustc").arg("-vV").output().context("can not start `rustc`")?;
+        let rustc = Command::new("rustc").arg("-vV").output().context("cannot start `rustc`")?;
         let text = String::from_utf8_lossy(&rustc.stdout).into_owned();
         let host = text.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc does not name its host")?;
         Ok(Self { sources: root.join("fuzz"), made: root.join("target/fuzz"), host: host.to_owned() })
@@ -99,7 +99,7 @@ impl Place {
             .env("CARGO_TARGET_DIR", &self.made)
             .env("CARGO_BUILD_BUILD_DIR", &self.made)
             .status()
-            .context("can not start cargo")?;
+            .context("cannot start cargo")?;
         ensure!(status.success(), "the fuzz targets do not build; a C++ compiler is needed (`c++`, or `CXX` names it)");
         Ok(())
     }
@@ -123,7 +123,7 @@ impl Place {
         if dictionary.exists() {
             fuzzer.arg(format!("-dict={}", dictionary.display()));
         }
-        let run = fuzzer.output().with_context(|| format!("can not start `{}`", program.display()))?;
+        let run = fuzzer.output().with_context(|| format!("cannot start `{}`", program.display()))?;
         let said = String::from_utf8_lossy(&run.stderr);
         let summary = Summary::of(&said);
         if run.status.success() {

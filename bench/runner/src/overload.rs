@@ -73,7 +73,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
         Some(path) => path.canonicalize().with_context(|| format!("there is no binary at `{}`", path.display()))?,
         None => binary::build(root, options.debug)?,
     };
-    let folder = tempfile::tempdir().context("can not make a temporary folder")?;
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let tokens = make(&binary, folder.path(), options.rows)?;
     let server = Server::start(&binary, folder.path())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -103,7 +103,7 @@ fn make(binary: &Path, project: &Path, rows: u16) -> Result<Tokens> {
         ("endpoints/heavy.sql", HEAVY),
         ("endpoints/light.sql", LIGHT),
     ] {
-        fs::write(project.join(path), text).with_context(|| format!("can not write `{path}`"))?;
+        fs::write(project.join(path), text).with_context(|| format!("cannot write `{path}`"))?;
     }
     for name in ["heavy", "light"] {
         lakegate(binary, project, &["principal", "add", name])?;
@@ -125,7 +125,7 @@ fn lakegate(binary: &Path, project: &Path, words: &[&str]) -> Result<String> {
         .arg(project)
         .stderr(Stdio::inherit())
         .output()
-        .context("can not start lakegate")?;
+        .context("cannot start lakegate")?;
     ensure!(output.status.success(), "`lakegate {}` failed", words.join(" "));
     Ok(String::from_utf8(output.stdout)?)
 }

@@ -132,9 +132,9 @@ codes! {
     /// The principal exceeds its rate limit.
     AccessRateExceeded, "access_rate_exceeded", RateLimited, "Too many requests";
     /// The keys of the token's issuer are unavailable.
-    AccessIssuerUnavailable, "access_issuer_unavailable", Unavailable, "The token can not be verified now";
+    AccessIssuerUnavailable, "access_issuer_unavailable", Unavailable, "The token cannot be verified now";
     /// The access store is unavailable.
-    AccessStoreUnavailable, "access_store_unavailable", Unavailable, "Access can not be decided now";
+    AccessStoreUnavailable, "access_store_unavailable", Unavailable, "Access cannot be decided now";
 
     /// No endpoint of this name.
     EndpointUnknown, "endpoint_unknown", NotFound, "There is no such endpoint";
@@ -161,7 +161,7 @@ codes! {
     /// The files of the requested state no longer exist.
     AsOfGone, "as_of_gone", Gone, "That state of the data is no longer kept";
     /// Row filters and masks could not be applied to the plan; nothing was run.
-    GovernRefused, "govern_refused", Internal, "The query can not be governed";
+    GovernRefused, "govern_refused", Internal, "The query cannot be governed";
     /// The query failed on data that the caller may see, or in the engine.
     EngineFailed, "engine_failed", Internal, "The query failed";
     /// A number, date or time in the query is outside the range of its type.
@@ -177,15 +177,15 @@ codes! {
     /// The server runs or queues as many requests as it allows.
     EngineOverloaded, "engine_overloaded", Unavailable, "The server is busy";
     /// The cursor belongs to a version of the data that is no longer served.
-    ResultGone, "result_gone", Gone, "The pages can not be continued";
+    ResultGone, "result_gone", Gone, "The pages cannot be continued";
     /// The result exceeds the row or byte limit.
     ResultTooLarge, "result_too_large", Refused, "The answer is larger than is allowed";
     /// The query would read more than is allowed.
     ScanTooLarge, "scan_too_large", Refused, "The query would read more than is allowed";
     /// The audit record could not be made durable; the server sends no response without it.
-    AuditUnavailable, "audit_unavailable", Unavailable, "The audit log can not be written";
+    AuditUnavailable, "audit_unavailable", Unavailable, "The audit log cannot be written";
     /// Files of the lake are unavailable.
-    LakeUnavailable, "lake_unavailable", Unavailable, "The lake can not be read now";
+    LakeUnavailable, "lake_unavailable", Unavailable, "The lake cannot be read now";
     /// A body or query string that the admin path does not accept.
     AdminRequestMalformed, "admin_request_malformed", Invalid, "The request is not what this path takes";
     /// A request to the admin API from a web page of another origin.

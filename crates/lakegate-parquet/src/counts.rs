@@ -29,7 +29,7 @@ pub(super) fn fault(footer: &ParquetMetaData, file_bytes: u64, most_columns: usi
             let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
             let end = start.checked_add(packed);
             if start < 0 || packed < 0 || unpacked < 0 || end.is_none_or(|end| end as u64 > file_bytes) {
-                return Some(format!("it says that column `{name}` lies where it can not lie"));
+                return Some(format!("it says that column `{name}` lies where it cannot lie"));
             }
             if unpacked > LARGE && unpacked / packed.max(1) > MOST_UNPACKED {
                 return Some(format!("column `{name}` is more than {MOST_UNPACKED} times larger when it is unpacked"));

@@ -3,7 +3,7 @@
 //! One binary for all benches of the crate, because each links the engine: what is measured elsewhere in it gets a function
 //! here and a line in `criterion_group!`.
 
-#![expect(clippy::unwrap_used, reason = "a bench that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 
 use std::hint::black_box;
 use std::sync::Arc;

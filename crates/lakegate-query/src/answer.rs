@@ -108,7 +108,7 @@ impl Answer {
         let at = |span: Span, message: String, help: &str| place.finding(span, message).help(help);
         let (expr, syntax) = sql::parse_predicate(predicate, place).map_err(|mut faults| faults.swap_remove(0))?;
         if let Some((name, span)) = syntax.placeholders.first() {
-            let message = format!("`${name}` can not stand there");
+            let message = format!("`${name}` cannot stand there");
             return Err(at(*span, message, "compare columns of the answer with fixed values"));
         }
         if let Some((_, span)) = syntax.tables.first() {
@@ -123,7 +123,7 @@ impl Answer {
         if let Some(name) = functions::refused_in(&planned).first() {
             let called = syntax.functions.iter().find(|(called, _)| called == name);
             let span = called.map_or(Span::empty(), |(_, span)| *span);
-            let message = format!("function `{name}` can not be called there");
+            let message = format!("function `{name}` cannot be called there");
             return Err(at(span, message, "use functions that give the same answer for the same rows"));
         }
         let planned = session.create_physical_expr(planned, &schema).map_err(|error| place.error(&error))?;
@@ -140,6 +140,6 @@ impl Answer {
 
 fn failed(place: &Place<'_>, error: &DataFusionError) -> Finding {
     let finding = place.error(error);
-    let message = format!("the predicate can not be evaluated on a row: {}", finding.message);
+    let message = format!("the predicate cannot be evaluated on a row: {}", finding.message);
     Finding { message, ..finding }
 }

@@ -3,7 +3,7 @@
 //!
 //! `cargo xtask bench` measures the whole server from outside.
 
-#![expect(clippy::unwrap_used, reason = "a bench that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -56,7 +56,7 @@ fn read(location: &SecretLocation, folder: &Path) -> Result<MaskKey, String> {
             std::env::VarError::NotUnicode(_) => format!("in the environment as `{name}` is not text"),
         })?,
         SecretLocation::File(file) => {
-            let unreadable = |error: std::io::Error| format!("can not be read from `{file}`: {error}");
+            let unreadable = |error: std::io::Error| format!("cannot be read from `{file}`: {error}");
             let path = folder.join(file);
             if std::fs::metadata(&path).map_err(unreadable)?.len() > MAX_KEY_BYTES {
                 return Err(format!("in `{file}` is larger than {MAX_KEY_BYTES} bytes"));

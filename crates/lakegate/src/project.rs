@@ -24,7 +24,7 @@ pub enum ProjectError {
     #[error("there is no `{CONFIG_FILE}` in `{}`; make a project with `lakegate init`, or name its folder with `--project`", .0.display())]
     Missing(PathBuf),
     /// A file or folder is unreadable.
-    #[error("`{}` can not be read", .0.display())]
+    #[error("`{}` cannot be read", .0.display())]
     Unreadable(PathBuf, #[source] std::io::Error),
     /// The project has faults.
     #[error("{}", listed(.0))]
@@ -33,19 +33,19 @@ pub enum ProjectError {
     #[error(transparent)]
     Lake(#[from] LakeError),
     /// The files of a table cannot be listed.
-    #[error("the files of table `{0}` can not be listed")]
+    #[error("the files of table `{0}` cannot be listed")]
     Unlisted(String, #[source] Box<lakegate_core::error::Error>),
     /// Tables are served in their previous state, because the current one is unreadable.
     #[error("{}", listed(.0))]
     StaleTables(Vec<Finding>),
     /// A file of the lake is unreadable.
-    #[error("the tables can not be read")]
+    #[error("the tables cannot be read")]
     UnreadableTables(#[source] lakegate_core::error::Error),
     /// The audit log cannot be written.
-    #[error("the audit log in `{}` can not be written; mend that, name another folder with `audit_folder` in [server], or switch it off with `audit = \"off\"`", .0.display())]
+    #[error("the audit log in `{}` cannot be written; mend that, name another folder with `audit_folder` in [server], or switch it off with `audit = \"off\"`", .0.display())]
     Audit(PathBuf, #[source] std::io::Error),
     /// The engine cannot be started.
-    #[error("the engine can not be started; is the folder `spill_folder` of [limits] there, and can it be written?")]
+    #[error("the engine cannot be started; is the folder `spill_folder` of [limits] there, and can it be written?")]
     Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 

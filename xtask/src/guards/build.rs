@@ -82,7 +82,7 @@ pub(crate) fn build(checkout: &Path, binary: Binary) -> Result<Result<PathBuf, S
         .env_remove("CARGO_TARGET_DIR")
         .stderr(Stdio::null())
         .output()
-        .context("can not start cargo")?;
+        .context("cannot start cargo")?;
     let messages = String::from_utf8_lossy(&output.stdout);
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).collect::<Vec<_>>();
     if !output.status.success() {
@@ -102,7 +102,7 @@ pub(crate) fn build(checkout: &Path, binary: Binary) -> Result<Result<PathBuf, S
 /// The names of all tests in a binary.
 pub(crate) fn names(built: &Path) -> Result<Vec<String>> {
     let output = Command::new(built).arg("--list").output();
-    let output = output.with_context(|| format!("can not start `{}`", built.display()))?;
+    let output = output.with_context(|| format!("cannot start `{}`", built.display()))?;
     let names = String::from_utf8(output.stdout)?;
     Ok(names.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
 }
@@ -130,7 +130,7 @@ pub(crate) fn run(
         .stderr(log.try_clone()?)
         .stdout(log)
         .spawn()
-        .with_context(|| format!("can not start `{}`", built.display()))?;
+        .with_context(|| format!("cannot start `{}`", built.display()))?;
     let started = Instant::now();
     let status = loop {
         if let Some(status) = running.try_wait()? {

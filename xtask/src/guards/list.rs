@@ -39,7 +39,7 @@ struct Guards {
 
 /// Reads the list.
 pub(crate) fn read(root: &Path) -> Result<Vec<Guard>> {
-    let text = fs::read_to_string(root.join(LIST)).with_context(|| format!("can not read `{LIST}`"))?;
+    let text = fs::read_to_string(root.join(LIST)).with_context(|| format!("cannot read `{LIST}`"))?;
     let guards: Guards = toml::from_str(&text).with_context(|| format!("`{LIST}` is not as it should be"))?;
     Ok(guards.guard)
 }

@@ -28,14 +28,14 @@ impl Scratch {
             .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
             .current_dir(root)
             .output()
-            .context("can not start `git`")?;
+            .context("cannot start `git`")?;
         ensure!(listed.status.success(), "`git ls-files` failed; the guards are checked in a git checkout");
         let names = String::from_utf8(listed.stdout).context("a file's name is not UTF-8")?;
         let mut files = BTreeMap::new();
         // The index still lists files that were deleted without a commit.
         for name in names.split('\0').filter(|name| !name.is_empty() && root.join(name).is_file()) {
             let path = root.join(name);
-            let content = fs::read(&path).with_context(|| format!("can not read `{name}`"))?;
+            let content = fs::read(&path).with_context(|| format!("cannot read `{name}`"))?;
             files.insert(name.to_owned(), File { content, permissions: fs::metadata(&path)?.permissions() });
         }
         let scratch = Self { folder: root.join("target/guards/checkout"), files };
@@ -55,7 +55,7 @@ impl Scratch {
                 if let Some(folder) = path.parent() {
                     fs::create_dir_all(folder)?;
                 }
-                fs::write(&path, &file.content).with_context(|| format!("can not write `{}`", path.display()))?;
+                fs::write(&path, &file.content).with_context(|| format!("cannot write `{}`", path.display()))?;
             }
             // One of the files is executable.
             fs::set_permissions(&path, file.permissions.clone())?;
@@ -81,7 +81,7 @@ impl Scratch {
     /// Replaces text that must occur exactly once in a file.
     pub(crate) fn replace(&self, file: &str, find: &str, replace: &str) -> Result<()> {
         let path = self.folder.join(file);
-        let text = fs::read_to_string(&path).with_context(|| format!("can not read `{file}`"))?;
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read `{file}`"))?;
         let count = text.matches(find).count();
         ensure!(count == 1, "the text of the guard stands {count} times in {file}; mend xtask/guards.toml");
         fs::write(&path, text.replacen(find, replace, 1))?;

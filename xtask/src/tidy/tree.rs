@@ -103,7 +103,7 @@ impl fmt::Display for Finding {
 }
 
 fn read_folder(folder: &Path, prefix: &str, files: &mut Vec<File>) -> Result<()> {
-    let entries = fs::read_dir(folder).with_context(|| format!("can not list `{}`", folder.display()))?;
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot list `{}`", folder.display()))?;
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();

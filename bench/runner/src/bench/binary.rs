@@ -17,7 +17,7 @@ pub(crate) fn build(root: &Path, debug: bool) -> Result<PathBuf> {
         .current_dir(root)
         .stderr(Stdio::inherit())
         .output()
-        .context("can not start cargo")?;
+        .context("cannot start cargo")?;
     ensure!(output.status.success(), "`cargo {}` failed", arguments.join(" "));
     String::from_utf8_lossy(&output.stdout)
         .lines()
@@ -36,7 +36,7 @@ pub(crate) fn again_optimised(root: &Path) -> Result<()> {
         .arg("--")
         .args(std::env::args_os().skip(1))
         .status()
-        .context("can not start cargo")?;
+        .context("cannot start cargo")?;
     ensure!(status.success(), "it ended without a result");
     Ok(())
 }

@@ -58,7 +58,7 @@ impl Callers {
     /// Queries the clients, and creates principals for those that will call.
     pub(crate) async fn make(binary: &Path, lake: &Lake) -> Result<Self> {
         let path = lake.project.join("endpoints").join(format!("{ENDPOINT}.sql"));
-        fs::write(&path, ENDPOINT_FILE).with_context(|| format!("can not write `{}`", path.display()))?;
+        fs::write(&path, ENDPOINT_FILE).with_context(|| format!("cannot write `{}`", path.display()))?;
         let server = Server::start(binary, &lake.project)?;
         let mut connection = Connection::open(&server.address).await?;
         let answer = connection.get(&format!("/api/{ENDPOINT}"), &lake.operator_token).await?;
@@ -78,7 +78,7 @@ impl Callers {
         import(binary, lake, ordinary.iter().chain([&largest]))?;
         let tokens: BTreeMap<_, _> = ordinary.iter().chain([&largest]).map(|(token, client)| (token, client)).collect();
         let tokens_file = lake.project.join("bench_tokens.json");
-        fs::write(&tokens_file, serde_json::to_vec(&tokens)?).context("can not write the tokens")?;
+        fs::write(&tokens_file, serde_json::to_vec(&tokens)?).context("cannot write the tokens")?;
         Ok(Self {
             ordinary: ordinary.into_iter().map(|(token, _)| token).collect(),
             largest: largest.0,
@@ -102,7 +102,7 @@ fn import<'a>(binary: &Path, lake: &Lake, clients: impl Iterator<Item = &'a (Str
         table += &format!("{client},{token},{}\n", ["true"; ENDPOINTS.len()].join(","));
     }
     let path = lake.project.join("bench_access.csv");
-    fs::write(&path, table).with_context(|| format!("can not write `{}`", path.display()))?;
+    fs::write(&path, table).with_context(|| format!("cannot write `{}`", path.display()))?;
     let status = Command::new(binary)
         .args(["access", "import"])
         .arg(&path)
@@ -111,7 +111,7 @@ fn import<'a>(binary: &Path, lake: &Lake, clients: impl Iterator<Item = &'a (Str
         .arg(&lake.project)
         .stdout(Stdio::null())
         .status()
-        .context("can not start `lakegate access import`")?;
+        .context("cannot start `lakegate access import`")?;
     ensure!(status.success(), "`lakegate access import` failed");
     Ok(())
 }

@@ -93,7 +93,7 @@ pub(crate) fn duckdb_command(root: &Path, lake: &Lake, callers: &Callers, port: 
 /// A Python with the packages of `bench/duckdb/requirements.txt`. Installs them if needed.
 pub(crate) fn python(root: &Path) -> Result<PathBuf> {
     let requirements = root.join("bench/duckdb/requirements.txt");
-    let wanted = fs::read_to_string(&requirements).context("can not read the requirements")?;
+    let wanted = fs::read_to_string(&requirements).context("cannot read the requirements")?;
     let folder = kept(root).join("venv");
     let (python, stamp) = (folder.join("bin/python"), folder.join("requirements.txt"));
     if fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
@@ -102,7 +102,7 @@ pub(crate) fn python(root: &Path) -> Result<PathBuf> {
     eprintln!("bench: installing FastAPI and DuckDB below `target/bench`");
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
     run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(&requirements))?;
-    fs::write(&stamp, wanted).context("can not write what was installed")?;
+    fs::write(&stamp, wanted).context("cannot write what was installed")?;
     Ok(python)
 }
 
@@ -121,7 +121,7 @@ fn server(root: &Path, name: &str) -> Result<PathBuf> {
 /// Runs a command to its end, and discards its standard output.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
-    let status = status.with_context(|| format!("can not start {command:?}"))?;
+    let status = status.with_context(|| format!("cannot start {command:?}"))?;
     ensure!(status.success(), "{command:?} failed");
     Ok(())
 }

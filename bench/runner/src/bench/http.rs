@@ -44,7 +44,7 @@ impl Answer<'_> {
 
 impl Connection {
     pub(crate) async fn open(address: &str) -> Result<Self> {
-        let stream = TcpStream::connect(address).await.with_context(|| format!("can not connect to {address}"))?;
+        let stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, received: Vec::with_capacity(ROOM) })
     }

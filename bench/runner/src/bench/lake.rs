@@ -24,16 +24,16 @@ impl Lake {
         let folder = kept(root).join(format!("scale-{scale}"));
         let project = folder.join("project");
         if fresh && folder.exists() {
-            fs::remove_dir_all(&folder).with_context(|| format!("can not remove `{}`", folder.display()))?;
+            fs::remove_dir_all(&folder).with_context(|| format!("cannot remove `{}`", folder.display()))?;
         }
-        fs::create_dir_all(&project).with_context(|| format!("can not make `{}`", project.display()))?;
+        fs::create_dir_all(&project).with_context(|| format!("cannot make `{}`", project.display()))?;
         for entry in fs::read_dir(&project)? {
             let (path, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))?;
             if path.ends_with("lake") {
                 continue;
             }
             let removed = if kind.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.with_context(|| format!("can not remove `{}`", path.display()))?;
+            removed.with_context(|| format!("cannot remove `{}`", path.display()))?;
         }
         let demo = Demo::make(binary, &project, scale)?;
         let marker =

@@ -128,7 +128,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     let report = report::Report::new(options, scales);
     println!("{}", report.markdown());
     if let Some(path) = &options.json {
-        fs::write(path, report.json()?).with_context(|| format!("can not write `{}`", path.display()))?;
+        fs::write(path, report.json()?).with_context(|| format!("cannot write `{}`", path.display()))?;
     }
     ensure!(!report.has_failures(), "not every request was answered; what came in place of answers is said above");
     if options.write {

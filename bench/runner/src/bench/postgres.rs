@@ -54,14 +54,14 @@ impl Database {
         let (folder, stamp) = (lake.folder.join("postgres"), lake.folder.join("postgres.stamp"));
         let sql = |name: &str| {
             let path = root.join("bench/postgres").join(name);
-            fs::read_to_string(&path).with_context(|| format!("can not read `{}`", path.display()))
+            fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))
         };
         let (tables, indexes) = (sql("tables.sql")?, sql("indexes.sql")?);
         let wanted = [lake.marker.as_str(), &tables, &indexes].concat();
         if !folder.exists() || fs::read_to_string(&stamp).ok().as_ref() != Some(&wanted) {
             eprintln!("bench: loading the rows into PostgreSQL");
             load(root, &programs, lake, &folder, &tables, &indexes)?;
-            fs::write(&stamp, wanted).context("can not write which rows the database has")?;
+            fs::write(&stamp, wanted).context("cannot write which rows the database has")?;
         }
         Self::run(&programs, &folder, TO_SERVE).map(Some)
     }
@@ -105,7 +105,7 @@ impl Database {
 fn load(root: &Path, programs: &Path, lake: &Lake, folder: &Path, tables: &str, indexes: &str) -> Result<()> {
     let python = python(root)?;
     if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("can not remove `{}`", folder.display()))?;
+        fs::remove_dir_all(folder).with_context(|| format!("cannot remove `{}`", folder.display()))?;
     }
     fs::create_dir(folder)?;
     give(folder)?;
@@ -122,7 +122,7 @@ fn load(root: &Path, programs: &Path, lake: &Lake, folder: &Path, tables: &str, 
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .context("can not start Python")?;
+            .context("cannot start Python")?;
         let output = rows.stdout.take().context("the rows have no pipe")?;
         // Truncate in the same transaction, so that the rows skip the write-ahead log.
         let copy = format!("COPY \"{table}\" FROM STDIN (FORMAT csv)");
@@ -131,7 +131,7 @@ fn load(root: &Path, programs: &Path, lake: &Lake, folder: &Path, tables: &str, 
             .stdin(output)
             .stdout(Stdio::null())
             .status()
-            .context("can not start psql");
+            .context("cannot start psql");
         let read = rows.wait()?;
         ensure!(copied?.success() && read.success(), "`{table}` could not be loaded");
     }

@@ -46,7 +46,7 @@ impl Process {
     }
 
     fn with_pipes(command: &mut Command) -> Result<Self> {
-        let mut child = command.stdin(Stdio::null()).spawn().with_context(|| format!("can not start {command:?}"))?;
+        let mut child = command.stdin(Stdio::null()).spawn().with_context(|| format!("cannot start {command:?}"))?;
         let (sender, lines) = mpsc::channel();
         let pipes = [
             child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>),

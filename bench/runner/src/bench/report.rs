@@ -120,10 +120,10 @@ impl Report {
     /// Replaces the text between the markers of the page.
     pub(crate) fn write(&self, root: &Path) -> Result<()> {
         let path = root.join(PAGE);
-        let page = fs::read_to_string(&path).with_context(|| format!("can not read `{PAGE}`"))?;
+        let page = fs::read_to_string(&path).with_context(|| format!("cannot read `{PAGE}`"))?;
         let page = replaced(&page, &self.markdown())
             .with_context(|| format!("`{PAGE}` has lost its marks `{BEGIN}` and `{END}`"))?;
-        fs::write(&path, page).with_context(|| format!("can not write `{PAGE}`"))
+        fs::write(&path, page).with_context(|| format!("cannot write `{PAGE}`"))
     }
 }
 

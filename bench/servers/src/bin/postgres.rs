@@ -41,7 +41,7 @@ struct Range {
 #[tokio::main]
 async fn main() -> Result<()> {
     let database: tokio_postgres::Config = variable("BENCH_DATABASE")?.parse()?;
-    let tokens = std::fs::read(variable("BENCH_TOKENS")?).context("can not read the tokens")?;
+    let tokens = std::fs::read(variable("BENCH_TOKENS")?).context("cannot read the tokens")?;
     let manager = Manager::from_config(database, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
     let app = App {
         pool: Pool::builder(manager).max_size(CONNECTIONS).build()?,
@@ -62,7 +62,7 @@ fn variable(name: &str) -> Result<String> {
 
 fn queries(folder: &FilePath) -> Result<HashMap<String, String>> {
     let mut queries = HashMap::new();
-    for file in std::fs::read_dir(folder).context("can not list the queries")? {
+    for file in std::fs::read_dir(folder).context("cannot list the queries")? {
         let path = file?.path();
         if let Some(name) = path.file_stem().and_then(|name| name.to_str()) {
             queries.insert(name.to_owned(), std::fs::read_to_string(&path)?);

@@ -23,7 +23,7 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> Hot {
         "pinned" => Hot::Pinned,
         other => {
             let help = "use `off`, `auto` or `pinned`".to_owned();
-            source.report(&said.span, format!("`hot` can not be `{other}`"), Some(help));
+            source.report(&said.span, format!("`hot` cannot be `{other}`"), Some(help));
             Hot::default()
         }
     }
@@ -52,6 +52,6 @@ mod tests {
             assert_eq!(read(line), (hot, Vec::new()), "{line}");
         }
         let (_, findings) = read("hot = \"always\"");
-        assert!(findings[0].contains("`hot` can not be `always`"), "{findings:?}");
+        assert!(findings[0].contains("`hot` cannot be `always`"), "{findings:?}");
     }
 }

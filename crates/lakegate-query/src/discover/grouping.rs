@@ -125,7 +125,7 @@ pub(super) fn tables(folder: &Folder, seen: Vec<Seen>, candidates: &mut Vec<Cand
             candidate
                 .table
                 .notes
-                .push(format!("`{name}` at this location can not be read as it is; take it away or mend it"));
+                .push(format!("`{name}` at this location cannot be read as it is; take it away or mend it"));
         }
         candidates.push(candidate);
     }
@@ -308,7 +308,7 @@ fn split(folder: &Folder, groups: Vec<Group>, all_names: &[String], found: &mut 
                 None => found.left_out.push(LeftOut {
                     path: joined(&folder.path, &format!("{stem}*.{extension}")),
                     reason: format!(
-                        "{} files can not be told by their names from others with other columns",
+                        "{} files cannot be told by their names from others with other columns",
                         files.len()
                     ),
                     help: Some("give each table a folder of its own".to_owned()),

@@ -82,7 +82,7 @@ impl LocalLake {
             let path = plain.and_then(|name| Path::parse(within(name)).ok());
             let (Some(name), Some(location)) = (plain, path) else {
                 let escaped = name.to_string_lossy().escape_debug().to_string();
-                told(within(&escaped), "its name has characters that can not be in a path; rename it");
+                told(within(&escaped), "its name has characters that cannot be in a path; rename it");
                 continue;
             };
             match self.found(&entry, &location, &above) {
@@ -116,7 +116,7 @@ impl LocalLake {
     }
 
     fn found(&self, entry: &fs::DirEntry, location: &Path, above: &[PathBuf]) -> Found {
-        let Ok(kind) = entry.file_type() else { return Found::No("it can not be read") };
+        let Ok(kind) = entry.file_type() else { return Found::No("it cannot be read") };
         if kind.is_dir() {
             return Found::Folder;
         }
@@ -127,7 +127,7 @@ impl LocalLake {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     return Found::Closed("it is a link to nothing");
                 }
-                Err(_) => return Found::Closed("it is a link that can not be followed"),
+                Err(_) => return Found::Closed("it is a link that cannot be followed"),
             };
             if !target.starts_with(&self.root) {
                 return Found::Closed("it is a link that leads out of the lake");
@@ -149,7 +149,7 @@ impl LocalLake {
             Ok(metadata) if metadata.is_file() => Found::File(metadata),
             // Opening a pipe would block until another process opens its other end.
             Ok(_) => Found::No("it is not a file"),
-            Err(_) => Found::No("it can not be read"),
+            Err(_) => Found::No("it cannot be read"),
         }
     }
 }
@@ -162,7 +162,7 @@ fn time(modified: Option<SystemTime>) -> DateTime<Utc> {
 
 #[cfg(all(test, unix))]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+    #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::symlink;
@@ -222,9 +222,9 @@ mod tests {
                 "days/day=2024-01-02: it is a link that leads out of the lake",
                 "days/day=2024-01-03: it is a link to a folder above it",
                 "dot: it is a link to a folder above it",
-                "one: it is a link that can not be followed",
+                "one: it is a link that cannot be followed",
                 "root: it is a link that leads out of the lake",
-                "two: it is a link that can not be followed",
+                "two: it is a link that cannot be followed",
             ]
         );
     }

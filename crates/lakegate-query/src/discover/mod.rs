@@ -72,7 +72,7 @@ pub type Progress<'a> = &'a (dyn Fn(&'static str, u64, Option<u64>) + Sync);
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoverError {
     /// The lake cannot list the folder.
-    #[error("the folder `{0}` of the lake can not be listed")]
+    #[error("the folder `{0}` of the lake cannot be listed")]
     List(String, #[source] datafusion::object_store::Error),
     /// The folder does not exist or is empty.
     #[error("there is nothing at `{0}`")]

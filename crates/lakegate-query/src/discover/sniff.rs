@@ -48,7 +48,7 @@ pub(super) async fn look(lake: &Lake, object: ObjectMeta) -> Seen {
             Ok(told) => told,
             Err(_) => What::Other("it is broken".to_owned(), Some("replace it, or take it out of the lake".to_owned())),
         },
-        Err(_) => What::Other("it can not be read".to_owned(), None),
+        Err(_) => What::Other("it cannot be read".to_owned(), None),
     };
     Seen { object, what }
 }

@@ -82,7 +82,7 @@ fn unpack(head: &[u8], is_whole: bool) -> Result<(Vec<u8>, bool), String> {
         _ => return Ok((head.to_vec(), is_whole)),
     }
     if unpacked.is_empty() {
-        return Err("it is compressed and can not be unpacked".to_owned());
+        return Err("it is compressed and cannot be unpacked".to_owned());
     }
     let whole = is_whole && (unpacked.len() as u64) < MOST_UNPACKED;
     Ok((unpacked, whole))
@@ -155,7 +155,7 @@ fn csv(text: &str, is_whole: bool, mut trouble: Vec<Trouble>) -> Result<Text, St
     let (schema, _) = format.infer_schema(Cursor::new(text), Some(ROWS)).map_err(|error| {
         let reason = error.to_string();
         format!(
-            "its rows can not be read as CSV: {}",
+            "its rows cannot be read as CSV: {}",
             reason.lines().next().unwrap_or_default().trim_start_matches("Csv error: ")
         )
     })?;

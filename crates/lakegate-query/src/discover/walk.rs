@@ -93,7 +93,7 @@ pub(super) async fn walk(
             }
             let listing = match listing {
                 Err(_) if level_is_below => {
-                    let reason = "it can not be listed".to_owned();
+                    let reason = "it cannot be listed".to_owned();
                     walked.left_out.push(LeftOut { path: format!("{folder}/"), reason, help: None });
                     walked.is_incomplete = true;
                     continue;
@@ -269,7 +269,7 @@ async fn all_below_here(
             }
             (Ok(_), false) => "it lies too deep",
             (Err(error), _) if depth == 0 => return Err(error),
-            (Err(_), _) => "it can not be listed",
+            (Err(_), _) => "it cannot be listed",
         };
         walked.left_out.push(LeftOut { path: format!("{folder}/"), reason: reason.to_owned(), help: None });
         walked.is_incomplete = true;

@@ -166,7 +166,7 @@ impl Compressor {
 }
 
 fn failed(error: io::Error) -> Error {
-    Error::new(Code::Internal, "the answer can not be compressed").source(error)
+    Error::new(Code::Internal, "the answer cannot be compressed").source(error)
 }
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ pub fn bounded_encoder(
 
 /// The error for the caller; the library's error goes to the log as its source.
 fn unwritable(format: Format, source: impl Into<Cause>) -> Error {
-    let detail = format!("a value of the answer can not be written as {}", format.name());
+    let detail = format!("a value of the answer cannot be written as {}", format.name());
     Error::new(Code::EngineFailed, detail).source(source)
 }
 

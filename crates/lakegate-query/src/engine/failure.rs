@@ -85,7 +85,7 @@ pub fn met_another_file(error: &Error) -> bool {
 }
 
 fn unreadable() -> Error {
-    Error::new(Code::LakeUnavailable, "files of the lake can not be read now").hint("try again later")
+    Error::new(Code::LakeUnavailable, "files of the lake cannot be read now").hint("try again later")
 }
 
 fn out_of_memory() -> Error {

@@ -260,7 +260,7 @@ impl InForce {
                 Ok(masks) => {
                     in_force.tables.insert(table.clone(), masks);
                 }
-                Err(fault) => return plan_err!("a mask of table `{table}` can not be put on: {fault}"),
+                Err(fault) => return plan_err!("a mask of table `{table}` cannot be put on: {fault}"),
             }
         }
         Ok(in_force)

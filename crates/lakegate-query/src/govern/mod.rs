@@ -388,5 +388,5 @@ fn refusal(error: &DataFusionError) -> Error {
             }
         };
     }
-    Error::new(Code::GovernRefused, "the query can not be governed; nothing was run")
+    Error::new(Code::GovernRefused, "the query cannot be governed; nothing was run")
 }

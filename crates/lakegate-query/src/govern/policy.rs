@@ -178,7 +178,7 @@ async fn compile(
     let mut findings = Vec::new();
     if let Some((name, span)) = syntax.placeholders.first() {
         let help = "a row filter depends on the caller alone: use `principal('attribute')`";
-        findings.push(place.finding(*span, format!("`${name}` can not stand in a row filter")).help(help));
+        findings.push(place.finding(*span, format!("`${name}` cannot stand in a row filter")).help(help));
     }
     let mut calls = PrincipalCalls { place: &place, attributes: BTreeSet::new(), findings: &mut findings };
     let _ = VisitMut::visit(&mut expr, &mut calls);

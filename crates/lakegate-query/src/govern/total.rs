@@ -188,7 +188,7 @@ fn shape_fault(node: &LogicalPlan) -> Option<String> {
         // `DISTINCT` after optimisation.
         LogicalPlan::Aggregate(aggregate) if aggregate.aggr_expr.is_empty() => None,
         other if Barrier::of(other).is_some() => None,
-        other => Some(format!("`{}` can not be part of a row filter", node_name(other))),
+        other => Some(format!("`{}` cannot be part of a row filter", node_name(other))),
     }
 }
 

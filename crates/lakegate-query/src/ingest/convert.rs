@@ -66,8 +66,7 @@ pub(super) fn run(
 pub(super) fn read_back(
     file: &StagedFile,
 ) -> Result<impl Iterator<Item = Result<RecordBatch, IngestError>>, IngestError> {
-    let failed =
-        || IngestError::unfit("what was written can not be read again", "look at the disk, and run this again");
+    let failed = || IngestError::unfit("what was written cannot be read again", "look at the disk, and run this again");
     let opened = File::open(file.path()).map_err(|_| failed())?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(opened).map_err(|_| failed())?;
     let batches = reader.with_batch_size(BATCH).build().map_err(|_| failed())?;

@@ -87,7 +87,7 @@ async fn numbers_that_a_column_can_not_hold_are_rejected() {
     let (done, rejects) = desk.ingest(recipe).await;
     assert_eq!(done.unwrap().rejected, 3, "{rejects:?}");
     assert_eq!(rejects.iter().map(|reject| reject.line).collect::<Vec<_>>(), [3, 4, 7]);
-    assert!(rejects.iter().all(|reject| reject.why.contains("can not hold it exactly")), "{rejects:?}");
+    assert!(rejects.iter().all(|reject| reject.why.contains("cannot hold it exactly")), "{rejects:?}");
     // Another run on the existing table: its schema has the type, so the recipe need not declare it.
     let (done, rejects) = desk.ingest("from = [\"t.csv\"]\nmax_rejects = \"3\"").await;
     assert_eq!((done.unwrap().ingested, rejects.len()), (3, 3));
@@ -151,6 +151,6 @@ async fn numbers_of_json_lines_are_not_changed_either() {
     let (done, rejects) =
         desk.ingest("from = [\"t.ndjson\"]\nmax_rejects = \"2\"\n[columns.n]\ntype = \"number\"").await;
     assert_eq!(done.unwrap().ingested, 2, "{rejects:?}");
-    assert!(rejects.iter().all(|reject| reject.why.contains("can not hold it exactly")), "{rejects:?}");
+    assert!(rejects.iter().all(|reject| reject.why.contains("cannot hold it exactly")), "{rejects:?}");
     assert_eq!(rejects[1].value.as_deref(), Some("\"123456789012345678901234\""));
 }

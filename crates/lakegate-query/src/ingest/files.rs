@@ -66,7 +66,7 @@ fn paths(pattern: &str, base: &Path) -> Result<Vec<(String, PathBuf)>, IngestErr
         glob::glob(&escaped).map_err(|error| unfit(format!("`{pattern}` is not a good glob: {}", error.msg)))?;
     let mut paths = Vec::new();
     for path in found {
-        let path = path.map_err(|error| unfit(format!("`{pattern}` can not be looked through: {}", error.error())))?;
+        let path = path.map_err(|error| unfit(format!("`{pattern}` cannot be looked through: {}", error.error())))?;
         if path.is_file() {
             let shown = path.strip_prefix(base).unwrap_or(&path).to_string_lossy().into_owned();
             paths.push((shown, path));

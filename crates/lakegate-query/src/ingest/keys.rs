@@ -48,11 +48,11 @@ impl Keys {
         let types =
             types.map_err(|_| IngestError::unfit("the key names a column that is not there", "correct `key`"))?;
         if types.iter().any(DataType::is_nested) {
-            return Err(IngestError::unfit("a list can not be a key", "name other columns in `key`"));
+            return Err(IngestError::unfit("a list cannot be a key", "name other columns in `key`"));
         }
         let fields = types.iter().map(|data_type| SortField::new(data_type.clone())).collect();
         let converter = RowConverter::new(fields)
-            .map_err(|error| IngestError::unfit(format!("the key can not be compared: {error}"), "correct `key`"))?;
+            .map_err(|error| IngestError::unfit(format!("the key cannot be compared: {error}"), "correct `key`"))?;
         Ok(Self { columns: columns.to_vec(), types, converter, last: HashMap::new(), bytes: 0 })
     }
 

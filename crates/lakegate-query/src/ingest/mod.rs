@@ -106,7 +106,7 @@ pub enum IngestError {
         read: u64,
     },
     /// The report cannot be written.
-    #[error("the report of rejected rows can not be written")]
+    #[error("the report of rejected rows cannot be written")]
     Report(#[source] std::io::Error),
     /// The table cannot be written.
     #[error(transparent)]

@@ -22,7 +22,7 @@ pub(super) fn kept(text: &str, number: f64, is_single: bool) -> Result<f64, Stri
     if held.abs() < most || text.contains(['e', 'E']) || is_written(text, held) {
         return Ok(number);
     }
-    Err(format!("the column can not hold it exactly: it has numbers, and this one is over {most}"))
+    Err(format!("the column cannot hold it exactly: it has numbers, and this one is over {most}"))
 }
 
 /// Whether a large number has exactly the digits of the text. Doubles this large have no fraction.

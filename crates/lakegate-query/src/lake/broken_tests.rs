@@ -77,7 +77,7 @@ async fn parquet_that_is_cut_or_none_is_told() {
     let whole = bytes_of_parquet(10_000);
     for cut in [1, 7, 8, 100, whole.len() / 2, whole.len() - 4, whole.len() - 1] {
         let said = fault("a.parquet", &whole[..cut], "").await;
-        assert!(said.contains("can not be read as parquet"), "{said}");
+        assert!(said.contains("cannot be read as parquet"), "{said}");
     }
     fault("a.parquet", "id,name\n1,x\n", "").await;
     fault("a.parquet", [b"PAR1".as_slice(), &[0xff; 100], b"PAR1"].concat(), "").await;

@@ -166,7 +166,7 @@ impl Reader<'_> {
                     .no_version(NoVersion::Expired)
                     .source(error));
             }
-            Err(error) => return Err(location::unlisted(self.lake, format!("`{path}` can not be read"), error)),
+            Err(error) => return Err(location::unlisted(self.lake, format!("`{path}` cannot be read"), error)),
         };
         let is_same = |known: &&Arc<Known>| {
             known.tag.is_some()
@@ -179,10 +179,10 @@ impl Reader<'_> {
         }
         let tag = object.e_tag.clone();
         let object =
-            pinned::pin(&object).map_err(|error| TableFault::new("its files can not be read safely").source(error))?;
+            pinned::pin(&object).map_err(|error| TableFault::new("its files cannot be read safely").source(error))?;
         let footer = footers::check(self.session, self.lake.store(), self.lake.is_remote(), &object).await;
         let footer = footer.map_err(|error| {
-            TableFault::new(format!("{}, so it can not be read as Parquet", error.text))
+            TableFault::new(format!("{}, so it cannot be read as Parquet", error.text))
                 .help("check that the file is complete")
                 .passing(error.is_passing)
         })?;
@@ -201,7 +201,7 @@ enum Looked {
 }
 
 fn unreadable(path: &str, error: &str) -> TableFault {
-    TableFault::new(format!("`{path}` can not be read as Parquet: {error}")).help("check that the file is complete")
+    TableFault::new(format!("`{path}` cannot be read as Parquet: {error}")).help("check that the file is complete")
 }
 
 impl Known {

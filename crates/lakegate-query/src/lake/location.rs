@@ -134,7 +134,7 @@ async fn is_file_or_folder(lake: &Lake, location: &str, format: Option<FileForma
             Err(fault) if fault.source.is_none() => Ok(false),
             Err(fault) => Err(fault),
         },
-        Err(error) => Err(unlisted(lake, format!("the file `{location}` can not be read"), error)),
+        Err(error) => Err(unlisted(lake, format!("the file `{location}` cannot be read"), error)),
     }
 }
 
@@ -163,7 +163,7 @@ async fn with_tags(lake: &Lake, objects: Vec<ObjectMeta>) -> Result<Vec<ObjectMe
             }
             let location = object.location;
             let asked = lake.store.head(&location).await;
-            asked.map_err(|error| unlisted(lake, format!("the file `{location}` can not be read"), error))
+            asked.map_err(|error| unlisted(lake, format!("the file `{location}` cannot be read"), error))
         };
         tagged.boxed()
     });
@@ -193,7 +193,7 @@ async fn list_below(lake: &Lake, folder: &str) -> Result<Listing, TableFault> {
             Ok(Listing { objects, folders: Vec::new() })
         }
         Err(StoreError::NotFound { .. }) => Ok(Listing::default()),
-        Err(error) => Err(unlisted(lake, format!("the files at `{folder}` can not be listed"), error)),
+        Err(error) => Err(unlisted(lake, format!("the files at `{folder}` cannot be listed"), error)),
     }
 }
 
@@ -207,7 +207,7 @@ async fn list_folder(lake: &Lake, folder: &str) -> Result<Listing, TableFault> {
     match lake.store.list_with_delimiter(Some(&prefix)).await {
         Ok(listed) => Ok(Listing { objects: listed.objects, folders: listed.common_prefixes }),
         Err(StoreError::NotFound { .. }) => Ok(Listing::default()),
-        Err(error) => Err(unlisted(lake, format!("the files at `{folder}` can not be listed"), error)),
+        Err(error) => Err(unlisted(lake, format!("the files at `{folder}` cannot be listed"), error)),
     }
 }
 
@@ -230,7 +230,7 @@ async fn single_file(lake: &Lake, location: &str, format: Option<FileFormat>) ->
         match lake.store.head(&folder_path(&candidate)?).await {
             Ok(object) => return Ok(vec![object]),
             Err(StoreError::NotFound { .. }) => {}
-            Err(error) => return Err(unlisted(lake, format!("the file `{candidate}` can not be read"), error)),
+            Err(error) => return Err(unlisted(lake, format!("the file `{candidate}` cannot be read"), error)),
         }
     }
     Err(TableFault::new(format!("there is nothing at `{location}` in the lake"))
@@ -279,7 +279,7 @@ async fn refuse_table_formats_above(lake: &Lake, mut next: Option<&str>) -> Resu
 
 fn of_table_format(folder: &str, kind: &str) -> TableFault {
     let message =
-        format!("`{folder}` is {kind} table, whose files can not be read as they lie: deleted rows would come back");
+        format!("`{folder}` is {kind} table, whose files cannot be read as they lie: deleted rows would come back");
     TableFault::new(message).help(match kind {
         "a Delta" => format!("declare it: `location = \"{folder}/\"` and `format = \"delta\"`"),
         "an Iceberg" => format!("declare it: `location = \"{folder}/\"` and `format = \"iceberg\"`"),
@@ -311,7 +311,7 @@ async fn is_there(lake: &Lake, folder: &str) -> Result<bool, TableFault> {
     match lake.store.list(Some(&folder_path(folder)?)).try_next().await {
         Ok(first) => Ok(first.is_some()),
         Err(StoreError::NotFound { .. }) => Ok(false),
-        Err(error) => Err(unlisted(lake, format!("the files at `{folder}` can not be listed"), error)),
+        Err(error) => Err(unlisted(lake, format!("the files at `{folder}` cannot be listed"), error)),
     }
 }
 

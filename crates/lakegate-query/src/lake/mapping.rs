@@ -397,7 +397,7 @@ fn fits(
 ) -> Result<Conversion, String> {
     let wanted = column.field.data_type();
     let name = path.join(".");
-    let wrong = || format!("column `{name}` is of a type that can not be read as the table's");
+    let wrong = || format!("column `{name}` is of a type that cannot be read as the table's");
     let below = |name: &str| path.iter().cloned().chain([name.to_owned()]).collect::<Vec<_>>();
     match (wanted, found) {
         (DataType::Struct(_), DataType::Struct(found)) if parquet.is_group() => {
@@ -429,7 +429,7 @@ fn fits(
         }
         _ if is_read_as(found, wanted) => Ok(Conversion::Cast),
         _ if wanted.is_nested() || found.is_nested() => Err(wrong()),
-        _ => Err(format!("column `{name}` is of the type {found}, which can not be read as {wanted}")),
+        _ => Err(format!("column `{name}` is of the type {found}, which cannot be read as {wanted}")),
     }
 }
 

@@ -130,7 +130,7 @@ pub enum LakeError {
     #[error("{0}")]
     Credentials(String),
     /// The store refuses the connection.
-    #[error("the lake at `{0}` can not be opened; check [lake] and the environment")]
+    #[error("the lake at `{0}` cannot be opened; check [lake] and the environment")]
     Store(String, #[source] datafusion::object_store::Error),
 }
 

@@ -42,10 +42,10 @@ pub(super) async fn open(
     let (store, is_remote) = (&lake.store, lake.is_remote());
     // From here on, every read returns the listed version of a file or fails.
     let pinned = found.files.iter().map(|file| pinned::pin(&file.object)).collect::<Result<Vec<_>, _>>();
-    let objects = pinned.map_err(|error| TableFault::new("its files can not be read safely").source(error))?;
+    let objects = pinned.map_err(|error| TableFault::new("its files cannot be read safely").source(error))?;
     let unreadable = |error: columns::Unreadable| {
         let (kind, text) = (found.format.extension(), error.text);
-        TableFault::new(format!("the files at `{}` can not be read as {kind}: {text}", table.location))
+        TableFault::new(format!("the files at `{}` cannot be read as {kind}: {text}", table.location))
             .help("check that all files are complete and have the same columns")
             .passing(error.is_passing)
     };

@@ -43,7 +43,7 @@ pub struct Records {
 #[derive(Debug, thiserror::Error)]
 pub enum RecordsError {
     /// Opening or reading the file failed.
-    #[error("the file can not be read")]
+    #[error("the file cannot be read")]
     Io(#[from] std::io::Error),
     /// It is not a regular file.
     #[error("it is not a file")]

@@ -66,7 +66,7 @@ pub enum RewriteError {
         help: String,
     },
     /// The rows cannot be read or sorted.
-    #[error("the rows of the table can not be read and sorted; the table is as it was")]
+    #[error("the rows of the table cannot be read and sorted; the table is as it was")]
     Read(#[source] DataFusionError),
     /// The rows of the new files differ from those of the old files.
     #[error(
@@ -113,7 +113,7 @@ pub fn can_rewrite(project: &PlannedProject, table: &str) -> Result<(), RewriteE
     }
     if location.contains(['*', '?', '[']) && found.file_count() > 1 {
         return Err(RewriteError::refused(
-            format!("the files of `{table}` are found by a glob, and several files can not be replaced in one step"),
+            format!("the files of `{table}` are found by a glob, and several files cannot be replaced in one step"),
             "give the table a folder of its own, and write that as its location",
         ));
     }
@@ -149,7 +149,7 @@ pub async fn rewrite(
     still_current(project, table, declared).await?;
     let format = publication.format();
     let schema = writable(&table.schema(), format)
-        .map_err(|fault| RewriteError::refused(fault, "the table can not be written with its types"))?;
+        .map_err(|fault| RewriteError::refused(fault, "the table cannot be written with its types"))?;
 
     let plain = format!("SELECT * FROM {}", quoted(&asked.table));
     let before = summed(&session, &plain, &schema, &|rows| progress("rows read", rows, None)).await?;

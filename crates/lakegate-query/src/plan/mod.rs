@@ -239,7 +239,7 @@ impl PlannedProject {
     /// [`Code::LakeUnavailable`].
     pub(crate) fn check_withdrawn(&self, endpoint: &PlannedEndpoint) -> Result<(), Error> {
         if self.withdrawn.is_any() && self.withdrawn.has_one_of(&self.policies.reach(&endpoint.tables)) {
-            let error = Error::new(Code::LakeUnavailable, "a table of this endpoint can not be read now");
+            let error = Error::new(Code::LakeUnavailable, "a table of this endpoint cannot be read now");
             return Err(error.hint("try again later"));
         }
         Ok(())
@@ -400,7 +400,7 @@ async fn check_shape(planned: &PlannedEndpoint, maker: Maker<'_>, shape: Shape) 
             // An error of the query itself has nothing to do with policies, so it keeps its message.
             let message = match help {
                 None => finding.message,
-                Some(_) => format!("the query can not be governed{when}: {}", finding.message),
+                Some(_) => format!("the query cannot be governed{when}: {}", finding.message),
             };
             let help = help.map(str::to_owned).or(finding.help);
             return Err(Finding { message, help, ..finding });
@@ -534,15 +534,15 @@ async fn plan_endpoint(
         let span = syntax.functions.iter().find(|(called, _)| *called == name).map_or(Span::empty(), |(_, span)| *span);
         let finding = match name.as_str() {
             "version" => {
-                place.finding(span, "function `version` can not be called: it would tell callers what runs here")
+                place.finding(span, "function `version` cannot be called: it would tell callers what runs here")
             }
             "random" | "uuid" | "current_time" => place
-                .finding(span, format!("function `{name}` can not be called: its answer changes from call to call"))
+                .finding(span, format!("function `{name}` cannot be called: its answer changes from call to call"))
                 .help("take the value as a parameter; `now()` and `current_date` are the time of the request"),
             _ => place
                 .finding(
                     span,
-                    format!("function `{name}` can not be called: it is not on the list of allowed functions"),
+                    format!("function `{name}` cannot be called: it is not on the list of allowed functions"),
                 )
                 .help(suggestion(&name).unwrap_or("the page `sql.md` of the documentation has the list")),
         };

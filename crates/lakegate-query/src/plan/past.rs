@@ -103,7 +103,7 @@ impl PlannedProject {
         let state = state_of(opened.iter());
         let tables = opened.into_iter().map(|table| (table.name().to_owned(), table)).collect();
         let plan = over(now.plan().clone(), &tables).map_err(|error| {
-            Error::new(Code::GovernRefused, "the query can not be governed; nothing was run").source(error)
+            Error::new(Code::GovernRefused, "the query cannot be governed; nothing was run").source(error)
         })?;
         Ok(Arc::new(PastEndpoint { endpoint: Arc::clone(endpoint), plan, templates: Templates::new(), state }))
     }
@@ -177,7 +177,7 @@ fn told(fault: PastFault) -> Error {
             .parameter("as_of")
             .hint("ask for a time since the data began, or for a snapshot that `Lakegate-As-Of` or its owner names"),
         PastFault::Gone => Error::new(Code::AsOfGone, "that state of the data is no longer kept").parameter("as_of"),
-        PastFault::Unavailable(source) => Error::new(Code::LakeUnavailable, "files of the lake can not be read now")
+        PastFault::Unavailable(source) => Error::new(Code::LakeUnavailable, "files of the lake cannot be read now")
             .hint("try again later")
             .source(source),
     }

@@ -81,7 +81,7 @@ impl CompiledRules {
                 Some(param) if param.value_type.list => {
                     return Err(Some(
                         place
-                            .finding(*span, format!("a rule can not look at the list `${name}`"))
+                            .finding(*span, format!("a rule cannot look at the list `${name}`"))
                             .help("use `max_items`, `enum` or `pattern` on the parameter"),
                     ));
                 }
@@ -111,7 +111,7 @@ impl CompiledRules {
         if let Some(name) = functions::refused_in(&planned).first() {
             let span =
                 syntax.functions.iter().find(|(called, _)| called == name).map_or(Span::empty(), |(_, span)| *span);
-            let finding = place.finding(span, format!("function `{name}` can not be called in a rule"));
+            let finding = place.finding(span, format!("function `{name}` cannot be called in a rule"));
             return Err(Some(finding.help("a rule gives the same answer for the same arguments")));
         }
         let planned = exact_rule(planned, &schema).map_err(|error| Some(rule_fault(place, &error)))?;
@@ -159,7 +159,7 @@ impl RuleCheck for CompiledRules {
             return Ok(Vec::new());
         }
         self.evaluate(arguments).map_err(|error| {
-            Error::new(Code::RuleViolated, "a rule of the endpoint can not be evaluated for these arguments")
+            Error::new(Code::RuleViolated, "a rule of the endpoint cannot be evaluated for these arguments")
                 .source(error)
         })
     }
@@ -167,7 +167,7 @@ impl RuleCheck for CompiledRules {
 
 fn rule_fault(place: &Place<'_>, error: &DataFusionError) -> Finding {
     let finding = place.error(error);
-    if finding.message.ends_with("can not stand there") {
+    if finding.message.ends_with("cannot stand there") {
         return Finding {
             help: Some("a rule compares parameters with each other and with fixed values".to_owned()),
             ..finding

@@ -168,7 +168,7 @@ impl<'a> Walk<'a> {
     fn left_out(&mut self, span: Span, clauses: &[(&str, bool)]) {
         for (clause, _) in clauses.iter().filter(|(_, is_there)| *is_there) {
             let message = match clause.starts_with(|first: char| first.is_lowercase()) {
-                true => format!("a table can not be read with {clause}"),
+                true => format!("a table cannot be read with {clause}"),
                 false => format!("`{clause}` is not supported"),
             };
             self.refuse(span, &message, "write it in standard SQL, such as `WHERE`, `ORDER BY` and `LIMIT`");

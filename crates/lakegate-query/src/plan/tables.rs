@@ -34,7 +34,7 @@ pub(super) async fn open(
         Ok(session) => session,
         Err(error) => {
             let position = Position::start("lakegate.toml");
-            let finding = Finding::new(position, format!("the lake can not be opened: {error}"));
+            let finding = Finding::new(position, format!("the lake cannot be opened: {error}"));
             return (Vec::new(), vec![finding], Away::default());
         }
     };

@@ -123,10 +123,10 @@ fn plan_fault(text: &str) -> (String, Option<String>) {
     let quoted = |text: &str, mark: char| text.split(mark).nth(1).unwrap_or_default().to_owned();
     if let Some((_, what)) = text.split_once("does not support logical expression ") {
         if what.starts_with("AggregateFunction") || what.starts_with("WindowFunction") {
-            return ("an aggregate can not stand there".to_owned(), None);
+            return ("an aggregate cannot stand there".to_owned(), None);
         }
         let help = "put `IN (SELECT …)` or `EXISTS (SELECT …)` into `WHERE`, or join the table";
-        return ("a subquery can not stand there".to_owned(), Some(help.to_owned()));
+        return ("a subquery cannot stand there".to_owned(), Some(help.to_owned()));
     }
     if text.contains("non-boolean predicate") {
         let help =
@@ -259,7 +259,7 @@ mod tests {
         ] {
             let findings = testing::try_project(lake.path(), config, &[("e", sql)]).await.expect_err(sql).join("\n");
             assert!(findings.contains(wanted), "{sql}: {findings}");
-            for word in ["Utf8", "Int64", "ScalarFunction", "Internal error", "can not be governed"] {
+            for word in ["Utf8", "Int64", "ScalarFunction", "Internal error", "cannot be governed"] {
                 assert!(!findings.contains(word), "{sql}: {findings}");
             }
         }

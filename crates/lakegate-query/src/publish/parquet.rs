@@ -69,7 +69,7 @@ impl ParquetTable {
         let one_file = || match files {
             [file] => Ok(file),
             _ => Err(PublishError::refused(
-                format!("{} files can not become part of a Parquet table at once", files.len()),
+                format!("{} files cannot become part of a Parquet table at once", files.len()),
                 "write one file, or make it a Delta or Iceberg table",
             )),
         };
@@ -83,11 +83,11 @@ impl ParquetTable {
             (Change::Replace | Change::Rewrite, _) => match (&self.shape, place.folder()) {
                 (Shape::Folder(folder), Some(root)) => exchange(root, folder, staging, files),
                 (Shape::Folder(_), None) => Err(PublishError::refused(
-                    "several files can not be replaced at once in an object store",
+                    "several files cannot be replaced at once in an object store",
                     "make it a Delta or Iceberg table: `format = \"delta\"`",
                 )),
                 _ => Err(PublishError::refused(
-                    "several files that a glob finds can not be replaced at once",
+                    "several files that a glob finds cannot be replaced at once",
                     "declare a folder of its own for the table",
                 )),
             },
@@ -163,7 +163,7 @@ fn exchange(root: &FilePath, folder: &str, staging: &Staging, files: &[StagedFil
         exchange_names(&other, &table).map_err(|error| {
             if matches!(error.kind(), std::io::ErrorKind::Unsupported | std::io::ErrorKind::InvalidInput) {
                 return PublishError::refused(
-                    format!("the file system can not put another folder in the place of `{folder}` in one step"),
+                    format!("the file system cannot put another folder in the place of `{folder}` in one step"),
                     "use another file system, a table of one file, or a Delta or Iceberg table",
                 );
             }

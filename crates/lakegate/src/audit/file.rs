@@ -126,7 +126,7 @@ impl LogFile {
             let many = rotated.len().saturating_sub(self.keep);
             for old in rotated.iter().take(many) {
                 if let Err(error) = fs::remove_file(old) {
-                    tracing::warn!(path = %old.display(), %error, "an old file of the audit log can not be removed");
+                    tracing::warn!(path = %old.display(), %error, "an old file of the audit log cannot be removed");
                 }
             }
         }

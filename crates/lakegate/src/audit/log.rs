@@ -226,9 +226,6 @@ impl PendingRecord {
 }
 
 fn unavailable() -> Error {
-    Error::new(
-        Code::AuditUnavailable,
-        "the request can not be recorded now, and nothing is answered without its record",
-    )
-    .hint("try again in a while; the operator finds the reason in the server's log")
+    Error::new(Code::AuditUnavailable, "the request cannot be recorded now, and nothing is answered without its record")
+        .hint("try again in a while; the operator finds the reason in the server's log")
 }

@@ -104,7 +104,7 @@ impl WriteFailure {
         self.since.get_or_insert_with(clock::now);
         if self.logged_at.is_none_or(|logged_at| logged_at.elapsed() >= LOG_INTERVAL) {
             self.logged_at = Some(Instant::now());
-            tracing::error!(%error, lost = self.lost, "the audit log can not be written; records are lost until it can");
+            tracing::error!(%error, lost = self.lost, "the audit log cannot be written; records are lost until it can");
         }
     }
 

@@ -80,7 +80,7 @@ pub(super) async fn run(command: AccessCommand) -> anyhow::Result<ExitCode> {
 }
 
 async fn import(args: ImportArgs) -> anyhow::Result<ExitCode> {
-    let file = || format!("`{}` can not be imported", args.file.display());
+    let file = || format!("`{}` cannot be imported", args.file.display());
     let records = read_records(&args.file).with_context(file)?;
     let rows = import::table(&records.columns, &records.rows, &args.ignore_column).with_context(file)?;
     drop(records);

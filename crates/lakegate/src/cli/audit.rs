@@ -221,7 +221,7 @@ fn since(text: &str) -> anyhow::Result<DateTime<Utc>> {
 }
 
 fn unreadable(folder: &Path) -> String {
-    format!("the audit log in `{}` can not be read", folder.display())
+    format!("the audit log in `{}` cannot be read", folder.display())
 }
 
 fn say_broken(broken: usize) {

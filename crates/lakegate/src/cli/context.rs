@@ -75,7 +75,7 @@ pub fn store_location(folder: &Path, over: Option<&str>) -> anyhow::Result<Store
              with `--store sqlite:PATH`",
             folder.display()
         ),
-        Err(error) => return Err(error).with_context(|| format!("`{}` can not be read", file.display())),
+        Err(error) => return Err(error).with_context(|| format!("`{}` cannot be read", file.display())),
     };
     let store = project::access_store(&text).map_err(ProjectError::Faulty)?;
     Ok(StoreLocation::parse(&store, folder)?)

@@ -106,7 +106,7 @@ fn grants_of(role: &str) -> Vec<(&'static str, Terms)> {
 pub(super) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     output::start(LogForm::Text, "warn");
     let sample = Sample::new(args.seed, args.scale)?;
-    std::fs::create_dir_all(&args.dir).with_context(|| format!("`{}` can not be made", args.dir.display()))?;
+    std::fs::create_dir_all(&args.dir).with_context(|| format!("`{}` cannot be made", args.dir.display()))?;
     write_project(&args.dir)?;
     make_lake(&sample, &args.dir.join("lake"))?;
 

@@ -34,7 +34,7 @@ impl ProjectFile {
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error).with_context(|| format!("`{}` can not be read", path.display())),
+            Err(error) => return Err(error).with_context(|| format!("`{}` cannot be read", path.display())),
         };
         let (lake, tables) = declared(&text).map_err(anyhow::Error::msg)?;
         let (head, lake_location, folder) = match (lake, location) {
@@ -78,7 +78,7 @@ impl ProjectFile {
         text += sections;
         declared(&text).map_err(|_| {
             anyhow::anyhow!(
-                "`{}` can not be added to as it is written; take the sections from `lakegate discover --dry-run` into it",
+                "`{}` cannot be added to as it is written; take the sections from `lakegate discover --dry-run` into it",
                 self.path.display()
             )
         })?;
@@ -107,7 +107,7 @@ impl ProjectFile {
     /// Replaces the file atomically.
     pub(super) fn write(&self, text: &str) -> anyhow::Result<()> {
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let failed = || format!("`{}` can not be written", self.path.display());
+        let failed = || format!("`{}` cannot be written", self.path.display());
         std::fs::create_dir_all(folder).with_context(failed)?;
         // An editor may have changed the file while the lake was read.
         let now = std::fs::read_to_string(&self.path).unwrap_or_default();

@@ -62,8 +62,8 @@ pub(super) async fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
         bail!("there is no endpoint `{}`; {}", args.endpoint, suggest_or_list(&args.endpoint, known.iter().copied()));
     };
     let mut raw = RawArguments::default();
-    raw.add_query(args.arguments).context("the arguments can not be read")?;
-    planned.keep_hot(planned.project().config.server.cache_limit_bytes).await.context("the lake can not be read")?;
+    raw.add_query(args.arguments).context("the arguments cannot be read")?;
+    planned.keep_hot(planned.project().config.server.cache_limit_bytes).await.context("the lake cannot be read")?;
     let explanation = explain(&planned, endpoint, record, grants, raw, clock::now()).await;
     if args.store.output.json {
         print(serde_json::to_string_pretty(&explanation)?)?;

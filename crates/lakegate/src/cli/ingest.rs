@@ -137,7 +137,7 @@ pub(super) async fn run(args: IngestArgs) -> anyhow::Result<ExitCode> {
         targets.push(Target { place, location, format: said.or(asked), reader });
     }
     if let Some(path) = &args.rejects {
-        File::create(path).with_context(|| format!("`{}` can not be written", path.display()))?;
+        File::create(path).with_context(|| format!("`{}` cannot be written", path.display()))?;
     }
     let mut code = ExitCode::SUCCESS;
     for ((recipe, base), target) in jobs.iter().zip(&targets) {
@@ -149,7 +149,7 @@ pub(super) async fn run(args: IngestArgs) -> anyhow::Result<ExitCode> {
         bar.0.finish_and_clear();
         let rejected = report.rejected();
         let samples = report.samples().to_vec();
-        report.finish().context("the report of rejected rows can not be written")?;
+        report.finish().context("the report of rejected rows cannot be written")?;
         for reject in &samples {
             let column = reject.column.as_ref().map(|column| format!(" column `{column}`:")).unwrap_or_default();
             let value = reject.value.as_ref().map(|value| format!(": `{value}`")).unwrap_or_default();
@@ -280,7 +280,7 @@ fn report(path: Option<&Path>) -> anyhow::Result<Report> {
     let Some(path) = path else { return Ok(Report::default()) };
     let is_csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
     let file = OpenOptions::new().append(true).open(path);
-    let file = file.with_context(|| format!("`{}` can not be written", path.display()))?;
+    let file = file.with_context(|| format!("`{}` cannot be written", path.display()))?;
     Ok(Report::to(Box::new(BufWriter::new(file)), is_csv))
 }
 

@@ -105,7 +105,7 @@ pub(super) async fn run_to_end(
 /// Notifies systemd, if it started this process and wants notifications.
 fn tell_system(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(%error, "systemd can not be told");
+        tracing::warn!(%error, "systemd cannot be told");
     }
 }
 
@@ -114,7 +114,7 @@ pub(super) async fn bind(listen: &str, admin: Option<&str>, project: &Path, app:
     let admin = admin.map(str::to_owned).or_else(|| Some(app.served().config().admin.as_ref()?.listen.clone()));
     let failed = |error: ServerError, whose: &str, option: &str| match error {
         ServerError::Listen(address, cause) => anyhow::Error::new(cause)
-            .context(format!("`{address}` can not be listened at{whose}; choose another with `{option} ADDR:PORT`")),
+            .context(format!("`{address}` cannot be listened at{whose}; choose another with `{option} ADDR:PORT`")),
         other => other.into(),
     };
     let mut server = Server::bind(listen, app).await.map_err(|error| failed(error, "", "--listen"))?;

@@ -51,7 +51,7 @@ pub(super) async fn not_ready(app: &App, served: &Arc<Served>) -> Vec<Error> {
     }
     errors.extend(app.access.ready().err());
     if !served.project.lake().is_reachable().await {
-        errors.push(Error::new(Code::LakeUnavailable, "the lake can not be reached"));
+        errors.push(Error::new(Code::LakeUnavailable, "the lake cannot be reached"));
     }
     errors
 }

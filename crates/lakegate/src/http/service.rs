@@ -14,7 +14,7 @@ use axum::body::{Body, HttpBody};
 use axum::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use axum::response::{IntoResponse, Response};
 use axum::{BoxError, Router};
 use bytes::Bytes;
@@ -174,7 +174,7 @@ async fn end(context: &RequestContext, mut response: Response, has_body: bool) -
     }
     let headers = response.headers_mut();
     // A 304 has no length: it would be that of the response that the caller has.
-    if let Some(bytes) = bytes.filter(|_| status != StatusCode::NOT_MODIFIED) {
+    if let Some(bytes) = bytes.filter(|_| !status.is_redirection()) {
         headers.entry(CONTENT_LENGTH).or_insert(bytes.into());
     }
     if error.as_ref().is_some_and(|error| error.code.kind() == Kind::Unauthenticated) {

@@ -58,7 +58,7 @@ impl IssuerKeys {
             Some(_) => "were not loaded for longer than `max_stale_seconds`",
             None => "were not loaded yet",
         };
-        Err(Error::new(Code::AccessIssuerUnavailable, "the token can not be verified now")
+        Err(Error::new(Code::AccessIssuerUnavailable, "the token cannot be verified now")
             .hint("try again in a moment")
             .source(format!("the keys of issuer `{}` {reason}", self.config.name)))
     }
@@ -104,8 +104,8 @@ impl IssuerKeys {
     fn warn(&self, error: &LoadError) {
         let (issuer, cause) = (&self.config.name, error as &(dyn std::error::Error + 'static));
         match self.keys() {
-            Ok(_) => tracing::warn!(issuer, cause, "the issuer's keys can not be loaded; the old ones count for now"),
-            Err(_) => tracing::error!(issuer, cause, "the issuer's keys can not be loaded; nobody of it is let in"),
+            Ok(_) => tracing::warn!(issuer, cause, "the issuer's keys cannot be loaded; the old ones count for now"),
+            Err(_) => tracing::error!(issuer, cause, "the issuer's keys cannot be loaded; nobody of it is let in"),
         }
     }
 

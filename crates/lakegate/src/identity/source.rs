@@ -28,11 +28,11 @@ pub(super) enum KeySource {
 pub(super) enum SourceError {
     #[error("it is not a URL that can be fetched")]
     Url,
-    #[error("the file can not be read")]
+    #[error("the file cannot be read")]
     File(#[source] std::io::Error),
     #[error("it is larger than {MAX_BYTES} bytes")]
     TooLarge,
-    #[error("it can not be fetched")]
+    #[error("it cannot be fetched")]
     Fetch(#[source] reqwest::Error),
     #[error("the server answers {0}; redirects are not followed")]
     Status(u16),

@@ -222,7 +222,7 @@ impl Pieces {
         let finish = move || (encoder.finish(), encoder.coding());
         let (bytes, coding) = if is_slow {
             let finished = tokio::task::spawn_blocking(finish).await;
-            finished.map_err(|error| Error::new(Code::Internal, "the answer can not be completed").source(error))?
+            finished.map_err(|error| Error::new(Code::Internal, "the answer cannot be completed").source(error))?
         } else {
             self.context.timer.encode(finish)
         };

@@ -198,7 +198,7 @@ fn unknown_endpoint() -> Error {
 
 /// A table of the endpoint has been unreadable since the server started.
 fn unavailable() -> Error {
-    Error::new(Code::LakeUnavailable, "files of the lake can not be read now").hint("try again later").retry_after(5)
+    Error::new(Code::LakeUnavailable, "files of the lake cannot be read now").hint("try again later").retry_after(5)
 }
 
 impl Governed {

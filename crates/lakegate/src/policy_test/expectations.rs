@@ -184,7 +184,7 @@ fn only_rows_where(
 
 fn records(answer: &Answer, from: usize, most: usize) -> Result<Vec<Row>, String> {
     let json = answer.json(from, most).map_err(|error| error.to_string())?;
-    serde_json::from_slice(&json).map_err(|error| format!("the rows can not be read: {error}"))
+    serde_json::from_slice(&json).map_err(|error| format!("the rows cannot be read: {error}"))
 }
 
 fn values(wanted: &[Row], came: &[Row], failures: &mut FailedExpectations) {

@@ -90,7 +90,7 @@ impl Reloads {
         state.failures += 1;
         let fault = fault(&mut state);
         if fault.as_ref().is_none_or(|fault| fault.text != text) {
-            tracing::error!("{what} can not be served, and what was served before stays: {text}");
+            tracing::error!("{what} cannot be served, and what was served before stays: {text}");
             *fault = Some(ReloadFault { since: clock::now(), text });
         }
     }

@@ -1,8 +1,8 @@
 //! The file watcher of a server: one task that looks at the project's files and at all other files that are loaded again
 //! when they change, such as certificates and the mask key.
 //!
-//! The task itself never waits for a file or a reload. What it finds due runs beside it, one run at a time for each group
-//! of files, so that a slow lake does not delay a certificate.
+//! The task itself never waits for a file or a reload. Due reloads run beside it, one at a time for each group of files,
+//! so that a slow lake does not delay a certificate.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -138,7 +138,7 @@ impl OtherFiles {
             self.run.start(async move {
                 // The files may be on a slow disk.
                 if tokio::task::spawn_blocking(move || files.check()).await.is_err() {
-                    tracing::error!("watched files can not be checked");
+                    tracing::error!("watched files cannot be checked");
                 }
             });
         }

@@ -84,7 +84,7 @@ async fn watch(access: Arc<AccessInner>, version: i64, changed: Arc<Notify>, can
             Err(error) => {
                 if answers {
                     let error = &error as &(dyn std::error::Error + 'static);
-                    tracing::error!(store = %access.store().location(), error, "the access store can not be read; callers are refused until it can");
+                    tracing::error!(store = %access.store().location(), error, "the access store cannot be read; callers are refused until it can");
                 }
                 answers = false;
                 seen = None;

@@ -18,7 +18,7 @@ pub enum StoreError {
         problem: String,
     },
     /// The file cannot be created or opened.
-    #[error("the access store `{path}` can not be opened; check that the folder exists and that you may write there")]
+    #[error("the access store `{path}` cannot be opened; check that the folder exists and that you may write there")]
     Open {
         /// The file.
         path: String,
@@ -44,7 +44,7 @@ pub enum StoreError {
     #[error("the access store does not answer")]
     Database(#[source] sqlx::Error),
     /// The schema migration failed.
-    #[error("the tables of the access store can not be brought up to date")]
+    #[error("the tables of the access store cannot be brought up to date")]
     Migration(#[source] sqlx::migrate::MigrateError),
     /// A read timed out.
     #[error("the access store took too long to answer")]
@@ -123,7 +123,7 @@ impl From<sqlx::Error> for StoreError {
 impl From<StoreError> for Error {
     /// Callers of endpoints get one answer for every error: access cannot be decided now, so it is refused.
     fn from(error: StoreError) -> Self {
-        Error::new(Code::AccessStoreUnavailable, "access can not be decided now")
+        Error::new(Code::AccessStoreUnavailable, "access cannot be decided now")
             .hint("try again in a moment")
             .source(error)
     }

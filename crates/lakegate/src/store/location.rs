@@ -17,7 +17,7 @@ impl StoreLocation {
         let unusable = |problem: &str| StoreError::Location { text: shown(text), problem: problem.to_owned() };
         let Some(path) = text.strip_prefix("sqlite:") else {
             return Err(unusable(if text.starts_with("postgres") {
-                "names PostgreSQL, which can not be a store yet; use `sqlite:PATH`"
+                "names PostgreSQL, which cannot be a store yet; use `sqlite:PATH`"
             } else {
                 "is not of the form `sqlite:PATH`, for example `sqlite:access.db`"
             }));

@@ -1,6 +1,6 @@
 //! Limits over HTTP: rows, size, scanned data, rates, concurrency; where they are set, and how they are reported.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use axum::body::Body;
 use axum::http::Request;

@@ -1,6 +1,6 @@
 //! Changes while the server runs: an edited project, and a lake with other files.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -50,7 +50,7 @@ pub enum TableError {
         row: usize,
     },
     /// A column to ignore does not exist, or is required.
-    #[error("column `{0}` can not be ignored: it is not in the table, or is needed")]
+    #[error("column `{0}` cannot be ignored: it is not in the table, or is needed")]
     CanNotIgnore(String),
 }
 

@@ -109,7 +109,7 @@ fn attribute(source: &TomlSource<'_>, name: &str, value: &Spanned<DeValue<'_>>) 
             let scalars = items.iter().map(|item| scalar(source, item)).collect::<Option<Vec<_>>>()?;
             let help = "say the type, such as `{ type = \"integer[]\", value = [] }`";
             match scalars.first().map(Scalar::scalar_type) {
-                None => fault(format!("what the items of the empty list `{name}` are can not be seen"), help),
+                None => fault(format!("what the items of the empty list `{name}` are cannot be seen"), help),
                 Some(first) if scalars.iter().any(|scalar| scalar.scalar_type() != first) => {
                     fault(format!("the items of the list `{name}` are of several types"), help)
                 }

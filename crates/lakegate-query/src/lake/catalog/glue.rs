@@ -44,8 +44,8 @@ pub(super) async fn metadata_location(
         let kind = answer["__type"].as_str().unwrap_or_default();
         return Err(match kind.rsplit('#').next().unwrap_or_default() {
             "EntityNotFoundException" => no_table(entry),
-            "ThrottlingException" | "OperationTimeoutException" => away(entry, "can not answer now"),
-            _ if is_in_trouble(status) => away(entry, "can not answer now"),
+            "ThrottlingException" | "OperationTimeoutException" => away(entry, "cannot answer now"),
+            _ if is_in_trouble(status) => away(entry, "cannot answer now"),
             "AccessDeniedException" => refused(entry).withdrawn(),
             _ => refused(entry),
         });

@@ -87,7 +87,7 @@ fn not_understood(entry: &CatalogEntry) -> TableFault {
 fn client() -> Result<Client, TableFault> {
     // A redirect would send the token to another host.
     let built = Client::builder().timeout(TIMEOUT).redirect(redirect::Policy::none()).build();
-    built.map_err(|error| TableFault::new("catalogs can not be asked").source(error))
+    built.map_err(|error| TableFault::new("catalogs cannot be asked").source(error))
 }
 
 fn read_secret(lake: &Lake, entry: &CatalogEntry, location: &SecretLocation) -> Result<String, TableFault> {

@@ -90,7 +90,7 @@ pub(super) async fn find(lake: &Lake, entry: &CatalogEntry, catalog: &RestCatalo
         StatusCode::UNAUTHORIZED => return Err(refused(entry)),
         // The catalog accepts the token but refuses this table, so lakegate's right to the table was revoked.
         StatusCode::FORBIDDEN => return Err(refused(entry).withdrawn()),
-        status if is_in_trouble(status) => return Err(away(entry, "can not answer now")),
+        status if is_in_trouble(status) => return Err(away(entry, "cannot answer now")),
         _ => return Err(not_understood(entry)),
     }
     let loaded = serde_json::from_slice::<Loaded>(&body(entry, response).await?).map_err(|_| not_understood(entry))?;
@@ -135,7 +135,7 @@ async fn begin(lake: &Lake, entry: &CatalogEntry, catalog: &RestCatalog) -> Resu
     match response.status() {
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(refused(entry)),
-        status if is_in_trouble(status) => return Err(away(entry, "can not answer now")),
+        status if is_in_trouble(status) => return Err(away(entry, "cannot answer now")),
         _ => return Err(not_understood(entry)),
     }
     let configuration = serde_json::from_slice::<Configuration>(&body(entry, response).await?);
@@ -160,7 +160,7 @@ async fn exchanged(entry: &CatalogEntry, catalog: &RestCatalog, credential: &str
     let response = send(entry, request).await?;
     match response.status() {
         StatusCode::OK => {}
-        status if is_in_trouble(status) => return Err(away(entry, "can not answer now")),
+        status if is_in_trouble(status) => return Err(away(entry, "cannot answer now")),
         _ => return Err(refused(entry)),
     }
     let granted =

@@ -144,7 +144,7 @@ async fn snapshot(
     let snapshot = read.map_err(|error| {
         let text = first_line(&error);
         let fault =
-            TableFault::new(format!("version {version} of the Delta table at `{location}` can not be read: {text}"))
+            TableFault::new(format!("version {version} of the Delta table at `{location}` cannot be read: {text}"))
                 .help("its log may have been cleaned, or it needs a feature that is not applied here");
         match is_away(lake) {
             true => fault.passing(true),
@@ -157,7 +157,7 @@ async fn snapshot(
 
 fn refuse_unknown_features(snapshot: &DeltaSnapshot, location: &str) -> Result<(), TableFault> {
     let protocol = serde_json::to_value(snapshot.protocol())
-        .map_err(|error| TableFault::new(format!("the protocol of `{location}` can not be read")).source(error))?;
+        .map_err(|error| TableFault::new(format!("the protocol of `{location}` cannot be read")).source(error))?;
     let reader = protocol["minReaderVersion"].as_i64().unwrap_or(i64::MAX);
     if !(1..=3).contains(&reader) {
         let message = format!("the Delta table at `{location}` needs a reader of version {reader}");
@@ -184,7 +184,7 @@ async fn files(
     (columns, names): (&[Column], &[String]),
 ) -> Result<Vec<DataFile>, TableFault> {
     let unread = |error: String| {
-        let message = format!("the table's log can not be read: {}", first_line(&error));
+        let message = format!("the table's log cannot be read: {}", first_line(&error));
         TableFault::new(message).passing(is_away(lake))
     };
     let partitions = schema::partition_names(snapshot)?;
@@ -213,7 +213,7 @@ async fn files(
             });
             let read = read.await.map_err(|_| TableFault::new(format!("the deleted rows of `{path}` are broken")))?;
             let places = read.map_err(|error| {
-                TableFault::new(format!("the deleted rows of `{path}` can not be read: {}", first_line(&error)))
+                TableFault::new(format!("the deleted rows of `{path}` cannot be read: {}", first_line(&error)))
                     .passing(is_away(lake))
             })?;
             deleted = Deleted::of(places.unwrap_or_default());

@@ -44,7 +44,7 @@ pub(super) async fn of_version(
         let until = log.commits().range(..=version).map(|(_, file)| file.last_modified.timestamp_micros()).max();
         return Ok(until.or_else(|| log.written(version)).unwrap_or_default());
     };
-    let unread = || TableFault::new(format!("the time of version {version} can not be read from the log"));
+    let unread = || TableFault::new(format!("the time of version {version} cannot be read from the log"));
     let failed = |error| location::unlisted(lake, unread().message, error);
     let got = lake.store().get(&commit.location).await.map_err(failed)?;
     let bytes = got.bytes().await.map_err(failed)?;

@@ -70,7 +70,7 @@ async fn positions<'e>(
 ) -> Result<(&'e Entry, HashMap<String, Vec<u64>>), TableFault> {
     let file = entry.data_file();
     let name = file_name(file.file_path());
-    let broken = || TableFault::new(format!("the deleted rows in `{name}` can not be read"));
+    let broken = || TableFault::new(format!("the deleted rows in `{name}` cannot be read"));
     let mut places = HashMap::<String, Vec<u64>>::new();
     if file.file_format() == DataFileFormat::Puffin {
         let referenced = file.referenced_data_file().ok_or_else(broken)?;

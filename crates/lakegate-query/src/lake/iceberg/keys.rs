@@ -43,14 +43,14 @@ pub(super) async fn resolve(
         let columns = ids.iter().map(|id| key_column(metadata, *id)).collect::<Result<Vec<_>, _>>()?;
         let fields = columns.iter().map(|column| SortField::new(column.field.data_type().clone())).collect();
         let converter = RowConverter::new(fields)
-            .map_err(|error| TableFault::new("rows are deleted by values that can not be compared").source(error))?;
+            .map_err(|error| TableFault::new("rows are deleted by values that cannot be compared").source(error))?;
         let keys_of = async |file: &DataFile, entry: &Entry| {
             let constants = schema::constants(metadata, entry, &columns)?;
             let file = DataFile { path: file.path.clone(), constants, deleted: Deleted::default() };
             batches(reader, &columns, named_ids, file).await
         };
         let uncompared = |error: datafusion::arrow::error::ArrowError| {
-            TableFault::new("deleted rows can not be compared").source(error)
+            TableFault::new("deleted rows cannot be compared").source(error)
         };
         let mut deleted = Vec::with_capacity(deletes.len());
         for entry in &deletes {
@@ -139,6 +139,6 @@ pub(super) async fn batches(
         Ok(batches)
     };
     guarded(reader.lake.is_remote(), read).await.map_err(|error| {
-        TableFault::new(format!("`{path}` can not be read as Parquet: {}", error.text)).passing(error.is_passing)
+        TableFault::new(format!("`{path}` cannot be read as Parquet: {}", error.text)).passing(error.is_passing)
     })
 }

@@ -109,7 +109,7 @@ async fn head(lake: &Lake, path: &Path) -> Result<ObjectMeta, TableFault> {
         Err(error @ StoreError::NotFound { .. }) => {
             Err(TableFault::new(format!("there is nothing at `{path}` in the lake")).source(error))
         }
-        Err(error) => Err(location::unlisted(lake, format!("`{path}` can not be read"), error)),
+        Err(error) => Err(location::unlisted(lake, format!("`{path}` cannot be read"), error)),
     }
 }
 
@@ -117,7 +117,7 @@ async fn head(lake: &Lake, path: &Path) -> Result<ObjectMeta, TableFault> {
 pub(super) async fn bytes(lake: &Lake, path: &Path) -> Result<Vec<u8>, TableFault> {
     let unread = |error: StoreError| {
         let is_gone = matches!(error, StoreError::NotFound { .. });
-        let fault = location::unlisted(lake, format!("`{path}` of the table's metadata can not be read"), error);
+        let fault = location::unlisted(lake, format!("`{path}` of the table's metadata cannot be read"), error);
         if is_gone { fault.no_version(NoVersion::Expired) } else { fault }
     };
     let got = lake.store().get(path).await.map_err(unread)?;
@@ -138,7 +138,7 @@ pub(super) fn parsed<T>(path: &Path, parse: impl FnOnce() -> iceberg::Result<T>)
         Ok(Err(error)) => {
             let error = error.to_string();
             let line = error.lines().next().unwrap_or_default();
-            Err(TableFault::new(format!("`{path}` can not be read as Iceberg metadata: {line}")))
+            Err(TableFault::new(format!("`{path}` cannot be read as Iceberg metadata: {line}")))
         }
         Err(_) => Err(TableFault::new(format!("`{path}` is broken"))),
     }
@@ -151,7 +151,7 @@ pub(super) async fn read(lake: &Lake, place: &Place) -> Result<TableMetadata, Ta
         let mut unpacked = Vec::new();
         let read = MultiGzDecoder::new(json.as_slice()).take(MAX_BYTES + 1).read_to_end(&mut unpacked);
         if read.is_err() || unpacked.len() as u64 > MAX_BYTES {
-            return Err(TableFault::new(format!("`{}` can not be unpacked", place.path)));
+            return Err(TableFault::new(format!("`{}` cannot be unpacked", place.path)));
         }
         json = unpacked;
     }

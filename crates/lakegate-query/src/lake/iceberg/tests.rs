@@ -131,7 +131,7 @@ async fn vectors_of_the_third_version_are_applied() {
     *blob.last_mut().unwrap() ^= 1;
     std::fs::write(table.lake.path().join("t/dv.puffin"), [b"PFA1".as_slice(), &blob].concat()).unwrap();
     let fault = open(table.lake.path(), TABLE, At::Now, None).await.unwrap_err();
-    assert!(fault.message.contains("deleted rows in `dv.puffin` can not be read"), "{}", fault.message);
+    assert!(fault.message.contains("deleted rows in `dv.puffin` cannot be read"), "{}", fault.message);
 }
 
 #[tokio::test]

@@ -175,8 +175,8 @@ async fn a_corrupt_file_is_a_fault_that_names_it_and_never_a_panic() {
 async fn what_is_no_file_of_rows_is_told() {
     for (bytes, said) in [
         (b"PAR1".to_vec(), "too short"),
-        (b"PAR1\0\0\0\0PAR1".to_vec(), "can not be read"),
-        ([b"PAR1".as_slice(), &[0; 40], b"\x28\0\0\0PAR1"].concat(), "can not be read"),
+        (b"PAR1\0\0\0\0PAR1".to_vec(), "cannot be read"),
+        ([b"PAR1".as_slice(), &[0; 40], b"\x28\0\0\0PAR1"].concat(), "cannot be read"),
         ([b"PAR1".as_slice(), &[0; 40], b"\xff\xff\xff\x7fPAR1"].concat(), "footer is larger"),
         ([b"PAR1".as_slice(), &[0; 40], b"\x08\0\0\0PARE"].concat(), "encrypted"),
     ] {

@@ -64,7 +64,7 @@ pub(in crate::lake) fn read(project: &Path, location: &SecretLocation) -> Result
         SecretLocation::Env(name) => std::env::var(name)
             .map_err(|_| format!("is to be in the environment as `{name}`, and is not there; set it"))?,
         SecretLocation::File(file) => {
-            let unreadable = |error: std::io::Error| format!("can not be read from `{file}`: {}", error.kind());
+            let unreadable = |error: std::io::Error| format!("cannot be read from `{file}`: {}", error.kind());
             let path = project.join(file);
             if std::fs::metadata(&path).map_err(unreadable)?.len() > MAX_SECRET_BYTES {
                 return Err(format!("in `{file}` is too large for a secret"));

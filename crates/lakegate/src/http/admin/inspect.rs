@@ -97,7 +97,7 @@ pub(super) async fn audit(
         until,
         limit: filter.limit.unwrap_or(100).clamp(1, MAX_RECORDS),
     };
-    let unreadable = |error| Error::new(Code::AuditUnavailable, "the audit log can not be read").source(error);
+    let unreadable = |error| Error::new(Code::AuditUnavailable, "the audit log cannot be read").source(error);
     let found = tokio::task::spawn_blocking(move || search.run(&folder)).await;
     let found =
         found.map_err(|error| unreadable(error.to_string()))?.map_err(|error| unreadable(format!("{error:#}")))?;

@@ -58,7 +58,7 @@ pub(super) async fn serve(
             Ok((stream, _)) => begin(stream, slot),
             Err(error) if is_client_error(&error) => {}
             Err(error) => {
-                failed.log(|| tracing::error!(%error, "connections can not be taken"));
+                failed.log(|| tracing::error!(%error, "connections cannot be taken"));
                 tokio::select! {
                     () = stopping.cancelled() => break,
                     () = tokio::time::sleep(ACCEPT_PAUSE) => {}

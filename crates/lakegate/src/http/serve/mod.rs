@@ -51,7 +51,7 @@ struct Listener {
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The address is in use or does not belong to this machine.
-    #[error("`{0}` can not be listened at")]
+    #[error("`{0}` cannot be listened at")]
     Listen(String, #[source] io::Error),
     /// The certificate is unusable.
     #[error(transparent)]

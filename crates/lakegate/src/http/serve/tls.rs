@@ -29,7 +29,7 @@ const MAX_BYTES: u64 = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// A file cannot be read.
-    #[error("`{}` can not be read", .0.display())]
+    #[error("`{}` cannot be read", .0.display())]
     Unreadable(PathBuf, #[source] io::Error),
     /// The file has no certificate.
     #[error("`{}` has no certificate in PEM", .0.display())]
@@ -38,7 +38,7 @@ pub enum CertificateError {
     #[error("`{}` has no private key in PEM", .0.display())]
     NoKey(PathBuf),
     /// The certificate or the key is unusable, or they do not belong together.
-    #[error("the certificate in `{}` can not be used with the key in `{}`", .0.display(), .1.display())]
+    #[error("the certificate in `{}` cannot be used with the key in `{}`", .0.display(), .1.display())]
     Unusable(PathBuf, PathBuf, #[source] rustls::Error),
 }
 

@@ -190,7 +190,7 @@ impl Differences {
             if !old.rules.iter().any(|old| is_within(terms, old, type_of)) {
                 is_narrower = false;
                 let described = serde_json::to_string(terms).unwrap_or_default();
-                self.wider(format!("a grant with {described} gives more than was saved, or can not be shown not to"));
+                self.wider(format!("a grant with {described} gives more than was saved, or cannot be shown not to"));
             }
         }
         if is_narrower {

@@ -13,13 +13,13 @@ pub const MATRIX_FILE: &str = "matrix.json";
 #[derive(Debug, thiserror::Error)]
 pub enum SavedError {
     /// The file is unreadable.
-    #[error("`{}` can not be read", .0.display())]
+    #[error("`{}` cannot be read", .0.display())]
     Unreadable(PathBuf, #[source] io::Error),
     /// The file is not a matrix of this version.
     #[error("`{}` is no matrix that this version has saved; write it anew with `lakegate test --matrix --save`, and review what changes", .0.display())]
     Malformed(PathBuf, #[source] serde_json::Error),
     /// The file cannot be written.
-    #[error("`{}` can not be written", .0.display())]
+    #[error("`{}` cannot be written", .0.display())]
     Unwritable(PathBuf, #[source] io::Error),
 }
 

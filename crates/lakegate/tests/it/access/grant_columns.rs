@@ -1,6 +1,6 @@
 //! Column grants: a column that a grant does not show appears in no row, documentation, modifier or error.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use lakegate_core::access::{Effect, Grantee};
 use serde_json::{Value as Json, json};

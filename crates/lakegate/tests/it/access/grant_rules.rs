@@ -1,6 +1,6 @@
 //! Rules of grants: fixed values, narrower ranges, spans, row caps. A violation is a 422 with the allowed values.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use lakegate_core::access::{Effect, Grantee};
 use lakegate_core::value::{Scalar, ScalarType, Value};

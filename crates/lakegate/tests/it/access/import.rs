@@ -1,6 +1,6 @@
 //! `access import`: what it adds, what it refuses, and that a killed import leaves no partial state.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::Path;
 use std::process::Child;
@@ -222,7 +222,7 @@ fn a_file_that_is_no_such_table_changes_nothing() {
         assert!(error.contains(part), "{error}");
         assert!(!error.contains("12345678"), "{error}");
     }
-    assert!(project.fails(&["access", "import", "none.csv"]).contains("can not be read"));
+    assert!(project.fails(&["access", "import", "none.csv"]).contains("cannot be read"));
     assert_eq!(project.json(&["principal", "list"]), json!([]));
 }
 

@@ -1,6 +1,6 @@
 //! The access store as the server uses it: persistence, lookups, and how soon a change takes effect.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Each change of the access store leaves one row with its actor, through every interface, and without secrets.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use lakegate::store::{ChangeRecord, Store, StoreLocation};
 use serde_json::{Value as Json, json};

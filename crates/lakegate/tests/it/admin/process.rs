@@ -1,6 +1,6 @@
 //! The admin API of the real binary: its listen address, agreement with the commands, and draining.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::net::{TcpListener, TcpStream};
 

@@ -1,6 +1,6 @@
 //! The files of the audit log: several writers, rotation, broken lines; and `lakegate audit`, which reads them.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};

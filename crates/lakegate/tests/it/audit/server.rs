@@ -1,6 +1,6 @@
 //! The audit log of the real binary: after a kill, a signal, and clients that disconnect.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use serde_json::{Value as Json, json};
 
@@ -117,7 +117,7 @@ fn a_log_that_can_not_be_written_is_said_at_the_start() {
     project.write("shop/audit", "");
     let said = project.fails(&["serve", "--project", "shop", "--listen", "127.0.0.1:0"]);
     assert!(
-        said.contains("the audit log in `shop/audit` can not be written") && said.contains("audit = \"off\""),
+        said.contains("the audit log in `shop/audit` cannot be written") && said.contains("audit = \"off\""),
         "{said}"
     );
 }

@@ -1,6 +1,6 @@
 //! `audit = "strict"`: no response without a durable record. Also the behaviour of `on` when the disk fails.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
 //! The commands `principal`, `token` and `grant`, run as the real binary.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeSet;
 use std::io::Read;

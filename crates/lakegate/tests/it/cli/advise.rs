@@ -1,6 +1,6 @@
 //! `lakegate advise`: it finds the right columns in unknown projects, and repeats its answer on each run.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use lakegate::sample::{Sample, write_lake, write_project};
 use serde_json::Value;

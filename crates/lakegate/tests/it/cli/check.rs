@@ -69,7 +69,7 @@ fn written(cases: &[Case]) -> String {
     cases.iter().map(case_text).collect::<Vec<_>>().join("\n")
 }
 
-#[expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 fn folder_of(case: &Case) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let config = |filter: &str| format!("{LAKE}{NOTE}row_filter = \"{filter}\"\n{REST}");
@@ -177,7 +177,7 @@ async fn a_corrupt_parquet_file_is_named() {
         })
         .await;
         assert!(found.starts_with("lakegate.toml:4:12: table `note`: "), "{found}");
-        assert!(found.contains("can not be read as parquet"), "{found}");
+        assert!(found.contains("cannot be read as parquet"), "{found}");
         assert_eq!(found.lines().count(), 1, "{found}");
     }
 }

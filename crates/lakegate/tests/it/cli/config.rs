@@ -1,6 +1,6 @@
 //! The real binary: environment variables as overrides, `lakegate config`, and `lakegate health`.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -166,7 +166,7 @@ fn health_is_an_exit_code() {
 
     std::fs::rename(project.path().join("shop/lake"), project.path().join("shop/away")).unwrap();
     let ran = run(&project, &["health", "--url", url], &[]);
-    assert_eq!((ran.code, ran.stderr.trim()), (Some(1), "not ready (503): the lake can not be reached"));
+    assert_eq!((ran.code, ran.stderr.trim()), (Some(1), "not ready (503): the lake cannot be reached"));
     let url = url.to_owned();
     server.stop();
     let ran = run(&project, &["health", "--url", &url], &[]);

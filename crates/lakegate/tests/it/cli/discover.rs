@@ -1,6 +1,6 @@
 //! `lakegate discover`: what it finds in various lakes, what it writes, and that undecided tables are not served.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -207,7 +207,7 @@ fn a_link_out_of_the_lake_is_not_followed() {
         dot: it is a link to a folder above it
         link: it is a link that leads out of the lake
         root: it is a link that leads out of the lake
-        x\\u{7f}.txt: its name has characters that can not be in a path; rename it
+        x\\u{7f}.txt: its name has characters that cannot be in a path; rename it
         ");
     }
 }

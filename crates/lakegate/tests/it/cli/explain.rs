@@ -1,6 +1,6 @@
 //! `lakegate explain` and its admin API route: reports on calls that would succeed and calls that would be refused.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::process::Command;
 

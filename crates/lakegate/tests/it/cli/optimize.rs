@@ -1,6 +1,6 @@
 //! `lakegate optimize`: equal responses from fewer reads, also on a running server; unchanged tables after a failure.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeSet;
 use std::path::Path;

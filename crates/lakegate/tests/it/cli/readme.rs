@@ -1,6 +1,6 @@
 //! Checks the README and the pages in `docs/` against the binary: commands run, flags exist, keys are accepted.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

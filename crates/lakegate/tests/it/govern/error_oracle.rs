@@ -1,7 +1,7 @@
 //! The error oracle: predicates that fail only on other tenants' rows. The caller must get its own rows and 200,
 //! whatever the other rows contain. Covers a caller that owns half of the table, NULL owners, and both file formats.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use lakegate_core::value::{Scalar, Value};
 use lakegate_query::lake::write::{Column, ColumnData, ColumnKind, TableWriter, WriteOptions};
@@ -198,7 +198,7 @@ async fn a_condition_without_columns_that_can_fail_is_not_served() {
     write_csv(folder.path(), &notes(false));
     write_files(folder.path(), &[("endpoints/bare.sql", &endpoint("SELECT id FROM note WHERE 10 / ($x + 1) > 0"))]);
     let findings = lakegate::project::load(folder.path(), None).await.unwrap_err().to_string();
-    assert!(findings.starts_with("endpoints/bare.sql:6:1: the query can not be governed: "), "{findings}");
+    assert!(findings.starts_with("endpoints/bare.sql:6:1: the query cannot be governed: "), "{findings}");
     assert!(findings.contains("[[rules]]"), "{findings}");
 }
 

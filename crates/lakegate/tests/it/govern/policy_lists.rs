@@ -1,7 +1,7 @@
 //! Policies and queries with several `IN` and `NOT IN` lists over one column, some of them from attributes and
 //! arguments. The optimiser merges such lists by their text, and this must not change their meaning.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use lakegate_core::value::{Scalar, ScalarType, Value};
 use serde_json::json;
@@ -158,5 +158,5 @@ async fn a_text_file_with_a_row_that_can_not_be_read_is_not_served() {
     let rows = "id,tenant,day\n1,A,2022-02-01\n2,B,2022-02-30\n";
     write_files(folder.path(), &[("lakegate.toml", config), ("endpoints/all.sql", sql), ("lake/n.csv", rows)]);
     let findings = lakegate::project::load(folder.path(), None).await.unwrap_err().to_string();
-    assert!(findings.starts_with("lakegate.toml:4:12: table `n`: the files at `n.csv` can not be read"), "{findings}");
+    assert!(findings.starts_with("lakegate.toml:4:12: table `n`: the files at `n.csv` cannot be read"), "{findings}");
 }

@@ -1,6 +1,6 @@
 //! Hostile arguments for each endpoint of the sample: status, code, each invalid argument named, no value repeated.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use lakegate::sample::Sample;
 use lakegate_core::value::{Scalar, Value};

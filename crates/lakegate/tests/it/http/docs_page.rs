@@ -1,6 +1,6 @@
 //! `/docs`: the page works offline, runs only its own scripts, and shows nothing to a caller without a token.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use axum::body::Body;
 use axum::http::Request;

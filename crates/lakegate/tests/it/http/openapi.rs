@@ -1,6 +1,6 @@
 //! `GET /api/openapi.json`: it shows each caller exactly what it may call, and nothing about the project's policies.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeSet;
 use std::process::Command;

@@ -1,6 +1,6 @@
 //! Parts of a result: `limit` and `offset`, pages with cursors, and the total row count.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fmt::Write as _;
 

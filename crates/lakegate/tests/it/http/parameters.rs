@@ -1,6 +1,6 @@
 //! Parameters of each type and constraint, in `GET` and `POST`: accepted values, refused values, and the errors.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use lakegate_core::error::CODES;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};

@@ -1,6 +1,6 @@
 //! Each endpoint of the sample against each kind of caller: status, code, and no information in the refusal.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeSet;
 use std::process::Command;

@@ -1,7 +1,7 @@
 //! Requests that fail before their arguments are read: unknown paths, methods, formats, tokens in the URL, forged
 //! headers, and hidden endpoints.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use axum::body::Body;
 use axum::http::Request;

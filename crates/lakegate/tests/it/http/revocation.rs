@@ -1,6 +1,6 @@
 //! A revocation takes effect with the next request on this server, and within moments when another process makes it.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::time::Duration;
 

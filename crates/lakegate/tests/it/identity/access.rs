@@ -1,6 +1,6 @@
 //! Rights of a JWT caller: grants from the store, attributes and roles from the claims, and a scope that narrows.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::time::Duration;
 

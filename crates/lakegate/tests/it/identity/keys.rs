@@ -1,6 +1,6 @@
 //! Key sets of issuers: accepted keys, key rotation, and behaviour while the keys cannot be fetched.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::time::Duration;
 

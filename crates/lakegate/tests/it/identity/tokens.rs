@@ -1,6 +1,6 @@
 //! Valid JWTs, and known attacks with invalid ones.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use axum::body::Body;
 use axum::http::Request;

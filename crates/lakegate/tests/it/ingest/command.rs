@@ -1,6 +1,6 @@
 //! `lakegate ingest` as a user runs it: recipes, options, exit codes, the report, and validation of recipes by `check`.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use serde_json::{Value as Json, json};
 

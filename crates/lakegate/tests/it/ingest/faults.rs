@@ -1,7 +1,7 @@
 //! Ingestion that is killed, lacks disk space, or meets another one: the table is unchanged, and the next run works.
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fmt::Write as _;
 use std::path::Path;

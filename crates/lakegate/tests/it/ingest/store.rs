@@ -1,6 +1,6 @@
 //! `lakegate ingest` into an object store: each format, changes that are not atomic there, and a store that fails.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Time travel: `as_of`, names of data versions, and pages that stay on one version, on a Delta table with a
 //! handwritten log.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fs::File;
 use std::path::Path;

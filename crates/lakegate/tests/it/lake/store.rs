@@ -1,7 +1,7 @@
 //! A lake in an object store: equal responses to those from a folder, and responses while the store fails. No wrong
 //! rows are served, and the server needs no restart.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::Path;
 use std::time::Duration;
@@ -189,10 +189,7 @@ async fn a_store_that_goes_and_comes_back_is_served_again_without_a_restart() {
         assert_eq!(app.get(&acme, path).await.problem(), (503, "lake_unavailable".to_owned()));
     }
     let ready = app.get(&acme, "/health/ready").await;
-    assert_eq!(
-        ready.json()["errors"],
-        json!([{ "code": "lake_unavailable", "detail": "the lake can not be reached" }])
-    );
+    assert_eq!(ready.json()["errors"], json!([{ "code": "lake_unavailable", "detail": "the lake cannot be reached" }]));
     // A failed listing does not drop tables that are being served.
     refresh(&app.app).await.unwrap_err();
     store.come_back().await;
@@ -288,7 +285,7 @@ async fn one_table_that_is_away_or_broken_does_not_keep_others_as_they_were() {
     };
     store.fail(Fault::Busy, "sale", usize::MAX);
     let said = cities("Cali").await.unwrap_err().to_string();
-    assert!(said.contains("`sale` can not be listed"), "{said}");
+    assert!(said.contains("`sale` cannot be listed"), "{said}");
     store.mend();
     assert_eq!(app.get(&acme, "/api/sales").await.rows().len(), 2);
     // A file that becomes corrupt while it is served.
@@ -298,7 +295,7 @@ async fn one_table_that_is_away_or_broken_does_not_keep_others_as_they_were() {
         std::fs::write(&file, broken).unwrap();
         assert_eq!(app.get(&acme, "/api/sales").await.problem(), (503, "lake_unavailable".to_owned()));
         let said = cities("Pasto").await.unwrap_err().to_string();
-        assert!(said.contains("table `sale`") && said.contains("can not be read as parquet"), "{said}");
+        assert!(said.contains("table `sale`") && said.contains("cannot be read as parquet"), "{said}");
         assert_eq!(app.get(&acme, "/api/sales").await.problem(), (503, "lake_unavailable".to_owned()));
         let ready = app.get(&acme, "/health/ready").await;
         assert_eq!(ready.json(), json!({ "status": "ready", "warnings": ["tables_not_refreshed"] }));

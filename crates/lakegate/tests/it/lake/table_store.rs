@@ -1,6 +1,6 @@
 //! Delta and Iceberg tables in an object store, from their creation to a served table that changes.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::sync::Arc;
 

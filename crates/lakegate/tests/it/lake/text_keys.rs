@@ -1,6 +1,6 @@
 //! Tenant keys in text files: two different keys stay different, even if they look like one number.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use lakegate_core::value::{Scalar, Value};
 use serde_json::json;

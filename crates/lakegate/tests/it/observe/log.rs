@@ -1,6 +1,6 @@
 //! The log: one line per request, in text or JSON, without log injection; and slow queries.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};

@@ -1,6 +1,6 @@
 //! `GET /metrics`: access to it, correct counts, and no input from callers in its output.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

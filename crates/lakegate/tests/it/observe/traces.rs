@@ -1,6 +1,6 @@
 //! Traces: what a collector receives, and that a caller controls only the trace that a request belongs to.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::sync::{Arc, Mutex};
 

@@ -1,6 +1,6 @@
 //! Formats and compression of responses over HTTP: the negotiated form, its headers, and truncation on failure.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use axum::body::Body;
 use axum::http::Request;

@@ -1,7 +1,7 @@
 //! A caller repeats a request: each response and audit record equals the first one, and no memoised decision outlives
 //! its basis.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeSet;
 

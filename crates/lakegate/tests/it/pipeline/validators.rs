@@ -1,6 +1,6 @@
 //! Avoiding repeated work: validators with 304, and cached responses that only callers with equal rights share.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

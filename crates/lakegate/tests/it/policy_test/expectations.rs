@@ -1,6 +1,6 @@
 //! `lakegate test`: each expectation, both when it holds and when it fails, with the reported reason.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use serde_json::{Value as Json, json};
 
@@ -241,12 +241,12 @@ fn a_predicate_that_can_not_be_asked_fails_with_its_place() {
         ("product = 'pen'", "there is no column `product`"),
         ("id >", "not valid SQL"),
         ("id IN (SELECT id FROM sale)", "not at tables"),
-        ("id = $least", "`$least` can not stand there"),
-        ("random() > 2", "function `random` can not be called there"),
-        ("now() > '2020-01-01'", "can not be called there"),
+        ("id = $least", "`$least` cannot stand there"),
+        ("random() > 2", "function `random` cannot be called there"),
+        ("now() > '2020-01-01'", "cannot be called there"),
         ("id + 1", "must be true or false"),
         ("count(*) > 0", ""),
-        ("1 / (id - 2) >= 0", "can not be evaluated on a row"),
+        ("1 / (id - 2) >= 0", "cannot be evaluated on a row"),
     ];
     let expects = cases.map(|(predicate, _)| format!("only_rows_where = \"{predicate}\""));
     let expects = expects.iter().map(|expect| ("one", expect.as_str())).collect::<Vec<_>>();
@@ -315,7 +315,7 @@ fn what_is_run_is_chosen_by_file_and_by_name() {
     assert_eq!(said, "ok      tests/a.toml: first one\nok      tests/b.toml: first two\n2 tests: 2 passed, 0 failed\n");
     project.ok(&["test", "tests/b.toml"]);
     assert!(project.fails(&["test", "--filter", "third"]).contains("no test has `third` in its name"));
-    assert!(project.fails(&["test", "tests/c.toml"]).contains("can not be read"));
+    assert!(project.fails(&["test", "tests/c.toml"]).contains("cannot be read"));
     let elsewhere = tempfile::tempdir().unwrap();
     let mut command = project.command(&["test", "tests/b.toml", "--project"]);
     let ran = Ran::of(command.arg(project.path()).current_dir(elsewhere.path()).output().unwrap());

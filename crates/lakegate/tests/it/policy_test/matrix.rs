@@ -149,7 +149,7 @@ fn terms_of_grants_become_wider_and_narrower() {
         (
             "parameters = { most = { max = 9 } }",
             "parameters = { most = { max = 10 } }",
-            "a grant with {\"parameters\":{\"most\":{\"max\":\"10\"}}} gives more than was saved, or can not be shown not to",
+            "a grant with {\"parameters\":{\"most\":{\"max\":\"10\"}}} gives more than was saved, or cannot be shown not to",
             "the rules for arguments are narrower",
         ),
         (
@@ -162,7 +162,7 @@ fn terms_of_grants_become_wider_and_narrower() {
         (
             "parameters = { most = { fixed = 1 } }",
             "parameters = { most = { one_of = [1, 2] } }",
-            "a grant with {\"parameters\":{\"most\":{\"one_of\":[\"1\",\"2\"]}}} gives more than was saved, or can not be shown \
+            "a grant with {\"parameters\":{\"most\":{\"one_of\":[\"1\",\"2\"]}}} gives more than was saved, or cannot be shown \
              not to",
             "the rules for arguments are narrower",
         ),

@@ -1,6 +1,6 @@
 //! The demo's roles, served by the real binary: what an owner, a partner, support and an operator get.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

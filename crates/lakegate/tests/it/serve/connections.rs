@@ -1,6 +1,6 @@
 //! The real binary's connections: HTTP/1.1 and HTTP/2, and clients that send nothing, send too much, or do not read.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -195,7 +195,7 @@ fn a_server_without_free_files_goes_on() {
     eventually("the server logs its file limit", || log.lock().unwrap().contains("lets this process open 128 files"));
     let others = (0..200).map(|_| connect(&server)).collect::<Vec<_>>();
     eventually("the server has no free file descriptors", || {
-        log.lock().unwrap().contains("connections can not be taken")
+        log.lock().unwrap().contains("connections cannot be taken")
     });
     write!(kept, "GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     assert!(kept.read(&mut [0; 1024]).unwrap() > 0);

@@ -1,6 +1,6 @@
 //! `lakegate demo`, as a user runs it: its JSON line, a second run, a port in use, and a killed run.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::Path;
 use std::process::{Child, Stdio};

@@ -1,7 +1,7 @@
 //! Shutdown of the real binary: running requests are answered, overdue ones are cut and recorded as such, and clients
 //! of a server that restarts repeatedly get complete responses or none.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

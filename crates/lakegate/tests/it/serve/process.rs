@@ -1,6 +1,6 @@
 //! The real binary as a server: lake location, base path, readiness, and shutdown.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::net::{TcpListener, TcpStream};
 
@@ -102,7 +102,7 @@ fn a_server_without_its_lake_lives_and_is_not_ready() {
     let ready = server.get("/health/ready", "");
     assert_eq!(ready.refusal(), (503, "health_not_ready".to_owned()));
     let errors = ready.json()["errors"].clone();
-    assert_eq!(errors, json!([{ "code": "lake_unavailable", "detail": "the lake can not be reached" }]));
+    assert_eq!(errors, json!([{ "code": "lake_unavailable", "detail": "the lake cannot be reached" }]));
     assert!(!ready.text().contains("shop") && ready.head.contains("retry-after: "), "{ready:?}");
     assert_eq!(server.get("/health/live", "").json(), json!({ "status": "live" }));
     std::fs::rename(&away, &lake).unwrap();
@@ -115,7 +115,7 @@ fn a_taken_port_is_said() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let said = project.fails(&["serve", "--project", "shop", "--listen", &address]);
-    assert!(said.contains(&format!("`{address}` can not be listened at")) && said.contains("--listen"), "{said}");
+    assert!(said.contains(&format!("`{address}` cannot be listened at")) && said.contains("--listen"), "{said}");
     assert!(said.contains("in use"), "{said}");
     for wrong in ["127.0.0.1", "nonsense", "127.0.0.1:99999"] {
         assert!(project.fails(&["serve", "--project", "shop", "--listen", wrong]).contains(wrong));

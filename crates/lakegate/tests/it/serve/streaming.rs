@@ -1,6 +1,6 @@
 //! Large responses of the real binary: clients that read slowly, leave or do not read, and signals.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::net::TcpStream;
 use std::time::Duration;

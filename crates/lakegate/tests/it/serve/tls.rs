@@ -1,6 +1,6 @@
 //! The real binary with TLS: accepted clients, certificate renewal, and the response to a client without TLS.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -130,10 +130,10 @@ fn a_server_without_its_certificate_does_not_start() {
     // The key belongs to another certificate.
     authority.issue(&other, &key);
     let said = project.fails(&serve);
-    assert!(said.contains("can not be used with the key in") && said.contains("key.pem"), "{said}");
+    assert!(said.contains("cannot be used with the key in") && said.contains("key.pem"), "{said}");
     std::fs::remove_file(&certificate).unwrap();
     let said = project.fails(&serve);
-    assert!(said.contains("chain.pem` can not be read"), "{said}");
+    assert!(said.contains("chain.pem` cannot be read"), "{said}");
 }
 
 /// On an address that other machines can reach, the admin API uses TLS as soon as the API has a certificate. On a

@@ -1,6 +1,6 @@
 //! An in-process server for tests: a project folder, its access store and the router, without a socket. No tests.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

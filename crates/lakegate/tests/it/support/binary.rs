@@ -1,6 +1,6 @@
 //! Runs the real binary in a project folder of its own. It contains no tests.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

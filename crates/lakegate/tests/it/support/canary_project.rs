@@ -1,6 +1,6 @@
 //! A small project with canary words in rows, callers and arguments, which operators must not see. No tests.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeSet;
 

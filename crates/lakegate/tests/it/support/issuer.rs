@@ -3,7 +3,7 @@
 //!
 //! The private keys at the end are TEST KEYS. They were made for this file, are public, and sign nothing else.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

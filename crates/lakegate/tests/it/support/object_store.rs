@@ -1,6 +1,6 @@
 //! An in-process object store over HTTP that can be made to fail. It contains no tests.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};

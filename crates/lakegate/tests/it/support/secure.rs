@@ -1,6 +1,6 @@
 //! Test certificates, and a client for HTTP/1.1 and HTTP/2 with and without TLS. It contains no tests.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::Path;
 use std::sync::Arc;

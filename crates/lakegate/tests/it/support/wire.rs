@@ -1,6 +1,6 @@
 //! The real binary as a server process, and a minimal HTTP/1.1 client on a raw socket. It contains no tests.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
