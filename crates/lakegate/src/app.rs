@@ -135,7 +135,7 @@ impl App {
         loop {
             let project = project::load_after(folder, lake, None).await?;
             match Served::prepare(project, folder, access, None).await {
-                Err(ProjectError::Unread(error)) if tries < MAX_TRIES => {
+                Err(ProjectError::UnreadableTables(error)) if tries < MAX_TRIES => {
                     tracing::warn!(%error, "files of tables were replaced while they were read; they are read again");
                     tries += 1;
                 }
@@ -209,7 +209,7 @@ impl Served {
         before: Option<&Self>,
     ) -> Result<Self, ProjectError> {
         let config = &project.project().config;
-        let tables = project.keep_hot(config.server.cache_limit_bytes).await.map_err(ProjectError::Unread)?;
+        let tables = project.keep_hot(config.server.cache_limit_bytes).await.map_err(ProjectError::UnreadableTables)?;
         tracing::info!(tables = tables.join(", "), megabytes = config.server.cache_limit_bytes >> 20, "hot tables");
         let identity = match before.filter(|before| before.config().issuers == config.issuers) {
             Some(before) => Arc::clone(&before.identity),

@@ -37,10 +37,10 @@ pub enum ProjectError {
     Unlisted(String, #[source] Box<lakegate_core::error::Error>),
     /// Tables are served in their previous state, because the current one is unreadable.
     #[error("{}", listed(.0))]
-    Kept(Vec<Finding>),
+    StaleTables(Vec<Finding>),
     /// A file of the lake is unreadable.
     #[error("the tables cannot be read")]
-    Unread(#[source] lakegate_core::error::Error),
+    UnreadableTables(#[source] lakegate_core::error::Error),
     /// The audit log cannot be written.
     #[error("the audit log in `{}` cannot be written; mend that, name another folder with `audit_folder` in [server], or switch it off with `audit = \"off\"`", .0.display())]
     Audit(PathBuf, #[source] std::io::Error),

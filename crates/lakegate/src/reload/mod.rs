@@ -168,7 +168,7 @@ async fn refresh_locked(app: &App, last_refresh: &mut Option<Instant>) -> Result
         }
         // A table that has been broken and unchanged since the start was reported then.
         match away.map(|away| away.passing()) {
-            Some(findings) if !findings.is_empty() => Err(ProjectError::Kept(findings)),
+            Some(findings) if !findings.is_empty() => Err(ProjectError::StaleTables(findings)),
             _ => Ok(()),
         }
     });
