@@ -155,8 +155,8 @@ fn terms_of_grants_become_wider_and_narrower() {
         (
             "spans = [{ from = \"least\", to = \"most\", at_most = \"7\" }]",
             "spans = [{ from = \"least\", to = \"most\", at_most = \"8\" }]",
-            "a grant with {\"spans\":[{\"from\":\"least\",\"to\":\"most\",\"at_most\":\"8\"}]} gives more than was saved, or can \
-             not be shown not to",
+            "a grant with {\"spans\":[{\"from\":\"least\",\"to\":\"most\",\"at_most\":\"8\"}]} gives more than was saved, or \
+             cannot be shown not to",
             "the rules for arguments are narrower",
         ),
         (
