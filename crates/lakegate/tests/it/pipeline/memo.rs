@@ -164,6 +164,10 @@ async fn observe(app: &TestApp, generated: &Generated, etag: &str) -> Observed {
     for record in &mut records {
         let members = record.as_object_mut().unwrap();
         ["time", "duration_ms", "request_id"].iter().for_each(|name| drop(members.remove(*name).unwrap()));
+        // The fingerprint of this endpoint depends on the time of the request.
+        if members["path"] == "/api/now" {
+            members.remove("policy");
+        }
     }
     let body = String::from_utf8_lossy(&answer.body).replace(&id, "ID");
     Observed { status: answer.status, headers, body, records, metrics: after }
