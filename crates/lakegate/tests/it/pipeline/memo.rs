@@ -215,7 +215,7 @@ async fn compare(setting: &str, seed: u64, count: usize) -> usize {
 #[tokio::test]
 async fn a_request_is_answered_alike_with_the_memo_and_without_it() {
     for (setting, seed) in SETTINGS.into_iter().zip(1..) {
-        let memoised = compare(setting, seed, 60).await;
-        assert!(memoised >= 15, "{setting}: {memoised} of 60 requests were memoised");
+        let memoised = compare(setting, seed, 90).await;
+        assert!(memoised >= 15, "{setting}: {memoised} of 90 requests were memoised");
     }
 }
