@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use lakegate_core::access::{Authorized, Distance, Effect, EndpointPattern, Grant, ParameterTerm, Principal, DistanceTerm};
+use lakegate_core::access::{
+    Authorized, Distance, DistanceTerm, Effect, EndpointPattern, Grant, ParameterTerm, Principal,
+};
 use lakegate_core::catalog::Call;
 use lakegate_core::project::Param;
 use lakegate_core::value::{Scalar, Value};

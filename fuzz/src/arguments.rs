@@ -18,7 +18,7 @@ use std::sync::{Arc, LazyLock};
 
 use chrono::{DateTime, Utc};
 use lakegate_core::access::{
-    Credential, Distance, Effect, EndpointPattern, Grant, Grantee, PrincipalRecord, Scope, DistanceTerm, Terms,
+    Credential, Distance, DistanceTerm, Effect, EndpointPattern, Grant, Grantee, PrincipalRecord, Scope, Terms,
     TokenRecord, Unmask, attribute, authenticate, authorize,
 };
 use lakegate_core::catalog::{Arguments, RawArguments, RuleCheck, call};
