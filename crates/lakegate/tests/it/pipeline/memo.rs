@@ -52,7 +52,7 @@ SELECT id, now() > TIMESTAMP '2000-01-01' AS is_later FROM note ORDER BY id";
 const SETTINGS: [&str; 5] = [
     "",
     "[server]\naudit = \"strict\"\n",
-    "[server]\naudit = \"off\"\n[observe]\nslow_query_ms = 1\n",
+    "[server]\naudit = \"off\"\n[observe]\nslow_query_ms = 3600000\n",
     "[observe]\nserver_timing_for = [\"operator\"]\n",
     "[limits]\nrequests_per_second = 100000\nrequests_per_day = 1000000\n",
 ];
