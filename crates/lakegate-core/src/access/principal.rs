@@ -109,11 +109,6 @@ fn check_token_state(state: TokenState, hint: &str) -> Result<(), Error> {
 }
 
 impl Credential {
-    /// Whether the proof authenticates an endpoint call now, as [`authenticate`] decides.
-    pub fn is_accepted(&self, now: DateTime<Utc>) -> bool {
-        check_active(self, now).is_ok() && !self.proof.is_admin()
-    }
-
     /// The earliest expiry of the grants in force: until then they decide as they do now. `None` if none of them
     /// expires.
     ///

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
-use lakegate_core::access::{Credential, Presented, PresentedJwt, Principal, Proof, TokenHash, VerifiedAssertion};
+use lakegate_core::access::{Credential, Presented, PresentedJwt, Principal, TokenHash, VerifiedAssertion};
 use lakegate_core::error::{Code, Error};
 use lakegate_core::project::Issuer;
 use moka::policy::EvictionPolicy;
@@ -97,28 +97,6 @@ impl Identity {
         match presented {
             Presented::Token(token) => self.access.credential(token).await,
             Presented::Jwt(jwt) => self.access.asserted_credential(&*self.verify(jwt)?).await,
-        }
-    }
-
-    /// The generation of the access store, see [`Access::generation`].
-    pub fn generation(&self) -> u64 {
-        self.access.generation()
-    }
-
-    /// Whether the presented token means the same as at that generation: the store is unchanged, and a JWT's signature
-    /// is valid. Does not check expiry.
-    pub fn is_unchanged_since(&self, presented: &Presented, generation: u64) -> bool {
-        let is_signed = match presented {
-            Presented::Token(_) => true,
-            Presented::Jwt(jwt) => self.verify(jwt).is_ok(),
-        };
-        is_signed && self.access.is_unchanged_since(generation)
-    }
-
-    /// Records the use of a token of the store.
-    pub fn record_use(&self, credential: &Credential, now: DateTime<Utc>) {
-        if let Proof::Token(token) = &credential.proof {
-            self.access.record_use(&token.id, now);
         }
     }
 

@@ -23,7 +23,7 @@ use axum::http::{HeaderMap, Method};
 pub use event::{CacheLookup, Event, Reload, RequestEnd};
 pub use metrics::{FAMILIES, Family, Metrics, Now, Series};
 pub use stage::{STAGES, Stage, Stages};
-pub use timer::{RequestStart, RequestTimer, sends_timing};
+pub use timer::{RequestStart, RequestTimer};
 
 use crate::app::{App, Served};
 use traces::Tracing;
@@ -54,11 +54,6 @@ impl Observer {
         if let Some(tracing) = &self.tracing {
             tracing.notice(event);
         }
-    }
-
-    /// Whether spans are sent to a collector.
-    pub fn sends_traces(&self) -> bool {
-        self.tracing.is_some()
     }
 
     /// The counters of an endpoint of the project.

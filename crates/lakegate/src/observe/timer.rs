@@ -257,7 +257,7 @@ impl RequestTimer {
 }
 
 /// Whether the caller gets `server-timing`.
-pub fn sends_timing(observe: &Observe, principal: &Principal) -> bool {
+fn sends_timing(observe: &Observe, principal: &Principal) -> bool {
     observe.server_timing_for.iter().any(|role| principal.has_role(role))
 }
 

@@ -179,22 +179,6 @@ impl Access {
         }
     }
 
-    /// The generation of the store. Read it before a credential: the credential is current as long as
-    /// [`Access::is_unchanged_since`] returns true.
-    pub fn generation(&self) -> u64 {
-        self.inner.store.changes()
-    }
-
-    /// Whether the store is known to be unchanged since `generation`, and has confirmed that recently enough.
-    pub fn is_unchanged_since(&self, generation: u64) -> bool {
-        self.generation() == generation && self.inner.is_fresh(0)
-    }
-
-    /// Records a use of a token that is known to be valid.
-    pub fn record_use(&self, token_id: &str, now: DateTime<Utc>) {
-        self.inner.last_use.record(token_id, now);
-    }
-
     /// Whether access can be decided now: fails if the store has not responded recently.
     pub fn ready(&self) -> Result<(), Error> {
         if self.inner.is_fresh(0) { Ok(()) } else { Err(StoreError::Slow.into()) }
