@@ -150,7 +150,7 @@ pub async fn authenticate(context: &RequestContext, served: &Served, token: &Pre
     let (principal, credential) = match known {
         Ok(known) => known,
         Err(error) => {
-            identify(context, served, token, &error).await;
+            identify(context, served, token, Some(&error)).await;
             return Err(error);
         }
     };
@@ -175,22 +175,16 @@ pub async fn authenticate_admin(app: &App, context: &RequestContext, token: &Pre
         }
     };
     context.timer.end_stage(Stage::Authenticate);
-    match &known {
-        Err(error) => identify(context, served, token, error).await,
-        Ok(_) if context.audit.is_on() => {
-            if let Ok(credential) = served.identity.credential(token).await {
-                context.audit.identified(&credential, &served.project);
-            }
-        }
-        Ok(_) => {}
-    }
+    identify(context, served, token, known.as_ref().err()).await;
     known
 }
 
-/// Reports the principal of a token that the access store knows, although it was refused.
-async fn identify(context: &RequestContext, served: &Served, token: &Presented, refusal: &Error) {
-    let is_known = refusal.code != Code::AccessTokenUnknown
-        && matches!(refusal.code.kind(), Kind::Unauthenticated | Kind::Forbidden);
+/// Reports the principal of a token that the access store knows, even if the token was refused.
+async fn identify(context: &RequestContext, served: &Served, token: &Presented, refusal: Option<&Error>) {
+    let is_known = refusal.is_none_or(|refusal| {
+        refusal.code != Code::AccessTokenUnknown
+            && matches!(refusal.code.kind(), Kind::Unauthenticated | Kind::Forbidden)
+    });
     if is_known
         && context.audit.is_on()
         && let Ok(credential) = served.identity.credential(token).await
